@@ -1,0 +1,168 @@
+"""The error tree of Orbweaver: every failure that crosses a module boundary.
+
+    OrbweaverError
+    ├── Refused                     a rule said no; carries refusals as data (core.domain.refusals)
+    ├── BadInput                    a text or document from outside that cannot be read
+    ├── StoreError                  the key-value store
+    │   ├── StoreUnavailable        nothing was written; try again          (retryable)
+    │   │   └── StoreTimeout        a read did not answer in time           (retryable)
+    │   ├── OutcomeUnknown          a write whose answer was lost: read back, never repeat blindly
+    │   ├── StoreRejected           etcd refuses this request as it is
+    │   └── Compacted               the asked revision is gone: start again from a newer one (retryable)
+    ├── LogError                    the event log
+    │   ├── WriterFenced            another process writes under this writer's name
+    │   ├── LogGap                  a segment is missing: read again        (retryable)
+    │   └── LogCorrupt              bytes that are no segment, or a broken hash chain
+    ├── RequestError                one request of a caller
+    │   ├── Overloaded              the named queue is full; try again      (retryable)
+    │   ├── DeadlineExceeded        the caller's time is over               (retryable)
+    │   └── NotReady                the view has not caught up yet          (retryable)
+    └── AllocationError             an ADD that got no addresses
+        ├── WrongInput              "wrong input"
+        ├── NoPoolAvailable         "no IPPool available"
+        ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
+        └── RetriesExhausted        "exhaust all retries"                   (retryable)
+
+Each error says what happened, to which object, and what to do. Whether a retry can help is the class
+attribute ``retryable``, never a guess of the caller. A test compares this drawing with the classes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrbweaverError(Exception):
+    """Base of the tree. ``subject`` names the object concerned, ``remedy`` what would help."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, subject: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.subject = subject
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class Refused(OrbweaverError):
+    """A command broke rules. ``refusals`` are ``core.domain.refusals.Refusal`` values, never empty."""
+
+    def __init__(self, refusals: tuple[object, ...]) -> None:
+        assert refusals, "a refusal without a reason"
+        super().__init__("; ".join(str(refusal) for refusal in refusals))
+        self.refusals = refusals
+
+
+class BadInput(OrbweaverError):
+    """A text or document from outside cannot be read; ``subject`` is the field."""
+
+
+class StoreError(OrbweaverError):
+    """The key-value store failed; ``subject`` is the endpoint or the key."""
+
+
+class StoreUnavailable(StoreError):
+    """The request certainly wrote nothing."""
+
+    retryable = True
+
+
+class StoreTimeout(StoreUnavailable):
+    """A read did not answer within its deadline."""
+
+
+class OutcomeUnknown(StoreError):
+    """A write may or may not have been committed (invariant I9)."""
+
+
+class StoreRejected(StoreError):
+    """Too large, too many operations, permission denied, malformed: repeating it cannot help."""
+
+
+class Compacted(StoreError):
+    """``revision`` is the oldest revision that can still be read."""
+
+    retryable = True
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(
+            f"the asked revision was compacted; the oldest one left is {revision}",
+            subject=str(revision),
+            remedy="read the present state and go on from there",
+        )
+        self.revision = revision
+
+
+class LogError(OrbweaverError):
+    """The event log is not as it must be; ``subject`` is the writer or file."""
+
+
+class WriterFenced(LogError):
+    """Another process has taken over this writer's name and epoch."""
+
+
+class LogGap(LogError):
+    """A writer's sequence numbers are not contiguous in what was read."""
+
+    retryable = True
+
+
+class LogCorrupt(LogError):
+    """Bytes that do not decode, or a hash that does not continue the chain."""
+
+
+class RequestError(OrbweaverError):
+    """One request of a caller failed for a reason of its own."""
+
+
+class Overloaded(RequestError):
+    """``subject`` names the queue that is full."""
+
+    retryable = True
+
+
+class DeadlineExceeded(RequestError):
+    """The caller's time is over; nothing of the request stays behind."""
+
+    retryable = True
+
+
+class NotReady(RequestError):
+    """The process does not serve yet."""
+
+    retryable = True
+
+
+class AllocationError(OrbweaverError):
+    """An ADD that got no addresses; ``sentinel`` is the short text users match on (spec/ipam.md 1.9)."""
+
+    sentinel: ClassVar[str] = "unknown"
+
+
+class WrongInput(AllocationError):
+    """An annotation or request that contradicts itself."""
+
+    sentinel = "wrong input"
+
+
+class NoPoolAvailable(AllocationError):
+    """Nothing selects a pool, or every candidate was filtered out."""
+
+    sentinel = "no IPPool available"
+
+
+class AddressesUsedOut(AllocationError):
+    """Every candidate pool is full, established by a read of the truth."""
+
+    sentinel = "all IP addresses used out"
+    retryable = True
+
+
+class RetriesExhausted(AllocationError):
+    """Lost every race within the bound."""
+
+    sentinel = "exhaust all retries"
+    retryable = True

@@ -1,0 +1,166 @@
+"""The key-value protocol: what the event log needs of its store, and no more.
+
+Two stores speak it, etcd (``core.store.etcd``) and memory (``core.store.memory``); one contract suite
+runs over both. Everything is plain data so that a transaction can be inspected, logged and compared.
+This module never talks to anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+
+TXN_OPERATIONS_MAX = 128
+"""etcd's default ``--max-txn-ops``: the bound of guards, of writes and of failure reads alike."""
+
+REQUEST_BYTES_MAX = 1_500_000
+"""Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
+
+
+class KeyValue(NamedTuple):
+    """One key at one revision; ``lease`` 0 means none."""
+
+    key: bytes
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int = 0
+
+
+class Absent(NamedTuple):
+    """Guard: the key does not exist."""
+
+    key: bytes
+
+
+class Unchanged(NamedTuple):
+    """Guard: the key's last change is exactly ``mod_revision``."""
+
+    key: bytes
+    mod_revision: int
+
+
+class NothingNewer(NamedTuple):
+    """Guard: no key in [start, end) was written after ``revision``; true for an empty range."""
+
+    start: bytes
+    end: bytes
+    revision: int
+
+
+Guard = Absent | Unchanged | NothingNewer
+
+
+class Put(NamedTuple):
+    """Write one key; with a lease the key vanishes when the lease ends."""
+
+    key: bytes
+    value: bytes
+    lease: int = 0
+
+
+class Delete(NamedTuple):
+    """Delete one key, or with ``end`` every key in [start, end)."""
+
+    start: bytes
+    end: bytes = b""
+
+
+Write = Put | Delete
+
+
+class Get(NamedTuple):
+    """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all)."""
+
+    start: bytes
+    end: bytes = b""
+    limit: int = 0
+    keys_only: bool = False
+    count_only: bool = False
+
+
+class RangeResult(NamedTuple):
+    """Answer of one ``Get``: ``count`` counts the whole range, also past ``limit``."""
+
+    kvs: tuple[KeyValue, ...]
+    count: int
+    more: bool
+
+
+class TxnResult(NamedTuple):
+    """``reads`` answers the failure branch, in order; empty after success."""
+
+    succeeded: bool
+    revision: int
+    reads: tuple[RangeResult, ...]
+
+
+class ReadResult(NamedTuple):
+    """All ranges of one read, at one ``revision``."""
+
+    revision: int
+    ranges: tuple[RangeResult, ...]
+
+
+class Change(NamedTuple):
+    """One change of a watched key; ``value`` None means deleted."""
+
+    key: bytes
+    value: bytes | None
+    mod_revision: int
+
+
+class WatchBatch(NamedTuple):
+    """Whole revisions up to ``revision``, in order; no changes means progress only."""
+
+    revision: int
+    changes: tuple[Change, ...]
+
+
+class KeyValueStore(Protocol):
+    """The store. Every call has a deadline of its own; none retries a write."""
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """Apply all writes if all guards hold, else answer ``otherwise``: one atomic step.
+
+        Raises StoreUnavailable (nothing was written), OutcomeUnknown, StoreRejected.
+        """
+        ...
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """Read all ranges at one revision, the newest (linearizable) unless one is named.
+
+        Raises StoreUnavailable, Compacted, StoreRejected.
+        """
+        ...
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
+
+        Raises Compacted when ``after`` is too old to resume from.
+        """
+        ...
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """Make a lease of ``ttl_s`` seconds and return its id."""
+        ...
+
+    async def keep_lease(self, lease: int) -> int:
+        """Renew the lease once; returns the seconds it now has, 0 when it is gone."""
+        ...
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End the lease and delete its keys; a lease that is gone already is fine."""
+        ...
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before ``revision``; compacting again is fine."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; calls after it raise StoreUnavailable."""
+        ...
