@@ -1,0 +1,63 @@
+"""What the rules need to know of Pod, Namespace and Node, as plain values.
+
+Kubernetes fills them from objects it watches, standalone mode from CNI_ARGS and from records
+(``orbctl apply`` of a Pod, Namespace or Node manifest). Rules see no difference.
+This module knows neither; it never fetches anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.model import Owner
+
+
+class PodFacts(NamedTuple):
+    """One Pod. ``alive`` as in spec/ipam.md 0; None when nobody can tell (the runtime's word counts).
+
+    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` names the endpoint when the
+    Pod's addresses are fixed: "statefulset" or "vm"; ``endpoint_name`` is then the replica's or the
+    VM's name, else the Pod's.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    node: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner: Owner | None = None
+    alive: bool | None = None
+    fixed: str = ""
+    endpoint_name: str = ""
+    known: bool = True
+
+    @property
+    def endpoint_key(self) -> tuple[str, str]:
+        """(namespace, name) of the endpoint that belongs to this Pod."""
+        return self.namespace, self.endpoint_name or self.name
+
+
+class NamespaceFacts(NamedTuple):
+    """One Namespace; without a record a namespace has no labels and no annotations."""
+
+    name: str
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    known: bool = False
+
+
+class NodeFacts(NamedTuple):
+    """One Node; without a record a node has no labels."""
+
+    name: str
+    labels: dict[str, str] = {}
+    known: bool = False
+
+
+class Facts(NamedTuple):
+    """All that one request may be judged by."""
+
+    pod: PodFacts
+    namespace: NamespaceFacts
+    node: NodeFacts

@@ -1,0 +1,164 @@
+"""The nouns: pool, reservation, quarantine, claim, NIC, endpoint, holder.
+
+Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to the
+end and have a default, so that old logs stay readable. Addresses are kept as canonical text because
+that is what people search for; arithmetic happens in ``core.domain.address_set``.
+Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from core.domain.addresses import Family
+from core.domain.labels import LabelSelector
+
+HolderKind = Literal["pod", "statefulset", "vm"]
+
+
+class Route(NamedTuple):
+    """A route a Pod gets: ``dst`` a CIDR, ``gw`` an address of the same family."""
+
+    dst: str
+    gw: str
+
+
+class Pool(NamedTuple):
+    """A SpiderIPPool (spec/api.md 1.1). Texts are as stored: merged items, canonical ``subnet``.
+
+    ``routes`` None means "not given" (a subnet may pass on its own), () means "none, on purpose".
+    ``retiring``: deletion has begun, no new claims, releases go on.
+    """
+
+    name: str
+    family: Family
+    subnet: str
+    ips: tuple[str, ...] = ()
+    exclude_ips: tuple[str, ...] = ()
+    gateway: str = ""
+    routes: tuple[Route, ...] | None = None
+    pod_affinity: LabelSelector | None = None
+    namespace_affinity: LabelSelector | None = None
+    namespace_names: tuple[str, ...] = ()
+    node_affinity: LabelSelector | None = None
+    node_names: tuple[str, ...] = ()
+    multus_names: tuple[str, ...] = ()
+    default: bool = False
+    disabled: bool = False
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    retiring: bool = False
+
+
+class Reservation(NamedTuple):
+    """A SpiderReservedIP: addresses never handed out of any pool of the family."""
+
+    name: str
+    family: Family
+    ips: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Quarantine(NamedTuple):
+    """An address seen in use by a stranger. ``evidence`` says who saw what (a MAC, a node)."""
+
+    address: str
+    family: Family
+    reason: str
+    evidence: str = ""
+
+
+class Attachment(NamedTuple):
+    """One CNI attachment: what the runtime names in DEL and GC."""
+
+    container: str
+    interface: str
+    network: str = ""
+    netns: str = ""
+
+
+class Claim(NamedTuple):
+    """An address held. ``event`` is the id of the event that made it; its etcd revision is the fence (I3)."""
+
+    pool: str
+    holder: str
+    namespace: str
+    pod: str
+    uid: str
+    interface: str
+    event: str
+
+
+class Nic(NamedTuple):
+    """One interface of an endpoint (spec/api.md 1.4 ``current.ips[]``), with its attachment.
+
+    ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open entry of
+    the unnamed multi-NIC mode. ``container`` "" means that no runtime has asked for this NIC yet.
+    """
+
+    interface: str
+    ipv4: str = ""
+    ipv4_pool: str = ""
+    ipv4_gateway: str = ""
+    ipv6: str = ""
+    ipv6_pool: str = ""
+    ipv6_gateway: str = ""
+    clean_gateway: bool = False
+    routes: tuple[Route, ...] = ()
+    vlan: int = 0
+    mac: str = ""
+    container: str = ""
+    network: str = ""
+    netns: str = ""
+
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """The (address, pool) pairs this NIC holds; addresses without prefix length."""
+        pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
+        return tuple((cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr)
+
+
+class Owner(NamedTuple):
+    """A controller: ``api_version`` as in ``apps/v1``. A Pod without one owns itself (kind ``Pod``)."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+    api_version: str = "v1"
+    uid: str = ""
+
+
+class Endpoint(NamedTuple):
+    """All claims of one holder (SpiderEndpoint): one per namespace and Pod name (VM name for VMs)."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    holder: str
+    owner_kind: str
+    owner_name: str
+    nics: tuple[Nic, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(namespace, name): how an endpoint is found."""
+        return self.namespace, self.name
+
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """Every (address, pool) pair of every NIC."""
+        return tuple(pair for nic in self.nics for pair in nic.addresses())
+
+    def find(self, interface: str) -> Nic | None:
+        """The NIC of that name, or None."""
+        return next((nic for nic in self.nics if nic.interface == interface), None)
+
+
+def pod_holder(uid: str) -> str:
+    """Who owns the addresses of a stateless Pod: its UID, never its name."""
+    return f"pod/{uid}"
+
+
+def stateful_holder(kind: HolderKind, namespace: str, name: str) -> str:
+    """Who owns fixed addresses: the replica or the VM by name, across its Pods."""
+    return f"{kind}/{namespace}/{name}"
