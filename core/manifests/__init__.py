@@ -1,0 +1,1 @@
+"""The documents that users type, translated to commands and back."""

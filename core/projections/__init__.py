@@ -1,0 +1,1 @@
+"""Views folded from the log, with checkpoints; they can always be rebuilt from it."""

@@ -1,0 +1,1 @@
+"""The I/O shells around the pure decisions: allocate, release, configure."""

@@ -1,0 +1,1 @@
+"""Which pools may serve a request, with the reason for each candidate."""

@@ -1,0 +1,1 @@
+"""The key-value protocol spoken to etcd; the only place that imports gRPC."""

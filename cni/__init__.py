@@ -1,0 +1,1 @@
+"""The executables that the container runtime runs; standard library only, nothing of ours."""

@@ -1,0 +1,1 @@
+"""The daemon on each node: serves CNI requests from projections and one etcd transaction."""

@@ -1,0 +1,1 @@
+"""Durable workflows: reclaiming addresses and growing pools."""
