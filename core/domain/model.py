@@ -79,14 +79,15 @@ class Attachment(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """An address held. ``event`` is the id of the event that made it; its etcd revision is the fence (I3)."""
+    """An address held; the etcd revision of its key is the fence of its release (I3).
+
+    ``pod`` is the endpoint's name (the VM's for VMs), ``event`` the id of the event that made the claim.
+    """
 
     pool: str
     holder: str
     namespace: str
     pod: str
-    uid: str
-    interface: str
     event: str
 
 

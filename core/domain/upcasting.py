@@ -1,0 +1,35 @@
+"""Old events in today's words: one chain of functions per event type, for ever.
+
+An event is stored with its wire name and schema version. When a type changes in a way that a trailing
+default cannot express, its version in ``VERSIONS`` goes up and the function from the old body (plain
+msgpack data: lists, maps, texts) to the new one is added to ``UPCASTERS``. Recorded logs of every version
+are test fixtures. Nothing here is ever removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from core.domain.events import EVENT_TYPES, SCHEMA_VERSION
+
+VERSIONS: dict[str, int] = dict.fromkeys(EVENT_TYPES, SCHEMA_VERSION)
+"""Wire name -> the schema version that is written today."""
+
+Upcaster = Callable[[list[object]], list[object]]
+UPCASTERS: dict[tuple[str, int], Upcaster] = {}
+"""(wire name, version) -> body of that version -> body of the next one."""
+
+
+def upcast(
+    name: str,
+    version: int,
+    body: list[object],
+    *,
+    today: Mapping[str, int] = VERSIONS,
+    chain: Mapping[tuple[str, int], Upcaster] = UPCASTERS,
+) -> list[object]:
+    """The body as today's version has it. Raises KeyError naming the step that is missing."""
+    while version < today[name]:
+        body = chain[name, version](body)
+        version += 1
+    return body

@@ -1,0 +1,127 @@
+"""Where things lie in etcd: every key under ``/orbweaver/v1/<cluster>/`` is made and read here.
+
+Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range of
+keys. Names never contain "/" (Kubernetes names cannot; writer names are checked).
+
+    log/<writer>/<seq>             segment            head/<writer>            writer head
+    ip/<4|6>/<address>             claim              rest/<4|6>/<address>     cool-down, under a lease
+    endpoint/<namespace>/<name>    endpoint           quarantine/<4|6>/<address>
+    pool/<name>                    pool               reservation/<name>
+    record/<kind>/<ns>/<name>      standalone facts   guard/<topic>/<4|6>      changes with its topic
+    view/pool/<name>               projection         meta/<name>, lease/<role>
+"""
+
+from __future__ import annotations
+
+import re
+
+from core.domain.addresses import Address, Family, parse_address
+from core.errors import BadInput
+
+LAYOUT = "v1"
+NAME_BYTES_MAX = 253
+"""The longest name of a writer, node or cluster: a DNS subdomain (RFC 1123)."""
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+
+
+def check_name(name: str, what: str) -> str:
+    """The name, if it can be part of a key."""
+    if len(name) > NAME_BYTES_MAX or not _NAME.match(name):
+        raise BadInput(
+            f"{what} {name[:64]!r} is not a name",
+            subject=what,
+            remedy="use letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+        )
+    return name
+
+
+def range_end(prefix: bytes) -> bytes:
+    """The first key after every key that begins with ``prefix``."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
+
+
+class Keys:
+    """The keys of one cluster."""
+
+    __slots__ = ("cluster", "root")
+
+    def __init__(self, cluster: str) -> None:
+        self.cluster = check_name(cluster, "cluster name")
+        self.root = f"/orbweaver/{LAYOUT}/{cluster}/".encode()
+
+    def prefix(self, *parts: str) -> bytes:
+        """``<root>part/part/``: a whole room of keys."""
+        return self.root + "".join(f"{part}/" for part in parts).encode()
+
+    def room(self, *parts: str) -> tuple[bytes, bytes]:
+        """[start, end) of every key under ``prefix(*parts)``."""
+        prefix = self.prefix(*parts)
+        return prefix, range_end(prefix)
+
+    def log(self, writer: str, seq: int) -> bytes:
+        """A segment."""
+        return self.root + f"log/{writer}/{seq:016x}".encode()
+
+    def head(self, writer: str) -> bytes:
+        """The head of a writer."""
+        return self.root + f"head/{writer}".encode()
+
+    def ip(self, family: Family, value: int) -> bytes:
+        """The claim of an address."""
+        return self.root + b"ip/%d/%032x" % (family, value)
+
+    def rest(self, family: Family, value: int) -> bytes:
+        """The cool-down mark of an address."""
+        return self.root + b"rest/%d/%032x" % (family, value)
+
+    def quarantine(self, family: Family, value: int) -> bytes:
+        """The quarantine of an address."""
+        return self.root + b"quarantine/%d/%032x" % (family, value)
+
+    def endpoint(self, namespace: str, name: str) -> bytes:
+        """An endpoint."""
+        return self.root + f"endpoint/{namespace}/{name}".encode()
+
+    def pool(self, name: str) -> bytes:
+        """A pool."""
+        return self.root + f"pool/{name}".encode()
+
+    def reservation(self, name: str) -> bytes:
+        """A reservation."""
+        return self.root + f"reservation/{name}".encode()
+
+    def record(self, kind: str, namespace: str, name: str) -> bytes:
+        """What an operator says of a Pod, Namespace or Node."""
+        return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
+
+    def guard(self, topic: str, family: Family) -> bytes:
+        """A key that changes with every change of its topic (pools, reservations) in a family."""
+        return self.root + f"guard/{topic}/{family}".encode()
+
+    def pool_view(self, name: str) -> bytes:
+        """The projection of a pool."""
+        return self.root + f"view/pool/{name}".encode()
+
+    def meta(self, name: str) -> bytes:
+        """One of a kind: schema version, archive cursor, projection checkpoint."""
+        return self.root + f"meta/{name}".encode()
+
+    def lease(self, role: str) -> bytes:
+        """Who leads in a role."""
+        return self.root + f"lease/{role}".encode()
+
+    def tail(self, key: bytes, *parts: str) -> tuple[str, ...]:
+        """The parts of a key behind ``prefix(*parts)``."""
+        return tuple(key[len(self.prefix(*parts)) :].decode().split("/"))
+
+    def ip_of(self, address: str) -> bytes:
+        """The claim key of an address given as text."""
+        parsed = parse_address(address)
+        return self.ip(parsed.family, parsed.value)
+
+    @staticmethod
+    def address_in(key: bytes) -> Address:
+        """The address at the end of an ``ip/``, ``rest/`` or ``quarantine/`` key."""
+        family: Family = 4 if key[-34:-33] == b"4" else 6
+        return Address(family, int(key[-32:], 16))
