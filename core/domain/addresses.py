@@ -1,0 +1,238 @@
+"""Addresses, ranges and prefixes as plain integers, and their texts.
+
+Promise: one spelling in, one canonical spelling out, and the same strictness as the public system's
+parser: no spaces, no leading zeros in IPv4 octets, no zones (spec/api.md section 3 "IP syntax used
+everywhere", section 11 items 1, 3, 22, 23). Never guesses, never resolves names, never enumerates.
+
+An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is an IPv4 address here. So the
+family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The coordinator's
+fields are the exception; the ``parse_written_*`` functions serve them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+Family: TypeAlias = Literal[4, 6]
+V4: Final = 4
+V6: Final = 6
+
+ADDRESS_BITS: Final[dict[Family, int]] = {V4: 32, V6: 128}
+VALUE_MAX: Final[dict[Family, int]] = {V4: 2**32 - 1, V6: 2**128 - 1}
+
+_MAPPED_PREFIX: Final = 0xFFFF  # the upper 96 bits of ::ffff:0:0/96
+_MAPPED_PREFIX_BITS: Final = 96
+_PREFIX_DIGITS_MAX: Final = 3  # without leading zeros, which are allowed in any number
+_QUOTED_CHARS_MAX: Final = 80  # of a wrong text, in a message
+
+
+class SyntaxFault(StrEnum):
+    """Why a text was refused; the value completes the sentence "'text' ..."."""
+
+    NOT_AN_ADDRESS = "is not an IP address"
+    ZONE = "carries a zone, which no pool or route can use"
+    CIDR_FORM = "has a prefix length where an address or a range A-B is expected"
+    NOT_A_PREFIX = "has no prefix length"
+    PREFIX_LENGTH = "has a prefix length that is not a number within the family's bits"
+    MAPPED_PREFIX = "is an IPv4-mapped prefix that is wider than all of IPv4"
+    REVERSED = "ends before it begins"
+    MIXED_FAMILIES = "mixes IPv4 and IPv6"
+    WRONG_FAMILY = "is of the other IP version"
+
+
+class AddressSyntaxError(ValueError):
+    """A text that is no address, range or prefix: ``text`` as given, ``fault`` tells why."""
+
+    def __init__(self, text: str, fault: SyntaxFault) -> None:
+        shown = text if len(text) <= _QUOTED_CHARS_MAX else text[:_QUOTED_CHARS_MAX] + "..."
+        super().__init__(f"{shown!r} {fault}")
+        self.text = text
+        self.fault = fault
+
+    @property
+    def reason(self) -> str:
+        """The fault as words that follow the text in a sentence."""
+        return str(self.fault)
+
+
+class Address(NamedTuple):
+    """One address: ``value`` is the big-endian integer of its 32 or 128 bits."""
+
+    family: Family
+    value: int
+
+    def __str__(self) -> str:
+        return format_address(self.family, self.value)
+
+
+class AddressRange(NamedTuple):
+    """All addresses from ``first`` to ``last``, both included, ``first <= last``."""
+
+    family: Family
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return format_range(self.family, self.first, self.last)
+
+
+class Cidr(NamedTuple):
+    """A prefix: its bounds (both included), its length in bits, and the address as written."""
+
+    family: Family
+    first: int
+    last: int
+    prefix_length: int
+    address: int
+
+    @property
+    def host_bits(self) -> bool:
+        """Whether the text named an address inside the prefix and not its first one."""
+        return self.address != self.first
+
+    def __str__(self) -> str:
+        """The canonical text of the prefix, host bits dropped."""
+        return f"{format_address(self.family, self.first)}/{self.prefix_length}"
+
+    def text_with_host_bits(self) -> str:
+        """Canonical text that keeps the address as written, such as ``10.0.0.7/24``."""
+        return f"{format_address(self.family, self.address)}/{self.prefix_length}"
+
+
+def parse_address(text: str) -> Address:
+    """Read one address; IPv4-mapped text gives family 4.
+
+    Raises AddressSyntaxError.
+    """
+    try:
+        if ":" not in text:
+            return Address(V4, int.from_bytes(inet_pton(AF_INET, text), "big"))
+        value = int.from_bytes(inet_pton(AF_INET6, text), "big")
+    except (OSError, ValueError):  # ValueError: NUL characters and lone surrogates
+        raise AddressSyntaxError(text, _address_fault(text)) from None
+    if value >> 32 == _MAPPED_PREFIX:
+        return Address(V4, value & VALUE_MAX[V4])
+    return Address(V6, value)
+
+
+def parse_written_address(text: str) -> Address:
+    """Read one address whose family is that of its spelling: mapped text gives family 6.
+
+    Only the coordinator's fields count that way (spec/api.md section 11 item 23).
+    Raises AddressSyntaxError.
+    """
+    family, value = parse_address(text)
+    if family == V4 and ":" in text:
+        return Address(V6, _MAPPED_PREFIX << 32 | value)
+    return Address(family, value)
+
+
+def format_address(family: Family, value: int) -> str:
+    """Canonical text: dotted IPv4, IPv6 as in RFC 5952 (mapped values dotted, section 5).
+
+    Raises OverflowError when ``value`` does not fit the family.
+    """
+    if family == V4:
+        return inet_ntop(AF_INET, value.to_bytes(4, "big"))
+    if 0x10000 <= value <= 0xFFFFFFFF:
+        # The C library still writes these in the withdrawn "IPv4-compatible" form ::a.b.c.d.
+        return f"::{value >> 16:x}:{value & 0xFFFF:x}"
+    return inet_ntop(AF_INET6, value.to_bytes(16, "big"))
+
+
+def parse_range(text: str) -> AddressRange:
+    """Read an item of an address list: ``A`` or ``A-B`` with A <= B, one family, no CIDR form.
+
+    A reversed range is refused (spec/api.md section 11 item 7). Raises AddressSyntaxError.
+    """
+    first_text, dash, last_text = text.partition("-")
+    try:
+        family, first = parse_address(first_text)
+        if not dash:
+            return AddressRange(family, first, first)
+        last_family, last = parse_address(last_text)
+    except AddressSyntaxError as error:
+        raise AddressSyntaxError(text, error.fault) from None
+    if last_family != family:
+        raise AddressSyntaxError(text, SyntaxFault.MIXED_FAMILIES)
+    if last < first:
+        raise AddressSyntaxError(text, SyntaxFault.REVERSED)
+    return AddressRange(family, first, last)
+
+
+def format_range(family: Family, first: int, last: int) -> str:
+    """``A`` for a range of one address, else ``A-B``."""
+    if first == last:
+        return format_address(family, first)
+    return f"{format_address(family, first)}-{format_address(family, last)}"
+
+
+def parse_cidr(text: str) -> Cidr:
+    """Read ``address/length``; host bits are allowed and kept in ``Cidr.address``.
+
+    Leading zeros in the length are read over; a mapped prefix of 96 bits or more is an IPv4 prefix
+    (``::ffff:11.0.0.0/104`` is 11.0.0.0/8), a wider one is refused, being of neither family. The
+    text is canonical exactly if it equals ``str()`` of the result. Raises AddressSyntaxError.
+    """
+    address_text, length = _prefix_parts(text)
+    family, value = _address_part(text, address_text)
+    if family == V4 and ":" in address_text:
+        if length < _MAPPED_PREFIX_BITS:
+            raise AddressSyntaxError(text, SyntaxFault.MAPPED_PREFIX)
+        length -= _MAPPED_PREFIX_BITS
+    return cidr_of(family, value, length, text)
+
+
+def parse_written_cidr(text: str) -> Cidr:
+    """Read a prefix of a coordinator field: family by spelling, no leading zeros in the length.
+
+    Spec/api.md section 11 items 3 and 23. Raises AddressSyntaxError.
+    """
+    address_text, length = _prefix_parts(text)
+    if not text.endswith(f"/{length}"):
+        raise AddressSyntaxError(text, SyntaxFault.PREFIX_LENGTH)
+    family, value = _address_part(text, address_text)
+    if family == V4 and ":" in address_text:
+        family, value = V6, _MAPPED_PREFIX << 32 | value
+    return cidr_of(family, value, length, text)
+
+
+def cidr_of(family: Family, address: int, prefix_length: int, text: str = "") -> Cidr:
+    """The prefix of ``prefix_length`` bits around ``address``.
+
+    ``text`` is what an error quotes. Raises AddressSyntaxError when the length exceeds the family.
+    """
+    host_length = ADDRESS_BITS[family] - prefix_length
+    if not 0 <= host_length <= ADDRESS_BITS[family]:
+        raise AddressSyntaxError(text or f"/{prefix_length}", SyntaxFault.PREFIX_LENGTH)
+    host_mask = (1 << host_length) - 1
+    last = address | host_mask
+    return Cidr(family, last ^ host_mask, last, prefix_length, address)
+
+
+def _prefix_parts(text: str) -> tuple[str, int]:
+    address_text, slash, digits = text.partition("/")
+    if not slash:
+        raise AddressSyntaxError(text, SyntaxFault.NOT_A_PREFIX)
+    significant = digits.lstrip("0")
+    # isdigit alone would let in other scripts' digits, which int() also reads.
+    if not (digits.isascii() and digits.isdigit()) or len(significant) > _PREFIX_DIGITS_MAX:
+        raise AddressSyntaxError(text, SyntaxFault.PREFIX_LENGTH)
+    return address_text, int(significant or "0")
+
+
+def _address_part(text: str, address_text: str) -> Address:
+    try:
+        return parse_address(address_text)
+    except AddressSyntaxError as error:
+        raise AddressSyntaxError(text, error.fault) from None
+
+
+def _address_fault(text: str) -> SyntaxFault:
+    if "%" in text:
+        return SyntaxFault.ZONE
+    if "/" in text:
+        return SyntaxFault.CIDR_FORM
+    return SyntaxFault.NOT_AN_ADDRESS

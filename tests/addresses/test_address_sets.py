@@ -1,0 +1,300 @@
+"""Address sets behave as sets of integers do, and cost the same however large they are."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import (
+    V4,
+    V6,
+    VALUE_MAX,
+    AddressSyntaxError,
+    Family,
+    SyntaxFault,
+    format_address,
+    parse_address,
+    parse_cidr,
+)
+
+UNIVERSE = 40
+FAMILY_LIST: list[Family] = [V4, V6]
+FAMILIES = st.sampled_from(FAMILY_LIST)
+PAIRS = st.tuples(st.integers(0, UNIVERSE - 1), st.integers(0, 6)).map(
+    lambda pair: (pair[0], min(pair[0] + pair[1], UNIVERSE - 1))
+)
+PAIR_LISTS = st.lists(PAIRS, max_size=8)
+# The universe sits at the bottom or at the top of the address space: both edges are reached.
+PLACES: list[tuple[Family, int]] = [
+    (family, offset) for family in FAMILY_LIST for offset in (0, VALUE_MAX[family] - UNIVERSE + 1)
+]
+OFFSETS = st.sampled_from(PLACES)
+
+
+def built(pairs: Iterable[tuple[int, int]], place: tuple[Family, int]) -> AddressSet:
+    family, offset = place
+    return AddressSet.from_intervals(((a + offset, b + offset) for a, b in pairs), family)
+
+
+def expanded(pairs: Iterable[tuple[int, int]], offset: int) -> set[int]:
+    return {value + offset for first, last in pairs for value in range(first, last + 1)}
+
+
+def members(addresses: AddressSet) -> set[int]:
+    assert_normal(addresses)
+    return {value for first, last in addresses for value in range(first, last + 1)}
+
+
+def assert_normal(addresses: AddressSet) -> None:
+    reach = -2
+    for first, last in addresses.intervals:
+        assert reach + 1 < first <= last
+        reach = last
+    assert reach <= VALUE_MAX[addresses.family]
+
+
+def v4(*items: str) -> AddressSet:
+    return AddressSet.from_items(items, V4)
+
+
+def v6(*items: str) -> AddressSet:
+    return AddressSet.from_items(items, V6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(PAIR_LISTS, PAIR_LISTS, OFFSETS)
+def test_the_algebra_is_that_of_sets_of_integers(
+    left_pairs: list[tuple[int, int]], right_pairs: list[tuple[int, int]], place: tuple[Family, int]
+) -> None:
+    left, right = built(left_pairs, place), built(right_pairs, place)
+    left_model, right_model = expanded(left_pairs, place[1]), expanded(right_pairs, place[1])
+
+    assert members(left | right) == left_model | right_model
+    assert members(left - right) == left_model - right_model
+    assert members(left & right) == left_model & right_model
+    assert left.isdisjoint(right) == left_model.isdisjoint(right_model)
+    assert left.issubset(right) == left_model.issubset(right_model)
+    assert (left == right) == (left_model == right_model)
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAIR_LISTS, OFFSETS)
+def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
+    pairs: list[tuple[int, int]], place: tuple[Family, int]
+) -> None:
+    addresses, model = built(pairs, place), expanded(pairs, place[1])
+    ordered = sorted(model)
+
+    assert members(addresses) == model
+    assert bool(addresses) == bool(model)
+    assert addresses.size == addresses.clamped_size == len(model)
+    assert [addresses.nth(index) for index in range(len(model))] == ordered
+    for value in range(place[1], place[1] + UNIVERSE):
+        assert (value in addresses) == (value in model)
+        assert addresses.rank(value) == sum(member < value for member in ordered)
+        assert members(addresses.without_value(value)) == model - {value}
+    if ordered:
+        assert (addresses.first(), addresses.last()) == (ordered[0], ordered[-1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAIR_LISTS, OFFSETS, st.integers(0, UNIVERSE), st.integers(0, UNIVERSE))
+def test_a_window_is_a_slice_of_the_sorted_members(
+    pairs: list[tuple[int, int]], place: tuple[Family, int], index: int, count: int
+) -> None:
+    ordered = sorted(expanded(pairs, place[1]))
+
+    window = built(pairs, place).window(index, count)
+
+    assert sorted(members(window)) == ordered[index : index + count]
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAIR_LISTS, OFFSETS, st.integers(1, UNIVERSE + 2))
+def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
+    pairs: list[tuple[int, int]], place: tuple[Family, int], parts: int
+) -> None:
+    addresses = built(pairs, place)
+
+    pieces = addresses.split(parts)
+
+    assert len(pieces) == min(parts, addresses.size)
+    joined = [value for piece in pieces for value in sorted(members(piece))]
+    assert joined == sorted(members(addresses))
+    if pieces:
+        sizes = [piece.size for piece in pieces]
+        assert 1 <= min(sizes) <= max(sizes) <= min(sizes) + 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(PAIR_LISTS, OFFSETS)
+def test_the_items_of_a_set_read_back_as_the_same_set(
+    pairs: list[tuple[int, int]], place: tuple[Family, int]
+) -> None:
+    addresses = built(pairs, place)
+
+    again = AddressSet.from_items(reversed(addresses.to_items()), place[0])
+
+    assert again == addresses
+    assert hash(again) == hash(addresses)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, UNIVERSE - 1), max_size=12), FAMILIES)
+def test_single_values_make_the_same_set_as_their_intervals(
+    values: list[int], family: Family
+) -> None:
+    assert members(AddressSet.from_values(values, family)) == set(values)
+
+
+def test_items_are_deduplicated_sorted_and_joined() -> None:
+    merged = v4("10.0.0.9", "10.0.0.3-10.0.0.5", "10.0.0.1", "10.0.0.2", "10.0.0.4-10.0.0.6")
+
+    assert merged.to_items() == ["10.0.0.1-10.0.0.6", "10.0.0.9"]
+    assert v6("fd00:0::2", "FD00::1").to_items() == ["fd00::1-fd00::2"]
+    assert v4("::ffff:10.0.0.1", "10.0.0.2").to_items() == ["10.0.0.1-10.0.0.2"]
+
+
+def test_items_of_the_other_family_or_reversed_are_refused() -> None:
+    with pytest.raises(AddressSyntaxError) as other_family:
+        v4("10.0.0.1", "fd00::1")
+    with pytest.raises(AddressSyntaxError) as reversed_item:
+        v6("fd00::9-fd00::1")
+
+    assert (other_family.value.text, other_family.value.fault) == (
+        "fd00::1",
+        SyntaxFault.WRONG_FAMILY,
+    )
+    assert reversed_item.value.fault == SyntaxFault.REVERSED
+
+
+@pytest.mark.parametrize("pair", [(5, 4), (-1, 4), (0, 2**32)])
+def test_intervals_outside_the_address_space_are_refused(pair: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="not an interval of IPv4 addresses"):
+        AddressSet.from_intervals([pair], V4)
+
+
+def test_all_of_ipv6_is_one_interval_with_an_exact_size() -> None:
+    everything = AddressSet.from_cidr(parse_cidr("::/0"))
+
+    assert everything.size == 2**128
+    assert everything.clamped_size == 2**63 - 1
+    assert everything.nth(2**128 - 1) == 2**128 - 1
+    assert everything.rank(2**127) == 2**127
+    assert everything.to_items() == ["::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
+    assert [piece.size for piece in everything.split(4)] == [2**126] * 4
+    holed = everything.without_value(0).without_value(2**128 - 1).without_value(2**64)
+    assert holed.size == 2**128 - 3
+    assert holed.nth(2**64 - 1) == 2**64 + 1
+    assert len(holed.intervals) == 2
+    assert everything - holed == AddressSet.from_values([0, 2**64, 2**128 - 1], V6)
+
+
+def test_the_ends_of_ipv4_can_be_taken_away_and_put_back() -> None:
+    everything = AddressSet.from_cidr(parse_cidr("0.0.0.0/0"))
+    ends = v4("0.0.0.0", "255.255.255.255")
+
+    assert everything.size == 2**32
+    assert (everything - ends).to_items() == ["0.0.0.1-255.255.255.254"]
+    assert (everything - ends) | ends == everything
+    assert not everything - everything
+    assert everything.rank(2**32 - 1) == 2**32 - 1
+
+
+def test_a_huge_pool_less_a_few_addresses_keeps_a_few_intervals() -> None:
+    pool = AddressSet.from_cidr(parse_cidr("10.0.0.0/10"))
+    excluded = v4("10.0.0.0", "10.20.0.0-10.20.0.255", "10.63.255.255", "192.168.0.1")
+
+    usable = pool - excluded
+
+    assert usable.to_items() == ["10.0.0.1-10.19.255.255", "10.20.1.0-10.63.255.254"]
+    assert usable.size == 2**22 - 258
+    assert usable.issubset(pool)
+    assert not pool.issubset(usable)
+    assert usable.isdisjoint(excluded)
+
+
+def test_sets_of_thousands_of_intervals_combine_without_a_nested_loop() -> None:
+    evens = AddressSet.from_values(range(0, 40_000, 2), V4)
+    odds = AddressSet.from_values(range(1, 40_000, 2), V4)
+
+    assert (evens | odds).intervals == ((0, 39_999),)
+    assert evens - odds == evens
+    assert not evens & odds
+    assert ((evens | odds) - odds) == evens
+
+
+def test_sets_of_different_families_do_not_mix() -> None:
+    four, six = v4("10.0.0.1"), v6("fd00::1")
+
+    assert AddressSet(V4) != AddressSet(V6)
+    with pytest.raises(ValueError, match="do not mix"):
+        four | six
+    with pytest.raises(ValueError, match="do not mix"):
+        four - six
+    with pytest.raises(ValueError, match="do not mix"):
+        four & six
+    with pytest.raises(ValueError, match="do not mix"):
+        four.isdisjoint(six)
+    with pytest.raises(ValueError, match="do not mix"):
+        four.issubset(six)
+
+
+def test_an_empty_set_has_no_members_and_no_parts() -> None:
+    empty = AddressSet(V4)
+
+    assert not empty
+    assert (empty.size, empty.to_items(), empty.split(3)) == (0, [], [])
+    assert empty.rank(5) == 0
+    assert 5 not in empty
+    assert empty | v4("0.0.0.5") == v4("0.0.0.5")
+    assert empty - v4("0.0.0.5") == empty
+    for ask in (empty.first, empty.last, lambda: empty.nth(0)):
+        with pytest.raises(IndexError):
+            ask()
+
+
+def test_positions_that_make_no_sense_are_refused() -> None:
+    addresses = v4("10.0.0.1-10.0.0.4")
+
+    with pytest.raises(IndexError, match="no member 4 in a set of 4 addresses"):
+        addresses.nth(4)
+    with pytest.raises(IndexError):
+        addresses.nth(-1)
+    with pytest.raises(ValueError, match="no window"):
+        addresses.window(-1, 2)
+    with pytest.raises(ValueError, match="no window"):
+        addresses.window(0, -1)
+    with pytest.raises(ValueError, match="cannot split"):
+        addresses.split(0)
+
+
+def test_a_set_is_not_equal_to_something_else() -> None:
+    assert AddressSet(V4) != ()
+    assert {v4("10.0.0.1"), v4("10.0.0.1-10.0.0.1")} == {v4("10.0.0.1")}
+
+
+def test_the_picture_of_a_set_names_its_items_and_its_size_but_not_thousands() -> None:
+    many = AddressSet.from_values(range(0, 2000, 2), V4)
+
+    assert repr(v4("10.0.0.1-10.0.0.4", "10.0.0.9")) == (
+        "<AddressSet IPv4 [10.0.0.1-10.0.0.4, 10.0.0.9] of 5>"
+    )
+    assert repr(many).endswith("0.0.0.10, ... 994 more] of 1000>")
+
+
+def hosts_of(network: str) -> Iterator[int]:
+    return (int(host) for host in ipaddress.ip_network(network))
+
+
+def test_a_prefix_holds_what_the_standard_library_says_it_holds() -> None:
+    addresses = AddressSet.from_cidr(parse_cidr("fd00:7::ff00/120"))
+
+    assert members(addresses) == set(hosts_of("fd00:7::ff00/120"))
+    assert parse_address("fd00:7::ff80").value in addresses
+    assert format_address(V6, addresses.nth(255)) == "fd00:7::ffff"
