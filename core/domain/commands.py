@@ -1,0 +1,84 @@
+"""What a user or operator wants of the configuration: one value per command.
+
+Commands are wishes: they carry what was asked for and prove nothing. ``core.domain.decisions`` turns
+a command into events or refuses it. Allocation and release are not here (``core.domain.claims``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from core.domain.events import RecordDefined
+from core.domain.model import Pool, Reservation
+
+
+class ApplyPool(NamedTuple):
+    """Create the pool, or change it to be exactly this. ``pool.retiring`` is not a wish: ignored."""
+
+    pool: Pool
+
+
+class RetirePool(NamedTuple):
+    """Begin deletion: no new claims, releases go on."""
+
+    name: str
+
+
+class DeletePool(NamedTuple):
+    """Remove the pool; only possible while nothing is claimed in it."""
+
+    name: str
+
+
+class ApplyReservation(NamedTuple):
+    """Create the reservation, or change it to be exactly this."""
+
+    reservation: Reservation
+
+
+class DeleteReservation(NamedTuple):
+    """Remove the reservation; its addresses may be handed out again."""
+
+    name: str
+
+
+class QuarantineAddress(NamedTuple):
+    """Set an address aside. ``reason`` for people, ``evidence`` who saw what (a MAC, a node)."""
+
+    address: str
+    reason: str
+    evidence: str = ""
+
+
+class LiftQuarantine(NamedTuple):
+    """Let the address be handed out again."""
+
+    address: str
+    reason: str = ""
+
+
+class ApplyRecord(NamedTuple):
+    """Say what is known of a Pod, Namespace or Node (standalone mode)."""
+
+    record: RecordDefined
+
+
+class DeleteRecord(NamedTuple):
+    """Forget a Pod, Namespace or Node; ``namespace`` is "" unless ``kind`` is ``Pod``."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+Command: TypeAlias = (
+    ApplyPool
+    | RetirePool
+    | DeletePool
+    | ApplyReservation
+    | DeleteReservation
+    | QuarantineAddress
+    | LiftQuarantine
+    | ApplyRecord
+    | DeleteRecord
+)

@@ -1,0 +1,90 @@
+"""The configuration a command is decided on, and the address arithmetic of pools.
+
+Promise: values only. The sets are memoised by what they are made of (the texts of the lists), never
+by a name, so a changed pool cannot meet an old set; the memory is bounded.
+Must never enumerate addresses: ranges of any size cost the same (spec/api.md section 11 item 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import Family
+from core.domain.events import RecordDefined
+from core.domain.model import Pool, Quarantine, Reservation
+
+ADDRESS_SETS_MAX: Final = 4096
+"""How many distinct lists keep their set; the least recently used one is forgotten first."""
+
+_NOTHING: Final[Mapping[str, Pool]] = MappingProxyType({})
+
+
+class Configuration(NamedTuple):
+    """Everything but claims. ``records`` by (kind, namespace, name), ``quarantine`` by address.
+
+    ``ipv4_enabled`` and ``ipv6_enabled`` are the cluster's switches (enableIPv4, enableIPv6).
+    """
+
+    pools: Mapping[str, Pool]
+    reservations: Mapping[str, Reservation]
+    quarantine: Mapping[str, Quarantine]
+    records: Mapping[tuple[str, str, str], RecordDefined]
+    ipv4_enabled: bool = True
+    ipv6_enabled: bool = True
+
+    def enabled(self, family: Family) -> bool:
+        """Whether the cluster uses this family at all."""
+        return self.ipv4_enabled if family == 4 else self.ipv6_enabled
+
+
+def empty_configuration() -> Configuration:
+    """A cluster that nobody has configured yet."""
+    nothing: Mapping[str, object] = MappingProxyType({})
+    return Configuration({}, {}, {}, {})
+
+
+def pool_addresses(pool: Pool) -> AddressSet:
+    """``ips`` minus ``excludeIPs``: what the pool stands for and ``totalIPCount`` counts.
+
+    Raises AddressSyntaxError for items that ``decide`` would not have let in.
+    """
+    return _difference(pool.family, pool.ips, pool.exclude_ips)
+
+
+def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:
+    """All addresses of one family that reservations keep back. Raises AddressSyntaxError."""
+    lists = tuple(one.ips for one in reservations.values() if one.family == family)
+    return _union(family, lists)
+
+
+def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
+    """What may be handed out of the pool: its addresses without the reserved ones of its family.
+
+    Claims and quarantine are not looked at. Raises AddressSyntaxError.
+    """
+    lists = tuple(one.ips for one in reservations.values() if one.family == pool.family)
+    return _usable(pool.family, pool.ips, pool.exclude_ips, lists)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _difference(family: Family, ips: tuple[str, ...], exclude_ips: tuple[str, ...]) -> AddressSet:
+    return AddressSet.from_items(ips, family) - AddressSet.from_items(exclude_ips, family)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _union(family: Family, lists: tuple[tuple[str, ...], ...]) -> AddressSet:
+    return AddressSet.from_items((item for items in lists for item in items), family)
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _usable(
+    family: Family,
+    ips: tuple[str, ...],
+    exclude_ips: tuple[str, ...],
+    lists: tuple[tuple[str, ...], ...],
+) -> AddressSet:
+    return _difference(family, ips, exclude_ips) - _union(family, lists)

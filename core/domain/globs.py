@@ -1,0 +1,144 @@
+"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
+
+Promise: the same answers and the same refusals as the public system gives (spec/ipam.md 1.2 and
+section 10 item 11): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\\``
+escapes. A pattern is refused whatever it is matched with. Works on characters where Go works on bytes
+after a ``*``; object names are ASCII, so nobody can tell. Must never: list or read anything.
+
+The grammar, and how it is read: a pattern is cut at its stars into chunks; each element of a chunk
+matches exactly one character. A chunk takes the leftmost place where it fits, once and for all.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+SEPARATOR: Final = "/"
+_PARSED_PATTERNS_MAX: Final = 256  # kept ready, since one pattern meets every pool
+
+
+class BadPattern(ValueError):
+    """A malformed pattern: ``pattern`` as given, ``reason`` what is wrong with it."""
+
+    def __init__(self, pattern: str, reason: str) -> None:
+        super().__init__(f"syntax error in pattern {pattern!r}: {reason}")
+        self.pattern = pattern
+        self.reason = reason
+
+
+class _CharacterClass(NamedTuple):
+    """One element: a character in (or, negated, outside) the ranges. A literal is a range of one."""
+
+    ranges: tuple[tuple[str, str], ...]
+    negated: bool = False
+
+    def accepts(self, character: str) -> bool:
+        inside = any(low <= character <= high for low, high in self.ranges)
+        return inside != self.negated
+
+
+class _Chunk(NamedTuple):
+    """What stands between two stars; ``floating`` if a star stands before it."""
+
+    floating: bool
+    elements: tuple[_CharacterClass, ...]
+
+    def fits(self, name: str, start: int) -> bool:
+        if len(name) - start < len(self.elements):
+            return False
+        return all(
+            element.accepts(name[start + index]) for index, element in enumerate(self.elements)
+        )
+
+
+_ANY: Final = _CharacterClass(((SEPARATOR, SEPARATOR),), negated=True)
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a pool name counts as a pattern: it has ``*``, ``?``, or both ``[`` and ``]``."""
+    return "*" in name or "?" in name or ("[" in name and "]" in name)
+
+
+def match(pattern: str, name: str) -> bool:
+    """Whether the pattern matches the whole of ``name``. Raises BadPattern."""
+    chunks = _parse(pattern)
+    start = 0
+    for index, chunk in enumerate(chunks):
+        is_last = index == len(chunks) - 1
+        if chunk.floating and not chunk.elements:
+            return SEPARATOR not in name[start:]
+        place = _place(chunk, name, start, at_end=is_last)
+        if place < 0:
+            return False
+        start = place + len(chunk.elements)
+    return start == len(name)
+
+
+def _place(chunk: _Chunk, name: str, start: int, *, at_end: bool) -> int:
+    """Where the chunk fits at or after ``start``, leftmost; -1 if nowhere its star may reach."""
+    while True:
+        if chunk.fits(name, start) and (not at_end or start + len(chunk.elements) == len(name)):
+            return start
+        if not chunk.floating or start >= len(name) or name[start] == SEPARATOR:
+            return -1
+        start += 1
+
+
+@lru_cache(maxsize=_PARSED_PATTERNS_MAX)
+def _parse(pattern: str) -> tuple[_Chunk, ...]:
+    chunks: list[_Chunk] = []
+    floating = False
+    elements: list[_CharacterClass] = []
+    position = 0
+    while position < len(pattern):
+        if pattern[position] == "*":
+            if floating or elements:
+                chunks += [_Chunk(floating, tuple(elements))] if elements else []
+            floating, elements = True, []
+            position += 1
+        else:
+            element, position = _element(pattern, position)
+            elements.append(element)
+    if floating or elements:
+        chunks.append(_Chunk(floating, tuple(elements)))
+    return tuple(chunks)
+
+
+def _element(pattern: str, position: int) -> tuple[_CharacterClass, int]:
+    character = pattern[position]
+    if character == "?":
+        return _ANY, position + 1
+    if character == "[":
+        return _bracketed(pattern, position + 1)
+    if character == "\\":
+        position += 1
+        if position == len(pattern):
+            raise BadPattern(pattern, "it ends in a lone '\\'")
+        character = pattern[position]
+    return _CharacterClass(((character, character),)), position + 1
+
+
+def _bracketed(pattern: str, position: int) -> tuple[_CharacterClass, int]:
+    """Read a class; ``position`` is behind its ``[``."""
+    negated = pattern.startswith("^", position)
+    if negated:
+        position += 1
+    ranges: list[tuple[str, str]] = []
+    while not (ranges and pattern.startswith("]", position)):
+        low, position = _class_character(pattern, position)
+        high = low
+        if pattern.startswith("-", position):
+            high, position = _class_character(pattern, position + 1)
+        ranges.append((low, high))
+    return _CharacterClass(tuple(ranges), negated), position + 1
+
+
+def _class_character(pattern: str, position: int) -> tuple[str, int]:
+    if pattern.startswith(("-", "]"), position):
+        raise BadPattern(pattern, f"'{pattern[position]}' stands where a character is expected")
+    if pattern.startswith("\\", position):
+        position += 1
+    if position + 1 >= len(pattern):
+        raise BadPattern(pattern, "its '[' is not closed")
+    return pattern[position], position + 1

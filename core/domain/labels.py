@@ -1,0 +1,199 @@
+"""Label selectors as plain values: do they match, why not, and are they well formed.
+
+Promise: the meaning and the validation rules of Kubernetes' own selectors (its "Labels and Selectors"
+and "Object Names" rules; spec/api.md 3.2 rule 4 and section 11 item 16). An absent selector is the
+caller's business, an empty one matches everything. Must never: know what is being selected.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+IN: Final = "In"
+NOT_IN: Final = "NotIn"
+EXISTS: Final = "Exists"
+DOES_NOT_EXIST: Final = "DoesNotExist"
+OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
+
+NAME_BYTES_MAX: Final = 63
+VALUE_BYTES_MAX: Final = 63
+KEY_PREFIX_BYTES_MAX: Final = 253
+
+_ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
+_NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
+_LOWER_ALPHANUMERIC: Final = frozenset(string.ascii_lowercase + string.digits)
+_DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
+
+ProblemKind: TypeAlias = Literal["Invalid", "Required", "Forbidden"]
+
+
+class Requirement(NamedTuple):
+    """One condition on one key. ``operator`` is kept as written; ``problems`` judges it."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.operator in (EXISTS, DOES_NOT_EXIST) and not self.values:
+            return f"{self.key} {self.operator}"
+        return f"{self.key} {self.operator} ({', '.join(self.values)})"
+
+
+class LabelSelector(NamedTuple):
+    """All conditions must hold. ``match_labels`` asks for equality, key by key."""
+
+    match_labels: Mapping[str, str] = {}
+    match_expressions: tuple[Requirement, ...] = ()
+
+    def is_empty(self) -> bool:
+        """Whether there is no condition at all."""
+        return not self.match_labels and not self.match_expressions
+
+
+class LabelProblem(NamedTuple):
+    """``kind`` is the cause type of Kubernetes, ``path`` the field, ``message`` what is wrong."""
+
+    kind: ProblemKind
+    path: str
+    message: str
+
+
+def matches(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    """Whether ``labels`` meet every condition; an empty selector is met by anything.
+
+    A condition with an unknown operator or the wrong number of values is met by nothing, since the
+    API would not have built a selector from it.
+    """
+    return _first_unmet(selector, labels) is None
+
+
+def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
+    """The first condition that is not met and what is there instead; empty when all are met."""
+    unmet = _first_unmet(selector, labels)
+    if unmet is None:
+        return ""
+    if not _is_well_formed(unmet):
+        return f"'{unmet}' is not a valid condition and matches nothing"
+    if unmet.key not in labels:
+        return f"'{unmet}' is required, and there is no label {unmet.key}"
+    return f"'{unmet}' is required, and label {unmet.key} is '{labels[unmet.key]}'"
+
+
+def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
+    """Everything that Kubernetes' validation finds wrong, in order; ``path`` is the selector's field.
+
+    Keys and values of ``match_labels`` are all reported at ``path.matchLabels``. One text may have
+    several problems (an empty key has two).
+    """
+    found = []
+    for key, value in sorted(selector.match_labels.items()):
+        texts = [*_key_faults(key), *_value_faults(value)]
+        found += [LabelProblem("Invalid", f"{path}.matchLabels", text) for text in texts]
+    for index, requirement in enumerate(selector.match_expressions):
+        found += _requirement_problems(requirement, f"{path}.matchExpressions[{index}]")
+    return found
+
+
+def _first_unmet(selector: LabelSelector, labels: Mapping[str, str]) -> Requirement | None:
+    for key, value in selector.match_labels.items():
+        if labels.get(key) != value:
+            return Requirement(key, IN, (value,))
+    for requirement in selector.match_expressions:
+        if not _is_met(requirement, labels):
+            return requirement
+    return None
+
+
+def _is_met(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    if not _is_well_formed(requirement):
+        return False
+    key, operator, values = requirement
+    if operator == IN:
+        return key in labels and labels[key] in values
+    if operator == NOT_IN:
+        return key not in labels or labels[key] not in values
+    return (key in labels) == (operator == EXISTS)
+
+
+def _is_well_formed(requirement: Requirement) -> bool:
+    """Whether the number of values fits the operator, and the operator exists."""
+    if requirement.operator in (IN, NOT_IN):
+        return bool(requirement.values)
+    return requirement.operator in (EXISTS, DOES_NOT_EXIST) and not requirement.values
+
+
+def _requirement_problems(requirement: Requirement, path: str) -> Iterator[LabelProblem]:
+    key, operator, values = requirement
+    if operator not in OPERATORS:
+        message = f"'{operator}' is not one of {', '.join(OPERATORS)}"
+        yield LabelProblem("Invalid", f"{path}.operator", message)
+    elif not _is_well_formed(requirement) and values:
+        yield LabelProblem("Forbidden", f"{path}.values", f"operator {operator} takes no values")
+    elif not _is_well_formed(requirement):
+        yield LabelProblem("Required", f"{path}.values", f"operator {operator} needs a value")
+    for text in _key_faults(key):
+        yield LabelProblem("Invalid", f"{path}.key", text)
+    for index, value in enumerate(values):
+        for text in _value_faults(value):
+            yield LabelProblem("Invalid", f"{path}.values[{index}]", text)
+
+
+def _key_faults(key: str) -> Iterator[str]:
+    """A key is a name of at most 63 bytes, optionally after a DNS subdomain and a slash."""
+    prefix, slash, name = key.rpartition("/")
+    if "/" in prefix:
+        yield f"key '{key}' has more than one '/'"
+        return
+    if slash and not prefix:
+        yield f"key '{key}' has nothing before its '/'"
+    elif slash:
+        yield from _subdomain_faults(key, prefix)
+    if not name:
+        yield f"key '{key}' has an empty name"
+    elif _byte_length(name) > NAME_BYTES_MAX:
+        yield f"key '{key}' has a name of more than {NAME_BYTES_MAX} bytes"
+    if not _is_name(name):
+        yield f"key '{key}' must begin and end with a letter or digit, between them also - _ ."
+
+
+def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:
+    if _byte_length(prefix) > KEY_PREFIX_BYTES_MAX:
+        yield f"key '{key}' has a prefix of more than {KEY_PREFIX_BYTES_MAX} bytes"
+    if not all(_is_dns_part(part) for part in prefix.split(".")):
+        yield f"key '{key}' has a prefix that is not a DNS name in lower case"
+
+
+def _value_faults(value: str) -> Iterator[str]:
+    """A value is empty or has the form of a key's name."""
+    if _byte_length(value) > VALUE_BYTES_MAX:
+        yield f"value '{value}' has more than {VALUE_BYTES_MAX} bytes"
+    if value and not _is_name(value):
+        yield f"value '{value}' must begin and end with a letter or digit, between them also - _ ."
+
+
+# Character sets and not patterns: time stays linear in a text of any length.
+
+
+def _is_name(text: str) -> bool:
+    return (
+        bool(text)
+        and text[0] in _ALPHANUMERIC
+        and text[-1] in _ALPHANUMERIC
+        and _NAME_CHARS.issuperset(text)
+    )
+
+
+def _is_dns_part(text: str) -> bool:
+    return (
+        bool(text)
+        and text[0] in _LOWER_ALPHANUMERIC
+        and text[-1] in _LOWER_ALPHANUMERIC
+        and _DNS_CHARS.issuperset(text)
+    )
+
+
+def _byte_length(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))

@@ -1,0 +1,59 @@
+"""Retry policies (tenacity): every retry in the process is one of these, bounded in time.
+
+Which failures are retried is the errors' own property (``retryable``), never a list at the call site.
+"""
+
+from __future__ import annotations
+
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_exponential_jitter,
+    wait_random_exponential,
+)
+
+from core.errors import OrbweaverError, OutcomeUnknown, StoreUnavailable
+
+SETTLE_S_MAX = 8.0
+"""How long a lost answer is read back before the callers are told that the outcome is unknown."""
+
+LOST_RACE_S_MAX = 8.0
+"""How long an allocation goes on after lost races; every try has read the truth before it."""
+
+STORE_AWAY_S_MAX = 5.0
+"""How long a read or a command waits for etcd to come back."""
+
+
+def _is_retryable(error: BaseException) -> bool:
+    return isinstance(error, OrbweaverError) and error.retryable
+
+
+def settling() -> AsyncRetrying:
+    """For reading back an unknown outcome: the read-back is idempotent, so its own loss is retried too."""
+    return AsyncRetrying(
+        retry=retry_if_exception(lambda error: isinstance(error, OutcomeUnknown | StoreUnavailable)),
+        wait=wait_exponential_jitter(initial=0.02, max=1.0, jitter=0.05),
+        stop=stop_after_delay(SETTLE_S_MAX),
+        reraise=True,
+    )
+
+
+def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
+    """For optimistic transactions that lost: waits are random so that two losers do not meet again."""
+    return AsyncRetrying(
+        retry=retry_if_exception(_is_retryable),
+        wait=wait_random_exponential(multiplier=0.002, max=0.25),
+        stop=stop_after_delay(seconds),
+        reraise=True,
+    )
+
+
+def waiting_for_store(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
+    """For reads and idempotent steps while etcd is away."""
+    return AsyncRetrying(
+        retry=retry_if_exception(_is_retryable),
+        wait=wait_exponential_jitter(initial=0.05, max=1.0, jitter=0.1),
+        stop=stop_after_delay(seconds),
+        reraise=True,
+    )

@@ -1,0 +1,52 @@
+"""The state keys as a ledger: what etcd says is true, at one revision.
+
+By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A projection
+starts from here and then follows the log. This module only reads.
+"""
+
+from __future__ import annotations
+
+from core.domain.addresses import format_address
+from core.domain.evolution import Held, Ledger
+from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+
+
+async def read_configuration(
+    store: KeyValueStore, keys: Keys, ledger: Ledger, *, revision: int = 0
+) -> int:
+    """Fill in pools, reservations, quarantine and records; returns the revision read at."""
+    rooms = ("pool", "reservation", "quarantine", "record")
+    result = await store.read([Get(*keys.room(room)) for room in rooms], revision=revision)
+    pools, reservations, quarantines, records = (found.kvs for found in result.ranges)
+    for kv in pools:
+        pool = POOL.decode(kv.value)
+        ledger.pools[pool.name] = pool
+    for kv in reservations:
+        reservation = RESERVATION.decode(kv.value)
+        ledger.reservations[reservation.name] = reservation
+    for kv in quarantines:
+        quarantine = QUARANTINE.decode(kv.value)
+        ledger.quarantine[quarantine.address] = quarantine
+    for kv in records:
+        record = RECORD.decode(kv.value)
+        ledger.records[record.kind, record.namespace, record.name] = record
+    ledger.position = result.revision
+    return result.revision
+
+
+async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> Ledger:
+    """Everything, at one revision (the newest unless one is named). Raises Compacted."""
+    ledger = Ledger()
+    at = await read_configuration(store, keys, ledger, revision=revision)
+    claims = await store.read([Get(*keys.room("ip"))], revision=at)
+    for kv in claims.ranges[0].kvs:
+        address = keys.address_in(kv.key)
+        text = format_address(address.family, address.value)
+        ledger.claims[text] = Held(CLAIM.decode(kv.value), kv.mod_revision)
+    endpoints = await store.read([Get(*keys.room("endpoint"))], revision=at)
+    for kv in endpoints.ranges[0].kvs:
+        endpoint = ENDPOINT.decode(kv.value)
+        ledger.endpoints[endpoint.key] = endpoint
+    return ledger

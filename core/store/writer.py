@@ -1,0 +1,266 @@
+"""The writer: appends events to the log and writes the state they make, in one transaction each.
+
+Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one; a lone caller
+waits for nobody. Each proposal keeps its own guards. When a transaction fails, its failure branch has read
+the truth about exactly the guarded keys: proposals whose guards are broken are told so (``Lost``), the
+others go into the next transaction at once.
+
+Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not and never
+will be (I9: a lost answer is settled by fencing the head and reading back). A second process under the same
+name is fenced by the head's epoch. The writer never decides anything and never retries a lost race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from core.errors import (
+    NotReady,
+    OutcomeUnknown,
+    Overloaded,
+    StoreError,
+    StoreUnavailable,
+    WriterFenced,
+)
+from core.store.batch import Batch, Lost, Proposal, sort_out
+from core.store.codec import HEAD, Draft, WriterHead, encode_segment
+from core.store.keys import Keys, check_name
+from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
+from core.store.retrying import settling
+
+QUEUE_DEPTH_MAX = 4096
+"""Proposals that may wait for the next transaction."""
+
+LEFT_OVER_MAX = 8
+"""Proposals that did not fit before a batch counts as full: it keeps filling linear."""
+
+
+class Committed(NamedTuple):
+    """The proposal is in the log, at this revision."""
+
+    revision: int
+
+
+Outcome = Committed | Lost
+
+
+class _Waiting(NamedTuple):
+    proposal: Proposal
+    answer: asyncio.Future[Outcome]
+
+
+def unix_ms() -> int:
+    """The clock events are stamped with; order never depends on it."""
+    return time.time_ns() // 1_000_000
+
+
+class Writer:
+    """One writer name, one process (by epoch), one transaction in flight."""
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, name: str, *, now_ms: Callable[[], int] = unix_ms
+    ) -> None:
+        self.name = check_name(name, "writer name")
+        self._store = store
+        self._keys = keys
+        self._now_ms = now_ms
+        self._queue: deque[_Waiting] = deque()
+        self._pump: asyncio.Task[None] | None = None
+        self._head = WriterHead(0, 0)
+        self._head_revision = -1
+        self._event_counter = 0
+        self._fenced: WriterFenced | None = None
+        self._unsettled: bytes | None = None
+        self.transactions = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch this process owns; 0 before ``open``."""
+        return self._head.epoch
+
+    @property
+    def depth(self) -> int:
+        """Proposals waiting."""
+        return len(self._queue)
+
+    async def open(self) -> None:
+        """Take the name over: from here on, a process that had it before is fenced.
+
+        Raises StoreUnavailable, WriterFenced when another process takes it at the same moment.
+        """
+        key = self._keys.head(self.name)
+        found = (await self._store.read([Get(key)])).ranges[0].kvs
+        before = HEAD.decode(found[0].value) if found else WriterHead(0, 0)
+        revision = found[0].mod_revision if found else 0
+        head = WriterHead(before.seq, before.epoch + 1)
+        result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
+        if not result.succeeded:
+            raise self._fence("another process opened it at the same moment")
+        self._head, self._head_revision = head, result.revision
+
+    def event_id(self) -> str:
+        """A new event id: writer, epoch and a counter, unique for ever."""
+        self._event_counter += 1
+        return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
+
+    async def append(self, proposal: Proposal) -> Outcome:
+        """Append one proposal.
+
+        Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be settled in
+        time), WriterFenced. Cancelling the call before its transaction starts withdraws the proposal.
+        """
+        if self._fenced is not None:
+            raise self._fenced
+        if self._head_revision < 0:
+            raise NotReady("the writer is not open", subject=self.name)
+        if len(self._queue) >= QUEUE_DEPTH_MAX:
+            raise Overloaded(
+                f"the writer's queue is full with a maximum length of {QUEUE_DEPTH_MAX}",
+                subject="writer queue",
+                remedy="try again; if it stays full, etcd is too slow for this load",
+            )
+        waiting = _Waiting(proposal, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        if self._pump is None:
+            self._pump = asyncio.ensure_future(self._run())
+        return await waiting.answer
+
+    async def close(self) -> None:
+        """Wait for what is in flight; nothing may be appended afterwards."""
+        if self._pump is not None:
+            await self._pump
+        self._head_revision = -1
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                batch, members = self._take()
+                if members:
+                    await self._commit(batch, members)
+        finally:
+            self._pump = None
+
+    def _take(self) -> tuple[Batch, list[_Waiting]]:
+        """Fill a batch from the queue, keeping the order of what does not fit together."""
+        batch = Batch()
+        members: list[_Waiting] = []
+        left: list[_Waiting] = []
+        while self._queue and not batch.full and len(left) < LEFT_OVER_MAX:
+            waiting = self._queue.popleft()
+            if waiting.answer.done():
+                continue
+            (members if batch.add(waiting.proposal) else left).append(waiting)
+        self._queue.extendleft(reversed(left))
+        return batch, members
+
+    async def _commit(self, batch: Batch, members: Sequence[_Waiting]) -> None:
+        """One transaction; answers every member or puts it back at the front of the queue."""
+        try:
+            if self._unsettled is not None:
+                await self._settle(self._unsettled)
+            segment = encode_segment(self._now_ms(), batch.drafts)
+            result = await self._transact(batch, segment)
+        except StoreError as error:
+            _fail(members, error)
+            return
+        except WriterFenced as error:
+            _fail([*members, *self._queue], error)
+            self._queue.clear()
+            return
+        if result.succeeded:
+            _answer(members, Committed(result.revision))
+            return
+        verdicts = sort_out(batch, [member.proposal for member in members], result)
+        assert any(verdicts), "a transaction failed although every guard holds"
+        for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
+            if lost is None:
+                self._queue.appendleft(member)
+            else:
+                _answer([member], lost)
+
+    async def _transact(self, batch: Batch, segment: bytes) -> TxnResult:
+        head = WriterHead(self._head.seq + 1, self._head.epoch)
+        head_key = self._keys.head(self.name)
+        guards = [Unchanged(head_key, self._head_revision), *batch.guards]
+        writes = [
+            Put(self._keys.log(self.name, head.seq), segment),
+            Put(head_key, HEAD.encode(head)),
+            *batch.writes,
+        ]
+        self.transactions += 1
+        try:
+            result = await self._store.commit(guards, writes, [Get(head_key), *batch.gets])
+        except OutcomeUnknown:
+            revision = await self._settle(segment)
+            if revision is None:
+                raise StoreUnavailable(
+                    "etcd did not take the transaction", subject=self.name, remedy="try again"
+                ) from None
+            return TxnResult(True, revision, ())
+        if result.succeeded:
+            self._head, self._head_revision = head, result.revision
+            return result
+        self._check_head(result.reads[0].kvs)
+        return TxnResult(False, result.revision, result.reads[1:])
+
+    async def _settle(self, segment: bytes) -> int | None:
+        """Find out whether an unanswered transaction is in the log: its revision, or None if it never will be.
+
+        Rewriting the head makes a transaction that is still under way fail its own guard.
+        """
+        self._unsettled = segment
+        head_key = self._keys.head(self.name)
+        log_key = self._keys.log(self.name, self._head.seq + 1)
+        async for attempt in settling():
+            with attempt:
+                result = await self._store.commit(
+                    [Unchanged(head_key, self._head_revision)],
+                    [Put(head_key, HEAD.encode(self._head))],
+                    [Get(head_key), Get(log_key)],
+                )
+        self._unsettled = None
+        if result.succeeded:
+            self._head_revision = result.revision
+            return None
+        return self._read_back(segment, result)
+
+    def _read_back(self, segment: bytes, result: TxnResult) -> int | None:
+        head_now, log_now = result.reads[0].kvs, result.reads[1].kvs
+        committed = bool(log_now) and log_now[0].value == segment
+        if committed:
+            self._head = WriterHead(self._head.seq + 1, self._head.epoch)
+            self._head_revision = log_now[0].mod_revision
+            if HEAD.decode(head_now[0].value).epoch == self._head.epoch:
+                self._head_revision = head_now[0].mod_revision
+            return log_now[0].mod_revision
+        self._check_head(head_now)
+        self._head_revision = head_now[0].mod_revision  # an earlier attempt to settle had gone through
+        return None
+
+    def _check_head(self, found: Sequence[KeyValue]) -> None:
+        if not found or HEAD.decode(found[0].value) != self._head:
+            raise self._fence("another process writes under this name")
+
+    def _fence(self, what: str) -> WriterFenced:
+        self._fenced = WriterFenced(
+            f"writer {self.name} is fenced: {what}",
+            subject=self.name,
+            remedy="give every agent a node name of its own, then restart this one",
+        )
+        return self._fenced
+
+
+def _answer(members: Sequence[_Waiting], outcome: Outcome) -> None:
+    for member in members:
+        if not member.answer.done():
+            member.answer.set_result(outcome)
+
+
+def _fail(members: Sequence[_Waiting], error: Exception) -> None:
+    for member in members:
+        if not member.answer.done():
+            member.answer.set_exception(error)
