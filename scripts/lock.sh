@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Pins every dependency, with the hashes of the registry's files, into requirements/.
+#
+#   scripts/lock.sh             keep what is pinned, add and drop as pyproject.toml says
+#   scripts/lock.sh --upgrade   take the newest of everything
+#
+# Resolved with the oldest Python we support; the result must install on the newest one too.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# A folder of local files or a machine's own constraints would put hashes into the lock that nobody
+# else can get: an empty variable overrides whatever pip's configuration files say.
+export PIP_FIND_LINKS='' PIP_CONSTRAINT='' PIP_EXTRA_INDEX_URL='' PIP_NO_INDEX=''
+
+python=.venv/bin/python
+[ -x "$python" ] || { echo "lock: no .venv; run scripts/setup.sh first" >&2; exit 1; }
+oldest=$("$python" -c 'import sys; print(sys.version_info[:2] == (3, 11))')
+[ "$oldest" = True ] || { echo "lock: resolve with Python 3.11, the oldest one supported" >&2; exit 1; }
+
+compile() {  # compile OUTPUT [pip-compile options]
+    local output=$1
+    shift
+    echo "lock: resolving $output"
+    "$python" -m piptools compile --quiet --no-config --resolver backtracking \
+        --generate-hashes --allow-unsafe --strip-extras \
+        --no-header --no-emit-options --no-emit-index-url --no-emit-trusted-host \
+        --no-emit-find-links --output-file "$output" "$@" pyproject.toml
+}
+
+compile requirements/lock.txt --extra otlp "$@"
+compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
+compile requirements/dev.txt --extra otlp --extra test --extra bench \
+    --constraint requirements/lock.txt "$@"
+
+if grep -nE '://|find-links|index-url|^-' requirements/*.txt; then
+    echo "lock: the lines above name a place; they must not be committed" >&2
+    exit 1
+fi
+echo "lock: $(grep -cE '^[a-z0-9].*==' requirements/dev.txt) packages pinned"
