@@ -1,12 +1,12 @@
-"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
+r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
 
 Promise: the same answers and the same refusals as the public system gives (spec/ipam.md 1.2 and
-section 10 item 11): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\\``
-escapes. A pattern is refused whatever it is matched with. Works on characters where Go works on bytes
-after a ``*``; object names are ASCII, so nobody can tell. Must never: list or read anything.
+section 10 item 11): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one,
+``\`` escapes. A pattern is refused whatever it is matched with. Works on characters where Go works
+on bytes after a ``*``; object names are ASCII, so nobody can tell. Must never list or read.
 
-The grammar, and how it is read: a pattern is cut at its stars into chunks; each element of a chunk
-matches exactly one character. A chunk takes the leftmost place where it fits, once and for all.
+How a pattern is read: it is cut at its stars into chunks; each element of a chunk matches exactly
+one character. A chunk takes the leftmost place where it fits, once and for all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BadPattern(ValueError):
 
 
 class _CharacterClass(NamedTuple):
-    """One element: a character in (or, negated, outside) the ranges. A literal is a range of one."""
+    """One element: a character in the ranges or, negated, outside; a literal is a range of one."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool = False
@@ -93,8 +93,8 @@ def _parse(pattern: str) -> tuple[_Chunk, ...]:
     position = 0
     while position < len(pattern):
         if pattern[position] == "*":
-            if floating or elements:
-                chunks += [_Chunk(floating, tuple(elements))] if elements else []
+            if elements:
+                chunks.append(_Chunk(floating, tuple(elements)))
             floating, elements = True, []
             position += 1
         else:

@@ -1,8 +1,9 @@
 """Label selectors as plain values: do they match, why not, and are they well formed.
 
-Promise: the meaning and the validation rules of Kubernetes' own selectors (its "Labels and Selectors"
-and "Object Names" rules; spec/api.md 3.2 rule 4 and section 11 item 16). An absent selector is the
-caller's business, an empty one matches everything. Must never: know what is being selected.
+Promise: the meaning and the validation rules of Kubernetes' own selectors (its "Labels and
+Selectors" and "Object Names" rules; spec/api.md 3.2 rule 4 and section 11 item 16). An absent
+selector is the caller's business, an empty one matches everything. Must never: know what is being
+selected.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def explain_mismatch(selector: LabelSelector, labels: Mapping[str, str]) -> str:
 
 
 def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
-    """Everything that Kubernetes' validation finds wrong, in order; ``path`` is the selector's field.
+    """Everything that Kubernetes' validation finds wrong; ``path`` is the selector's own field.
 
     Keys and values of ``match_labels`` are all reported at ``path.matchLabels``. One text may have
     several problems (an empty key has two).

@@ -1,0 +1,154 @@
+"""Pool name patterns mean what Go's filepath.Match makes of them, mistakes included."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from core.domain.globs import BadPattern, is_pattern, match
+
+NAMES = st.text(alphabet="ab-/", max_size=8)
+PIECES = st.sampled_from(
+    ["a", "b", "-", "/", "?", "*", "**", "[ab]", "[^a/]", "[a-b]", "\\a", "\\*"]
+)
+PATTERNS = st.lists(PIECES, max_size=6).map("".join)
+EXPRESSIONS = {"?": "[^/]", "[^a/]": "[^a/]", "[ab]": "[ab]", "[a-b]": "[a-b]"}
+
+
+def as_expression(pattern: str) -> str:
+    """The same pattern as a regular expression; PIECES hold no class that matches a slash."""
+    parts = re.findall(r"\*+|\[[^]]*\]|\\.|.", pattern)
+    return "".join(
+        "[^/]*" if part[0] == "*" else EXPRESSIONS.get(part, re.escape(part[-1])) for part in parts
+    )
+
+
+@settings(max_examples=500, deadline=None)
+@given(PATTERNS, NAMES)
+@example("*a", "aaa")
+@example("a*b*a", "abba")
+@example("*/*", "a/b")
+def test_a_pattern_matches_what_its_regular_expression_matches(pattern: str, name: str) -> None:
+    expected = re.fullmatch(as_expression(pattern), name) is not None
+
+    assert match(pattern, name) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet="ab-]^[\\*?", max_size=8), NAMES, NAMES)
+def test_a_pattern_is_bad_or_good_whatever_it_is_matched_with(
+    pattern: str, one: str, other: str
+) -> None:
+    def refused(name: str) -> bool:
+        try:
+            match(pattern, name)
+        except BadPattern:
+            return True
+        return False
+
+    assert refused(one) == refused(other)
+
+
+@settings(max_examples=100, deadline=None)
+@given(NAMES)
+def test_a_name_without_special_characters_matches_itself_alone(name: str) -> None:
+    assert not is_pattern(name)
+    assert match(name, name)
+    assert not match(name, name + "a")
+    assert not match(name + "a", name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("rack-*", "rack-"),
+        ("rack-*", "rack-7-v4"),
+        ("*-v4", "rack-7-v4"),
+        ("rack-?-v4", "rack-7-v4"),
+        ("rack-[0-9]", "rack-7"),
+        ("rack-[^0-4]", "rack-7"),
+        ("rack-[13-57]", "rack-4"),
+        ("rack**v4", "rack-v4"),
+        ("*", ""),
+        ("", ""),
+        ("a\\*b", "a*b"),
+        ("a\\b", "ab"),
+        ("[\\]]", "]"),
+        ("[\\-x]", "-"),
+        ("[*]", "*"),
+        ("[?]", "?"),
+        ("[[]", "["),
+        ("[^^]", "a"),
+        ("]", "]"),
+        ("a-b]", "a-b]"),
+        ("[^a]", "/"),
+        ("[.-0]", "/"),
+        ("*/*", "rack/v4"),
+    ],
+)
+def test_a_pattern_matches(pattern: str, name: str) -> None:
+    assert match(pattern, name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("rack-*", "my-rack-7"),
+        ("rack-?", "rack-"),
+        ("rack-?", "rack-10"),
+        ("rack-[0-9]", "rack-x"),
+        ("rack-[^0-9]", "rack-"),
+        ("[9-0]", "5"),
+        ("Rack", "rack"),
+        ("*", "rack/v4"),
+        ("rack*v4", "rack/v4"),
+        ("?", "/"),
+        ("", "a"),
+        ("a", ""),
+        ("a\\*b", "axb"),
+        ("*a*b", "ba"),
+    ],
+)
+def test_a_pattern_does_not_match(pattern: str, name: str) -> None:
+    assert not match(pattern, name)
+
+
+def test_a_piece_between_stars_takes_its_leftmost_place_and_never_another() -> None:
+    # Taking "/" for the class would let the second star reach the end; the first fit is "a".
+    assert not match("*[^x]*b", "a/b")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["[", "[a", "[a-", "[a-]", "[]", "[]a]", "[^", "[^]", "[^]a]", "[-]", "[-a]", "[a-b-c]"],
+)
+@pytest.mark.parametrize("before", ["", "zzz", "*", "?", "[a]"])
+def test_a_malformed_class_is_refused_even_behind_a_mismatch(before: str, pattern: str) -> None:
+    with pytest.raises(BadPattern) as caught:
+        match(before + pattern, "name")
+
+    assert caught.value.pattern == before + pattern
+    assert caught.value.reason in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["\\", "a\\", "*\\", "[\\", "[a\\", "[a-\\"])
+def test_a_backslash_with_nothing_to_escape_is_refused(pattern: str) -> None:
+    with pytest.raises(BadPattern, match="syntax error in pattern"):
+        match(pattern, "a")
+
+
+@pytest.mark.parametrize("name", ["a*", "?", "[a]", "]a[", "rack-[0-9]"])
+def test_a_name_with_a_star_a_question_mark_or_both_brackets_is_a_pattern(name: str) -> None:
+    assert is_pattern(name)
+
+
+@pytest.mark.parametrize("name", ["", "rack-7", "[a", "a]", "a\\b"])
+def test_a_name_with_less_is_a_plain_name(name: str) -> None:
+    assert not is_pattern(name)
+
+
+def test_many_stars_on_a_long_name_end_soon() -> None:
+    assert not match("*a" * 200 + "b", "a" * 2000)
