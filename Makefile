@@ -1,0 +1,49 @@
+# The commands of the project. Each sets itself up first (scripts/setup.sh does only what is missing)
+# and leaves nothing running. ARGS is handed on: make test ARGS='tests/tidy -x'
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench bench-quick format lock setup setup-run clean
+
+PYTHON := .venv/bin/python
+ARGS ?=
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup-run ## the main job, for real: etcd, two nodes in namespaces, Pods, a crash, the history
+	@$(PYTHON) -m ops.demo $(ARGS)
+
+test: setup ## every test
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: setup ## style, types, layers and tidiness
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+	@$(PYTHON) -m mypy --strict
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m pytest -q tests/tidy
+
+bench: setup ## tables, plots and JSON into bench/results/
+	@$(PYTHON) -m bench $(ARGS)
+
+bench-quick: setup ## the measures in two minutes, one JSON object a line
+	@$(PYTHON) -m bench --quick $(ARGS)
+
+format: setup ## rewrite the code in house format
+	@$(PYTHON) -m ruff check --fix
+	@$(PYTHON) -m ruff format
+
+lock: setup ## pin dependencies anew; ARGS=--upgrade takes the newest
+	@scripts/lock.sh $(ARGS)
+
+setup:
+	@scripts/setup.sh dev
+
+setup-run:
+	@scripts/setup.sh run
+
+clean: ## remove the environment, caches and results
+	@rm -rf .venv build dist bench/results .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

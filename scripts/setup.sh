@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Makes a machine ready, and says what it does. Run it as often as you like: it does only what is missing.
+#
+#   scripts/setup.sh run       what `make demo` needs: the programs, and the product's locked packages
+#   scripts/setup.sh [dev]     the same for tests, checks and benchmarks
+#   scripts/setup.sh --check [run|dev]   changes nothing; prints what is missing in one line, exits 1
+#
+# Everything is printed to standard error, so that a command after it owns standard output.
+# It never starts a service of the distribution, and works where there is no systemd.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec >&2
+
+check=false
+profile=dev
+for argument in "$@"; do
+    case $argument in
+        --check) check=true ;;
+        run | dev) profile=$argument ;;
+        *) echo "setup: unknown argument '$argument'; see the top of scripts/setup.sh" && exit 2 ;;
+    esac
+done
+
+say() { echo "setup: $*"; }
+fail() { say "$*"; exit 1; }
+
+# ------------------------------------------------------------------------------ what is missing
+
+has_file() { local file; for file in "$@"; do [ -e "$file" ] && return 0; done; return 1; }
+
+# A program counts wherever it comes from; the Debian package is only how we would install it.
+missing_packages() {
+    command -v etcd >/dev/null || echo etcd-server
+    command -v etcdctl >/dev/null || echo etcd-client
+    command -v ip >/dev/null || echo iproute2
+    command -v ping >/dev/null || echo iputils-ping
+    has_file /usr/lib/cni/macvlan /opt/cni/bin/macvlan || echo containernetworking-plugins
+    find_python >/dev/null || echo python3-venv
+    [ "$profile" = dev ] || return 0
+    command -v containerd >/dev/null || echo containerd
+    command -v runc >/dev/null || echo runc
+    command -v openssl >/dev/null || echo openssl
+    has_file /usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto ||
+        echo golang-github-kubernetes-cri-api-dev
+}
+
+# The first interpreter that is new enough and can make an environment with pip in it.
+find_python() {
+    local name
+    for name in python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.14; do
+        if "$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+        then
+            "$name" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))'
+            return 0
+        fi
+    done
+    return 1
+}
+
+lock_files() { if [ "$profile" = dev ]; then echo requirements/dev.txt
+               else echo requirements/build.txt requirements/lock.txt; fi; }
+
+# What the environment must have been made from: place, profile, locks; kept in a stamp inside it.
+wanted_stamp() { pwd; local file; for file in $(lock_files); do sha256sum "$file"; done; }
+project_stamp() { pwd; sha256sum pyproject.toml README.md core/__init__.py; }
+stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
+
+# Whatever is good for development is good for running.
+packages_ready() {
+    stamped "$profile" "$(wanted_stamp)" || stamped dev "$(profile=dev wanted_stamp)"
+}
+
+if $check; then
+    missing=$(missing_packages | tr '\n' ' ')
+    packages_ready && stamped project "$(project_stamp)" || missing+="(.venv) "
+    [ -z "$missing" ] && say "nothing is missing for '$profile'" && exit 0
+    fail "missing for '$profile': ${missing% }; scripts/setup.sh $profile installs it"
+fi
+
+# One set-up at a time in one work tree: `make test` and `make demo` may be started together.
+exec 9<scripts/setup.sh
+flock -n 9 || { say "another set-up is at work here, waiting for it"; flock 9; }
+
+# ------------------------------------------------------------------------------ programs
+
+policy=/usr/sbin/policy-rc.d
+policy_is_ours=false
+drop_policy() { if $policy_is_ours; then rm -f "$policy"; policy_is_ours=false; fi; }
+trap drop_policy EXIT
+
+apt_install() {
+    apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" </dev/null
+}
+
+install_packages() {
+    command -v apt-get >/dev/null ||
+        fail "missing: $*; these are Debian's names, and this machine has no apt-get: install them by hand"
+    [ "$(id -u)" = 0 ] || fail "missing: $*; run as root: apt-get install $*"
+    say "installing Debian packages: $*"
+    export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+    if [ ! -e "$policy" ]; then  # a package must not start its service: every test starts its own
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        policy_is_ours=true
+    fi
+    # Package lists are fetched only when a name is unknown, or known but gone from the mirror.
+    if ! apt-cache show "$@" >/dev/null 2>&1 || ! apt_install "$@"; then
+        say "fetching package lists"
+        apt-get update -q </dev/null
+        apt_install "$@" || fail "apt-get could not install: $*; its reason is above"
+    fi
+    drop_policy
+    # Nor at the next boot. Only what was installed just now: another's service is not ours to touch.
+    if command -v systemctl >/dev/null; then
+        local name
+        for name in "$@"; do
+            case $name in
+                etcd-server) systemctl --quiet disable etcd.service || true ;;
+                containerd) systemctl --quiet disable containerd.service || true ;;
+            esac
+        done
+    fi
+}
+
+mapfile -t packages < <(missing_packages)
+[ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+
+etcd_version=$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')
+case $etcd_version in
+    '' | [0-2].* | 3.[0-4].*)
+        say "etcd ${etcd_version:-of unknown version} is older than 3.5, the oldest that we test with" ;;
+esac
+
+# ------------------------------------------------------------------------------ environment
+
+pip_install() { .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$@"; }
+
+python=$(find_python) || fail "missing: a Python >= 3.11 with the venv module; install one and run again"
+# An environment names its own place in every script: one that was moved or broken is made anew.
+place=$(head -n 1 .venv/.stamp-project 2>/dev/null || pwd)
+if [ "$place" != "$(pwd)" ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    say "making .venv with $python ($("$python" -c 'import platform; print(platform.python_version())'))"
+    "$python" -m venv --clear .venv
+fi
+if ! packages_ready; then
+    requirements=()
+    for file in $(lock_files); do requirements+=(-r "$file"); done
+    say "installing $(cat $(lock_files) | grep -c '==') locked packages into .venv, hashes checked: $(lock_files)"
+    pip_install --require-hashes "${requirements[@]}"
+    wanted_stamp >".venv/.stamp-$profile"
+fi
+if ! stamped project "$(project_stamp)"; then
+    say "linking orbweaver into .venv: $(.venv/bin/python - <<'PYTHON'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["scripts"], sep=", ")
+PYTHON
+)"
+    pip_install --no-deps --no-build-isolation --editable .
+    project_stamp >.venv/.stamp-project
+fi
+say "ready"
