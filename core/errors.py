@@ -7,6 +7,7 @@
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
     │   ├── OutcomeUnknown          a write whose answer was lost: read back, never repeat blindly
+    │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
     │   ├── StoreRejected           etcd refuses this request as it is
     │   └── Compacted               the asked revision is gone: start again from a newer one (retryable)
     ├── LogError                    the event log
@@ -76,6 +77,12 @@ class StoreTimeout(StoreUnavailable):
 
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed (invariant I9)."""
+
+
+class LostRace(StoreError):
+    """Somebody else was quicker; what is true now has been read, so the next try knows better."""
+
+    retryable = True
 
 
 class StoreRejected(StoreError):

@@ -13,7 +13,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from core.errors import OrbweaverError, OutcomeUnknown, StoreUnavailable
+from core.errors import LostRace, OrbweaverError, OutcomeUnknown, StoreUnavailable
 
 SETTLE_S_MAX = 8.0
 """How long a lost answer is read back before the callers are told that the outcome is unknown."""
@@ -42,7 +42,7 @@ def settling() -> AsyncRetrying:
 def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
     """For optimistic transactions that lost: waits are random so that two losers do not meet again."""
     return AsyncRetrying(
-        retry=retry_if_exception(_is_retryable),
+        retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),
         stop=stop_after_delay(seconds),
         reraise=True,

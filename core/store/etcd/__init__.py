@@ -1,1 +1,23 @@
-"""The key-value protocol spoken to etcd; the only place that imports gRPC."""
+"""The key-value store on etcd: a thin ``grpc.aio`` client of our own.
+
+    client.py    EtcdStore, the ``KeyValueStore`` itself
+    calls.py     one call: a ready endpoint, a token, a deadline, the right error; repeats reads only
+    reads.py     reading large ranges in pages at one revision
+    watch.py     one watch over several ranges that survives its connection
+    channel.py   one gRPC channel per endpoint, rotation away from the ones that fail
+    auth.py      user and password -> token, renewed when etcd no longer takes it
+    failures.py  what a failed call means: refused, nothing written, or unknown (invariant I9)
+    wire.py      our values <-> protobuf messages
+    messages.py  the typed face of the packaged stubs
+    settings.py  addresses, credentials and every limit
+
+Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore`` and
+``EtcdSettings``.
+"""
+
+from __future__ import annotations
+
+from core.store.etcd.client import EtcdStore
+from core.store.etcd.settings import EtcdSettings
+
+__all__ = ["EtcdSettings", "EtcdStore"]

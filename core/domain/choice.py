@@ -1,0 +1,74 @@
+"""Choosing an address inside a pool, without knowing who holds what.
+
+``spread`` (the default): the holder's hash names a place in the pool's set, so that writers on many nodes do
+not meet; ``sequential``: the lowest free address, as the public system does. Both learn from what failed
+transactions and reads have told (``Search.learn``), and both say honestly when they do not know enough to name
+an address (``Search.next`` answers None: read the truth).
+Pure: the hash is the only chance there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from hashlib import blake2b
+from typing import Literal
+
+from core.domain.address_set import AddressSet
+
+AddressOrder = Literal["spread", "sequential"]
+
+WINDOW_ADDRESSES = 64
+"""Addresses a failed try reads from the one it wanted onwards."""
+
+
+def spread_index(seed: str, size: int) -> int:
+    """A place in [0, size) that depends on nothing but the seed."""
+    digest = blake2b(seed.encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "big") % size
+
+
+class Search:
+    """One request's search for one address in one pool."""
+
+    __slots__ = ("_known", "_start", "_taken", "order", "usable")
+
+    def __init__(self, usable: AddressSet, order: AddressOrder, seed: str) -> None:
+        self.usable = usable
+        self.order = order
+        self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
+        self._taken: set[int] = set()
+        # What may be named: for spread the window at the hashed place, for sequential only what was read.
+        self._known = AddressSet(usable.family)
+        if order == "spread" and usable:
+            self._known = usable.window(self._start, 1)
+
+    @property
+    def start(self) -> int:
+        """The rank in ``usable`` where this search begins."""
+        return self._start
+
+    def next(self, avoid: Container[int]) -> int | None:
+        """An address that nothing known speaks against, or None: read the truth first.
+
+        ``avoid``: addresses that other requests of this process are claiming right now.
+        """
+        for first, last in self._known:
+            for value in range(first, last + 1):
+                if value not in self._taken and value not in avoid:
+                    return value
+        return None
+
+    def window_after(self, value: int) -> tuple[int, int]:
+        """[first, last]: the stretch a failed try for ``value`` should read."""
+        window = self.usable.window(self.usable.rank(value), WINDOW_ADDRESSES)
+        return window.first(), window.last()
+
+    def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
+        """The truth about [first, last]: exactly ``taken`` cannot be had there."""
+        self._taken.update(taken)
+        self._known = self.usable & AddressSet(self.usable.family, ((first, last),))
+
+    def offer(self, value: int) -> None:
+        """A read of the truth found this one free."""
+        self._taken.discard(value)
+        self._known = AddressSet(self.usable.family, ((value, value),))

@@ -1,0 +1,160 @@
+"""What an ADD and a DEL mean for an endpoint: pure decisions, shared by agents, simulate and explain.
+
+``decide_add`` looks at the endpoint that is there (or none) and says which of four things the request is: a
+repeat, a change without addresses (new sandbox, open NIC), a claim of addresses, or a refusal. ``claim`` then
+makes the event from the addresses that were chosen. ``decide_release`` says whether a DEL ends anything (I3, I7).
+Nothing here chooses addresses, knows revisions, or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.domain.events import AddressesClaimed, EndpointChanged
+from core.domain.facts import PodFacts
+from core.domain.model import (
+    Attachment,
+    Endpoint,
+    Nic,
+    pod_holder,
+    stateful_holder,
+)
+
+FIRST_INTERFACE = "eth0"
+"""What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
+
+
+class Repeat(NamedTuple):
+    """Everything is there already: answer from the endpoint, write nothing (I7)."""
+
+    endpoint: Endpoint
+
+
+class Change(NamedTuple):
+    """The endpoint changes, addresses stay."""
+
+    event: EndpointChanged
+
+
+class Need(NamedTuple):
+    """Addresses are to be claimed.
+
+    ``keep``: the endpoint's NICs that stay. ``give_up``: (address, pool) pairs whose claims end in the same
+    transaction, because the endpoint belonged to an older Pod (``superseded``) or names pools that the
+    Pod's template no longer lists (``pools-changed``).
+    """
+
+    keep: tuple[Nic, ...]
+    give_up: tuple[tuple[str, str], ...] = ()
+
+
+def holder_of(pod: PodFacts) -> str:
+    """The holder of this Pod's addresses."""
+    namespace, name = pod.endpoint_key
+    if pod.fixed == "statefulset" or pod.fixed == "vm":
+        return stateful_holder(pod.fixed, namespace, name)
+    return pod_holder(pod.uid)
+
+
+def decide_add(
+    pod: PodFacts,
+    attachment: Attachment,
+    endpoint: Endpoint | None,
+    *,
+    moved_pools: frozenset[str] = frozenset(),
+) -> Repeat | Change | Need:
+    """Which kind of ADD this is.
+
+    ``moved_pools``: names of the endpoint's NICs whose pools the Pod no longer asks for (fixed Pods only,
+    spec/ipam.md 3.2); their addresses are given up when the replacement is certain, never before.
+    """
+    if endpoint is None:
+        return Need(())
+    if endpoint.holder != holder_of(pod):
+        return Need((), endpoint.addresses())
+    if moved_pools:
+        going = [nic for nic in endpoint.nics if nic.interface in moved_pools]
+        keep = tuple(nic for nic in endpoint.nics if nic.interface not in moved_pools)
+        return Need(keep, tuple(pair for nic in going for pair in nic.addresses()))
+    position = _position(endpoint.nics, attachment.interface)
+    if position is None:
+        return Need(endpoint.nics)
+    nics = list(endpoint.nics)
+    nics[position] = _attached(nics[position], attachment)
+    after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
+    return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
+
+
+def claim(
+    pod: PodFacts,
+    attachment: Attachment,
+    keep: tuple[Nic, ...],
+    chosen: Sequence[Nic],
+) -> AddressesClaimed:
+    """The event of a claim: ``chosen`` are the new NICs with their addresses.
+
+    In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the others stay
+    open ("") until an ADD names them, and the request's own interface takes the first open one.
+    """
+    nics = [*keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
+    position = _position(tuple(nics), attachment.interface)
+    if position is not None:
+        nics[position] = _attached(nics[position], attachment)
+    namespace, name = pod.endpoint_key
+    owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
+    endpoint = Endpoint(
+        namespace, name, pod.uid, pod.node, holder_of(pod), owner_kind, owner_name, tuple(nics)
+    )
+    return AddressesClaimed(endpoint, tuple(range(len(keep), len(nics))))
+
+
+class ReleaseDecision(NamedTuple):
+    """``ends``: the DEL ends the endpoint's claims; ``why`` in words either way."""
+
+    ends: bool
+    why: str
+
+
+def decide_release(
+    endpoint: Endpoint, attachment: Attachment, uid: str, alive: bool | None
+) -> ReleaseDecision:
+    """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
+
+    ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word counts.
+    A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    """
+    if alive:
+        return ReleaseDecision(False, "the Pod is alive")
+    if uid and endpoint.uid != uid:
+        return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
+    nic = endpoint.find(attachment.interface)
+    if nic is None:
+        return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
+    if nic.container and attachment.container and nic.container != attachment.container:
+        return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
+    return ReleaseDecision(True, "the sandbox is gone")
+
+
+def _stored_name(interface: str) -> str:
+    if not interface.isdigit():
+        return interface
+    return FIRST_INTERFACE if interface == "0" else ""
+
+
+def _position(nics: tuple[Nic, ...], interface: str) -> int | None:
+    """Where the interface is, else the first open NIC, else None."""
+    names = [nic.interface for nic in nics]
+    for wanted in (interface, ""):
+        if wanted in names:
+            return names.index(wanted)
+    return None
+
+
+def _attached(nic: Nic, attachment: Attachment) -> Nic:
+    return nic._replace(
+        interface=attachment.interface,
+        container=attachment.container,
+        network=attachment.network,
+        netns=attachment.netns,
+    )

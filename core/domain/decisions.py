@@ -1,0 +1,292 @@
+"""Decide about a configuration command: the events it causes, or the refusals.
+
+Pure. The admission webhook, ``apply --dry-run``, ``simulate`` and the real command call the same
+``decide``; everything that can be refused is refused here, once, and nothing but ``Refused`` is
+raised. What a command would take out of a pool is asked of ``given_up`` first: the shell reads the
+claims inside, passes them, and guards the same range in its transaction (I2).
+Repeating a command is no event: applying an unchanged object, retiring a retiring pool,
+quarantining a quarantined address. Deleting what is not there is refused, since a name was wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Final
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.configuration import Configuration, pool_addresses
+from core.domain.events import (
+    AddressQuarantined,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    RecordDefined,
+    RecordDeleted,
+    ReservationDefined,
+    ReservationDeleted,
+)
+from core.domain.model import Claim, Pool, Quarantine, Reservation
+from core.domain.refusals import Refusal
+from core.domain.validation.normalising import normalise_pool, normalise_reservation
+from core.domain.validation.pools import content_rules, subnet_rule
+from core.domain.validation.records import address_rule, reason_rules, record_rules
+from core.domain.validation.reservations import items_rule
+from core.domain.validation.shared import (
+    REFUSALS_MAX,
+    Subject,
+    family_enabled_rule,
+    object_name_rule,
+    size_rule,
+)
+from core.errors import Refused
+
+REFUSAL_ADDRESSES_MAX: Final = 8
+"""How many of the addresses in use a refusal names; the count is always told."""
+
+RETIRE_FIRST: Final = "retire the pool first and wait, or `orbctl delete --drain`"
+
+
+def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
+    """The addresses that a command would take out of a pool, None when there are none.
+
+    Also None when the command cannot be read well enough to tell; ``decide`` refuses it then.
+    """
+    if isinstance(command, DeletePool):
+        pool = configuration.pools.get(command.name)
+        return (pool_addresses(pool) or None) if pool else None
+    if not isinstance(command, ApplyPool):
+        return None
+    existing = configuration.pools.get(command.pool.name)
+    if existing is None or existing.family != command.pool.family:
+        return None
+    try:
+        kept = pool_addresses(normalise_pool(command.pool))
+    except AddressSyntaxError:
+        return None
+    return (pool_addresses(existing) - kept) or None
+
+
+def decide(
+    configuration: Configuration, command: Command, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    """The events that a command causes; none when it changes nothing.
+
+    ``claimed``: the claims, by address, inside ``given_up(configuration, command)``; more do no harm.
+    Raises Refused.
+    """
+    match command:
+        case ApplyPool():
+            return _apply_pool(configuration, command.pool, claimed)
+        case RetirePool():
+            pool = _known_pool(configuration, command.name)
+            return () if pool.retiring else (PoolRetired(pool.name),)
+        case DeletePool():
+            return _delete_pool(configuration, command, claimed)
+        case ApplyReservation():
+            return _apply_reservation(configuration, command.reservation)
+        case DeleteReservation(name):
+            if name not in configuration.reservations:
+                raise _unknown(Subject("SpiderReservedIP", name))
+            return (ReservationDeleted(name),)
+        case QuarantineAddress():
+            return _quarantine(configuration, command)
+        case LiftQuarantine():
+            return _lift(configuration, command)
+        case ApplyRecord():
+            return _apply_record(configuration, command.record)
+        case DeleteRecord():
+            if tuple(command) not in configuration.records:
+                raise _unknown(Subject(command.kind, command.name, command.namespace))
+            return (RecordDeleted(*command),)
+
+
+def _apply_pool(
+    configuration: Configuration, wanted: Pool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    subject = Subject("SpiderIPPool", wanted.name)
+    _require(object_name_rule(subject))
+    _require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
+    pool = normalise_pool(wanted)
+    existing = configuration.pools.get(wanted.name)
+    if existing is None:
+        pool = pool._replace(retiring=False)
+        _judge_new_pool(configuration, subject, pool)
+        return (PoolDefined(pool),)
+    pool = pool._replace(retiring=existing.retiring)
+    if pool == existing:
+        return ()
+    if existing.retiring:
+        _require(_retiring_rule(subject, existing, pool))
+    else:
+        _judge_changed_pool(configuration, subject, existing, pool, claimed)
+    return (PoolDefined(pool),)
+
+
+def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) -> None:
+    """CREATE in spec/api.md 3.2: the first two rules answer alone."""
+    enabled = configuration.enabled(pool.family)
+    _require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    _require(subnet_rule(subject, pool, configuration.pools))
+    _require(content_rules(subject, pool, configuration.pools))
+
+
+def _judge_changed_pool(
+    configuration: Configuration,
+    subject: Subject,
+    existing: Pool,
+    pool: Pool,
+    claimed: Mapping[str, Claim],
+) -> None:
+    """UPDATE in spec/api.md 3.2: what may not change answers alone, the rest together."""
+    _require(_immutable_rule(subject, existing, pool))
+    enabled = configuration.enabled(pool.family)
+    _require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    lost = given_up(configuration, ApplyPool(pool))
+    _require(
+        chain(
+            content_rules(subject, pool, configuration.pools),
+            _in_use_rule(subject, lost, claimed),
+        )
+    )
+
+
+def _delete_pool(
+    configuration: Configuration, command: DeletePool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    pool = _known_pool(configuration, command.name)
+    held = _held(given_up(configuration, command), claimed)
+    if held:
+        subject = Subject("SpiderIPPool", pool.name)
+        message = f"the pool still has {_listed(held)}"
+        raise Refused((subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST),))
+    return (PoolDeleted(pool.name),)
+
+
+def _apply_reservation(
+    configuration: Configuration, wanted: Reservation
+) -> tuple[Event, ...]:
+    """Spec/api.md 3.4."""
+    subject = Subject("SpiderReservedIP", wanted.name)
+    _require(object_name_rule(subject))
+    _require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
+    reservation = normalise_reservation(wanted)
+    existing = configuration.reservations.get(wanted.name)
+    if reservation == existing:
+        return ()
+    if existing is not None and existing.family != reservation.family:
+        raise Refused((_immutable(subject, "spec.ipVersion", existing.family),))
+    enabled = configuration.enabled(reservation.family)
+    _require(family_enabled_rule(subject, reservation.family, enabled=enabled))
+    _require(items_rule(subject, reservation))
+    return (ReservationDefined(reservation),)
+
+
+def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
+    subject = Subject("Quarantine", command.address)
+    _require(chain(address_rule(subject, command.address), reason_rules(subject, command)))
+    address = parse_address(command.address)
+    if str(address) in configuration.quarantine:
+        return ()
+    family, reason, evidence = address.family, command.reason, command.evidence
+    return (AddressQuarantined(Quarantine(str(address), family, reason, evidence)),)
+
+
+def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
+    subject = Subject("Quarantine", command.address)
+    _require(address_rule(subject, command.address))
+    address = str(parse_address(command.address))
+    if address not in configuration.quarantine:
+        raise _unknown(subject)
+    return (QuarantineLifted(address, command.reason),)
+
+
+def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
+    subject = Subject(record.kind, record.name, record.namespace)
+    _require(record_rules(subject, record))
+    _require(size_rule(subject, record, record.labels, record.annotations))
+    key = (record.kind, record.namespace, record.name)
+    return () if configuration.records.get(key) == record else (record,)
+
+
+def _retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
+    """Of a retiring pool only labels and annotations may change."""
+    if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
+        message = "the pool is being retired: only its labels and annotations may change"
+        remedy = "create a pool of another name"
+        yield subject.refuse("Forbidden", "retiring", "spec", message, remedy)
+
+
+def _immutable_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
+    if pool.family != existing.family:
+        yield _immutable(subject, "spec.ipVersion", existing.family)
+    elif pool.subnet != existing.subnet:
+        yield _immutable(subject, "spec.subnet", existing.subnet)
+
+
+def _immutable(subject: Subject, field: str, value: object) -> Refusal:
+    message = f"cannot be changed; it is {value}"
+    remedy = "create an object of another name"
+    return subject.refuse("Forbidden", "immutable", field, message, remedy)
+
+
+def _in_use_rule(
+    subject: Subject, lost: AddressSet | None, claimed: Mapping[str, Claim]
+) -> Iterator[Refusal]:
+    """3.2 UPDATE: an allocated address stays in the pool (section 11 item 11: compared parsed)."""
+    held = _held(lost, claimed)
+    if held:
+        message = "; ".join(
+            f"remove an IP address {address} that is being used by Pod {claim.namespace}/{claim.pod}"
+            for address, claim in held[:REFUSAL_ADDRESSES_MAX]
+        )
+        remedy = "release them first, or keep their addresses in ips"
+        yield subject.refuse("Forbidden", "address-in-use", "spec.ips", message, remedy)
+
+
+def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tuple[str, Claim]]:
+    """The claims inside, in the order of their addresses."""
+    if addresses is None:
+        return []
+    inside = []
+    for text, claim in claimed.items():
+        family, value = parse_address(text)
+        if family == addresses.family and value in addresses:
+            inside.append((value, text, claim))
+    return [(text, claim) for _, text, claim in sorted(inside, key=lambda one: one[0])]
+
+
+def _listed(held: list[tuple[str, Claim]]) -> str: ...
+
+
+def _known_pool(configuration: Configuration, name: str) -> Pool:
+    pool = configuration.pools.get(name)
+    if pool is None:
+        raise _unknown(Subject("SpiderIPPool", name))
+    return pool
+
+
+def _unknown(subject: Subject) -> Refused:
+    return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
+
+
+def _require(refusals: Iterable[Refusal]) -> None:
+    """Raise Refused when there is a refusal, with the first ``REFUSALS_MAX`` of them."""
+    found = tuple(islice(refusals, REFUSALS_MAX))
+    if found:
+        raise Refused(found)

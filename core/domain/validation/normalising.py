@@ -1,0 +1,43 @@
+"""What the mutating webhook does to an object before it is judged (spec/api.md 3.1 and 3.4).
+
+Never refuses: what cannot be read stays as it was written, and the rules speak about it.
+Left to the Kubernetes controller: the finalizer, which only an API server knows, and the adoption by
+a SpiderSubnet.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import AddressSyntaxError, Family
+from core.domain.model import Pool, Reservation
+
+CIDR_LABEL: Final = "ipam.spidernet.io/ippool-cidr"
+
+_CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
+
+
+def normalise_pool(pool: Pool) -> Pool:
+    """The pool as it is stored: lists merged, labelled with its subnet."""
+    label = {CIDR_LABEL: pool.subnet.translate(_CIDR_LABEL_CHARS)}
+    return pool._replace(
+        ips=merge_items(pool.ips, pool.family),
+        exclude_ips=merge_items(pool.exclude_ips, pool.family),
+        labels={**pool.labels, **label},
+    )
+
+
+def normalise_reservation(reservation: Reservation) -> Reservation:
+    """The reservation as it is stored: its list merged."""
+    return reservation._replace(ips=merge_items(reservation.ips, reservation.family))
+
+
+def merge_items(items: tuple[str, ...], family: Family) -> tuple[str, ...]:
+    """De-duplicate, sort and join; a list of one item, or with a bad one, stays as written."""
+    if len(items) < 2:
+        return items
+    try:
+        return tuple(AddressSet.from_items(items, family).to_items())
+    except AddressSyntaxError:
+        return items

@@ -1,0 +1,222 @@
+"""The rules of a pool: spec/api.md 3.2 rules 2 to 4, with the corrections of section 11.
+
+Each rule is a generator of refusals; its docstring names the part of the spec. Fields are those of
+the spec, also where they surprise: a bad item of ``ips`` is reported at ``spec.subnet``. Addresses
+are compared parsed, ranges are never enumerated. Two comparisons stay textual because the spec says
+so: what a default route is (item 12), and when two ``dst`` are the same.
+Rule 5 (SpiderSubnet) is not here: no pool has an owner yet. Other pools are as ``decide`` let them
+in, so item 9 (a stored pool that cannot be read) does not arise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import chain, islice
+from typing import Final
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import (
+    AddressSyntaxError,
+    Cidr,
+    SyntaxFault,
+    parse_address,
+    parse_cidr,
+    parse_range,
+)
+from core.domain.configuration import pool_addresses
+from core.domain.labels import problems
+from core.domain.model import Pool, Route
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject, shortened
+
+SUBNETS_KEPT_MAX: Final = 16_384
+"""How many parsed subnets are kept ready, since a new pool meets every other one."""
+
+RANGES_SHOWN_MAX: Final = 4
+"""How many overlapping ranges a refusal names."""
+
+DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
+
+AUTO_POOL_LABEL: Final = "ipam.spidernet.io/owner-application-name"
+"""A pool that has this label belongs to an application (spec/api.md 2.5)."""
+
+APPLICATION_KEYS: Final = frozenset(
+    f"ipam.spidernet.io/app-{part}"
+    for part in ("api-group", "api-version", "kind", "namespace", "name")
+)
+"""The only keys by which an auto pool selects Pods."""
+
+
+def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+    """Rule 2: a canonical CIDR of the family that is equal to each other pool's or apart from it.
+
+    Retiring pools count too (item 5). Of several overlapping pools the first by name is reported.
+    """
+    field = "spec.subnet"
+    try:
+        cidr = _subnet(pool.subnet)
+    except AddressSyntaxError as error:
+        yield subject.refuse("Invalid", "subnet-syntax", field, str(error))
+        return
+    if cidr.family != pool.family:
+        message = f"{pool.subnet} is not an IPv{pool.family} subnet"
+        yield subject.refuse("Invalid", "subnet-family", field, message)
+        return
+    if pool.subnet != str(cidr):
+        message = f"{shortened(pool.subnet)} is not in canonical form"
+        yield subject.refuse("Invalid", "subnet-canonical", field, message, f"write {cidr}")
+        return
+    name = min((other.name for other in pools.values() if _clashes(pool, cidr, other)), default="")
+    if name:
+        message = f"{cidr} overlaps {pools[name].subnet}, the subnet of SpiderIPPool/{name}"
+        remedy = "use exactly that subnet, or one that is apart from it"
+        yield subject.refuse("Invalid", "subnet-overlap", field, message, remedy)
+
+
+def content_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+    """Rules 3 and 4 together: the first failure of the addresses, and all of podAffinity's.
+
+    ``pool.subnet`` has passed ``subnet_rule``.
+    """
+    yield from islice(_address_rules(subject, pool, pools), 1)
+    yield from _pod_affinity_rule(subject, pool)
+
+
+def _address_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+    """Rule 3. Each part relies on those before it: whoever reads on after a refusal may crash."""
+    cidr = _subnet(pool.subnet)
+    yield from _items_rule(subject, pool, cidr)
+    yield from _disjoint_rule(subject, pool, pools)
+    yield from _gateway_rule(subject, pool, cidr)
+    yield from _routes_rule(subject, pool, cidr)
+
+
+def _items_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+    """3(a): every item of ips and excludeIPs parses and lies in the subnet."""
+    paths = chain(
+        ((f"spec.ips[{index}]", text) for index, text in enumerate(pool.ips)),
+        ((f"spec.excludeIPs[{index}]", text) for index, text in enumerate(pool.exclude_ips)),
+    )
+    for path, text in paths:
+        try:
+            item = parse_range(text)
+        except AddressSyntaxError as error:
+            yield subject.refuse("Invalid", "item-syntax", "spec.subnet", f"{path}: {error}")
+            continue
+        if item.family != cidr.family or item.first < cidr.first or item.last > cidr.last:
+            message = f"{path}: {text} is not inside {cidr}"
+            yield subject.refuse("Invalid", "item-outside-subnet", "spec.subnet", message)
+
+
+def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+    """3(b): no address belongs to another pool of the subnet; the first one by name is reported."""
+    own = pool_addresses(pool)
+    for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
+        common = own & pool_addresses(pools[name])
+        if common and name != pool.name:
+            message = f"{_shown(common)} already belongs to SpiderIPPool/{name}"
+            remedy = "take these addresses out of one of the two pools"
+            yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
+            return
+
+
+def _gateway_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+    """3(c): an address of the subnet that the pool does not hand out (item 10: compared parsed)."""
+    if not pool.gateway:
+        return
+    message = _fault_of_address(pool.gateway, cidr)
+    if message:
+        yield subject.refuse("Invalid", "gateway-syntax", "spec.gateway", message)
+        return
+    gateway = parse_address(pool.gateway).value
+    if gateway in AddressSet.from_items(pool.exclude_ips, pool.family):
+        return
+    for index, text in enumerate(pool.ips):
+        _, first, last = parse_range(text)
+        if first <= gateway <= last:
+            message = f"{text} contains the gateway {pool.gateway}"
+            remedy = "take it out, or list it in excludeIPs"
+            field = f"spec.ips[{index}]"
+            yield subject.refuse("Invalid", "gateway-in-ips", field, message, remedy)
+            return
+
+
+def _routes_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+    """3(d): no default route, no destination twice, destinations of the family, gateways near."""
+    seen: set[str] = set()
+    for index, route in enumerate(pool.routes or ()):
+        field = f"spec.routes[{index}]"
+        message = _fault_of_destination(route, seen, cidr)
+        if message:
+            yield subject.refuse("Invalid", "route-dst", f"{field}.dst", message)
+        seen.add(route.dst)
+        message = _fault_of_address(route.gw, cidr)
+        if message:
+            yield subject.refuse("Invalid", "route-gw", f"{field}.gw", message)
+
+
+def _fault_of_destination(route: Route, seen: set[str], cidr: Cidr) -> str:
+    if route.dst in DEFAULT_ROUTES:
+        return f"{route.dst} is the default route: use spec.gateway"
+    if route.dst in seen:
+        return f"{shortened(route.dst)} has a route already"
+    try:
+        family = parse_cidr(route.dst).family
+    except AddressSyntaxError as error:
+        return str(error)
+    if family != cidr.family:
+        return f"{route.dst} is not an IPv{cidr.family} destination"
+    return ""
+
+
+def _fault_of_address(text: str, cidr: Cidr) -> str:
+    """What is wrong with a gateway's text, or nothing."""
+    try:
+        address = parse_address(text)
+    except AddressSyntaxError as error:
+        return str(error)
+    if address.family != cidr.family:
+        return f"{text} {SyntaxFault.WRONG_FAMILY}"
+    if not cidr.first <= address.value <= cidr.last:
+        return f"{text} is not inside {cidr}"
+    return ""
+
+
+def _pod_affinity_rule(subject: Subject, pool: Pool) -> Iterator[Refusal]:
+    """Rule 4: what Kubernetes says of the selector; auto pools select by application only."""
+    selector, field = pool.pod_affinity, "spec.podAffinity"
+    if selector is None:
+        return
+    if AUTO_POOL_LABEL in pool.labels:
+        foreign = sorted(set(selector.match_labels) - APPLICATION_KEYS)
+        if foreign or selector.match_expressions:
+            what = ", ".join(map(shortened, foreign)) or "matchExpressions"
+            message = f"a pool of an application is selected by the app-* labels alone, not by {what}"
+            yield subject.refuse("Invalid", "auto-pool-affinity", field, message)
+        return
+    if selector.is_empty():
+        message = "an empty selector selects every Pod"
+        remedy = "leave podAffinity out for that, or give matchLabels or matchExpressions"
+        yield subject.refuse("Invalid", "pod-affinity", field, message, remedy)
+    for problem in problems(selector, field):
+        yield subject.refuse(problem.kind, "pod-affinity", problem.path, problem.message)
+
+
+def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
+    """Whether the other pool's subnet overlaps this one and is not the same."""
+    if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
+        return False
+    theirs = _subnet(other.subnet)
+    return cidr.first <= theirs.last and theirs.first <= cidr.last
+
+
+def _shown(addresses: AddressSet) -> str:
+    items = addresses.to_items()
+    hidden = len(items) - RANGES_SHOWN_MAX
+    return ", ".join(items[:RANGES_SHOWN_MAX]) + (f" and {hidden} more ranges" if hidden > 0 else "")
+
+
+@lru_cache(maxsize=SUBNETS_KEPT_MAX)
+def _subnet(text: str) -> Cidr:
+    return parse_cidr(text)

@@ -1,0 +1,53 @@
+"""The rules of records (Pod, Namespace, Node in standalone mode) and of quarantined addresses.
+
+Names come from runtimes and need not be DNS names; they become parts of keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.commands import QuarantineAddress
+from core.domain.events import RecordDefined
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject, key_name_rule, shortened
+
+RECORD_KINDS: Final = ("Pod", "Namespace", "Node")
+
+REASON_BYTES_MAX: Final = 1024
+"""Of a quarantine's reason, and of its evidence: what a Kubernetes Event's note may have."""
+
+
+def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
+    """A known kind, names that fit into a key, a namespace exactly for Pods."""
+    if record.kind not in RECORD_KINDS:
+        message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
+        yield subject.refuse("NotSupported", "record-kind", "kind", message)
+        return
+    yield from key_name_rule(subject, record.name, "metadata.name")
+    if record.kind == "Pod":
+        yield from key_name_rule(subject, record.namespace, "metadata.namespace")
+    elif record.namespace:
+        message = f"a {record.kind} is in no namespace"
+        yield subject.refuse("Forbidden", "record-namespace", "metadata.namespace", message)
+
+
+def address_rule(subject: Subject, address: str) -> Iterator[Refusal]:
+    """One address of either family, no range and no prefix."""
+    try:
+        parse_address(address)
+    except AddressSyntaxError as error:
+        yield subject.refuse("Invalid", "address-syntax", "address", str(error))
+
+
+def reason_rules(subject: Subject, command: QuarantineAddress) -> Iterator[Refusal]:
+    """A reason there must be; it and the evidence are bounded."""
+    if not command.reason:
+        yield subject.refuse("Required", "reason", "reason", "say why the address is set aside")
+    for field, text in (("reason", command.reason), ("evidence", command.evidence)):
+        size = len(text.encode("utf-8", "replace"))
+        if size > REASON_BYTES_MAX:
+            message = f"{size} bytes are more than the limit of {REASON_BYTES_MAX}"
+            yield subject.refuse("Invalid", "too-large", field, message)

@@ -1,0 +1,26 @@
+"""The rules of a reservation: spec/api.md 3.4 and section 11 item 19.
+
+An empty list is allowed, overlaps are nobody's business, and addresses that are held stay held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.domain.addresses import AddressSyntaxError, SyntaxFault, parse_range
+from core.domain.model import Reservation
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject
+
+
+def items_rule(subject: Subject, reservation: Reservation) -> Iterator[Refusal]:
+    """Every item of ``ips`` is an address or a range of the family; all bad ones are reported."""
+    for index, text in enumerate(reservation.ips):
+        try:
+            family = parse_range(text).family
+        except AddressSyntaxError as error:
+            yield subject.refuse("Invalid", "item-syntax", f"spec.ips[{index}]", str(error))
+            continue
+        if family != reservation.family:
+            message = f"{text} {SyntaxFault.WRONG_FAMILY}"
+            yield subject.refuse("Invalid", "item-family", f"spec.ips[{index}]", message)

@@ -1,0 +1,179 @@
+"""Rules that every object has: its name, its IP version, its size, its labels and annotations.
+
+The sizes make I10 true for configuration: what is accepted here fits into one transaction with its
+event, which holds it twice (segment and state key). In a cluster the API server has enforced most of
+this before anybody asks; standalone mode has nobody else.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from core.domain.addresses import (
+    V4,
+    V6,
+    AddressSyntaxError,
+    Family,
+    parse_cidr,
+    parse_range,
+)
+from core.domain.refusals import Refusal, RefusalKind
+from core.errors import Refused
+
+NAME_BYTES_MAX: Final = 253
+"""A DNS subdomain (RFC 1123)."""
+
+OBJECT_BYTES_MAX: Final = 320 * 1024
+"""All texts of one object together, as ``weight`` counts them."""
+
+LABELS_BYTES_MAX: Final = 64 * 1024
+ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
+"""Keys and values together; the limit of annotations is Kubernetes' own."""
+
+REFUSALS_MAX: Final = 32
+"""How many causes of one object are reported."""
+
+_QUOTED_CHARS_MAX: Final = 80
+_MESSAGE_CHARS_MAX: Final = 400
+_VALUE_OVERHEAD_BYTES: Final = 5
+_LOWER_ALPHANUMERIC: Final = frozenset(string.ascii_lowercase + string.digits)
+_DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
+_ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
+_KEY_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
+
+
+class Subject(NamedTuple):
+    """The object that refusals speak of; ``str()`` is ``Kind/name`` or ``Kind/namespace/name``."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(shortened(part) for part in (self.kind, self.namespace, self.name) if part)
+
+    def refuse(
+        self, kind: RefusalKind, rule: str, field: str, message: str, remedy: str = ""
+    ) -> Refusal:
+        """A refusal about this object; the message is cut to a readable length."""
+        text = shortened(message, _MESSAGE_CHARS_MAX)
+        return Refusal(kind, rule, str(self), field, text, remedy)
+
+
+def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:
+    """The text, short enough to be quoted."""
+    return text if len(text) <= characters else f"{text[:characters]}..."
+
+
+def family_of_subnet(text: str) -> Family | None:
+    """The IP version of a CIDR text, canonical or not; None when it is none."""
+    try:
+        return parse_cidr(text).family
+    except AddressSyntaxError:
+        return None
+
+
+def family_of_item(text: str) -> Family | None:
+    """The IP version of an ``A`` or ``A-B`` text; None when it is none."""
+    try:
+        return parse_range(text).family
+    except AddressSyntaxError:
+        return None
+
+
+def resolve_family(ip_version: int | None, derived: Family | None, subject: Subject) -> Family:
+    """``spec.ipVersion`` as given, else ``derived``: rule 1 of spec/api.md 3.2, first half.
+
+    Whoever makes a Pool or Reservation from a text asks here, because those values always have a
+    family. Raises Refused: Invalid when there is none, NotSupported for anything but 4 and 6.
+    """
+    family = derived if ip_version is None else ip_version
+    if family == V4:
+        return V4
+    if family == V6:
+        return V6
+    field = "spec.ipVersion"
+    if family is None:
+        message = "ipVersion is not given and cannot be derived from the addresses"
+        raise Refused((subject.refuse("Invalid", "ip-version", field, message),))
+    message = f"ipVersion {family} is neither 4 nor 6"
+    raise Refused((subject.refuse("NotSupported", "ip-version", field, message),))
+
+
+def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> Iterator[Refusal]:
+    """Rule 1 of spec/api.md 3.2, second half: the cluster uses this IP version."""
+    if not enabled:
+        yield subject.refuse(
+            "Forbidden",
+            "ip-version-disabled",
+            "spec.ipVersion",
+            f"IPv{family} is switched off in this cluster",
+            f"set enableIPv{family} in the configuration",
+        )
+
+
+def object_name_rule(subject: Subject) -> Iterator[Refusal]:
+    """The name of a pool or reservation: a DNS subdomain, as Kubernetes demands."""
+    name = subject.name
+    if len(name) > NAME_BYTES_MAX or not all(map(_is_dns_label, name.split("."))):
+        yield subject.refuse(
+            "Invalid",
+            "name",
+            "metadata.name",
+            f"{shortened(name)!r} is not a DNS subdomain in lower case of at most"
+            f" {NAME_BYTES_MAX} characters",
+        )
+
+
+def key_name_rule(subject: Subject, name: str, field: str) -> Iterator[Refusal]:
+    """A name that a runtime chose and that becomes part of a key: no "/", no blanks, bounded."""
+    fits = 0 < len(name) <= NAME_BYTES_MAX and _KEY_CHARS.issuperset(name)
+    if not (fits and name[0] in _ALPHANUMERIC and name[-1] in _ALPHANUMERIC):
+        yield subject.refuse(
+            "Invalid",
+            "name",
+            field,
+            f"{shortened(name)!r} is not a name: letters, digits, '.', '_' and '-', beginning and"
+            f" ending with a letter or digit, at most {NAME_BYTES_MAX} characters",
+        )
+
+
+def size_rule(
+    subject: Subject,
+    value: object,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+) -> Iterator[Refusal]:
+    """Bounds of the whole object, of its labels and of its annotations, in bytes."""
+    for field, part, limit in (
+        ("metadata.labels", labels, LABELS_BYTES_MAX),
+        ("metadata.annotations", annotations, ANNOTATIONS_BYTES_MAX),
+        ("", value, OBJECT_BYTES_MAX),
+    ):
+        size = weight(part)
+        if size > limit:
+            message = f"{size} bytes are more than the limit of {limit}"
+            yield subject.refuse("Invalid", "too-large", field, message)
+            return
+
+
+def weight(value: object) -> int:
+    """An upper bound of the bytes that a value's texts take when encoded."""
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "replace")) + _VALUE_OVERHEAD_BYTES
+    if isinstance(value, Mapping):
+        return _VALUE_OVERHEAD_BYTES + sum(weight(k) + weight(v) for k, v in value.items())
+    if isinstance(value, tuple):
+        return _VALUE_OVERHEAD_BYTES + sum(map(weight, value))
+    return _VALUE_OVERHEAD_BYTES
+
+
+def _is_dns_label(text: str) -> bool:
+    return (
+        bool(text)
+        and text[0] in _LOWER_ALPHANUMERIC
+        and text[-1] in _LOWER_ALPHANUMERIC
+        and _DNS_CHARS.issuperset(text)
+    )

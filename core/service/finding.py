@@ -1,0 +1,110 @@
+"""Finding a free address by asking etcd for the truth: exact, and a few milliseconds for a /16.
+
+Claims and cool-down marks are counted in some sixty stretches of the pool at once (one read); the first
+stretch with fewer of them than addresses holds a free one, and is counted again until it is small enough to be
+read. Nothing is expanded and nothing is guessed: None means that the pool was full at the revision read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.choice import Search
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore, RangeResult
+
+STRETCHES = 60
+"""Parts counted in one read; two counts a part stay within etcd's 128 operations."""
+
+READ_ADDRESSES_MAX = 1_200
+"""Keys read at once: a stretch with fewer addresses or claims is read instead of counted again."""
+
+RESTING_READ_MAX = 64
+"""Cool-down marks looked at when nothing else is free."""
+
+
+class Found(NamedTuple):
+    """A free address; ``rest_revision`` names the cool-down mark to end with the claim, 0 for none."""
+
+    value: int
+    rest_revision: int = 0
+
+
+class Finder:
+    """Looks for free addresses in etcd."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def find(self, search: Search, avoid: Container[int]) -> Found | None:
+        """A free address of the search's pool, from its starting place onwards, else the longest resting.
+
+        ``avoid``: addresses being claimed by this process. Raises StoreUnavailable.
+        """
+        usable = search.usable
+        if not usable:
+            return None
+        first = await self._in_stretch(usable.window(search.start, usable.size), avoid)
+        if first is None and search.start:
+            first = await self._in_stretch(usable.window(0, search.start), avoid)
+        if first is not None:
+            return Found(first)
+        return await self._longest_resting(usable, avoid)
+
+    async def count(self, addresses: AddressSet) -> int:
+        """Claims inside the span of these addresses."""
+        result = await self._store.read([self._get("ip", addresses, count_only=True)])
+        return result.ranges[0].count
+
+    async def _in_stretch(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
+        if stretch.size <= READ_ADDRESSES_MAX:
+            return await self._read(stretch, avoid)
+        parts = stretch.split(STRETCHES)
+        gets = [
+            self._get(room, part, count_only=True) for part in parts for room in ("ip", "rest")
+        ]
+        counts = [answer.count for answer in (await self._store.read(gets)).ranges]
+        for index, part in enumerate(parts):
+            taken = counts[2 * index] + counts[2 * index + 1]
+            # Claims of addresses that are reserved by now lie in the gaps of a part and count too:
+            # a part with gaps is only known to be full once it was read.
+            if taken >= part.size and len(part.intervals) == 1:
+                continue
+            few = taken <= READ_ADDRESSES_MAX
+            found = await (self._read if few else self._in_stretch)(part, avoid)
+            if found is not None:
+                return found
+        return None
+
+    async def _read(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
+        gets = [self._get(room, stretch, keys_only=True) for room in ("ip", "rest")]
+        claims, rests = (await self._store.read(gets)).ranges
+        taken = self._values(claims) | self._values(rests)
+        for first, last in stretch:
+            for value in range(first, last + 1):
+                if value not in taken and value not in avoid:
+                    return value
+        return None
+
+    async def _longest_resting(self, usable: AddressSet, avoid: Container[int]) -> Found | None:
+        get = self._get("rest", usable, keys_only=True)._replace(limit=RESTING_READ_MAX)
+        marks = (await self._store.read([get])).ranges[0].kvs
+        for mark in sorted(marks, key=lambda kv: kv.mod_revision):
+            value = self._keys.address_in(mark.key).value
+            if value in usable and value not in avoid:
+                return Found(value, mark.mod_revision)
+        return None
+
+    def _get(
+        self, room: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False
+    ) -> Get:
+        key = self._keys.ip if room == "ip" else self._keys.rest
+        start = key(span.family, span.first())
+        end = key(span.family, span.last()) + b"\0"
+        return Get(start, end, keys_only=keys_only, count_only=count_only)
+
+    def _values(self, answer: RangeResult) -> set[int]:
+        return {self._keys.address_in(kv.key).value for kv in answer.kvs}

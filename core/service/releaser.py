@@ -1,0 +1,111 @@
+"""The release of addresses: fenced, repeatable, never somebody else's loss (I3, I7).
+
+Every release reads the endpoint and its claims, decides, and commits under guards that name exactly what was
+read. A lost race reads again; what is no longer there is no longer to be released, which is success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from core.domain.claims import ReleaseDecision
+from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
+from core.domain.model import Endpoint, Nic
+from core.errors import LostRace
+from core.service.cooldown import CoolDown
+from core.service.proposals import Seen, release_proposal
+from core.store.batch import Lost
+from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.retrying import racing
+from core.store.writer import Writer
+
+
+class ReleaseOrder(NamedTuple):
+    """Why addresses are given up and what proves it (I6)."""
+
+    reason: ReleaseReason
+    evidence: str
+    cause: Cause
+    keep: tuple[Nic, ...] = ()
+
+
+class Released(NamedTuple):
+    """What a release did: no addresses means that there was nothing (left) to do, and ``why`` says so."""
+
+    addresses: tuple[str, ...]
+    why: str
+    revision: int = 0
+
+
+class Releaser:
+    """Releases endpoints."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown) -> None:
+        self._store = store
+        self._keys = keys
+        self._writer = writer
+        self._cooldown = cooldown
+
+    async def release(
+        self,
+        key: tuple[str, str],
+        decide: Callable[[Endpoint], ReleaseDecision],
+        order: ReleaseOrder,
+    ) -> Released:
+        """Release the endpoint if ``decide`` says so about the one that is there.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace (after the bounded time of ``racing``).
+        """
+        async for attempt in racing():
+            with attempt:
+                return await self._once(key, decide, order)
+        raise AssertionError("unreachable: the policy re-raises")
+
+    async def fences(
+        self, pairs: Sequence[tuple[str, str]], key: tuple[str, str]
+    ) -> tuple[Release, ...]:
+        """For (address, pool) pairs of an endpoint: the claims to end, each with its revision.
+
+        An address whose claim is gone or belongs to another endpoint is left alone.
+        """
+        gets = [Get(self._keys.ip_of(address)) for address, _ in pairs]
+        if not gets:
+            return ()
+        releases = []
+        result = await self._store.read(gets)
+        for (address, _), found in zip(pairs, result.ranges, strict=True):
+            if not found.kvs:
+                continue
+            claim = CLAIM.decode(found.kvs[0].value)
+            if (claim.namespace, claim.pod) == key:
+                fence = found.kvs[0].mod_revision
+                releases.append(Release(address, claim.pool, claim.holder, fence))
+        return tuple(releases)
+
+    async def _once(
+        self,
+        key: tuple[str, str],
+        decide: Callable[[Endpoint], ReleaseDecision],
+        order: ReleaseOrder,
+    ) -> Released:
+        found = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
+        if not found:
+            return Released((), "there is no endpoint")
+        endpoint = ENDPOINT.decode(found[0].value)
+        decision = decide(endpoint)
+        if not decision.ends:
+            return Released((), decision.why)
+        kept = {pair for nic in order.keep for pair in nic.addresses()}
+        pairs = [pair for pair in endpoint.addresses() if pair not in kept]
+        releases = await self.fences(pairs, key)
+        event = AddressesReleased(*key, releases, order.keep, order.reason, order.evidence)
+        draft = Draft(self._writer.event_id(), order.cause, event)
+        seen = Seen(endpoint, found[0].mod_revision)
+        lease = await self._cooldown.lease()
+        outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
+        if isinstance(outcome, Lost):
+            raise LostRace(f"endpoint {key[0]}/{key[1]} changed meanwhile", subject="/".join(key))
+        return Released(tuple(one.address for one in releases), decision.why, outcome.revision)

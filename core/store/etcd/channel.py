@@ -1,0 +1,178 @@
+"""One gRPC channel per endpoint, and rotation away from endpoints that fail.
+
+gRPC's own balancing does not leave a hung member, so the choice is ours: calls go to the current
+endpoint until one of them fails in a way that another endpoint may not. A request is sent only over
+a connection that is already up, so that "never sent" is known and not guessed. It must never repeat a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import grpc
+from grpc import ChannelConnectivity
+
+from core.store.etcd import messages
+from core.store.etcd.failures import CallFailed, Failure, Nature
+from core.store.etcd.settings import (
+    CONNECT_ATTEMPT_S,
+    KEEPALIVE_S,
+    KEEPALIVE_TIMEOUT_S,
+    RECONNECT_MAX_S,
+    RECONNECT_MIN_S,
+    EtcdSettings,
+)
+
+Method = Literal["txn", "range", "compact", "grant", "keep", "revoke", "authenticate"]
+Metadata = tuple[tuple[str, str], ...]
+Unary = Callable[..., Awaitable[Any]]
+
+UNLIMITED = -1
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
+    # A read of a large range or a catch-up watch exceeds gRPC's default of 4 MB; the size of what we
+    # send is bounded by etcd itself, which answers with a reason.
+    ("grpc.max_receive_message_length", UNLIMITED),
+    ("grpc.max_send_message_length", UNLIMITED),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1000)),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", int(RECONNECT_MIN_S * 1000)),
+    ("grpc.min_reconnect_backoff_ms", int(CONNECT_ATTEMPT_S * 1000)),
+    ("grpc.max_reconnect_backoff_ms", int(RECONNECT_MAX_S * 1000)),
+    # A write must never be repeated below us.
+    ("grpc.enable_retries", 0),
+    # The cluster network's traffic never goes through a web proxy named in the environment.
+    ("grpc.enable_http_proxy", 0),
+    # Two stores of one process do not share connections, nor the memory of failed ones.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Link:
+    """The channel to one endpoint and its calls."""
+
+    def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
+        self.endpoint = endpoint
+        self.channel = channel
+        kv = messages.KVStub(channel)
+        lease = messages.LeaseStub(channel)
+        self._keep_alive = lease.LeaseKeepAlive
+        self.methods: dict[Method, Unary] = {
+            "txn": kv.Txn,
+            "range": kv.Range,
+            "compact": kv.Compact,
+            "grant": lease.LeaseGrant,
+            "keep": self._keep_once,
+            "revoke": lease.LeaseRevoke,
+            "authenticate": messages.AuthStub(channel).Authenticate,
+        }
+        self.watch: Callable[..., Any] = messages.WatchStub(channel).Watch
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the connection is up; starts connecting if it is not."""
+        return self.channel.get_state(try_to_connect=True) is ChannelConnectivity.READY
+
+    async def connect(self) -> bool:
+        """Wait until the connection is up; False when it failed or took too long."""
+        try:
+            async with asyncio.timeout(CONNECT_ATTEMPT_S):
+                while (state := self.channel.get_state(try_to_connect=True)) not in (
+                    ChannelConnectivity.READY,
+                    ChannelConnectivity.TRANSIENT_FAILURE,
+                    ChannelConnectivity.SHUTDOWN,
+                ):
+                    await self.channel.wait_for_state_change(state)
+        except TimeoutError:
+            return False
+        return state is ChannelConnectivity.READY
+
+    async def _keep_once(self, request: messages.Message, *, timeout: float, metadata: Metadata) -> Any:
+        """A keep-alive is a stream in etcd's API; one question and one answer of it are enough."""
+        call = self._keep_alive(timeout=timeout, metadata=metadata)
+        try:
+            await call.write(request)
+            answer = await call.read()
+            if answer is grpc.aio.EOF:
+                raise grpc.aio.AioRpcError(
+                    await call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(), await call.details()
+                )
+            return answer
+        finally:
+            call.cancel()
+
+
+class Endpoints:
+    """The links of one store. The first one used is random: a fleet spreads by itself."""
+
+    def __init__(self, settings: EtcdSettings) -> None:
+        if not settings.endpoints:
+            raise ValueError("a store on etcd needs at least one endpoint")
+        credentials = _credentials(settings) if settings.secure else None
+        self._links = tuple(_link(each, credentials) for each in settings.endpoints)
+        self._current = random.randrange(len(self._links))
+        self._connecting: asyncio.Task[Link | None] | None = None
+
+    @property
+    def current(self) -> Link:
+        """The link that calls use now."""
+        return self._links[self._current]
+
+    async def ready(self) -> Link:
+        """A link whose connection is up. Raises CallFailed when no endpoint has one."""
+        link = self._links[self._current]
+        if link.is_ready:
+            return link
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect())
+        # Shared by all waiting calls, so that one cancelled call does not end it for the others.
+        found = await asyncio.shield(self._connecting)
+        if found is None:
+            names = ", ".join(each.endpoint for each in self._links)
+            raise CallFailed(Failure(Nature.NOTHING_WRITTEN, f"no connection to any of {names}"))
+        return found
+
+    def failed(self, link: Link) -> None:
+        """Move on from ``link``, unless somebody already did."""
+        if self._links[self._current] is link:
+            self._current = (self._current + 1) % len(self._links)
+
+    async def close(self) -> None:
+        """Close every channel; calls under way are cancelled."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        for link in self._links:
+            await link.channel.close()
+
+    async def _connect(self) -> Link | None:
+        first = self._current
+        for step in range(len(self._links)):
+            candidate = (first + step) % len(self._links)
+            if await self._links[candidate].connect():
+                self._current = candidate
+                return self._links[candidate]
+        return None
+
+
+def _link(endpoint: str, credentials: grpc.ChannelCredentials | None) -> Link:
+    target = endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
+    options: Sequence[tuple[str, int]] = CHANNEL_OPTIONS
+    if credentials is None:
+        return Link(target, grpc.aio.insecure_channel(target, options=options))
+    return Link(target, grpc.aio.secure_channel(target, credentials, options=options))
+
+
+def _credentials(settings: EtcdSettings) -> grpc.ChannelCredentials:
+    def content(name: str) -> bytes | None:
+        return Path(name).read_bytes() if name else None
+
+    return grpc.ssl_channel_credentials(
+        root_certificates=content(settings.ca_file),
+        private_key=content(settings.key_file),
+        certificate_chain=content(settings.cert_file),
+    )

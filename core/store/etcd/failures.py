@@ -1,0 +1,150 @@
+"""What a failed call means for the data: the heart of invariant I9.
+
+A pure table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as
+certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double write.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from grpc import StatusCode
+
+from core.errors import (
+    OutcomeUnknown,
+    StoreError,
+    StoreRejected,
+    StoreTimeout,
+    StoreUnavailable,
+)
+
+
+class Nature(Enum):
+    """What is known after a call that failed."""
+
+    REFUSED = "refused"
+    """etcd refuses this request as it is; nothing was written."""
+
+    NOTHING_WRITTEN = "nothing written"
+    """The request never reached the log; another try, perhaps elsewhere, may succeed."""
+
+    STALE_TOKEN = "stale token"
+    """Nothing was written; a fresh token is needed."""
+
+    COMPACTED = "compacted"
+    """The asked revision is gone."""
+
+    UNKNOWN = "unknown"
+    """A write may have been applied."""
+
+
+class Failure(NamedTuple):
+    """One failed call: its nature, and etcd's or gRPC's own words."""
+
+    nature: Nature
+    text: str
+    timed_out: bool = False
+
+
+_STALE_TOKEN = (
+    "etcdserver: invalid auth token",
+    "etcdserver: revision of auth store is old",
+    # No token at all was sent: authentication was switched on after we had asked for one.
+    "etcdserver: user name is empty",
+)
+
+_NEVER_SENT = (
+    # gRPC gave up before it had a connection.
+    "failed to connect to all addresses",
+    "errors resolving ",
+    "DNS resolution failed",
+    # etcd's interceptors, which run before the request is looked at.
+    "etcdserver: no leader",
+    "etcdserver: not capable",
+    "etcdserver: rpc not supported for learner",
+    # etcd refuses to propose while it lags behind its own log.
+    "etcdserver: too many requests",
+)
+
+_REFUSING_CODES = frozenset(
+    {
+        StatusCode.INVALID_ARGUMENT,
+        StatusCode.NOT_FOUND,
+        StatusCode.ALREADY_EXISTS,
+        StatusCode.PERMISSION_DENIED,
+        StatusCode.FAILED_PRECONDITION,
+        StatusCode.OUT_OF_RANGE,
+        StatusCode.UNIMPLEMENTED,
+        StatusCode.UNAUTHENTICATED,
+    }
+)
+
+# The server's own receive limit, checked before etcd sees the request. The same status also reports
+# "database space exceeded", and that one may arrive after the write was applied: etcd tests
+# its quota before it applies and answers after. So the code alone proves nothing.
+_TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
+
+
+def classify(code: StatusCode, details: str) -> Failure:
+    """Judge a failed call by its status and its text."""
+    text = details or code.name
+    if details.startswith(_STALE_TOKEN):
+        return Failure(Nature.STALE_TOKEN, text)
+    if details.startswith(_NEVER_SENT):
+        return Failure(Nature.NOTHING_WRITTEN, text)
+    if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
+        return Failure(Nature.COMPACTED, text)
+    if code in _REFUSING_CODES or details.startswith(_TOO_LARGE_TO_RECEIVE):
+        return Failure(Nature.REFUSED, text)
+    return Failure(Nature.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
+
+
+class CallFailed(Exception):
+    """A failed call inside this package; callers outside see the error tree instead."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+def write_error(failure: Failure, endpoint: str) -> StoreError:
+    """The error of a failed write: only what is certain counts as not written."""
+    if failure.nature is Nature.NOTHING_WRITTEN:
+        return _unavailable(failure, endpoint)
+    if failure.nature is Nature.UNKNOWN:
+        return OutcomeUnknown(
+            f"the answer of a write was lost: {failure.text}",
+            subject=endpoint,
+            remedy="read back what it would have written before writing again",
+        )
+    return _rejected(failure, endpoint)
+
+
+def read_error(failure: Failure, endpoint: str) -> StoreError:
+    """The error of a failed read, or of any call that may be repeated without harm."""
+    if failure.timed_out:
+        return StoreTimeout(
+            f"no answer in time: {failure.text}",
+            subject=endpoint,
+            remedy="look at etcd's health and load, then try again",
+        )
+    if failure.nature in (Nature.NOTHING_WRITTEN, Nature.UNKNOWN):
+        return _unavailable(failure, endpoint)
+    return _rejected(failure, endpoint)
+
+
+def _unavailable(failure: Failure, endpoint: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"etcd cannot be used now: {failure.text}",
+        subject=endpoint,
+        remedy="look at etcd's health and at the endpoints, then try again",
+    )
+
+
+def _rejected(failure: Failure, endpoint: str) -> StoreRejected:
+    return StoreRejected(
+        f"etcd refuses the request: {failure.text}",
+        subject=endpoint,
+        remedy="correct the request, the credentials or the role; repeating it cannot help",
+    )

@@ -1,0 +1,84 @@
+"""Where etcd is, who we are to it, and every limit of the client.
+
+Plain data: reads no file and no environment. It must never show the password.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+READ_ATTEMPT_S = 2.0
+"""How long one endpoint may keep one attempt of a read before the next one is asked."""
+
+READ_DEADLINE_S = 8.0
+"""All attempts of one read together; above etcd's own 7 s, so that its last word is heard."""
+
+WRITE_DEADLINE_S = 5.0
+"""A write without an answer for this long has an unknown outcome."""
+
+CONNECT_ATTEMPT_S = 1.0
+"""How long one endpoint may take to connect before the next one is tried."""
+
+RETRY_WAIT_S_MAX = 0.5
+"""The longest pause between two attempts of a read."""
+
+WATCH_RETRY_S_MAX = 2.0
+"""The longest pause before a broken watch is opened again."""
+
+WATCH_IDLE_S = 5.0
+"""A watch silent for this long asks etcd how far it is, so that its position never grows old."""
+
+WATCH_HELD_S = 0.1
+"""How often a watch over several ranges asks again while it holds changes back."""
+
+WATCH_HELD_CHANGES_MAX = 100_000
+"""Changes a watch over several ranges may hold back; beyond it has to start anew."""
+
+FIRST_PAGE_KEYS = 1_000
+"""Keys asked at first of a range without a limit: nearly every read ends there."""
+
+PAGE_BYTES = 8_000_000
+"""What the later pages of a long read aim at."""
+
+PAGE_KEYS_MAX = 50_000
+"""Bound of the keys of one page, however small they are."""
+
+RESTARTS_MAX = 3
+"""How often a long read starts anew when a compaction overtook it."""
+
+KEEPALIVE_S = 7.0
+"""Pause before a ping on a busy connection; etcd drops clients that ping oftener than every 5 s."""
+
+KEEPALIVE_TIMEOUT_S = 3.0
+"""A connection whose ping is not answered within this time is dead."""
+
+RECONNECT_MIN_S = 0.1
+RECONNECT_MAX_S = 2.0
+"""Pauses between attempts to connect to an endpoint that refuses."""
+
+
+class EtcdSettings(NamedTuple):
+    """How to reach one etcd cluster.
+
+    ``endpoints`` are ``host:port``, optionally after ``http://`` or ``https://``. With a CA file, or
+    an https endpoint, connections are TLS; certificate and key, always both, authenticate us. ``user`` and
+    ``password`` ask for a token. Times are in seconds.
+    """
+
+    endpoints: tuple[str, ...]
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    user: str = ""
+    password: str = ""
+    read_attempt_s: float = READ_ATTEMPT_S
+    read_deadline_s: float = READ_DEADLINE_S
+    write_deadline_s: float = WRITE_DEADLINE_S
+
+    def __repr__(self) -> str:
+        return f"EtcdSettings(endpoints={self.endpoints!r}, user={self.user!r})"
+
+    @property
+    def secure(self) -> bool:
+        """Whether connections are TLS."""
+        return bool(self.ca_file) or any(each.startswith("https://") for each in self.endpoints)
