@@ -1,7 +1,7 @@
 """What a user or operator wants of the configuration: one value per command.
 
-Commands are wishes: they carry what was asked for and prove nothing. ``core.domain.decisions`` turns
-a command into events or refuses it. Allocation and release are not here (``core.domain.claims``).
+Commands are wishes: they carry what was asked for and prove nothing. ``core.domain.decisions``
+turns a command into events or refuses it. Allocation and release are ``core.domain.claims``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from core.domain.model import Pool, Reservation
 
 
 class ApplyPool(NamedTuple):
-    """Create the pool, or change it to be exactly this. ``pool.retiring`` is not a wish: ignored."""
+    """Create the pool, or change it to be exactly this; ``pool.retiring`` is ignored."""
 
     pool: Pool
 

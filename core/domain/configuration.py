@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
@@ -19,8 +18,6 @@ from core.domain.model import Pool, Quarantine, Reservation
 
 ADDRESS_SETS_MAX: Final = 4096
 """How many distinct lists keep their set; the least recently used one is forgotten first."""
-
-_NOTHING: Final[Mapping[str, Pool]] = MappingProxyType({})
 
 
 class Configuration(NamedTuple):
@@ -39,12 +36,6 @@ class Configuration(NamedTuple):
     def enabled(self, family: Family) -> bool:
         """Whether the cluster uses this family at all."""
         return self.ipv4_enabled if family == 4 else self.ipv6_enabled
-
-
-def empty_configuration() -> Configuration:
-    """A cluster that nobody has configured yet."""
-    nothing: Mapping[str, object] = MappingProxyType({})
-    return Configuration({}, {}, {}, {})
 
 
 def pool_addresses(pool: Pool) -> AddressSet:

@@ -10,9 +10,8 @@ quarantining a quarantined address. Deleting what is not there is refused, since
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain, islice
-from typing import Final
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, parse_address
@@ -43,6 +42,13 @@ from core.domain.events import (
 )
 from core.domain.model import Claim, Pool, Quarantine, Reservation
 from core.domain.refusals import Refusal
+from core.domain.validation.changes import (
+    addresses_in_use_rule,
+    empty_pool_rule,
+    immutable_pool_rule,
+    immutable_reservation_rule,
+    retiring_rule,
+)
 from core.domain.validation.normalising import normalise_pool, normalise_reservation
 from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.records import address_rule, reason_rules, record_rules
@@ -55,11 +61,6 @@ from core.domain.validation.shared import (
     size_rule,
 )
 from core.errors import Refused
-
-REFUSAL_ADDRESSES_MAX: Final = 8
-"""How many of the addresses in use a refusal names; the count is always told."""
-
-RETIRE_FIRST: Final = "retire the pool first and wait, or `orbctl delete --drain`"
 
 
 def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
@@ -87,8 +88,8 @@ def decide(
 ) -> tuple[Event, ...]:
     """The events that a command causes; none when it changes nothing.
 
-    ``claimed``: the claims, by address, inside ``given_up(configuration, command)``; more do no harm.
-    Raises Refused.
+    ``claimed``: the claims by address inside ``given_up(configuration, command)``; more do no
+    harm. Raises Refused.
     """
     match command:
         case ApplyPool():
@@ -110,10 +111,10 @@ def decide(
             return _lift(configuration, command)
         case ApplyRecord():
             return _apply_record(configuration, command.record)
-        case DeleteRecord():
-            if tuple(command) not in configuration.records:
-                raise _unknown(Subject(command.kind, command.name, command.namespace))
-            return (RecordDeleted(*command),)
+        case DeleteRecord(kind, namespace, name):
+            if (kind, namespace, name) not in configuration.records:
+                raise _unknown(Subject(kind, name, namespace))
+            return (RecordDeleted(kind, namespace, name),)
 
 
 def _apply_pool(
@@ -132,7 +133,7 @@ def _apply_pool(
     if pool == existing:
         return ()
     if existing.retiring:
-        _require(_retiring_rule(subject, existing, pool))
+        _require(retiring_rule(subject, existing, pool))
     else:
         _judge_changed_pool(configuration, subject, existing, pool, claimed)
     return (PoolDefined(pool),)
@@ -154,14 +155,14 @@ def _judge_changed_pool(
     claimed: Mapping[str, Claim],
 ) -> None:
     """UPDATE in spec/api.md 3.2: what may not change answers alone, the rest together."""
-    _require(_immutable_rule(subject, existing, pool))
+    _require(immutable_pool_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     _require(family_enabled_rule(subject, pool.family, enabled=enabled))
     lost = given_up(configuration, ApplyPool(pool))
     _require(
         chain(
             content_rules(subject, pool, configuration.pools),
-            _in_use_rule(subject, lost, claimed),
+            addresses_in_use_rule(subject, lost, claimed),
         )
     )
 
@@ -170,17 +171,12 @@ def _delete_pool(
     configuration: Configuration, command: DeletePool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
     pool = _known_pool(configuration, command.name)
-    held = _held(given_up(configuration, command), claimed)
-    if held:
-        subject = Subject("SpiderIPPool", pool.name)
-        message = f"the pool still has {_listed(held)}"
-        raise Refused((subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST),))
+    subject = Subject("SpiderIPPool", pool.name)
+    _require(empty_pool_rule(subject, given_up(configuration, command), claimed))
     return (PoolDeleted(pool.name),)
 
 
-def _apply_reservation(
-    configuration: Configuration, wanted: Reservation
-) -> tuple[Event, ...]:
+def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
     """Spec/api.md 3.4."""
     subject = Subject("SpiderReservedIP", wanted.name)
     _require(object_name_rule(subject))
@@ -189,8 +185,8 @@ def _apply_reservation(
     existing = configuration.reservations.get(wanted.name)
     if reservation == existing:
         return ()
-    if existing is not None and existing.family != reservation.family:
-        raise Refused((_immutable(subject, "spec.ipVersion", existing.family),))
+    if existing is not None:
+        _require(immutable_reservation_rule(subject, existing, reservation))
     enabled = configuration.enabled(reservation.family)
     _require(family_enabled_rule(subject, reservation.family, enabled=enabled))
     _require(items_rule(subject, reservation))
@@ -222,56 +218,6 @@ def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[
     _require(size_rule(subject, record, record.labels, record.annotations))
     key = (record.kind, record.namespace, record.name)
     return () if configuration.records.get(key) == record else (record,)
-
-
-def _retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
-    """Of a retiring pool only labels and annotations may change."""
-    if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
-        message = "the pool is being retired: only its labels and annotations may change"
-        remedy = "create a pool of another name"
-        yield subject.refuse("Forbidden", "retiring", "spec", message, remedy)
-
-
-def _immutable_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
-    if pool.family != existing.family:
-        yield _immutable(subject, "spec.ipVersion", existing.family)
-    elif pool.subnet != existing.subnet:
-        yield _immutable(subject, "spec.subnet", existing.subnet)
-
-
-def _immutable(subject: Subject, field: str, value: object) -> Refusal:
-    message = f"cannot be changed; it is {value}"
-    remedy = "create an object of another name"
-    return subject.refuse("Forbidden", "immutable", field, message, remedy)
-
-
-def _in_use_rule(
-    subject: Subject, lost: AddressSet | None, claimed: Mapping[str, Claim]
-) -> Iterator[Refusal]:
-    """3.2 UPDATE: an allocated address stays in the pool (section 11 item 11: compared parsed)."""
-    held = _held(lost, claimed)
-    if held:
-        message = "; ".join(
-            f"remove an IP address {address} that is being used by Pod {claim.namespace}/{claim.pod}"
-            for address, claim in held[:REFUSAL_ADDRESSES_MAX]
-        )
-        remedy = "release them first, or keep their addresses in ips"
-        yield subject.refuse("Forbidden", "address-in-use", "spec.ips", message, remedy)
-
-
-def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tuple[str, Claim]]:
-    """The claims inside, in the order of their addresses."""
-    if addresses is None:
-        return []
-    inside = []
-    for text, claim in claimed.items():
-        family, value = parse_address(text)
-        if family == addresses.family and value in addresses:
-            inside.append((value, text, claim))
-    return [(text, claim) for _, text, claim in sorted(inside, key=lambda one: one[0])]
-
-
-def _listed(held: list[tuple[str, Claim]]) -> str: ...
 
 
 def _known_pool(configuration: Configuration, name: str) -> Pool:

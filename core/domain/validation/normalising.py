@@ -1,8 +1,8 @@
 """What the mutating webhook does to an object before it is judged (spec/api.md 3.1 and 3.4).
 
 Never refuses: what cannot be read stays as it was written, and the rules speak about it.
-Left to the Kubernetes controller: the finalizer, which only an API server knows, and the adoption by
-a SpiderSubnet.
+Left to the Kubernetes controller: the finalizer, which only an API server knows, and the adoption
+by a SpiderSubnet.
 """
 
 from __future__ import annotations

@@ -192,7 +192,9 @@ def _pod_affinity_rule(subject: Subject, pool: Pool) -> Iterator[Refusal]:
         foreign = sorted(set(selector.match_labels) - APPLICATION_KEYS)
         if foreign or selector.match_expressions:
             what = ", ".join(map(shortened, foreign)) or "matchExpressions"
-            message = f"a pool of an application is selected by the app-* labels alone, not by {what}"
+            message = (
+                f"a pool of an application is selected by the app-* labels alone, not by {what}"
+            )
             yield subject.refuse("Invalid", "auto-pool-affinity", field, message)
         return
     if selector.is_empty():
@@ -214,7 +216,9 @@ def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
 def _shown(addresses: AddressSet) -> str:
     items = addresses.to_items()
     hidden = len(items) - RANGES_SHOWN_MAX
-    return ", ".join(items[:RANGES_SHOWN_MAX]) + (f" and {hidden} more ranges" if hidden > 0 else "")
+    return ", ".join(items[:RANGES_SHOWN_MAX]) + (
+        f" and {hidden} more ranges" if hidden > 0 else ""
+    )
 
 
 @lru_cache(maxsize=SUBNETS_KEPT_MAX)

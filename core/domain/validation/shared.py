@@ -1,8 +1,8 @@
 """Rules that every object has: its name, its IP version, its size, its labels and annotations.
 
-The sizes make I10 true for configuration: what is accepted here fits into one transaction with its
-event, which holds it twice (segment and state key). In a cluster the API server has enforced most of
-this before anybody asks; standalone mode has nobody else.
+The sizes make I10 true for configuration: what is accepted fits into the transaction of its event,
+which holds it twice (segment and state key). In a cluster the API server has enforced most of this
+before anybody asks; standalone mode has nobody else.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ REFUSALS_MAX: Final = 32
 """How many causes of one object are reported."""
 
 _QUOTED_CHARS_MAX: Final = 80
-_MESSAGE_CHARS_MAX: Final = 400
+_MESSAGE_CHARS_MAX: Final = 1000
 _VALUE_OVERHEAD_BYTES: Final = 5
 _LOWER_ALPHANUMERIC: Final = frozenset(string.ascii_lowercase + string.digits)
 _DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")

@@ -1,0 +1,100 @@
+"""What a change may not do to what exists: the UPDATE and DELETE rules of spec/api.md 3.2 and 3.4.
+
+Claims arrive as values; whoever asks has read all of those inside the addresses concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import parse_address
+from core.domain.model import Claim, Pool, Reservation
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject
+
+REFUSAL_ADDRESSES_MAX: Final = 8
+"""How many of the addresses in use a refusal names; the count is always told."""
+
+RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
+
+
+def immutable_pool_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
+    """IP version and subnet stay what they were."""
+    if pool.family != existing.family:
+        yield _immutable(subject, "spec.ipVersion", existing.family)
+    elif pool.subnet != existing.subnet:
+        yield _immutable(subject, "spec.subnet", existing.subnet)
+
+
+def immutable_reservation_rule(
+    subject: Subject, existing: Reservation, reservation: Reservation
+) -> Iterator[Refusal]:
+    """The IP version stays what it was."""
+    if reservation.family != existing.family:
+        yield _immutable(subject, "spec.ipVersion", existing.family)
+
+
+def retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
+    """Of a retiring pool only labels and annotations may change."""
+    if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
+        message = "the pool is being retired: only its labels and annotations may change"
+        remedy = "create a pool of another name"
+        yield subject.refuse("Forbidden", "retiring", "spec", message, remedy)
+
+
+def addresses_in_use_rule(
+    subject: Subject, lost: AddressSet | None, claimed: Mapping[str, Claim]
+) -> Iterator[Refusal]:
+    """A claimed address stays in its pool (section 11 item 11: compared parsed, not as text)."""
+    held = _held(lost, claimed)
+    if held:
+        address, claim = held[0]
+        message = f"remove an IP address {address} that is being used by Pod {_pod(claim)}"
+        remedy = "release these addresses first, or keep them in ips"
+        message += _others(held)
+        yield subject.refuse("Forbidden", "address-in-use", "spec.ips", message, remedy)
+
+
+def empty_pool_rule(
+    subject: Subject, addresses: AddressSet | None, claimed: Mapping[str, Claim]
+) -> Iterator[Refusal]:
+    """A pool is deleted only when nothing is claimed in it."""
+    held = _held(addresses, claimed)
+    if held:
+        address, claim = held[0]
+        message = f"the IP address {address} is being used by Pod {_pod(claim)}{_others(held)}"
+        yield subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST)
+
+
+def _immutable(subject: Subject, field: str, value: object) -> Refusal:
+    message = f"cannot be changed; it is {value}"
+    remedy = "create an object of another name"
+    return subject.refuse("Forbidden", "immutable", field, message, remedy)
+
+
+def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tuple[str, Claim]]:
+    """The claims inside, in the order of their addresses."""
+    if addresses is None:
+        return []
+    inside = []
+    for text, claim in claimed.items():
+        family, value = parse_address(text)
+        if family == addresses.family and value in addresses:
+            inside.append((value, text, claim))
+    return [(text, claim) for _, text, claim in sorted(inside)]
+
+
+def _others(held: list[tuple[str, Claim]]) -> str:
+    """What follows the first address: how many more there are, and some of them."""
+    more = held[1:]
+    if not more:
+        return ""
+    shown = more[: REFUSAL_ADDRESSES_MAX - 1]
+    listed = ", ".join(f"{address} (Pod {_pod(claim)})" for address, claim in shown)
+    return f"; {len(more)} more in use: {listed}{', ...' if len(shown) < len(more) else ''}"
+
+
+def _pod(claim: Claim) -> str:
+    return f"{claim.namespace}/{claim.pod}"
