@@ -89,7 +89,8 @@ drop_policy() { if $policy_is_ours; then rm -f "$policy"; policy_is_ours=false; 
 trap drop_policy EXIT
 
 apt_install() {
-    apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 "$@" </dev/null
+    apt-get install -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 \
+        -o Dpkg::Use-Pty=0 "$@" </dev/null
 }
 
 install_packages() {
