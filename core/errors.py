@@ -144,9 +144,23 @@ class NotReady(RequestError):
 
 
 class AllocationError(OrbweaverError):
-    """An ADD that got no addresses; ``sentinel`` is the short text users match on (spec/ipam.md 1.9)."""
+    """An ADD that got no addresses; ``sentinel`` is the short text users match on (spec/ipam.md 1.9).
+
+    ``verdicts`` are the ``core.domain.selection.request.Verdict`` values reached before it failed.
+    """
 
     sentinel: ClassVar[str] = "unknown"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        subject: str = "",
+        remedy: str = "",
+        verdicts: tuple[object, ...] = (),
+    ) -> None:
+        super().__init__(message, subject=subject, remedy=remedy)
+        self.verdicts = verdicts
 
 
 class WrongInput(AllocationError):

@@ -1,0 +1,64 @@
+"""All pools, arranged for selection: by name, the defaults, and by family.
+
+Promise: finding a named pool looks at that pool alone. The sorted lists are made when a wildcard or
+the default level first asks for them, once per catalog. The mapping that a catalog was made of must
+not change afterwards: on a change of any pool the owner makes a new catalog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TypeVar, overload
+
+from core.domain.addresses import V4, V6, Family
+from core.domain.model import Pool
+
+_Default = TypeVar("_Default")
+
+
+class PoolCatalog(Mapping[str, Pool]):
+    """A read-only view of pools by name."""
+
+    def __init__(self, pools: Mapping[str, Pool]) -> None:
+        self._pools = pools
+
+    @classmethod
+    def of(cls, pools: Mapping[str, Pool]) -> PoolCatalog:
+        """A catalog of these pools; a catalog is returned as it is, with its sorted lists."""
+        return pools if isinstance(pools, PoolCatalog) else cls(pools)
+
+    def __getitem__(self, name: str) -> Pool:
+        return self._pools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pools)
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    @overload
+    def get(self, name: str, /) -> Pool | None: ...
+    @overload
+    def get(self, name: str, /, default: Pool | _Default) -> Pool | _Default: ...
+    def get(self, name: str, /, default: object = None) -> object:
+        """The pool, or the default; without the detour over an exception that Mapping takes."""
+        return self._pools.get(name, default)
+
+    @cached_property
+    def defaults(self) -> dict[Family, tuple[str, ...]]:
+        """Names of the pools marked as default, by family, sorted."""
+        return {
+            family: tuple(name for name in names if self._pools[name].default)
+            for family, names in self.names.items()
+        }
+
+    @cached_property
+    def names(self) -> dict[Family, tuple[str, ...]]:
+        """Names of all pools, by family, sorted. A pool of no known family is in neither list."""
+        return {
+            family: tuple(
+                sorted(name for name, pool in self._pools.items() if pool.family == family)
+            )
+            for family in (V4, V6)
+        }

@@ -1,0 +1,248 @@
+"""May this pool serve this NIC: the rules that look at one pool, in their order.
+
+Promise: spec/ipam.md 1.4 step 3, texts of section 10 item 13. The first rule with an opinion
+decides; a pool with malformed data is rejected and harms no other. No text is built for a pool that
+passes. That a pool is full is found out by trying, never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final, NamedTuple, TypeAlias
+
+from core.domain import addresses, labels
+from core.domain.addresses import AddressSyntaxError, Family
+from core.domain.facts import Facts
+from core.domain.model import Owner, Pool
+from core.domain.selection import multus
+from core.domain.selection.reasoning import bracketed
+from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, SelectionSettings
+
+OWNER_APPLICATION: Final = "ipam.spidernet.io/owner-application-name"
+"""The label whose presence makes a pool an automatic one (spec/api.md 2.5)."""
+
+_APPLICATION_KEYS: Final = tuple(
+    f"ipam.spidernet.io/app-{part}"
+    for part in ("api-group", "api-version", "kind", "namespace", "name")
+)
+
+
+class Decision(NamedTuple):
+    """The opinion of a rule; see ``Verdict`` for the fields."""
+
+    accepted: bool
+    rule: str
+    reason: str = ""
+    detail: str = ""
+
+
+ACCEPTED: Final = Decision(accepted=True, rule="every rule")
+_ACCEPTED_AUTO_POOL: Final = Decision(accepted=True, rule="auto-pool")
+_ACCEPTED_MULTUS_NAME: Final = Decision(accepted=True, rule="multus-name")
+
+
+class Scene:
+    """One NIC and family of one request, with all that the rules look at.
+
+    ``asked``: the request is about this very NIC, not one that is allocated along with it.
+    """
+
+    def __init__(
+        self,
+        interface: str,
+        family: Family,
+        request: SelectionRequest,
+        facts: Facts,
+        settings: SelectionSettings,
+        *,
+        asked: bool,
+    ) -> None:
+        self.interface = interface
+        self.family = family
+        self.request = request
+        self.facts = facts
+        self.settings = settings
+        self.asked = asked
+
+    @cached_property
+    def network(self) -> multus.Resolution:
+        """The net-attach-def of the NIC; found out when the first pool wants to know."""
+        return multus.resolve(self.interface, self.facts.pod, self.settings)
+
+
+Rule: TypeAlias = Callable[[Pool, Scene], Decision | None]
+
+
+def judge(pool: Pool, scene: Scene) -> Decision:
+    """What the first rule with an opinion says; accepted if none has one."""
+    for rule in RULES:
+        decision = rule(pool, scene)
+        if decision is not None:
+            return decision
+    return ACCEPTED
+
+
+def alive(pool: Pool, _: Scene) -> Decision | None:
+    """Rules a and b."""
+    if pool.retiring:
+        return _rejected("terminating", f"terminating IPPool {pool.name}")
+    if pool.disabled:
+        return _rejected("disabled", f"disabled IPPool {pool.name}")
+    return None
+
+
+def right_family(pool: Pool, scene: Scene) -> Decision | None:
+    """Rules c and d."""
+    if pool.family == scene.family:
+        return None
+    if pool.family not in FAMILY_NAMES:
+        return _rejected("no-version", "nil ippool ipVersion", f"IPPool {pool.name}")
+    wanted, actual = FAMILY_NAMES[scene.family], FAMILY_NAMES[pool.family]
+    return _rejected(
+        "other-version",
+        f"expect an {wanted} IPPool, but the version of the IPPool {pool.name} is {actual}",
+    )
+
+
+def node_fits(pool: Pool, scene: Scene) -> Decision | None:
+    """Rule e. An unknown node has no labels."""
+    if pool.node_names:
+        if scene.facts.pod.node in pool.node_names:
+            return None
+        detail = f"nodeName {bracketed(pool.node_names)}, the Pod is on '{scene.facts.pod.node}'"
+        return _rejected("node-name", f"unmatched Node name of IPPool {pool.name}", detail)
+    if pool.node_affinity is None:
+        return None
+    node = scene.facts.node
+    if labels.matches(pool.node_affinity, node.labels):
+        return None
+    detail = labels.explain_mismatch(pool.node_affinity, node.labels)
+    if not node.known:
+        return _rejected("node-affinity", f'Node "{node.name}" not found', detail)
+    return _rejected("node-affinity", f"unmatched Node affinity of IPPool {pool.name}", detail)
+
+
+def namespace_fits(pool: Pool, scene: Scene) -> Decision | None:
+    """Rule f. An unknown namespace has no labels."""
+    if pool.namespace_names:
+        if scene.facts.pod.namespace in pool.namespace_names:
+            return None
+        wanted = bracketed(pool.namespace_names)
+        detail = f"namespaceName {wanted}, the Pod is in '{scene.facts.pod.namespace}'"
+        return _rejected(
+            "namespace-name", f"unmatched Namespace name of IPPool {pool.name}", detail
+        )
+    if pool.namespace_affinity is None:
+        return None
+    namespace = scene.facts.namespace
+    if labels.matches(pool.namespace_affinity, namespace.labels):
+        return None
+    return _rejected(
+        "namespace-affinity",
+        f"unmatched Namespace affinity of IPPool {pool.name}",
+        labels.explain_mismatch(pool.namespace_affinity, namespace.labels),
+    )
+
+
+def pod_fits(pool: Pool, scene: Scene) -> Decision | None:
+    """Rule g. An automatic pool goes by the application alone and skips what follows."""
+    if pool.pod_affinity is None:
+        return None
+    pod = scene.facts.pod
+    if OWNER_APPLICATION not in pool.labels:
+        if labels.matches(pool.pod_affinity, pod.labels):
+            return None
+        detail = labels.explain_mismatch(pool.pod_affinity, pod.labels)
+        return _rejected("pod-affinity", f"unmatched Pod affinity of IPPool {pool.name}", detail)
+    wanted = tuple(pool.pod_affinity.match_labels.get(key, "") for key in _APPLICATION_KEYS)
+    owner = pod.owner or Owner("Pod", pod.name)
+    group, _, version = owner.api_version.rpartition("/")  # "v1" is version v1 of group ""
+    actual = (group, version, owner.kind, owner.namespace or pod.namespace, owner.name)
+    if wanted == actual:
+        return _ACCEPTED_AUTO_POOL
+    return _rejected(
+        "auto-pool",
+        # This spelling is what users find in their logs and search for.
+        f"unmatched Pod annifity of auto-created IPool {pool.name}",
+        f"made for {_application(wanted)}, the Pod belongs to {_application(actual)}",
+    )
+
+
+def multus_fits(pool: Pool, scene: Scene) -> Decision | None:
+    """Rule h. Without ``multusName`` nobody asks which net-attach-def the NIC has."""
+    if not pool.multus_names:
+        return None
+    network, problem = scene.network
+    if problem:
+        return _rejected("multus-network", problem, f"multusName {bracketed(pool.multus_names)}")
+    names = bracketed(pool.multus_names)
+    if not network:
+        return _rejected(
+            "multus-network",
+            "cluster-network multus isn't set, "
+            f"the IPPool {pool.name} specified multusName {names} unmatched",
+        )
+    namespace = scene.settings.agent_namespace
+    if any(multus.qualified(name, namespace) == network for name in pool.multus_names):
+        return _ACCEPTED_MULTUS_NAME
+    return _rejected(
+        "multus-name",
+        f"the spec.multusName {names} in the IPPool {pool.name} used by the Pod interface "
+        f"{scene.interface} is not matched, the net-attach-def found is {network}",
+    )
+
+
+def master_fits(pool: Pool, scene: Scene) -> Decision | None:
+    """Rule i. Only the NIC being set up has a master that the agent could read."""
+    request = scene.request
+    if not request.match_master_subnet or not scene.asked:
+        return None
+    if request.master_addresses is None:
+        return _rejected(
+            "master-subnet",
+            f"unknown addresses of the master of NIC {scene.interface}, "
+            f"IPPool {pool.name} cannot be matched with its subnet",
+        )
+    try:
+        subnet = addresses.parse_cidr(pool.subnet)
+    except AddressSyntaxError as error:
+        return _rejected("malformed", f"malformed subnet of IPPool {pool.name}: {error}")
+    if any(_lies_in(text, subnet) for text in request.master_addresses):
+        return None
+    return _rejected(
+        "master-subnet",
+        f"unmatched master subnet of IPPool {pool.name}: no address "
+        f"{bracketed(request.master_addresses)} of the master of NIC {scene.interface} "
+        f"is in {pool.subnet}",
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    alive,
+    right_family,
+    node_fits,
+    namespace_fits,
+    pod_fits,
+    multus_fits,
+    master_fits,
+)
+"""In the order of the specification."""
+
+
+def _rejected(rule: str, reason: str, detail: str = "") -> Decision:
+    return Decision(accepted=False, rule=rule, reason=reason, detail=detail)
+
+
+def _application(parts: tuple[str, ...]) -> str:
+    group, version, kind, namespace, name = parts
+    return f"{group}/{version} {kind} {namespace}/{name}".lstrip("/")
+
+
+def _lies_in(text: str, subnet: addresses.Cidr) -> bool:
+    """Whether an address, prefix length or not, is in the subnet; a malformed one is not."""
+    try:
+        family, value = addresses.parse_address(text.partition("/")[0])
+    except AddressSyntaxError:
+        return False
+    return family == subnet.family and subnet.first <= value <= subnet.last

@@ -1,0 +1,108 @@
+"""Reading the JSON that users put into annotations, as tolerantly as the public system does.
+
+Promise: keys match in any letter case, the last of several equal ones wins, unknown ones are left
+alone, and null stands for "nothing" (spec/ipam.md section 10 item 10). Numbers that JSON does not
+know (NaN, Infinity) are refused. Every fault is a BadInput that says where.
+Must never know which annotation it reads: whoever calls says that.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from core.errors import BadInput
+
+JSON_CHARS_MAX: Final = 262_144
+"""Kubernetes allows 256 KiB for all annotations of an object together."""
+
+_KINDS: Final[dict[type, str]] = {
+    str: "a text",
+    bool: "a boolean",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
+
+
+def parse(text: str) -> object:
+    """The document; keys of objects in lower case. Raises BadInput."""
+    if len(text) > JSON_CHARS_MAX:
+        raise BadInput(f"{len(text)} characters of JSON, at most {JSON_CHARS_MAX} are read")
+    try:
+        return _decode(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(_fault(text, error)) from None
+    except RecursionError:
+        raise BadInput("JSON that is nested too deeply") from None
+
+
+def items(value: object, what: str) -> list[object]:
+    """The members of a list; null has none. Raises BadInput."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise BadInput(f"{what} must be a list, not {_kind(value)}")
+    return value
+
+
+def members(value: object, what: str) -> dict[str, object]:
+    """The members of an object by their keys in lower case; null has none. Raises BadInput."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BadInput(f"{what} must be an object, not {_kind(value)}")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """A text; null is the empty one. Raises BadInput."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BadInput(f"{what} must be a text, not {_kind(value)}")
+    if value.isascii():
+        return value
+    # An escaped half of a surrogate pair has no UTF-8 form, so nothing could ever print it.
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def texts(value: object, what: str) -> tuple[str, ...]:
+    """A list of texts; null is the empty one. Raises BadInput."""
+    return tuple(text(member, f"each member of {what}") for member in items(value, what))
+
+
+def flag(value: object, what: str) -> bool:
+    """A boolean; null is False. Raises BadInput."""
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise BadInput(f"{what} must be true or false, not {_kind(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return _KINDS[type(value)]
+
+
+def _fold(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    return {key.lower(): value for key, value in pairs}
+
+
+def _refuse_constant(name: str) -> object:
+    raise BadInput(f"invalid character '{name[0]}': {name} is not JSON")
+
+
+# Kept ready: making a decoder for each text costs more than reading most of them. Integers are read
+# as floats because no annotation wants one, and Python refuses very long integers with an error.
+_decode = json.JSONDecoder(
+    object_pairs_hook=_fold, parse_constant=_refuse_constant, parse_int=float
+).decode
+
+
+def _fault(document: str, error: json.JSONDecodeError) -> str:
+    if error.pos >= len(document) or error.msg.startswith("Unterminated string"):
+        return "unexpected end of JSON input"
+    expected = error.msg[0].lower() + error.msg[1:]
+    return f"invalid character {document[error.pos]!r} at position {error.pos}: {expected}"

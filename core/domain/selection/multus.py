@@ -1,0 +1,126 @@
+"""Which net-attach-def a NIC of the Pod is attached to, as far as annotations tell.
+
+Promise: spec/ipam.md 1.4 step 3h and spec/api.md 2.1. Read only for a pool that has ``multusName``.
+Whether the named net-attach-def exists is not asked.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.facts import PodFacts
+from core.domain.selection import jsontext
+from core.domain.selection.request import CLUSTER_INTERFACE, SelectionSettings
+from core.errors import BadInput
+
+DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
+NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
+INTERFACE_CHARS_MAX: Final = 15  # IFNAMSIZ of Linux without the closing NUL
+
+_JSON_MARKS: Final = frozenset('[{"')
+
+
+class Network(NamedTuple):
+    """One entry of an annotation; ``interface`` "" if it does not name one."""
+
+    namespace: str
+    name: str
+    interface: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class Resolution(NamedTuple):
+    """The net-attach-def of a NIC (``namespace/name``), or why there is none.
+
+    Both are empty for the cluster network's NIC when nothing says which network that is.
+    """
+
+    network: str = ""
+    problem: str = ""
+
+
+def resolve(interface: str, pod: PodFacts, settings: SelectionSettings) -> Resolution:
+    """The network of a NIC, named or by its index in unnamed mode. Never raises."""
+    try:
+        if interface in (CLUSTER_INTERFACE, "0"):
+            return _cluster_network(pod, settings)
+        return _attached_network(interface, pod)
+    except BadInput as error:
+        return Resolution(problem=f"failed to parse pod network annotation: {error.message}")
+
+
+def qualified(name: str, default_namespace: str) -> str:
+    """``namespace/name`` of an entry of ``multusName``."""
+    return name if "/" in name else f"{default_namespace}/{name}"
+
+
+def parse_networks(text: str, default_namespace: str) -> list[Network]:
+    """Read either syntax of Multus: a JSON list, or ``namespace/name@interface`` with commas.
+
+    Raises BadInput.
+    """
+    if _JSON_MARKS.isdisjoint(text):
+        networks = [_from_short_form(item.strip(), default_namespace) for item in text.split(",")]
+    else:
+        entries = jsontext.items(jsontext.parse(text), "the list of networks")
+        networks = [_from_object(entry, default_namespace) for entry in entries]
+    for network in networks:
+        _check(network)
+    return networks
+
+
+def _cluster_network(pod: PodFacts, settings: SelectionSettings) -> Resolution:
+    text = pod.annotations.get(DEFAULT_NETWORK) or settings.multus_cluster_network
+    if not text:
+        return Resolution()
+    networks = parse_networks(text, settings.agent_namespace)
+    if not networks:
+        return Resolution()
+    return Resolution(str(networks[0]))
+
+
+def _attached_network(interface: str, pod: PodFacts) -> Resolution:
+    text = pod.annotations.get(NETWORKS)
+    networks = parse_networks(text, pod.namespace) if text else []
+    for index, network in enumerate(networks, start=1):
+        if interface in (str(index), network.interface or f"net{index}"):
+            return Resolution(str(network))
+    known = " ".join(
+        f"{network}@{network.interface or f'net{index}'}"
+        for index, network in enumerate(networks, start=1)
+    )
+    return Resolution(
+        problem=f"unknown: no matched multus object for NIC '{interface}'. "
+        f"The multus network-attachments: [{known}]"
+    )
+
+
+def _from_short_form(item: str, default_namespace: str) -> Network:
+    path, _, interface = item.partition("@")
+    namespace, slash, name = path.rpartition("/")
+    if "@" in interface or "/" in namespace or (slash and not namespace):
+        raise BadInput(f"'{item}' is not of the form namespace/name@interface")
+    return Network(namespace or default_namespace, name, interface)
+
+
+def _from_object(entry: object, default_namespace: str) -> Network:
+    value = jsontext.members(entry, "each network")
+    return Network(
+        jsontext.text(value.get("namespace"), "namespace") or default_namespace,
+        jsontext.text(value.get("name"), "name"),
+        jsontext.text(value.get("interface"), "interface"),
+    )
+
+
+def _check(network: Network) -> None:
+    if not network.name:
+        raise BadInput("a network without a name")
+    interface = network.interface
+    if len(interface) > INTERFACE_CHARS_MAX:
+        raise BadInput(
+            f"interface name '{interface}' has more than {INTERFACE_CHARS_MAX} characters"
+        )
+    if "/" in interface or any(character.isspace() for character in interface):
+        raise BadInput(f"interface name '{interface}' has a '/' or white space")

@@ -1,0 +1,165 @@
+"""The words of selection: errors as users know them, and the whole reasoning as text.
+
+Promise: the texts of spec/ipam.md 1.9 and section 10 items 11, 13 and 14, made only when something
+failed or someone asks. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from core.domain.addresses import Family
+from core.domain.facts import PodFacts
+from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS, POD_SUBNETS
+from core.domain.selection.request import (
+    FAMILY_NAMES,
+    SOURCE_CNI_CONF,
+    SOURCE_DEFAULT_POOLS,
+    SOURCE_NAMESPACE,
+    SOURCE_POD_IPPOOL,
+    SOURCE_POD_IPPOOLS,
+    SOURCE_POD_SUBNETS,
+    Candidates,
+    Demand,
+    Note,
+    Selection,
+    Verdict,
+)
+from core.errors import AllocationError, NoPoolAvailable, WrongInput
+
+STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
+
+SOURCE_WORDS: Final[dict[str, str]] = {
+    SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}'",
+    SOURCE_POD_IPPOOLS: f"Pod annotation '{POD_IPPOOLS}'",
+    SOURCE_POD_IPPOOL: f"Pod annotation '{POD_IPPOOL}'",
+    SOURCE_NAMESPACE: "the annotations of the Namespace",
+    SOURCE_CNI_CONF: "the CNI configuration",
+    SOURCE_DEFAULT_POOLS: "the default IPPools of the cluster",
+}
+
+
+def in_standard_mode(error: AllocationError) -> AllocationError:
+    """The same error with the prefix of a first allocation (spec/ipam.md section 10 item 14)."""
+    return prefixed(error, STANDARD_MODE)
+
+
+def prefixed(error: AllocationError, prefix: str) -> AllocationError:
+    """The same error, its message after ``prefix``."""
+    return type(error)(
+        prefix + error.message,
+        subject=error.subject,
+        remedy=error.remedy,
+        verdicts=error.verdicts,
+    )
+
+
+def aggregate(reasons: Iterable[str]) -> str:
+    """Several reasons as one text: equal ones once, one alone bare, more as ``[a, b]``."""
+    distinct = list(dict.fromkeys(reasons))
+    return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
+
+
+def bracketed(names: Iterable[str]) -> str:
+    """Names as ``[a b]``."""
+    return f"[{' '.join(names)}]"
+
+
+def pod_subject(pod: PodFacts) -> str:
+    """The Pod as the subject of an error."""
+    return f"Pod/{pod.namespace}/{pod.name}"
+
+
+def no_rule() -> NoPoolAvailable:
+    """No level names any pool."""
+    return NoPoolAvailable(
+        "no IPPool available, no pool selection rules of any type are specified",
+        remedy="name IPPools in an annotation or the CNI configuration, or mark one as default",
+    )
+
+
+def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoolAvailable:
+    """The level that applies leaves the requesting NIC without any pool."""
+    source = SOURCE_WORDS[candidates.source]
+    relevant = aggregate(note.text for note in candidates.notes)
+    return NoPoolAvailable(
+        f"no IPPool available, {source} gives NIC {interface} no IPPool: {relevant}",
+        subject=pod_subject(pod),
+        remedy="name an existing IPPool of an enabled IP version for this NIC",
+    )
+
+
+def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> WrongInput:
+    """One pool named twice for one NIC."""
+    message = f"wrong input, duplicate IPPool {name} specified for NIC {interface}"
+    return WrongInput(
+        message,
+        subject=pod_subject(pod),
+        remedy="name each IPPool once",
+        verdicts=(_unusable(interface, family, name, "duplicate", message),),
+    )
+
+
+def missing_pool(interface: str, family: Family, name: str) -> AllocationError:
+    """A pool that does not exist fails the whole request: no other candidate is tried."""
+    message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
+    return AllocationError(
+        message,
+        subject=f"SpiderIPPool/{name}",
+        remedy=f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name",
+        verdicts=(_unusable(interface, family, name, "missing", message),),
+    )
+
+
+def all_filtered_out(
+    pod: PodFacts, lost: Iterable[Verdict], verdicts: tuple[Verdict, ...]
+) -> NoPoolAvailable:
+    """``lost``: the verdicts of one NIC and family, all rejections."""
+    lost = tuple(lost)
+    names = bracketed(verdict.pool for verdict in lost)
+    what = f"all {FAMILY_NAMES[lost[0].family]} IPPools {names} of {lost[0].interface}"
+    reasons = aggregate(verdict.reason for verdict in lost)
+    return NoPoolAvailable(
+        f"no IPPool available, {what} filtered out: {reasons}",
+        subject=pod_subject(pod),
+        remedy="`orbctl explain` shows what each IPPool wants and what is there",
+        verdicts=verdicts,
+    )
+
+
+def describe(selection: Selection) -> str:
+    """The whole reasoning, one line per decision, for people."""
+    lines = [f"IPPools come from {SOURCE_WORDS[selection.source]}"]
+    for demand in selection.demands:
+        lines.append(f"NIC {demand.interface} {FAMILY_NAMES[demand.family]}: {_trial(demand)}")
+        lines += describe_verdicts(
+            verdict
+            for verdict in selection.verdicts
+            if (verdict.interface, verdict.family) == (demand.interface, demand.family)
+        )
+    return "\n".join([*lines, *_note_lines(selection.notes)])
+
+
+def describe_verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """One line per verdict: what became of the pool, by which rule, and why."""
+    for verdict in verdicts:
+        if verdict.accepted:
+            yield f"  {verdict.pool}: accepted by {verdict.rule}"
+        else:
+            detail = f" ({verdict.detail})" if verdict.detail else ""
+            yield f"  {verdict.pool}: rejected by {verdict.rule}: {verdict.reason}{detail}"
+
+
+def _unusable(interface: str, family: Family, name: str, rule: str, reason: str) -> Verdict:
+    return Verdict(interface, family, name, accepted=False, rule=rule, reason=reason)
+
+
+def _trial(demand: Demand) -> str:
+    gateway = ", no default route" if demand.clean_gateway else ""
+    return f"try {', '.join(demand.pools)}{gateway}"
+
+
+def _note_lines(notes: Iterable[Note]) -> Iterator[str]:
+    for note in notes:
+        yield f"note on NIC {note.interface}: {note.text}"

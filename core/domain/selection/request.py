@@ -1,0 +1,142 @@
+"""The values of pool selection: what is asked, what was named, what was decided.
+
+Promise: plain immutable values; a list of pool names is always in the order of trial.
+They decide nothing themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from core.domain.addresses import V4, V6, Family
+
+CLUSTER_INTERFACE: Final = "eth0"
+"""The NIC of the cluster network; index "0" in unnamed mode."""
+
+FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
+
+SOURCE_POD_SUBNETS: Final = "pod-subnets"
+SOURCE_POD_IPPOOLS: Final = "pod-ippools"
+SOURCE_POD_IPPOOL: Final = "pod-ippool"
+SOURCE_NAMESPACE: Final = "namespace"
+SOURCE_CNI_CONF: Final = "cni-conf"
+SOURCE_DEFAULT_POOLS: Final = "default-pools"
+
+
+class SelectionRequest(NamedTuple):
+    """One CNI ADD, as far as selection cares.
+
+    ``master_addresses``: addresses of the SR-IOV master as the agent read them, with or without
+    prefix length; None when they could not be read. Looked at with ``match_master_subnet`` only.
+    """
+
+    interface: str
+    default_ipv4_pools: tuple[str, ...] = ()
+    default_ipv6_pools: tuple[str, ...] = ()
+    clean_gateway: bool = False
+    match_master_subnet: bool = False
+    master_addresses: tuple[str, ...] | None = None
+
+
+class SelectionSettings(NamedTuple):
+    """The cluster's settings that selection obeys (spec/api.md 5.1, 5.2)."""
+
+    ipv4_enabled: bool = True
+    ipv6_enabled: bool = True
+    subnets_enabled: bool = False
+    auto_pools_enabled: bool = False
+    multus_cluster_network: str = ""
+    agent_namespace: str = "kube-system"
+
+    def enabled(self, family: Family) -> bool:
+        """Whether the cluster uses this family at all."""
+        return self.ipv4_enabled if family == V4 else self.ipv6_enabled
+
+
+class NicPools(NamedTuple):
+    """The pools named for one NIC, before any is judged. Empty list: that family is not asked."""
+
+    interface: str
+    ipv4: tuple[str, ...] = ()
+    ipv6: tuple[str, ...] = ()
+    clean_gateway: bool = False
+
+    def of(self, family: Family) -> tuple[str, ...]:
+        """The names of one family."""
+        return self.ipv4 if family == V4 else self.ipv6
+
+    def lists(self) -> Iterator[tuple[Family, tuple[str, ...]]]:
+        """(family, names) of each family that is asked for, IPv4 first."""
+        if self.ipv4:
+            yield V4, self.ipv4
+        if self.ipv6:
+            yield V6, self.ipv6
+
+
+class Note(NamedTuple):
+    """Something that shaped the result without a verdict on a pool, about one NIC."""
+
+    interface: str
+    text: str
+
+
+class Candidates(NamedTuple):
+    """What one level named: all NICs that are allocated together.
+
+    ``source`` is the slug of the level. ``unnamed``: the NICs are "0", "1", ... (spec/api.md 2.3).
+    """
+
+    source: str
+    nics: tuple[NicPools, ...]
+    unnamed: bool = False
+    notes: tuple[Note, ...] = ()
+
+    def find(self, interface: str) -> NicPools | None:
+        """The NIC of that name (index in unnamed mode), or None."""
+        return next((nic for nic in self.nics if nic.interface == interface), None)
+
+    def asked(self, request: SelectionRequest) -> NicPools | None:
+        """The NIC this request is about; None where unnamed mode cannot tell."""
+        if not self.unnamed:
+            return self.find(request.interface)
+        return self.nics[0] if request.interface == CLUSTER_INTERFACE else None
+
+
+class Demand(NamedTuple):
+    """One address wanted: the pools that survived, in order of trial, never empty."""
+
+    interface: str
+    family: Family
+    pools: tuple[str, ...]
+    clean_gateway: bool
+
+
+class Verdict(NamedTuple):
+    """What became of one candidate.
+
+    ``rule``: stable slug of the rule that decided. ``reason``: the text of a failed ADD, empty for
+    an accepted pool. ``detail``: what exactly did not fit, for ``orbctl explain``.
+    """
+
+    interface: str
+    family: Family
+    pool: str
+    accepted: bool
+    rule: str
+    reason: str
+    detail: str = ""
+
+
+class Selection(NamedTuple):
+    """The result: every demand has a pool. ``nics`` are the candidates before they were judged.
+
+    ``demands`` by NIC in the user's order, IPv4 before IPv6; ``verdicts`` in the user's order too.
+    """
+
+    source: str
+    unnamed: bool
+    demands: tuple[Demand, ...]
+    verdicts: tuple[Verdict, ...]
+    nics: tuple[NicPools, ...]
+    notes: tuple[Note, ...] = ()

@@ -1,0 +1,139 @@
+"""Pool selection: from a request to the pools that may serve it, with every reason on the way.
+
+Promise: spec/ipam.md section 1 with the corrections of section 10. The result depends on the
+request and on the pools it names; others are not even looked at, unless a wildcard or the default
+level asks.
+Every demand of the result has at least one pool, and the requesting NIC has a demand.
+Must never ask whether a pool has a free address: that is found out by trying.
+
+    collect -> family switch, wildcards -> precheck -> filter -> order
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.domain.addresses import Family
+from core.domain.facts import Facts
+from core.domain.model import Pool
+from core.domain.selection import filters, order, reasoning, sources, wildcards
+from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.request import (
+    Candidates,
+    Demand,
+    NicPools,
+    Selection,
+    SelectionRequest,
+    SelectionSettings,
+    Verdict,
+)
+from core.domain.selection.sources import Context
+from core.errors import AllocationError
+
+
+def select(
+    request: SelectionRequest,
+    facts: Facts,
+    pools: Mapping[str, Pool],
+    settings: SelectionSettings,
+) -> Selection:
+    """The pools to try for every NIC that this request allocates.
+
+    Pass a ``PoolCatalog`` wherever more than one selection is made of the same pools.
+    Raises WrongInput, NoPoolAvailable, or AllocationError without a class of its own (a missing
+    pool, a malformed wildcard or namespace annotation). Messages have the prefix of standard mode;
+    the error's ``verdicts`` are those reached so far.
+    """
+    context = Context(request, facts, PoolCatalog.of(pools), settings)
+    try:
+        return _select(context)
+    except AllocationError as error:
+        raise reasoning.in_standard_mode(error) from error
+
+
+def candidates(
+    request: SelectionRequest,
+    facts: Facts,
+    pools: Mapping[str, Pool],
+    settings: SelectionSettings,
+) -> Candidates:
+    """The pools that are named, before any is judged (the "pools changed" check, spec/ipam.md 3.2).
+
+    Families that are switched off are gone and wildcards are replaced; a name need not exist and a
+    list may be empty. Raises as ``select`` does, without the prefix.
+    """
+    return _candidates(Context(request, facts, PoolCatalog.of(pools), settings))
+
+
+def _candidates(context: Context) -> Candidates:
+    return wildcards.resolve(sources.collect(context), context.catalog, context.settings)
+
+
+def _select(context: Context) -> Selection:
+    found = _candidates(context)
+    _check_asked(found, context)
+    named = [
+        (nic, family, _existing(nic.interface, family, names, context))
+        for nic in found.nics
+        for family, names in nic.lists()
+    ]
+    demands: list[Demand] = []
+    verdicts: list[Verdict] = []
+    lost: list[Verdict] = []
+    asked = found.asked(context.request)
+    for nic, family, pools in named:
+        judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
+        verdicts += judged
+        if survivors:
+            names = order.in_order_of_trial(survivors)
+            demands.append(Demand(nic.interface, family, names, nic.clean_gateway))
+        else:
+            lost = lost or judged
+    if lost:
+        raise reasoning.all_filtered_out(context.facts.pod, lost, tuple(verdicts))
+    return Selection(
+        found.source, found.unnamed, tuple(demands), tuple(verdicts), found.nics, found.notes
+    )
+
+
+def _check_asked(found: Candidates, context: Context) -> None:
+    """The NIC that is being set up must be among those that get something."""
+    asked = found.asked(context.request)
+    relevant = found.nics if asked is None else (asked,)
+    if not any(nic.ipv4 or nic.ipv6 for nic in relevant):
+        names = {nic.interface for nic in relevant}
+        notes = tuple(note for note in found.notes if note.interface in names)
+        interface = context.request.interface
+        raise reasoning.no_candidate(context.facts.pod, interface, found._replace(notes=notes))
+
+
+def _existing(
+    interface: str, family: Family, names: tuple[str, ...], context: Context
+) -> list[Pool]:
+    """The named pools; each must exist and be named once."""
+    if len(set(names)) < len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise reasoning.duplicate_pool(context.facts.pod, interface, family, twice)
+    pools: list[Pool] = []
+    for name in names:
+        pool = context.catalog.get(name)
+        if pool is None:
+            raise reasoning.missing_pool(interface, family, name)
+        pools.append(pool)
+    return pools
+
+
+def _judge(
+    nic: NicPools, family: Family, pools: list[Pool], context: Context, *, asked: bool
+) -> tuple[list[Verdict], list[Pool]]:
+    """The verdict on each pool, and the pools that were accepted."""
+    request, facts, _, settings = context
+    scene = filters.Scene(nic.interface, family, request, facts, settings, asked=asked)
+    verdicts: list[Verdict] = []
+    survivors: list[Pool] = []
+    for pool in pools:
+        decision = filters.judge(pool, scene)
+        verdicts.append(Verdict(nic.interface, family, pool.name, *decision))
+        if decision.accepted:
+            survivors.append(pool)
+    return verdicts, survivors

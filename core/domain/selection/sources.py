@@ -1,0 +1,149 @@
+"""Where the names of pools come from: six levels, the first that yields something wins.
+
+Promise: spec/ipam.md 1.1. Levels are never mixed, not even per family. Each level is one function
+in ``LEVELS`` that answers None when it does not apply. Names are taken as written: wildcards,
+disabled families and the pools themselves are looked at later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from core.domain.addresses import V4, V6
+from core.domain.facts import Facts
+from core.domain.selection import reasoning
+from core.domain.selection.annotations import (
+    NAMESPACE_IPV4_POOLS,
+    NAMESPACE_IPV6_POOLS,
+    POD_IPPOOL,
+    POD_IPPOOLS,
+    POD_SUBNET,
+    POD_SUBNETS,
+    read_ippool,
+    read_ippools,
+    read_namespace_pools,
+)
+from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.request import (
+    SOURCE_CNI_CONF,
+    SOURCE_DEFAULT_POOLS,
+    SOURCE_NAMESPACE,
+    SOURCE_POD_IPPOOL,
+    SOURCE_POD_IPPOOLS,
+    Candidates,
+    NicPools,
+    SelectionRequest,
+    SelectionSettings,
+)
+from core.errors import NoPoolAvailable, WrongInput
+
+FROM_SUBNET: Final = "failed to get IPPool candidates from Subnet: "
+
+
+class Context(NamedTuple):
+    """Everything that selection may look at."""
+
+    request: SelectionRequest
+    facts: Facts
+    catalog: PoolCatalog
+    settings: SelectionSettings
+
+
+Level: TypeAlias = Callable[[Context], Candidates | None]
+
+
+def collect(context: Context) -> Candidates:
+    """The candidates of the first level that applies.
+
+    Raises NoPoolAvailable when none does, and what a level raises.
+    """
+    for level in LEVELS:
+        found = level(context)
+        if found is not None:
+            return found
+    raise reasoning.no_rule()
+
+
+def from_pod_subnets(context: Context) -> Candidates | None:
+    """Level 1: the automatic pools of the Pod's application."""
+    pod, settings = context.facts.pod, context.settings
+    if not settings.subnets_enabled:
+        return None
+    if not {POD_SUBNETS, POD_SUBNET} & pod.annotations.keys():
+        return None
+    if not settings.auto_pools_enabled:
+        raise WrongInput(
+            f"{FROM_SUBNET}wrong input, Pod annotations '{POD_SUBNETS}' and "
+            f"'{POD_SUBNET}' cannot be used, the Auto-Pool feature is disabled",
+            subject=reasoning.pod_subject(pod),
+            remedy="set enableAutoPoolForApplication, or name IPPools instead",
+        )
+    kind, name = (pod.owner.kind, pod.owner.name) if pod.owner else ("Pod", pod.name)
+    raise NoPoolAvailable(
+        f"{FROM_SUBNET}no IPPool available, application {kind}/{pod.namespace}/{name} has no "
+        f"automatic IPPool for NIC {context.request.interface}",
+        subject=reasoning.pod_subject(pod),
+        remedy="name IPPools in the Pod's annotations instead",
+    )
+
+
+def from_pod_ippools(context: Context) -> Candidates | None:
+    """Level 2: a list of NICs, which are all allocated with the first one that asks."""
+    pod = context.facts.pod
+    if POD_IPPOOLS not in pod.annotations:
+        return None
+    nics, unnamed = read_ippools(pod, context.request.interface)
+    return Candidates(SOURCE_POD_IPPOOLS, nics, unnamed)
+
+
+def from_pod_ippool(context: Context) -> Candidates | None:
+    """Level 3: pools for whichever NIC is being set up."""
+    pod, request = context.facts.pod, context.request
+    if POD_IPPOOL not in pod.annotations:
+        return None
+    nic = read_ippool(pod, request.interface, clean_gateway=request.clean_gateway)
+    return Candidates(SOURCE_POD_IPPOOL, (nic,))
+
+
+def from_namespace(context: Context) -> Candidates | None:
+    """Level 4: the defaults of the Pod's namespace."""
+    namespace = context.facts.namespace
+    if not namespace.annotations:
+        return None
+    ipv4 = read_namespace_pools(namespace, NAMESPACE_IPV4_POOLS)
+    ipv6 = read_namespace_pools(namespace, NAMESPACE_IPV6_POOLS)
+    return _for_request(context.request, SOURCE_NAMESPACE, ipv4, ipv6)
+
+
+def from_cni_conf(context: Context) -> Candidates | None:
+    """Level 5: the defaults of the network the runtime is attaching."""
+    request = context.request
+    return _for_request(
+        request, SOURCE_CNI_CONF, request.default_ipv4_pools, request.default_ipv6_pools
+    )
+
+
+def from_default_pools(context: Context) -> Candidates | None:
+    """Level 6: every pool marked as default, by name."""
+    defaults = context.catalog.defaults
+    return _for_request(context.request, SOURCE_DEFAULT_POOLS, defaults[V4], defaults[V6])
+
+
+LEVELS: Final[tuple[Level, ...]] = (
+    from_pod_subnets,
+    from_pod_ippools,
+    from_pod_ippool,
+    from_namespace,
+    from_cni_conf,
+    from_default_pools,
+)
+"""In order of precedence."""
+
+
+def _for_request(
+    request: SelectionRequest, source: str, ipv4: tuple[str, ...], ipv6: tuple[str, ...]
+) -> Candidates | None:
+    if not ipv4 and not ipv6:
+        return None
+    return Candidates(source, (NicPools(request.interface, ipv4, ipv6, request.clean_gateway),))

@@ -1,0 +1,90 @@
+"""Turning the names a user wrote into names of pools: disabled families out, patterns replaced.
+
+Promise: spec/ipam.md 1.2 and section 10 item 11. A family that is switched off is not looked at,
+not even for a bad pattern. A pattern becomes the matching pools of its family, by name, at its place
+in the list; a name that is also written out keeps the place where it is written, and a pool that two
+patterns match stands where the first of them does. A literal name stays, existing or not, so that a
+literal duplicate stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.domain import globs
+from core.domain.addresses import V4, V6, Family
+from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.reasoning import bracketed
+from core.domain.selection.request import (
+    FAMILY_NAMES,
+    Candidates,
+    NicPools,
+    Note,
+    SelectionSettings,
+)
+from core.errors import AllocationError
+
+
+def resolve(
+    candidates: Candidates, catalog: PoolCatalog, settings: SelectionSettings
+) -> Candidates:
+    """The candidates with real names of enabled families; what was left out is noted.
+
+    Raises AllocationError for a malformed pattern.
+    """
+    notes: list[Note] = []
+    nics = tuple(_resolve_nic(nic, catalog, settings, notes) for nic in candidates.nics)
+    return candidates._replace(nics=nics, notes=(*candidates.notes, *notes))
+
+
+def _resolve_nic(
+    nic: NicPools, catalog: PoolCatalog, settings: SelectionSettings, notes: list[Note]
+) -> NicPools:
+    lists: dict[Family, tuple[str, ...]] = {V4: (), V6: ()}
+    for family, names in nic.lists():
+        if not settings.enabled(family):
+            text = f"{FAMILY_NAMES[family]} is switched off, {bracketed(names)} left out"
+            notes.append(Note(nic.interface, text))
+        else:
+            lists[family] = _expand(nic.interface, family, names, catalog, notes)
+    if not nic.ipv4 and not nic.ipv6:
+        notes.append(Note(nic.interface, "it names no IPPool"))
+    return nic._replace(ipv4=lists[V4], ipv6=lists[V6])
+
+
+def _expand(
+    interface: str,
+    family: Family,
+    names: tuple[str, ...],
+    catalog: PoolCatalog,
+    notes: list[Note],
+) -> tuple[str, ...]:
+    if not any(globs.is_pattern(name) for name in names):
+        return names
+    taken = {name for name in names if not globs.is_pattern(name)}
+    expanded: list[str] = []
+    for name in names:
+        if not globs.is_pattern(name):
+            expanded.append(name)
+            continue
+        found = list(_matching(name, family, catalog))
+        if not found:
+            text = f"pattern '{name}' matches no {FAMILY_NAMES[family]} IPPool"
+            notes.append(Note(interface, text))
+        expanded += [one for one in found if one not in taken]
+        taken.update(found)
+    return tuple(expanded)
+
+
+def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> Iterator[str]:
+    for name in catalog.names[family]:
+        try:
+            if globs.match(pattern, name):
+                yield name
+        except globs.BadPattern:
+            raise AllocationError(
+                f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
+                f"character '{name}', error: syntax error in pattern",
+                subject=f"pattern {pattern}",
+                remedy="close each '[' with a ']' and escape a literal one with a backslash",
+            ) from None
