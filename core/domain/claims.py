@@ -20,6 +20,7 @@ from core.domain.model import (
     pod_holder,
     stateful_holder,
 )
+from core.domain.selection.request import Candidates, Demand, NicPools, SelectionRequest
 
 FIRST_INTERFACE = "eth0"
 """What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
@@ -62,20 +63,20 @@ def decide_add(
     attachment: Attachment,
     endpoint: Endpoint | None,
     *,
-    moved_pools: frozenset[str] = frozenset(),
+    moved: frozenset[int] = frozenset(),
 ) -> Repeat | Change | Need:
     """Which kind of ADD this is.
 
-    ``moved_pools``: names of the endpoint's NICs whose pools the Pod no longer asks for (fixed Pods only,
-    spec/ipam.md 3.2); their addresses are given up when the replacement is certain, never before.
+    ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for (``moved_nics``); their
+    addresses are given up when the replacement is certain, never before.
     """
     if endpoint is None:
         return Need(())
     if endpoint.holder != holder_of(pod):
         return Need((), endpoint.addresses())
-    if moved_pools:
-        going = [nic for nic in endpoint.nics if nic.interface in moved_pools]
-        keep = tuple(nic for nic in endpoint.nics if nic.interface not in moved_pools)
+    if moved:
+        going = [nic for index, nic in enumerate(endpoint.nics) if index in moved]
+        keep = tuple(nic for index, nic in enumerate(endpoint.nics) if index not in moved)
         return Need(keep, tuple(pair for nic in going for pair in nic.addresses()))
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
@@ -84,6 +85,49 @@ def decide_add(
     nics[position] = _attached(nics[position], attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
     return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
+
+
+def moved_nics(
+    endpoint: Endpoint, named: Candidates, request: SelectionRequest
+) -> frozenset[int]:
+    """The NICs of a fixed Pod whose pools its template no longer lists (spec/ipam.md 3.2).
+
+    Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its index, and one
+    difference there moves them all. A family that the template has added moves nothing (section 10 item 18).
+    """
+    if named.unnamed:
+        pairs = list(zip(endpoint.nics, named.nics, strict=False))
+        changed = any(_lists_differ(nic, pools) for nic, pools in pairs)
+        return frozenset(range(len(endpoint.nics))) if changed else frozenset()
+    pools = named.find(request.interface)
+    return frozenset(
+        index
+        for index, nic in enumerate(endpoint.nics)
+        if nic.interface == request.interface and pools is not None and _lists_differ(nic, pools)
+    )
+
+
+def _lists_differ(nic: Nic, pools: NicPools) -> bool:
+    return (bool(nic.ipv4_pool) and nic.ipv4_pool not in pools.ipv4) or (
+        bool(nic.ipv6_pool) and nic.ipv6_pool not in pools.ipv6
+    )
+
+
+def unmet(demands: Sequence[Demand], keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
+    """The demands whose NIC the endpoint does not have yet.
+
+    In the unnamed mode a NIC of index n is there when the endpoint has more than n NICs.
+    """
+    have = {nic.interface for nic in keep}
+    return tuple(
+        demand
+        for demand in demands
+        if (
+            int(demand.interface) >= len(keep)
+            if demand.interface.isdigit()
+            else demand.interface not in have
+        )
+    )
 
 
 def claim(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import Family
 from core.domain.configuration import usable
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation
@@ -72,7 +72,7 @@ class ConfigurationView:
     def catalog(self) -> PoolCatalog:
         """The pools as selection wants them; rebuilt only after a change."""
         if self._catalog is None:
-            self._catalog = PoolCatalog(held.pool for held in self.pools.values())
+            self._catalog = PoolCatalog({name: held.pool for name, held in self.pools.items()})
         return self._catalog
 
     def usable(self, name: str) -> AddressSet:
@@ -86,18 +86,14 @@ class ConfigurationView:
             self._usable[name] = found
         return found
 
-    def guard_revision(self, topic: str, family: Family) -> int:
-        """The revision of a topic's guard key; 0 when nothing of the topic ever changed."""
-        return self.guards.get(self._keys.guard(topic, family), 0)
-
-    async def wait_until(self, revision: int) -> None:
-        """Return once the view has seen everything up to ``revision``; raises NotReady in time."""
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once the view shows what a lost race has shown; raises NotReady in time."""
         try:
             async with asyncio.timeout(CATCH_UP_S_MAX), self._changed:
-                await self._changed.wait_for(lambda: self.revision >= revision)
+                await self._changed.wait_for(condition)
         except TimeoutError:
             raise NotReady(
-                f"the view is at revision {self.revision} and not yet at {revision}",
+                f"the view stays at revision {self.revision}, behind what etcd has",
                 subject="configuration view",
                 remedy="check that the watch reaches etcd",
             ) from None

@@ -120,6 +120,11 @@ class Keys:
         parsed = parse_address(address)
         return self.ip(parsed.family, parsed.value)
 
+    def quarantine_of(self, address: str) -> bytes:
+        """The quarantine key of an address given as text."""
+        parsed = parse_address(address)
+        return self.quarantine(parsed.family, parsed.value)
+
     @staticmethod
     def address_in(key: bytes) -> Address:
         """The address at the end of an ``ip/``, ``rest/`` or ``quarantine/`` key."""

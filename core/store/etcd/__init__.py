@@ -1,7 +1,7 @@
 """The key-value store on etcd: a thin ``grpc.aio`` client of our own.
 
     client.py    EtcdStore, the ``KeyValueStore`` itself
-    calls.py     one call: a ready endpoint, a token, a deadline, the right error; repeats reads only
+    calls.py     one call: a ready endpoint, a token, a deadline, the right error
     reads.py     reading large ranges in pages at one revision
     watch.py     one watch over several ranges that survives its connection
     channel.py   one gRPC channel per endpoint, rotation away from the ones that fail

@@ -46,13 +46,16 @@ class Tokens:
                 self.metadata = await self._authenticate(link)
             return self.metadata
 
+    def forget(self) -> None:
+        """Ask for a new token before the next call."""
+        if self.renewable:
+            self.metadata = None
+
     async def _authenticate(self, link: Link) -> Metadata:
         request = messages.AuthenticateRequest(name=self._user, password=self._password)
         authenticate = link.methods["authenticate"]
         try:
-            answer = await authenticate(
-                request, timeout=self._timeout_s, metadata=_REQUIRE_LEADER
-            )
+            answer = await authenticate(request, timeout=self._timeout_s, metadata=_REQUIRE_LEADER)
         except grpc.aio.AioRpcError as error:
             failure = classify(error.code(), error.details() or "")
             if failure.text.startswith(_AUTH_IS_OFF):

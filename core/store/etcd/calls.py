@@ -1,7 +1,8 @@
-"""One call to etcd: a ready endpoint, a token, a deadline, the right error, and the measure of it.
+"""One call to etcd: a ready endpoint, a token, a deadline, the right error, and its measure.
 
-``once`` is for writes and sends at most one request that etcd may act on. ``repeat`` is for reads and
-for calls that may be repeated without harm; it goes on at the next endpoint within a bounded time.
+``once`` is for writes and sends at most one request that etcd may act on. ``repeat`` is for reads
+and for calls that may be repeated without harm; it goes on at the next endpoint within a bounded
+time.
 """
 
 from __future__ import annotations
@@ -95,10 +96,10 @@ class Calls:
         metadata = self._tokens.metadata or await self._tokens.renew(link, None)
         return link, link.watch(metadata=metadata)
 
-    async def watch_failed(self, link: Link, failure: Failure) -> None:
+    def watch_failed(self, link: Link, failure: Failure) -> None:
         """Make the next ``open_watch`` use another endpoint, or a new token."""
-        if failure.nature is Nature.STALE_TOKEN and self._tokens.renewable:
-            await self._tokens.renew(link, self._tokens.metadata)
+        if failure.nature is Nature.STALE_TOKEN:
+            self._tokens.forget()
         else:
             self._endpoints.failed(link)
 
@@ -158,19 +159,24 @@ class Calls:
     ) -> Any:
         try:
             return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise CallFailed(classify(error.code(), error.details() or "")) from error
-        except grpc.aio.UsageError as error:
-            raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed")) from error
-        except asyncio.CancelledError as error:
-            # Closing a channel cancels its calls; that must not look like the caller's own cancellation.
-            task = asyncio.current_task()
-            if not self._closed or (task is not None and task.cancelling()):
-                raise
-            raise CallFailed(Failure(Nature.UNKNOWN, "the store was closed meanwhile")) from error
+        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+            raise judged(error, closed=self._closed) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
 
 
+def judged(error: BaseException, *, closed: bool) -> CallFailed:
+    """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return CallFailed(classify(error.code(), error.details() or ""))
+    if isinstance(error, asyncio.CancelledError):
+        # Closing a channel cancels its calls; that must not look like the caller's cancellation.
+        task = asyncio.current_task()
+        if not closed or (task is not None and task.cancelling()):
+            raise error
+        return CallFailed(Failure(Nature.UNKNOWN, "the store was closed meanwhile"))
+    if isinstance(error, grpc.aio.UsageError):
+        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
+    return CallFailed(Failure(Nature.UNKNOWN, str(error)))

@@ -2,7 +2,8 @@
 
 gRPC's own balancing does not leave a hung member, so the choice is ours: calls go to the current
 endpoint until one of them fails in a way that another endpoint may not. A request is sent only over
-a connection that is already up, so that "never sent" is known and not guessed. It must never repeat a call.
+a connection that is already up, so that "never sent" is known and not guessed. It must never repeat
+a call.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ Unary = Callable[..., Awaitable[Any]]
 UNLIMITED = -1
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    # A read of a large range or a catch-up watch exceeds gRPC's default of 4 MB; the size of what we
-    # send is bounded by etcd itself, which answers with a reason.
+    # A read of a large range or a catch-up watch exceeds gRPC's default of 4 MB; the size of what
+    # we send is bounded by etcd itself, which answers with a reason.
     ("grpc.max_receive_message_length", UNLIMITED),
     ("grpc.max_send_message_length", UNLIMITED),
     ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1000)),
@@ -92,7 +93,9 @@ class Link:
             return False
         return state is ChannelConnectivity.READY
 
-    async def _keep_once(self, request: messages.Message, *, timeout: float, metadata: Metadata) -> Any:
+    async def _keep_once(
+        self, request: messages.Message, *, timeout: float, metadata: Metadata
+    ) -> Any:
         """A keep-alive is a stream in etcd's API; one question and one answer of it are enough."""
         call = self._keep_alive(timeout=timeout, metadata=metadata)
         try:
@@ -100,7 +103,10 @@ class Link:
             answer = await call.read()
             if answer is grpc.aio.EOF:
                 raise grpc.aio.AioRpcError(
-                    await call.code(), grpc.aio.Metadata(), grpc.aio.Metadata(), await call.details()
+                    await call.code(),
+                    grpc.aio.Metadata(),
+                    grpc.aio.Metadata(),
+                    await call.details(),
                 )
             return answer
         finally:

@@ -1,7 +1,8 @@
 """What a failed call means for the data: the heart of invariant I9.
 
 A pure table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as
-certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double write.
+certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double
+write.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from etcd3 import etcdrpc as _rpc  # type: ignore[import-untyped]  # the package has no stubs
+from etcd3 import etcdrpc as _rpc
 
 
 class Message(Protocol):
@@ -99,7 +99,7 @@ class WatchResponse(Protocol):
     def events(self) -> Sequence[EventMessage]: ...
 
 
-# Constructors take their fields as keywords; building is checked by the contract suite, not by types.
+# Constructors take fields as keywords; the contract suite checks what is built, not the types.
 AuthenticateRequest: Any = _rpc.AuthenticateRequest
 CompactionRequest: Any = _rpc.CompactionRequest
 LeaseGrantRequest: Any = _rpc.LeaseGrantRequest

@@ -1,9 +1,9 @@
 """Reading ranges of any size at one revision.
 
-A range without a limit is asked for in pages, so that no answer outlives an attempt's deadline and no
-message stalls the event loop. etcd counts the whole rest of a range for every page (its index walks
-on after the limit), so many small pages would be quadratic; hence the first page is small, because
-nearly every read ends there, and the later ones are cut by bytes. It never writes.
+A range without a limit is asked for in pages, so that no answer outlives an attempt's deadline and
+no message stalls the event loop. etcd counts the whole rest of a range for every page (its index
+walks on after the limit), so many small pages would be quadratic; hence the first page is small,
+because nearly every read ends there, and the later ones are cut by bytes. It never writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _KEY_OVERHEAD_BYTES = 32
 
 
 async def read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
-    """All ranges at one revision; 0 means the newest. Raises StoreUnavailable, Compacted, StoreRejected."""
+    """All ranges at one revision; 0 means the newest.
+
+    Raises StoreUnavailable, Compacted, StoreRejected.
+    """
     wire.check_operations(gets)
     for _ in range(RESTARTS_MAX):
         try:
@@ -39,7 +42,7 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
     first = [get._replace(limit=_smaller(get.limit, FIRST_PAGE_KEYS)) for get in gets]
     if len(first) == 1:
         response = await calls.repeat("range", wire.range_request(first[0], revision))
-        results = (wire.range_result(response),)
+        results: tuple[RangeResult, ...] = (wire.range_result(response),)
     else:
         response = await calls.repeat("txn", wire.read_request(first, revision))
         results = wire.range_results(response)

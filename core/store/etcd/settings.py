@@ -25,8 +25,8 @@ RETRY_WAIT_S_MAX = 0.5
 WATCH_RETRY_S_MAX = 2.0
 """The longest pause before a broken watch is opened again."""
 
-WATCH_IDLE_S = 5.0
-"""A watch silent for this long asks etcd how far it is, so that its position never grows old."""
+WATCH_PROGRESS_S = 5.0
+"""How often a watch asks etcd how far it is, so that its position never grows old."""
 
 WATCH_HELD_S = 0.1
 """How often a watch over several ranges asks again while it holds changes back."""
@@ -60,9 +60,9 @@ RECONNECT_MAX_S = 2.0
 class EtcdSettings(NamedTuple):
     """How to reach one etcd cluster.
 
-    ``endpoints`` are ``host:port``, optionally after ``http://`` or ``https://``. With a CA file, or
-    an https endpoint, connections are TLS; certificate and key, always both, authenticate us. ``user`` and
-    ``password`` ask for a token. Times are in seconds.
+    ``endpoints`` are ``host:port``, optionally after ``http://`` or ``https://``. With a CA file,
+    or an https endpoint, connections are TLS; certificate and key, always both, authenticate us.
+    ``user`` and ``password`` ask for a token. Times are in seconds.
     """
 
     endpoints: tuple[str, ...]

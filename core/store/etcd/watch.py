@@ -1,11 +1,11 @@
 """One watch over several ranges: whole revisions, in order, across broken connections.
 
-All ranges share one stream, one etcd watch per range. etcd tells each watch's changes on its own, so with
-one range a message is passed on at once, while with several a revision may still be incomplete when
-its first part arrives. Then changes are held back until etcd, asked for progress, says for
-all watches of the stream that everything up to a revision was sent. That costs one
-small round trip a burst and needs no assumption about the order in which watches are served. (One
-watch over everything between the first and the last range would need no merging, but would send every
+All ranges share one stream, one etcd watch per range. etcd tells each watch's changes on its own,
+so with one range a message is passed on at once, while with several a revision may still be
+incomplete when its first part arrives. Then changes are held back until etcd, asked for progress,
+says for all watches of the stream that everything up to a revision was sent. That costs one small
+round trip a burst and needs no assumption about the order in which watches are served. (One watch
+over everything between the first and the last range would need no merging, but would send every
 agent every claim of the cluster.)
 
 It reads the stream only as fast as it is consumed; what etcd then holds back, etcd bounds.
@@ -22,16 +22,16 @@ from typing import Any
 
 import grpc
 
-from core.errors import Compacted, StoreRejected, StoreUnavailable
+from core.errors import Compacted, StoreUnavailable
 from core.store.etcd import messages
-from core.store.etcd.calls import Calls
+from core.store.etcd.calls import Calls, judged
 from core.store.etcd.channel import Link
 from core.store.etcd.failures import CallFailed, Failure, Nature, classify, read_error
 from core.store.etcd.settings import (
     READ_ATTEMPT_S,
     WATCH_HELD_CHANGES_MAX,
     WATCH_HELD_S,
-    WATCH_IDLE_S,
+    WATCH_PROGRESS_S,
     WATCH_RETRY_S_MAX,
 )
 from core.store.etcd.wire import changes_after
@@ -53,23 +53,22 @@ async def watch(calls: Calls, ranges: Sequence[Range], after: int) -> AsyncItera
     wanted = disjoint(ranges)
     while True:
         started = time.perf_counter()
-        stream = None
+        stream = _Stream(calls)
         try:
-            stream = _Stream(*await calls.open_watch())
-            async for batch in stream.batches(wanted, position):
-                failures = 0
+            await stream.open(wanted, position)
+            failures = 0
+            while True:
+                batch = await stream.next_batch(position)
                 position = batch.revision
                 yield batch
         except CallFailed as failed:
             error = read_error(failed.failure, calls.endpoint)
             calls.observe("watch", started, error)
-            if calls.closed or failures and isinstance(error, StoreRejected):
+            if calls.closed or _is_final(failed.failure, failures):
                 raise error from failed
-            if stream is not None:
-                await _settle(calls, stream.link, failed.failure)
+            stream.give_up(failed.failure)
         finally:
-            if stream is not None:
-                stream.close()
+            stream.close()
         await asyncio.sleep(_pause_s(failures))
         failures += 1
 
@@ -79,20 +78,22 @@ async def oldest_revision(calls: Calls, key: bytes, gone: int) -> int:
 
     A refused read does not tell it. Raises StoreUnavailable when etcd does not say.
     """
+    stream = _Stream(calls)
     try:
-        link, call = await calls.open_watch()
-        stream = _Stream(link, call)
-        try:
-            async with asyncio.timeout(READ_ATTEMPT_S):
-                async for _ in stream.batches([(key, b"")], gone):
-                    return gone
-        finally:
-            stream.close()
+        async with asyncio.timeout(READ_ATTEMPT_S):
+            await stream.open([(key, key + b"\0")], gone)
+            await stream.next_batch(gone)
     except Compacted as compacted:
         return compacted.revision
     except (CallFailed, TimeoutError) as error:
-        raise StoreUnavailable("etcd does not say what it has compacted") from error
-    raise StoreUnavailable("etcd does not say what it has compacted")
+        raise StoreUnavailable(
+            "a revision was compacted, and etcd does not say which one is the oldest left",
+            subject=calls.endpoint,
+            remedy="try again",
+        ) from error
+    finally:
+        stream.close()
+    return gone
 
 
 def disjoint(ranges: Sequence[Range]) -> list[Range]:
@@ -111,39 +112,135 @@ def disjoint(ranges: Sequence[Range]) -> list[Range]:
 class _Stream:
     """One watch stream over one connection."""
 
-    def __init__(self, link: Link, call: Any) -> None:
-        self.link = link
-        self._call = call
-        self._missing = 0
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._link: Link | None = None
+        self._call: Any = None
+        self._merging = False
         self._held: list[Change] = []
-        self._heard = asyncio.Event()
-        self._pulse: asyncio.Task[None] | None = None
+        self._ask_now = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
+
+    async def open(self, ranges: Sequence[Range], after: int) -> None:
+        """Create one watch per range. Raises CallFailed, Compacted."""
+        self._link, self._call = await self._calls.open_watch()
+        self._merging = len(ranges) > 1
+        try:
+            async with asyncio.timeout(READ_ATTEMPT_S):
+                for start, end in ranges:
+                    await self._write(_create_request(start, end, after))
+                missing = len(ranges)
+                while missing:
+                    response = await self._receive()
+                    missing -= response.created
+                    self._hold(changes_after(response, after), response.header.revision)
+        except TimeoutError as error:
+            raise CallFailed(Failure(Nature.UNKNOWN, "a watch was not created in time")) from error
+        # Only now: before all watches are created, an answer about progress may overtake changes.
+        self._asking = asyncio.create_task(self._ask())
+
+    async def next_batch(self, position: int) -> WatchBatch:
+        """What comes after ``position``. Raises CallFailed, Compacted."""
+        while True:
+            response = await self._receive()
+            changes = changes_after(response, position)
+            if changes and self._merging:
+                self._hold(changes, response.header.revision)
+            elif changes:
+                return WatchBatch(changes[-1].mod_revision, tuple(changes))
+            elif _is_progress(response) and response.header.revision > position:
+                return self._release(response.header.revision)
+
+    def give_up(self, failure: Failure) -> None:
+        """Let the next stream avoid what broke this one."""
+        if self._link is not None:
+            self._calls.watch_failed(self._link, failure)
 
     def close(self) -> None:
-        """End the stream at both sides."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-        self._call.cancel()
+        """End the stream on both sides."""
+        if self._asking is not None:
+            self._asking.cancel()
+        if self._call is not None:
+            self._call.cancel()
 
-    async def batches(self, ranges: Sequence[Range], after: int) -> AsyncIterator[WatchBatch]:
-        """Batches until the stream breaks. Raises CallFailed, Compacted."""
-        await self._create(ranges, after)
-        position = after
-        merging = len(ranges) > 1
-        while True:
-            response: messages.WatchResponse = await self._receive()
-            changes = changes_after(response, position)
-            if changes and not merging:
-                batch = WatchBatch(changes[-1].mod_revision, tuple(changes))
-            elif changes:
-                self._hold(changes, response.header.revision)
-                continue
-            elif response.watch_id == messages.PROGRESS_WATCH_ID and not response.created:
-                batch = self._release(response.header.revision)
-            else:
-                continue
-            if batch.revision > position:
-                position = batch.revision
-                yield batch
-"""
-"""
+    async def _receive(self) -> messages.WatchResponse:
+        try:
+            response = await self._call.read()
+        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+            raise judged(error, closed=self._calls.closed) from error
+        if response is grpc.aio.EOF:
+            raise CallFailed(Failure(Nature.UNKNOWN, "etcd ended the watch"))
+        if response.compact_revision:
+            raise Compacted(response.compact_revision)
+        if response.canceled:
+            raise CallFailed(_failure_of(response.cancel_reason))
+        received: messages.WatchResponse = response
+        return received
+
+    async def _write(self, request: messages.Message) -> None:
+        try:
+            await self._call.write(request)
+        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+            raise judged(error, closed=self._calls.closed) from error
+
+    def _hold(self, changes: Sequence[Change], newest: int) -> None:
+        if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
+            # Too far behind to put in order within bounds: what helps is what helps after a
+            # compaction, to read the present state and to watch from there.
+            raise Compacted(newest)
+        if changes and not self._held:
+            self._ask_now.set()
+        self._held += changes
+
+    def _release(self, revision: int) -> WatchBatch:
+        self._held.sort(key=lambda change: (change.mod_revision, change.key))
+        ready = [change for change in self._held if change.mod_revision <= revision]
+        self._held = self._held[len(ready) :]
+        if self._held:
+            self._ask_now.set()
+        return WatchBatch(revision, tuple(ready))
+
+    async def _ask(self) -> None:
+        """Ask for progress: now and then, and at once when changes are held back."""
+        request = messages.WatchRequest(progress_request=messages.WatchProgressRequest())
+        # A broken stream shows itself to the reader.
+        with suppress(CallFailed):
+            while True:
+                # etcd does not answer while one of the watches still catches up: hence repeatedly.
+                pause_s = WATCH_HELD_S if self._held else WATCH_PROGRESS_S
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._ask_now.wait()
+                self._ask_now.clear()
+                await self._write(request)
+
+
+def _create_request(start: bytes, end: bytes, after: int) -> messages.Message:
+    # From ``after`` itself, whose changes are dropped again: so etcd refuses exactly the positions
+    # that were compacted away. From one later it would accept the last of them, whose deletions
+    # are gone.
+    create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
+    request: messages.Message = messages.WatchRequest(create_request=create)
+    return request
+
+
+def _is_progress(response: messages.WatchResponse) -> bool:
+    return response.watch_id == messages.PROGRESS_WATCH_ID and not response.created
+
+
+def _failure_of(reason: str) -> Failure:
+    """etcd gives the reason of a cancelled watch as the text of a gRPC status."""
+    head, _, details = reason.rpartition("desc = ")
+    refused = "PermissionDenied" in head
+    code = grpc.StatusCode.PERMISSION_DENIED if refused else grpc.StatusCode.UNKNOWN
+    return classify(code, details)
+
+
+def _is_final(failure: Failure, failures: int) -> bool:
+    stale_again = failure.nature is Nature.STALE_TOKEN and failures > 0
+    return failure.nature is Nature.REFUSED or stale_again
+
+
+def _pause_s(failures: int) -> float:
+    longest = min(WATCH_RETRY_S_MAX, _FIRST_WAIT_S * 2 ** min(failures, _DOUBLINGS_MAX))
+    return random.uniform(0, longest)

@@ -1,0 +1,43 @@
+"""The bound of records in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS, spec/ipam.md 2.1).
+
+The bound keeps status reports small; nothing in the log depends on it. A pool that cannot hold more than the bound
+is never counted. For others the claims are counted, and the count is believed for a while that shrinks as the
+bound comes near: near it every ADD counts. Nodes that count at the same moment may overshoot by a few records.
+"""
+
+from __future__ import annotations
+
+from core.domain.address_set import AddressSet
+from core.errors import AddressesUsedOut
+from core.service.finding import Finder
+
+RECORDS_MAX = 5_000
+"""Default bound of claims in one pool."""
+
+COUNT_SHARE = 16
+"""After a count, 1/16 of what is left may be claimed before the next count."""
+
+
+class RecordLimit:
+    """Says whether a pool may take one more record."""
+
+    def __init__(self, finder: Finder, records_max: int) -> None:
+        self._finder = finder
+        self._records_max = records_max
+        self._budget: dict[str, int] = {}
+
+    async def refusal(self, pool: str, usable: AddressSet) -> str:
+        """"" if one more may be claimed, else the text users see. Raises StoreUnavailable."""
+        if not self._records_max or usable.size <= self._records_max:
+            return ""
+        if self._budget.get(pool, 0) > 0:
+            self._budget[pool] -= 1
+            return ""
+        left = self._records_max - await self._finder.count(usable)
+        self._budget[pool] = left // COUNT_SHARE
+        if left > 0:
+            return ""
+        return (
+            f"{AddressesUsedOut.sentinel}, threshold of IP records(<={self._records_max})"
+            f" for IPPool {pool} exceeded"
+        )

@@ -1,0 +1,88 @@
+"""The key-value store on etcd (see ``core.store.kv`` for what it promises).
+
+It adds nothing to etcd's own guarantees and takes nothing away: a write is sent once, a read
+is linearizable, a watch loses nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+from core.errors import StoreRejected
+from core.store.etcd import messages, reads, wire
+from core.store.etcd.calls import CallObserver, Calls
+from core.store.etcd.failures import CallFailed, Nature, read_error
+from core.store.etcd.settings import EtcdSettings
+from core.store.etcd.watch import watch
+from core.store.kv import Get, Guard, ReadResult, TxnResult, WatchBatch, Write
+
+_LEASE_ID_BITS = 63
+
+
+class EtcdStore:
+    """A ``KeyValueStore``. Make it inside the event loop that uses it; it connects on first use."""
+
+    def __init__(self, settings: EtcdSettings, observer: CallObserver | None = None) -> None:
+        self._calls = Calls(settings, observer)
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that calls use now, ``host:port``."""
+        return self._calls.endpoint
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """One etcd transaction, sent once."""
+        wire.check_operations(guards, writes, otherwise)
+        request = wire.txn_request(guards, writes, otherwise)
+        return wire.txn_result(await self._calls.once("txn", request))
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """All ranges at one revision; several gets travel in one transaction."""
+        return await reads.read(self._calls, gets, revision)
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        """See ``core.store.etcd.watch``."""
+        return watch(self._calls, ranges, after)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """The id is ours, so that the call can be repeated; etcd may lengthen a very short time."""
+        lease = secrets.randbits(_LEASE_ID_BITS) or 1
+        request = messages.LeaseGrantRequest(TTL=ttl_s, ID=lease)
+        try:
+            await self._calls.repeat("grant", request)
+        except StoreRejected as error:
+            # A first attempt whose answer was lost has made it.
+            if "lease already exists" not in error.message:
+                raise
+        return lease
+
+    async def keep_lease(self, lease: int) -> int:
+        """Renew once; the seconds left, 0 when it is gone."""
+        answer = await self._calls.repeat("keep", messages.LeaseKeepAliveRequest(ID=lease))
+        remaining_s: int = answer.TTL
+        return remaining_s
+
+    async def revoke_lease(self, lease: int) -> None:
+        """End the lease; one that is gone is fine, so the call can be repeated."""
+        try:
+            await self._calls.repeat("revoke", messages.LeaseRevokeRequest(ID=lease))
+        except StoreRejected as error:
+            if "requested lease not found" not in error.message:
+                raise
+
+    async def compact(self, revision: int) -> None:
+        """Forget history before ``revision``; an older or equal one than before is fine."""
+        try:
+            await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
+        except CallFailed as failed:
+            if failed.failure.nature is not Nature.COMPACTED:
+                raise read_error(failed.failure, self.endpoint) from failed
+
+    async def close(self) -> None:
+        """Calls under way fail, later ones raise StoreUnavailable."""
+        await self._calls.close()
