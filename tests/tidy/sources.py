@@ -1,0 +1,87 @@
+"""The project's Python files, read and parsed once, for the rules of ``tests.tidy.rules``.
+
+Files are found on disk, not asked of git: what is not committed yet is checked too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRODUCT = ("cni", "core", "nodeagent", "ops", "workflows")
+"""The import packages that are installed."""
+
+PYTHON_FOLDERS = (*PRODUCT, "bench", "tests", "scripts")
+
+TEXT_PATTERNS = (
+    "*.md",
+    "*.toml",
+    "*.yml",
+    "Makefile",
+    "Containerfile",
+    ".ci/run",
+    "scripts/*",
+    "docs/**/*.md",
+    "requirements/*",
+)
+
+
+class Source(NamedTuple):
+    """One Python file: ``path`` as written from the project's root, its text, its syntax tree."""
+
+    path: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def package(self) -> str:
+        """The first folder: ``core``, ``tests``, ..."""
+        return self.path.partition("/")[0]
+
+
+class Definition(NamedTuple):
+    """A function or class, ``name`` qualified as in ``Outer.method``."""
+
+    name: str
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    owner: ast.ClassDef | None
+
+
+def source(path: str, text: str) -> Source:
+    """Parse ``text`` as if it were the file ``path``; SyntaxError if it is not Python."""
+    return Source(path, text, ast.parse(text, path))
+
+
+@cache
+def python_sources() -> tuple[Source, ...]:
+    """Every Python file of the project, sorted by path."""
+    paths = sorted(path for folder in PYTHON_FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return tuple(
+        source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+        for path in paths
+    )
+
+
+def text_files() -> Iterator[tuple[str, str]]:
+    """Path and text of what people read beside the Python files."""
+    for pattern in TEXT_PATTERNS:
+        for path in sorted(ROOT.glob(pattern)):
+            if path.is_file() and path.suffix != ".py":
+                yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def definitions(tree: ast.AST, prefix: str = "") -> Iterator[Definition]:
+    """Functions, classes and methods at any depth, outermost first."""
+    owner = tree if isinstance(tree, ast.ClassDef) else None
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{prefix}{node.name}"
+            yield Definition(name, node, owner)
+            yield from definitions(node, f"{name}.")
+        else:
+            yield from definitions(node, prefix)

@@ -1,0 +1,39 @@
+"""The project keeps its own rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tidy.exceptions import EXCEPTIONS
+from tests.tidy.rules import RULES, Rule, banned_words
+from tests.tidy.sources import python_sources, text_files
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_file_keeps_the_rule(rule: Rule) -> None:
+    findings = [
+        str(finding)
+        for file in python_sources()
+        for finding in rule(file)
+        if (rule.__name__, finding.place) not in EXCEPTIONS
+    ]
+
+    assert not findings, f"{rule.__doc__}\n" + "\n".join(findings)
+
+
+def test_every_exception_has_a_reason_and_is_still_needed() -> None:
+    needed = {
+        (rule.__name__, finding.place)
+        for rule in RULES
+        for file in python_sources()
+        for finding in rule(file)
+    }
+
+    assert set(EXCEPTIONS) <= needed
+    assert all(len(reason.split()) > 3 for reason in EXCEPTIONS.values())
+
+
+def test_no_document_or_script_leaves_something_for_later() -> None:
+    findings = [str(found) for path, text in text_files() for found in banned_words(path, text)]
+
+    assert not findings, "\n".join(findings)

@@ -1,0 +1,77 @@
+"""The drawing at the top of ``core/errors.py`` equals the classes below it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from core import errors
+
+DRAWN = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>.*)$")
+BRANCH_WIDTH = 4
+
+Tree = dict[str, tuple[str, bool]]
+"""Name of an error -> its parent's name, "" for the root, and whether a retry can help."""
+
+
+def drawn_tree(drawing: str) -> Tree:
+    """Read a drawing; ValueError for a branch that hangs in the air."""
+    tree: Tree = {}
+    above: list[str] = []
+    for line in drawing.splitlines():
+        match = DRAWN.match(line)
+        if match is None or not line.startswith(" " * BRANCH_WIDTH):
+            continue
+        depth = len(match["branch"]) // BRANCH_WIDTH - 1
+        if depth > len(above):
+            raise ValueError(f"{match['name']} hangs in the air")
+        del above[depth:]
+        tree[match["name"]] = (above[-1] if above else "", "(retryable)" in match["rest"])
+        above.append(match["name"])
+    return tree
+
+
+def class_tree(root: type[errors.OrbweaverError]) -> Tree:
+    """The classes that exist, wherever they are defined."""
+    tree: Tree = {}
+    waiting: list[tuple[type[errors.OrbweaverError], str]] = [(root, "")]
+    while waiting:
+        error, parent = waiting.pop()
+        tree[error.__name__] = (parent, error.retryable)
+        waiting += ((child, error.__name__) for child in error.__subclasses__())
+    return tree
+
+
+def test_the_drawing_equals_the_classes() -> None:
+    assert drawn_tree(errors.__doc__ or "") == class_tree(errors.OrbweaverError)
+
+
+def test_every_error_lives_in_the_one_module() -> None:
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type)}
+
+    assert set(class_tree(errors.OrbweaverError)) <= defined
+
+
+def test_a_drawing_is_read_with_its_depths_and_marks() -> None:
+    drawing = """Title: Words that are no drawing.
+
+    Base
+    ├── First          text (retryable)
+    │   └── Second     text
+    └── Third          text     (retryable)
+
+Words After it.
+"""
+
+    assert drawn_tree(drawing) == {
+        "Base": ("", False),
+        "First": ("Base", True),
+        "Second": ("First", False),
+        "Third": ("Base", True),
+    }
+
+
+def test_a_branch_that_hangs_in_the_air_is_refused() -> None:
+    with pytest.raises(ValueError, match="hangs"):
+        drawn_tree("    Base\n    │   │   └── Lost\n")
