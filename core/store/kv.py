@@ -83,7 +83,7 @@ class RangeResult(NamedTuple):
     """Answer of one ``Get``: ``count`` counts the whole range, also past ``limit``."""
 
     kvs: tuple[KeyValue, ...]
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
     more: bool
 
 

@@ -1,9 +1,9 @@
 """The key-value store in memory: etcd's meaning without etcd, for fast tests and dry runs.
 
-It keeps every version since the last compaction, as etcd does, so reads of the past, guards, watches
-and leases answer alike; the contract suite holds both to it. One process, one event loop. Nothing in
-it waits, and it has no timers: leases end when a call, or ``expire``, finds them due on the
-injected clock.
+It keeps every version since the last compaction, as etcd does, so reads of the past, guards,
+watches and leases answer alike; the contract suite holds both to it. One process, one event loop.
+Nothing in it waits, and it has no timers: leases end when a call, or ``expire``, finds them due on
+the injected clock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from core.errors import Compacted, StoreRejected, StoreUnavailable
@@ -99,7 +100,7 @@ class MemoryStore:
     async def watch(
         self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
     ) -> AsyncIterator[WatchBatch]:
-        """Every change after ``after``, one batch a revision, and progress when there is nothing."""
+        """Every change after ``after``, one batch a revision, or the progress made without any."""
         wake = asyncio.Event()
         position = after
         if max(after, 1) < self._compacted:
@@ -292,7 +293,7 @@ def _check_request(guards: Sequence[Guard], writes: Sequence[Write], gets: Seque
 def _check_puts(writes: Sequence[Write]) -> None:
     puts = sorted(write.key for write in writes if isinstance(write, Put))
     ranges = [(each.start, each.end) for each in writes if isinstance(each, Delete)]
-    twice = any(one == other for one, other in zip(puts, puts[1:], strict=False))
+    twice = any(one == other for one, other in pairwise(puts))
     if twice or any(_within(key, ranges) for key in puts):
         raise _rejected("one key is written twice in a transaction")
 

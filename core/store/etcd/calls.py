@@ -74,8 +74,10 @@ class Calls:
         return answer
 
     async def repeat(self, method: Method, request: Message) -> Any:
-        """Send a read, if need be again. Raises StoreUnavailable, StoreRejected, or CallFailed
-        when the revision was compacted: only the caller knows what that means."""
+        """Send a read, if need be again. Raises StoreUnavailable, StoreRejected.
+
+        When the revision was compacted, raises CallFailed: only the caller knows what that means.
+        """
         started = time.perf_counter()
         try:
             answer = await self._repeated(method, request)

@@ -9,7 +9,7 @@ a call.
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -94,7 +94,11 @@ class Link:
         return state is ChannelConnectivity.READY
 
     async def _keep_once(
-        self, request: messages.Message, *, timeout: float, metadata: Metadata
+        self,
+        request: messages.Message,
+        *,
+        timeout: float,  # noqa: ASYNC109  # the signature of gRPC's own unary calls
+        metadata: Metadata,
     ) -> Any:
         """A keep-alive is a stream in etcd's API; one question and one answer of it are enough."""
         call = self._keep_alive(timeout=timeout, metadata=metadata)
@@ -121,7 +125,7 @@ class Endpoints:
             raise ValueError("a store on etcd needs at least one endpoint")
         credentials = _credentials(settings) if settings.secure else None
         self._links = tuple(_link(each, credentials) for each in settings.endpoints)
-        self._current = random.randrange(len(self._links))
+        self._current = secrets.randbelow(len(self._links))
         self._connecting: asyncio.Task[Link | None] | None = None
 
     @property

@@ -30,7 +30,7 @@ class Nature(Enum):
     NOTHING_WRITTEN = "nothing written"
     """The request never reached the log; another try, perhaps elsewhere, may succeed."""
 
-    STALE_TOKEN = "stale token"
+    STALE_TOKEN = "stale token"  # noqa: S105  # the name of a failure, no secret
     """Nothing was written; a fresh token is needed."""
 
     COMPACTED = "compacted"

@@ -15,88 +15,67 @@ from etcd3 import etcdrpc as _rpc
 class Message(Protocol):
     """What every protobuf message can do."""
 
-    def SerializeToString(self) -> bytes: ...  # noqa: N802  # protobuf's name
+    def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
+        """The wire format."""
+        ...
 
 
 class Header(Protocol):
     """The store's state when it answered."""
 
-    @property
-    def revision(self) -> int: ...
+    revision: int
 
 
 class KeyValueMessage(Protocol):
     """``mvccpb.KeyValue``."""
 
-    @property
-    def key(self) -> bytes: ...
-    @property
-    def value(self) -> bytes: ...
-    @property
-    def create_revision(self) -> int: ...
-    @property
-    def mod_revision(self) -> int: ...
-    @property
-    def lease(self) -> int: ...
+    key: bytes
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int
 
 
 class RangeResponse(Protocol):
     """Answer of a range read."""
 
-    @property
-    def header(self) -> Header: ...
-    @property
-    def kvs(self) -> Sequence[KeyValueMessage]: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def more(self) -> bool: ...
+    header: Header
+    kvs: Sequence[KeyValueMessage]
+    count: int
+    more: bool
 
 
 class OperationResponse(Protocol):
     """Answer of one operation of a transaction; only ranges are looked at."""
 
-    @property
-    def response_range(self) -> RangeResponse: ...
+    response_range: RangeResponse
 
 
 class TxnResponse(Protocol):
     """Answer of a transaction."""
 
-    @property
-    def header(self) -> Header: ...
-    @property
-    def succeeded(self) -> bool: ...
-    @property
-    def responses(self) -> Sequence[OperationResponse]: ...
+    header: Header
+    succeeded: bool
+    responses: Sequence[OperationResponse]
 
 
 class EventMessage(Protocol):
     """``mvccpb.Event``."""
 
-    @property
-    def type(self) -> int: ...
-    @property
-    def kv(self) -> KeyValueMessage: ...
+    type: int
+    kv: KeyValueMessage
 
 
 class WatchResponse(Protocol):
     """One message of a watch stream."""
 
-    @property
-    def header(self) -> Header: ...
-    @property
-    def watch_id(self) -> int: ...
-    @property
-    def created(self) -> bool: ...
-    @property
-    def canceled(self) -> bool: ...
-    @property
-    def compact_revision(self) -> int: ...
-    @property
-    def cancel_reason(self) -> str: ...
-    @property
-    def events(self) -> Sequence[EventMessage]: ...
+    header: Header
+    watch_id: int
+    created: bool
+    canceled: bool
+    compact_revision: int
+    cancel_reason: str
+    events: Sequence[EventMessage]
 
 
 # Constructors take fields as keywords; the contract suite checks what is built, not the types.

@@ -229,7 +229,7 @@ def _is_progress(response: messages.WatchResponse) -> bool:
 
 
 def _failure_of(reason: str) -> Failure:
-    """etcd gives the reason of a cancelled watch as the text of a gRPC status."""
+    """The reason of a cancelled watch, which etcd gives as the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head
     code = grpc.StatusCode.PERMISSION_DENIED if refused else grpc.StatusCode.UNKNOWN
@@ -243,4 +243,4 @@ def _is_final(failure: Failure, failures: int) -> bool:
 
 def _pause_s(failures: int) -> float:
     longest = min(WATCH_RETRY_S_MAX, _FIRST_WAIT_S * 2 ** min(failures, _DOUBLINGS_MAX))
-    return random.uniform(0, longest)
+    return random.uniform(0, longest)  # noqa: S311  # spreads clients, guards nothing
