@@ -1,18 +1,22 @@
 """All pools, arranged for selection: by name, the defaults, and by family.
 
-Promise: finding a named pool looks at that pool alone. The sorted lists are made when a wildcard or
-the default level first asks for them, once per catalog. The mapping that a catalog was made of must
-not change afterwards: on a change of any pool the owner makes a new catalog.
+Promise: finding a named pool looks at that pool alone. Sorted lists and the matches of a wildcard
+are found when they are first asked for, once per catalog. The mapping that a catalog was made of
+must not change afterwards: on a change of any pool the owner makes a new catalog.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TypeVar, overload
+from typing import Final, TypeVar, overload
 
+from core.domain import globs
 from core.domain.addresses import V4, V6, Family
 from core.domain.model import Pool
+
+PATTERNS_MAX: Final = 256
+"""Patterns whose matches one catalog keeps; at the limit it forgets them all and starts again."""
 
 _Default = TypeVar("_Default")
 
@@ -22,6 +26,7 @@ class PoolCatalog(Mapping[str, Pool]):
 
     def __init__(self, pools: Mapping[str, Pool]) -> None:
         self._pools = pools
+        self._matches: dict[tuple[str, Family], tuple[str, ...]] = {}
 
     @classmethod
     def of(cls, pools: Mapping[str, Pool]) -> PoolCatalog:
@@ -62,3 +67,17 @@ class PoolCatalog(Mapping[str, Pool]):
             )
             for family in (V4, V6)
         }
+
+    def matching(self, pattern: str, family: Family) -> tuple[str, ...]:
+        """Names of the family's pools that a wildcard matches, sorted.
+
+        Raises globs.BadPattern, unless the family has no pool at all.
+        """
+        key = (pattern, family)
+        found = self._matches.get(key)
+        if found is None:
+            found = tuple(name for name in self.names[family] if globs.match(pattern, name))
+            if len(self._matches) >= PATTERNS_MAX:
+                self._matches.clear()
+            self._matches[key] = found
+        return found

@@ -90,6 +90,16 @@ def no_candidate(pod: PodFacts, interface: str, candidates: Candidates) -> NoPoo
     )
 
 
+def no_item_left(selection: Selection) -> NoPoolAvailable:
+    """The endpoint has the NICs of all items, and one more asks."""
+    source, count = SOURCE_WORDS[selection.source], len(selection.nics)
+    return NoPoolAvailable(
+        f"no IPPool available, {source} has {count} items, and NICs of the Pod use them all",
+        remedy="add an item for every NIC of the Pod",
+        verdicts=selection.verdicts,
+    )
+
+
 def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> WrongInput:
     """One pool named twice for one NIC."""
     message = f"wrong input, duplicate IPPool {name} specified for NIC {interface}"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from core.domain.addresses import V4, V6, Family
+from core.domain.model import Route
 
 CLUSTER_INTERFACE: Final = "eth0"
 """The NIC of the cluster network; index "0" in unnamed mode."""
@@ -132,6 +133,7 @@ class Selection(NamedTuple):
     """The result: every demand has a pool. ``nics`` are the candidates before they were judged.
 
     ``demands`` by NIC in the user's order, IPv4 before IPv6; ``verdicts`` in the user's order too.
+    ``routes``: what the Pod's annotation asks for, still to be distributed over the NICs.
     """
 
     source: str
@@ -140,3 +142,4 @@ class Selection(NamedTuple):
     verdicts: tuple[Verdict, ...]
     nics: tuple[NicPools, ...]
     notes: tuple[Note, ...] = ()
+    routes: tuple[Route, ...] = ()

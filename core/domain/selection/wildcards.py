@@ -1,15 +1,13 @@
 """Turning the names a user wrote into names of pools: disabled families out, patterns replaced.
 
 Promise: spec/ipam.md 1.2 and section 10 item 11. A family that is switched off is not looked at,
-not even for a bad pattern. A pattern becomes the matching pools of its family, by name, at its place
-in the list; a name that is also written out keeps the place where it is written, and a pool that two
-patterns match stands where the first of them does. A literal name stays, existing or not, so that a
-literal duplicate stays one.
+not even for a bad pattern. A pattern becomes the matching pools of its family, by name, at its
+place in the list; a name that is also written out keeps the place where it is written, and a pool
+that two patterns match stands where the first of them does. A literal name stays, existing or not,
+so that a literal duplicate stays one.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from core.domain import globs
 from core.domain.addresses import V4, V6, Family
@@ -67,7 +65,7 @@ def _expand(
         if not globs.is_pattern(name):
             expanded.append(name)
             continue
-        found = list(_matching(name, family, catalog))
+        found = _matching(name, family, catalog)
         if not found:
             text = f"pattern '{name}' matches no {FAMILY_NAMES[family]} IPPool"
             notes.append(Note(interface, text))
@@ -76,15 +74,14 @@ def _expand(
     return tuple(expanded)
 
 
-def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> Iterator[str]:
-    for name in catalog.names[family]:
-        try:
-            if globs.match(pattern, name):
-                yield name
-        except globs.BadPattern:
-            raise AllocationError(
-                f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
-                f"character '{name}', error: syntax error in pattern",
-                subject=f"pattern {pattern}",
-                remedy="close each '[' with a ']' and escape a literal one with a backslash",
-            ) from None
+def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> tuple[str, ...]:
+    try:
+        return catalog.matching(pattern, family)
+    except globs.BadPattern:
+        first = catalog.names[family][0]  # the public system names the pool it met first
+        raise AllocationError(
+            f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
+            f"character '{first}', error: syntax error in pattern",
+            subject=f"pattern {pattern}",
+            remedy="close each '[' with a ']' and escape a literal one with a backslash",
+        ) from None
