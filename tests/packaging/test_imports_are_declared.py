@@ -1,0 +1,54 @@
+"""What the product imports is what it declares: no accidental dependency, and none for nothing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+
+from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
+
+NOT_IMPORTED_BY_US = {
+    "uvloop": "chosen as event loop where it is installed",
+}
+"""Declared for a reason other than an import of ours."""
+
+
+def imported() -> Iterator[str]:
+    """Top-level names of every import of the product, also of late ones."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name.partition(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and not node.level:
+                    yield (node.module or "").partition(".")[0]
+
+
+def distributions(name: str) -> set[str]:
+    """The distributions that bring an import name; namespaces such as ``google`` have several."""
+    return {normal(found) for found in packages_distributions().get(name, [name])}
+
+
+def foreign() -> set[str]:
+    """Imported names that are neither ours nor the standard library's."""
+    return set(imported()) - set(PACKAGES) - set(sys.stdlib_module_names)
+
+
+def declared() -> set[str]:
+    """Dependencies and extras of the product itself."""
+    project = pyproject()["project"]
+    return required(project["dependencies"] + project["optional-dependencies"]["otlp"])
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    missing = {name for name in foreign() if not distributions(name) & declared()}
+
+    assert missing == set()
+
+
+def test_whatever_is_declared_is_imported_or_has_a_reason() -> None:
+    used = {found for name in foreign() for found in distributions(name)}
+
+    assert declared() - used - NOT_IMPORTED_BY_US.keys() == set()

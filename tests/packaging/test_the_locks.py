@@ -1,0 +1,47 @@
+"""The lock files pin everything, by hash, for anybody's machine."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.packaging.project import ROOT, normal, pins, pyproject, required
+
+LOCKS = ("build.txt", "dev.txt", "lock.txt")
+PLACE = re.compile(r"://|^\s*-|find-links|index-url|@ ", re.MULTILINE)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_line_is_a_pin_a_hash_or_a_comment(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text(encoding="utf-8")
+    entries = re.split(r"^(?=[a-z0-9])", text, flags=re.MULTILINE)[1:]
+
+    assert entries
+    assert all(re.match(r"[a-z0-9._-]+==\S+", entry) for entry in entries)
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_names_a_place(lock: str) -> None:
+    text = (ROOT / "requirements" / lock).read_text(encoding="utf-8").replace("    --hash=", "")
+
+    assert PLACE.findall(text) == []
+
+
+def test_whoever_develops_runs_the_same_versions_as_whoever_installs() -> None:
+    assert pins("lock.txt").items() <= pins("dev.txt").items()
+    assert pins("build.txt").items() <= pins("dev.txt").items()
+
+
+def test_every_declared_dependency_is_locked() -> None:
+    project = pyproject()["project"]
+    extras = project["optional-dependencies"]
+
+    assert required(project["dependencies"] + extras["otlp"]) <= pins("lock.txt").keys()
+    assert required([name for extra in extras.values() for name in extra]) <= pins("dev.txt").keys()
+    assert required(pyproject()["build-system"]["requires"]) <= pins("build.txt").keys()
+
+
+def test_names_are_compared_as_registries_do() -> None:
+    assert normal("Prometheus_Client") == normal("prometheus.client") == "prometheus-client"

@@ -1,0 +1,60 @@
+"""What people install: the five packages, typed, with their commands, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import core
+from tests.packaging.project import PACKAGES, ROOT, scripts
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built from the work tree as it is."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    (built,) = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+def test_it_holds_every_module_and_a_mark_that_it_is_typed(wheel: zipfile.ZipFile) -> None:
+    ours = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+
+    assert ours | {f"{package}/py.typed" for package in PACKAGES} <= set(wheel.namelist())
+
+
+def test_it_holds_nothing_else(wheel: zipfile.ZipFile) -> None:
+    tops = {Path(name).parts[0] for name in wheel.namelist()}
+
+    assert tops == {*PACKAGES, f"orbweaver-{core.__version__}.dist-info"}
+    assert not [name for name in wheel.namelist() if "__pycache__" in name]
+
+
+def test_its_metadata_names_version_licence_and_commands(wheel: zipfile.ZipFile) -> None:
+    folder = f"orbweaver-{core.__version__}.dist-info"
+    metadata = wheel.read(f"{folder}/METADATA").decode()
+    entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
+
+    assert f"\nVersion: {core.__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
+    assert f"{folder}/licenses/LICENSE" in wheel.namelist()
+    for name, target in scripts().items():
+        assert f"{name} = {target}\n" in entry_points
+
+
+@pytest.mark.parametrize("target", sorted(set(scripts().values())))
+def test_every_command_leads_to_a_function(target: str) -> None:
+    module, _, function = target.partition(":")
+
+    assert callable(getattr(import_module(module), function))
