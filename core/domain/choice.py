@@ -1,10 +1,10 @@
 """Choosing an address inside a pool, without knowing who holds what.
 
-``spread`` (the default): the holder's hash names a place in the pool's set, so that writers on many nodes do
-not meet; ``sequential``: the lowest free address, as the public system does. Both learn from what failed
-transactions and reads have told (``Search.learn``), and both say honestly when they do not know enough to name
-an address (``Search.next`` answers None: read the truth).
-Pure: the hash is the only chance there is.
+``spread`` (the default): the holder's hash names a place in the pool's set, so that writers on many
+nodes do not meet; ``sequential``: the lowest free address, as the public system does. Both learn
+from what failed transactions and reads have told (``Search.learn``), and both say honestly when
+they do not know enough to name an address (``Search.next`` answers None: read the truth). Pure: the
+hash is the only chance there is.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Search:
         self.order = order
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
         self._taken: set[int] = set()
-        # What may be named: for spread the window at the hashed place, for sequential only what was read.
+        # What may be named: for spread the window at the hashed place, for sequential only what was
+        # read.
         self._known = AddressSet(usable.family)
         if order == "spread" and usable:
             self._known = usable.window(self._start, 1)

@@ -1,9 +1,9 @@
-"""What an ADD and a DEL mean for an endpoint: pure decisions, shared by agents, simulate and explain.
+"""What an ADD and a DEL mean for an endpoint: pure decisions.
 
-``decide_add`` looks at the endpoint that is there (or none) and says which of four things the request is: a
-repeat, a change without addresses (new sandbox, open NIC), a claim of addresses, or a refusal. ``claim`` then
-makes the event from the addresses that were chosen. ``decide_release`` says whether a DEL ends anything (I3, I7).
-Nothing here chooses addresses, knows revisions, or waits.
+``decide_add`` looks at the endpoint that is there (or none) and says which of four things the
+request is: a repeat, a change without addresses (new sandbox, open NIC), a claim of addresses, or a
+refusal. ``claim`` then makes the event from the addresses that were chosen. ``decide_release`` says
+whether a DEL ends anything (I3, I7). Nothing here chooses addresses, knows revisions, or waits.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Change(NamedTuple):
 class Need(NamedTuple):
     """Addresses are to be claimed.
 
-    ``keep``: the endpoint's NICs that stay. ``give_up``: (address, pool) pairs whose claims end in the same
-    transaction, because the endpoint belonged to an older Pod (``superseded``) or names pools that the
-    Pod's template no longer lists (``pools-changed``).
+    ``keep``: the endpoint's NICs that stay. ``give_up``: (address, pool) pairs whose claims end in
+    the same transaction, because the endpoint belonged to an older Pod (``superseded``) or names
+    pools that the Pod's template no longer lists (``pools-changed``).
     """
 
     keep: tuple[Nic, ...]
@@ -53,9 +53,9 @@ class Need(NamedTuple):
 def holder_of(pod: PodFacts) -> str:
     """The holder of this Pod's addresses."""
     namespace, name = pod.endpoint_key
-    if pod.fixed == "statefulset" or pod.fixed == "vm":
-        return stateful_holder(pod.fixed, namespace, name)
-    return pod_holder(pod.uid)
+    if pod.fixed is None:
+        return pod_holder(pod.uid)
+    return stateful_holder(pod.fixed, namespace, name)
 
 
 def decide_add(
@@ -67,8 +67,8 @@ def decide_add(
 ) -> Repeat | Change | Need:
     """Which kind of ADD this is.
 
-    ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for (``moved_nics``); their
-    addresses are given up when the replacement is certain, never before.
+    ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
+    (``moved_nics``); their addresses are given up when the replacement is certain, never before.
     """
     if endpoint is None:
         return Need(())
@@ -87,13 +87,12 @@ def decide_add(
     return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
 
 
-def moved_nics(
-    endpoint: Endpoint, named: Candidates, request: SelectionRequest
-) -> frozenset[int]:
+def moved_nics(endpoint: Endpoint, named: Candidates, request: SelectionRequest) -> frozenset[int]:
     """The NICs of a fixed Pod whose pools its template no longer lists (spec/ipam.md 3.2).
 
-    Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its index, and one
-    difference there moves them all. A family that the template has added moves nothing (section 10 item 18).
+    Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
+    index, and one difference there moves them all. A family that the template has added moves
+    nothing (section 10 item 18).
     """
     if named.unnamed:
         pairs = list(zip(endpoint.nics, named.nics, strict=False))
@@ -138,8 +137,9 @@ def claim(
 ) -> AddressesClaimed:
     """The event of a claim: ``chosen`` are the new NICs with their addresses.
 
-    In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the others stay
-    open ("") until an ADD names them, and the request's own interface takes the first open one.
+    In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
+    others stay open ("") until an ADD names them, and the request's own interface takes the first
+    open one.
     """
     nics = [*keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
     position = _position(tuple(nics), attachment.interface)
@@ -161,12 +161,12 @@ class ReleaseDecision(NamedTuple):
 
 
 def decide_release(
-    endpoint: Endpoint, attachment: Attachment, uid: str, alive: bool | None
+    endpoint: Endpoint, attachment: Attachment, uid: str, *, alive: bool | None
 ) -> ReleaseDecision:
     """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
 
-    ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word counts.
-    A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
+    counts. A DEL for another UID or an older sandbox is late and ends nothing (I3).
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")

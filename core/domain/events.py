@@ -1,9 +1,9 @@
 """What has happened: the event types of the log, and the metadata each carries.
 
-An event is a past-tense fact and never changes. Its wire name is ``TYPE_NAMES[type(event)]`` and its
-schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, anything else is a new
-version with an upcaster (``core.domain.upcasting``). Events carry what a reader needs to fold them
-without looking anything up.
+An event is a past-tense fact and never changes. Its wire name is ``TYPE_NAMES[type(event)]`` and
+its schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, anything else
+is a new version with an upcaster (``core.domain.upcasting``). Events carry what a reader needs to
+fold them without looking anything up.
 """
 
 from __future__ import annotations
@@ -103,8 +103,10 @@ class AddressesClaimed(NamedTuple):
 
 
 class EndpointChanged(NamedTuple):
-    """The endpoint changed without an address being claimed or released: a new attachment, a NIC name
-    filled in, or a fixed Pod that moved to a new UID and node. ``endpoint`` is the state after it."""
+    """The endpoint changed, its addresses did not; ``endpoint`` is the state after it.
+
+    A new sandbox, a NIC name filled in, or a fixed Pod that moved to a new UID and node.
+    """
 
     endpoint: Endpoint
 
@@ -182,12 +184,12 @@ class Cause(NamedTuple):
 class Recorded(NamedTuple):
     """An event as read from the log.
 
-    ``position`` (etcd revision) and ``index`` (place in the segment) order all events totally.
+    ``position`` (etcd revision) and ``place`` (index in the segment) order all events totally.
     ``recorded_at_ms``: Unix milliseconds by the writer's clock; order never depends on it.
     """
 
     position: int
-    index: int
+    place: int
     event_id: str
     recorded_at_ms: int
     writer: str

@@ -1,9 +1,10 @@
 """The fold: what is true after an event.
 
 ``evolve_endpoint`` and ``claims_made`` are pure and used by the writer (to make the state keys of a
-transaction) and by the ``Ledger`` (to fold a log): one definition, so that I5 can hold at all. The ledger is the
-only mutable thing here; it is a container of immutable values and applies events in log order.
-It trusts the log. Whether the log keeps the invariants is ``core.domain.checker``'s question.
+transaction) and by the ``Ledger`` (to fold a log): one definition, so that I5 can hold at all. The
+ledger is the only mutable thing here; it is a container of immutable values and applies events in
+log order. It trusts the log. Whether the log keeps the invariants is ``core.domain.checker``'s
+question.
 """
 
 from __future__ import annotations

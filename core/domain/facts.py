@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.model import Owner
+from core.domain.model import FixedKind, Owner
 
 
 class PodFacts(NamedTuple):
-    """One Pod. ``alive`` as in spec/ipam.md 0; None when nobody can tell (the runtime's word counts).
+    """One Pod.
 
-    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` names the endpoint when the
-    Pod's addresses are fixed: "statefulset" or "vm"; ``endpoint_name`` is then the replica's or the
-    VM's name, else the Pod's.
+    ``alive`` as in spec/ipam.md 0; None when nobody can tell (the runtime's word counts).
+    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` names the endpoint when
+    the Pod's addresses are fixed, else is None; ``endpoint_name`` is then the replica's or the VM's
+    name, else the Pod's.
     """
 
     namespace: str
@@ -28,7 +29,7 @@ class PodFacts(NamedTuple):
     annotations: dict[str, str] = {}
     owner: Owner | None = None
     alive: bool | None = None
-    fixed: str = ""
+    fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
 

@@ -1,9 +1,9 @@
 """The nouns: pool, reservation, quarantine, claim, NIC, endpoint, holder.
 
-Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to the
-end and have a default, so that old logs stay readable. Addresses are kept as canonical text because
-that is what people search for; arithmetic happens in ``core.domain.address_set``.
-Nothing here decides anything.
+Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to
+the end and have a default, so that old logs stay readable. Addresses are kept as canonical text
+because that is what people search for; arithmetic happens in ``core.domain.address_set``. Nothing
+here decides anything.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 from core.domain.addresses import Family
 from core.domain.labels import LabelSelector
 
-HolderKind = Literal["pod", "statefulset", "vm"]
+FixedKind = Literal["statefulset", "vm"]
+"""What keeps its addresses across its Pods."""
 
 
 class Route(NamedTuple):
@@ -81,7 +82,8 @@ class Attachment(NamedTuple):
 class Claim(NamedTuple):
     """An address held; the etcd revision of its key is the fence of its release (I3).
 
-    ``pod`` is the endpoint's name (the VM's for VMs), ``event`` the id of the event that made the claim.
+    ``pod`` is the endpoint's name (the VM's for VMs), ``event`` the id of the event that made the
+    claim.
     """
 
     pool: str
@@ -94,8 +96,9 @@ class Claim(NamedTuple):
 class Nic(NamedTuple):
     """One interface of an endpoint (spec/api.md 1.4 ``current.ips[]``), with its attachment.
 
-    ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open entry of
-    the unnamed multi-NIC mode. ``container`` "" means that no runtime has asked for this NIC yet.
+    ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open
+    entry of the unnamed multi-NIC mode. ``container`` "" means that no runtime has asked for this
+    NIC yet.
     """
 
     interface: str
@@ -120,7 +123,7 @@ class Nic(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """A controller: ``api_version`` as in ``apps/v1``. A Pod without one owns itself (kind ``Pod``)."""
+    """A controller; ``api_version`` as in ``apps/v1``. A Pod without one owns itself."""
 
     kind: str
     name: str
@@ -130,7 +133,7 @@ class Owner(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """All claims of one holder (SpiderEndpoint): one per namespace and Pod name (VM name for VMs)."""
+    """All claims of one holder (SpiderEndpoint), by namespace and Pod (for VMs: VM) name."""
 
     namespace: str
     name: str
@@ -160,6 +163,6 @@ def pod_holder(uid: str) -> str:
     return f"pod/{uid}"
 
 
-def stateful_holder(kind: HolderKind, namespace: str, name: str) -> str:
+def stateful_holder(kind: FixedKind, namespace: str, name: str) -> str:
     """Who owns fixed addresses: the replica or the VM by name, across its Pods."""
     return f"{kind}/{namespace}/{name}"

@@ -1,7 +1,8 @@
 """A refusal as data: which rule said no, about which field of which object, and what would help.
 
-The admission webhook, ``orbctl apply --dry-run``, ``simulate`` and the real command all show the same
-refusals. ``kind`` is the Kubernetes cause type, so that a webhook can answer with it unchanged.
+The admission webhook, ``orbctl apply --dry-run``, ``simulate`` and the real command all show the
+same refusals. ``kind`` is the Kubernetes cause type, so that a webhook can answer with it
+unchanged.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ RefusalKind = Literal[
 
 
 class Refusal(NamedTuple):
-    """``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``, ``rule`` a stable slug."""
+    """One broken rule.
+
+    ``subject`` is ``Kind/name``, ``field`` a path such as ``spec.ips[0]``, ``rule`` a stable slug.
+    """
 
     kind: RefusalKind
     rule: str

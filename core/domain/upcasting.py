@@ -1,9 +1,9 @@
 """Old events in today's words: one chain of functions per event type, for ever.
 
-An event is stored with its wire name and schema version. When a type changes in a way that a trailing
-default cannot express, its version in ``VERSIONS`` goes up and the function from the old body (plain
-msgpack data: lists, maps, texts) to the new one is added to ``UPCASTERS``. Recorded logs of every version
-are test fixtures. Nothing here is ever removed.
+An event is stored with its wire name and schema version. When a type changes in a way that a
+trailing default cannot express, its version in ``VERSIONS`` goes up and the function from the old
+body (plain msgpack data: lists, maps, texts) to the new one is added to ``UPCASTERS``. Recorded
+logs of every version are test fixtures. Nothing here is ever removed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What an agent knows: pools, reservations, quarantine and standalone records, kept up to date by a watch.
+"""What an agent knows: the configuration, kept up to date by a watch.
 
-Never claims: five thousand agents must not each receive every allocation. The view is a cache with a
-known revision, and every decision made on it is guarded by the revisions of the keys it used, so a stale view costs a
-second try and never a wrong claim (I2). ``ready`` is false until the first load is done.
+Never claims: five thousand agents must not each receive every allocation. The view is a cache with
+a known revision, and every decision made on it is guarded by the revisions of the keys it used, so
+a stale view costs a second try and never a wrong claim (I2). ``ready`` is false until the first
+load is done.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class ConfigurationView:
         return self._catalog
 
     def usable(self, name: str) -> AddressSet:
-        """What may be handed out of the pool: without excluded, reserved and quarantined addresses."""
+        """What may be handed out of the pool: not excluded, not reserved, not quarantined."""
         found = self._usable.get(name)
         if found is None:
             pool = self.pools[name].pool
@@ -122,7 +123,7 @@ class ConfigurationView:
                 await self._reload()
 
     async def _reload(self) -> None:
-        """Load again, for as long as it takes: the agent stays up, not ready, while etcd is away."""
+        """Load again, however long it takes: the agent stays up, not ready, without etcd."""
         while not self.ready:
             with contextlib.suppress(StoreUnavailable):
                 async for attempt in waiting_for_store():

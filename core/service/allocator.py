@@ -1,9 +1,10 @@
-"""The ADD: from facts and a request to claimed addresses, in one transaction with no read before it.
+"""The ADD: from facts and a request to claimed addresses, in one transaction.
 
-The first try assumes that the endpoint does not exist and that the address it picked is free. If the guards say
-otherwise, the failed transaction has already read the truth about exactly those keys, and the next try knows it:
-the endpoint (a repeat, I7, or an older Pod's), the addresses around the one that was taken, or that the pools have changed.
-A pool is reported full only after a read of the truth. A failed request leaves nothing behind (I4).
+There is no read before it. The first try assumes that the endpoint does not exist and that the
+address it picked is free. If the guards say otherwise, the failed transaction has already read the
+truth about exactly those keys, and the next try knows it: the endpoint (a repeat, I7, or an older
+Pod's), the addresses around the one that was taken, or that the pools have changed. A pool is
+reported full only after a read of the truth. A failed request leaves nothing behind (I4).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from core.domain.claims import (
     unmet,
 )
 from core.domain.events import AddressesReleased, Cause, EndpointChanged
-from core.domain.facts import Facts
+from core.domain.facts import Facts, PodFacts
 from core.domain.model import Attachment, Endpoint, Nic, Pool
-from core.domain.routes import distribute_routes
+from core.domain.routes import distribute_routes, requested_routes
+from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode, no_item_left
 from core.domain.selection.request import (
     FAMILY_NAMES,
     Demand,
@@ -35,9 +37,8 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.domain.selection.reasoning import aggregate, bracketed, no_nic_left
 from core.domain.selection.select import candidates, select
-from core.errors import AddressesUsedOut, LostRace, RetriesExhausted
+from core.errors import AddressesUsedOut, AllocationError, LostRace, RetriesExhausted
 from core.projections.configuration_view import ConfigurationView
 from core.service.cooldown import CoolDown
 from core.service.finding import Finder
@@ -76,7 +77,7 @@ class AddCall(NamedTuple):
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD; ``fresh``: this call claimed addresses. ``tries``: 1 if nothing was lost."""
+    """The endpoint after the ADD; ``fresh``: this call claimed, in ``tries`` tries."""
 
     endpoint: Endpoint
     fresh: bool
@@ -140,20 +141,18 @@ class Allocator:
     async def add(self, call: AddCall) -> Added:
         """Claim what the request needs, or answer what its endpoint already has.
 
-        Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded, NotReady.
+        Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
+        NotReady.
         """
         progress = _Progress(call)
         try:
-            async for attempt in racing():
-                with attempt:
-                    return await self._try(progress)
+            return await racing()(self._try, progress)
         except LostRace as error:
             raise RetriesExhausted(
-                f"exhaust all retries ({progress.tries} times), failed to allocate: {error.message}",
+                f"exhaust all retries ({progress.tries} times): {error.message}",
                 subject=error.subject,
                 remedy="others claim from the same pools at this moment; try again",
             ) from error
-        raise AssertionError("unreachable: the policy re-raises")
 
     async def _try(self, progress: _Progress) -> Added:
         progress.tries += 1
@@ -182,11 +181,11 @@ class Allocator:
             )
         demands = unmet(progress.selection.demands, need.keep)
         if not demands:
-            raise no_nic_left(call.facts.pod, call.request.interface, len(need.keep))
+            raise no_item_left(progress.selection)
         with self._holding() as mine:
             wanted = [await self._pick(progress, demand, mine) for demand in demands]
             event = claim(
-                call.facts.pod, call.attachment, need.keep, self._nics(progress.selection, wanted)
+                call.facts.pod, call.attachment, need.keep, self._nics(call.facts.pod, wanted)
             )
             draft = Draft(self._writer.event_id(), call.cause, event)
             outcome = await self._writer.append(
@@ -205,9 +204,7 @@ class Allocator:
 
     # Choosing
 
-    async def _pick(
-        self, progress: _Progress, demand: Demand, mine: set[Address]
-    ) -> _Wanted:
+    async def _pick(self, progress: _Progress, demand: Demand, mine: set[Address]) -> _Wanted:
         """An address for one demand from the first of its pools that has one."""
         avoid = self._claiming[demand.family]
         for pool in demand.pools:
@@ -243,7 +240,7 @@ class Allocator:
         return search
 
     def _check_siblings(self, search: Search, avoid: set[int], pool: str) -> None:
-        """The last free addresses are being claimed by this process: whether they are gone is not known yet."""
+        """The last free addresses are being claimed by this process: wait for how that ends."""
         if any(value in search.usable for value in avoid):
             raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
 
@@ -259,7 +256,7 @@ class Allocator:
 
     # Building
 
-    def _nics(self, selection: Selection, wanted: list[_Wanted]) -> list[Nic]:
+    def _nics(self, pod: PodFacts, wanted: list[_Wanted]) -> list[Nic]:
         nics: dict[str, Nic] = {}
         for one in wanted:
             interface = one.demand.interface
@@ -267,7 +264,7 @@ class Allocator:
             nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
             nics[interface] = _with_address(nic, pool, one.value)
         pools = {one.pool: self._view.pools[one.pool].pool for one in wanted}
-        return distribute_routes(list(nics.values()), pools, selection.routes)
+        return distribute_routes(list(nics.values()), pools, requested_routes(pod))
 
     async def _ending(self, progress: _Progress, need: Need) -> Proposal | None:
         """The claims that end together with the new one."""
@@ -321,7 +318,11 @@ class Allocator:
             progress.forget_configuration()
             await self._view.wait_for(lambda: not any(self._is_stale(one, lost) for one in wanted))
             return LostRace("the configuration changed", subject=stale[0])
-        return error if progress.seen.endpoint else LostRace("addresses were taken", subject=wanted[0].pool)
+        return (
+            error
+            if progress.seen.endpoint
+            else LostRace("addresses were taken", subject=wanted[0].pool)
+        )
 
     def _learn_window(self, one: _Wanted, claims: RangeResult, rests: RangeResult) -> None:
         taken = [self._keys.address_in(kv.key).value for kv in (*claims.kvs, *rests.kvs)]
@@ -342,20 +343,24 @@ class Allocator:
         return (
             _revision(pool_now) != (held.revision if held else 0)
             or _revision(topic_now) > self._view.guards.get(topic, 0)
-            or (quarantined is not None and format_address(family, value) not in self._view.quarantine)
+            or (
+                quarantined is not None
+                and format_address(family, value) not in self._view.quarantine
+            )
         )
 
 
-def _used_out(demand: Demand, progress: _Progress) -> AddressesUsedOut:
+def _used_out(demand: Demand, progress: _Progress) -> AllocationError:
     """Every pool of the demand is full: which, and what would help (spec/ipam.md 1.6, 1.9)."""
     reasons = [progress.full[demand.interface, demand.family, pool] for pool in demand.pools]
     family = FAMILY_NAMES[demand.family]
-    return AddressesUsedOut(
-        f"failed to allocate IP addresses in standard mode: failed to allocate any {family} IP address"
-        f" to NIC {demand.interface} from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
+    error = AddressesUsedOut(
+        f"failed to allocate any {family} IP address to NIC {demand.interface}"
+        f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
         subject=" ".join(demand.pools),
         remedy="extend one of these pools, or let the Pod use another one",
     )
+    return in_standard_mode(error)
 
 
 def _revision(found: KeyValue | None) -> int:

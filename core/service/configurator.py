@@ -1,8 +1,9 @@
 """Commands about pools, reservations, quarantine and records: read, decide, commit under guards.
 
-The read, the decision and the commit are one optimistic step. A pool or reservation changes the guard key of its topic
-and family, so two overlapping pools can never be created at once; addresses that a command gives up are guarded as
-a range of keys that may not have been touched since the read (I2).
+The read, the decision and the commit are one optimistic step. A pool or reservation changes the
+guard key of its topic and family, so two overlapping pools can never be created at once; addresses
+that a command gives up are guarded as a range of keys that may not have been touched since the read
+(I2).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from core.errors import LostRace
 from core.store.batch import Lost, Proposal
 from core.store.codec import CLAIM, POOL, QUARANTINE, RECORD, RESERVATION, Draft
 from core.store.keys import Keys
-from core.store.kv import Delete, Get, Guard, KeyValueStore, NothingNewer, Put, Unchanged, Write
+from core.store.kv import Delete, Get, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.retrying import racing
 from core.store.state import read_configuration
 from core.store.writer import Writer
@@ -77,10 +78,7 @@ class Configurator:
 
     async def apply(self, command: Command, cause: Cause) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace."""
-        async for attempt in racing():
-            with attempt:
-                return await self._once(command, cause)
-        raise AssertionError("unreachable: the policy re-raises")
+        return await racing()(self._once, command, cause)
 
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
         """The events the command would cause now; writes nothing. Raises Refused."""
@@ -157,9 +155,9 @@ class Configurator:
             case PoolDefined(pool):
                 return _Effect(Put(keys.pool(pool.name), POOL.encode(pool)), "pools", pool.family)
             case PoolRetired(name):
-                pool = evolve_pool(configuration.pools[name], event)
-                assert pool is not None
-                return _Effect(Put(keys.pool(name), POOL.encode(pool)), "pools", pool.family)
+                retired = evolve_pool(configuration.pools[name], event)
+                assert retired is not None
+                return _Effect(Put(keys.pool(name), POOL.encode(retired)), "pools", retired.family)
             case PoolDeleted(name):
                 family = configuration.pools[name].family
                 return _Effect(Delete(keys.pool(name)), "pools", family)

@@ -1,8 +1,9 @@
 """Cool-down: released addresses rest before they are handed out again, while others are free.
 
-A rest mark is a key under an etcd lease, so the rest ends by etcd's own clock: no agent's clock jump can
-shorten or prolong it, and nobody has to clean up. Releases of the same few seconds share one lease.
-A mark never blocks the last free addresses of a pool (``Finder`` takes the longest resting one then).
+A rest mark is a key under an etcd lease, so the rest ends by etcd's own clock: no agent's clock
+jump can shorten or prolong it, and nobody has to clean up. Releases of the same few seconds share
+one lease. A mark never blocks the last free addresses of a pool (``Finder`` takes the longest
+resting one then).
 """
 
 from __future__ import annotations

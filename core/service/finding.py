@@ -1,8 +1,9 @@
 """Finding a free address by asking etcd for the truth: exact, and a few milliseconds for a /16.
 
-Claims and cool-down marks are counted in some sixty stretches of the pool at once (one read); the first
-stretch with fewer of them than addresses holds a free one, and is counted again until it is small enough to be
-read. Nothing is expanded and nothing is guessed: None means that the pool was full at the revision read.
+Claims and cool-down marks are counted in some sixty stretches of the pool at once (one read); the
+first stretch with fewer of them than addresses holds a free one, and is counted again until it is
+small enough to be read. Nothing is expanded and nothing is guessed: None means that the pool was
+full at the revision read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ RESTING_READ_MAX = 64
 
 
 class Found(NamedTuple):
-    """A free address; ``rest_revision`` names the cool-down mark to end with the claim, 0 for none."""
+    """A free address; ``rest_revision`` names the cool-down mark to end with it (0: none)."""
 
     value: int
     rest_revision: int = 0
@@ -40,7 +41,7 @@ class Finder:
         self._keys = keys
 
     async def find(self, search: Search, avoid: Container[int]) -> Found | None:
-        """A free address of the search's pool, from its starting place onwards, else the longest resting.
+        """A free address from the search's starting place onwards, else the longest resting one.
 
         ``avoid``: addresses being claimed by this process. Raises StoreUnavailable.
         """
@@ -63,9 +64,7 @@ class Finder:
         if stretch.size <= READ_ADDRESSES_MAX:
             return await self._read(stretch, avoid)
         parts = stretch.split(STRETCHES)
-        gets = [
-            self._get(room, part, count_only=True) for part in parts for room in ("ip", "rest")
-        ]
+        gets = [self._get(room, part, count_only=True) for part in parts for room in ("ip", "rest")]
         counts = [answer.count for answer in (await self._store.read(gets)).ranges]
         for index, part in enumerate(parts):
             taken = counts[2 * index] + counts[2 * index + 1]

@@ -1,8 +1,9 @@
 """The bound of records in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS, spec/ipam.md 2.1).
 
-The bound keeps status reports small; nothing in the log depends on it. A pool that cannot hold more than the bound
-is never counted. For others the claims are counted, and the count is believed for a while that shrinks as the
-bound comes near: near it every ADD counts. Nodes that count at the same moment may overshoot by a few records.
+The bound keeps status reports small; nothing in the log depends on it. A pool that cannot hold more
+than the bound is never counted. For others the claims are counted, and the count is believed for a
+while that shrinks as the bound comes near: near it every ADD counts. Nodes that count at the same
+moment may overshoot by a few records.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class RecordLimit:
         self._budget: dict[str, int] = {}
 
     async def refusal(self, pool: str, usable: AddressSet) -> str:
-        """"" if one more may be claimed, else the text users see. Raises StoreUnavailable."""
+        """Why no more may be claimed, as users see it, or "". Raises StoreUnavailable."""
         if not self._records_max or usable.size <= self._records_max:
             return ""
         if self._budget.get(pool, 0) > 0:

@@ -1,8 +1,9 @@
 """From a domain event to a transaction: which keys it writes and which guards protect it.
 
-I5 lives here: the state keys are exactly what ``core.domain.evolution`` says the event makes. I2 and I3 live in
-the guards: an address must be unclaimed, unquarantined and rested, its pool and the reservations as they were
-when the choice was made, and a release names the claim it ends. Nothing here talks to the store.
+I5 lives here: the state keys are exactly what ``core.domain.evolution`` says the event makes. I2
+and I3 live in the guards: an address must be unclaimed, unquarantined and rested, its pool and the
+reservations as they were when the choice was made, and a release names the claim it ends. Nothing
+here talks to the store.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def claim_proposal(
     configuration: Iterable[Guard],
     releasing: Proposal | None = None,
 ) -> Proposal:
-    """Claim the chosen addresses (I4: all or none), ending an older holder's claims with ``releasing``."""
+    """Claim the chosen addresses, all or none (I4); ``releasing`` ends an older holder's claims."""
     event = draft.event
     assert isinstance(event, AddressesClaimed)
     key = keys.endpoint(*event.endpoint.key)
@@ -105,7 +106,7 @@ def release_proposal(keys: Keys, draft: Draft, seen: Seen, lease: int) -> Propos
 
 
 def release_in_claim(keys: Keys, draft: Draft, lease: int) -> Proposal:
-    """The part of a claim that ends older claims; the claim itself writes and guards the endpoint."""
+    """The part of a claim that ends older claims; the claim itself sees to the endpoint."""
     event = draft.event
     assert isinstance(event, AddressesReleased)
     writes = release_writes(keys, event.releases, lease)

@@ -1,7 +1,8 @@
 """The release of addresses: fenced, repeatable, never somebody else's loss (I3, I7).
 
-Every release reads the endpoint and its claims, decides, and commits under guards that name exactly what was
-read. A lost race reads again; what is no longer there is no longer to be released, which is success.
+Every release reads the endpoint and its claims, decides, and commits under guards that name exactly
+what was read. A lost race reads again; what is no longer there is no longer to be released, which
+is success.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ReleaseOrder(NamedTuple):
 
 
 class Released(NamedTuple):
-    """What a release did: no addresses means that there was nothing (left) to do, and ``why`` says so."""
+    """What a release did; without addresses there was nothing (left) to do, and ``why`` tells."""
 
     addresses: tuple[str, ...]
     why: str
@@ -43,7 +44,9 @@ class Released(NamedTuple):
 class Releaser:
     """Releases endpoints."""
 
-    def __init__(self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, writer: Writer, cooldown: CoolDown
+    ) -> None:
         self._store = store
         self._keys = keys
         self._writer = writer
@@ -59,10 +62,7 @@ class Releaser:
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace (after the bounded time of ``racing``).
         """
-        async for attempt in racing():
-            with attempt:
-                return await self._once(key, decide, order)
-        raise AssertionError("unreachable: the policy re-raises")
+        return await racing()(self._once, key, decide, order)
 
     async def fences(
         self, pairs: Sequence[tuple[str, str]], key: tuple[str, str]

@@ -1,8 +1,8 @@
 """One transaction made of several proposals, and who lost when it failed.
 
-A proposal brings its events, the guards they were decided on, the state they make, and the reads whose
-answers it wants if it loses. A batch joins proposals that do not touch each other's keys and stays within
-etcd's bounds. Pure: nothing here talks to the store.
+A proposal brings its events, the guards they were decided on, the state they make, and the reads
+whose answers it wants if it loses. A batch joins proposals that do not touch each other's keys and
+stays within etcd's bounds. Pure: nothing here talks to the store.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class Proposal(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A guard did not hold. ``truth``: guarded key -> what is there; ``reads``: the proposal's own reads.
+    """A guard did not hold.
 
-    All of it as of ``revision``; empty when the proposal could not be read for (range guards).
+    ``truth``: guarded key -> what is there; ``reads``: the proposal's own reads. All of it as of
+    ``revision``; empty when the proposal could not be read for (range guards).
     """
 
     revision: int
@@ -59,7 +60,16 @@ class Lost(NamedTuple):
 class Batch:
     """Proposals that fit into one transaction, in order of arrival."""
 
-    __slots__ = ("_bytes", "_get_index", "_guards", "_touched", "_written", "drafts", "exclusive", "writes")
+    __slots__ = (
+        "_bytes",
+        "_get_index",
+        "_guards",
+        "_touched",
+        "_written",
+        "drafts",
+        "exclusive",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
@@ -127,18 +137,14 @@ class Batch:
         )
 
 
-def sort_out(
-    batch: Batch, proposals: Sequence[Proposal], result: TxnResult
-) -> list[Lost | None]:
+def sort_out(batch: Batch, proposals: Sequence[Proposal], result: TxnResult) -> list[Lost | None]:
     """Per proposal: what it lost to, or None when it may try again as it is."""
     if batch.exclusive:
         return [Lost(result.revision, {}, ())]
     return [_judge(proposal, batch.answers(proposal, result), result) for proposal in proposals]
 
 
-def _judge(
-    proposal: Proposal, answers: dict[Get, RangeResult], result: TxnResult
-) -> Lost | None:
+def _judge(proposal: Proposal, answers: dict[Get, RangeResult], result: TxnResult) -> Lost | None:
     truth = {
         guard.key: _truth(answers[_get_of(guard, proposal)], guard.key)
         for guard in proposal.guards

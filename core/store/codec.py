@@ -1,8 +1,9 @@
 """Bytes of values and segments: msgpack arrays, a schema version first.
 
-A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type, schema_version,
-[actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack reader. A state value is
-``[version, value]``. Decoding is strict: bytes that do not fit raise LogCorrupt, never a half-filled value.
+A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
+schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
+reader. A state value is ``[version, value]``. Decoding is strict: bytes that do not fit raise
+LogCorrupt, never a half-filled value.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, Recorded, RecordDefined
+from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation
 from core.domain.upcasting import VERSIONS, upcast
 from core.errors import LogCorrupt
@@ -35,7 +36,7 @@ class Draft(NamedTuple):
 
 
 class WriterHead(NamedTuple):
-    """Where a writer stands: ``seq`` of its last segment and the ``epoch`` of the process that owns it."""
+    """``seq`` of a writer's last segment, ``epoch`` of the process that owns it."""
 
     seq: int
     epoch: int

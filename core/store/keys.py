@@ -1,14 +1,19 @@
 """Where things lie in etcd: every key under ``/orbweaver/v1/<cluster>/`` is made and read here.
 
-Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range of
-keys. Names never contain "/" (Kubernetes names cannot; writer names are checked).
+Addresses and sequence numbers are fixed-width hexadecimal, so that a range of addresses is a range
+of keys. Names never contain "/" (Kubernetes names cannot; writer names are checked).
 
-    log/<writer>/<seq>             segment            head/<writer>            writer head
-    ip/<4|6>/<address>             claim              rest/<4|6>/<address>     cool-down, under a lease
-    endpoint/<namespace>/<name>    endpoint           quarantine/<4|6>/<address>
-    pool/<name>                    pool               reservation/<name>
-    record/<kind>/<ns>/<name>      standalone facts   guard/<topic>/<4|6>      changes with its topic
-    view/pool/<name>               projection         meta/<name>, lease/<role>
+    log/<writer>/<seq>               segment, 16 hex digits
+    head/<writer>                    where the writer stands
+    ip/<4|6>/<address>               claim, 32 hex digits
+    rest/<4|6>/<address>             cool-down mark, under a lease
+    quarantine/<4|6>/<address>       quarantine
+    endpoint/<namespace>/<name>      endpoint
+    pool/<name>, reservation/<name>  configuration
+    record/<kind>/<namespace>/<name> standalone facts
+    guard/<topic>/<4|6>              changes with its topic
+    view/pool/<name>                 projection
+    meta/<name>, lease/<role>        one of a kind
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ def check_name(name: str, what: str) -> str:
         raise BadInput(
             f"{what} {name[:64]!r} is not a name",
             subject=what,
-            remedy="use letters, digits, '.', '_' and '-', beginning and ending with a letter or digit",
+            remedy="use letters, digits, '.', '_', '-', with a letter or digit at both ends",
         )
     return name
 

@@ -1,8 +1,8 @@
 """The key-value protocol: what the event log needs of its store, and no more.
 
-Two stores speak it, etcd (``core.store.etcd``) and memory (``core.store.memory``); one contract suite
-runs over both. Everything is plain data so that a transaction can be inspected, logged and compared.
-This module never talks to anything.
+Two stores speak it, etcd (``core.store.etcd``) and memory (``core.store.memory``); one contract
+suite runs over both. Everything is plain data so that a transaction can be inspected, logged and
+compared. This module never talks to anything.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Reading the log: catch up by key bounds, then watch, with every writer's sequence checked.
 
-The order of events is that of etcd revisions, then of places in the segment; it is total and the same for
-every reader. Sequence numbers prove that nothing is missing: a gap raises LogGap (read again from the state
-keys or from the archive). This module never writes, never watches from far behind, and never pages an open
-prefix.
+The order of events is that of etcd revisions, then of places in the segment; it is total and the
+same for every reader. Sequence numbers prove that nothing is missing: a gap raises LogGap (read
+again from the state keys or from the archive). This module never writes, never watches from far
+behind, and never pages an open prefix.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Segment(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """How far a reader has read: everything up to ``position``; per writer the last ``seq`` seen."""
+    """How far a reader has read: up to ``position``, per writer up to ``seq``."""
 
     position: int
     seqs: dict[str, int]
@@ -55,8 +55,7 @@ class LogReader:
         """Every writer's head, and the revision at which that is so."""
         result = await self._store.read([Get(*self._keys.room("head"))], revision=revision)
         return result.revision, {
-            self._keys.tail(kv.key, "head")[0]: HEAD.decode(kv.value)
-            for kv in result.ranges[0].kvs
+            self._keys.tail(kv.key, "head")[0]: HEAD.decode(kv.value) for kv in result.ranges[0].kvs
         }
 
     async def cursor_now(self) -> Cursor:

@@ -1,6 +1,7 @@
 """Retry policies (tenacity): every retry in the process is one of these, bounded in time.
 
-Which failures are retried is the errors' own property (``retryable``), never a list at the call site.
+Which failures are retried is the errors' own property (``retryable``), never a list at the call
+site.
 """
 
 from __future__ import annotations
@@ -30,9 +31,11 @@ def _is_retryable(error: BaseException) -> bool:
 
 
 def settling() -> AsyncRetrying:
-    """For reading back an unknown outcome: the read-back is idempotent, so its own loss is retried too."""
+    """For reading back an unknown outcome: idempotent, so its own loss is retried too."""
     return AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, OutcomeUnknown | StoreUnavailable)),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, OutcomeUnknown | StoreUnavailable)
+        ),
         wait=wait_exponential_jitter(initial=0.02, max=1.0, jitter=0.05),
         stop=stop_after_delay(SETTLE_S_MAX),
         reraise=True,
@@ -40,7 +43,7 @@ def settling() -> AsyncRetrying:
 
 
 def racing(seconds: float = LOST_RACE_S_MAX) -> AsyncRetrying:
-    """For optimistic transactions that lost: waits are random so that two losers do not meet again."""
+    """For lost races; the waits are random so that two losers do not meet again."""
     return AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, LostRace | StoreUnavailable)),
         wait=wait_random_exponential(multiplier=0.002, max=0.25),

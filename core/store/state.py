@@ -1,7 +1,7 @@
 """The state keys as a ledger: what etcd says is true, at one revision.
 
-By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A projection
-starts from here and then follows the log. This module only reads.
+By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A
+projection starts from here and then follows the log. This module only reads.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """The writer: appends events to the log and writes the state they make, in one transaction each.
 
-Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one; a lone caller
-waits for nobody. Each proposal keeps its own guards. When a transaction fails, its failure branch has read
-the truth about exactly the guarded keys: proposals whose guards are broken are told so (``Lost``), the
-others go into the next transaction at once.
+Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one; a
+lone caller waits for nobody. Each proposal keeps its own guards. When a transaction fails, its
+failure branch has read the truth about exactly the guarded keys: proposals whose guards are broken
+are told so (``Lost``), the others go into the next transaction at once.
 
-Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not and never
-will be (I9: a lost answer is settled by fencing the head and reading back). A second process under the same
-name is fenced by the head's epoch. The writer never decides anything and never retries a lost race.
+Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
+and never will be (I9: a lost answer is settled by fencing the head and reading back). A second
+process under the same name is fenced by the head's epoch. The writer never decides anything and
+never retries a lost race.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from core.errors import (
     WriterFenced,
 )
 from core.store.batch import Batch, Lost, Proposal, sort_out
-from core.store.codec import HEAD, Draft, WriterHead, encode_segment
+from core.store.codec import HEAD, WriterHead, encode_segment
 from core.store.keys import Keys, check_name
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.store.retrying import settling
@@ -110,8 +111,9 @@ class Writer:
     async def append(self, proposal: Proposal) -> Outcome:
         """Append one proposal.
 
-        Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be settled in
-        time), WriterFenced. Cancelling the call before its transaction starts withdraws the proposal.
+        Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
+        settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
+        the proposal.
         """
         if self._fenced is not None:
             raise self._fenced
@@ -208,20 +210,19 @@ class Writer:
         return TxnResult(False, result.revision, result.reads[1:])
 
     async def _settle(self, segment: bytes) -> int | None:
-        """Find out whether an unanswered transaction is in the log: its revision, or None if it never will be.
+        """Whether an unanswered transaction is in the log: its revision, or None: never.
 
         Rewriting the head makes a transaction that is still under way fail its own guard.
         """
         self._unsettled = segment
         head_key = self._keys.head(self.name)
         log_key = self._keys.log(self.name, self._head.seq + 1)
-        async for attempt in settling():
-            with attempt:
-                result = await self._store.commit(
-                    [Unchanged(head_key, self._head_revision)],
-                    [Put(head_key, HEAD.encode(self._head))],
-                    [Get(head_key), Get(log_key)],
-                )
+        result = await settling()(
+            self._store.commit,
+            [Unchanged(head_key, self._head_revision)],
+            [Put(head_key, HEAD.encode(self._head))],
+            [Get(head_key), Get(log_key)],
+        )
         self._unsettled = None
         if result.succeeded:
             self._head_revision = result.revision
@@ -238,7 +239,9 @@ class Writer:
                 self._head_revision = head_now[0].mod_revision
             return log_now[0].mod_revision
         self._check_head(head_now)
-        self._head_revision = head_now[0].mod_revision  # an earlier attempt to settle had gone through
+        self._head_revision = head_now[
+            0
+        ].mod_revision  # an earlier attempt to settle had gone through
         return None
 
     def _check_head(self, found: Sequence[KeyValue]) -> None:
