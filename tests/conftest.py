@@ -10,8 +10,8 @@ import os
 
 from hypothesis import settings
 
-# No deadline: how long a machine takes is no behaviour. In CI the same examples every time, so that a
-# red run is about the change; at a desk new ones, so that the search goes on.
+# No deadline: how long a machine takes is no behaviour. In CI the same examples every time, so
+# that a red run is about the change; at a desk new ones, so that the search goes on.
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
