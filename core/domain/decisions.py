@@ -51,7 +51,12 @@ from core.domain.validation.changes import (
 )
 from core.domain.validation.normalising import normalise_pool, normalise_reservation
 from core.domain.validation.pools import content_rules, subnet_rule
-from core.domain.validation.records import address_rule, reason_rules, record_rules
+from core.domain.validation.records import (
+    address_rule,
+    note_rule,
+    reason_rule,
+    record_rules,
+)
 from core.domain.validation.reservations import items_rule
 from core.domain.validation.shared import (
     REFUSALS_MAX,
@@ -195,7 +200,14 @@ def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tup
 
 def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
     subject = Subject("Quarantine", command.address)
-    _require(chain(address_rule(subject, command.address), reason_rules(subject, command)))
+    _require(
+        chain(
+            address_rule(subject, command.address),
+            reason_rule(subject, command.reason),
+            note_rule(subject, "reason", command.reason),
+            note_rule(subject, "evidence", command.evidence),
+        )
+    )
     address = parse_address(command.address)
     if str(address) in configuration.quarantine:
         return ()
@@ -205,7 +217,12 @@ def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tup
 
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
     subject = Subject("Quarantine", command.address)
-    _require(address_rule(subject, command.address))
+    _require(
+        chain(
+            address_rule(subject, command.address),
+            note_rule(subject, "reason", command.reason),
+        )
+    )
     address = str(parse_address(command.address))
     if address not in configuration.quarantine:
         raise _unknown(subject)

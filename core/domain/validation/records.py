@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from core.domain.addresses import AddressSyntaxError, parse_address
-from core.domain.commands import QuarantineAddress
 from core.domain.events import RecordDefined
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject, key_name_rule, shortened
 
 RECORD_KINDS: Final = ("Pod", "Namespace", "Node")
 
-REASON_BYTES_MAX: Final = 1024
-"""Of a quarantine's reason, and of its evidence: what a Kubernetes Event's note may have."""
+NOTE_BYTES_MAX: Final = 1024
+"""Of a reason, and of evidence: what the note of a Kubernetes Event may have."""
 
 
 def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
@@ -42,12 +41,15 @@ def address_rule(subject: Subject, address: str) -> Iterator[Refusal]:
         yield subject.refuse("Invalid", "address-syntax", "address", str(error))
 
 
-def reason_rules(subject: Subject, command: QuarantineAddress) -> Iterator[Refusal]:
-    """A reason there must be; it and the evidence are bounded."""
-    if not command.reason:
+def reason_rule(subject: Subject, reason: str) -> Iterator[Refusal]:
+    """Whoever sets an address aside says why."""
+    if not reason:
         yield subject.refuse("Required", "reason", "reason", "say why the address is set aside")
-    for field, text in (("reason", command.reason), ("evidence", command.evidence)):
-        size = len(text.encode("utf-8", "replace"))
-        if size > REASON_BYTES_MAX:
-            message = f"{size} bytes are more than the limit of {REASON_BYTES_MAX}"
-            yield subject.refuse("Invalid", "too-large", field, message)
+
+
+def note_rule(subject: Subject, field: str, note: str) -> Iterator[Refusal]:
+    """A text for people is bounded."""
+    size = len(note.encode("utf-8", "replace"))
+    if size > NOTE_BYTES_MAX:
+        message = f"{size} bytes are more than the limit of {NOTE_BYTES_MAX}"
+        yield subject.refuse("Invalid", "too-large", field, message)

@@ -1,0 +1,137 @@
+"""Typed manifests -> commands.
+
+The only rule that is met here is which IP version an object has, because domain values always have
+one; the rule itself is the domain's (``resolve_family``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from core.domain.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+)
+from core.domain.events import RecordDefined
+from core.domain.labels import LabelSelector, Requirement
+from core.domain.model import Pool, Reservation, Route
+from core.domain.validation.shared import (
+    Subject,
+    family_of_item,
+    family_of_subnet,
+    resolve_family,
+)
+from core.manifests.reading import Manifest
+from core.manifests.schemas import (
+    OwnerReference,
+    PoolManifest,
+    RecordManifest,
+    ReservationManifest,
+    SelectorSpec,
+)
+
+DEFAULT_NAMESPACE: Final = "default"
+"""Where a Pod is whose manifest names no namespace, as with kubectl."""
+
+
+def apply_command(manifest: Manifest) -> Command:
+    """What ``apply`` asks for. Raises Refused when there is no IP version 4 or 6."""
+    body = manifest.body
+    match body:
+        case PoolManifest():
+            return ApplyPool(_pool(body))
+        case ReservationManifest():
+            return ApplyReservation(_reservation(body))
+        case RecordManifest():
+            return ApplyRecord(_record(body))
+
+
+def delete_command(manifest: Manifest) -> Command:
+    """What ``delete`` asks for: only kind, namespace and name count."""
+    body = manifest.body
+    match body:
+        case PoolManifest():
+            return DeletePool(body.metadata.name)
+        case ReservationManifest():
+            return DeleteReservation(body.metadata.name)
+        case RecordManifest():
+            return DeleteRecord(body.kind, _namespace(body), body.metadata.name)
+
+
+def _pool(body: PoolManifest) -> Pool:
+    spec = body.spec
+    subject = Subject(body.kind, body.metadata.name)
+    return Pool(
+        name=body.metadata.name,
+        family=resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject),
+        subnet=spec.subnet,
+        ips=_texts(spec.ips),
+        exclude_ips=_texts(spec.exclude_ips),
+        gateway=spec.gateway or "",
+        routes=None if spec.routes is None else tuple(Route(r.dst, r.gw) for r in spec.routes),
+        pod_affinity=_selector(spec.pod_affinity),
+        namespace_affinity=_selector(spec.namespace_affinity),
+        namespace_names=_texts(spec.namespace_name),
+        node_affinity=_selector(spec.node_affinity),
+        node_names=_texts(spec.node_name),
+        multus_names=_texts(spec.multus_name),
+        default=bool(spec.default),
+        disabled=bool(spec.disable),
+        labels=body.metadata.labels or {},
+        annotations=body.metadata.annotations or {},
+    )
+
+
+def _reservation(body: ReservationManifest) -> Reservation:
+    ips = _texts(body.spec.ips)
+    subject = Subject(body.kind, body.metadata.name)
+    derived = family_of_item(ips[0]) if ips else None
+    return Reservation(
+        name=body.metadata.name,
+        family=resolve_family(body.spec.ip_version, derived, subject),
+        ips=ips,
+        labels=body.metadata.labels or {},
+        annotations=body.metadata.annotations or {},
+    )
+
+
+def _record(body: RecordManifest) -> RecordDefined:
+    metadata = body.metadata
+    owner = next((one for one in metadata.owner_references or () if one.controller), None)
+    if body.kind != "Pod" or owner is None:
+        owner = OwnerReference()
+    return RecordDefined(
+        kind=body.kind,
+        namespace=_namespace(body),
+        name=metadata.name,
+        labels=metadata.labels or {},
+        annotations=metadata.annotations or {},
+        owner_kind=owner.kind,
+        owner_name=owner.name,
+        owner_api_version=owner.api_version,
+    )
+
+
+def _namespace(body: RecordManifest) -> str:
+    """Namespaces and Nodes are in none, whatever their manifest says."""
+    return (body.metadata.namespace or DEFAULT_NAMESPACE) if body.kind == "Pod" else ""
+
+
+def _selector(spec: SelectorSpec | None) -> LabelSelector | None:
+    if spec is None:
+        return None
+    expressions = tuple(
+        Requirement(one.key, one.operator, _texts(one.values))
+        for one in spec.match_expressions or ()
+    )
+    return LabelSelector(spec.match_labels or {}, expressions)
+
+
+def _texts(items: Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(items or ())

@@ -1,0 +1,154 @@
+"""YAML text -> plain documents, within bounds.
+
+The YAML that Kubernetes reads and nothing more: strings, numbers, booleans, null, lists, mappings.
+Dates stay strings. A key given twice is an error, because one of the two would be lost in silence.
+Aliases count as often as they are used, so that a small text cannot become a large document.
+Promise: ``BadInput`` and nothing else is raised, whatever the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Final, NamedTuple, NoReturn
+
+import yaml
+from yaml.composer import Composer
+from yaml.nodes import MappingNode, Node, ScalarNode
+
+from core.errors import BadInput
+
+TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
+DOCUMENTS_MAX: Final = 10_000
+
+DOCUMENT_VALUES_MAX: Final = 200_000
+"""Values in one document, keys included; an alias counts as all that it stands for."""
+
+DOCUMENT_DEPTH_MAX: Final = 64
+"""Levels of lists and mappings inside each other."""
+
+_QUOTED_CHARS_MAX: Final = 80
+_TAG: Final = "tag:yaml.org,2002:"
+_MERGE_KEY: Final = f"{_TAG}merge"
+_KINDS: Final = ("null", "bool", "int", "float", "str", "seq", "map")
+_NOT_IN_JSON: Final = (f"{_TAG}timestamp", f"{_TAG}value")
+
+
+class Document(NamedTuple):
+    """``number`` counts from 1, empty documents included; ``value`` is what JSON could say."""
+
+    number: int
+    value: object
+
+
+def load_yaml(text: str) -> Iterator[Document]:
+    """Every document that is not empty, in order.
+
+    Raises BadInput naming the number of the document and the line.
+    """
+    number = 1
+    try:
+        size = len(text.encode())
+        if size > TEXT_BYTES_MAX:
+            message = f"{size} bytes of YAML are more than the limit of {TEXT_BYTES_MAX}"
+            raise BadInput(message, remedy="split the file")
+        loader = _Loader(text)
+        while loader.check_node():
+            if number > DOCUMENTS_MAX:
+                message = f"more documents than the limit of {DOCUMENTS_MAX}"
+                raise BadInput(message, remedy="split the file")
+            value = loader.get_data()
+            if value is not None:
+                yield Document(number, value)
+            number += 1
+    except yaml.YAMLError as error:
+        raise BadInput(f"document {number} is not YAML: {_explained(error)}") from None
+    except UnicodeEncodeError:
+        raise BadInput("the text is not YAML: it holds half a surrogate pair") from None
+    except ValueError:
+        raise BadInput(f"document {number} is not YAML: a number is too long") from None
+
+
+class _Loader(Composer, yaml.CSafeLoader):
+    """Events from the C parser; nodes are composed here, where they can be counted."""
+
+    yaml_constructors: ClassVar = {
+        tag: yaml.CSafeLoader.yaml_constructors[tag] for tag in (f"{_TAG}{kind}" for kind in _KINDS)
+    }
+
+    def __init__(self, text: str) -> None:
+        yaml.CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
+        self._values = 0
+        self._depth = 0
+        self._weights: dict[str | None, int] = {}
+
+    def compose_document(self) -> Node | None:
+        """Compose one document; its counters start anew."""
+        self._values = 0
+        self._weights.clear()
+        return super().compose_document()
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        """Compose one value, counted."""
+        event = self.peek_event()
+        assert isinstance(event, yaml.NodeEvent)
+        anchor = event.anchor
+        if isinstance(event, yaml.AliasEvent):
+            if anchor in self.anchors and anchor not in self._weights:
+                raise _fault("a value that contains itself", event)
+            self._count(self._weights.get(anchor, 1), event)
+            return super().compose_node(parent, index)
+        before = self._values
+        self._count(1, event)
+        if self._depth == DOCUMENT_DEPTH_MAX:
+            raise _fault(f"more than {DOCUMENT_DEPTH_MAX} levels", event)
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None:
+            self._weights[anchor] = self._values - before
+        if isinstance(node, MappingNode):
+            _require_distinct_keys(node)
+        return node
+
+    def _count(self, values: int, event: yaml.NodeEvent) -> None:
+        self._values += values
+        if self._values > DOCUMENT_VALUES_MAX:
+            raise _fault(f"more than {DOCUMENT_VALUES_MAX} values", event)
+
+
+def _refuse_tag(_loader: _Loader, node: Node) -> NoReturn:
+    raise _fault(f"the tag {node.tag[:_QUOTED_CHARS_MAX]!r} is not supported", node)
+
+
+_Loader.add_constructor(None, _refuse_tag)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_IN_JSON]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _require_distinct_keys(node: MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, ScalarNode) and key.tag != _MERGE_KEY:
+            if key.value in seen:
+                raise _fault(f"the key {key.value[:_QUOTED_CHARS_MAX]!r} is given twice", key)
+            seen.add(key.value)
+
+
+class _FaultError(yaml.YAMLError):
+    """Our own objection to a text."""
+
+
+def _fault(problem: str, place: yaml.NodeEvent | Node) -> _FaultError:
+    mark = place.start_mark
+    return _FaultError(f"{problem} at line {mark.line + 1}" if mark else problem)
+
+
+def _explained(error: yaml.YAMLError) -> str:
+    """What is wrong and where, on one line; never the text itself, which may hold secrets."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error).splitlines()[0]
+    mark = error.problem_mark
+    return f"{error.problem} at line {mark.line + 1}" if mark else str(error.problem)

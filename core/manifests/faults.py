@@ -1,0 +1,122 @@
+"""A schema fault in words: which field, what is wrong, and which name may have been meant.
+
+Turns the decoder's message (``Expected `str`, got `int` - at `$.spec.ips[1]` ``) into a field path
+and a sentence. A test holds every message the decoder can give for our schemas against this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Final, NamedTuple, get_args
+
+import msgspec
+
+_PLACE: Final = re.compile(
+    r"(?P<text>.*?) - at (?P<key>`key` in )?`\$\.?(?P<path>.*)`\Z", re.DOTALL
+)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>.*)`\Z", re.DOTALL)
+_MISSING: Final = re.compile(r"Object missing required field `(?P<name>.*)`\Z")
+_EXPECTED: Final = re.compile(r"Expected `(?P<wanted>[^`]*)`(, got `(?P<given>[^`]*)`)?\Z")
+_INDEX: Final = re.compile(r"\[\d+\]")
+_SOME_VALUE: Final = "[...]"
+_BEYOND: Final = re.compile(r"Expected `int` [<>]=")
+_SIMILARITY_MIN: Final = 0.7
+_NAME_CHARS_MAX: Final = 80
+_WORDS: Final = {
+    "str": "a string",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+class Fault(NamedTuple):
+    """``path`` is "" for the document itself."""
+
+    path: str
+    message: str
+    remedy: str = ""
+
+
+def explain(error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object) -> Fault:
+    """The fault that the decoder found in ``value``."""
+    found = _PLACE.match(str(error))
+    text = found["text"] if found else str(error)
+    path = found["path"] if found else ""
+    if found and found["key"]:
+        return Fault(path, "a key is not a string", "put it into quotes")
+    if path.endswith(_SOME_VALUE):
+        path = _offending_key(path.removesuffix(_SOME_VALUE), value)
+    if unknown := _UNKNOWN.match(text):
+        return _unknown_field(path, unknown["name"], schema)
+    if missing := _MISSING.match(text):
+        return Fault(_joined(path, missing["name"]), "is required and missing")
+    if expected := _EXPECTED.match(text):
+        return Fault(path, _mismatch(expected["wanted"], expected["given"]))
+    if _BEYOND.match(text):
+        return Fault(path, "the number is too large")
+    return Fault(path, text)
+
+
+def _mismatch(wanted: str, given: str | None) -> str:
+    kinds = [_WORDS.get(kind, kind) for kind in wanted.split(" | ") if kind != "null"]
+    message = f"expected {' or '.join(kinds)}"
+    return f"{message}, got {_WORDS.get(given, given)}" if given else message
+
+
+def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> Fault:
+    known = known_paths(schema)
+    parent = _INDEX.sub("", path)
+    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == parent}
+    fault = Fault(_joined(path, _cut(name)), "there is no such field")
+    elsewhere = [one for one in known if one.rpartition(".")[2] == name]
+    if close := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
+        return fault._replace(remedy=f"did you mean {_joined(path, close[0])}?")
+    if elsewhere:
+        return fault._replace(remedy=f"did you mean {elsewhere[0]}?")
+    return fault._replace(remedy=f"known here: {', '.join(sorted(siblings))}")
+
+
+@cache
+def known_paths(schema: type[msgspec.Struct]) -> tuple[str, ...]:
+    """Every field of a schema as a dotted path without indexes, parents before children."""
+    return tuple(_paths(schema, ""))
+
+
+def _paths(schema: type[msgspec.Struct], parent: str) -> Iterator[str]:
+    fields = msgspec.structs.fields(schema)
+    yield from (_joined(parent, one.encode_name) for one in fields)
+    for one in fields:
+        for inner in _structs_in(one.type):
+            yield from _paths(inner, _joined(parent, one.encode_name))
+
+
+def _structs_in(annotation: object) -> Iterator[type[msgspec.Struct]]:
+    """The struct of ``Struct``, ``Struct | None``, ``list[Struct] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _structs_in(part)
+
+
+def _offending_key(path: str, value: object) -> str:
+    """The decoder hides which value of a mapping is wrong: the first one that is no string."""
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    pairs = value.items() if isinstance(value, Mapping) else ()
+    key = next((key for key, one in pairs if not isinstance(one, str)), "...")
+    return f"{path}[{_cut(str(key))}]"
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _NAME_CHARS_MAX else f"{name[:_NAME_CHARS_MAX]}..."
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

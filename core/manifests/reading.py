@@ -1,0 +1,114 @@
+"""Text -> typed manifests: which kind, which name, are the fields there and of the right type.
+
+Strict for our kinds, open for Pod, Namespace and Node. A ``List`` (as ``kubectl get -o yaml``
+prints it) counts as its items. Promise: ``BadInput`` and nothing else; it names document and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Final, NamedTuple
+
+import msgspec
+
+from core.errors import BadInput
+from core.manifests.documents import load_yaml
+from core.manifests.faults import explain
+from core.manifests.schemas import (
+    CORE_API_VERSION,
+    KINDS_NOT_SUPPORTED,
+    SCHEMAS,
+    Body,
+)
+
+MANIFESTS_MAX: Final = 10_000
+"""Of one text, items of lists counted."""
+
+_QUOTED_CHARS_MAX: Final = 80
+
+
+class Manifest(NamedTuple):
+    """One object of a text. ``place``: ``document 2`` or ``document 1, items[3]``."""
+
+    place: str
+    body: Body
+
+    @property
+    def kind(self) -> str:
+        """``SpiderIPPool``, ``SpiderReservedIP``, ``Pod``, ``Namespace`` or ``Node``."""
+        return self.body.kind
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        return self.body.metadata.name
+
+
+def load_documents(text: str) -> list[Manifest]:
+    """Every object of a YAML text, in order. Raises BadInput."""
+    manifests: list[Manifest] = []
+    for place, value in _objects(text):
+        if len(manifests) == MANIFESTS_MAX:
+            message = f"more objects than the limit of {MANIFESTS_MAX}"
+            raise BadInput(message, remedy="split the file")
+        manifests.append(Manifest(place, read_object(value, place)))
+    return manifests
+
+
+def read_object(value: object, place: str = "object") -> Body:
+    """One object that came as plain values, from YAML or from an API server.
+
+    ``place`` begins every message. Raises BadInput.
+    """
+    kind = _text_of(value, "kind", place)
+    api_version = _text_of(value, "apiVersion", place)
+    wanted, schema = _schema_of(kind, place)
+    if api_version != wanted:
+        message = f"{place}: apiVersion: {kind} has {wanted}, not {_quoted(api_version)}"
+        raise BadInput(message, subject="apiVersion")
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        fault = explain(error, schema, value)
+        where = f"{place} ({kind}): " + (f"{fault.path}: " if fault.path else "")
+        message = where + fault.message
+        raise BadInput(message, subject=fault.path, remedy=fault.remedy) from None
+
+
+def _objects(text: str) -> Iterator[tuple[str, object]]:
+    for number, value in load_yaml(text):
+        place = f"document {number}"
+        if not (isinstance(value, Mapping) and value.get("kind") == "List"):
+            yield place, value
+            continue
+        items = value.get("items")
+        if value.get("apiVersion") != CORE_API_VERSION or not isinstance(items, list):
+            message = f"{place}: a List has apiVersion {CORE_API_VERSION} and a list of items"
+            raise BadInput(message, subject="items")
+        for index, item in enumerate(items):
+            yield f"{place}, items[{index}]", item
+
+
+def _text_of(value: object, field: str, place: str) -> str:
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{place}: expected an object with apiVersion, kind and metadata")
+    text = value.get(field)
+    if not isinstance(text, str) or not text:
+        raise BadInput(f"{place}: {field}: expected a string", subject=field)
+    return text
+
+
+def _schema_of(kind: str, place: str) -> tuple[str, type[Body]]:
+    if kind in SCHEMAS:
+        return SCHEMAS[kind]
+    if kind in KINDS_NOT_SUPPORTED:
+        message = f"{place}: kind: {kind} is not supported by this version"
+        raise BadInput(message, subject="kind", remedy=f"supported: {', '.join(SCHEMAS)}")
+    close = get_close_matches(kind, SCHEMAS, n=1)
+    remedy = f"did you mean {close[0]}?" if close else f"supported: {', '.join(SCHEMAS)}"
+    raise BadInput(f"{place}: kind: {_quoted(kind)} is unknown", subject="kind", remedy=remedy)
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _QUOTED_CHARS_MAX else f"{text[:_QUOTED_CHARS_MAX]}...")

@@ -1,0 +1,147 @@
+"""Domain values -> manifests, as ``get -o yaml`` shows them: what was applied can be applied again.
+
+Fields that were not given are left out, except those for which the schema has a default. Reading
+what was written gives the same value (a property test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+import yaml
+
+from core.domain.configuration import pool_addresses
+from core.domain.events import RecordDefined
+from core.domain.labels import LabelSelector
+from core.domain.model import Pool, Reservation
+from core.manifests.schemas import API_VERSION, CORE_API_VERSION
+
+Plain: TypeAlias = dict[str, object]
+"""A manifest as YAML and JSON know it."""
+
+_LINE_CHARS_MAX: Final = 2**20
+"""Long texts stay on one line, as kubectl prints them."""
+
+
+class Allocation(NamedTuple):
+    """One entry of ``status.allocatedIPs``: ``pod`` is ``namespace/name``."""
+
+    pod: str
+    pod_uid: str
+
+
+class PoolStatus(NamedTuple):
+    """What a pool's report says of claims. ``allocations`` by address, may be left out."""
+
+    allocated_count: int = 0
+    allocations: Mapping[str, Allocation] = {}
+
+
+def to_manifest(
+    value: Pool | Reservation | RecordDefined, status: PoolStatus | None = None
+) -> Plain:
+    """The manifest of a value; ``status`` counts for pools only."""
+    match value:
+        case Pool():
+            return _pool_manifest(value, status)
+        case Reservation():
+            spec = _given(ipVersion=value.family, ips=list(value.ips))
+            return _resource("SpiderReservedIP", value, spec=spec)
+        case RecordDefined():
+            return _record_manifest(value)
+
+
+def dump_yaml(manifests: Iterable[Mapping[str, object]]) -> str:
+    """One YAML text; several manifests become several documents."""
+    return yaml.dump_all(
+        manifests,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False,
+        width=_LINE_CHARS_MAX,
+    )
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        """Aliases save nothing here and hide what they stand for."""
+        return True
+
+
+def _metadata(value: Pool | Reservation | RecordDefined) -> Plain:
+    labels, annotations = dict(value.labels), dict(value.annotations)
+    return {"name": value.name} | _given(labels=labels, annotations=annotations)
+
+
+def _resource(kind: str, value: Pool | Reservation, **parts: Plain) -> Plain:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": _metadata(value), **parts}
+
+
+def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
+    spec = _given(
+        ipVersion=pool.family,
+        subnet=pool.subnet,
+        ips=list(pool.ips),
+        excludeIPs=list(pool.exclude_ips),
+        gateway=pool.gateway,
+    )
+    if pool.routes is not None:
+        spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
+    for field, selector in (
+        ("podAffinity", pool.pod_affinity),
+        ("namespaceAffinity", pool.namespace_affinity),
+        ("nodeAffinity", pool.node_affinity),
+    ):
+        if selector is not None:
+            spec[field] = _selector(selector)
+    spec |= _given(
+        namespaceName=list(pool.namespace_names),
+        nodeName=list(pool.node_names),
+        multusName=list(pool.multus_names),
+    )
+    spec |= {"default": pool.default, "disable": pool.disabled}
+    if status is None:
+        return _resource("SpiderIPPool", pool, spec=spec)
+    return _resource("SpiderIPPool", pool, spec=spec, status=_status(pool, status))
+
+
+def _status(pool: Pool, status: PoolStatus) -> Plain:
+    """Spec/api.md 1.1; ``allocatedIPs`` is JSON text, absent when nothing is allocated."""
+    report: Plain = {
+        "allocatedIPCount": status.allocated_count,
+        "totalIPCount": pool_addresses(pool).clamped_size,
+    }
+    if status.allocations:
+        allocated = {
+            address: {"pod": one.pod, "podUid": one.pod_uid}
+            for address, one in status.allocations.items()
+        }
+        report["allocatedIPs"] = msgspec.json.encode(allocated, order="sorted").decode()
+    return report
+
+
+def _record_manifest(record: RecordDefined) -> Plain:
+    owner = _given(
+        apiVersion=record.owner_api_version, kind=record.owner_kind, name=record.owner_name
+    )
+    metadata = _metadata(record) | _given(
+        namespace=record.namespace,
+        ownerReferences=[{**owner, "controller": True}] if owner else [],
+    )
+    return {"apiVersion": CORE_API_VERSION, "kind": record.kind, "metadata": metadata}
+
+
+def _selector(selector: LabelSelector) -> Plain:
+    expressions = [
+        _given(key=one.key, operator=one.operator, values=list(one.values))
+        for one in selector.match_expressions
+    ]
+    return _given(matchLabels=dict(selector.match_labels), matchExpressions=expressions)
+
+
+def _given(**fields: object) -> Plain:
+    """The fields that have a value."""
+    return {name: value for name, value in fields.items() if value}
