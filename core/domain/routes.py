@@ -3,7 +3,7 @@
 Promise: spec/ipam.md 1.8 and spec/api.md 2.1. Texts stay as written: host bits, duplicates and a
 default route by annotation are kept (spec/ipam.md section 10 item 26). The answer has one order, be
 it fresh or repeated, so that nobody can tell them apart: per NIC IPv4 before IPv6, and in each
-family the pool's routes, the annotation's, then the default route by the pool's gateway. An endpoint
+family the pool's routes, the annotation's, then the default route by the gateway. An endpoint
 stores the first two; the default route follows from its gateway and ``clean_gateway`` (section 10
 items 4 and 7).
 Must never know how a route gets into a Pod.

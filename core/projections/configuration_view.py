@@ -99,6 +99,22 @@ class ConfigurationView:
                 remedy="check that the watch reaches etcd",
             ) from None
 
+    async def freshen(self) -> bool:
+        """Catch up with what etcd has now; whether anything was new. Before saying no to anybody.
+
+        Raises NotReady, StoreUnavailable.
+        """
+        found = (await self._store.read([Get(*self._keys.room("guard"))])).ranges[0].kvs
+        newest = {kv.key: kv.mod_revision for kv in found}
+
+        def behind() -> bool:
+            return any(self.guards.get(key, 0) < newest[key] for key in newest)
+
+        if not behind():
+            return False
+        await self.wait_for(lambda: not behind())
+        return True
+
     async def _load(self) -> None:
         gets = [Get(*self._keys.room(room)) for room in ROOMS]
         result = await self._store.read(gets)

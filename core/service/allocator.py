@@ -176,9 +176,7 @@ class Allocator:
     async def _claim(self, progress: _Progress, need: Need) -> Added:
         call = progress.call
         if progress.selection is None:
-            progress.selection = select(
-                call.request, call.facts, self._view.catalog, self._settings.selection
-            )
+            progress.selection = await self._select(call)
         demands = unmet(progress.selection.demands, need.keep)
         if not demands:
             raise no_item_left(progress.selection)
@@ -201,6 +199,18 @@ class Allocator:
         if isinstance(outcome, Lost):
             raise await self._learn(progress, wanted, outcome)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
+
+    async def _select(self, call: AddCall) -> Selection:
+        """The pools to try; no is only said by a view that is as new as etcd."""
+        try:
+            return self._select_now(call)
+        except AllocationError:
+            if not await self._view.freshen():
+                raise
+            return self._select_now(call)
+
+    def _select_now(self, call: AddCall) -> Selection:
+        return select(call.request, call.facts, self._view.catalog, self._settings.selection)
 
     # Choosing
 

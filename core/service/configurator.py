@@ -174,8 +174,9 @@ class Configurator:
             case QuarantineLifted(address):
                 return _Effect(Delete(keys.quarantine_of(address)))
             case RecordDefined(kind, namespace, name):
-                return _Effect(Put(keys.record(kind, namespace, name), RECORD.encode(event)))
+                write = Put(keys.record(kind, namespace, name), RECORD.encode(event))
+                return _Effect(write, "records")
             case RecordDeleted(kind, namespace, name):
-                return _Effect(Delete(keys.record(kind, namespace, name)))
+                return _Effect(Delete(keys.record(kind, namespace, name)), "records")
             case _:
                 raise AssertionError(f"not a configuration event: {type(event).__name__}")

@@ -217,7 +217,7 @@ class Writer:
         self._unsettled = segment
         head_key = self._keys.head(self.name)
         log_key = self._keys.log(self.name, self._head.seq + 1)
-        result = await settling()(
+        result: TxnResult = await settling()(
             self._store.commit,
             [Unchanged(head_key, self._head_revision)],
             [Put(head_key, HEAD.encode(self._head))],
