@@ -112,14 +112,15 @@ class MemoryStore:
                 # messages under way do.
                 self._watching[wake] = position
                 wake.clear()
+                newest = self._revision
                 for batch in self._batches_after(position):
                     changes = tuple(each for each in batch.changes if _within(each.key, ranges))
                     if changes:
                         position = batch.revision
                         self._watching[wake] = position
                         yield WatchBatch(position, changes)
-                if self._revision > position:
-                    position = self._revision
+                if newest > position:
+                    position = newest
                     self._watching[wake] = position
                     yield WatchBatch(position, ())
                 else:

@@ -1,0 +1,72 @@
+"""What a contract test is given, and how it listens to a watch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.store.kv import Change, KeyValueStore, WatchBatch
+from core.store.memory import MemoryStore
+
+DEADLINE_S = 30.0
+"""How long a test waits for what must come."""
+
+
+class HandClock:
+    """Seconds that pass only by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Subject(NamedTuple):
+    """A store under test, and the prefix that is this test's alone."""
+
+    store: KeyValueStore
+    prefix: bytes
+    clock: HandClock | None = None
+
+    def key(self, name: str | bytes) -> bytes:
+        """A key of this test."""
+        return self.prefix + (name.encode() if isinstance(name, str) else name)
+
+    @property
+    def whole(self) -> tuple[bytes, bytes]:
+        """The range of all keys of this test."""
+        return self.prefix, self.prefix[:-1] + bytes([self.prefix[-1] + 1])
+
+    def range(self, start: str, end: str) -> tuple[bytes, bytes]:
+        """The range between two keys of this test."""
+        return self.key(start), self.key(end)
+
+    def let_leases_end(self, seconds: float) -> None:
+        """Time passes in memory by hand; in etcd it passes by itself."""
+        if self.clock is not None:
+            assert isinstance(self.store, MemoryStore)
+            self.clock.now_s += seconds
+            self.store.expire()
+
+
+async def batches_of(
+    store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
+) -> list[WatchBatch]:
+    """What a watch tells until it has reached revision ``upto``."""
+    batches = []
+    async with asyncio.timeout(DEADLINE_S):
+        async for batch in store.watch(ranges, after=after):
+            batches.append(batch)
+            if batch.revision >= upto:
+                break
+    return batches
+
+
+async def changes_of(
+    store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
+) -> list[Change]:
+    """The changes alone, of a watch that is not needed any more."""
+    batches = await batches_of(store, ranges, after=after, upto=upto)
+    return [change for batch in batches for change in batch.changes]

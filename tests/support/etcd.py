@@ -1,0 +1,262 @@
+"""Real etcd members on loopback: started, stopped, killed and paused, one or three of them.
+
+For tests and benchmarks. Everything lives in the given directory and on free ports of 127.0.0.1;
+only processes started here are ever signalled. Without an ``etcd`` on PATH starting fails, with the
+reason.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+START_DEADLINE_S = 30.0
+STOP_DEADLINE_S = 10.0
+_POLL_S = 0.02
+_PROBE_S = 1.0
+_LOG_CHARACTERS = 2_000
+# Below the range that the kernel takes ports of outgoing connections from.
+_PORTS = range(20_000, 32_000)
+
+
+class EtcdFailed(Exception):
+    """A member did not start, or stopped by itself."""
+
+
+class Certificates(NamedTuple):
+    """PEM files of a cluster that speaks TLS and asks its clients for certificates."""
+
+    ca: Path
+    server_cert: Path
+    server_key: Path
+
+
+class EtcdMember:
+    """One etcd process and its directory; survives being stopped and started again."""
+
+    def __init__(self, name: str, directory: Path, *, secure: bool) -> None:
+        self.name = name
+        self.directory = directory / name
+        self._scheme = "https" if secure else "http"
+        self._client_port, self._peer_port, self._metrics_port = free_ports(3)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port`` for clients."""
+        return f"127.0.0.1:{self._client_port}"
+
+    @property
+    def url(self) -> str:
+        """The endpoint with its scheme."""
+        return f"{self._scheme}://{self.endpoint}"
+
+    @property
+    def peer_url(self) -> str:
+        """Where the other members find this one."""
+        return f"http://127.0.0.1:{self._peer_port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running member."""
+        return self._running().pid
+
+    def launch(self, flags: Sequence[str]) -> None:
+        """Start the process and return at once; ``wait_healthy`` waits."""
+        program = shutil.which("etcd")
+        if program is None:
+            raise EtcdFailed("there is no etcd on PATH: install Debian's etcd-server")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        own = {
+            "name": self.name,
+            "data-dir": str(self.directory / "data"),
+            "listen-client-urls": self.url,
+            "advertise-client-urls": self.url,
+            "listen-peer-urls": self.peer_url,
+            "initial-advertise-peer-urls": self.peer_url,
+            "listen-metrics-urls": f"http://127.0.0.1:{self._metrics_port}",
+            "log-level": "warn",
+        }
+        command = [program, *(f"--{flag}={value}" for flag, value in own.items()), *flags]
+        with (self.directory / "etcd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+    def wait_healthy(self) -> None:
+        """Wait until the member has a leader and answers. Raises EtcdFailed with its last words."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not self.is_healthy():
+            if self._running().poll() is not None or time.monotonic() > deadline:
+                words = (self.directory / "etcd.log").read_text(errors="replace")
+                raise EtcdFailed(f"{self.name} is not healthy: {words[-_LOG_CHARACTERS:]}")
+            time.sleep(_POLL_S)
+
+    def is_healthy(self) -> bool:
+        """Whether it answers reads through the cluster's consensus."""
+        return '"health":"true"' in self._probe("health")
+
+    def is_leader(self) -> bool:
+        """Whether it leads now, in its own opinion."""
+        return "\netcd_server_is_leader 1\n" in self._probe("metrics")
+
+    def stop(self) -> None:
+        """Ask the process to end, and wait for it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Hang the process: its connections stay open and nothing answers."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hung process go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        # A hung process takes no other signal before it goes on.
+        process.send_signal(signal.SIGCONT)
+        try:
+            process.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise EtcdFailed(f"{self.name} was not started")
+        return self._process
+
+    def _probe(self, path: str) -> str:
+        address = f"http://127.0.0.1:{self._metrics_port}/{path}"
+        try:
+            with urllib.request.urlopen(address, timeout=_PROBE_S) as answer:
+                return str(answer.read(), "utf-8")
+        except (OSError, urllib.error.URLError):
+            return ""
+
+
+class EtcdCluster:
+    """A cluster of members; a context manager that stops them.
+
+    ``flags`` go to every member. Data are not synced to disk unless ``durable`` is set, which only
+    a benchmark wants.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        size: int = 1,
+        flags: Sequence[str] = (),
+        certificates: Certificates | None = None,
+        durable: bool = False,
+    ) -> None:
+        secure = certificates is not None
+        self.members = [
+            EtcdMember(f"etcd-{number}", directory, secure=secure) for number in range(size)
+        ]
+        peers = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
+        self._flags = [f"--initial-cluster={peers}", *flags]
+        if not durable:
+            self._flags.append("--unsafe-no-fsync")
+        if certificates is not None:
+            self._flags += [
+                f"--trusted-ca-file={certificates.ca}",
+                f"--cert-file={certificates.server_cert}",
+                f"--key-file={certificates.server_key}",
+                "--client-cert-auth",
+            ]
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """``host:port`` of every member."""
+        return tuple(member.endpoint for member in self.members)
+
+    def start(self) -> None:
+        """Start all members and wait until they are healthy."""
+        for member in self.members:
+            member.launch(self._flags)
+        for member in self.members:
+            member.wait_healthy()
+
+    def stop(self) -> None:
+        """Stop all members."""
+        for member in self.members:
+            member.stop()
+
+    def restart(self, member: EtcdMember) -> None:
+        """Start a stopped or killed member again and wait until it is healthy."""
+        member.launch(self._flags)
+        member.wait_healthy()
+
+    def leader(self) -> EtcdMember:
+        """The member that leads now."""
+        deadline = time.monotonic() + START_DEADLINE_S
+        while time.monotonic() < deadline:
+            for member in self.members:
+                if member.is_leader():
+                    return member
+            time.sleep(_POLL_S)
+        raise EtcdFailed("no member leads")
+
+    def member_at(self, endpoint: str) -> EtcdMember:
+        """The member behind ``host:port``."""
+        return next(member for member in self.members if member.endpoint == endpoint)
+
+    def control(self, *arguments: str) -> str:
+        """Run ``etcdctl`` against the cluster and return what it prints."""
+        urls = ",".join(member.url for member in self.members)
+        command = ["etcdctl", f"--endpoints={urls}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise EtcdFailed(f"etcdctl {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports of 127.0.0.1 that nobody uses at this moment."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        ports.add(port)
+    return tuple(ports)

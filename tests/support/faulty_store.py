@@ -1,0 +1,97 @@
+"""Any store with faults that can be switched on: what a network does to a writer.
+
+Only the wire is imitated: what was applied stays applied, what was not was never sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum
+
+from core.errors import OutcomeUnknown, StoreUnavailable
+from core.store.kv import (
+    Get,
+    Guard,
+    KeyValueStore,
+    ReadResult,
+    TxnResult,
+    WatchBatch,
+    Write,
+)
+
+
+class Fault(Enum):
+    """What happens to one commit."""
+
+    ANSWER_LOST = "applied, and the answer lost"
+    REQUEST_LOST = "lost on the way, as the writer cannot know"
+    REFUSED = "not sent, as the writer can know"
+
+
+class FaultyStore:
+    """A ``KeyValueStore`` over another one. ``commits`` counts what callers tried."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        self.store = store
+        self.commits = 0
+        self.is_unavailable = False
+        self._faults: list[Fault] = []
+
+    def fail_next_commits(self, *faults: Fault) -> None:
+        """Let the next commits suffer these faults, one each, in order."""
+        self._faults += faults
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """Commit, with the next fault if one is due."""
+        self.commits += 1
+        self._check()
+        fault = self._faults.pop(0) if self._faults else None
+        if fault is Fault.REFUSED:
+            raise StoreUnavailable("the connection was refused")
+        if fault is Fault.REQUEST_LOST:
+            raise OutcomeUnknown("the request was lost")
+        result = await self.store.commit(guards, writes, otherwise)
+        if fault is Fault.ANSWER_LOST:
+            raise OutcomeUnknown("the answer was lost")
+        return result
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """Read, unless unavailable."""
+        self._check()
+        return await self.store.read(gets, revision=revision)
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        """Watch; a watch rides out every fault, as it does on etcd."""
+        return self.store.watch(ranges, after=after)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """Grant, unless unavailable."""
+        self._check()
+        return await self.store.grant_lease(ttl_s)
+
+    async def keep_lease(self, lease: int) -> int:
+        """Keep, unless unavailable."""
+        self._check()
+        return await self.store.keep_lease(lease)
+
+    async def revoke_lease(self, lease: int) -> None:
+        """Revoke, unless unavailable."""
+        self._check()
+        await self.store.revoke_lease(lease)
+
+    async def compact(self, revision: int) -> None:
+        """Compact, unless unavailable."""
+        self._check()
+        await self.store.compact(revision)
+
+    async def close(self) -> None:
+        """Close the store below."""
+        await self.store.close()
+
+    def _check(self) -> None:
+        if self.is_unavailable:
+            raise StoreUnavailable("no endpoint answers")
