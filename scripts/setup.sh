@@ -40,9 +40,16 @@ missing_packages() {
     command -v containerd >/dev/null || echo containerd
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
+}
+
+# The language that container runtimes are spoken to in; older releases do not have the package.
+wished_packages() {
+    [ "$profile" = dev ] || return 0
     has_file /usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto ||
         echo golang-github-kubernetes-cri-api-dev
 }
+
+known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
 
 # The first interpreter that is new enough and can make an environment with pip in it.
 find_python() {
@@ -105,26 +112,37 @@ install_packages() {
         policy_is_ours=true
     fi
     # Package lists are fetched only when a name is unknown, or known but gone from the mirror.
-    if ! apt-cache show "$@" >/dev/null 2>&1 || ! apt_install "$@"; then
+    if ! known "$@" || ! apt_install "$@"; then
         say "fetching package lists"
         apt-get update -q </dev/null
         apt_install "$@" || fail "apt-get could not install: $*; its reason is above"
     fi
     drop_policy
     # Nor at the next boot. Only what was installed just now: another's service is not ours to touch.
+    local name
+    for name in "$@"; do
+        case $name in
+            etcd-server) forget_service etcd ;;
+            containerd) forget_service containerd ;;
+        esac
+    done
+}
+
+forget_service() {  # undoes what the package's installation has enabled, with or without systemd
     if command -v systemctl >/dev/null; then
-        local name
-        for name in "$@"; do
-            case $name in
-                etcd-server) systemctl --quiet disable etcd.service || true ;;
-                containerd) systemctl --quiet disable containerd.service || true ;;
-            esac
-        done
+        systemctl --quiet disable "$1.service" || true
+    else
+        rm -f "/etc/systemd/system/multi-user.target.wants/$1.service"
     fi
+    [ ! -e "/etc/init.d/$1" ] || update-rc.d "$1" disable >/dev/null 2>&1 || true
 }
 
 mapfile -t packages < <(missing_packages)
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+for package in $(wished_packages); do
+    if known "$package"; then install_packages "$package"
+    else say "this release has no $package: the tests of a real container runtime need it"; fi
+done
 
 etcd_version=$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')
 case $etcd_version in
