@@ -1,0 +1,78 @@
+"""Pools to decide about, a configuration that holds them, and the refusals of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from core.domain.addresses import V4, V6
+from core.domain.commands import ApplyPool, Command
+from core.domain.configuration import Configuration
+from core.domain.decisions import decide
+from core.domain.events import PoolDefined, ReservationDefined
+from core.domain.model import Claim, Pool, Reservation
+from core.domain.refusals import Refusal
+from core.errors import Refused
+
+BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",), gateway="10.7.0.1")
+GREEN = Pool("green", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::20",), gateway="fd00:7::1")
+EMPTY = Configuration({}, {}, {}, {})
+
+
+def stored(configuration: Configuration, command: Command) -> Configuration:
+    """The configuration after a command that changes a pool or a reservation."""
+    for event in decide(configuration, command, {}):
+        match event:
+            case PoolDefined(pool):
+                pools = {**configuration.pools, pool.name: pool}
+                configuration = configuration._replace(pools=pools)
+            case ReservationDefined(reservation):
+                reservations = {**configuration.reservations, reservation.name: reservation}
+                configuration = configuration._replace(reservations=reservations)
+            case _:
+                raise AssertionError(event)
+    return configuration
+
+
+def having(*pools: Pool) -> Configuration:
+    """A configuration with these pools, each let in by ``decide``."""
+    configuration = EMPTY
+    for pool in pools:
+        configuration = stored(configuration, ApplyPool(pool))
+    return configuration
+
+
+def retiring(configuration: Configuration, name: str) -> Configuration:
+    """The same, with one pool on its way out."""
+    pool = configuration.pools[name]._replace(retiring=True)
+    return configuration._replace(pools={**configuration.pools, name: pool})
+
+
+def claims(addresses: Iterable[str], pool: str = "blue") -> dict[str, Claim]:
+    """One Pod per address: ``shop/web-0``, ``shop/web-1``, ..."""
+    return {
+        address: Claim(pool, f"pod/uid-{index}", "shop", f"web-{index}", f"event-{index}")
+        for index, address in enumerate(addresses)
+    }
+
+
+def refusals(
+    configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
+) -> tuple[Refusal, ...]:
+    """Why the command is refused; () when it is not."""
+    try:
+        decide(configuration, command, claimed or {})
+    except Refused as error:
+        return tuple(one for one in error.refusals if isinstance(one, Refusal))
+    return ()
+
+
+def causes(
+    configuration: Configuration, command: Command, claimed: Mapping[str, Claim] | None = None
+) -> list[tuple[str, str]]:
+    """(kind, field) of each refusal: what an admission answer shows."""
+    return [(one.kind, one.field) for one in refusals(configuration, command, claimed)]
+
+
+def reservation(*ips: str, name: str = "kept") -> Reservation:
+    """An IPv4 reservation."""
+    return Reservation(name, V4, ips)

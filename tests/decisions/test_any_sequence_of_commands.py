@@ -1,0 +1,213 @@
+"""Whatever is asked, in whatever order: Refused or events, and a configuration that holds together.
+
+The texts come from a small world (two subnets per family, few names), so that commands meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import V4, V6, Family, parse_address, parse_cidr
+from core.domain.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.configuration import Configuration, pool_addresses, usable
+from core.domain.decisions import decide, given_up
+from core.domain.events import Cause, RecordDefined, Recorded
+from core.domain.evolution import Ledger
+from core.domain.labels import LabelSelector, Requirement
+from core.domain.model import Claim, Pool, Reservation, Route
+from core.errors import Refused
+
+GARBAGE = st.sampled_from(
+    ["", "x", "10.7.0.1/24", "10.7.0.9-10.7.0.1", "1.2.3.4%eth0", "::/0", "\x00", "é", "1" * 99]
+)
+NAMES = st.sampled_from(["a", "b", "c"])
+LABELS = st.dictionaries(st.sampled_from(["app", "tier"]), st.sampled_from(["", "web"]), max_size=2)
+HOSTS = st.integers(0, 15)
+PAIRS = st.tuples(HOSTS, HOSTS).map(sorted)
+
+
+class World(NamedTuple):
+    """Texts of one family that often concern the same addresses."""
+
+    family: Family
+    subnets: st.SearchStrategy[str]
+    addresses: st.SearchStrategy[str]
+    items: st.SearchStrategy[str]
+
+
+V4_TEXTS = HOSTS.map("10.7.0.{}".format) | HOSTS.map("::ffff:10.7.0.{}".format)
+V6_TEXTS = HOSTS.map("fd00:7::{:x}".format) | HOSTS.map("FD00:7:0::{:x}".format)
+WORLDS = st.sampled_from(
+    [
+        World(
+            V4,
+            st.sampled_from(["10.7.0.0/28", "10.7.0.0/28", "10.7.0.0/24", "0.0.0.0/0"]),
+            V4_TEXTS,
+            V4_TEXTS | PAIRS.map(lambda pair: "10.7.0.{}-10.7.0.{}".format(*pair)),
+        ),
+        World(
+            V6,
+            st.sampled_from(["fd00:7::/124", "fd00:7::/124", "fd00:7::/64", "::/0"]),
+            V6_TEXTS,
+            V6_TEXTS | PAIRS.map(lambda pair: "fd00:7::{:x}-fd00:7::{:x}".format(*pair)),
+        ),
+    ]
+)
+ADDRESSES = V4_TEXTS | V6_TEXTS
+REQUIREMENTS = st.tuples(GARBAGE, st.sampled_from(["In", "Exists", "x"])).map(
+    lambda pair: Requirement(*pair)
+)
+
+
+@st.composite
+def pools(draw: st.DrawFn, *, messy: bool | None = None) -> Pool:
+    """Half of them good by themselves, half with garbage anywhere."""
+    messy = draw(st.booleans()) if messy is None else messy
+    world = draw(WORLDS)
+    noise = GARBAGE if messy else st.nothing()
+    items = st.lists(world.items | noise, max_size=4).map(tuple)
+    pool = Pool(
+        draw(NAMES | noise),
+        world.family,
+        draw(world.subnets | noise),
+        draw(items),
+        draw(items),
+        draw(st.just("") | noise),
+        disabled=draw(st.booleans()),
+        labels=draw(LABELS),
+        annotations=draw(LABELS),
+        retiring=draw(st.booleans()),
+    )
+    if not messy:
+        return pool
+    routes = st.tuples(world.subnets | noise, world.addresses | noise)
+    return pool._replace(
+        gateway=draw(world.addresses | noise),
+        routes=tuple(Route(*pair) for pair in draw(st.lists(routes, max_size=2))),
+        pod_affinity=LabelSelector(draw(LABELS), tuple(draw(st.lists(REQUIREMENTS, max_size=2)))),
+    )
+
+
+@st.composite
+def reservations(draw: st.DrawFn) -> Reservation:
+    """Some of them with an item of garbage."""
+    world = draw(WORLDS)
+    items = draw(st.lists(world.items, max_size=3)) + draw(st.lists(GARBAGE, max_size=1))
+    return Reservation(draw(NAMES), world.family, tuple(items), draw(LABELS))
+
+
+@st.composite
+def records(draw: st.DrawFn) -> RecordDefined:
+    """Kinds, namespaces and names that do and do not belong together."""
+    kind = draw(st.sampled_from(["Pod", "Pod", "Namespace", "Node", "Job"]))
+    namespace = draw(st.sampled_from(["", "shop"]))
+    return RecordDefined(kind, namespace, draw(NAMES | GARBAGE), draw(LABELS))
+
+
+COMMANDS: st.SearchStrategy[Command] = st.one_of(
+    st.builds(ApplyPool, pools()),
+    st.builds(ApplyPool, pools()),
+    st.builds(RetirePool, NAMES),
+    st.builds(DeletePool, NAMES),
+    st.builds(ApplyReservation, reservations()),
+    st.builds(DeleteReservation, NAMES),
+    st.builds(QuarantineAddress, ADDRESSES | GARBAGE, st.sampled_from(["", "seen"])),
+    st.builds(LiftQuarantine, ADDRESSES | GARBAGE, st.just("gone")),
+    st.builds(ApplyRecord, records()),
+    st.builds(DeleteRecord, st.just("Pod"), st.just("shop"), NAMES),
+)
+
+
+def configuration_of(ledger: Ledger) -> Configuration:
+    return Configuration(ledger.pools, ledger.reservations, ledger.quarantine, ledger.records)
+
+
+def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
+    """Decide and fold; False when the command was refused."""
+    configuration = configuration_of(ledger)
+    given_up(configuration, command)
+    try:
+        events = decide(configuration, command, claimed)
+    except Refused:
+        return False
+    for event in events:
+        position = ledger.position + 1
+        ledger.apply(Recorded(position, 0, f"e{position}", 0, "test", Cause("test"), event))
+    return True
+
+
+def assert_holds_together(ledger: Ledger) -> None:
+    for pool in ledger.pools.values():
+        cidr = parse_cidr(pool.subnet)
+        addresses = pool_addresses(pool)
+        assert str(cidr) == pool.subnet
+        assert addresses.issubset(AddressSet.from_cidr(cidr))
+        assert usable(pool, ledger.reservations).issubset(addresses)
+        for other in ledger.pools.values():
+            if other.name == pool.name or other.family != pool.family:
+                continue
+            theirs = parse_cidr(other.subnet)
+            assert (
+                other.subnet == pool.subnet or theirs.last < cidr.first or cidr.last < theirs.first
+            )
+            assert addresses.isdisjoint(pool_addresses(other))
+
+
+@given(st.lists(COMMANDS, max_size=12))
+def test_only_refused_is_raised_and_pools_stay_apart_and_inside(commands: list[Command]) -> None:
+    ledger = Ledger()
+
+    for command in commands:
+        obey(ledger, command, {})
+
+    assert_holds_together(ledger)
+
+
+@given(st.lists(COMMANDS, max_size=8), COMMANDS)
+def test_a_command_that_was_obeyed_changes_nothing_when_it_is_repeated(
+    before: list[Command], command: Command
+) -> None:
+    ledger = Ledger()
+    for earlier in before:
+        obey(ledger, earlier, {})
+
+    applied = isinstance(command, ApplyPool | ApplyReservation | ApplyRecord | RetirePool)
+    if obey(ledger, command, {}) and applied:
+        assert decide(configuration_of(ledger), command, {}) == ()
+
+
+def holds(pool: Pool, text: str) -> bool:
+    family, value = parse_address(text)
+    return family == pool.family and value in pool_addresses(pool)
+
+
+@given(pools(messy=False), pools(), st.sets(ADDRESSES, max_size=5))
+def test_no_claimed_address_leaves_its_pool(before: Pool, after: Pool, texts: set[str]) -> None:
+    ledger = Ledger()
+    assume(obey(ledger, ApplyPool(before._replace(name="a")), {}))
+    claimed = {
+        text: Claim("a", "pod/u", "shop", "web-0", "e1")
+        for text in texts
+        if holds(ledger.pools["a"], text)
+    }
+
+    obey(ledger, ApplyPool(after._replace(name="a", subnet=before.subnet)), claimed)
+
+    assert all(holds(ledger.pools["a"], text) for text in claimed)
+    assert obey(ledger, DeletePool("a"), claimed) == (not claimed)
