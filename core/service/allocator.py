@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from core.domain.addresses import Address, Family, format_address, parse_cidr
-from core.domain.choice import AddressOrder, Search
+from core.domain.addresses import Address, Family
+from core.domain.choice import AddressOrder
 from core.domain.claims import (
     Change,
     Need,
@@ -26,35 +26,23 @@ from core.domain.claims import (
     unmet,
 )
 from core.domain.events import AddressesReleased, Cause, EndpointChanged
-from core.domain.facts import Facts, PodFacts
-from core.domain.model import Attachment, Endpoint, Nic, Pool
-from core.domain.routes import distribute_routes, requested_routes
-from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode, no_item_left
-from core.domain.selection.request import (
-    FAMILY_NAMES,
-    Demand,
-    Selection,
-    SelectionRequest,
-    SelectionSettings,
-)
+from core.domain.facts import Facts
+from core.domain.model import Attachment, Endpoint
+from core.domain.selection.reasoning import no_item_left
+from core.domain.selection.request import Demand, SelectionRequest, SelectionSettings
 from core.domain.selection.select import candidates, select
-from core.errors import AddressesUsedOut, AllocationError, LostRace, RetriesExhausted
-from core.projections.configuration_view import ConfigurationView
+from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
+from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.cooldown import CoolDown
 from core.service.finding import Finder
 from core.service.limits import RECORDS_MAX, RecordLimit
-from core.service.proposals import (
-    Choice,
-    Seen,
-    change_proposal,
-    claim_proposal,
-    release_in_claim,
-)
+from core.service.proposals import Seen, change_proposal, claim_proposal, release_in_claim
 from core.service.releaser import Releaser
+from core.service.rounds import Round, Wanted
 from core.store.batch import Lost, Proposal
 from core.store.codec import ENDPOINT, Draft
 from core.store.keys import Keys
-from core.store.kv import Guard, KeyValue, KeyValueStore, RangeResult, Unchanged
+from core.store.kv import KeyValueStore
 from core.store.retrying import racing
 from core.store.writer import Writer
 
@@ -84,35 +72,16 @@ class Added(NamedTuple):
     tries: int
 
 
-class _Wanted(NamedTuple):
-    """One address of a try, and the search it came from."""
-
-    demand: Demand
-    pool: str
-    search: Search
-    value: int
-    rest_revision: int
-
-
 class _Progress:
     """What one ADD has learnt over its tries."""
 
-    __slots__ = ("call", "full", "rests", "searches", "seen", "selection", "tries")
+    __slots__ = ("call", "round", "seen", "tries")
 
     def __init__(self, call: AddCall) -> None:
         self.call = call
         self.seen = Seen()
-        self.selection: Selection | None = None
-        self.searches: dict[tuple[str, Family, str], Search] = {}
-        self.full: dict[tuple[str, Family, str], str] = {}
-        self.rests: dict[int, int] = {}
+        self.round: Round | None = None
         self.tries = 0
-
-    def forget_configuration(self) -> None:
-        """Pools or reservations have changed: select and search anew."""
-        self.selection = None
-        self.searches.clear()
-        self.full.clear()
 
 
 class Allocator:
@@ -146,6 +115,12 @@ class Allocator:
         """
         progress = _Progress(call)
         try:
+            return await self._try(progress)  # the common case pays for no retry policy
+        except (LostRace, StoreUnavailable):
+            return await self._try_again(progress)
+
+    async def _try_again(self, progress: _Progress) -> Added:
+        try:
             return await racing()(self._try, progress)
         except LostRace as error:
             raise RetriesExhausted(
@@ -175,84 +150,52 @@ class Allocator:
 
     async def _claim(self, progress: _Progress, need: Need) -> Added:
         call = progress.call
-        if progress.selection is None:
-            progress.selection = await self._select(call)
-        demands = unmet(progress.selection.demands, need.keep)
+        if progress.round is None:
+            progress.round = await self._begin_round(call)
+        this = progress.round
+        demands = unmet(this.selection.demands, need.keep)
         if not demands:
-            raise no_item_left(progress.selection)
+            raise no_item_left(this.selection)
         with self._holding() as mine:
-            wanted = [await self._pick(progress, demand, mine) for demand in demands]
-            event = claim(
-                call.facts.pod, call.attachment, need.keep, self._nics(call.facts.pod, wanted)
-            )
+            wanted = [await self._pick(this, demand, mine) for demand in demands]
+            nics = this.nics(call.facts.pod, wanted)
+            event = claim(call.facts.pod, call.attachment, need.keep, nics)
             draft = Draft(self._writer.event_id(), call.cause, event)
             outcome = await self._writer.append(
                 claim_proposal(
                     self._keys,
                     draft,
                     progress.seen,
-                    [_choice(one) for one in wanted],
-                    self._configuration_guards(wanted),
+                    [one.choice() for one in wanted],
+                    this.guards(wanted),
                     await self._ending(progress, need),
                 )
             )
         if isinstance(outcome, Lost):
-            raise await self._learn(progress, wanted, outcome)
+            raise await self._learn(progress, this, wanted, outcome)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _select(self, call: AddCall) -> Selection:
-        """The pools to try; no is only said by a view that is as new as etcd."""
+    async def _begin_round(self, call: AddCall) -> Round:
+        """Select on the newest snapshot; no is only said by a view that is as new as etcd."""
         try:
-            return self._select_now(call)
+            return self._round_on(self._view.current, call)
         except AllocationError:
             if not await self._view.freshen():
                 raise
-            return self._select_now(call)
+            return self._round_on(self._view.current, call)
 
-    def _select_now(self, call: AddCall) -> Selection:
-        return select(call.request, call.facts, self._view.catalog, self._settings.selection)
+    def _round_on(self, snapshot: Snapshot, call: AddCall) -> Round:
+        settings = self._settings
+        selection = select(call.request, call.facts, snapshot.catalog, settings.selection)
+        seed = holder_of(call.facts.pod)
+        return Round(self._keys, snapshot, selection, settings.order, seed)
 
-    # Choosing
-
-    async def _pick(self, progress: _Progress, demand: Demand, mine: set[Address]) -> _Wanted:
-        """An address for one demand from the first of its pools that has one."""
+    async def _pick(self, this: Round, demand: Demand, mine: set[Address]) -> Wanted:
         avoid = self._claiming[demand.family]
-        for pool in demand.pools:
-            place = (demand.interface, demand.family, pool)
-            if place in progress.full:
-                continue
-            refusal = await self._limit.refusal(pool, self._view.usable(pool))
-            if refusal:
-                progress.full[place] = refusal
-                continue
-            search = self._search(progress, place)
-            value = search.next(avoid)
-            if value is None:
-                found = await self._finder.find(search, avoid)
-                if found is None:
-                    self._check_siblings(search, avoid, pool)
-                    progress.full[place] = AddressesUsedOut.sentinel
-                    continue
-                value = found.value
-                progress.rests[value] = found.rest_revision
-                search.offer(value)
-            avoid.add(value)
-            mine.add(Address(demand.family, value))
-            return _Wanted(demand, pool, search, value, progress.rests.get(value, 0))
-        raise _used_out(demand, progress)
-
-    def _search(self, progress: _Progress, place: tuple[str, Family, str]) -> Search:
-        search = progress.searches.get(place)
-        if search is None:
-            seed = f"{holder_of(progress.call.facts.pod)} {place[0]}"
-            search = Search(self._view.usable(place[2]), self._settings.order, seed)
-            progress.searches[place] = search
-        return search
-
-    def _check_siblings(self, search: Search, avoid: set[int], pool: str) -> None:
-        """The last free addresses are being claimed by this process: wait for how that ends."""
-        if any(value in search.usable for value in avoid):
-            raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
+        wanted = await this.pick(demand, avoid, self._finder, self._limit)
+        avoid.add(wanted.value)
+        mine.add(wanted.address)
+        return wanted
 
     @contextmanager
     def _holding(self) -> Iterator[set[Address]]:
@@ -263,18 +206,6 @@ class Allocator:
         finally:
             for family, value in mine:
                 self._claiming[family].discard(value)
-
-    # Building
-
-    def _nics(self, pod: PodFacts, wanted: list[_Wanted]) -> list[Nic]:
-        nics: dict[str, Nic] = {}
-        for one in wanted:
-            interface = one.demand.interface
-            pool = self._view.pools[one.pool].pool
-            nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
-            nics[interface] = _with_address(nic, pool, one.value)
-        pools = {one.pool: self._view.pools[one.pool].pool for one in wanted}
-        return distribute_routes(list(nics.values()), pools, requested_routes(pod))
 
     async def _ending(self, progress: _Progress, need: Need) -> Proposal | None:
         """The claims that end together with the new one."""
@@ -293,22 +224,12 @@ class Allocator:
         draft = Draft(self._writer.event_id(), progress.call.cause, event)
         return release_in_claim(self._keys, draft, await self._cooldown.lease())
 
-    def _configuration_guards(self, wanted: list[_Wanted]) -> list[Guard]:
-        guards: dict[Guard, None] = {}
-        for one in wanted:
-            held = self._view.pools[one.pool]
-            guards[Unchanged(self._keys.pool(one.pool), held.revision)] = None
-            topic = self._keys.guard("reservations", one.demand.family)
-            guards[Unchanged(topic, self._view.guards.get(topic, 0))] = None
-        return list(guards)
-
     def _moved(self, call: AddCall, endpoint: Endpoint | None) -> frozenset[int]:
         if endpoint is None or not call.facts.pod.fixed:
             return frozenset()
-        named = candidates(call.request, call.facts, self._view.catalog, self._settings.selection)
+        catalog = self._view.current.catalog
+        named = candidates(call.request, call.facts, catalog, self._settings.selection)
         return moved_nics(endpoint, named, call.request)
-
-    # Learning
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.call.facts.pod.endpoint_key
@@ -316,74 +237,14 @@ class Allocator:
         progress.seen = (
             Seen() if found is None else Seen(ENDPOINT.decode(found.value), found.mod_revision)
         )
-        return LostRace(f"endpoint {key[0]}/{key[1]} is there already", subject="/".join(key))
+        return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
-    async def _learn(self, progress: _Progress, wanted: list[_Wanted], lost: Lost) -> LostRace:
-        """Take in what the failed transaction has read; the answer is raised by the caller."""
-        error = self._learn_endpoint(progress, lost)
-        for index, one in enumerate(wanted):
-            self._learn_window(one, lost.reads[1 + 2 * index], lost.reads[2 + 2 * index])
-        stale = [one.pool for one in wanted if self._is_stale(one, lost)]
-        if stale:
-            progress.forget_configuration()
-            await self._view.wait_for(lambda: not any(self._is_stale(one, lost) for one in wanted))
-            return LostRace("the configuration changed", subject=stale[0])
-        return (
-            error
-            if progress.seen.endpoint
-            else LostRace("addresses were taken", subject=wanted[0].pool)
-        )
-
-    def _learn_window(self, one: _Wanted, claims: RangeResult, rests: RangeResult) -> None:
-        taken = [self._keys.address_in(kv.key).value for kv in (*claims.kvs, *rests.kvs)]
-        last = one.search.window_after(one.value)[1]
-        for answer in (claims, rests):
-            if answer.more:
-                last = min(last, self._keys.address_in(answer.kvs[-1].key).value)
-        one.search.learn(one.value, last, taken)
-
-    def _is_stale(self, one: _Wanted, lost: Lost) -> bool:
-        """The view does not show yet what the transaction found."""
-        held = self._view.pools.get(one.pool)
-        pool_now = lost.truth[self._keys.pool(one.pool)]
-        topic = self._keys.guard("reservations", one.demand.family)
-        topic_now = lost.truth[topic]
-        family, value = one.demand.family, one.value
-        quarantined = lost.truth[self._keys.quarantine(family, value)]
-        return (
-            _revision(pool_now) != (held.revision if held else 0)
-            or _revision(topic_now) > self._view.guards.get(topic, 0)
-            or (
-                quarantined is not None
-                and format_address(family, value) not in self._view.quarantine
-            )
-        )
-
-
-def _used_out(demand: Demand, progress: _Progress) -> AllocationError:
-    """Every pool of the demand is full: which, and what would help (spec/ipam.md 1.6, 1.9)."""
-    reasons = [progress.full[demand.interface, demand.family, pool] for pool in demand.pools]
-    family = FAMILY_NAMES[demand.family]
-    error = AddressesUsedOut(
-        f"failed to allocate any {family} IP address to NIC {demand.interface}"
-        f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
-        subject=" ".join(demand.pools),
-        remedy="extend one of these pools, or let the Pod use another one",
-    )
-    return in_standard_mode(error)
-
-
-def _revision(found: KeyValue | None) -> int:
-    return 0 if found is None else found.mod_revision
-
-
-def _with_address(nic: Nic, pool: Pool, value: int) -> Nic:
-    cidr = f"{format_address(pool.family, value)}/{parse_cidr(pool.subnet).prefix_length}"
-    if pool.family == 4:
-        return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
-    return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)
-
-
-def _choice(one: _Wanted) -> Choice:
-    last = one.search.window_after(one.value)[1]
-    return Choice(Address(one.demand.family, one.value), last, one.rest_revision)
+    async def _learn(
+        self, progress: _Progress, this: Round, wanted: list[Wanted], lost: Lost
+    ) -> LostRace:
+        """Take in what the failed transaction has read; the caller raises the answer."""
+        this.learn(wanted, lost)
+        if this.is_outdated(wanted, lost):
+            progress.round = None
+            await self._view.wait_for(lambda: this.is_overtaken(self._view.current, wanted, lost))
+        return self._learn_endpoint(progress, lost)

@@ -108,6 +108,11 @@ class Keys:
         """The projection of a pool."""
         return self.root + f"view/pool/{name}".encode()
 
+    def record_path(self, key: bytes) -> tuple[str, str, str]:
+        """(kind, namespace, name) of a record's key."""
+        kind, namespace, name = self.tail(key, "record")
+        return kind, "" if namespace == "-" else namespace, name
+
     def meta(self, name: str) -> bytes:
         """One of a kind: schema version, archive cursor, projection checkpoint."""
         return self.root + f"meta/{name}".encode()

@@ -1,0 +1,203 @@
+"""One round of an ADD: a decision on one snapshot of the configuration, and what its tries teach.
+
+Selection, choice and guards of a round use the same snapshot; mixing two would guard a decision
+with revisions it was not made on (I2). A round ends when a guard shows that the configuration has
+changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import NamedTuple
+
+from core.domain.addresses import Address, Family, format_address, parse_cidr
+from core.domain.choice import AddressOrder, Search
+from core.domain.facts import PodFacts
+from core.domain.model import Nic, Pool
+from core.domain.routes import distribute_routes, requested_routes
+from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode
+from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
+from core.errors import AddressesUsedOut, AllocationError, LostRace
+from core.projections.configuration_view import Snapshot
+from core.service.finding import Finder
+from core.service.limits import RecordLimit
+from core.service.proposals import Choice
+from core.store.batch import Lost
+from core.store.keys import Keys
+from core.store.kv import Guard, RangeResult, Unchanged
+
+Place = tuple[str, Family, str]
+"""(interface, family, pool): where an address is looked for."""
+
+
+class Wanted(NamedTuple):
+    """One address of a try, and the search it came from."""
+
+    demand: Demand
+    pool: str
+    search: Search
+    value: int
+    rest_revision: int
+
+    @property
+    def address(self) -> Address:
+        """The address wanted."""
+        return Address(self.demand.family, self.value)
+
+    def choice(self) -> Choice:
+        """What the transaction needs to know of it."""
+        return Choice(self.address, self.search.window_after(self.value)[1], self.rest_revision)
+
+
+class Round:
+    """Tries of one ADD on one snapshot."""
+
+    __slots__ = (
+        "_full",
+        "_keys",
+        "_order",
+        "_rests",
+        "_searches",
+        "_seed",
+        "selection",
+        "snapshot",
+    )
+
+    def __init__(
+        self, keys: Keys, snapshot: Snapshot, selection: Selection, order: AddressOrder, seed: str
+    ) -> None:
+        self.snapshot = snapshot
+        self.selection = selection
+        self._keys = keys
+        self._order = order
+        self._seed = seed
+        self._searches: dict[Place, Search] = {}
+        self._full: dict[Place, str] = {}
+        self._rests: dict[Address, int] = {}
+
+    async def pick(
+        self, demand: Demand, avoid: Container[int], finder: Finder, limit: RecordLimit
+    ) -> Wanted:
+        """An address from the first of the demand's pools that has one.
+
+        ``avoid``: addresses that other requests of this process are claiming. Raises
+        AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
+        StoreUnavailable.
+        """
+        for pool in demand.pools:
+            place = (demand.interface, demand.family, pool)
+            if place in self._full:
+                continue
+            refusal = await limit.refusal(pool, self.snapshot.usable(pool))
+            if refusal:
+                self._full[place] = refusal
+                continue
+            search = self._search(place)
+            value = search.next(avoid)
+            if value is None:
+                value = await self._find(search, avoid, finder, pool)
+            if value is None:
+                self._full[place] = AddressesUsedOut.sentinel
+                continue
+            rest = self._rests.get(Address(demand.family, value), 0)
+            return Wanted(demand, pool, search, value, rest)
+        raise self._used_out(demand)
+
+    def guards(self, wanted: Iterable[Wanted]) -> list[Guard]:
+        """The pools and reservations that the choice rests on, as this round saw them."""
+        guards: dict[Guard, None] = {}
+        for one in wanted:
+            held = self.snapshot.pools[one.pool]
+            guards[Unchanged(self._keys.pool(one.pool), held.revision)] = None
+            topic = self._keys.guard("reservations", one.demand.family)
+            guards[Unchanged(topic, self.snapshot.guards.get(topic, 0))] = None
+        return list(guards)
+
+    def nics(self, pod: PodFacts, wanted: Iterable[Wanted]) -> list[Nic]:
+        """The NICs with their addresses, gateways and routes."""
+        nics: dict[str, Nic] = {}
+        pools: dict[str, Pool] = {}
+        for one in wanted:
+            interface = one.demand.interface
+            pools[one.pool] = self.snapshot.pools[one.pool].pool
+            nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
+            nics[interface] = _with_address(nic, pools[one.pool], one.value)
+        return distribute_routes(list(nics.values()), pools, requested_routes(pod))
+
+    def learn(self, wanted: Iterable[Wanted], lost: Lost) -> None:
+        """Take in the windows that a failed transaction has read, two per address."""
+        windows = iter(lost.reads[1:])
+        for one in wanted:
+            self._learn_window(one, next(windows), next(windows))
+
+    def is_outdated(self, wanted: Iterable[Wanted], lost: Lost) -> bool:
+        """Whether the transaction found another configuration than this round's snapshot."""
+        return not all(self._is_shown(self.snapshot, one, lost) for one in wanted)
+
+    def is_overtaken(self, newest: Snapshot, wanted: Iterable[Wanted], lost: Lost) -> bool:
+        """Whether ``newest`` shows everything that the transaction found."""
+        return all(self._is_shown(newest, one, lost) for one in wanted)
+
+    def _search(self, place: Place) -> Search:
+        search = self._searches.get(place)
+        if search is None:
+            usable = self.snapshot.usable(place[2])
+            search = Search(usable, self._order, f"{self._seed} {place[0]}")
+            self._searches[place] = search
+        return search
+
+    async def _find(
+        self, search: Search, avoid: Container[int], finder: Finder, pool: str
+    ) -> int | None:
+        found = await finder.find(search, avoid)
+        if found is not None:
+            self._rests[Address(search.usable.family, found.value)] = found.rest_revision
+            search.offer(found.value)
+            return found.value
+        if await finder.find(search, ()) is not None:
+            # Only siblings in this process stand in the way, and how their claims end is open.
+            raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
+        return None
+
+    def _learn_window(self, one: Wanted, claims: RangeResult, rests: RangeResult) -> None:
+        taken = [self._keys.address_in(kv.key).value for kv in (*claims.kvs, *rests.kvs)]
+        last = one.search.window_after(one.value)[1]
+        for answer in (claims, rests):
+            if answer.more:
+                last = min(last, self._keys.address_in(answer.kvs[-1].key).value)
+        one.search.learn(one.value, last, taken)
+        self._rests.pop(one.address, None)
+
+    def _is_shown(self, snapshot: Snapshot, one: Wanted, lost: Lost) -> bool:
+        held = snapshot.pools.get(one.pool)
+        pool_now = lost.truth[self._keys.pool(one.pool)]
+        if pool_now is None:
+            return held is None or held.revision > lost.revision
+        topic = self._keys.guard("reservations", one.demand.family)
+        topic_now = lost.truth[topic]
+        quarantined = lost.truth[self._keys.quarantine(*one.address)] is not None
+        return (
+            held is not None
+            and held.revision >= pool_now.mod_revision
+            and (topic_now is None or snapshot.guards.get(topic, 0) >= topic_now.mod_revision)
+            and (not quarantined or str(one.address) in snapshot.quarantine)
+        )
+
+    def _used_out(self, demand: Demand) -> AllocationError:
+        """Every pool of the demand is full: which, and what would help (spec/ipam.md 1.6, 1.9)."""
+        reasons = [self._full[demand.interface, demand.family, pool] for pool in demand.pools]
+        family = FAMILY_NAMES[demand.family]
+        error = AddressesUsedOut(
+            f"failed to allocate any {family} IP address to NIC {demand.interface}"
+            f" from IPPools {bracketed(demand.pools)}: {aggregate(reasons)}",
+            subject=" ".join(demand.pools),
+            remedy="extend one of these pools, or let the Pod use another one",
+        )
+        return in_standard_mode(error)
+
+
+def _with_address(nic: Nic, pool: Pool, value: int) -> Nic:
+    cidr = f"{format_address(pool.family, value)}/{parse_cidr(pool.subnet).prefix_length}"
+    if pool.family == 4:
+        return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
+    return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)

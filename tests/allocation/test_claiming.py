@@ -1,0 +1,294 @@
+"""ADD: one transaction, idempotent, all addresses or none."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.domain.commands import (
+    ApplyReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
+from core.domain.model import Reservation
+from core.errors import AddressesUsedOut, NoPoolAvailable
+from core.service.allocator import Added, AllocatorSettings
+from core.store.kv import KeyValueStore
+from tests.support.nodes import Node, addresses, check_everything, pod, pool
+
+IPPOOLS = "ipam.spidernet.io/ippools"
+
+
+async def test_an_add_claims_one_address_of_each_family_in_one_event(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+
+    added = await node.add(pod("web-0"))
+
+    claimed = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    assert len(claimed) == 1
+    assert added.tries == 1
+    nic = added.endpoint.nics[0]
+    assert nic.ipv4.endswith("/16")
+    assert nic.ipv6.endswith("/64")
+    assert (nic.ipv4_pool, nic.ipv6_pool) == ("v4", "v6")
+    assert set((await check_everything(node)).claims) == addresses(added)
+
+
+async def test_a_repeated_add_writes_nothing_and_answers_the_same(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("web-0"))
+    before = await node.log()
+
+    again = await node.add(pod("web-0"))
+
+    assert again.endpoint == first.endpoint
+    assert not again.fresh
+    assert await node.log() == before
+
+
+async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("web-0"), container="old")
+
+    second = await node.add(pod("web-0"), container="new")
+
+    assert addresses(second) == addresses(first)
+    assert second.endpoint.nics[0].container == "new"
+    assert isinstance((await node.log())[-1].event, EndpointChanged)
+
+
+async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    old = await node.add(pod("web-0", "uid-old"))
+
+    new = await node.add(pod("web-0", "uid-new"))
+
+    assert addresses(new).isdisjoint(addresses(old))
+    state = await check_everything(node)
+    assert set(state.claims) == addresses(new)
+    released = [one.event for one in await node.log() if isinstance(one.event, AddressesReleased)]
+    assert [event.reason for event in released] == ["superseded"]
+
+
+async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    first = await node.add(pod("db-0", "uid-1", fixed="statefulset"))
+
+    second = await node.add(pod("db-0", "uid-2", fixed="statefulset"))
+
+    assert addresses(second) == addresses(first)
+    assert second.endpoint.uid == "uid-2"
+    await check_everything(node)
+
+
+async def test_a_fixed_pod_moves_in_one_step_when_its_template_names_another_pool(
+    node: Node,
+) -> None:
+    await node.apply(
+        pool("old", "10.6.0.10-10.6.0.20", default=False),
+        pool("new", "10.6.1.10-10.6.1.20", default=False),
+    )
+    key = "ipam.spidernet.io/ippool"
+    await node.add(pod("db-0", fixed="statefulset", annotations={key: '{"ipv4":["old"]}'}))
+
+    moved = await node.add(
+        pod("db-0", "uid-2", fixed="statefulset", annotations={key: '{"ipv4":["new"]}'})
+    )
+
+    assert moved.endpoint.nics[0].ipv4_pool == "new"
+    assert set((await check_everything(node)).claims) == addresses(moved)
+
+
+async def test_a_fixed_pod_keeps_its_address_when_the_new_pool_is_full(node: Node) -> None:
+    await node.apply(
+        pool("old", "10.6.0.10-10.6.0.20", default=False), pool("new", "10.6.1.10", default=False)
+    )
+    key = "ipam.spidernet.io/ippool"
+    await node.add(pod("other", annotations={key: '{"ipv4":["new"]}'}))
+    first = await node.add(pod("db-0", fixed="statefulset", annotations={key: '{"ipv4":["old"]}'}))
+
+    with pytest.raises(AddressesUsedOut):
+        await node.add(
+            pod("db-0", "uid-2", fixed="statefulset", annotations={key: '{"ipv4":["new"]}'})
+        )
+
+    assert addresses(first) <= set((await check_everything(node)).claims)
+
+
+async def test_named_multi_nic_claims_all_nics_with_the_first_add(node: Node) -> None:
+    await node.apply(
+        pool("a", "10.6.0.10-10.6.0.20", default=False),
+        pool("b", "10.6.1.10-10.6.1.20", default=False),
+    )
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["b"]}]'}
+
+    first = await node.add(pod("web-0", annotations=both))
+    second = await node.add(pod("web-0", annotations=both), "net1")
+
+    assert [nic.interface for nic in first.endpoint.nics] == ["eth0", "net1"]
+    assert addresses(second) == addresses(first)
+    claims = [one for one in await node.log() if isinstance(one.event, AddressesClaimed)]
+    assert len(claims) == 1
+    await check_everything(node)
+
+
+async def test_unnamed_multi_nic_fills_in_names_as_the_nics_come(node: Node) -> None:
+    await node.apply(
+        pool("a", "10.6.0.10-10.6.0.20", default=False),
+        pool("b", "10.6.1.10-10.6.1.20", default=False),
+    )
+    both = {IPPOOLS: '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+
+    first = await node.add(pod("web-0", annotations=both))
+    second = await node.add(pod("web-0", annotations=both), "net1")
+
+    assert [nic.interface for nic in first.endpoint.nics] == ["eth0", ""]
+    assert [nic.interface for nic in second.endpoint.nics] == ["eth0", "net1"]
+    with pytest.raises(NoPoolAvailable):
+        await node.add(pod("web-0", annotations=both), "net2")
+    await check_everything(node)
+
+
+async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: Node) -> None:
+    await node.apply(pool("a", "10.6.0.10-10.6.0.11", default=False))
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+
+    added = await node.add(pod("web-0", annotations=both))
+
+    assert addresses(added) == {"10.6.0.10", "10.6.0.11"}
+    await check_everything(node)
+
+
+async def test_a_failed_second_family_leaves_nothing_of_the_first(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10"))
+    await node.add(pod("web-0"))
+
+    with pytest.raises(AddressesUsedOut) as failure:
+        await node.add(pod("web-1"))
+
+    assert "all IP addresses used out" in str(failure.value)
+    assert "[v6]" in str(failure.value)
+    assert len((await check_everything(node)).claims) == 2
+
+
+async def test_a_full_pool_is_followed_by_the_next_one(node: Node) -> None:
+    await node.apply(pool("a", "10.6.0.10"), pool("b", "10.6.1.10-10.6.1.11"))
+
+    pools = [(await node.add(pod(f"web-{n}"))).endpoint.nics[0].ipv4_pool for n in range(3)]
+
+    assert sorted(pools) == ["a", "b", "b"]
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-3"))
+
+
+async def test_every_address_of_a_pool_can_be_claimed_at_once(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
+
+    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(200)))
+
+    assert len({address for one in added for address in addresses(one)}) == 200
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("one-too-many"))
+    await check_everything(node)
+
+
+async def test_several_nodes_share_a_pool_to_its_last_address(
+    store: KeyValueStore, cluster: str
+) -> None:
+    nodes = [Node(store, f"node-{n}", cluster=cluster) for n in range(4)]
+    for one in nodes:
+        await one.__aenter__()
+    await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.40"))
+
+    calls = [one.add(pod(f"{one.name}-{n}")) for one in nodes for n in range(10)]
+    added = await asyncio.gather(*calls)
+
+    assert len({address for one in added for address in addresses(one)}) == 40
+    await check_everything(nodes[0])
+    for one in nodes:
+        await one.__aexit__(None, None, None)
+
+
+async def test_sequential_order_takes_the_lowest_free_address(
+    store: KeyValueStore, cluster: str
+) -> None:
+    settings = AllocatorSettings(order="sequential")
+    async with Node(store, cluster=cluster, settings=settings, cool_down_s=0) as node:
+        await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+        taken = [addresses(await node.add(pod(f"web-{n}"))) for n in range(3)]
+        await node.delete(pod("web-1"))
+
+        again = await node.add(pod("web-9"))
+
+        assert taken == [{"10.6.0.10"}, {"10.6.0.11"}, {"10.6.0.12"}]
+        assert addresses(again) == {"10.6.0.11"}
+
+
+async def test_reserved_excluded_and_quarantined_addresses_are_never_claimed(node: Node) -> None:
+    wide = pool("v4", "10.6.0.10-10.6.0.15")._replace(exclude_ips=("10.6.0.10",))
+    await node.apply(
+        wide,
+        ApplyReservation(Reservation("dns", 4, ("10.6.0.11-10.6.0.12",))),
+        QuarantineAddress("10.6.0.13", "in use by a stranger", "02:00:00:00:00:01"),
+    )
+
+    taken = {address for n in range(2) for address in addresses(await node.add(pod(f"web-{n}")))}
+
+    assert taken == {"10.6.0.14", "10.6.0.15"}
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-2"))
+    await node.apply(LiftQuarantine("10.6.0.13"))
+    assert addresses(await node.add(pod("web-2"))) == {"10.6.0.13"}
+    await check_everything(node)
+
+
+async def test_a_stale_view_costs_a_second_try_and_never_a_wrong_claim(
+    store: KeyValueStore, cluster: str
+) -> None:
+    async with (
+        Node(store, cluster=cluster) as agent,
+        Node(store, "admin", cluster=cluster) as admin,
+    ):
+        await admin.apply(pool("a", "10.6.0.10-10.6.0.20"), pool("b", "10.6.1.10-10.6.1.20"))
+        await agent.view.freshen()
+        await agent.view.close()  # from here on the agent sees no change
+        await admin.apply(RetirePool("a"))
+        reopened = asyncio.create_task(_reopen_after_a_lost_race(agent))
+
+        added = await agent.add(pod("web-0"))
+
+        await reopened
+        assert added.endpoint.nics[0].ipv4_pool == "b"
+        await check_everything(agent)
+
+
+async def _reopen_after_a_lost_race(agent: Node) -> None:
+    seen = agent.writer.transactions
+    while agent.writer.transactions == seen:
+        await asyncio.sleep(0)
+    await agent.view.start()
+
+
+async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, cluster: str) -> None:
+    settings = AllocatorSettings(records_max=3)
+    async with Node(store, cluster=cluster, settings=settings) as node:
+        await node.apply(pool("v4", "10.6.0.1-10.6.0.200"))
+        for n in range(3):
+            await node.add(pod(f"web-{n}"))
+
+        with pytest.raises(AddressesUsedOut) as failure:
+            await node.add(pod("web-3"))
+
+        assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
+
+
+async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
+    await node.apply(pool("v6", "fd00:6::1-fd00:6::ffff:ffff:ffff:fffe"))
+
+    added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
+
+    assert len({address for one in added for address in addresses(one)}) == 20
+    assert all(isinstance(one, Added) and one.tries <= 2 for one in added)

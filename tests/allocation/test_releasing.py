@@ -1,0 +1,151 @@
+"""DEL: fenced, repeatable, never somebody else's loss (I3, I7); released addresses rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.commands import ApplyPool, DeletePool, RetirePool
+from core.errors import Refused
+from core.store.kv import Delete, Get, KeyValueStore
+from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
+
+
+async def test_a_del_frees_every_address_of_the_endpoint(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+    added = await node.add(pod("web-0"))
+
+    released = await node.delete(pod("web-0"))
+
+    assert set(released.addresses) == addresses(added)
+    state = await check_everything(node)
+    assert not state.claims
+    assert not state.endpoints
+
+
+async def test_a_repeated_del_is_a_success_that_does_nothing(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"))
+    await node.delete(pod("web-0"))
+    before = await node.log()
+
+    again = await node.delete(pod("web-0"))
+
+    assert again.addresses == ()
+    assert await node.log() == before
+
+
+async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"), container="old")
+    kept = await node.add(pod("web-0"), container="new")
+
+    late = await node.delete(pod("web-0"), container="old")
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_late_del_of_an_older_pod_is_a_no_op(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    kept = await node.add(pod("web-0", "uid-new"))
+
+    late = await node.delete(pod("web-0", "uid-old"))
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_del_of_a_living_pod_is_a_no_op(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    kept = await node.add(pod("web-0"))
+
+    released = await node.delete(pod("web-0", alive=True))
+
+    assert released.why == "the Pod is alive"
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_release_of_a_claim_that_was_lost_ends_the_endpoint_alone(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    added = await node.add(pod("web-0"))
+    (address,) = addresses(added)
+    await node.store.commit([], [Delete(node.keys.ip_of(address))])  # damage by hand
+
+    released = await node.delete(pod("web-0"))
+
+    assert released.addresses == ()
+    assert not (await node.truth()).endpoints
+
+
+async def test_a_released_address_rests_while_others_are_free(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.12"))
+    resting = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+
+    taken = [addresses(await node.add(pod(f"new-{n}"))) for n in range(2)]
+
+    assert all(resting.isdisjoint(one) for one in taken)
+
+
+async def test_a_resting_address_is_used_when_nothing_else_is_free(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    first = addresses(await node.add(pod("web-0")))
+    await node.add(pod("web-1"))
+    await node.delete(pod("web-0"))
+
+    again = addresses(await node.add(pod("web-2")))
+
+    assert again == first
+    rests = await node.store.read([Get(*node.keys.room("rest"))])
+    assert not rests.ranges[0].kvs
+    await check_everything(node)
+
+
+async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    held = addresses(await node.add(pod("web-0"))) | addresses(await node.add(pod("web-1")))
+    gone, rest = sorted(held)
+
+    with pytest.raises(Refused) as shrinking:
+        await node.configurator.apply(ApplyPool(pool("v4", rest)), CAUSE)
+    with pytest.raises(Refused):
+        await node.configurator.apply(DeletePool("v4"), CAUSE)
+
+    assert gone in str(shrinking.value)
+    assert "used by Pod shop/web-" in str(shrinking.value)
+    await check_everything(node)
+
+
+async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"), pool("b", "10.6.1.10-10.6.1.20"))
+    await node.add(pod("web-0", annotations={"ipam.spidernet.io/ippool": '{"ipv4":["v4"]}'}))
+    await node.apply(RetirePool("v4"))
+
+    other = await node.add(pod("web-1"))
+    await node.delete(pod("web-0"))
+    await node.apply(DeletePool("v4"))
+
+    assert other.endpoint.nics[0].ipv4_pool == "b"
+    assert set((await check_everything(node)).pools) == {"b"}
+
+
+async def test_two_overlapping_pools_created_at_once_have_one_winner(
+    store: KeyValueStore, cluster: str
+) -> None:
+    nodes = [Node(store, f"admin-{n}", cluster=cluster) for n in range(5)]
+    for one in nodes:
+        await one.__aenter__()
+
+    results = await gather(
+        *(
+            one.configurator.apply(ApplyPool(pool(f"p-{one.name}", "10.6.0.10-10.6.0.20")), CAUSE)
+            for one in nodes
+        )
+    )
+
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+    assert sum(isinstance(result, Refused) for result in results) == 4
+    await check_everything(nodes[0])
+    for one in nodes:
+        await one.__aexit__(None, None, None)

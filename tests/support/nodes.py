@@ -1,0 +1,175 @@
+"""Nodes over one store: the services an agent is made of, without sockets.
+
+Tests of allocation, faults and the bench speak to these. What decides is never a mock: the checker
+reads the log that the nodes have written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from core.domain.checker import Violation, check_log
+from core.domain.claims import decide_release
+from core.domain.commands import ApplyPool, Command
+from core.domain.events import Cause, Recorded
+from core.domain.evolution import Ledger
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
+from core.domain.selection.request import SelectionRequest
+from core.projections.configuration_view import ConfigurationView
+from core.service.allocator import AddCall, Added, Allocator, AllocatorSettings
+from core.service.configurator import Applied, Configurator
+from core.service.cooldown import CoolDown
+from core.service.releaser import Released, ReleaseOrder, Releaser
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.log import START, LogReader
+from core.store.state import read_ledger
+from core.store.writer import Writer
+
+CAUSE = Cause("test")
+
+
+def pod(
+    name: str,
+    uid: str = "",
+    *,
+    node: str = "node-a",
+    annotations: dict[str, str] | None = None,
+    fixed: FixedKind | None = None,
+    alive: bool | None = None,
+) -> PodFacts:
+    """A Pod of namespace ``shop``; its UID follows from its name unless given."""
+    owner = Owner("StatefulSet", name.rpartition("-")[0]) if fixed else None
+    return PodFacts(
+        "shop",
+        name,
+        uid or f"uid-{name}",
+        node,
+        annotations=annotations or {},
+        owner=owner,
+        alive=alive,
+        fixed=fixed,
+    )
+
+
+def pool(name: str, *ips: str, subnet: str = "", default: bool = True) -> Pool:
+    """A pool of ``10.6.0.0/16`` or ``fd00:6::/64`` by the look of its addresses."""
+    v6 = ":" in ips[0]
+    net = subnet or ("fd00:6::/64" if v6 else "10.6.0.0/16")
+    return Pool(name, 6 if v6 else 4, net, ips, default=default)
+
+
+class Node:
+    """One writer with everything around it."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        name: str = "node-a",
+        *,
+        cluster: str = "test",
+        settings: AllocatorSettings = AllocatorSettings(),
+        cool_down_s: int = 30,
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.keys = Keys(cluster)
+        self.writer = Writer(store, self.keys, name)
+        self.view = ConfigurationView(store, self.keys)
+        self.cooldown = CoolDown(store, cool_down_s)
+        self.releaser = Releaser(store, self.keys, self.writer, self.cooldown)
+        self.configurator = Configurator(store, self.keys, self.writer)
+        self.allocator = Allocator(
+            store, self.keys, self.writer, self.view, self.releaser, self.cooldown, settings
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.writer.open()
+        await self.view.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.view.close()
+        await self.writer.close()
+
+    async def apply(self, *commands: Command | Pool) -> list[Applied]:
+        """Apply commands (a bare pool means ApplyPool) and wait until this node's view has them."""
+        done = []
+        for command in commands:
+            wish = ApplyPool(command) if isinstance(command, Pool) else command
+            done.append(await self.configurator.apply(wish, CAUSE))
+        await self.view.freshen()
+        return done
+
+    async def add(
+        self,
+        who: PodFacts,
+        interface: str = "eth0",
+        *,
+        container: str = "",
+        request: SelectionRequest | None = None,
+    ) -> Added:
+        """One ADD; the sandbox is named after the Pod's UID unless given."""
+        facts = Facts(
+            who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
+        )
+        attachment = Attachment(container or f"box-{who.uid}", interface)
+        return await self.allocator.add(
+            AddCall(facts, attachment, request or SelectionRequest(interface), CAUSE)
+        )
+
+    async def delete(
+        self, who: PodFacts, interface: str = "eth0", *, container: str = ""
+    ) -> Released:
+        """One DEL."""
+        attachment = Attachment(container or f"box-{who.uid}", interface)
+        return await self.releaser.release(
+            who.endpoint_key,
+            lambda endpoint: decide_release(endpoint, attachment, who.uid, alive=who.alive),
+            ReleaseOrder("deleted", "CNI DEL", CAUSE),
+        )
+
+    async def truth(self) -> Ledger:
+        """The state keys."""
+        return await read_ledger(self.store, self.keys)
+
+    async def log(self) -> list[Recorded]:
+        """Every event."""
+        segments, _ = await LogReader(self.store, self.keys).catch_up(START)
+        return [event for segment in segments for event in segment.events()]
+
+    async def violations(self) -> list[Violation]:
+        """What the checker says of the log."""
+        return list(check_log(await self.log()))
+
+
+def addresses(added: Added | Endpoint) -> set[str]:
+    """The addresses an ADD answered."""
+    endpoint = added.endpoint if isinstance(added, Added) else added
+    return {address for address, _ in endpoint.addresses()}
+
+
+async def check_everything(node: Node) -> Ledger:
+    """I1 to I5 over the whole log; returns the state. What a test calls at its end."""
+    events = await node.log()
+    assert list(check_log(events)) == []
+    folded, truth = Ledger().apply_all(events), await node.truth()
+    assert folded.claims == truth.claims
+    assert folded.endpoints == truth.endpoints
+    assert folded.pools == truth.pools
+    assert folded.reservations == truth.reservations
+    assert folded.quarantine == truth.quarantine
+    return truth
+
+
+async def gather(*calls: object) -> list[object]:
+    """Run together, failures as values."""
+    return list(await asyncio.gather(*calls, return_exceptions=True))  # type: ignore[call-overload]
