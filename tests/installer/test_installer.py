@@ -1,0 +1,265 @@
+"""The installer: whole files or none, the conflist last, nothing twice, nothing of others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import BadInput
+from ops import installer
+from ops.installer import CONFLIST_NAME, RECORD_NAME, Change, install
+
+CONFLIST = {
+    "cniVersion": "1.1.0",
+    "name": "lan",
+    "plugins": [{"type": "macvlan", "master": "eth0", "ipam": {"type": "spiderpool"}}],
+}
+OTHER_CONFLIST = CONFLIST | {"name": "wan", "plugins": [{"type": "x" * 200_000}]}
+WAIT_S = 60
+
+
+@pytest.fixture
+def binaries(tmp_path: Path) -> Path:
+    return tmp_path / "opt" / "cni" / "bin"
+
+
+@pytest.fixture
+def configurations(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "cni" / "net.d"
+
+
+def names_in(*directories: Path) -> list[str]:
+    """Return what is in these directories."""
+    return sorted(path.name for directory in directories for path in directory.iterdir())
+
+
+def actions(changes: tuple[Change, ...]) -> list[tuple[str, str]]:
+    """Return file name and action, in the order in which it was done."""
+    return [(change.path.name, change.action) for change in changes]
+
+
+def marks(*directories: Path) -> dict[Path, tuple[int, int]]:
+    """Return what changes when a file is written again."""
+    files = [path for directory in directories for path in directory.iterdir()]
+    return {path: (path.stat().st_ino, path.stat().st_ctime_ns) for path in files}
+
+
+def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
+    binaries: Path, configurations: Path
+) -> None:
+    report = install(binaries, configurations, conflist=CONFLIST)
+
+    assert actions(report.changes) == [("spiderpool", "created"), (CONFLIST_NAME, "created")]
+    version = subprocess.run(
+        [binaries / "spiderpool"],
+        env={"CNI_COMMAND": "VERSION"},
+        input=b"{}",
+        capture_output=True,
+        check=True,
+        timeout=WAIT_S,
+    )
+    assert "1.1.0" in json.loads(version.stdout)["supportedVersions"]
+    written = configurations / CONFLIST_NAME
+    assert json.loads(written.read_bytes()) == CONFLIST
+    assert (binaries / "spiderpool").stat().st_mode & 0o777 == 0o755
+    assert written.stat().st_mode & 0o777 == 0o600
+    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, "spiderpool"]
+
+
+def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
+    binaries: Path, configurations: Path
+) -> None:
+    report = install(binaries, configurations)
+
+    assert actions(report.changes) == [("spiderpool", "created")]
+    assert not configurations.exists()
+
+
+def test_what_is_right_already_is_not_written_again(binaries: Path, configurations: Path) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    before = marks(binaries, configurations)
+
+    report = install(binaries, configurations, conflist=CONFLIST)
+
+    assert actions(report.changes) == [("spiderpool", "unchanged"), (CONFLIST_NAME, "unchanged")]
+    assert marks(binaries, configurations) == before
+
+
+def test_a_file_that_was_damaged_is_put_right(binaries: Path, configurations: Path) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    good = (binaries / "spiderpool").read_bytes()
+    (binaries / "spiderpool").write_bytes(good[:100])
+    (configurations / CONFLIST_NAME).chmod(0o644)
+
+    report = install(binaries, configurations, conflist=CONFLIST)
+
+    assert actions(report.changes) == [("spiderpool", "replaced"), (CONFLIST_NAME, "replaced")]
+    assert (binaries / "spiderpool").read_bytes() == good
+    assert (configurations / CONFLIST_NAME).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(
+    binaries: Path, configurations: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("theirs")
+    binaries.mkdir(parents=True)
+    (binaries / "spiderpool").symlink_to(elsewhere)
+
+    report = install(binaries, configurations)
+
+    assert actions(report.changes) == [("spiderpool", "replaced")]
+    assert not (binaries / "spiderpool").is_symlink()
+    assert elsewhere.read_text() == "theirs"
+
+
+def test_what_a_killed_installer_left_behind_does_not_stay(
+    binaries: Path, configurations: Path
+) -> None:
+    binaries.mkdir(parents=True)
+    (binaries / ".spiderpool.orbweaver-tmp").write_text("half")
+
+    install(binaries, configurations)
+
+    assert names_in(binaries) == [RECORD_NAME, "spiderpool"]
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(
+    binaries: Path, configurations: Path
+) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    path = configurations / CONFLIST_NAME
+    whole = {installer.conflist_bytes(CONFLIST), installer.conflist_bytes(OTHER_CONFLIST)}
+    done = threading.Event()
+    seen: set[bytes] = set()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(path.read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for conflist in [OTHER_CONFLIST, CONFLIST] * 30:
+            content = installer.conflist_bytes(conflist)
+            installer.put(path, content, installer.CONFLIST_MODE)
+    finally:
+        done.set()
+        reader.join(WAIT_S)
+
+    assert seen
+    assert seen <= whole
+
+
+def test_an_executable_that_is_running_can_be_replaced(
+    binaries: Path, configurations: Path
+) -> None:
+    install(binaries, configurations)
+    running = subprocess.Popen(
+        [binaries / "spiderpool"],
+        env={"CNI_COMMAND": "ADD"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    (binaries / "spiderpool").chmod(0o700)
+
+    report = install(binaries, configurations)
+    stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
+
+    assert actions(report.changes) == [("spiderpool", "replaced")]
+    assert json.loads(stdout)["code"] == 11
+
+
+def test_two_installers_at_once_leave_one_whole_installation(
+    binaries: Path, configurations: Path
+) -> None:
+    failures: list[Exception] = []
+
+    def run(conflist: dict[str, Any]) -> None:
+        try:
+            install(binaries, configurations, conflist=conflist)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test shall see it
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=[c]) for c in [CONFLIST, OTHER_CONFLIST] * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+
+    assert failures == []
+    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, "spiderpool"]
+    written = json.loads((configurations / CONFLIST_NAME).read_bytes())
+    assert written in (CONFLIST, OTHER_CONFLIST)
+
+
+def test_a_file_system_that_fails_midway_leaves_the_old_file_and_no_other(
+    binaries: Path, configurations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        installer.put(configurations / CONFLIST_NAME, b"new", 0o600)
+
+    assert json.loads((configurations / CONFLIST_NAME).read_bytes()) == CONFLIST
+    assert names_in(configurations) == [CONFLIST_NAME]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"cniVersion": None}, "cniVersion"),
+        ({"cniVersion": 1}, "cniVersion"),
+        ({"name": ""}, "name"),
+        ({"plugins": []}, "plugins"),
+        ({"plugins": {"type": "macvlan"}}, "plugins"),
+        ({"plugins": [{"ipam": {}}]}, "plugins"),
+        ({"plugins": ["macvlan"]}, "plugins"),
+    ],
+)
+def test_a_conflist_no_runtime_would_accept_is_refused_before_anything_is_written(
+    binaries: Path, configurations: Path, change: dict[str, object], field: str
+) -> None:
+    with pytest.raises(BadInput, match=field) as refused:
+        install(binaries, configurations, conflist=CONFLIST | change)
+
+    assert refused.value.subject == field
+    assert not binaries.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a.json", "../a.conflist", "a/b.conflist", ".conflist"])
+def test_a_conflist_name_no_runtime_would_read_is_refused(
+    binaries: Path, configurations: Path, name: str
+) -> None:
+    with pytest.raises(BadInput, match="not the name"):
+        install(binaries, configurations, conflist=CONFLIST, conflist_name=name)
+
+    assert not binaries.exists()
+
+
+def test_the_interpreter_of_the_first_line_is_a_real_binary_and_not_an_environments(
+    binaries: Path, configurations: Path, tmp_path: Path
+) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    shim = tmp_path / "shim"
+    shim.write_text(f'#!/bin/sh\nexec {tmp_path}/venv/bin/python "$@"\n')
+    shim.chmod(0o755)
+
+    report = install(binaries, configurations, interpreter=str(shim))
+
+    assert report.interpreter == installer.real_interpreter(sys.executable)
+    path = Path(report.interpreter.path)
+    assert path == path.resolve()
+    assert path.is_relative_to(sys.base_prefix)
+    first_line, _, _ = (binaries / "spiderpool").read_text().partition("\n")
+    assert first_line == f"#!{path} -IS"

@@ -1,0 +1,118 @@
+"""Uninstalling takes away what was installed: not less after a crash, and nothing of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput
+from ops import installer
+from ops.installer import CONFLIST_NAME, RECORD_NAME, Change, install, uninstall
+
+CONFLIST = {"cniVersion": "1.1.0", "name": "lan", "plugins": [{"type": "macvlan"}]}
+
+
+@pytest.fixture
+def binaries(tmp_path: Path) -> Path:
+    return tmp_path / "bin"
+
+
+@pytest.fixture
+def configurations(tmp_path: Path) -> Path:
+    return tmp_path / "net.d"
+
+
+def test_everything_installed_goes_the_conflist_first(binaries: Path, configurations: Path) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    (binaries / "bridge").write_text("theirs")
+    (configurations / "99-theirs.conflist").write_text("{}")
+
+    report = uninstall(binaries)
+
+    assert report.changes == (
+        Change(configurations / CONFLIST_NAME, "removed"),
+        Change(binaries / "spiderpool", "removed"),
+    )
+    assert [path.name for path in binaries.iterdir()] == ["bridge"]
+    assert [path.name for path in configurations.iterdir()] == ["99-theirs.conflist"]
+
+
+def test_a_file_that_somebody_has_changed_since_is_kept_and_reported(
+    binaries: Path, configurations: Path
+) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    (configurations / CONFLIST_NAME).write_text("edited by hand")
+    (binaries / "spiderpool").unlink()
+    (binaries / "spiderpool").symlink_to("/bin/true")
+
+    report = uninstall(binaries)
+
+    assert [change.action for change in report.changes] == ["kept", "kept"]
+    assert (configurations / CONFLIST_NAME).read_text() == "edited by hand"
+    assert (binaries / "spiderpool").is_symlink()
+
+
+def test_uninstalling_twice_finds_nothing_to_do(binaries: Path, configurations: Path) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    uninstall(binaries)
+
+    assert uninstall(binaries).changes == ()
+    assert uninstall(binaries / "never made").changes == ()
+
+
+def test_a_file_that_is_gone_already_is_reported_as_absent(
+    binaries: Path, configurations: Path
+) -> None:
+    install(binaries, configurations)
+    (binaries / "spiderpool").unlink()
+
+    assert uninstall(binaries).changes == (Change(binaries / "spiderpool", "absent"),)
+
+
+def test_a_conflist_under_an_earlier_name_goes_too(binaries: Path, configurations: Path) -> None:
+    install(binaries, configurations, conflist=CONFLIST, conflist_name="05-first.conflist")
+    install(binaries, configurations, conflist=CONFLIST)
+
+    uninstall(binaries)
+
+    assert list(configurations.iterdir()) == []
+
+
+@pytest.mark.parametrize("files_written", [0, 1])
+def test_after_upgrades_that_were_killed_midway_nothing_stays(
+    binaries: Path, configurations: Path, monkeypatch: pytest.MonkeyPatch, files_written: int
+) -> None:
+    install(binaries, configurations, conflist=CONFLIST)
+    put = installer.put
+    for attempt in ("wan", "man"):
+        left = iter(range(files_written + 1))  # the record is written first
+
+        def killed(path: Path, content: bytes, mode: int, left: Iterator[int] = left) -> Change:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return put(path, content, mode)
+
+        monkeypatch.setattr(installer, "put", killed)
+        monkeypatch.setattr(installer, "source_of", lambda _, text=attempt: f"{text} = 1\n")
+        with pytest.raises(KeyboardInterrupt):
+            install(binaries, configurations, conflist=CONFLIST | {"name": attempt})
+
+    report = uninstall(binaries)
+
+    assert {change.action for change in report.changes} == {"removed"}
+    assert [*binaries.iterdir(), *configurations.iterdir()] == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"files": []}', '{"files": {"/x": 1}}', "\xff"])
+def test_a_record_that_cannot_be_read_is_never_guessed_at(
+    binaries: Path, configurations: Path, text: str
+) -> None:
+    install(binaries, configurations)
+    (binaries / RECORD_NAME).write_text(text)
+
+    with pytest.raises(BadInput, match="not a record"):
+        uninstall(binaries)
+
+    assert (binaries / "spiderpool").exists()
