@@ -1,0 +1,160 @@
+"""The other end of the frame, written from docs/cni.md alone, and the ways in which it may fail.
+
+It shares no code with ``cni.ipam``: what both agree on is the document.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+WAIT_S = 60
+"""Longer than any call of a test takes; only a test that has failed already waits for it."""
+
+
+class Request(NamedTuple):
+    """One request as the agent reads it."""
+
+    environment: dict[bytes, bytes]
+    stdin: bytes
+
+
+def read_request(connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
+    """Read one request frame as docs/cni.md describes it."""
+    with connection.makefile("rb", buffering=chunk_bytes) as stream:
+        magic, length = struct.unpack(">4sI", stream.read(8))
+        assert magic == b"OWC1"
+        body = stream.read(length)
+    assert len(body) == length
+    block, _, stdin = body.partition(b"\0\0")
+    pairs = (entry.split(b"=", 1) for entry in block.split(b"\0"))
+    return Request(dict(pairs), stdin)
+
+
+def frame(status: int, stdout: bytes) -> bytes:
+    """Return an answer frame."""
+    return struct.pack(">BI", status, len(stdout)) + stdout
+
+
+class FakeAgent:
+    """A framed server on ``<path>.fast`` that treats every connection as ``behave`` says.
+
+    ``requests`` are those read so far, ``arrived`` says that there is one. ``rest`` is what came
+    after it, and ``caller_gone`` that the caller has closed its end.
+    """
+
+    def __init__(self, path: Path, behave: Callable[[FakeAgent, socket.socket], None]) -> None:
+        self.requests: list[Request] = []
+        self.rest = b""
+        self.arrived = threading.Event()
+        self.caller_gone = threading.Event()
+        self._behave = behave
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(f"{path}.fast")
+        self._socket.listen(16)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(WAIT_S)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self._behave(self, connection)
+
+    def read(self, connection: socket.socket, chunk_bytes: int = 1 << 16) -> Request:
+        """Read a request and remember it."""
+        request = read_request(connection, chunk_bytes)
+        self.requests.append(request)
+        self.arrived.set()
+        return request
+
+
+Behaviour = Callable[[FakeAgent, socket.socket], None]
+
+
+def answering(data: bytes) -> Behaviour:
+    """Read the request, send these bytes in one piece, and close."""
+
+    def behave(agent: FakeAgent, connection: socket.socket) -> None:
+        agent.read(connection)
+        connection.sendall(data)
+
+    return behave
+
+
+def answering_in_pieces(data: bytes) -> Behaviour:
+    """Send every byte by itself."""
+
+    def behave(agent: FakeAgent, connection: socket.socket) -> None:
+        agent.read(connection)
+        for byte in data:
+            connection.sendall(bytes([byte]))
+
+    return behave
+
+
+def answering_unread(data: bytes) -> Behaviour:
+    """Answer after the first bytes of the request and close with the rest unread."""
+
+    def behave(agent: FakeAgent, connection: socket.socket) -> None:
+        connection.recv(8)
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+
+    return behave
+
+
+def reading_slowly(data: bytes) -> Behaviour:
+    """Read the request in small pieces through a small receive buffer."""
+
+    def behave(agent: FakeAgent, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        agent.read(connection, chunk_bytes=512)
+        connection.sendall(data)
+
+    return behave
+
+
+def hanging(agent: FakeAgent, connection: socket.socket) -> None:
+    """Read the request and say nothing until the caller has gone."""
+    agent.read(connection)
+    hanging_up(agent, connection)
+
+
+def hanging_up(agent: FakeAgent, connection: socket.socket) -> None:
+    """Keep what still comes (nothing, if all is well) and note that the caller has gone."""
+    connection.settimeout(WAIT_S)
+    agent.rest = connection.recv(1 << 16)
+    agent.caller_gone.set()
+
+
+def answering_and_listening(data: bytes) -> Behaviour:
+    """Answer, then keep what the caller sends after that, until it closes."""
+
+    def behave(agent: FakeAgent, connection: socket.socket) -> None:
+        agent.read(connection)
+        connection.sendall(data)
+        hanging_up(agent, connection)
+
+    return behave
