@@ -1,0 +1,96 @@
+"""``docker-compose.yml`` and ``Containerfile`` agree with each other and with what exists.
+
+No container engine is asked: this is what can be known by reading.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.packaging.project import PACKAGES, ROOT, scripts
+
+MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
+OURS = ("agent", "controller")
+SETTING = re.compile(r"\bORBWEAVER_[A-Z_]+\b")
+
+
+@pytest.fixture(scope="module")
+def services() -> Mapping[str, Any]:
+    """The services, with every YAML merge key resolved."""
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return dict(document["services"])
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, str]:
+    """The build stages of the Containerfile: name -> text."""
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    parts = re.split(r"^FROM (?:\S+) AS (\S+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_it_has_three_members_a_controller_and_an_agent(services: Mapping[str, Any]) -> None:
+    assert services.keys() == {*MEMBERS, *OURS}
+
+
+def test_every_member_knows_the_same_three(services: Mapping[str, Any]) -> None:
+    for member in MEMBERS:
+        environment = services[member]["environment"]
+        peers = dict(peer.split("=", 1) for peer in environment["ETCD_INITIAL_CLUSTER"].split(","))
+
+        assert set(peers) == set(MEMBERS)
+        assert environment["ETCD_NAME"] == member
+        assert environment["ETCD_INITIAL_ADVERTISE_PEER_URLS"] == peers[member]
+
+
+def test_every_image_from_outside_is_pinned_to_a_release(services: Mapping[str, Any]) -> None:
+    text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    bases = [name for name in re.findall(r"^FROM (\S+)", text, re.MULTILINE) if name not in stages]
+    images = bases + [services[member]["image"] for member in MEMBERS]
+
+    assert all(re.search(r":v?\d+\.\d+", image) for image in images)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_we_build_runs_a_command_that_exists(
+    services: Mapping[str, Any], stages: dict[str, str], name: str
+) -> None:
+    (command,) = services[name]["command"]
+    target = services[name]["build"]["target"]
+
+    assert command in scripts()
+    assert f'CMD ["{command}"]' in stages[target]
+
+
+def test_the_controller_is_nobody_and_the_agent_is_not_privileged(
+    services: Mapping[str, Any], stages: dict[str, str]
+) -> None:
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", stages["controller"], re.MULTILINE)
+    assert "cap_add" not in services["controller"]
+    assert services["agent"]["cap_drop"] == ["ALL"]
+    assert not any("privileged" in service for service in services.values())
+
+
+def test_every_setting_handed_on_is_read_by_the_product() -> None:
+    known = {
+        setting
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for setting in SETTING.findall(path.read_text(encoding="utf-8"))
+    }
+    used = set(SETTING.findall((ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+
+    assert used - known == set()
+
+
+def test_the_builder_is_sent_everything_that_the_wheel_is_made_of() -> None:
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+
+    assert {*PACKAGES, "pyproject.toml", "LICENSE", "README.md", "requirements"} <= sent
