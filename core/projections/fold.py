@@ -1,0 +1,197 @@
+"""The projection: everything that is true, counted and indexed, one event after the other.
+
+Pure. Folds events with the ``Ledger`` and keeps beside it a tally per pool and an index of
+endpoints by node and by pool; by address the claims themselves are the index. An event costs what
+it touches: no claim is looked at that it does not name, except when a pool's own addresses change.
+Built at once from a ledger or event by event, the result is the same (a property test).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+
+from core.domain.addresses import parse_address
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    Recorded,
+    ReservationDefined,
+    ReservationDeleted,
+)
+from core.domain.evolution import EndpointKey, Held, Ledger, claims_made
+from core.domain.model import Endpoint
+from core.projections.tally import PoolTally
+from core.projections.views import PoolView, view_of
+
+_Move = Callable[[PoolTally, int], bool]
+
+
+class Projection:
+    """The state after a prefix of the log. ``changed``: pools that differ since it was emptied."""
+
+    def __init__(self, ledger: Ledger | None = None) -> None:
+        self.ledger = ledger or Ledger()
+        self.tallies: dict[str, PoolTally] = {}
+        self.changed: set[str] = set()
+        self.events = 0
+        self._held: defaultdict[str, set[int]] = defaultdict(set)
+        self._by_node: defaultdict[str, set[EndpointKey]] = defaultdict(set)
+        self._by_pool: defaultdict[str, set[EndpointKey]] = defaultdict(set)
+        for address, held in self.ledger.claims.items():
+            self._held[held.claim.pool].add(parse_address(address).value)
+        for endpoint in self.ledger.endpoints.values():
+            self._index(None, endpoint)
+        for name in self.ledger.pools:
+            self._recount(name)
+
+    @property
+    def position(self) -> int:
+        """The position of the last event, or the revision of the state it was built from."""
+        return self.ledger.position
+
+    def view(self, name: str) -> PoolView | None:
+        """The view of a pool as it is now; None when there is no such pool."""
+        tally = self.tallies.get(name)
+        return None if tally is None else view_of(tally, self.position)
+
+    def on_node(self, node: str) -> frozenset[EndpointKey]:
+        """Endpoints whose Pod is on the node."""
+        return frozenset(self._by_node.get(node, ()))
+
+    def in_pool(self, pool: str) -> frozenset[EndpointKey]:
+        """Endpoints that hold an address of the pool."""
+        return frozenset(self._by_pool.get(pool, ()))
+
+    def at_address(self, address: str) -> Endpoint | None:
+        """The endpoint that holds an address (canonical text)."""
+        held = self.ledger.claims.get(address)
+        if held is None:
+            return None
+        return self.ledger.endpoints.get((held.claim.namespace, held.claim.pod))
+
+    def apply(self, recorded: Recorded) -> None:
+        """Fold one event; events come in log order."""
+        event = recorded.event
+        match event:
+            case AddressesClaimed() | AddressesReleased() | EndpointChanged():
+                self._apply_to_endpoint(recorded, event)
+            case _:
+                self.ledger.apply(recorded)
+                self._configure(event)
+        self.events += 1
+
+    def apply_all(self, events: Iterable[Recorded]) -> Projection:
+        """Fold many; returns itself."""
+        for recorded in events:
+            self.apply(recorded)
+        return self
+
+    def _apply_to_endpoint(
+        self, recorded: Recorded, event: AddressesClaimed | AddressesReleased | EndpointChanged
+    ) -> None:
+        ledger = self.ledger
+        key = _endpoint_key(event)
+        addresses = list(_addresses_of(recorded))
+        held_before = [ledger.claims.get(address) for address in addresses]
+        endpoint_before = ledger.endpoints.get(key)
+        ledger.apply(recorded)
+        for address, before in zip(addresses, held_before, strict=True):
+            self._claim_moved(address, before, ledger.claims.get(address))
+        self._index(endpoint_before, ledger.endpoints.get(key))
+
+    def _claim_moved(self, address: str, before: Held | None, after: Held | None) -> None:
+        if before is after:
+            return
+        value = parse_address(address).value
+        for held, change, free in (
+            (before, set.discard, PoolTally.release),
+            (after, set.add, PoolTally.claim),
+        ):
+            if held is None:
+                continue
+            pool = held.claim.pool
+            change(self._held[pool], value)
+            if (tally := self.tallies.get(pool)) is not None:
+                free(tally, value)
+            self.changed.add(pool)
+
+    def _index(self, before: Endpoint | None, after: Endpoint | None) -> None:
+        if before is not None:
+            _drop(self._by_node, before.node, before.key)
+            for _, pool in before.addresses():
+                _drop(self._by_pool, pool, before.key)
+        if after is not None:
+            self._by_node[after.node].add(after.key)
+            for _, pool in after.addresses():
+                self._by_pool[pool].add(after.key)
+
+    def _configure(self, event: Event) -> None:
+        match event:
+            case PoolDefined(pool):
+                self._recount(pool.name)
+            case PoolRetired(name) | PoolDeleted(name):
+                self._recount(name)
+            case ReservationDefined() | ReservationDeleted():
+                reservations = self.ledger.reservations
+                for name, tally in list(self.tallies.items()):
+                    if tally.is_changed_by(reservations):
+                        self._recount(name)
+            case AddressQuarantined(quarantine):
+                self._quarantine(quarantine.address, PoolTally.set_aside)
+            case QuarantineLifted(address):
+                self._quarantine(address, PoolTally.take_back)
+
+    def _quarantine(self, text: str, move: _Move) -> None:
+        address = parse_address(text)
+        for name, tally in self.tallies.items():
+            if tally.pool.family == address.family and move(tally, address.value):
+                self.changed.add(name)
+
+    def _recount(self, name: str) -> None:
+        self.changed.add(name)
+        pool = self.ledger.pools.get(name)
+        if pool is None:
+            self.tallies.pop(name, None)
+            if not self._held[name]:
+                del self._held[name]
+            return
+        quarantined = [
+            parse_address(one.address).value
+            for one in self.ledger.quarantine.values()
+            if one.family == pool.family
+        ]
+        self.tallies[name] = PoolTally(
+            pool, self.ledger.reservations, quarantined, self._held[name]
+        )
+
+
+def _endpoint_key(event: AddressesClaimed | AddressesReleased | EndpointChanged) -> EndpointKey:
+    if isinstance(event, AddressesReleased):
+        return event.namespace, event.name
+    return event.endpoint.key
+
+
+def _addresses_of(recorded: Recorded) -> Iterator[str]:
+    """The addresses whose claims an event makes or may end."""
+    event = recorded.event
+    if isinstance(event, AddressesClaimed):
+        yield from (address for address, _ in claims_made(event, recorded.event_id))
+    elif isinstance(event, AddressesReleased):
+        yield from (release.address for release in event.releases)
+
+
+def _drop(index: dict[str, set[EndpointKey]], name: str, key: EndpointKey) -> None:
+    """Take a key out of an index, and leave no empty sets behind."""
+    found = index.get(name)
+    if found is not None:
+        found.discard(key)
+        if not found:
+            del index[name]

@@ -1,0 +1,115 @@
+"""The projector: keeps a ``Projection`` level with the log.
+
+It starts from the state keys at one revision (by I5 they are the fold of the log up to there, so no
+older checkpoint can save it anything) and follows the log from there. After an interruption it goes
+on from its own cursor by key bounds; when what it has not seen has left etcd, it starts anew.
+Every replica of the controller runs one, so that a new leader is level at once. It never writes:
+publishing is ``core.projections.publisher``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from core.errors import Compacted, LogGap, StoreUnavailable
+from core.projections.fold import Projection
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.log import START, Cursor, LogReader, Segment
+from core.store.state import read_ledger
+
+AWAY_PAUSE_S = 0.5
+"""Between two attempts to go on while etcd is away."""
+
+
+class Lag(NamedTuple):
+    """How far behind the log: segments that were not read yet, and for how many seconds."""
+
+    segments: int
+    seconds: float
+
+
+LEVEL = Lag(0, 0.0)
+
+
+class Projector:
+    """``projection`` may be replaced by a new one after a gap; ask for it each time."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.projection = Projection()
+        self.cursor: Cursor = START
+        self.ready = False
+        self.rebuilds = 0
+        self._store = store
+        self._keys = keys
+        self._reader = LogReader(store, keys)
+        self._monotonic = monotonic
+        self._level_at = monotonic()
+        self._moved = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. Raises LogCorrupt, StoreRejected: a person is needed."""
+        while True:
+            try:
+                await self._resume()
+                async for segments, cursor in self._reader.follow(self.cursor):
+                    await self._advance(segments, cursor)
+            except (Compacted, LogGap):
+                self.ready = False
+            except StoreUnavailable:
+                await asyncio.sleep(AWAY_PAUSE_S)
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition holds; it is asked after every step."""
+        async with self._moved:
+            await self._moved.wait_for(condition)
+
+    async def measure_lag(self) -> Lag:
+        """Compare with the writers' heads. Raises StoreUnavailable."""
+        _, heads = await self._reader.heads()
+        seen = self.cursor.seqs
+        behind = sum(head.seq - seen.get(writer, 0) for writer, head in heads.items())
+        now = self._monotonic()
+        if self.ready and behind <= 0:
+            self._level_at = now
+            return LEVEL
+        return Lag(max(behind, 0), now - self._level_at)
+
+    async def _resume(self) -> None:
+        """Go on from the cursor, or start from the state keys."""
+        if self.ready:
+            await self._advance(*await self._reader.catch_up(self.cursor))
+        else:
+            await self._load()
+
+    async def _load(self) -> None:
+        revision, heads = await self._reader.heads()
+        ledger = await read_ledger(self._store, self._keys, revision=revision)
+        before = self.projection
+        projection = Projection(ledger)
+        projection.changed |= before.changed | before.tallies.keys()
+        self.projection = projection
+        self.cursor = Cursor(revision, {writer: head.seq for writer, head in heads.items()})
+        self.rebuilds += 1
+        self.ready = True
+        self._level_at = self._monotonic()
+        await self._tell()
+
+    async def _advance(self, segments: list[Segment], cursor: Cursor) -> None:
+        for segment in segments:
+            self.projection.apply_all(segment.events())
+        self.cursor = cursor
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()

@@ -1,0 +1,136 @@
+"""Random histories: events as a log may hold them, over few names so that they meet.
+
+Some are wrong on purpose (a release that names an older claim, a claim of an address that no pool
+has): a projection must count those like the ledger folds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import strategies as st
+
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    Cause,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    Recorded,
+    Release,
+    ReservationDefined,
+    ReservationDeleted,
+)
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+
+SUBNETS = {"blue": "10.0.0.0/28", "green": "10.0.1.0/28", "six": "fd00::/124"}
+OCTETS = range(16)
+
+
+def address_in(pool: str, octet: int) -> str:
+    """One of sixteen addresses of a pool's subnet."""
+    return f"fd00::{octet:x}" if pool == "six" else f"{SUBNETS[pool][:7]}{octet}"
+
+
+pools = st.sampled_from(sorted(SUBNETS))
+octets = st.sampled_from(OCTETS)
+
+
+@st.composite
+def items(draw: st.DrawFn, pool: str) -> tuple[str, ...]:
+    first, last = sorted((draw(octets), draw(octets)))
+    return (f"{address_in(pool, first)}-{address_in(pool, last)}",)
+
+
+@st.composite
+def pool_values(draw: st.DrawFn) -> Pool:
+    name = draw(pools)
+    excluded = draw(st.one_of(st.just(()), items(name)))
+    ips = draw(st.one_of(st.just(()), items(name)))
+    return Pool(name, 6 if name == "six" else 4, SUBNETS[name], ips, excluded)
+
+
+@st.composite
+def reservations(draw: st.DrawFn) -> Reservation:
+    pool = draw(pools)
+    name = draw(st.sampled_from(("printers", "gateways")))
+    return Reservation(name, 6 if pool == "six" else 4, draw(items(pool)))
+
+
+addresses = st.builds(address_in, pools, octets)
+names = st.sampled_from(("web-0", "web-1", "db-0"))
+nodes = st.sampled_from(("n1", "n2"))
+
+
+@st.composite
+def endpoints(draw: st.DrawFn) -> Endpoint:
+    name = draw(names)
+    nics = []
+    for interface in ("eth0", "net1")[: draw(st.integers(1, 2))]:
+        pool = draw(st.sampled_from(("blue", "green")))
+        nic = Nic(interface, ipv4=f"{address_in(pool, draw(octets))}/28", ipv4_pool=pool)
+        if draw(st.booleans()):
+            six = f"{address_in('six', draw(octets))}/124"
+            nic = nic._replace(ipv6=six, ipv6_pool="six")
+        nics.append(nic)
+    return Endpoint("shop", name, f"u-{name}", draw(nodes), f"pod/u-{name}", "", "", tuple(nics))
+
+
+class Step:
+    """An event, or a release of what some earlier claim made: its position is only known then."""
+
+    def __init__(self, event: Event | None, pick: int = 0, *, stale: bool = False) -> None:
+        self.event = event
+        self.pick = pick
+        self.stale = stale
+
+    def __repr__(self) -> str:
+        return repr(self.event or f"release of claim {self.pick}, stale: {self.stale}")
+
+
+plain_events: st.SearchStrategy[Event] = st.one_of(
+    pool_values().map(PoolDefined),
+    pools.map(PoolRetired),
+    pools.map(PoolDeleted),
+    reservations().map(ReservationDefined),
+    st.sampled_from(("printers", "gateways")).map(ReservationDeleted),
+    addresses.map(lambda text: AddressQuarantined(Quarantine(text, 6 if ":" in text else 4, "x"))),
+    addresses.map(QuarantineLifted),
+    endpoints().map(EndpointChanged),
+)
+claims = endpoints().map(lambda one: AddressesClaimed(one, tuple(range(len(one.nics)))))
+steps = st.one_of(
+    plain_events.map(Step),
+    claims.map(Step),
+    claims.map(Step),
+    st.builds(Step, st.none(), st.integers(0, 30), stale=st.booleans()),
+)
+histories = st.lists(steps, max_size=40)
+
+
+def recorded(history: Sequence[Step]) -> list[Recorded]:
+    """The history as a log: one event a position."""
+    log: list[Recorded] = []
+    for position, step in enumerate(history, 1):
+        event = step.event if step.event is not None else _release(log, step)
+        if event is not None:
+            log.append(Recorded(position, 0, f"e{position}", 0, "w", Cause("test"), event))
+    return log
+
+
+def _release(log: Sequence[Recorded], step: Step) -> AddressesReleased | None:
+    made = [one for one in log if isinstance(one.event, AddressesClaimed)]
+    if not made:
+        return None
+    chosen = made[step.pick % len(made)]
+    assert isinstance(chosen.event, AddressesClaimed)
+    endpoint = chosen.event.endpoint
+    position = chosen.position - step.stale
+    going = endpoint.nics[0].addresses()
+    releases = tuple(Release(ip, pool, endpoint.holder, position) for ip, pool in going)
+    return AddressesReleased(*endpoint.key, releases, endpoint.nics[1:], "deleted")

@@ -1,0 +1,86 @@
+"""The projection counts and indexes what the ledger says, whichever way it got there."""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import parse_address
+from core.domain.configuration import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Pool
+from core.projections.fold import Projection
+from core.projections.tally import PoolCounts
+from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
+
+
+@given(histories)
+def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step]) -> None:
+    log = recorded(history)
+    folded = Projection().apply_all(log)
+    built = Projection(Ledger().apply_all(log))
+
+    assert built.tallies.keys() == folded.tallies.keys()
+    for name in built.tallies:
+        assert built.view(name) == folded.view(name)
+    for node in ("n1", "n2"):
+        assert built.on_node(node) == folded.on_node(node)
+    for pool in ("blue", "green", "six"):
+        assert built.in_pool(pool) == folded.in_pool(pool)
+
+
+@given(histories)
+def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) -> None:
+    log = recorded(history)
+    projection = Projection().apply_all(log)
+
+    for name, pool in projection.ledger.pools.items():
+        expected, free = _counted(projection.ledger, pool)
+        view = projection.view(name)
+        assert view is not None
+        assert view.counts == expected
+        assert AddressSet.from_items(view.free, pool.family) == free
+
+
+@given(histories)
+def test_a_pool_that_differs_is_among_the_changed(history: list[Step]) -> None:
+    projection = Projection()
+    for event in recorded(history):
+        before = {name: projection.view(name) for name in projection.tallies}
+        projection.changed.clear()
+        projection.apply(event)
+        after = {name: projection.view(name) for name in projection.tallies}
+        for name in before.keys() | after.keys():
+            one, other = before.get(name), after.get(name)
+            if one is None or other is None or not one.same_content(other):
+                assert name in projection.changed
+
+
+@given(histories)
+def test_an_address_leads_to_its_endpoint(history: list[Step]) -> None:
+    projection = Projection().apply_all(recorded(history))
+    ledger = projection.ledger
+
+    for address, held in ledger.claims.items():
+        expected = ledger.endpoints.get((held.claim.namespace, held.claim.pod))
+        assert projection.at_address(address) == expected
+    assert projection.at_address("192.0.2.1") is None
+
+
+def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
+    """The counters by looking at every address."""
+    reserved = AddressSet(pool.family)
+    for one in ledger.reservations.values():
+        if one.family == pool.family:
+            reserved |= AddressSet.from_items(one.ips, pool.family)
+    held = {ip for ip, one in ledger.claims.items() if one.claim.pool == pool.name}
+    inside = [
+        text
+        for text in (address_in(pool.name, octet) for octet in OCTETS)
+        if parse_address(text).value in pool_addresses(pool)
+    ]
+    kept_back = [text for text in inside if parse_address(text).value in reserved]
+    aside = [text for text in inside if text in ledger.quarantine and text not in kept_back]
+    free = [text for text in inside if text not in {*kept_back, *aside, *held}]
+    counts = PoolCounts(len(inside), len(held), len(kept_back), len(aside), len(free))
+    return counts, AddressSet.from_items(free, pool.family)
