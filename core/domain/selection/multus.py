@@ -120,7 +120,7 @@ def _check(network: Network) -> None:
     interface = network.interface
     if len(interface) > INTERFACE_CHARS_MAX:
         raise BadInput(
-            f"interface name '{interface}' has more than {INTERFACE_CHARS_MAX} characters"
+            f"interface name '{interface}' exceeds {INTERFACE_CHARS_MAX} characters"
         )
     if "/" in interface or any(character.isspace() for character in interface):
         raise BadInput(f"interface name '{interface}' has a '/' or white space")

@@ -11,12 +11,11 @@ Must never ask whether a pool has a free address: that is found out by trying.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping
 
 from core.domain.addresses import Family
 from core.domain.facts import Facts
-from core.domain.model import Endpoint, Nic, Pool
+from core.domain.model import Pool
 from core.domain.routes import requested_routes
 from core.domain.selection import filters, order, reasoning, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
@@ -65,61 +64,6 @@ def candidates(
     list may be empty. Raises as ``select`` does, without the prefix.
     """
     return _candidates(Context(request, facts, PoolCatalog.of(pools), settings))
-
-
-def moved_interfaces(
-    request: SelectionRequest,
-    facts: Facts,
-    pools: Mapping[str, Pool],
-    settings: SelectionSettings,
-    endpoint: Endpoint,
-) -> frozenset[str]:
-    """The endpoint's NICs whose pools a StatefulSet's template no longer names (spec/ipam.md 3.2).
-
-    Asked about the requesting NIC alone, except in unnamed mode: there each NIC is compared with its
-    item, and if one differs all of them have moved ("" for those still open). A VM keeps its
-    addresses whatever its template says (section 10 item 29). Raises as ``candidates`` does.
-    """
-    if facts.pod.fixed != "statefulset":
-        return frozenset()
-    found = candidates(request, facts, pools, settings)
-    if found.unnamed:
-        items = [item for item in found.nics if item.ipv4 or item.ipv6]
-        pairs = zip_longest(endpoint.nics, items[: len(endpoint.nics)])
-        same = all(_is_among(nic, item) for nic, item in pairs)
-        return frozenset() if same else frozenset(nic.interface for nic in endpoint.nics)
-    nic = endpoint.find(request.interface)
-    if nic is None or _is_among(nic, found.find(nic.interface)):
-        return frozenset()
-    return frozenset((nic.interface,))
-
-
-def remaining_demands(selection: Selection, keep: Sequence[Nic]) -> tuple[Demand, ...]:
-    """The demands of NICs that the endpoint does not have yet; ``keep`` are those it has.
-
-    In unnamed mode the NICs of an endpoint stand for the first items that name pools. Raises
-    NoPoolAvailable when all are there, which means that the Pod has more NICs than the annotation
-    has items (section 10 item 24).
-    """
-    if selection.unnamed:
-        items = list(dict.fromkeys(demand.interface for demand in selection.demands))
-        kept = set(items[: len(keep)])
-    else:
-        kept = {nic.interface for nic in keep}
-    demands = tuple(demand for demand in selection.demands if demand.interface not in kept)
-    if not demands:
-        raise reasoning.in_standard_mode(reasoning.no_item_left(selection))
-    return demands
-
-
-def _is_among(nic: Nic, named: NicPools | None) -> bool:
-    """Whether each pool that the NIC uses is still named for it."""
-    if named is None:
-        return False
-    return all(
-        not pool or pool in names
-        for pool, names in ((nic.ipv4_pool, named.ipv4), (nic.ipv6_pool, named.ipv6))
-    )
 
 
 def _candidates(context: Context) -> Candidates:

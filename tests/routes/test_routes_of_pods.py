@@ -1,0 +1,268 @@
+"""Routes: read from the annotation, distributed over NICs, answered in one order."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.facts import PodFacts
+from core.domain.model import Nic, Pool, Route
+from core.domain.routes import (
+    POD_ROUTES,
+    ROUTES_MAX,
+    answer_routes,
+    distribute_routes,
+    requested_routes,
+    unmatched_routes,
+)
+from core.errors import WrongInput
+
+VIA_4 = Route("10.9.0.0/16", "10.0.0.1")
+VIA_6 = Route("fd09::/64", "fd00::1")
+POOLS = {
+    "four": Pool(
+        "four", 4, "10.0.0.0/16", gateway="10.0.0.254", routes=(Route("1.0.0.0/8", "g4"),)
+    ),
+    "six": Pool("six", 6, "fd00::/64", gateway="fd00::ff", routes=(Route("fd01::/64", "g6"),)),
+    "silent": Pool("silent", 4, "10.7.0.0/16", routes=None),
+    "empty": Pool("empty", 4, "10.8.0.0/16", routes=()),
+}
+DUAL = Nic(
+    "eth0",
+    ipv4="10.0.0.7/16",
+    ipv4_pool="four",
+    ipv4_gateway="10.0.0.254",
+    ipv6="fd00::7/64",
+    ipv6_pool="six",
+    ipv6_gateway="fd00::ff",
+)
+SILENT = Nic("net1", ipv4="10.7.0.7/16", ipv4_pool="silent")
+
+
+def pod(annotation: str | None) -> PodFacts:
+    annotations = {} if annotation is None else {POD_ROUTES: annotation}
+    return PodFacts("shop", "web-0", "uid-1", annotations=annotations)
+
+
+# Reading
+
+
+def test_a_pod_without_the_annotation_asks_for_no_routes() -> None:
+    assert requested_routes(pod(None)) == ()
+    assert requested_routes(pod("null")) == ()
+    assert requested_routes(pod("[]")) == ()
+
+
+def test_routes_are_kept_as_written_with_host_bits_and_duplicates() -> None:
+    document = """[
+        {"dst": "10.9.1.2/16", "gw": "10.0.0.1"},
+        {"DST": "10.9.1.2/16", "Gw": "10.0.0.1", "metric": 7},
+        {"dst": "0.0.0.0/0", "gw": "10.0.0.1"},
+        {"dst": "FD09::/064", "gw": "FD00::0001"}
+    ]"""
+
+    assert requested_routes(pod(document)) == (
+        Route("10.9.1.2/16", "10.0.0.1"),
+        Route("10.9.1.2/16", "10.0.0.1"),
+        Route("0.0.0.0/0", "10.0.0.1"),
+        Route("FD09::/064", "FD00::0001"),
+    )
+
+
+def test_mapped_texts_count_as_ipv4() -> None:
+    document = '[{"dst": "::ffff:11.0.0.0/104", "gw": "10.0.0.1"}]'
+
+    assert requested_routes(pod(document)) == (Route("::ffff:11.0.0.0/104", "10.0.0.1"),)
+
+
+@pytest.mark.parametrize(
+    ("document", "detail"),
+    [
+        ("", "unexpected end of JSON input"),
+        ("{}", "value must be a list, not an object"),
+        ('["a"]', "each route must be an object, not a text"),
+        ('[{"dst": 1, "gw": "10.0.0.1"}]', "dst must be a text, not a number"),
+        (
+            '[{"dst": "10.9.0.0/16", "gw": "fd00::1"}]',
+            "route 10.9.0.0/16 via fd00::1 mixes IPv4 and IPv6",
+        ),
+        (
+            '[{"dst": "fd00::/64", "gw": "10.0.0.1"}]',
+            "route fd00::/64 via 10.0.0.1 mixes IPv4 and IPv6",
+        ),
+        (
+            '[{"dst": "10.9.0.0", "gw": "10.0.0.1"}]',
+            "route 10.9.0.0 via 10.0.0.1: '10.9.0.0' has no prefix length",
+        ),
+        (
+            '[{"dst": "10.9.0.0/33", "gw": "10.0.0.1"}]',
+            "route 10.9.0.0/33 via 10.0.0.1: '10.9.0.0/33' has a prefix length that",
+        ),
+        (
+            '[{"dst": "10.9.0.0/16", "gw": "10.0.0.0/16"}]',
+            "route 10.9.0.0/16 via 10.0.0.0/16: '10.0.0.0/16' has a prefix length where",
+        ),
+        ('[{"dst": "10.9.0.0/16"}]', "route 10.9.0.0/16 via : '' is not an IP address"),
+        ("[null]", "route  via : '' has no prefix length"),
+    ],
+)
+def test_what_is_no_route_is_wrong_input(document: str, detail: str) -> None:
+    with pytest.raises(WrongInput) as caught:
+        requested_routes(pod(document))
+
+    prefix = "wrong input, invalid format of Pod annotation 'ipam.spidernet.io/routes': "
+    assert caught.value.message.startswith(prefix + detail)
+    assert caught.value.subject == "Pod/shop/web-0"
+
+
+def test_more_routes_than_an_endpoint_should_carry_are_refused() -> None:
+    routes = [{"dst": "10.9.0.0/16", "gw": "10.0.0.1"}] * (ROUTES_MAX + 1)
+
+    with pytest.raises(WrongInput, match="257 routes, at most 256 are possible"):
+        requested_routes(pod(json.dumps(routes)))
+    assert len(requested_routes(pod(json.dumps(routes[1:])))) == ROUTES_MAX
+
+
+# Distributing
+
+
+def test_a_nic_stores_the_routes_of_its_pools_then_those_that_its_pod_asks_for() -> None:
+    (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
+
+    assert nic.routes == (Route("1.0.0.0/8", "g4"), VIA_4, Route("fd01::/64", "g6"), VIA_6)
+
+
+def test_everything_else_of_a_nic_stays_and_nics_keep_their_places() -> None:
+    silent, dual = distribute_routes([SILENT, DUAL], POOLS, [])
+
+    assert silent == SILENT
+    assert dual._replace(routes=()) == DUAL
+
+
+def test_a_pool_without_routes_and_one_with_none_on_purpose_add_nothing() -> None:
+    nics = [SILENT, Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty")]
+
+    assert [nic.routes for nic in distribute_routes(nics, POOLS, [])] == [(), ()]
+
+
+def test_a_requested_route_goes_to_the_nic_whose_subnet_has_its_gateway() -> None:
+    route = Route("10.9.0.0/16", "10.7.0.1")
+
+    dual, silent = distribute_routes([DUAL, SILENT], POOLS, [route])
+
+    assert route not in dual.routes
+    assert silent.routes == (route,)
+
+
+def test_a_requested_route_goes_to_one_nic_only_the_first() -> None:
+    twin = SILENT._replace(interface="net2", ipv4="10.7.0.8/16")
+    route = Route("10.9.0.0/16", "10.7.0.1")
+
+    first, second = distribute_routes([SILENT, twin], POOLS, [route, route])
+
+    assert (first.routes, second.routes) == ((route, route), ())
+
+
+def test_a_requested_route_that_fits_nowhere_is_named_and_not_stored() -> None:
+    route = Route("10.9.0.0/16", "192.168.0.1")
+
+    (nic,) = distribute_routes([SILENT], POOLS, [route])
+
+    assert nic.routes == ()
+    assert unmatched_routes([SILENT], [route, Route("10.9.0.0/16", "10.7.0.1")]) == (route,)
+
+
+def test_a_gateway_of_the_other_family_fits_no_subnet_even_with_an_equal_number() -> None:
+    route = Route("fd09::/64", "::a07:1")
+
+    assert unmatched_routes([SILENT], [route]) == (route,)
+
+
+# Answering
+
+
+def test_an_answer_has_pool_routes_then_requested_ones_then_the_default_for_each_family() -> None:
+    (nic,) = distribute_routes([DUAL], POOLS, [VIA_6, VIA_4])
+
+    assert answer_routes(nic) == (
+        Route("1.0.0.0/8", "g4"),
+        VIA_4,
+        Route("0.0.0.0/0", "10.0.0.254"),
+        Route("fd01::/64", "g6"),
+        VIA_6,
+        Route("::/0", "fd00::ff"),
+    )
+
+
+def test_a_clean_gateway_leaves_out_the_default_routes_of_both_families() -> None:
+    assert answer_routes(DUAL._replace(clean_gateway=True)) == ()
+
+
+def test_a_pool_without_gateway_leaves_out_its_default_route_only() -> None:
+    assert answer_routes(DUAL._replace(ipv4_gateway="")) == (Route("::/0", "fd00::ff"),)
+
+
+def test_a_gateway_without_an_address_of_its_family_is_no_default_route() -> None:
+    assert answer_routes(DUAL._replace(ipv6="")) == (Route("0.0.0.0/0", "10.0.0.254"),)
+
+
+def test_a_requested_default_route_comes_beside_the_one_of_the_gateway() -> None:
+    (nic,) = distribute_routes([SILENT], POOLS, [Route("0.0.0.0/0", "10.7.0.1")])
+
+    assert answer_routes(nic._replace(ipv4_gateway="10.7.0.254")) == (
+        Route("0.0.0.0/0", "10.7.0.1"),
+        Route("0.0.0.0/0", "10.7.0.254"),
+    )
+
+
+GATEWAYS = st.sampled_from(
+    ["10.0.0.1", "10.7.0.1", "10.8.0.1", "192.168.0.1", "fd00::1", "fd99::1"]
+)
+ROUTES = st.lists(
+    GATEWAYS.map(lambda gw: Route("fd09::/64" if ":" in gw else "10.9.0.0/16", gw)), max_size=8
+)
+NICS = st.lists(
+    st.sampled_from(
+        [
+            DUAL,
+            SILENT,
+            Nic("net2", ipv4="10.8.0.7/16", ipv4_pool="empty"),
+            Nic("net3", ipv6="fd00::9/64", ipv6_pool="six"),
+        ]
+    ),
+    unique=True,
+)
+
+
+@given(NICS, ROUTES)
+def test_no_requested_route_is_lost_or_doubled(nics: list[Nic], requested: list[Route]) -> None:
+    placed = distribute_routes(nics, POOLS, requested)
+
+    of_pools = [
+        route
+        for nic in nics
+        for pool in (nic.ipv4_pool, nic.ipv6_pool)
+        if pool
+        for route in POOLS[pool].routes or ()
+    ]
+    stored = [route for nic in placed for route in nic.routes]
+    assert Counter(stored) + Counter(unmatched_routes(nics, requested)) == Counter(
+        of_pools
+    ) + Counter(requested)
+
+
+@given(NICS, ROUTES, st.booleans())
+def test_an_answer_is_what_is_stored_plus_default_routes(
+    nics: list[Nic], requested: list[Route], clean_gateway: bool
+) -> None:
+    for nic in distribute_routes(nics, POOLS, requested):
+        answered = answer_routes(nic._replace(clean_gateway=clean_gateway))
+        added = Counter(answered) - Counter(nic.routes)
+
+        assert not Counter(nic.routes) - Counter(answered)
+        assert {route.dst for route in added} <= {"0.0.0.0/0", "::/0"}
+        assert not (clean_gateway and added)

@@ -1,0 +1,69 @@
+"""The two syntaxes in which Multus annotations name networks."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.selection.multus import Network, parse_networks, qualified
+from core.errors import BadInput
+
+SHORT = [
+    ("blue", [Network("shop", "blue")]),
+    ("ns/blue", [Network("ns", "blue")]),
+    ("blue@fast0", [Network("shop", "blue", "fast0")]),
+    (" ns/blue@fast0 , red ", [Network("ns", "blue", "fast0"), Network("shop", "red")]),
+    ("blue@", [Network("shop", "blue")]),
+]
+JSON = [
+    ("[]", []),
+    ('[{"name":"blue"}]', [Network("shop", "blue")]),
+    (
+        '[{"NAME":"blue","Namespace":"ns","interface":"fast0","ips":["10.0.0.1"]}]',
+        [Network("ns", "blue", "fast0")],
+    ),
+    ('[{"name":"blue","namespace":"","interface":null}]', [Network("shop", "blue")]),
+]
+WRONG = [
+    ("a/b/c", "'a/b/c' is not of the form namespace/name@interface"),
+    ("/b", "'/b' is not of the form namespace/name@interface"),
+    ("b@c@d", "'b@c@d' is not of the form namespace/name@interface"),
+    ("b@a/b", "interface name 'a/b' has a '/' or white space"),
+    ("b@a b", "interface name 'a b' has a '/' or white space"),
+    ("b@abcdefghijklmnop", "interface name 'abcdefghijklmnop' exceeds 15 characters"),
+    ("a,,b", "a network without a name"),
+    ("ns/", "a network without a name"),
+    ('{"name":"blue"}', "the list of networks must be a list, not an object"),
+    ('["blue"]', "each network must be an object, not a text"),
+    ('[{"name":7}]', "name must be a text, not a number"),
+    ('"blue"', "the list of networks must be a list, not a text"),
+]
+
+
+@pytest.mark.parametrize(("text", "networks"), [*SHORT, *JSON])
+def test_both_syntaxes_are_read(text: str, networks: list[Network]) -> None:
+    assert parse_networks(text, "shop") == networks
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG)
+def test_what_cannot_be_read_is_refused_with_the_reason(text: str, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse_networks(text, "shop")
+
+    assert caught.value.message == message
+
+
+@given(st.text(alphabet='ab/@, []{}":'))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        networks = parse_networks(text, "shop")
+    except BadInput:
+        return
+
+    assert all(network.name and network.namespace for network in networks)
+
+
+def test_a_multus_name_without_namespace_is_in_the_default_one() -> None:
+    assert qualified("blue", "kube-system") == "kube-system/blue"
+    assert qualified("ns/blue", "kube-system") == "ns/blue"

@@ -1,0 +1,276 @@
+"""What holds for every selection, whatever the pools, the annotations and the request."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.addresses import Family
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.labels import LabelSelector
+from core.domain.model import Pool
+from core.domain.selection import order
+from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
+from core.domain.selection.catalog import PoolCatalog
+from core.domain.selection.request import (
+    Selection,
+    SelectionRequest,
+    SelectionSettings,
+    Verdict,
+)
+from core.domain.selection.select import candidates, select
+from core.errors import AllocationError
+
+ETH0 = SelectionRequest("eth0")
+PLAIN = SelectionSettings()
+NAMES = [f"pool-{letter}" for letter in "abcdefgh"]
+SELECTORS = st.sampled_from([None, LabelSelector(), LabelSelector({"zone": "z9"})])
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> dict[str, Pool]:
+    """Some pools, most of which fit the Pod below."""
+    missing = draw(st.sampled_from([None, None, None, *NAMES]))
+    return {name: draw(pool(name)) for name in NAMES if name != missing}
+
+
+@st.composite
+def pool(draw: st.DrawFn, name: str) -> Pool:
+    """Any traits that fit the Pod below; a minority breaks one rule on top."""
+    family: Family = 6 if name > "pool-e" else 4
+    fitting = Pool(
+        name,
+        family,
+        "10.0.0.0/16" if family == 4 else "fd00::/64",
+        pod_affinity=draw(SELECTORS),
+        namespace_affinity=draw(SELECTORS),
+        namespace_names=draw(st.sampled_from([(), ("shop",)])),
+        node_affinity=draw(SELECTORS),
+        node_names=draw(st.sampled_from([(), ("node-1",)])),
+        multus_names=draw(st.sampled_from([(), ("red",)])),
+        default=draw(st.booleans()),
+    )
+    flaws: dict[str, Any] = {
+        "disabled": True,
+        "retiring": True,
+        "node_names": ("node-2",),
+        "namespace_names": ("bank",),
+        "pod_affinity": LabelSelector({"app": "db"}),
+        "multus_names": ("blue",),
+    }
+    flaw = draw(st.sampled_from([*[None] * 20, *flaws]))
+    return fitting._replace(**{flaw: flaws[flaw]}) if flaw else fitting
+
+
+@st.composite
+def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
+    """No annotation, one NIC, several named ones, or several unnamed ones; names and patterns."""
+    ipv4 = st.lists(
+        st.sampled_from([*NAMES[:6], "pool-[ab]", "pool-*", "x*"]), min_size=1, max_size=4
+    )
+    ipv6 = st.lists(
+        st.sampled_from([*NAMES[4:], "pool-*", "pool-?", "x*"]), max_size=4, unique=True
+    )
+    items = st.fixed_dictionaries({"ipv4": ipv4}, optional={"ipv6": ipv6})
+    kind = draw(st.sampled_from(["nothing", "ippool", "named", "unnamed"]))
+    if kind == "nothing":
+        return {}
+    if kind == "ippool":
+        return {POD_IPPOOL: json.dumps(draw(items))}
+    entries = draw(st.lists(items, min_size=1, max_size=3))
+    if kind == "named":
+        named = zip(("eth0", "net1", "net2"), entries, strict=False)
+        return {POD_IPPOOLS: json.dumps([{"interface": nic} | entry for nic, entry in named])}
+    return {POD_IPPOOLS: json.dumps(entries)}
+
+
+@st.composite
+def facts(draw: st.DrawFn) -> Facts:
+    return facts_of(draw(pod_annotations()))
+
+
+def facts_of(annotations: dict[str, str]) -> Facts:
+    return Facts(
+        PodFacts("shop", "web-0", "uid-1", "node-1", {"zone": "z9"}, annotations),
+        NamespaceFacts("shop", {"zone": "z9"}, known=True),
+        NodeFacts("node-1", {"zone": "z9"}, known=True),
+    )
+
+
+def outcome(facts: Facts, known: dict[str, Pool]) -> Selection | tuple[object, ...]:
+    """The selection, or everything that the error says."""
+    try:
+        return select(ETH0, facts, known, PLAIN._replace(multus_cluster_network="red"))
+    except AllocationError as error:
+        return type(error), error.message, error.subject, error.remedy, error.verdicts
+
+
+@given(pools(), facts(), st.randoms(use_true_random=False))
+def test_the_order_of_the_mapping_changes_nothing(
+    known: dict[str, Pool], facts: Facts, chance: random.Random
+) -> None:
+    shuffled = list(known.items())
+    chance.shuffle(shuffled)
+
+    assert outcome(facts, dict(shuffled)) == outcome(facts, known)
+
+
+@given(pools(), facts(), st.data())
+def test_a_pool_that_nobody_names_changes_nothing(
+    known: dict[str, Pool], facts: Facts, data: st.DataObject
+) -> None:
+    stranger = data.draw(pool("stranger"))._replace(default=False)
+
+    assert outcome(facts, {"stranger": stranger, **known}) == outcome(facts, known)
+
+
+@given(pools(), facts())
+def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
+    known: dict[str, Pool], facts: Facts
+) -> None:
+    result = outcome(facts, known)
+    if not isinstance(result, Selection):
+        return
+
+    judged = [(one.interface, one.family, one.pool) for one in result.verdicts]
+    named = [
+        (nic.interface, family, name)
+        for nic in result.nics
+        for family, names in nic.lists()
+        for name in names
+    ]
+    tried = [(one.interface, one.family, name) for one in result.demands for name in one.pools]
+    accepted = [judged[index] for index, one in enumerate(result.verdicts) if one.accepted]
+    assert judged == named
+    assert sorted(tried) == sorted(accepted)
+    assert all(bool(one.reason) != one.accepted for one in result.verdicts)
+
+
+@given(pools(), facts())
+def test_every_family_that_is_asked_for_gets_a_demand_with_pools_of_that_family(
+    known: dict[str, Pool], facts: Facts
+) -> None:
+    result = outcome(facts, known)
+    if not isinstance(result, Selection):
+        return
+
+    asked = [(nic.interface, family) for nic in result.nics for family, _ in nic.lists()]
+    assert asked == [(demand.interface, demand.family) for demand in result.demands]
+    assert all(demand.pools for demand in result.demands)
+    assert all(known[name].family == one.family for one in result.demands for name in one.pools)
+    assert any(demand.interface in {"eth0", "0"} for demand in result.demands)
+
+
+@given(pools(), facts())
+def test_candidates_before_judgement_are_those_of_the_selection(
+    known: dict[str, Pool], facts: Facts
+) -> None:
+    result = outcome(facts, known)
+    if not isinstance(result, Selection):
+        return
+
+    found = candidates(ETH0, facts, known, PLAIN)
+
+    assert (found.source, found.unnamed, found.nics) == (
+        result.source,
+        result.unnamed,
+        result.nics,
+    )
+
+
+@given(pools(), facts())
+def test_a_catalog_and_a_plain_mapping_give_the_same(known: dict[str, Pool], facts: Facts) -> None:
+    catalog = PoolCatalog(known)
+    try:
+        first = candidates(ETH0, facts, catalog, PLAIN)
+    except AllocationError:
+        return
+
+    assert candidates(ETH0, facts, catalog, PLAIN) == first
+    assert candidates(ETH0, facts, known, PLAIN) == first
+
+
+def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
+    """Spec/ipam.md 1.5, trait by trait."""
+    traits: list[Callable[[Pool], bool]] = [
+        lambda pool: pool.pod_affinity is not None,
+        lambda pool: len(pool.node_names) > 0,
+        lambda pool: pool.node_affinity is not None,
+        lambda pool: len(pool.namespace_names) > 0,
+        lambda pool: pool.namespace_affinity is not None,
+        lambda pool: len(pool.multus_names) > 0,
+    ]
+    for has in traits:
+        if has(one) != has(other):
+            return -1 if has(one) else 1
+    return 0
+
+
+@given(pools(), st.randoms(use_true_random=False))
+def test_the_order_of_trial_is_the_pairwise_comparison_and_stable(
+    known: dict[str, Pool], chance: random.Random
+) -> None:
+    written = list(known.values())
+    chance.shuffle(written)
+
+    expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
+
+    assert order.in_order_of_trial(written) == tuple(one.name for one in expected)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["ipv4", "IPV6", "interface", "cleangateway", "dst", "gw", "x"]), inner
+        )
+    ),
+    max_leaves=10,
+)
+KEYS = [
+    *(f"ipam.spidernet.io/{name}" for name in ("ippools", "ippool", "routes", "subnet")),
+    "v1.multus-cni.io/default-network",
+    "k8s.v1.cni.cncf.io/networks",
+]
+
+
+@given(pools(), st.dictionaries(st.sampled_from(KEYS), st.text() | JSON_VALUES.map(json.dumps)))
+def test_no_annotation_raises_anything_but_an_allocation_error(
+    known: dict[str, Pool], annotations: dict[str, str]
+) -> None:
+    result = outcome(facts_of(annotations), known)
+
+    assert isinstance(result, Selection) or issubclass(result[0], AllocationError)  # type: ignore[arg-type]
+
+
+class NamedPoolsOnly(dict[str, Pool]):
+    """Lets nobody look at all pools."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("all pools were looked at")
+
+    items = keys = values = __iter__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "request_pools"),
+    [({POD_IPPOOL: '{"ipv4": ["pool-a"]}'}, ()), ({}, ("pool-a",))],
+    ids=["a Pod annotation", "the CNI configuration"],
+)
+def test_a_selection_by_name_looks_at_the_named_pools_alone(
+    annotations: dict[str, str], request_pools: tuple[str, ...]
+) -> None:
+    known = NamedPoolsOnly({name: Pool(name, 4, "10.0.0.0/16") for name in NAMES})
+    request = ETH0._replace(default_ipv4_pools=request_pools)
+
+    selection = select(request, facts_of(annotations), known, PLAIN)
+
+    assert selection.verdicts == (Verdict("eth0", 4, "pool-a", True, "every rule", ""),)

@@ -1,0 +1,88 @@
+"""JSON in annotations: read as tolerantly as the public system reads it, refused with a place."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.facts import PodFacts
+from core.domain.selection import jsontext
+from core.domain.selection.annotations import NICS_MAX, POD_IPPOOLS, read_ippools
+from core.errors import BadInput, WrongInput
+
+
+def refusal(document: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        jsontext.parse(document)
+    return caught.value.message
+
+
+def test_keys_come_in_lower_case_and_the_last_of_equal_ones_wins() -> None:
+    assert jsontext.parse('{"A": 1, "a": {"B": null}}') == {"a": {"b": None}}
+
+
+def test_the_place_of_a_wrong_character_is_told() -> None:
+    assert refusal('{"a" 1}') == "invalid character '1' at position 5: expecting ':' delimiter"
+
+
+@pytest.mark.parametrize("document", ["", "  ", '{"a"', '"abc', "[1,"])
+def test_a_document_that_stops_early_is_told_as_that(document: str) -> None:
+    assert refusal(document) == "unexpected end of JSON input"
+
+
+@pytest.mark.parametrize("document", ["NaN", "[Infinity]", "-Infinity"])
+def test_numbers_that_json_does_not_know_are_refused(document: str) -> None:
+    assert refusal(document).endswith("is not JSON")
+
+
+def test_a_second_document_behind_the_first_is_refused() -> None:
+    assert refusal("[] []") == "invalid character '[' at position 3: extra data"
+
+
+def test_a_document_that_is_too_long_is_not_read() -> None:
+    document = " " * jsontext.JSON_CHARS_MAX + "1"
+
+    assert refusal(document) == "262145 characters of JSON, at most 262144 are read"
+
+
+def test_a_document_that_is_too_deep_is_refused_and_not_a_crash() -> None:
+    assert refusal("[" * 200_000) == "JSON that is nested too deeply"
+
+
+def test_a_number_of_any_length_can_stand_where_nobody_looks() -> None:
+    assert jsontext.members(jsontext.parse('{"x": ' + "9" * 10_000 + "}"), "value").keys() == {"x"}
+
+
+def test_half_a_surrogate_pair_becomes_a_text_that_can_be_printed() -> None:
+    text = jsontext.text(jsontext.parse('"a\\ud800\\u00e9"'), "name")
+
+    assert text == "a?é"
+    assert text.encode()
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(document: str) -> None:
+    try:
+        value = jsontext.parse(document)
+    except BadInput:
+        return
+
+    assert json.loads(json.dumps(value)) == value
+
+
+def test_more_nics_than_fit_into_one_transaction_are_refused() -> None:
+    items = [{"interface": f"net{index}", "ipv4": ["a"]} for index in range(NICS_MAX + 1)]
+    pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
+
+    with pytest.raises(WrongInput, match="33 items, at most 32 NICs are possible"):
+        read_ippools(pod, "net1")
+
+
+def test_the_largest_number_of_nics_is_read() -> None:
+    items = [{"ipv4": ["a"]}] * NICS_MAX
+    pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
+
+    assert len(read_ippools(pod, "eth0").nics) == NICS_MAX

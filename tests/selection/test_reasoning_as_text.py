@@ -1,0 +1,120 @@
+"""The reasoning that `orbctl explain` prints, and how errors are put together."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.model import Pool
+from core.domain.selection import reasoning
+from core.domain.selection.annotations import POD_IPPOOLS
+from core.domain.selection.request import (
+    SelectionRequest,
+    SelectionSettings,
+    Verdict,
+)
+from core.domain.selection.select import candidates, select
+from core.errors import AllocationError, NoPoolAvailable, WrongInput
+
+POOLS = {
+    "p1": Pool("p1", 4, "10.0.0.0/16"),
+    "p2": Pool("p2", 4, "10.0.0.0/16", node_names=("n2",)),
+    "p3": Pool("p3", 4, "10.0.0.0/16", namespace_names=("shop",)),
+    "p6": Pool("p6", 6, "fd00::/64"),
+    "off": Pool("off", 4, "10.0.0.0/16", disabled=True),
+}
+
+
+def facts(ippools: str) -> Facts:
+    return Facts(
+        PodFacts("shop", "web-0", "uid-1", "n1", annotations={POD_IPPOOLS: ippools}),
+        NamespaceFacts("shop"),
+        NodeFacts("n1"),
+    )
+
+
+def test_the_whole_reasoning_can_be_read_line_by_line() -> None:
+    ippools = """[
+        {"interface": "eth0", "ipv4": ["p1", "p2", "off", "p3", "x*"], "ipv6": ["p6"]},
+        {"interface": "net1", "ipv4": ["p1"], "cleangateway": true},
+        {"interface": "net2"}
+    ]"""
+
+    selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+
+    detail = "nodeName [n2], the Pod is on 'n1'"
+    assert reasoning.describe(selection).splitlines() == [
+        "IPPools come from Pod annotation 'ipam.spidernet.io/ippools'",
+        "NIC eth0 IPv4: try p3, p1",
+        "  p1: accepted by every rule",
+        f"  p2: rejected by node-name: unmatched Node name of IPPool p2 ({detail})",
+        "  off: rejected by disabled: disabled IPPool off",
+        "  p3: accepted by every rule",
+        "NIC eth0 IPv6: try p6",
+        "  p6: accepted by every rule",
+        "NIC net1 IPv4: try p1, no default route",
+        "  p1: accepted by every rule",
+        "note on NIC eth0: pattern 'x*' matches no IPv4 IPPool",
+        "note on NIC net2: it names no IPPool",
+    ]
+
+
+def test_the_verdicts_of_a_failure_can_be_read_too() -> None:
+    ippools = '[{"ipv4": ["off"]}, {"ipv4": ["p1"]}]'
+
+    with pytest.raises(NoPoolAvailable) as caught:
+        select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+
+    verdicts = [one for one in caught.value.verdicts if isinstance(one, Verdict)]
+    assert list(reasoning.describe_verdicts(verdicts)) == [
+        "  off: rejected by disabled: disabled IPPool off",
+        "  p1: accepted by every rule",
+    ]
+
+
+def test_the_check_for_changed_pools_reports_a_bad_annotation_without_the_prefix() -> None:
+    with pytest.raises(WrongInput) as caught:
+        candidates(SelectionRequest("eth0"), facts("[]"), POOLS, SelectionSettings())
+
+    assert caught.value.message.startswith("wrong input, invalid format of Pod annotation")
+
+
+def test_the_check_for_changed_pools_does_not_mind_pools_that_are_missing_or_disabled() -> None:
+    ippools = '[{"ipv4": ["off", "gone"]}, {}]'
+
+    found = candidates(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+
+    assert [(nic.interface, nic.ipv4) for nic in found.nics] == [("0", ("off", "gone")), ("1", ())]
+
+
+def test_a_prefix_keeps_everything_else_of_the_error() -> None:
+    verdict = Verdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
+    error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
+
+    prefixed = reasoning.in_standard_mode(error)
+
+    assert type(prefixed) is NoPoolAvailable
+    assert prefixed.message == "failed to allocate IP addresses in standard mode: no"
+    assert (prefixed.subject, prefixed.remedy, prefixed.verdicts) == ("Pod/a/b", "do", (verdict,))
+
+
+def test_an_error_without_verdicts_has_none() -> None:
+    assert AllocationError("no").verdicts == ()
+
+
+def test_several_reasons_are_bracketed_one_stands_alone_and_equal_ones_are_one() -> None:
+    assert reasoning.aggregate(["a"]) == "a"
+    assert reasoning.aggregate(["a", "b", "a"]) == "[a, b]"
+
+
+def test_a_pod_with_more_nics_than_items_is_told_so() -> None:
+    ippools = '[{"ipv4": ["p1"]}, {"ipv4": ["p3"]}]'
+    selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
+
+    error = reasoning.no_item_left(selection)
+
+    assert error.message == (
+        "no IPPool available, Pod annotation 'ipam.spidernet.io/ippools' has 2 items, "
+        "and NICs of the Pod use them all"
+    )
+    assert error.verdicts == selection.verdicts
