@@ -9,11 +9,6 @@ from importlib.metadata import packages_distributions
 
 from tests.packaging.project import PACKAGES, ROOT, normal, pyproject, required
 
-NOT_IMPORTED_BY_US = {
-    "uvloop": "chosen as event loop where it is installed",
-}
-"""Declared for a reason other than an import of ours."""
-
 
 def imported() -> Iterator[str]:
     """Top-level names of every import of the product, also of late ones."""
@@ -48,7 +43,7 @@ def test_whatever_is_imported_is_declared() -> None:
     assert missing == set()
 
 
-def test_whatever_is_declared_is_imported_or_has_a_reason() -> None:
+def test_whatever_is_declared_is_imported() -> None:
     used = {found for name in foreign() for found in distributions(name)}
 
-    assert declared() - used - NOT_IMPORTED_BY_US.keys() == set()
+    assert declared() - used == set()

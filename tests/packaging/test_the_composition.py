@@ -16,7 +16,7 @@ from tests.packaging.project import PACKAGES, ROOT, scripts
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 OURS = ("agent", "controller")
-SETTING = re.compile(r"\bORBWEAVER_[A-Z_]+\b")
+SETTING = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 
 
 @pytest.fixture(scope="module")

@@ -6,4 +6,8 @@ value is the reason, a sentence for the reviewer. An exception that excuses noth
 
 from __future__ import annotations
 
-EXCEPTIONS: dict[tuple[str, str], str] = {}
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("no_path_of_one_machine", "nodeagent/settings/loading.py"): (
+        "conf.yml is mounted there by existing charts, a compatible default (spec/api.md 5.1)"
+    ),
+}
