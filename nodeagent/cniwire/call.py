@@ -1,0 +1,130 @@
+"""One CNI call as the executable sends it, checked as libcni's skel does.
+
+Promise: what ``read_call`` returns is complete for its verb, and every name in it can be part of a
+key. It must never look at the node: whether a network namespace exists is not its business.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from nodeagent.cniwire.arguments import PodArguments, is_name, read_arguments
+from nodeagent.cniwire.failures import (
+    INCOMPATIBLE_VERSION,
+    INVALID_ENVIRONMENT,
+    CniFailure,
+)
+from nodeagent.cniwire.netconf import (
+    WITHOUT_CHECK,
+    WITHOUT_GC_AND_STATUS,
+    NetConf,
+    read_netconf,
+)
+
+VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
+INTERFACE_CHARACTERS_MAX: Final = 15
+"""IFNAMSIZ without its NUL (CNI: an interface name as Linux takes it)."""
+
+NETNS_CHARACTERS_MAX: Final = 4096
+
+_BAD_INTERFACE: Final = re.compile(r"[/:\s]")
+
+_CONTAINER: Final = "CNI_CONTAINERID"
+_NETNS: Final = "CNI_NETNS"
+_INTERFACE: Final = "CNI_IFNAME"
+_REQUIRED: Final[dict[str, tuple[str, ...]]] = {
+    "ADD": (_CONTAINER, _NETNS, _INTERFACE),
+    "CHECK": (_CONTAINER, _NETNS, _INTERFACE),
+    "DEL": (_CONTAINER, _INTERFACE),
+}
+
+
+class Call(NamedTuple):
+    """One call. ``traceparent`` is the runtime's trace context, "" for none."""
+
+    verb: str
+    conf: NetConf
+    container: str = ""
+    interface: str = ""
+    netns: str = ""
+    pod: PodArguments = PodArguments()
+    traceparent: str = ""
+
+
+def read_environment(block: bytes) -> dict[str, str]:
+    """NAME=value entries, each closed by a NUL (docs/cni.md)."""
+    pairs = (entry.partition("=") for entry in block.decode(errors="replace").split("\0") if entry)
+    return {name: value for name, _, value in pairs}
+
+
+def read_verb(environment: dict[str, str]) -> str:
+    """CNI_COMMAND. Raises CniFailure with code 4."""
+    verb = environment.get("CNI_COMMAND", "")
+    if verb in VERBS:
+        return verb
+    if not verb:
+        text = "required env variable CNI_COMMAND missing"
+    else:
+        text = f"unknown CNI_COMMAND: {verb[:64]}"
+    raise CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND is one of {', '.join(VERBS)}")
+
+
+def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
+    """The call, complete for its verb. Raises CniFailure with code 1, 4, 6 or 7."""
+    missing = [name for name in _REQUIRED.get(verb, ()) if not environment.get(name)]
+    if missing:
+        text = f"required env variables [{','.join(missing)}] missing"
+        raise CniFailure(INVALID_ENVIRONMENT, text, f"set them for CNI_COMMAND={verb}")
+    conf = read_netconf(stdin)
+    _check_version(verb, conf.cni_version)
+    traceparent = environment.get("TRACEPARENT", "")
+    if verb not in _REQUIRED:
+        return Call(verb, conf, traceparent=traceparent)
+    return Call(
+        verb,
+        conf,
+        checked_container(environment[_CONTAINER]),
+        checked_interface(environment[_INTERFACE]),
+        _checked_netns(environment.get(_NETNS, "")),
+        read_arguments(environment.get("CNI_ARGS", "")),
+        traceparent,
+    )
+
+
+def checked_container(container: str) -> str:
+    """The container id, if it is one. Raises CniFailure with code 4."""
+    if not is_name(container):
+        raise CniFailure(
+            INVALID_ENVIRONMENT, f"{_CONTAINER}: invalid characters in {container[:64]!r}"
+        )
+    return container
+
+
+def checked_interface(name: str) -> str:
+    """The interface name, if Linux takes it. Raises CniFailure with code 4."""
+    if len(name) > INTERFACE_CHARACTERS_MAX:
+        fault = f"more than {INTERFACE_CHARACTERS_MAX} characters"
+    elif name in (".", ".."):
+        fault = "not a name"
+    elif _BAD_INTERFACE.search(name) or not name.isprintable():
+        fault = "'/', ':' and white space are impossible"
+    else:
+        return name
+    raise CniFailure(INVALID_ENVIRONMENT, f"{_INTERFACE} {name[:64]!r}: {fault}")
+
+
+def _checked_netns(path: str) -> str:
+    if len(path) > NETNS_CHARACTERS_MAX:
+        raise CniFailure(INVALID_ENVIRONMENT, f"{_NETNS}: {len(path)} characters")
+    return path
+
+
+def _check_version(verb: str, version: str) -> None:
+    too_old = WITHOUT_CHECK if verb == "CHECK" else WITHOUT_GC_AND_STATUS
+    if verb in ("CHECK", "GC", "STATUS") and version in too_old:
+        raise CniFailure(
+            INCOMPATIBLE_VERSION,
+            f"config version {version} does not allow {verb}",
+            "raise cniVersion in the network configuration",
+        )

@@ -1,0 +1,106 @@
+"""CNI error objects: the codes of the specification, ours from 100 on, and which failure has which.
+
+Promise: every error that can leave a verb has a code and a text; none shows a traceback. The table
+of docs/agent.md is this module in words. It decides nothing but codes and texts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from core.errors import (
+    AddressesUsedOut,
+    AllocationError,
+    BadInput,
+    LogError,
+    NoPoolAvailable,
+    OrbweaverError,
+    OutcomeUnknown,
+    Refused,
+    StoreRejected,
+    WrongInput,
+)
+
+# The error table of the CNI specification (SPEC.md 1.1.0, "Error").
+INCOMPATIBLE_VERSION: Final = 1
+INVALID_ENVIRONMENT: Final = 4
+UNDECODABLE: Final = 6
+INVALID_CONFIG: Final = 7
+TRY_AGAIN_LATER: Final = 11
+NOT_AVAILABLE: Final = 50
+LIMITED: Final = 51
+
+# Ours.
+FRAME_REFUSED: Final = 101
+USED_OUT: Final = 110
+NO_POOL: Final = 111
+WRONG_INPUT: Final = 112
+NOT_ALLOCATED: Final = 113
+NO_ADDRESS_FOR_INTERFACE: Final = 114
+REFUSED: Final = 115
+CHECK_FAILED: Final = 120
+GC_INCOMPLETE: Final = 121
+STORE_REFUSES: Final = 130
+LOG_BROKEN: Final = 131
+INTERNAL: Final = 999
+
+UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
+ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
+"""Texts that users and other systems' tests match on (spec/ipam.md 1.9)."""
+
+_CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
+    (AddressesUsedOut, USED_OUT),
+    (NoPoolAvailable, NO_POOL),
+    (WrongInput, WRONG_INPUT),
+    (OutcomeUnknown, TRY_AGAIN_LATER),
+    (StoreRejected, STORE_REFUSES),
+    (LogError, LOG_BROKEN),
+    (Refused, REFUSED),
+    (BadInput, INVALID_CONFIG),
+)
+"""First match wins; retryable errors that are not listed here are "try again later"."""
+
+
+class CniFailure(Exception):
+    """A CNI error object in the making: ``code``, what happened, and what would help."""
+
+    def __init__(self, code: int, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = details
+
+    def prefixed(self, prefix: str) -> CniFailure:
+        """The same failure with its message after ``prefix``."""
+        return CniFailure(self.code, prefix + self.message, self.details)
+
+
+def failure_of(error: Exception) -> CniFailure:
+    """The CNI failure that says what ``error`` says."""
+    if isinstance(error, CniFailure):
+        return error
+    if not isinstance(error, OrbweaverError):
+        return CniFailure(INTERNAL, f"{type(error).__name__}: {error}", "the agent's log says more")
+    return CniFailure(_code(error), error.message, error.remedy)
+
+
+def _code(error: OrbweaverError) -> int:
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    if error.retryable:
+        return TRY_AGAIN_LATER
+    return NOT_ALLOCATED if isinstance(error, AllocationError) else INTERNAL
+
+
+def error_object(version: str, failure: CniFailure) -> bytes:
+    """The JSON of a failure, with four spaces of indent."""
+    document = {
+        "cniVersion": version,
+        "code": failure.code,
+        "msg": failure.message,
+        "details": failure.details,
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=4) + b"\n"

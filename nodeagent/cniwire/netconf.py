@@ -1,0 +1,212 @@
+"""The network configuration on standard input: what of it an IPAM plugin reads.
+
+Promise: read as Go's JSON does where that is cheap (names match whatever their case, null means not
+said, unknown members are ignored), every other fault is refused by the name of the field. A runtime
+sends the same bytes for every Pod of a network, so what was read is remembered. It never looks at
+Pods.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from core.domain.addresses import AddressSyntaxError, parse_cidr
+from nodeagent.cniwire.arguments import is_name
+from nodeagent.cniwire.failures import (
+    INCOMPATIBLE_VERSION,
+    INVALID_CONFIG,
+    UNDECODABLE,
+    CniFailure,
+)
+
+VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+LATEST: Final = VERSIONS[-1]
+WITHOUT_CHECK: Final = ("0.3.0", "0.3.1")
+WITHOUT_GC_AND_STATUS: Final = VERSIONS[:-1]
+WITH_FAMILIES: Final = ("0.3.0", "0.3.1", "0.4.0")
+"""Results of these versions say ``version`` "4" or "6" with every address."""
+
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
+POOLS_MAX: Final = 256
+"""Names in one list of pools."""
+
+ATTACHMENTS_MAX: Final = 20_000
+"""Attachments of one GC; a request frame holds no more than about as many."""
+
+REMEMBERED_MAX: Final = 64
+REMEMBERED_BYTES_MAX: Final = 16_384
+"""Configurations remembered, and the longest one: a few networks on a node."""
+
+_Name = Annotated[str, msgspec.Meta(max_length=253)]
+_PoolNames = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=POOLS_MAX)]
+_Path = Annotated[str, msgspec.Meta(max_length=4096)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+
+
+class IpamConf(msgspec.Struct, frozen=True):
+    """The ``ipam`` object (spec/api.md 4.1). Sizes and counts 0 mean not said."""
+
+    type: str = ""
+    log_level: str = "debug"
+    log_file_path: _Path = ""
+    log_file_max_size: _Count = 0
+    log_file_max_age: _Count = 0
+    log_file_max_count: _Count = 0
+    default_ipv4_ippool: _PoolNames = ()
+    default_ipv6_ippool: _PoolNames = ()
+    clean_gateway: bool = False
+    match_master_subnet: bool = False
+    ipam_unix_socket_path: _Path = ""
+
+
+class ValidAttachment(msgspec.Struct, frozen=True, rename={"container_id": "containerID"}):
+    """One attachment that a runtime still knows."""
+
+    container_id: str = ""
+    ifname: str = ""
+
+
+_Attachments = Annotated[tuple[ValidAttachment, ...], msgspec.Meta(max_length=ATTACHMENTS_MAX)]
+
+
+class NetConf(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "cni_version": "cniVersion",
+        "previous": "prevResult",
+        "valid_attachments": "cni.dev/valid-attachments",
+        "attachments": "cni.dev/attachments",
+    },
+):
+    """A network configuration. ``previous`` is the result of ADD as CHECK brings it."""
+
+    cni_version: str = "0.1.0"
+    name: str = ""
+    ipam: IpamConf = IpamConf()
+    previous: dict[str, Any] | None = None
+    valid_attachments: _Attachments | None = None
+    attachments: _Attachments | None = None
+
+
+class PreviousAddress(NamedTuple):
+    """An address of prevResult, canonical with prefix length; ``interface`` "" where unsaid."""
+
+    cidr: str
+    interface: str
+
+
+_NETCONF_NAMES: Final = {n.lower(): n for n in NetConf.__struct_encode_fields__}
+_IPAM_NAMES: Final = {n.lower(): n for n in IpamConf.__struct_encode_fields__}
+_ATTACHMENT_NAMES: Final = {n.lower(): n for n in ValidAttachment.__struct_encode_fields__}
+_remembered: dict[bytes, NetConf] = {}
+
+
+def read_netconf(data: bytes) -> NetConf:
+    """The configuration, its fields checked. Raises CniFailure with code 1, 6 or 7."""
+    found = _remembered.get(data)
+    if found is not None:
+        return found
+    conf = _read(data)
+    if len(data) <= REMEMBERED_BYTES_MAX and conf.previous is None:
+        if len(_remembered) >= REMEMBERED_MAX:
+            _remembered.clear()
+        _remembered[bytes(data)] = conf
+    return conf
+
+
+def version_in(data: bytes) -> str:
+    """The version to answer an error in, whatever else is wrong with the configuration."""
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return LATEST
+    version = document.get("cniVersion") if isinstance(document, dict) else None
+    return version if isinstance(version, str) and version in VERSIONS else LATEST
+
+
+def previous_addresses(previous: dict[str, Any]) -> list[PreviousAddress]:
+    """The addresses of a prevResult. Raises CniFailure with code 7."""
+    interfaces = previous.get("interfaces") or []
+    entries = previous.get("ips") or []
+    if not isinstance(entries, list) or not isinstance(interfaces, list):
+        raise _invalid("prevResult.ips and prevResult.interfaces must be lists")
+    return [_previous(entry, interfaces) for entry in entries]
+
+
+def _previous(entry: object, interfaces: list[Any]) -> PreviousAddress:
+    if not isinstance(entry, dict) or not isinstance(entry.get("address"), str):
+        raise _invalid("prevResult.ips: each entry needs an address")
+    try:
+        parsed = parse_cidr(entry["address"])
+    except AddressSyntaxError as error:
+        raise _invalid(f"prevResult.ips: {error}") from None
+    index = entry.get("interface")
+    name = ""
+    if isinstance(index, int) and 0 <= index < len(interfaces):
+        described = interfaces[index]
+        name = described.get("name", "") if isinstance(described, dict) else ""
+    return PreviousAddress(parsed.text_with_host_bits(), str(name))
+
+
+def _read(data: bytes) -> NetConf:
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CniFailure(UNDECODABLE, f"the network configuration is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise CniFailure(UNDECODABLE, "the network configuration is not a JSON object")
+    folded = _folded(document, _NETCONF_NAMES)
+    if isinstance(folded.get("ipam"), dict):
+        folded["ipam"] = _folded(folded["ipam"], _IPAM_NAMES)
+    for name in ("cni.dev/valid-attachments", "cni.dev/attachments"):
+        if isinstance(folded.get(name), list):
+            folded[name] = [_folded_attachment(entry) for entry in folded[name]]
+    try:
+        conf = msgspec.convert(folded, NetConf)
+    except msgspec.ValidationError as error:
+        raise _invalid(_by_field(error)) from None
+    _check(conf)
+    return conf
+
+
+def _check(conf: NetConf) -> None:
+    if conf.cni_version not in VERSIONS:
+        raise CniFailure(
+            INCOMPATIBLE_VERSION,
+            f"incompatible CNI versions: cniVersion is {conf.cni_version[:64]!r}",
+            f"plugin supports {list(VERSIONS)}",
+        )
+    if not conf.name:
+        raise _invalid("missing network name", "set name in the network configuration")
+    if not is_name(conf.name):
+        raise _invalid(f"invalid characters in network name {conf.name[:64]!r}")
+    if conf.ipam.log_level.lower() not in LOG_LEVELS:
+        raise _invalid(
+            f"ipam.log_level {conf.ipam.log_level[:64]!r} is not a level",
+            f"use one of {', '.join(LOG_LEVELS)}",
+        )
+
+
+def _folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """The members with names of ours as we spell them; null ones are left out."""
+    folded = {names.get(key.lower(), key): value for key, value in document.items()}
+    return {key: value for key, value in folded.items() if value is not None}
+
+
+def _folded_attachment(entry: object) -> object:
+    return _folded(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
+
+
+def _by_field(error: msgspec.ValidationError) -> str:
+    """Msgspec says ``Expected `int`, got `str` - at `$.ipam.x```: the field goes first."""
+    text, _, path = str(error).partition(" - at ")
+    field = path.strip("`").removeprefix("$").removeprefix(".")
+    text = text[:1].lower() + text[1:]
+    return f"{field}: {text}" if field else text
+
+
+def _invalid(what: str, details: str = "") -> CniFailure:
+    return CniFailure(INVALID_CONFIG, what, details)

@@ -1,0 +1,48 @@
+"""The JSON of results: what standard output of the executable shall be, byte for byte.
+
+Shapes: spec/api.md 4 and 4.1: four spaces of indent, only entries of the interface that was asked
+for, no ``interfaces``, ``version`` with every address before 1.0.0, ``dns`` always and always
+empty.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from core.domain.model import Nic
+from core.domain.routes import answer_routes
+from nodeagent.cniwire.netconf import LATEST, VERSIONS, WITH_FAMILIES
+
+_encode: Final = msgspec.json.Encoder().encode
+_indent: Final = msgspec.json.format
+
+
+def add_result(version: str, nic: Nic) -> bytes:
+    """The result of an ADD for one NIC."""
+    with_family = version in WITH_FAMILIES
+    ips: list[dict[str, str]] = []
+    for family, address, gateway in (
+        ("4", nic.ipv4, nic.ipv4_gateway),
+        ("6", nic.ipv6, nic.ipv6_gateway),
+    ):
+        if not address:
+            continue
+        entry = {"version": family, "address": address} if with_family else {"address": address}
+        if gateway:
+            entry["gateway"] = gateway
+        ips.append(entry)
+    result: dict[str, Any] = {"cniVersion": version, "ips": ips}
+    routes = answer_routes(nic)
+    if routes:
+        result["routes"] = [{"dst": dst, "gw": gw} for dst, gw in routes]
+    result["dns"] = {}
+    return _indent(_encode(result), indent=4) + b"\n"
+
+
+def version_result(asked: str) -> bytes:
+    """The result of VERSION, in the caller's version where we speak it."""
+    version = asked if asked in VERSIONS else LATEST
+    document = {"cniVersion": version, "supportedVersions": VERSIONS}
+    return _indent(_encode(document), indent=4) + b"\n"

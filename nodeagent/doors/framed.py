@@ -1,0 +1,174 @@
+"""The framed socket: one CNI call a connection, raw bytes in, standard output out (docs/cni.md).
+
+    request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
+    answer    u8 exit status | u32 n | n bytes: standard output as it shall be
+
+No streams and no HTTP: this is the path of every Pod. Promise: whatever comes in, one answer goes
+out or the connection is closed; no request is larger than the bound; a caller that goes away ends
+its request where that is safe. It knows frames and nothing of CNI: ``answer`` does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from nodeagent.cniwire.failures import FRAME_REFUSED, CniFailure, error_object
+from nodeagent.cniwire.netconf import LATEST
+from nodeagent.doors.sockets import may_call
+
+MAGIC: Final = b"OWC1"
+HEAD_BYTES: Final = 8
+REQUEST_BYTES_MAX: Final = 1 << 20
+REQUEST_S_MAX: Final = 10.0
+"""From the connection to the last byte of the request."""
+
+CONNECTIONS_MAX: Final = 4_096
+"""Open connections; one more is closed at once. Requests have a tighter bound of their own."""
+
+SWEEP_S: Final = 1.0
+
+Answer = tuple[int, bytes]
+Answering = Callable[[bytes, bytes], Awaitable[Answer]]
+"""(environment block, standard input) -> (exit status, standard output); must not raise."""
+
+_log = logging.getLogger(__name__)
+
+
+class FramedDoor:
+    """Serves the framed protocol on one listening socket."""
+
+    def __init__(self, answer: Answering) -> None:
+        self._answer = answer
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self.connections: set[FramedConnection] = set()
+
+    async def open(self, listening: socket.socket, backlog: int) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: FramedConnection(self, self._answer), sock=listening, backlog=backlog
+        )
+        self._sweeper = asyncio.create_task(self._sweep(), name="framed-sweeper")
+
+    def close(self) -> None:
+        """Accept no more; connections that wait for their answer go on."""
+        if self._server is not None:
+            self._server.close()
+        for connection in [each for each in self.connections if not each.is_asking]:
+            connection.abort()
+
+    async def end(self) -> None:
+        """Drop every connection that is left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abort()
+
+    async def _sweep(self) -> None:
+        """Close callers that do not finish their request; one clock instead of one timer each."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            oldest = loop.time() - REQUEST_S_MAX
+            for connection in list(self.connections):
+                if not connection.is_asking and connection.since < oldest:
+                    connection.refuse(f"the request did not arrive within {REQUEST_S_MAX:g} s")
+
+
+class FramedConnection(asyncio.Protocol):
+    """One call."""
+
+    __slots__ = ("_answer", "_buffer", "_door", "_length", "_task", "_transport", "since")
+
+    def __init__(self, door: FramedDoor, answer: Answering) -> None:
+        self._door = door
+        self._answer = answer
+        self._buffer = bytearray()
+        self._length = -1
+        self._task: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self.since = 0.0
+
+    @property
+    def is_asking(self) -> bool:
+        """The whole request is there and waits for its answer."""
+        return self._task is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Check who calls and how many do."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.since = asyncio.get_running_loop().time()
+        peer = transport.get_extra_info("socket")
+        if len(self._door.connections) >= CONNECTIONS_MAX or not may_call(peer):
+            _log.warning("a connection was refused: not root, or too many are open")
+            transport.abort()
+            return
+        self._door.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the request; start once it is whole."""
+        if self._task is not None:
+            return  # what follows the request is not ours to read
+        self._buffer += data
+        if self._length < 0 and not self._read_head():
+            return
+        if len(self._buffer) < HEAD_BYTES + self._length:
+            return
+        body = bytes(memoryview(self._buffer)[HEAD_BYTES : HEAD_BYTES + self._length])
+        self._buffer.clear()
+        if body.startswith(b"\0"):
+            environment, stdin = b"", body[1:]
+        else:
+            environment, end, stdin = body.partition(b"\0\0")
+            if not end:
+                self.refuse("the environment block does not end")
+                return
+        self._task = asyncio.create_task(self._serve(environment, stdin))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller is gone: what it asked for is withdrawn."""
+        self._door.connections.discard(self)
+        if self._task is not None:
+            self._task.cancel()
+
+    def refuse(self, why: str) -> None:
+        """Answer that these bytes are no request, and close."""
+        failure = CniFailure(FRAME_REFUSED, f"not a request of the executable: {why}")
+        self._send(1, error_object(LATEST, failure))
+
+    def abort(self) -> None:
+        """Close without an answer."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read_head(self) -> bool:
+        head = self._buffer
+        if not MAGIC.startswith(bytes(head[:4])):
+            self.refuse("it does not begin with OWC1")
+            return False
+        if len(head) < HEAD_BYTES:
+            return False
+        length = int.from_bytes(head[4:HEAD_BYTES], "big")
+        if length > REQUEST_BYTES_MAX:
+            self.refuse(f"it announces {length} bytes, {REQUEST_BYTES_MAX} are possible")
+            return False
+        self._length = length
+        return True
+
+    async def _serve(self, environment: bytes, stdin: bytes) -> None:
+        status, body = await self._answer(environment, stdin)
+        self._send(status, body)
+
+    def _send(self, status: int, body: bytes) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(b"%c%b%b" % (status, len(body).to_bytes(4, "big"), body))
+        transport.close()

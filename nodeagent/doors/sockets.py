@@ -1,0 +1,99 @@
+"""Unix sockets of the agent: for root alone, and never two agents on one path.
+
+Promise: the socket file is made with mode 0600, a stale one is replaced, a living one is left
+alone, and only our own is removed. Callers are checked by the kernel's word, not by the file's mode
+alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import Final
+
+from core.errors import BadInput
+
+SOCKET_MODE: Final = 0o600
+BACKLOG: Final = 1_024
+PATH_BYTES_MAX: Final = 107
+"""``sun_path`` of unix(7), without its closing NUL."""
+
+_PRIVATE_UMASK: Final = 0o177
+_CREDENTIALS: Final = struct.Struct("3i")
+_CONNECT_S: Final = 1.0
+
+
+class ListeningSocket:
+    """A bound unix stream socket and the file it owns."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.socket = _bound(path)
+        self._inode = Path(path).stat().st_ino
+
+    def remove(self) -> None:
+        """Remove the file, unless somebody else's is there by now."""
+        path = Path(self.path)
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == self._inode:
+                path.unlink()
+
+
+def may_call(connection: socket.socket) -> bool:
+    """Whether the peer is root or runs as we do (SO_PEERCRED)."""
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(raw)
+    return uid in (0, os.geteuid())
+
+
+def _bound(path: str) -> socket.socket:
+    if not path.startswith("/") or len(path.encode()) > PATH_BYTES_MAX:
+        raise BadInput(
+            f"{path[:200]!r} cannot be the path of a socket",
+            subject="ipamUnixSocketPath",
+            remedy=f"give an absolute path of at most {PATH_BYTES_MAX - len('.fast')} bytes",
+        )
+    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _remove_stale(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(_PRIVATE_UMASK)
+    try:
+        listening.bind(path)
+    except OSError as error:
+        listening.close()
+        raise BadInput(f"cannot bind {path}: {error.strerror}", subject=path) from error
+    finally:
+        os.umask(before)
+    listening.setblocking(False)
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        mode = Path(path).lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise BadInput(
+            f"{path} exists and is no socket", subject=path, remedy="move it out of the way"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_CONNECT_S)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BadInput(f"cannot tell who owns {path}: {error}", subject=path) from error
+    raise BadInput(
+        f"another process listens on {path}",
+        subject=path,
+        remedy="stop it first, or give this agent another ipamUnixSocketPath",
+    )

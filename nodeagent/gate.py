@@ -1,0 +1,81 @@
+"""The gate every request passes: a bound on their number, a deadline for each, the drain.
+
+Promise: a request that is let in is counted until it is over, and is over by its deadline; what it
+had not committed by then is withdrawn. Once closing, nobody is let in. It must never know what a
+request does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from core.errors import DeadlineExceeded, NotReady, Overloaded
+
+T = TypeVar("T")
+
+REQUESTS_MAX: Final = 1_000
+"""Requests under way or waiting, of all doors together."""
+
+ADD_DEADLINE_S: Final = 30.0
+"""Below the executables' 100 s and the runtimes' two minutes, so that the caller hears why."""
+DEL_DEADLINE_S: Final = 30.0
+CHECK_DEADLINE_S: Final = 15.0
+STATUS_DEADLINE_S: Final = 8.0
+GC_DEADLINE_S: Final = 90.0
+READ_DEADLINE_S: Final = 15.0
+"""Questions over HTTP that change nothing."""
+
+
+class Gate:
+    """Counts and bounds what is under way."""
+
+    def __init__(self, requests_max: int = REQUESTS_MAX) -> None:
+        self._requests_max = requests_max
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        self.under_way = 0
+
+    async def run(self, work: Callable[[], Awaitable[T]], deadline_s: float) -> T:
+        """Do the work. Raises Overloaded, NotReady, DeadlineExceeded, and what the work raises."""
+        self._enter()
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await work()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"not done within {deadline_s:g} s",
+                remedy="what was not committed is withdrawn; the request can be repeated",
+            ) from None
+        finally:
+            self._leave()
+
+    async def drain(self, seconds: float) -> bool:
+        """Let nobody in any more and wait; False when somebody is still there after ``seconds``."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _enter(self) -> None:
+        if self._closing:
+            raise NotReady("the agent is shutting down", remedy="try again when it is back")
+        if self.under_way >= self._requests_max:
+            raise Overloaded(
+                "failed to queue correctly: queue is full with a maximum length of"
+                f" {self._requests_max}",
+                subject="requests",
+                remedy="try again; if it stays full, etcd is too slow for this load",
+            )
+        self.under_way += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self.under_way -= 1
+        if not self.under_way:
+            self._idle.set()

@@ -1,0 +1,7 @@
+"""What an operator decides: conf.yml and environment variables, read once, checked by schema.
+
+values.py        the settings as the agent uses them
+conf_file.py     the schema of conf.yml
+environment.py   environment variables
+loading.py       both together
+"""

@@ -1,0 +1,109 @@
+"""conf.yml: the keys of spec/api.md 5.1 that we obey, and ours under ``orbweaver``.
+
+A key that is not said has the chart's default; unknown keys of the upper level are ignored as the
+public system does (the file is shared with other processes), unknown ones under ``orbweaver`` are
+refused, being typing errors. Every fault names its key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import yaml
+
+from core.domain.choice import AddressOrder
+from core.errors import BadInput
+
+CONF_BYTES_MAX: Final = 1 << 20
+ENDPOINTS_MAX: Final = 32
+COOL_DOWN_S_MAX: Final = 86_400
+
+_Endpoints = Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=ENDPOINTS_MAX)]
+
+
+class EtcdConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Where etcd is and who we are to it; the password is read from a file, never written here."""
+
+    endpoints: _Endpoints | None = None
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    user: str = ""
+    password_file: str = ""
+
+
+class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Our own keys."""
+
+    cluster: str = ""
+    etcd: EtcdConf = EtcdConf()
+    address_order: AddressOrder | None = None
+    cool_down_seconds: Annotated[int, msgspec.Meta(ge=0, le=COOL_DOWN_S_MAX)] | None = None
+    listen_address: str = ""
+    traces_endpoint: str = ""
+
+
+class ConfFile(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "socket_path": "ipamUnixSocketPath",
+        "ipv4": "enableIPv4",
+        "ipv6": "enableIPv6",
+        "stateful_sets": "enableStatefulSet",
+        "subnets": "enableSpiderSubnet",
+        "auto_pools": "enableAutoPoolForApplication",
+        "detect_conflicts": "enableIPConflictDetection",
+        "detect_gateway": "enableGatewayDetection",
+    },
+):
+    """conf.yml."""
+
+    socket_path: str = ""
+    ipv4: bool = True
+    ipv6: bool = True
+    stateful_sets: bool = True
+    subnets: bool = False
+    auto_pools: bool = False
+    detect_conflicts: bool = False
+    detect_gateway: bool = False
+    orbweaver: OrbweaverConf = OrbweaverConf()
+
+
+def read_conf(path: Path) -> ConfFile:
+    """The file; one that is not there says nothing. Raises BadInput with the key as its subject."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(CONF_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return ConfFile()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}", subject=str(path)) from error
+    if len(text) > CONF_BYTES_MAX:
+        raise BadInput(f"{path} has more than {CONF_BYTES_MAX} bytes", subject=str(path))
+    return parse_conf(text, str(path))
+
+
+def parse_conf(text: bytes, path: str) -> ConfFile:
+    """The content of conf.yml. Raises BadInput."""
+    try:
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(f"{path} is not YAML: {error}", subject=path) from None
+    if document is None:
+        return ConfFile()
+    try:
+        return msgspec.convert(_said(document), ConfFile)
+    except msgspec.ValidationError as error:
+        text_, _, place = str(error).partition(" - at ")
+        key = place.strip("`").removeprefix("$").removeprefix(".") or "the document"
+        raise BadInput(f"{path}: {key}: {text_}", subject=key, remedy="correct this key") from None
+
+
+def _said(value: object) -> object:
+    """Without the keys that have no value: YAML's ``key:`` says nothing."""
+    if isinstance(value, dict):
+        return {key: _said(inner) for key, inner in value.items() if inner is not None}
+    return value

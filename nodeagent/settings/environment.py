@@ -1,0 +1,71 @@
+"""Environment variables, read as the public system reads them (spec/api.md 5.3, last line).
+
+Values are trimmed; an empty one of a required variable, a number that is none and a truth value
+that Go's ParseBool does not know are refused by the variable's name. It reads nothing but the
+mapping it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from core.errors import BadInput
+
+_TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+PORT_MAX: Final = 65_535
+LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
+
+
+class Environment:
+    """Typed access to environment variables."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str, default: str = "", *, required: bool = False) -> str:
+        """A text; ``required``: set but empty is refused."""
+        if name not in self._variables:
+            return default
+        value = self._variables[name].strip()
+        if required and not value:
+            raise BadInput(f"{name} is empty", subject=name, remedy="set it, or leave it out")
+        return value or default
+
+    def truth(self, name: str, *, default: bool, required: bool = False) -> bool:
+        """A truth value by Go's ParseBool."""
+        value = self.text(name, required=required)
+        if not value:
+            return default
+        if value in _TRUE:
+            return True
+        if value in _FALSE:
+            return False
+        raise BadInput(f"{name} {value[:64]!r} is neither true nor false", subject=name)
+
+    def number(self, name: str, default: int, highest: int, *, required: bool = True) -> int:
+        """A decimal number from 0 to ``highest``."""
+        value = self.text(name, required=required)
+        if not value:
+            return default
+        if not (value.isascii() and value.isdigit()) or int(value) > highest:
+            raise BadInput(
+                f"{name} {value[:64]!r} is not a number from 0 to {highest}", subject=name
+            )
+        return int(value)
+
+    def port(self, name: str, default: int) -> int:
+        """A TCP port."""
+        return self.number(name, default, PORT_MAX)
+
+    def level(self, name: str, default: str) -> str:
+        """A log level."""
+        value = self.text(name, default, required=True).lower()
+        if value not in LEVELS:
+            raise BadInput(
+                f"{name} {value[:64]!r} is no level",
+                subject=name,
+                remedy=f"use {', '.join(LEVELS)}",
+            )
+        return value

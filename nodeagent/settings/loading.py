@@ -1,0 +1,157 @@
+"""conf.yml and the environment together: the settings of this process.
+
+Environment variables named ORBWEAVER_* win over the file; those of the public system say what the
+file cannot. Nothing else in the agent reads files or variables of configuration.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, get_args
+
+from core.domain.choice import AddressOrder
+from core.domain.selection.request import SelectionSettings
+from core.errors import BadInput
+from core.service.cooldown import COOL_DOWN_S
+from core.service.limits import RECORDS_MAX
+from core.store.etcd import EtcdSettings
+from core.store.keys import check_name
+from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, EtcdConf, OrbweaverConf, read_conf
+from nodeagent.settings.environment import Environment
+from nodeagent.settings.values import (
+    AGENT_NAMESPACE,
+    CLUSTER,
+    ETCD_ENDPOINT,
+    HEALTH_PORT,
+    LISTEN_ADDRESS,
+    METRICS_PORT,
+    PLUGIN_LOG_PATH,
+    SOCKET_PATH,
+    Settings,
+)
+
+CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # spec/api.md 5.1
+RECORDS_HIGHEST: Final = 1 << 31
+PASSWORD_BYTES_MAX: Final = 4_096
+
+
+def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
+    """Everything decided for this process. Raises BadInput; its subject is the key or variable."""
+    conf = read_conf(Path(conf_path))
+    env = Environment(variables)
+    if not (conf.ipv4 or conf.ipv6):
+        raise BadInput(
+            "enableIPv4 and enableIPv6 are both false",
+            subject="enableIPv4",
+            remedy="switch one of them on",
+        )
+    ours = conf.orbweaver
+    return Settings(
+        node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
+        cluster=check_name(env.text("ORBWEAVER_CLUSTER", ours.cluster or CLUSTER), "cluster"),
+        etcd=_etcd(ours.etcd, env),
+        socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
+        selection=SelectionSettings(
+            ipv4_enabled=conf.ipv4,
+            ipv6_enabled=conf.ipv6,
+            subnets_enabled=conf.subnets,
+            auto_pools_enabled=conf.auto_pools,
+            multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
+            agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, required=True),
+        ),
+        stateful_sets=conf.stateful_sets,
+        detect_conflicts=conf.detect_conflicts,
+        detect_gateway=conf.detect_gateway,
+        release_conflicts=env.truth(
+            "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
+        ),
+        records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
+        address_order=_order(env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")),
+        cool_down_s=_cool_down(ours, env),
+        listen_address=_listen(
+            env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS)
+        ),
+        health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
+        metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
+        metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
+        log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
+        plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
+        otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
+    )
+
+
+def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:
+    endpoints = conf.endpoints or (ETCD_ENDPOINT,)
+    said = env.text("ORBWEAVER_ETCD_ENDPOINTS")
+    if said:
+        endpoints = tuple(each.strip() for each in said.split(","))
+    if not all(endpoints):
+        raise BadInput("no etcd endpoint", subject="orbweaver.etcd.endpoints")
+    ca_file = env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file)
+    cert_file = env.text("ORBWEAVER_ETCD_CERT_FILE", conf.cert_file)
+    key_file = env.text("ORBWEAVER_ETCD_KEY_FILE", conf.key_file)
+    if bool(cert_file) != bool(key_file):
+        raise BadInput(
+            "a certificate without its key, or a key without its certificate",
+            subject="orbweaver.etcd.certFile",
+            remedy="give certFile and keyFile together",
+        )
+    for key, path in (("caFile", ca_file), ("certFile", cert_file), ("keyFile", key_file)):
+        if path and not Path(path).is_file():
+            raise BadInput(f"{path} is not a file", subject=f"orbweaver.etcd.{key}")
+    user = env.text("ORBWEAVER_ETCD_USER", conf.user)
+    password = env.text("ORBWEAVER_ETCD_PASSWORD")
+    password_file = env.text("ORBWEAVER_ETCD_PASSWORD_FILE", conf.password_file)
+    if not password and password_file:
+        password = _password(Path(password_file))
+    if user and not password:
+        raise BadInput(
+            f"user {user} has no password",
+            subject="orbweaver.etcd.passwordFile",
+            remedy="name a file, or set ORBWEAVER_ETCD_PASSWORD",
+        )
+    return EtcdSettings(endpoints, ca_file, cert_file, key_file, user, password)
+
+
+def _password(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(PASSWORD_BYTES_MAX).decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"cannot read {path}: {error}", subject="orbweaver.etcd.passwordFile"
+        ) from None
+
+
+def _name(name: str) -> str:
+    return check_name(name, "SPIDERPOOL_NODE_NAME")
+
+
+def _order(order: str) -> AddressOrder:
+    for known in get_args(AddressOrder):
+        if order == known:
+            return known  # type: ignore[no-any-return]  # get_args gives Any
+    raise BadInput(
+        f"address order {order[:64]!r} is unknown",
+        subject="orbweaver.addressOrder",
+        remedy=f"use {' or '.join(get_args(AddressOrder))}",
+    )
+
+
+def _cool_down(ours: OrbweaverConf, env: Environment) -> int:
+    said = COOL_DOWN_S if ours.cool_down_seconds is None else ours.cool_down_seconds
+    return env.number("ORBWEAVER_COOL_DOWN_SECONDS", said, COOL_DOWN_S_MAX)
+
+
+def _listen(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise BadInput(
+            f"{address[:64]!r} is not an address",
+            subject="orbweaver.listenAddress",
+            remedy="use 127.0.0.1 for this host alone, 0.0.0.0 or :: for all",
+        ) from None

@@ -1,0 +1,61 @@
+"""The settings of one agent, as values: already checked, never read again.
+
+They decide nothing, and no secret of theirs is ever shown.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.choice import AddressOrder
+from core.domain.selection.request import SelectionSettings
+from core.service.cooldown import COOL_DOWN_S
+from core.service.limits import RECORDS_MAX
+from core.store.etcd import EtcdSettings
+
+SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
+FRAMED_SUFFIX: Final = ".fast"
+CLUSTER: Final = "default"
+ETCD_ENDPOINT: Final = "127.0.0.1:2379"
+HEALTH_PORT: Final = 5710
+METRICS_PORT: Final = 5711
+LISTEN_ADDRESS: Final = "127.0.0.1"
+AGENT_NAMESPACE: Final = "kube-system"
+PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
+
+
+class Settings(NamedTuple):
+    """Everything an operator can set. ``otlp_endpoint`` "" means: no traces leave this process.
+
+    Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
+    """
+
+    node_name: str
+    cluster: str = CLUSTER
+    etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
+    socket_path: str = SOCKET_PATH
+    selection: SelectionSettings = SelectionSettings(agent_namespace=AGENT_NAMESPACE)
+    stateful_sets: bool = True
+    detect_conflicts: bool = False
+    detect_gateway: bool = False
+    release_conflicts: bool = True
+    records_max: int = RECORDS_MAX
+    address_order: AddressOrder = "spread"
+    cool_down_s: int = COOL_DOWN_S
+    listen_address: str = LISTEN_ADDRESS
+    health_port: int = HEALTH_PORT
+    metrics_enabled: bool = False
+    metrics_port: int = METRICS_PORT
+    log_level: str = "info"
+    plugin_log_path: str = PLUGIN_LOG_PATH
+    otlp_endpoint: str = ""
+
+    @property
+    def framed_socket_path(self) -> str:
+        """Where the executables knock."""
+        return self.socket_path + FRAMED_SUFFIX
+
+    @property
+    def actor(self) -> str:
+        """How this agent signs its events."""
+        return f"agent/{self.node_name}"

@@ -1,0 +1,57 @@
+"""ADD: from what a caller says to the endpoint that has its addresses.
+
+Promise: idempotent by holder and attachment (I7); a failed or late ADD leaves nothing behind (I4).
+It decides nothing itself: ``core.service.allocator`` does.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.events import Cause
+from core.domain.model import Attachment
+from core.domain.selection.request import SelectionRequest
+from core.service.allocator import AddCall, Added, Allocator
+from nodeagent.cniwire.call import Call
+from nodeagent.facts import FactsSource, PodReference
+
+
+class AddOrder(NamedTuple):
+    """One ADD, from whichever door."""
+
+    pod: PodReference
+    attachment: Attachment
+    request: SelectionRequest
+    traceparent: str = ""
+
+
+def add_order(call: Call) -> AddOrder:
+    """The order of a CNI call."""
+    ipam = call.conf.ipam
+    return AddOrder(
+        PodReference(call.pod, call.container),
+        Attachment(call.container, call.interface, call.conf.name, call.netns),
+        SelectionRequest(
+            call.interface,
+            ipam.default_ipv4_ippool,
+            ipam.default_ipv6_ippool,
+            ipam.clean_gateway,
+            ipam.match_master_subnet,
+        ),
+        call.traceparent,
+    )
+
+
+class Adding:
+    """Does ADDs."""
+
+    def __init__(self, allocator: Allocator, facts: FactsSource, actor: str) -> None:
+        self._allocator = allocator
+        self._facts = facts
+        self._actor = actor
+
+    async def add(self, order: AddOrder) -> Added:
+        """Raises AllocationError and its kinds, StoreError, RequestError, LogError."""
+        facts = self._facts.facts(order.pod)
+        cause = Cause(self._actor, order.attachment.container, "", order.traceparent)
+        return await self._allocator.add(AddCall(facts, order.attachment, order.request, cause))

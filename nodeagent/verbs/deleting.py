@@ -1,0 +1,66 @@
+"""DEL: release what an attachment held, once, and only what it held.
+
+Promise: nothing left to do is success (I7); a late DEL of an older sandbox ends nothing (I3); a
+fixed Pod keeps its addresses while the record that makes it fixed is there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.claims import ReleaseDecision, decide_release
+from core.domain.events import Cause
+from core.domain.model import Attachment, Endpoint
+from core.service.releaser import Released, ReleaseOrder, Releaser
+from nodeagent.cniwire.call import Call
+from nodeagent.facts import FactsSource, PodReference
+
+
+class DeleteOrder(NamedTuple):
+    """One DEL, from whichever door."""
+
+    pod: PodReference
+    attachment: Attachment
+    traceparent: str = ""
+
+
+def delete_order(call: Call) -> DeleteOrder:
+    """The order of a CNI call."""
+    attachment = Attachment(call.container, call.interface, call.conf.name, call.netns)
+    return DeleteOrder(PodReference(call.pod, call.container), attachment, call.traceparent)
+
+
+class Deleting:
+    """Does DELs."""
+
+    def __init__(self, releaser: Releaser, facts: FactsSource, actor: str) -> None:
+        self._releaser = releaser
+        self._facts = facts
+        self._actor = actor
+
+    async def delete(self, order: DeleteOrder) -> Released:
+        """Raises StoreError, LogError."""
+        pod = self._facts.facts(order.pod).pod
+        attachment = order.attachment
+
+        def decide(endpoint: Endpoint) -> ReleaseDecision:
+            if pod.fixed:
+                return ReleaseDecision(ends=False, why=f"{pod.fixed} addresses stay")
+            if is_in_another_sandbox(endpoint, attachment.container):
+                return ReleaseDecision(ends=False, why="the Pod is in another sandbox by now")
+            # The UID as the runtime says it: without one, the container fences.
+            uid = order.pod.pod.uid
+            return decide_release(endpoint, attachment, uid, alive=pod.alive)
+
+        evidence = f"CNI DEL of container {attachment.container}"
+        cause = Cause(self._actor, attachment.container, "", order.traceparent)
+        release = ReleaseOrder("deleted", evidence, cause)
+        return await self._releaser.release(pod.endpoint_key, decide, release)
+
+
+def is_in_another_sandbox(endpoint: Endpoint, container: str) -> bool:
+    """Whether any NIC has been attached for another container.
+
+    A DEL frees the whole endpoint, so one NIC of a younger sandbox speaks against it (I3).
+    """
+    return any(nic.container not in ("", container) for nic in endpoint.nics)

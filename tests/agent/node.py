@@ -1,0 +1,172 @@
+"""A node as tests see it: one agent, the operator's commands, and a runtime's calls as raw bytes.
+
+It shares no code with the executables or with the agent's own framing: what both agree on is
+docs/cni.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from typing import Any, NamedTuple
+
+from core.domain.addresses import Family
+from core.domain.commands import ApplyPool, ApplyRecord, Command
+from core.domain.events import Cause, RecordDefined
+from core.domain.model import Claim, Endpoint, Pool
+from core.service.configurator import Configurator
+from core.store.codec import CLAIM, ENDPOINT
+from core.store.kv import Get
+from core.store.writer import Writer
+from nodeagent.agent import Agent
+
+ANSWER_DEADLINE_S = 20.0
+
+
+class Reply(NamedTuple):
+    """What the executable would print and exit with."""
+
+    status: int
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The answer as a document."""
+        return json.loads(self.body)
+
+    @property
+    def result(self) -> Any:
+        """The document of a success."""
+        assert self.status == 0, self.body.decode()
+        return self.json
+
+    @property
+    def error(self) -> Any:
+        """The CNI error object of a failure, after checking its form."""
+        assert self.status == 1, self.body.decode()
+        document = self.json
+        assert list(document) == ["cniVersion", "code", "msg", "details"]
+        return document
+
+
+async def exchange(path: str, request: bytes) -> Reply:
+    """One connection: these bytes in, one answer frame out."""
+    async with asyncio.timeout(ANSWER_DEADLINE_S):
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(request)
+            await writer.drain()
+            status, length = struct.unpack(">BI", await reader.readexactly(5))
+            body = await reader.readexactly(length)
+            assert await reader.read() == b""
+            return Reply(status, body)
+        finally:
+            writer.close()
+
+
+def frame(environment: dict[str, str], stdin: bytes) -> bytes:
+    """A request frame as docs/cni.md describes it."""
+    block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
+    body = block + stdin
+    return b"OWC1" + struct.pack(">I", len(body)) + body
+
+
+class Node:
+    """One agent and those who call it."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.store = agent.store
+        self.keys = agent.keys
+
+    # The operator
+
+    async def apply(self, *commands: Command) -> None:
+        """Apply commands as another process would, and wait until the agent has seen them."""
+        writer = Writer(self.store, self.keys, f"operator-{id(commands):x}")
+        await writer.open()
+        configurator = Configurator(self.store, self.keys, writer)
+        revision = 0
+        for command in commands:
+            revision = (await configurator.apply(command, Cause("test"))).revision
+        await writer.close()
+        await self.agent.view.wait_for(lambda: self.agent.view.current.revision >= revision)
+
+    async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
+        """Make a pool."""
+        family: Family = 6 if ":" in subnet else 4
+        fields.setdefault("default", True)
+        await self.apply(ApplyPool(Pool(name, family, subnet, ips, **fields)))
+
+    async def pod(self, name: str, annotations: dict[str, Any], **fields: Any) -> None:
+        """Record a Pod of namespace shop; annotations that are no text become JSON."""
+        texts = {
+            key if "/" in key else f"ipam.spidernet.io/{key}": (
+                value if isinstance(value, str) else json.dumps(value)
+            )
+            for key, value in annotations.items()
+        }
+        await self.apply(ApplyRecord(RecordDefined("Pod", "shop", name, {}, texts, **fields)))
+
+    # The runtime
+
+    def environment(self, verb: str, pod: str = "web-0", **changes: str) -> dict[str, str]:
+        """What a runtime sets."""
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": f"c-{pod}",
+            "CNI_NETNS": f"/run/netns/{pod}",
+            "CNI_IFNAME": "eth0",
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};"
+            f"K8S_POD_INFRA_CONTAINER_ID=c-{pod};K8S_POD_UID=uid-{pod}",
+            "CNI_PATH": "/opt/cni/bin",
+        } | changes
+
+    def netconf(self, version: str = "1.1.0", **fields: Any) -> dict[str, Any]:
+        """A network configuration; ``ipam`` is completed."""
+        ipam = {"type": "spiderpool", "log_file_path": self.agent.settings.plugin_log_path}
+        ipam |= fields.pop("ipam", {})
+        return {"cniVersion": version, "name": "lan", "type": "macvlan", "ipam": ipam} | fields
+
+    async def call(
+        self,
+        verb: str,
+        pod: str = "web-0",
+        *,
+        conf: dict[str, Any] | bytes | None = None,
+        **changes: str,
+    ) -> Reply:
+        """One call of the runtime, over a connection of its own."""
+        conf = self.netconf() if conf is None else conf
+        stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
+        return await self.raw(frame(self.environment(verb, pod, **changes), stdin))
+
+    async def raw(self, request: bytes) -> Reply:
+        """These bytes to the framed socket."""
+        return await exchange(self.agent.settings.framed_socket_path, request)
+
+    async def add(self, pod: str = "web-0", **options: Any) -> list[str]:
+        """The addresses an ADD answers, with prefix length."""
+        reply = await self.call("ADD", pod, **options)
+        return [entry["address"] for entry in reply.result["ips"]]
+
+    async def delete(self, pod: str = "web-0", **options: Any) -> None:
+        """A DEL, which must succeed."""
+        reply = await self.call("DEL", pod, **options)
+        assert (reply.status, reply.body) == (0, b""), reply.body.decode()
+
+    # The truth
+
+    async def claims(self) -> dict[str, Claim]:
+        """Every claim in the store, by address."""
+        found = await self.store.read([Get(*self.keys.room("ip"))])
+        return {
+            str(self.keys.address_in(kv.key)): CLAIM.decode(kv.value) for kv in found.ranges[0].kvs
+        }
+
+    async def endpoint(self, pod: str = "web-0") -> Endpoint | None:
+        """The endpoint of a Pod of namespace shop."""
+        found = await self.store.read([Get(self.keys.endpoint("shop", pod))])
+        kvs = found.ranges[0].kvs
+        return ENDPOINT.decode(kvs[0].value) if kvs else None
