@@ -65,7 +65,7 @@ def load_yaml(text: str) -> Iterator[Document]:
     except UnicodeEncodeError:
         raise BadInput("the text is not YAML: it holds half a surrogate pair") from None
     except ValueError:
-        raise BadInput(f"document {number} is not YAML: a number is too long") from None
+        raise BadInput(f"document {number} is not YAML: a number is too long or none") from None
 
 
 class _Loader(Composer, yaml.CSafeLoader):

@@ -81,9 +81,8 @@ def _resource(kind: str, value: Pool | Reservation, **parts: Plain) -> Plain:
 
 
 def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
-    spec = _given(
-        ipVersion=pool.family,
-        subnet=pool.subnet,
+    spec: Plain = {"ipVersion": pool.family, "subnet": pool.subnet}
+    spec |= _given(
         ips=list(pool.ips),
         excludeIPs=list(pool.exclude_ips),
         gateway=pool.gateway,
@@ -136,7 +135,7 @@ def _record_manifest(record: RecordDefined) -> Plain:
 
 def _selector(selector: LabelSelector) -> Plain:
     expressions = [
-        _given(key=one.key, operator=one.operator, values=list(one.values))
+        {"key": one.key, "operator": one.operator} | _given(values=list(one.values))
         for one in selector.match_expressions
     ]
     return _given(matchLabels=dict(selector.match_labels), matchExpressions=expressions)

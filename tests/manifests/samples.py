@@ -1,0 +1,66 @@
+"""Manifests as people write them, and what reading them says."""
+
+from __future__ import annotations
+
+from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, Command
+from core.domain.events import RecordDefined
+from core.domain.model import Pool, Reservation
+from core.errors import BadInput
+from core.manifests.commands import apply_command
+from core.manifests.reading import load_documents
+
+POOL = """\
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata:
+  name: blue
+spec:
+  subnet: 10.7.0.0/16
+  ips:
+  - 10.7.0.10-10.7.0.20
+"""
+
+RESERVATION = """\
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderReservedIP
+metadata:
+  name: kept
+spec:
+  ips: ["10.7.0.1"]
+"""
+
+
+def command_of(text: str) -> Command:
+    """What applying the only object of the text asks for."""
+    (manifest,) = load_documents(text)
+    return apply_command(manifest)
+
+
+def pool_of(text: str) -> Pool:
+    """The pool of the only object."""
+    command = command_of(text)
+    assert isinstance(command, ApplyPool)
+    return command.pool
+
+
+def reservation_of(text: str) -> Reservation:
+    """The reservation of the only object."""
+    command = command_of(text)
+    assert isinstance(command, ApplyReservation)
+    return command.reservation
+
+
+def record_of(text: str) -> RecordDefined:
+    """The record of the only object."""
+    command = command_of(text)
+    assert isinstance(command, ApplyRecord)
+    return command.record
+
+
+def fault_of(text: str) -> BadInput:
+    """Why the text cannot be read."""
+    try:
+        manifests = load_documents(text)
+    except BadInput as error:
+        return error
+    raise AssertionError(f"was read: {manifests}")

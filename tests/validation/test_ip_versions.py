@@ -1,0 +1,72 @@
+"""Which IP version an object has: as given, else derived (spec/api.md 3.1, 3.4, 11)."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses import Family
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import (
+    Subject,
+    family_of_item,
+    family_of_subnet,
+    resolve_family,
+)
+from core.errors import Refused
+
+SUBJECT = Subject("SpiderIPPool", "blue")
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("10.7.0.0/16", 4),
+        ("10.7.0.1/016", 4),
+        ("::ffff:10.7.0.0/112", 4),
+        ("fd00:7::/64", 6),
+        ("FD00:7::1/0064", 6),
+        ("10.7.0.0", None),
+        ("10.7.0.0/33", None),
+        ("fe80::%eth0/64", None),
+        ("", None),
+    ],
+)
+def test_a_subnet_tells_its_version_canonical_or_not(text: str, family: Family | None) -> None:
+    assert family_of_subnet(text) == family
+
+
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("10.7.0.1", 4),
+        ("::ffff:10.7.0.1-10.7.0.9", 4),
+        ("fd00::1-fd00::2", 6),
+        ("10.7.0.1-fd00::1", None),
+        ("10.7.0.0/24", None),
+    ],
+)
+def test_an_item_tells_its_version(text: str, family: Family | None) -> None:
+    assert family_of_item(text) == family
+
+
+def test_the_version_as_given_counts_before_the_derived_one() -> None:
+    assert resolve_family(6, 4, SUBJECT) == 6
+    assert resolve_family(4, None, SUBJECT) == 4
+    assert resolve_family(None, 6, SUBJECT) == 6
+
+
+@pytest.mark.parametrize(
+    ("ip_version", "kind"), [(None, "Invalid"), (5, "NotSupported"), (0, "NotSupported")]
+)
+def test_no_version_is_invalid_and_another_one_not_supported(
+    ip_version: int | None, kind: str
+) -> None:
+    derived: Family | None = None if ip_version is None else 4
+
+    with pytest.raises(Refused) as caught:
+        resolve_family(ip_version, derived, SUBJECT)
+
+    (refusal,) = caught.value.refusals
+    assert isinstance(refusal, Refusal)
+    assert (refusal.kind, refusal.field) == (kind, "spec.ipVersion")
+    assert refusal.subject == "SpiderIPPool/blue"

@@ -1,0 +1,89 @@
+"""No text from outside makes a refusal, a name or an object large (I10)."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.addresses import V4
+from core.domain.labels import LabelSelector, Requirement
+from core.domain.model import Pool, Route
+from core.domain.validation.pools import content_rules, subnet_rule
+from core.domain.validation.shared import (
+    OBJECT_BYTES_MAX,
+    Subject,
+    key_name_rule,
+    object_name_rule,
+    size_rule,
+    weight,
+)
+
+LONG = "x" * 100_000
+
+
+def test_subjects_and_messages_are_cut() -> None:
+    refusal = Subject("Pod", LONG, LONG).refuse("Invalid", "rule", "field", LONG)
+
+    assert len(refusal.subject) < 200
+    assert len(refusal.message) < 1100
+    assert refusal.message.endswith("...")
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Pool("blue", V4, LONG),
+        Pool("blue", V4, "10.7.0.0/16", (LONG,)),
+        Pool("blue", V4, "10.7.0.0/16", gateway=LONG),
+        Pool("blue", V4, "10.7.0.0/16", routes=(Route(LONG, "10.7.0.1"),)),
+        Pool("blue", V4, "10.7.0.0/16", routes=(Route("10.9.0.0/16", LONG),)),
+    ],
+)
+def test_bad_texts_are_quoted_in_short(pool: Pool) -> None:
+    subject = Subject("SpiderIPPool", "blue")
+
+    bad_subnet = list(subnet_rule(subject, pool, {}))
+    found = bad_subnet or list(content_rules(subject, pool, {}))
+
+    assert len(found) == 1
+    assert len(str(found[0])) < 300
+
+
+def test_an_object_may_be_large_but_not_larger_than_the_limit() -> None:
+    subject = Subject("SpiderIPPool", "blue")
+    pool = Pool("blue", V4, "10.7.0.0/16")
+    room = OBJECT_BYTES_MAX - weight(pool._replace(node_names=("",)))
+
+    fitting = pool._replace(node_names=("n" * room,))
+    too_large = pool._replace(node_names=("n" * (room + 1),))
+
+    assert list(size_rule(subject, fitting, {}, {})) == []
+    assert [one.rule for one in size_rule(subject, too_large, {}, {})] == ["too-large"]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+LISTS = st.lists(TEXTS, max_size=20).map(tuple)
+MAPS = st.dictionaries(TEXTS, TEXTS, max_size=3)
+
+
+@given(TEXTS, LISTS, MAPS)
+def test_the_weight_of_an_object_is_never_less_than_its_bytes(
+    name: str, texts: tuple[str, ...], labels: dict[str, str]
+) -> None:
+    routes = tuple(Route(text, name) for text in texts)
+    selector = LabelSelector(labels, (Requirement(name, name, texts),))
+    pool = Pool(name, V4, name, texts, texts, name, routes, selector, labels=labels)
+
+    assert len(msgspec.msgpack.encode(pool)) <= weight(pool)
+
+
+@given(st.text(max_size=20) | st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True))
+def test_an_object_name_that_passes_can_be_a_key(name: str) -> None:
+    subject = Subject("SpiderIPPool", name)
+
+    if not list(object_name_rule(subject)):
+        assert not list(key_name_rule(subject, name, "metadata.name"))
+        assert name == name.lower()
+        assert "/" not in name

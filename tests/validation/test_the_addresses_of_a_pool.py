@@ -1,0 +1,61 @@
+"""Pool arithmetic: ips without excludeIPs, without what is reserved for the family."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.addresses import V4, V6, AddressSyntaxError
+from core.domain.configuration import Configuration, pool_addresses, reserved_addresses, usable
+from core.domain.model import Pool, Reservation
+
+POOL = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.1-10.7.0.9",), ("10.7.0.3", "10.8.0.1"))
+RESERVATIONS = {
+    "low": Reservation("low", V4, ("10.7.0.1-10.7.0.4", "10.9.0.1")),
+    "six": Reservation("six", V6, ("::-ffff::",)),
+    "high": Reservation("high", V4, ("10.7.0.9",)),
+}
+
+
+def test_excluded_addresses_are_not_the_pools() -> None:
+    assert pool_addresses(POOL).to_items() == ["10.7.0.1-10.7.0.2", "10.7.0.4-10.7.0.9"]
+
+
+def test_reserved_addresses_of_the_family_are_not_usable() -> None:
+    assert usable(POOL, RESERVATIONS).to_items() == ["10.7.0.5-10.7.0.8"]
+    assert usable(POOL, {}) == pool_addresses(POOL)
+
+
+def test_reserved_addresses_are_those_of_all_reservations_of_the_family() -> None:
+    assert reserved_addresses(RESERVATIONS, V4).to_items() == [
+        "10.7.0.1-10.7.0.4",
+        "10.7.0.9",
+        "10.9.0.1",
+    ]
+    assert reserved_addresses(RESERVATIONS, V6).size == (0xFFFF << 112) + 1
+
+
+def test_a_change_under_the_same_name_is_seen_at_once() -> None:
+    before = usable(POOL, RESERVATIONS)
+    changed = POOL._replace(exclude_ips=())
+    lifted = {name: one for name, one in RESERVATIONS.items() if name != "high"}
+
+    assert pool_addresses(changed).to_items() == ["10.7.0.1-10.7.0.9"]
+    assert usable(POOL, lifted).to_items() == ["10.7.0.5-10.7.0.9"]
+    assert usable(POOL, RESERVATIONS) == before
+
+
+def test_the_same_lists_have_the_same_set_whatever_the_pool_is_called() -> None:
+    renamed = POOL._replace(name="red", labels={"a": "b"})
+
+    assert pool_addresses(renamed) is pool_addresses(POOL)
+
+
+def test_a_list_that_decide_would_refuse_is_an_error_and_not_an_empty_set() -> None:
+    with pytest.raises(AddressSyntaxError):
+        pool_addresses(POOL._replace(ips=("10.7.0.9-10.7.0.1",)))
+
+
+def test_families_are_switched_one_by_one() -> None:
+    configuration = Configuration({}, {}, {}, {}, ipv6_enabled=False)
+
+    assert (configuration.enabled(V4), configuration.enabled(V6)) == (True, False)

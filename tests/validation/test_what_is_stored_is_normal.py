@@ -1,0 +1,79 @@
+"""What the mutating webhook does (spec/api.md 3.1): merge, label, leave bad texts alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import V4, V6, Family
+from core.domain.model import Pool, Reservation
+from core.domain.validation.normalising import (
+    CIDR_LABEL,
+    merge_items,
+    normalise_pool,
+    normalise_reservation,
+)
+
+LAST = st.integers(0, 40).map("10.7.0.{}".format)
+ITEMS = LAST | st.tuples(LAST, LAST).map("-".join)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "family", "label"),
+    [("10.7.0.0/16", V4, "10-7-0-0-16"), ("fd00:7::/64", V6, "fd00-7---64")],
+)
+def test_a_pool_is_labelled_with_its_subnet(subnet: str, family: Family, label: str) -> None:
+    pool = normalise_pool(Pool("blue", family, subnet, labels={"team": "net"}))
+
+    assert pool.labels == {"team": "net", CIDR_LABEL: label}
+
+
+def test_labels_of_the_given_pool_are_not_touched() -> None:
+    given_labels = {CIDR_LABEL: "forged"}
+    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", labels=given_labels))
+
+    assert pool.labels == {CIDR_LABEL: "10-7-0-0-16"}
+    assert given_labels == {CIDR_LABEL: "forged"}
+
+
+MERGES = {
+    "nothing": ((), ()),
+    "one item stays as written": (("::ffff:10.7.0.9",), ("::ffff:10.7.0.9",)),
+    "one range of one address": (("10.7.0.9-10.7.0.9",), ("10.7.0.9-10.7.0.9",)),
+    "twice the same": (("10.7.0.9", "10.7.0.9"), ("10.7.0.9",)),
+    "neighbours": (("10.7.0.10", "10.7.0.9"), ("10.7.0.9-10.7.0.10",)),
+    "mapped text is printed dotted": (("::ffff:10.7.0.9", "10.7.0.3"), ("10.7.0.3", "10.7.0.9")),
+    "a reversed range stops it": (("10.7.0.9-10.7.0.1", "10.7.0.1"),) * 2,
+    "the other family stops it": (("10.7.0.9", "fd00::1", "10.7.0.9"),) * 2,
+    "the ends of the address space": (
+        ("255.255.255.255", "0.0.0.0-255.255.255.254"),
+        ("0.0.0.0-255.255.255.255",),
+    ),
+}
+
+
+@pytest.mark.parametrize(("items", "merged"), MERGES.values(), ids=MERGES.keys())
+def test_lists_are_merged_unless_an_item_is_bad(
+    items: tuple[str, ...], merged: tuple[str, ...]
+) -> None:
+    pool = normalise_pool(Pool("blue", V4, "10.7.0.0/16", items, items))
+    reservation = normalise_reservation(Reservation("kept", V4, items))
+
+    assert (pool.ips, pool.exclude_ips, reservation.ips) == (merged, merged, merged)
+
+
+@given(st.lists(LAST, max_size=8).map(tuple))
+def test_merging_keeps_the_addresses_and_is_done_after_once(items: tuple[str, ...]) -> None:
+    merged = merge_items(items, V4)
+
+    assert AddressSet.from_items(merged, V4) == AddressSet.from_items(items, V4)
+    assert merge_items(merged, V4) == merged
+
+
+@given(st.lists(ITEMS | st.text(max_size=5), max_size=5).map(tuple))
+def test_normalising_never_refuses(items: tuple[str, ...]) -> None:
+    once = normalise_pool(Pool("blue", V4, "x", items))
+
+    assert normalise_pool(once) == once
