@@ -1,0 +1,171 @@
+"""One leads, the others stand by and take over; who was paused cannot write."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from core.errors import LogCorrupt, LostRace
+from core.store.election import Election, Term, read_leader
+from core.store.keys import Keys
+from core.store.kv import Delete, Get, KeyValueStore, Put
+from tests.support.faulty_store import Fault, FaultyStore
+
+PATIENCE_S = 15
+
+
+class Candidate:
+    """A process that campaigns; its work is to note its terms and to wait."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, name: str, ttl_s: int = 2) -> None:
+        self.election = Election(store, keys, "controller", name, ttl_s=ttl_s)
+        self.terms: list[Term] = []
+        self.leads = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.task = asyncio.create_task(self.election.lead(self.work))
+
+    async def work(self, term: Term) -> None:
+        self.terms.append(term)
+        self.leads.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.leads.clear()
+            self.ended.set()
+
+    async def until(self, event: asyncio.Event) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await event.wait()
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+
+async def test_one_leads_and_another_takes_over_when_it_stops(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    first = Candidate(store, keys, "c-1")
+    await first.until(first.leads)
+    second = Candidate(store, keys, "c-2")
+    await asyncio.sleep(0)
+    assert not second.leads.is_set()
+    leader = await read_leader(store, keys, "controller")
+    assert leader is not None
+    assert leader[0].name == "c-1"
+
+    await first.stop()
+    await second.until(second.leads)
+
+    assert second.terms[0].epoch > first.terms[0].epoch
+    assert first.election.term is None
+    await second.stop()
+    assert await read_leader(store, keys, "controller") is None
+
+
+async def test_a_leader_that_vanishes_is_replaced_when_its_lease_ends(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    first = Candidate(store, keys, "c-1")
+    await first.until(first.leads)
+    second = Candidate(store, keys, "c-2")
+    await store.revoke_lease(first.terms[0].lease)
+
+    await second.until(second.leads)
+    await first.until(first.ended)
+
+    assert second.terms[0].epoch > first.terms[0].epoch
+    await first.stop()
+    await second.stop()
+
+
+async def test_the_fence_stops_a_write_of_an_older_term(store: KeyValueStore, keys: Keys) -> None:
+    first = Candidate(store, keys, "c-1")
+    await first.until(first.leads)
+    old = first.terms[0]
+    assert (await store.commit([old.fence], [Put(keys.meta("x"), b"1")])).succeeded
+    await first.stop()
+    second = Candidate(store, keys, "c-2")
+    await second.until(second.leads)
+
+    late = await store.commit([old.fence], [Put(keys.meta("x"), b"late")])
+
+    assert not late.succeeded
+    assert (await store.read([Get(keys.meta("x"))])).ranges[0].kvs[0].value == b"1"
+    await second.stop()
+
+
+async def test_work_stops_when_the_key_was_taken_away_and_the_lease_with_it(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    first = Candidate(store, keys, "c-1")
+    await first.until(first.leads)
+    first.leads.clear()
+    await store.revoke_lease(first.terms[0].lease)
+
+    await first.until(first.ended)
+    await first.until(first.leads)
+
+    assert len(first.terms) == 2
+    await first.stop()
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_a_campaign_whose_answer_was_lost_reads_back(
+    store: KeyValueStore, keys: Keys, fault: Fault
+) -> None:
+    shaky = FaultyStore(store)
+    shaky.fail_next_commits(fault)
+    first = Candidate(shaky, keys, "c-1")
+
+    await first.until(first.leads)
+
+    found = (await store.read([Get(keys.lease("controller"))])).ranges[0].kvs[0]
+    assert first.terms[0].epoch == found.mod_revision
+    assert first.terms[0].lease == found.lease
+    await first.stop()
+
+
+def failing(error: Exception) -> Callable[[Term], Awaitable[None]]:
+    async def work(term: Term) -> None:
+        raise error
+
+    return work
+
+
+async def test_an_error_that_no_retry_helps_ends_the_process(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    election = Election(store, keys, "controller", "c-1", ttl_s=2)
+
+    with pytest.raises(LogCorrupt):
+        await election.lead(failing(LogCorrupt("a bad segment")))
+
+    assert await read_leader(store, keys, "controller") is None
+
+
+async def test_work_that_lost_a_race_is_campaigned_for_again(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    terms: list[Term] = []
+
+    async def work(term: Term) -> None:
+        terms.append(term)
+        if len(terms) == 1:
+            raise LostRace("the lead was lost")
+
+    await Election(store, keys, "controller", "c-1", ttl_s=2).lead(work)
+
+    assert len(terms) == 2
+    assert terms[0].epoch < terms[1].epoch
+
+
+async def test_a_deleted_key_is_no_lead(store: KeyValueStore, keys: Keys) -> None:
+    first = Candidate(store, keys, "c-1")
+    await first.until(first.leads)
+    await store.commit([], [Delete(keys.lease("controller"))])
+
+    assert not (await store.commit([first.terms[0].fence], [Put(keys.meta("x"), b"1")])).succeeded
+    await first.stop()

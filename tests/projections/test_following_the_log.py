@@ -1,0 +1,138 @@
+"""The projector stays level with the log, whatever happens to the part it has not seen."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.domain.commands import ApplyReservation, QuarantineAddress, RetirePool
+from core.domain.model import Reservation
+from core.projections.fold import Projection
+from core.projections.projector import LEVEL, Projector
+from core.store.kv import Delete
+from core.store.memory import MemoryStore
+from tests.projections.conftest import following, running
+from tests.support.nodes import Node, pod, pool
+
+POOL = pool("blue", "10.6.0.10-10.6.0.19")
+SIX = pool("six", "fd00:6::1-fd00:6::9")
+
+
+async def test_what_was_there_before_it_started_counts(node: Node) -> None:
+    await node.apply(POOL, SIX)
+    await node.add(pod("web-0"))
+
+    async with following(node) as one:
+        view = one.projector.projection.view("blue")
+
+    assert view is not None
+    assert (view.counts.total, view.counts.claimed, view.counts.free) == (10, 1, 9)
+
+
+async def test_claims_and_releases_are_seen_as_they_come(node: Node) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        added = await node.add(pod("web-0"))
+        await one.level_with(node)
+        projection = one.projector.projection
+        (address, _), *_ = added.endpoint.addresses()
+        assert projection.at_address(address) == added.endpoint
+        assert projection.on_node("node-a") == {("shop", "web-0")}
+        assert projection.in_pool("blue") == {("shop", "web-0")}
+
+        await node.delete(pod("web-0"))
+        await one.level_with(node)
+        assert projection.at_address(address) is None
+        assert projection.on_node("node-a") == frozenset()
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(
+        st.sampled_from(("add", "add", "delete", "reserve", "quarantine", "retire")), max_size=14
+    )
+)
+async def test_following_real_commands_equals_starting_anew(actions: list[str]) -> None:
+    async with Node(MemoryStore(), cool_down_s=0) as node:
+        await node.apply(POOL, SIX)
+        async with following(node) as one:
+            for number, action in enumerate(actions):
+                await _act(node, action, number)
+            await one.level_with(node)
+            anew = Projection(await node.truth())
+            followed = one.projector.projection
+            assert followed.ledger.claims == anew.ledger.claims
+            for name in ("blue", "six"):
+                one_view, other = followed.view(name), anew.view(name)
+                assert one_view is not None
+                assert other is not None
+                assert one_view.same_content(other)
+                assert followed.in_pool(name) == anew.in_pool(name)
+
+
+async def _act(node: Node, action: str, number: int) -> None:
+    if action == "add":
+        await node.add(pod(f"web-{number}"))
+    elif action == "delete":
+        for name in range(number):
+            await node.delete(pod(f"web-{name}"))
+    elif action == "reserve":
+        octets = f"10.6.0.{10 + number % 10}"
+        await node.apply(ApplyReservation(Reservation("printers", 4, (octets,))))
+    elif action == "quarantine":
+        await node.apply(QuarantineAddress(f"fd00:6::{1 + number % 9:x}", "seen"))
+    else:
+        pools = (await node.truth()).pools
+        if not any(one.retiring for one in pools.values()):
+            await node.apply(RetirePool("blue"), pool("red", "10.6.1.1-10.6.1.40"))
+
+
+async def test_a_segment_that_left_etcd_unseen_makes_it_start_anew(node: Node) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        projector = one.projector
+    await node.add(pod("web-0"))
+    await node.add(pod("web-1"))
+    await node.store.commit([], [Delete(*node.keys.room("log"))])
+    await node.store.compact((await node.truth()).position)
+    rebuilds = projector.rebuilds
+
+    async with running(projector) as one:
+        await one.level_with(node)
+        view = projector.projection.view("blue")
+
+    assert projector.rebuilds == rebuilds + 1
+    assert view is not None
+    assert view.counts.claimed == 2
+    assert "blue" in projector.projection.changed
+
+
+async def test_after_a_pause_it_goes_on_from_its_own_cursor(node: Node) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        projector = one.projector
+    await node.add(pod("web-0"))
+
+    async with running(projector) as one:
+        await one.level_with(node)
+
+    assert projector.rebuilds == 1
+    assert len(projector.projection.ledger.claims) == 1
+
+
+async def test_the_lag_says_how_many_segments_were_not_read(node: Node) -> None:
+    await node.apply(POOL)
+    async with following(node) as one:
+        await one.level_with(node)
+        assert await one.projector.measure_lag() == LEVEL
+        projector = one.projector
+    await node.add(pod("web-0"))
+    await node.add(pod("web-1"))
+
+    assert (await projector.measure_lag()).segments == 2
+
+
+async def test_a_projector_that_has_not_started_is_behind(node: Node) -> None:
+    await node.apply(POOL)
+
+    assert (await Projector(node.store, node.keys).measure_lag()).segments == 1
