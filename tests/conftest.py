@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No deadline: how long a machine takes is no behaviour. In CI the same examples every time, so
-# that a red run is about the change; at a desk new ones, so that the search goes on.
-settings.register_profile("desk", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# How long a machine takes is no behaviour: neither an example nor the making of one has a deadline. In
+# CI the same examples every time, so that a red run is about the change; at a desk new ones, so that
+# the search goes on.
+SLOW_IS_FINE = (HealthCheck.too_slow,)
+settings.register_profile("desk", deadline=None, suppress_health_check=SLOW_IS_FINE)
+settings.register_profile("ci", settings.get_profile("desk"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
