@@ -10,9 +10,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# How long a machine takes is no behaviour: neither an example nor the making of one has a deadline. In
-# CI the same examples every time, so that a red run is about the change; at a desk new ones, so that
-# the search goes on.
+# How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
+# In CI the same examples every time, so that a red run is about the change; at a desk new ones, so
+# that the search goes on.
 SLOW_IS_FINE = (HealthCheck.too_slow,)
 settings.register_profile("desk", deadline=None, suppress_health_check=SLOW_IS_FINE)
 settings.register_profile("ci", settings.get_profile("desk"), derandomize=True, print_blob=True)
