@@ -116,7 +116,8 @@ def _facts(
         given.pop("node", "node-1"),
         given.pop("labels", {}),
         texts(given.pop("annotations", {})),
-        owner and Owner(owner["kind"], owner["name"], api_version=owner["apiVersion"]),
+        owner
+        and Owner(owner["kind"], owner["name"], owner.get("namespace", ""), owner["apiVersion"]),
     )
     assert not given, f"unknown fields of the Pod: {given}"
     return Facts(

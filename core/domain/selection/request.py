@@ -63,10 +63,6 @@ class NicPools(NamedTuple):
     ipv6: tuple[str, ...] = ()
     clean_gateway: bool = False
 
-    def of(self, family: Family) -> tuple[str, ...]:
-        """The names of one family."""
-        return self.ipv4 if family == V4 else self.ipv6
-
     def lists(self) -> Iterator[tuple[Family, tuple[str, ...]]]:
         """(family, names) of each family that is asked for, IPv4 first."""
         if self.ipv4:
