@@ -1,0 +1,231 @@
+"""The archiver: moves the old part of the log from etcd into files, so that etcd stays small.
+
+The seal of one file goes: read; write index, snapshot and segments file; commit the cursor, guarded
+by its revision; delete the sealed segments in bounded transactions. After the last file: compact.
+A crash between any two steps loses nothing, and leaves nothing that the next seal does not finish
+or sweep: until the cursor is committed the files are leftovers, after it the segments in etcd are.
+Of two archivers at once the cursor's guard lets one win; the loser's files are leftovers too.
+
+It never deletes a segment that the committed cursor does not cover, and no file that may hold what
+the log does not (``core.archive.leftovers``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from core.archive.building import FileBuilder
+from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
+from core.archive.files import Files
+from core.archive.leftovers import find_leftovers
+from core.archive.live import RANGES_PER_READ_MAX
+from core.archive.replay import LogView, open_log, unix_now_ms
+from core.archive.sealed import SealedLog
+from core.store.keys import Keys
+from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged
+from core.store.log import Segment
+
+LIVE_SEGMENTS_MAX = 20_000
+"""Live segments at which sealing is due: some 60 MB in etcd under load, 7 MB when idle."""
+
+LIVE_EVENTS_MAX = 200_000
+"""Live events at which sealing is due: a second of replay."""
+
+FILE_BYTES_MAX = 64 * 1024 * 1024
+"""Raw bytes of segments in one file, some 200,000 events; the next segment begins another file."""
+
+DELETED_SEGMENTS_MAX = 1_000
+"""Segments deleted in one transaction: etcd applies it in a few milliseconds."""
+
+
+class Sealed(NamedTuple):
+    """What one call of ``seal`` did; ``superseded``: another archiver was quicker, and has done it.
+
+    ``position``: everything up to it is sealed now. Counts are of this call alone.
+    """
+
+    position: int
+    files: int = 0
+    segments: int = 0
+    events: int = 0
+    deleted: int = 0
+    superseded: bool = False
+
+
+def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
+    """Whether the live log has reached its bound (I10); 0 for a count that nobody knows."""
+    return live_segments >= LIVE_SEGMENTS_MAX or live_events >= LIVE_EVENTS_MAX
+
+
+class Archiver:
+    """Seals the log of one cluster."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        files: Files,
+        *,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        now_ms: Callable[[], int] = unix_now_ms,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._files = files
+        self._file_bytes_max = file_bytes_max
+        self._now_ms = now_ms
+
+    async def live_segments(self) -> int:
+        """How many segments are live and not sealed."""
+        view = await open_log(self._store, self._keys, self._files)
+        assert view.live is not None
+        return view.live.size
+
+    async def seal(self, upto: int | None = None) -> Sealed:
+        """Seal every segment up to a revision (the newest), and finish what a crash left undone.
+
+        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, LogCorrupt,
+        OSError.
+        """
+        kept = await read_cursor(self._store, self._keys)
+        run = _Run(kept)
+        run.add_deleted(await self._delete(kept, _first_seqs(kept)))
+        view = await open_log(self._store, self._keys, self._files)
+        if view.sealed.cursor != kept.cursor:
+            return run.report(superseded=True)
+        await asyncio.to_thread(self._sweep, view.sealed)
+        if not await self._seal_files(run, view, view.revision if upto is None else upto):
+            return run.report(superseded=True)
+        if run.kept.cursor.files:
+            await self._store.compact(max(view.revision, run.revision))
+        return run.report()
+
+    async def _seal_files(self, run: _Run, view: LogView, upto: int) -> bool:
+        """File after file; False when another archiver is quicker."""
+        assert view.live is not None
+        now_ms = self._now_ms()
+        builder: FileBuilder | None = None
+        async for segments in view.live.segments(0, upto):
+            rest: Sequence[Segment] = segments
+            while rest:
+                if builder is None:
+                    builder = await asyncio.to_thread(self._begin, run.kept)
+                rest = await asyncio.to_thread(builder.take, rest, now_ms)
+                if builder.is_full:
+                    if not await self._finish(run, builder, now_ms):
+                        return False
+                    builder = None
+        return builder is None or await self._finish(run, builder, now_ms)
+
+    def _begin(self, kept: KeptCursor) -> FileBuilder:
+        """A file that continues the archive; its snapshot continues the fold."""
+        before = SealedLog(self._files, kept.cursor).fold()
+        return FileBuilder(self._keys.cluster, kept.cursor, before, self._file_bytes_max)
+
+    async def _finish(self, run: _Run, builder: FileBuilder, now_ms: int) -> bool:
+        """Store the files, commit the cursor, delete the segments; False if the cursor moved."""
+        built = await asyncio.to_thread(builder.finish, now_ms)
+        for name, chunks in built.parts:
+            await asyncio.to_thread(self._files.write, name, chunks)
+        key = cursor_key(self._keys)
+        revision = run.kept.revision
+        guard: Guard = Unchanged(key, revision) if revision else Absent(key)
+        result = await self._store.commit([guard], [Put(key, CURSOR.encode(built.cursor))])
+        if not result.succeeded:
+            for name, _ in built.parts:
+                await asyncio.to_thread(self._files.remove, name)
+            return False
+        run.sealed(KeptCursor(built.cursor, result.revision), built.segments, built.events)
+        firsts = {writer: first for writer, (first, _) in built.ranges.items()}
+        run.add_deleted(await self._delete(run.kept, firsts))
+        return True
+
+    async def _delete(self, kept: KeptCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
+        """Delete sealed segments of these writers; how many, and the last revision it took.
+
+        The cursor's guard makes it certain that what goes is in the archive of this very etcd.
+        """
+        deleted = revision = 0
+        for batch in _bounded(await self._still_there(kept, firsts)):
+            writes = [
+                Delete(self._keys.log(writer, first), self._keys.log(writer, last + 1))
+                for writer, first, last in batch
+            ]
+            guard = Unchanged(cursor_key(self._keys), kept.revision)
+            result = await self._store.commit([guard], writes)
+            if not result.succeeded:
+                break
+            revision = result.revision
+            deleted += sum(last - first + 1 for _, first, last in batch)
+        return deleted, revision
+
+    async def _still_there(
+        self, kept: KeptCursor, firsts: Mapping[str, int]
+    ) -> list[tuple[str, int, int]]:
+        """(writer, first, last) of sealed segments that are still in etcd."""
+        writers = list(firsts)
+        ranges: list[tuple[str, int, int]] = []
+        for start in range(0, len(writers), RANGES_PER_READ_MAX):
+            some = writers[start : start + RANGES_PER_READ_MAX]
+            log, seqs = self._keys.log, kept.cursor.seqs
+            gets = [
+                Get(log(one, firsts[one]), log(one, seqs[one] + 1), limit=1, keys_only=True)
+                for one in some
+            ]
+            for writer, found in zip(some, (await self._store.read(gets)).ranges, strict=True):
+                if found.kvs:
+                    first = int(self._keys.tail(found.kvs[0].key, "log")[1], 16)
+                    ranges.append((writer, first, seqs[writer]))
+        return ranges
+
+    def _sweep(self, sealed: SealedLog) -> None:
+        for name in find_leftovers(self._files, sealed, self._keys.cluster).worthless:
+            self._files.remove(name)
+
+
+class _Run:
+    """What one call has done so far."""
+
+    def __init__(self, kept: KeptCursor) -> None:
+        self.kept = kept
+        self.revision = 0
+        self._files = self._segments = self._events = self._deleted = 0
+
+    def sealed(self, kept: KeptCursor, segments: int, events: int) -> None:
+        self.kept = kept
+        self.revision = kept.revision
+        self._files += 1
+        self._segments += segments
+        self._events += events
+
+    def add_deleted(self, deleted: tuple[int, int]) -> None:
+        self._deleted += deleted[0]
+        self.revision = max(self.revision, deleted[1])
+
+    def report(self, *, superseded: bool = False) -> Sealed:
+        counts = (self._files, self._segments, self._events, self._deleted)
+        return Sealed(self.kept.cursor.position, *counts, superseded)
+
+
+def _first_seqs(kept: KeptCursor) -> dict[str, int]:
+    return dict.fromkeys(kept.cursor.seqs, 1)
+
+
+def _bounded(ranges: list[tuple[str, int, int]]) -> Iterator[list[tuple[str, int, int]]]:
+    """The ranges, cut and grouped so that no group deletes too much at once."""
+    batch: list[tuple[str, int, int]] = []
+    size = 0
+    for writer, first, last in ranges:
+        for start in range(first, last + 1, DELETED_SEGMENTS_MAX):
+            end = min(start + DELETED_SEGMENTS_MAX - 1, last)
+            count = end - start + 1
+            full = size + count > DELETED_SEGMENTS_MAX or len(batch) >= RANGES_PER_READ_MAX
+            if batch and full:
+                yield batch
+                batch, size = [], 0
+            batch.append((writer, start, end))
+            size += count
+    if batch:
+        yield batch

@@ -1,0 +1,137 @@
+"""Making one archive file, its index and its snapshot from segments, in memory and bounded.
+
+Every segment is decoded and folded on its way in, so nothing is sealed that cannot be read back,
+and the snapshot continues the one before. Who stores the bytes is the archiver's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from core.archive.clock import ticked
+from core.archive.cursor import (
+    INDEX_SUFFIX,
+    SEGMENTS_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    ArchiveCursor,
+    new_base,
+)
+from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
+from core.archive.index import IndexBuilder
+from core.archive.snapshot import Snapshot, encode_snapshot
+from core.errors import LogGap
+from core.store.log import Segment
+
+
+class BuiltFile(NamedTuple):
+    """What is to be stored, in this order, and the cursor that names it afterwards."""
+
+    parts: tuple[tuple[str, list[bytes]], ...]
+    cursor: ArchiveCursor
+    ranges: dict[str, tuple[int, int]]
+    segments: int
+    events: int
+
+
+class FileBuilder:
+    """Collects segments until the file is full."""
+
+    def __init__(
+        self, cluster: str, cursor: ArchiveCursor, before: Snapshot, bytes_max: int
+    ) -> None:
+        """``before`` is the fold up to ``cursor``; it is folded on."""
+        assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
+        self._cluster = cluster
+        self._cursor = cursor
+        self._ledger = before.ledger
+        self._bytes_max = bytes_max
+        self._blocks = BlockWriter(cursor.chain)
+        self._index = IndexBuilder()
+        self._ranges: dict[str, tuple[int, int]] = {}
+        self._seqs = dict(cursor.seqs)
+        self._clock_ms = cursor.clock_ms
+        self._segments = 0
+        self._events = 0
+        self._first_position = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next segment belongs into another file."""
+        return self._blocks.raw_bytes >= self._bytes_max
+
+    def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
+        """Add segments in log order; returns those that do not fit any more.
+
+        Raises LogGap, LogCorrupt; then the file must not be used.
+        """
+        for count, segment in enumerate(segments):
+            if self.is_full:
+                return segments[count:]
+            self._add(segment, read_at_ms)
+        return ()
+
+    def finish(self, sealed_at_ms: int) -> BuiltFile:
+        """The bytes of all three files. At least one segment must be in it."""
+        assert self._segments, "an empty archive file"
+        self._blocks.close_block()
+        chain, position = self._blocks.chain, self._ledger.position
+        snapshot = encode_snapshot(Snapshot(self._ledger, self._seqs, chain, self._clock_ms))
+        index = self._index.finish()
+        digest, chunks = assemble(
+            self._header(sealed_at_ms),
+            self._blocks,
+            sha256(index).digest(),
+            sha256(snapshot).digest(),
+        )
+        number = self._cursor.files + 1
+        base = new_base(self._cluster, number, position)
+        cursor = ArchiveCursor(
+            number, FileLink(base, digest), position, chain, self._clock_ms, self._seqs
+        )
+        parts = (
+            (base + INDEX_SUFFIX, [index]),
+            (base + SNAPSHOT_SUFFIX, [snapshot]),
+            (base + SEGMENTS_SUFFIX, chunks),
+        )
+        return BuiltFile(parts, cursor, self._ranges, self._segments, self._events)
+
+    def _header(self, sealed_at_ms: int) -> FileHeader:
+        return FileHeader(
+            FORMAT_VERSION,
+            self._cluster,
+            self._cursor.files + 1,
+            self._cursor.last,
+            self._first_position,
+            self._ledger.position,
+            self._segments,
+            self._events,
+            self._ranges,
+            self._cursor.chain,
+            self._clock_ms,
+            sealed_at_ms,
+        )
+
+    def _add(self, segment: Segment, read_at_ms: int) -> None:
+        writer, seq = segment.writer, segment.seq
+        expected = self._seqs.get(writer, 0) + 1
+        if seq != expected or segment.position <= self._ledger.position:
+            raise LogGap(
+                f"writer {writer}: segment {seq} at {segment.position} comes where {expected} does",
+                subject=writer,
+                remedy="nothing was sealed; look for the segment with orbctl verify",
+            )
+        events = segment.events()
+        block = self._blocks.block
+        for recorded in events:
+            self._clock_ms = ticked(self._clock_ms, recorded, read_at_ms)
+            self._ledger.apply(recorded)
+            self._index.add(block, recorded.event)
+        self._blocks.add(segment)
+        first = self._ranges.get(writer, (seq, seq))[0]
+        self._ranges[writer] = (first, seq)
+        self._seqs[writer] = seq
+        self._first_position = self._first_position or segment.position
+        self._segments += 1
+        self._events += len(events)

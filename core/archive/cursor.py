@@ -1,0 +1,83 @@
+"""The archive cursor: one key in etcd that says what has left etcd, and the names of the files.
+
+The cursor is the truth about the archive. A file belongs to it if the cursor names it, or a file
+that belongs names it; everything else in the directory is a leftover. The cursor only ever moves
+forward, in one guarded transaction, after the files are durable and before any segment is deleted.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+from core.archive.chain import CHAIN_START
+from core.archive.format import NO_FILE, FileLink
+from core.store.codec import StateCodec
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+
+SEGMENTS_SUFFIX: Final = ".segments"
+INDEX_SUFFIX: Final = ".index"
+SNAPSHOT_SUFFIX: Final = ".ledger"
+_NAME: Final = re.compile(r"[0-9a-f]{8}-(?P<number>\d{8})-[0-9a-f]{16}-[0-9a-f]{8}(\.|\Z)")
+_TOKEN_BYTES: Final = 4
+_LOG_ID_DIGITS: Final = 8
+
+
+class ArchiveCursor(NamedTuple):
+    """What is sealed: everything up to ``position``, in ``files`` files, the last one ``last``.
+
+    ``seqs``: the last sealed seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the
+    log's clock after the last sealed segment.
+    """
+
+    files: int
+    last: FileLink
+    position: int
+    chain: bytes
+    clock_ms: int
+    seqs: dict[str, int]
+
+
+NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
+CURSOR: Final = StateCodec(ArchiveCursor)
+
+
+class KeptCursor(NamedTuple):
+    """The cursor and the revision of its key; 0 while there is none."""
+
+    cursor: ArchiveCursor
+    revision: int
+
+
+def cursor_key(keys: Keys) -> bytes:
+    """Where the cursor is kept."""
+    return keys.meta("archive")
+
+
+async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> KeptCursor:
+    """The cursor, now or as of a revision. Raises StoreUnavailable, LogCorrupt."""
+    result = await store.read([Get(cursor_key(keys))], revision=revision)
+    found = result.ranges[0].kvs
+    if not found:
+        return KeptCursor(NOTHING_SEALED, 0)
+    return KeptCursor(CURSOR.decode(found[0].value), found[0].mod_revision)
+
+
+def file_prefix(cluster: str) -> str:
+    """What the files of a cluster begin with, so that two clusters never touch each other's."""
+    return f"{sha256(cluster.encode()).hexdigest()[:_LOG_ID_DIGITS]}-"
+
+
+def new_base(cluster: str, number: int, position: int) -> str:
+    """A name that no other archiver chooses: ``<cluster>-<number>-<last position>-<random>``."""
+    token = secrets.token_hex(_TOKEN_BYTES)
+    return f"{file_prefix(cluster)}{number:08d}-{position:016x}-{token}"
+
+
+def number_of(name: str) -> int:
+    """The file number in a name; -1 for a name that is none of ours."""
+    found = _NAME.match(name)
+    return int(found["number"]) if found else -1

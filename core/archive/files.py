@@ -1,0 +1,101 @@
+"""Where archive files lie: four verbs, so that an object store can take the directory's place.
+
+Promise: ``write`` is all or nothing and durable when it returns, and a name is written once; a file
+that is there is whole. Nothing here knows what is in the files.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import LogCorrupt
+
+PARTIAL_SUFFIX = ".partial"
+"""Ends the name of a file that is being written; such files are never read."""
+
+
+class Files(Protocol):
+    """A flat room of named, immutable files."""
+
+    def names(self) -> list[str]:
+        """Every whole file, in order of names."""
+        ...
+
+    def partials(self) -> list[str]:
+        """Files that were never finished, for a sweep; ``remove`` takes their names too."""
+        ...
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Make the file, durably and at once. Raises FileExistsError, OSError."""
+        ...
+
+    def view(self, name: str) -> memoryview:
+        """The bytes of a file, mapped and not copied. Raises LogCorrupt when it is not there."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget a file; one that is gone already is fine."""
+        ...
+
+
+class LocalFiles:
+    """A local directory, made on the first write."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def names(self) -> list[str]:
+        """Every whole file, in order of names."""
+        if not self._directory.is_dir():
+            return []
+        found = (entry.name for entry in self._directory.iterdir() if entry.is_file())
+        return sorted(name for name in found if not name.endswith(PARTIAL_SUFFIX))
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Write under another name, fsync, link to the name, fsync the directory."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = self._directory / f"{name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}"
+        try:
+            with partial.open("xb") as file:
+                file.writelines(chunks)
+                file.flush()
+                os.fsync(file.fileno())
+            # A link, unlike a rename, never replaces a file that somebody already relies on.
+            os.link(partial, self._directory / name)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._sync_directory()
+
+    def view(self, name: str) -> memoryview:
+        """The file through a read-only map, which lives as long as the view."""
+        try:
+            with (self._directory / name).open("rb") as file:
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except (FileNotFoundError, ValueError) as error:  # an empty file cannot be mapped
+            raise LogCorrupt(
+                f"archive file {name} is missing or empty",
+                subject=name,
+                remedy="restore it from a copy of the archive",
+            ) from error
+
+    def remove(self, name: str) -> None:
+        """Unlink the file."""
+        (self._directory / name).unlink(missing_ok=True)
+
+    def partials(self) -> list[str]:
+        """What crashed writers have left behind, for a sweep."""
+        if not self._directory.is_dir():
+            return []
+        return sorted(path.name for path in self._directory.glob(f"*{PARTIAL_SUFFIX}"))
+
+    def _sync_directory(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,244 @@
+"""One archive file: segments of all writers in log order, in blocks that can be read alone.
+
+    magic        8 bytes, ``ORBSEG01``
+    header       length as 4 bytes, then msgpack: ``FileHeader``
+    blocks       zstd frames; each is a msgpack array of segments [position, writer, seq, data]
+    trailer      msgpack: ``FileTrailer``, the table of blocks and the hashes that seal the file
+    footer       offset and length of the trailer (8 and 4 bytes), sha256 over header and trailer
+    magic        8 bytes, ``ORBSEGEN``
+
+Numbers outside msgpack are big-endian. ``data`` is the segment exactly as it lay in etcd
+(``core.store.codec``), so any msgpack reader with zstd can read a file without this code.
+
+Promise: what is read is what was sealed. The digest in the footer is the file's identity: the next
+file's header and in the end the cursor in etcd name it. It covers the table of blocks, the table
+holds the chain before each block, and every block that is read is chained again; so a byte that was
+changed anywhere is found when it is read, and no reader needs to read a whole file to be sure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from hashlib import sha256
+from struct import Struct
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+import zstandard
+
+from core.archive.chain import chained
+from core.errors import LogCorrupt
+from core.store.kv import REQUEST_BYTES_MAX
+from core.store.log import Segment
+
+FORMAT_VERSION = 1
+BLOCK_BYTES = 128 * 1024
+"""Raw bytes after which a block is closed: small enough to read alone, large enough to compress."""
+
+BLOCK_BYTES_MAX = BLOCK_BYTES + 2 * REQUEST_BYTES_MAX
+"""No block can be larger, since the segment that fills it came in one request."""
+
+ZSTD_LEVEL = 3
+
+_MAGIC: Final = b"ORBSEG01"
+_MAGIC_END: Final = b"ORBSEGEN"
+_LENGTH: Final = Struct(">I")
+_FOOTER: Final = Struct(">QI32s8s")
+
+T = TypeVar("T")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class FileLink(NamedTuple):
+    """A file and its identity; ``base`` is its name without suffix, "" for none."""
+
+    base: str
+    digest: bytes
+
+
+NO_FILE: Final = FileLink("", b"")
+
+
+class FileHeader(NamedTuple):
+    """What a file holds.
+
+    ``number`` counts from 1; ``ranges`` has the first and last seq of each writer in it;
+    ``chain_start`` is the chain before its first segment; ``previous`` the file before it.
+    ``clock_ms`` is the log's clock at its end (``core.archive.clock``), ``sealed_at_ms`` the
+    archiver's clock; both Unix milliseconds.
+    """
+
+    version: int
+    cluster: str
+    number: int
+    previous: FileLink
+    first_position: int
+    last_position: int
+    segments: int
+    events: int
+    ranges: dict[str, tuple[int, int]]
+    chain_start: bytes
+    clock_ms: int
+    sealed_at_ms: int
+
+
+class Block(NamedTuple):
+    """Where a block lies, what it spans, and the chain before its first segment."""
+
+    offset: int
+    size: int
+    raw_size: int
+    segments: int
+    first_position: int
+    last_position: int
+    chain_before: bytes
+
+
+class FileTrailer(NamedTuple):
+    """The table of blocks, the chain at the end, and the digests of the files beside this one."""
+
+    blocks: tuple[Block, ...]
+    chain_end: bytes
+    index_digest: bytes
+    snapshot_digest: bytes
+
+
+_segments_decoder = msgspec.msgpack.Decoder(list[Segment])
+_header_decoder = msgspec.msgpack.Decoder(FileHeader)
+_trailer_decoder = msgspec.msgpack.Decoder(FileTrailer)
+
+
+class BlockWriter:
+    """Packs segments into blocks, in log order; keeps the compressed bytes in memory."""
+
+    def __init__(self, chain: bytes) -> None:
+        self.chain_start = chain
+        self.chain = chain
+        self.blocks: list[Block] = []
+        self.frames: list[bytes] = []
+        self.raw_bytes = 0
+        self._offset = 0
+        self._pending: list[Segment] = []
+        self._pending_bytes = 0
+        self._compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+
+    @property
+    def block(self) -> int:
+        """The number of the block that the next segment goes into."""
+        return len(self.blocks)
+
+    def add(self, segment: Segment) -> None:
+        """Append one segment; a full block is compressed at once."""
+        self._pending.append(segment)
+        self._pending_bytes += len(segment.data)
+        if self._pending_bytes >= BLOCK_BYTES:
+            self.close_block()
+
+    def close_block(self) -> None:
+        """Compress what is pending."""
+        if not self._pending:
+            return
+        raw = _encoder.encode(self._pending)
+        frame = self._compressor.compress(raw)
+        first, last = self._pending[0].position, self._pending[-1].position
+        entry = Block(
+            self._offset, len(frame), len(raw), len(self._pending), first, last, self.chain
+        )
+        self.blocks.append(entry)
+        self.frames.append(frame)
+        self._offset += len(frame)
+        self.raw_bytes += len(raw)
+        self.chain = chained(self.chain, self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+
+
+def assemble(
+    header: FileHeader, blocks: BlockWriter, index_digest: bytes, snapshot_digest: bytes
+) -> tuple[bytes, list[bytes]]:
+    """The file's digest, and its bytes in chunks. The last block must be closed."""
+    head = _encoder.encode(header)
+    offset = len(_MAGIC) + _LENGTH.size + len(head)
+    table = tuple(block._replace(offset=block.offset + offset) for block in blocks.blocks)
+    trailer = _encoder.encode(FileTrailer(table, blocks.chain, index_digest, snapshot_digest))
+    digest = sha256(head + trailer).digest()
+    end = offset + sum(map(len, blocks.frames))
+    footer = _FOOTER.pack(end, len(trailer), digest, _MAGIC_END)
+    return digest, [_MAGIC, _LENGTH.pack(len(head)), head, *blocks.frames, trailer, footer]
+
+
+class SealedFile:
+    """A file opened for reading: its header and table proven, its blocks proven when read."""
+
+    def __init__(self, view: memoryview, link: FileLink) -> None:
+        """Raises LogCorrupt when header, table and ``link.digest`` do not agree.
+
+        A link without a digest is believed on the word of the file's own footer.
+        """
+        self.base = link.base
+        self._view = view
+        footer_at = len(view) - _FOOTER.size
+        start = len(_MAGIC) + _LENGTH.size
+        if footer_at < start or bytes(view[: len(_MAGIC)]) != _MAGIC:
+            self._corrupt("is no archive file, or its end is missing")
+        trailer_at, size, digest, magic = _FOOTER.unpack(view[footer_at:])
+        head = bytes(view[start : start + _LENGTH.unpack(view[len(_MAGIC) : start])[0]])
+        self._trailer = bytes(view[trailer_at : trailer_at + size])
+        if magic != _MAGIC_END or sha256(head + self._trailer).digest() != digest:
+            self._corrupt("its header or its table of blocks was changed")
+        if link.digest and digest != link.digest:
+            self._corrupt("is not the file that the archive's chain names")
+        self.link = FileLink(link.base, digest)
+        self.header = self._decode(_header_decoder, head)
+        if self.header.version != FORMAT_VERSION:
+            self._corrupt(f"has format version {self.header.version}")
+
+    @cached_property
+    def trailer(self) -> FileTrailer:
+        """The table of blocks; decoded on first use."""
+        return self._decode(_trailer_decoder, self._trailer)
+
+    def segments(self, number: int) -> list[Segment]:
+        """The segments of one block, proven by the chain. Raises LogCorrupt."""
+        blocks = self.trailer.blocks
+        block = blocks[number]
+        after = blocks[number + 1].chain_before if number + 1 < len(blocks) else self.chain_end
+        segments = self._decode(_segments_decoder, self._unpack(block, number))
+        if chained(block.chain_before, segments) != after:
+            self._corrupt(f"block {number} breaks the hash chain")
+        return segments
+
+    @property
+    def chain_end(self) -> bytes:
+        """The chain after the last segment."""
+        return self.trailer.chain_end
+
+    def blocks_between(self, after: int, upto: int) -> Iterator[int]:
+        """The blocks that hold positions in (after, upto]."""
+        for number, block in enumerate(self.trailer.blocks):
+            if block.last_position > after and block.first_position <= upto:
+                yield number
+
+    def _unpack(self, block: Block, number: int) -> bytes:
+        frame = self._view[block.offset : block.offset + block.size]
+        try:
+            size = zstandard.frame_content_size(frame)
+            if size != block.raw_size or size > BLOCK_BYTES_MAX:
+                self._corrupt(f"block {number} has another size than its table says")
+            return zstandard.ZstdDecompressor().decompress(frame)
+        except zstandard.ZstdError as error:
+            self._corrupt(f"block {number} does not decompress: {error}")
+
+    def _decode(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+        try:
+            return decoder.decode(data)
+        except msgspec.MsgspecError as error:
+            self._corrupt(f"does not decode: {error}")
+
+    def _corrupt(self, what: str) -> NoReturn:
+        raise LogCorrupt(
+            f"archive file {self.base}: {what}",
+            subject=self.base,
+            remedy="restore it from a copy of the archive",
+        )

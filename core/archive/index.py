@@ -1,0 +1,122 @@
+"""The index beside an archive file: in which blocks something is spoken of.
+
+A sorted list of 8-byte big-endian numbers: 44 bits of blake2b over the token, then 20 bits of block
+number. It is searched in place, by bisection in the map. Two tokens with the same 44 bits lead to a
+block for nothing, which is harmless, because what is found is filtered after decoding. Without an
+index every block is read: slower, never wrong.
+
+Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME`` (its own life);
+``use NAME`` (claims and releases in the pool).
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final
+
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+)
+
+BLOCK_BITS: Final = 20
+BLOCKS_MAX: Final = 1 << BLOCK_BITS
+"""Blocks a file may have for its index to name them."""
+
+_HASH_BYTES: Final = 6
+_HASH_SHIFT: Final = 48 - 44
+_ENTRY_BYTES: Final = 8
+_UID_HOLDER: Final = "pod/"
+
+
+def tokens_of(event: Event) -> Iterator[str]:
+    """What an event speaks of."""
+    match event:
+        case AddressesClaimed(endpoint, new_nics):
+            yield f"pod {endpoint.namespace}/{endpoint.name}"
+            yield f"uid {endpoint.uid}"
+            for index in new_nics:
+                for address, pool in endpoint.nics[index].addresses():
+                    yield f"address {address}"
+                    yield f"use {pool}"
+        case EndpointChanged(endpoint):
+            yield f"pod {endpoint.namespace}/{endpoint.name}"
+            yield f"uid {endpoint.uid}"
+        case AddressesReleased(namespace, name, releases):
+            yield f"pod {namespace}/{name}"
+            for address, pool, holder, _ in releases:
+                yield f"address {address}"
+                yield f"use {pool}"
+                if holder.startswith(_UID_HOLDER):
+                    yield f"uid {holder.removeprefix(_UID_HOLDER)}"
+        case PoolDefined(pool):
+            yield f"pool {pool.name}"
+        case PoolRetired(name) | PoolDeleted(name):
+            yield f"pool {name}"
+        case AddressQuarantined(quarantine):
+            yield f"address {quarantine.address}"
+        case QuarantineLifted(address):
+            yield f"address {address}"
+        case _:
+            pass
+
+
+class IndexBuilder:
+    """Collects the tokens of each block, block after block."""
+
+    def __init__(self) -> None:
+        self._entries = array("Q")
+        self._block = 0
+        self._tokens: set[str] = set()
+
+    def add(self, block: int, event: Event) -> None:
+        """Note what the block speaks of with this event."""
+        if block != self._block:
+            self._close()
+            self._block = block
+        self._tokens.update(tokens_of(event))
+
+    def finish(self) -> bytes:
+        """The bytes of the index."""
+        self._close()
+        entries = array("Q", sorted(self._entries))
+        if sys.byteorder == "little":
+            entries.byteswap()
+        return entries.tobytes()
+
+    def _close(self) -> None:
+        block = self._block
+        assert block < BLOCKS_MAX, block
+        self._entries.extend([token_key(token) | block for token in self._tokens])
+        self._tokens.clear()
+
+
+def token_key(token: str) -> int:
+    """The token's 44 bits, in the place they have in an entry."""
+    digest = blake2b(token.encode(), digest_size=_HASH_BYTES).digest()
+    return int.from_bytes(digest, "big") >> _HASH_SHIFT << BLOCK_BITS
+
+
+def find_blocks(index: memoryview, token: str) -> list[int]:
+    """The blocks that may speak of the token, ascending."""
+
+    def entry(place: int) -> int:
+        start = place * _ENTRY_BYTES
+        return int.from_bytes(index[start : start + _ENTRY_BYTES], "big")
+
+    places = range(len(index) // _ENTRY_BYTES)
+    key = token_key(token)
+    first = bisect_left(places, key, key=entry)
+    last = bisect_left(places, key + BLOCKS_MAX, lo=first, key=entry)
+    return [entry(place) - key for place in range(first, last)]

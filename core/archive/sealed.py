@@ -1,0 +1,200 @@
+"""The sealed part of a log, as its cursor names it: files, snapshots, indexes; read-only.
+
+Files form a chain from the cursor backwards, each named with its digest by the one after it. The
+walk keeps a short summary of each file and no map. Whatever does not fit raises LogCorrupt naming
+the file; what is not in the chain is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
+from core.archive.chain import CHAIN_START
+from core.archive.cursor import (
+    INDEX_SUFFIX,
+    NOTHING_SEALED,
+    SEGMENTS_SUFFIX,
+    SNAPSHOT_SUFFIX,
+    ArchiveCursor,
+    file_prefix,
+    number_of,
+)
+from core.archive.files import Files
+from core.archive.format import FileLink, SealedFile
+from core.archive.index import find_blocks
+from core.archive.snapshot import Snapshot, decode_snapshot, empty_snapshot
+from core.errors import LogCorrupt
+from core.store.log import Segment
+
+
+class FileSummary(NamedTuple):
+    """One file of the chain. Times are Unix milliseconds (``core.archive.clock``)."""
+
+    link: FileLink
+    number: int
+    first_position: int
+    last_position: int
+    segments: int
+    events: int
+    clock_ms: int
+    sealed_at_ms: int
+
+
+class SealedLog:
+    """The archive files up to one cursor."""
+
+    def __init__(self, files: Files, cursor: ArchiveCursor) -> None:
+        self._files = files
+        self.cursor = cursor
+        self._summaries: list[FileSummary] | None = None
+
+    def summaries(self) -> list[FileSummary]:
+        """Every file of the chain, oldest first. Raises LogCorrupt."""
+        if self._summaries is None:
+            found = [_summary(file) for file in self._back_from_the_end()]
+            self._summaries = found[::-1]
+        return self._summaries
+
+    def open(self, link: FileLink) -> SealedFile:
+        """A file of the chain. Raises LogCorrupt."""
+        return SealedFile(self._files.view(link.base + SEGMENTS_SUFFIX), link)
+
+    def seqs(self) -> dict[str, int]:
+        """The last seq of each writer, as the files' headers say."""
+        found: dict[str, int] = {}
+        for summary in self.summaries():
+            ranges = self.open(summary.link).header.ranges
+            found.update((writer, last) for writer, (_, last) in ranges.items())
+        return found
+
+    def index(self, link: FileLink) -> memoryview | None:
+        """The index beside a file; None when it is lost."""
+        try:
+            return self._files.view(link.base + INDEX_SUFFIX)
+        except LogCorrupt:
+            return None
+
+    def snapshot(self, link: FileLink) -> Snapshot | None:
+        """The snapshot beside a file; None when it is lost or is not the one that was sealed."""
+        name = link.base + SNAPSHOT_SUFFIX
+        try:
+            data = self._files.view(name)
+        except LogCorrupt:
+            return None
+        if sha256(data).digest() != self.open(link).trailer.snapshot_digest:
+            return None
+        return decode_snapshot(data, name=name)
+
+    def fold(self) -> Snapshot:
+        """The state at the archive's end: the newest snapshot, and what was sealed after it."""
+        ledger = self.snapshot_before(self.cursor.position).ledger
+        for _, segments in self.segments(ledger.position, self.cursor.position):
+            for segment in segments:
+                ledger.apply_all(segment.events())
+        return Snapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
+
+    def snapshot_before(self, position: int) -> Snapshot:
+        """The newest snapshot that holds nothing after ``position``; the empty one if none does.
+
+        One that is lost or was changed is passed over (``verify`` tells); an older one serves.
+        """
+        return self._newest([one for one in self.summaries() if one.last_position <= position])
+
+    def snapshot_at_time(self, time_ms: int) -> Snapshot:
+        """The newest snapshot made when the log's clock had not passed ``time_ms``."""
+        return self._newest([one for one in self.summaries() if one.clock_ms <= time_ms])
+
+    def segments(self, after: int, upto: int) -> Iterator[tuple[FileSummary, list[Segment]]]:
+        """The segments with positions in (after, upto], block by block, chain and gaps proven."""
+        for summary in self.summaries():
+            if summary.last_position <= after or summary.first_position > upto:
+                continue
+            file = self.open(summary.link)
+            for number in file.blocks_between(after, upto):
+                segments = file.segments(number)
+                if segments[0].position <= after or segments[-1].position > upto:
+                    segments = [one for one in segments if after < one.position <= upto]
+                yield summary, segments
+
+    def speaking_of(self, tokens: list[str]) -> Iterator[list[Segment]]:
+        """The blocks that may speak of one of the tokens, in log order."""
+        for summary in self.summaries():
+            file = self.open(summary.link)
+            index = self.index(summary.link)
+            blocks: set[int] = set(range(len(file.trailer.blocks)))
+            if index is not None:
+                blocks &= {block for token in tokens for block in find_blocks(index, token)}
+            for number in sorted(blocks):
+                yield file.segments(number)
+
+    def _newest(self, candidates: list[FileSummary]) -> Snapshot:
+        for summary in reversed(candidates):
+            found = self.snapshot(summary.link)
+            if found is not None:
+                return found
+        return empty_snapshot()
+
+    def _back_from_the_end(self) -> Iterator[SealedFile]:
+        link, expected = self.cursor.last, self.cursor.files
+        chain = self.cursor.chain
+        while expected:
+            file = self.open(link)
+            if file.header.number != expected or file.chain_end != chain:
+                raise LogCorrupt(
+                    f"archive file {link.base} does not fit the one after it",
+                    subject=link.base,
+                    remedy="restore it from a copy of the archive",
+                )
+            yield file
+            link, chain = file.header.previous, file.header.chain_start
+            expected -= 1
+        if chain != CHAIN_START:
+            raise LogCorrupt(
+                "the archive's chain does not begin at the log's start", subject="archive"
+            )
+
+
+def sealed_alone(files: Files, cluster: str) -> SealedLog:
+    """The archive of a cluster without its etcd, as its newest file says: for audits of a copy.
+
+    Raises LogCorrupt when two files claim to be the newest one; etcd's cursor would tell.
+    """
+    prefix = file_prefix(cluster)
+    bases = [
+        name.removesuffix(SEGMENTS_SUFFIX)
+        for name in files.names()
+        if name.startswith(prefix) and name.endswith(SEGMENTS_SUFFIX)
+    ]
+    if not bases:
+        return SealedLog(files, NOTHING_SEALED)
+    number = max(map(number_of, bases))
+    newest = [base for base in bases if number_of(base) == number]
+    if len(newest) > 1:
+        raise LogCorrupt(
+            f"archive files {' and '.join(newest)} both claim to be number {number}",
+            subject=newest[0],
+            remedy="remove the one that the archive cursor in etcd does not name",
+        )
+    link = FileLink(newest[0], b"")
+    file = SealedFile(files.view(newest[0] + SEGMENTS_SUFFIX), link)
+    cursor = ArchiveCursor(
+        number, file.link, file.header.last_position, file.chain_end, file.header.clock_ms, {}
+    )
+    log = SealedLog(files, cursor)
+    return SealedLog(files, cursor._replace(seqs=log.seqs()))
+
+
+def _summary(file: SealedFile) -> FileSummary:
+    header = file.header
+    return FileSummary(
+        file.link,
+        header.number,
+        header.first_position,
+        header.last_position,
+        header.segments,
+        header.events,
+        header.clock_ms,
+        header.sealed_at_ms,
+    )

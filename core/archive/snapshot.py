@@ -1,0 +1,109 @@
+"""The ledger at a seal, as a file: where folding may start.
+
+A zstd frame around the msgpack of ``_Stored``. It is made by folding the snapshot before it and
+the segments just sealed, so each seal checks the one before; its digest is in the trailer of the
+archive file it belongs to. It holds what the log says and never what the state keys say.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+import zstandard
+
+from core.archive.chain import CHAIN_START
+from core.domain.events import RecordDefined
+from core.domain.evolution import Held, Ledger
+from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation
+from core.errors import LogCorrupt
+
+SNAPSHOT_VERSION = 1
+SNAPSHOT_BYTES_MAX = 4 * 1024**3
+"""Raw bytes of a snapshot: some ten million claims."""
+
+_ZSTD_LEVEL = 3
+
+
+class Snapshot(NamedTuple):
+    """The fold of everything up to ``ledger.position``.
+
+    ``seqs``: the last seq of each writer; ``chain`` and ``clock_ms`` as of that position.
+    """
+
+    ledger: Ledger
+    seqs: dict[str, int]
+    chain: bytes
+    clock_ms: int
+
+
+def empty_snapshot() -> Snapshot:
+    """Before the first segment."""
+    return Snapshot(Ledger(), {}, CHAIN_START, 0)
+
+
+class _Stored(NamedTuple):
+    version: int
+    position: int
+    seqs: dict[str, int]
+    chain: bytes
+    clock_ms: int
+    pools: list[Pool]
+    reservations: list[Reservation]
+    quarantine: list[Quarantine]
+    records: list[RecordDefined]
+    endpoints: list[Endpoint]
+    claims: list[tuple[str, Claim, int]]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Stored)
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """The bytes of the file; equal ledgers made by equal logs give equal bytes."""
+    ledger = snapshot.ledger
+    stored = _Stored(
+        SNAPSHOT_VERSION,
+        ledger.position,
+        snapshot.seqs,
+        snapshot.chain,
+        snapshot.clock_ms,
+        list(ledger.pools.values()),
+        list(ledger.reservations.values()),
+        list(ledger.quarantine.values()),
+        list(ledger.records.values()),
+        list(ledger.endpoints.values()),
+        [(address, claim, revision) for address, (claim, revision) in ledger.claims.items()],
+    )
+    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(_encoder.encode(stored))
+
+
+def decode_snapshot(data: memoryview | bytes, *, name: str) -> Snapshot:
+    """The snapshot of these bytes. Raises LogCorrupt, naming the file."""
+    try:
+        if not 0 < zstandard.frame_content_size(data) <= SNAPSHOT_BYTES_MAX:
+            raise LogCorrupt(f"snapshot {name} is larger than a snapshot can be", subject=name)
+        raw = zstandard.ZstdDecompressor().decompress(data)
+        stored = _decoder.decode(raw)
+    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+        raise LogCorrupt(
+            f"snapshot {name} does not decode: {error}",
+            subject=name,
+            remedy="restore it from a copy of the archive, or remove it: an older one will serve",
+        ) from error
+    if stored.version != SNAPSHOT_VERSION:
+        raise LogCorrupt(f"snapshot {name} has version {stored.version}", subject=name)
+    return Snapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
+
+
+def _ledger(stored: _Stored) -> Ledger:
+    ledger = Ledger()
+    ledger.position = stored.position
+    ledger.pools = {pool.name: pool for pool in stored.pools}
+    ledger.reservations = {one.name: one for one in stored.reservations}
+    ledger.quarantine = {one.address: one for one in stored.quarantine}
+    ledger.records = {(one.kind, one.namespace, one.name): one for one in stored.records}
+    ledger.endpoints = {endpoint.key: endpoint for endpoint in stored.endpoints}
+    ledger.claims = {address: Held(claim, revision) for address, claim, revision in stored.claims}
+    return ledger

@@ -1,0 +1,110 @@
+"""Logs of any size, made fast: whole segments of claims and releases put into a store as they are.
+
+The log keeps every invariant (the checker agrees), but no state keys are written and no writer is
+asked, so a million events take seconds. For measurements and for tests of reading.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    Cause,
+    Event,
+    PoolDefined,
+    Release,
+)
+from core.domain.model import Endpoint, Nic, Pool
+from core.store.codec import HEAD, Draft, WriterHead, encode_segment
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore, Put
+
+START_MS = 1_700_000_000_000
+POOL = Pool("big", 4, "10.0.0.0/8", ("10.0.0.1-10.255.255.254",), gateway="10.0.0.1")
+
+
+class Shape(NamedTuple):
+    """``held``: addresses claimed at a time; every claim is released in the end, oldest first."""
+
+    events: int
+    per_segment: int = 16
+    writers: int = 8
+    held: int = 20_000
+
+
+async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
+    """Append ``shape.events`` events; returns the last revision."""
+    seqs = dict.fromkeys([f"node-{number}" for number in range(shape.writers)], 0)
+    held: deque[tuple[int, int]] = deque()
+    serial = made = revision = 0
+    while made < shape.events:
+        writer = f"node-{made // shape.per_segment % shape.writers}"
+        events: list[Event] = [] if made else [PoolDefined(POOL)]
+        claimed = []
+        while len(events) < min(shape.per_segment, shape.events - made):
+            if len(held) > shape.held:
+                events.append(_release(*held.popleft()))
+            else:
+                events.append(_claim(serial))
+                claimed.append(serial)
+                serial += 1
+        seqs[writer] += 1
+        drafts = [Draft(f"{writer}.1.{made + n:x}", _cause(made), e) for n, e in enumerate(events)]
+        result = await store.commit(
+            [],
+            [
+                Put(keys.log(writer, seqs[writer]), encode_segment(START_MS + made, drafts)),
+                Put(keys.head(writer), HEAD.encode(WriterHead(seqs[writer], 1))),
+            ],
+        )
+        revision = result.revision
+        held.extend((one, revision) for one in claimed)
+        made += len(events)
+    return revision
+
+
+def address_of(serial: int) -> str:
+    """The address of the pod with this number; addresses come back after 65,536 pods."""
+    value = serial % 65_536
+    return f"10.1.{value >> 8}.{value & 255}"
+
+
+def uid_of(serial: int) -> str:
+    """The UID of the pod with this number."""
+    return f"0a1b2c3d-0000-4000-8000-{serial:012x}"
+
+
+def pod_of(serial: int) -> tuple[str, str]:
+    """Namespace and name of the pod with this number."""
+    return f"shop-{serial % 7}", f"web-{serial % 911:x}-{serial:x}"
+
+
+def _claim(serial: int) -> AddressesClaimed:
+    namespace, name = pod_of(serial)
+    nic = Nic(
+        "eth0",
+        f"{address_of(serial)}/8",
+        POOL.name,
+        POOL.gateway,
+        container=f"{serial * 0x9E3779B97F4A7C15 % 2**256:064x}",
+        network="orbweaver",
+        netns=f"/var/run/netns/cni-{serial:x}",
+    )
+    uid = uid_of(serial)
+    holder = f"pod/{uid}"
+    owner = f"web-{serial % 911:x}"
+    node = f"node-{serial % 50}"
+    endpoint = Endpoint(namespace, name, uid, node, holder, "ReplicaSet", owner, (nic,))
+    return AddressesClaimed(endpoint, (0,))
+
+
+def _release(serial: int, revision: int) -> AddressesReleased:
+    release = Release(address_of(serial), POOL.name, f"pod/{uid_of(serial)}", revision)
+    return AddressesReleased(*pod_of(serial), (release,), (), "deleted", "CNI DEL")
+
+
+def _cause(made: int) -> Cause:
+    return Cause("agent/node", f"{made:x}", "", f"00-{made + 1:032x}-{made + 1:016x}-01")
