@@ -153,7 +153,7 @@ class TestAddressesInUse:
         assert refusal.message.endswith("10.7.0.17 (Pod shop/web-3), ...")
 
     def test_claims_outside_what_is_given_up_do_not_matter(self) -> None:
-        others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1"]
+        others = ["10.7.0.10", "10.7.0.12", "10.9.0.1", "fd00::1", "::a07:f"]
 
         assert refusals(CONFIGURATION, SHRUNK, claims(others)) == ()
 

@@ -110,7 +110,10 @@ REFUSED = {
     "a subnet with a length of 33": (blue_with(subnet="10.7.0.0/33"), [IN_SUBNET]),
     "a subnet with host bits": (blue_with(subnet="10.7.0.1/16"), [IN_SUBNET]),
     "a subnet with a padded length": (blue_with(subnet="10.7.0.0/016"), [IN_SUBNET]),
-    "a subnet of the other family": (blue_with(subnet="fd00:7::/64"), [IN_SUBNET]),
+    "a subnet of the other family": (
+        blue_with(subnet="fd00:7::/64", ips=(), gateway=""),
+        [IN_SUBNET],
+    ),
     "a mapped subnet": (blue_with(subnet="::ffff:10.7.0.0/112"), [IN_SUBNET]),
     "an uncompressed IPv6 subnet": (GREEN._replace(subnet="fd00:7:0::/64"), [IN_SUBNET]),
     "an IPv6 subnet in upper case": (GREEN._replace(subnet="FD00:7::/64"), [IN_SUBNET]),
@@ -120,7 +123,12 @@ REFUSED = {
     "an empty item": (blue_with(ips=("",)), [IN_SUBNET]),
     "an item of the other family": (blue_with(ips=("fd00::1",)), [IN_SUBNET]),
     "an item of both families": (blue_with(ips=("10.7.0.9-fd00::1",)), [IN_SUBNET]),
-    "an item outside": (blue_with(ips=("10.8.0.1",)), [IN_SUBNET]),
+    "an item of the other family in a subnet of everything": (
+        Pool("all", V6, "::/0", ("10.7.0.9",)),
+        [IN_SUBNET],
+    ),
+    "an item above": (blue_with(ips=("10.8.0.0",)), [IN_SUBNET]),
+    "an item below": (blue_with(ips=("10.6.255.255",)), [IN_SUBNET]),
     "an item that leaves the subnet": (blue_with(ips=("10.7.255.0-10.8.0.1",)), [IN_SUBNET]),
     "a reversed range": (blue_with(ips=("10.7.0.20-10.7.0.10",)), [IN_SUBNET]),
     "a reversed range among others": (
@@ -285,7 +293,9 @@ class TestOrder:
 class TestNeighbours:
     """Pools of the same and of overlapping subnets."""
 
-    @pytest.mark.parametrize("subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.3.0/24", "0.0.0.0/0"])
+    @pytest.mark.parametrize(
+        "subnet", ["10.7.0.0/17", "10.0.0.0/8", "10.7.0.0/32", "10.7.255.255/32", "0.0.0.0/0"]
+    )
     def test_a_subnet_that_overlaps_another_one_is_refused(self, subnet: str) -> None:
         (refusal,) = refusals(having(BLUE), ApplyPool(red_with(subnet=subnet)))
 

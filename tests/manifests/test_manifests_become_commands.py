@@ -251,7 +251,7 @@ def test_values_shared_by_an_alias_or_a_merge_key_are_read() -> None:
         + """\
   podAffinity: {matchLabels: &labels {app: web, tier: front}}
   nodeAffinity: {matchLabels: {<<: *labels, tier: back}}
-  namespaceAffinity: {matchLabels: *labels}
+  namespaceAffinity: {matchLabels: {<<: {app: web}, <<: {tier: front}}}
 """
     )
     pool = pool_of(text)

@@ -29,6 +29,10 @@ NOT_YAML = {
     "half a surrogate pair, escaped": ('a: "\\ud800"', "document 1 is not YAML"),
     "an unknown alias": ("a: *x", "found undefined alias"),
     "a value in itself": ("a: &x [*x]", "a value that contains itself at line 1"),
+    "a value in itself, named as one before": (
+        "a: &x [b]\n---\na: &x [*x]",
+        "document 2 is not YAML: a value that contains itself at line 3",
+    ),
     "a mapping in itself": ("a: &x {b: *x}", "a value that contains itself at line 1"),
     "a key twice": ("a: 1\nb:\n  c: 1\n  c: 2\n", "the key 'c' is given twice at line 4"),
     "a list as key": ("? [a]\n: b", "document 1 is not YAML"),
