@@ -41,6 +41,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", UNLIMITED),
     ("grpc.keepalive_time_ms", int(KEEPALIVE_S * 1000)),
     ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1000)),
+    # Found by pausing a member: without it the pings' own timeout of one minute decides, whatever
+    # the keepalive timeout says.
+    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1000)),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", int(RECONNECT_MIN_S * 1000)),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_ATTEMPT_S * 1000)),

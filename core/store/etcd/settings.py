@@ -38,7 +38,13 @@ FIRST_PAGE_KEYS = 1_000
 """Keys asked at first of a range without a limit: nearly every read ends there."""
 
 PAGE_BYTES = 8_000_000
-"""What the later pages of a long read aim at."""
+"""What the later pages of a long read aim at.
+
+Measured with 400,000 keys of 200 B on two cores: one answer 3.2 s, during which the event loop
+stood still for 0.75 s; pages of 1,000 keys 16 s, since etcd counts the rest of the range for each;
+of 10,000 keys 3.2 s; of 8 MB 2.1 s with pauses of 0.18 s; cut by known key bounds, which only the
+caller can do, 1.4 s. With 100,000 keys: 0.32, 1.1, 0.44, 0.40 and 0.54 s.
+"""
 
 PAGE_KEYS_MAX = 50_000
 """Bound of the keys of one page, however small they are."""

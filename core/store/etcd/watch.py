@@ -50,13 +50,14 @@ async def watch(calls: Calls, ranges: Sequence[Range], after: int) -> AsyncItera
     """
     position = after
     failures = 0
+    was_stale = False
     wanted = disjoint(ranges)
     while True:
         started = time.perf_counter()
         stream = _Stream(calls)
         try:
             await stream.open(wanted, position)
-            failures = 0
+            failures, was_stale = 0, False
             while True:
                 batch = await stream.next_batch(position)
                 position = batch.revision
@@ -64,8 +65,11 @@ async def watch(calls: Calls, ranges: Sequence[Range], after: int) -> AsyncItera
         except CallFailed as failed:
             error = read_error(failed.failure, calls.endpoint)
             calls.observe("watch", started, error)
-            if calls.closed or _is_final(failed.failure, failures):
+            is_stale = failed.failure.nature is Nature.STALE_TOKEN
+            refused = failed.failure.nature is Nature.REFUSED
+            if calls.closed or refused or (is_stale and was_stale):
                 raise error from failed
+            was_stale = is_stale
             stream.give_up(failed.failure)
         finally:
             stream.close()
@@ -234,11 +238,6 @@ def _failure_of(reason: str) -> Failure:
     refused = "PermissionDenied" in head
     code = grpc.StatusCode.PERMISSION_DENIED if refused else grpc.StatusCode.UNKNOWN
     return classify(code, details)
-
-
-def _is_final(failure: Failure, failures: int) -> bool:
-    stale_again = failure.nature is Nature.STALE_TOKEN and failures > 0
-    return failure.nature is Nature.REFUSED or stale_again
 
 
 def _pause_s(failures: int) -> float:

@@ -1,0 +1,41 @@
+"""Real clusters to be hurt, one for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.etcd import EtcdCluster
+
+OpenStore = Callable[[EtcdSettings], EtcdStore]
+
+
+@pytest.fixture
+def single(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """One member."""
+    with EtcdCluster(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """Three members."""
+    with EtcdCluster(tmp_path, size=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def open_store() -> AsyncIterator[OpenStore]:
+    """Makes stores that are closed after the test."""
+    stores: list[EtcdStore] = []
+
+    def opened(settings: EtcdSettings) -> EtcdStore:
+        stores.append(EtcdStore(settings))
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        await store.close()

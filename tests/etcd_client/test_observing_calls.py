@@ -1,0 +1,61 @@
+"""Whoever measures the store is told of every call, once, with its outcome."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import StoreRejected, StoreUnavailable
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import Get, Put
+from tests.support.etcd import EtcdCluster, free_ports
+
+pytestmark = pytest.mark.etcd
+
+
+class Notes:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.seconds: list[float] = []
+
+    def on_call(self, method: str, seconds: float, outcome: str) -> None:
+        self.calls.append((method, outcome))
+        self.seconds.append(seconds)
+
+
+async def test_every_call_is_told_once_with_its_outcome(single: EtcdCluster) -> None:
+    notes = Notes()
+    store = EtcdStore(EtcdSettings(single.endpoints), notes)
+
+    await store.commit([], [Put(b"k", b"")])
+    await store.read([Get(b"k")])
+    await store.read([Get(b"k"), Get(b"l")])
+    with pytest.raises(StoreRejected):
+        await store.commit([], [Put(b"k", b"", 99)])
+    await store.revoke_lease(await store.grant_lease(60))
+    await store.close()
+
+    assert notes.calls == [
+        ("txn", "ok"),
+        ("range", "ok"),
+        ("txn", "ok"),
+        ("txn", "StoreRejected"),
+        ("grant", "ok"),
+        ("revoke", "ok"),
+    ]
+    assert all(seconds > 0 for seconds in notes.seconds)
+
+
+async def test_a_read_that_was_tried_again_is_told_once() -> None:
+    notes = Notes()
+    settings = EtcdSettings(
+        (f"127.0.0.1:{free_ports(1)[0]}",), read_attempt_s=0.1, read_deadline_s=0.3
+    )
+    store = EtcdStore(settings, notes)
+
+    with pytest.raises(StoreUnavailable):
+        await store.read([Get(b"k")])
+    await store.close()
+
+    assert notes.calls == [("range", "StoreUnavailable")]
