@@ -16,7 +16,7 @@ from core.domain.addresses import Family
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation
 
-ADDRESS_SETS_MAX: Final = 4096
+ADDRESS_SETS_MAX: Final = 16_384
 """How many distinct lists keep their set; the least recently used one is forgotten first."""
 
 
