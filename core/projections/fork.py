@@ -1,0 +1,159 @@
+"""A fork of the state: what commands would do, tried with the real ``decide`` and never written.
+
+``apply --dry-run`` and ``simulate`` are this: each command is decided on what the ones before it
+would leave, its events are folded, and at the end the fork says how counters move and which holders
+notice. Pure; the ledger it is given belongs to it from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import V4, V6, Family, format_address
+from core.domain.commands import Command
+from core.domain.configuration import Configuration, reserved_addresses
+from core.domain.decisions import decide, given_up
+from core.domain.events import Cause, Event, Recorded
+from core.domain.evolution import Held, Ledger
+from core.domain.model import Pool, Reservation
+from core.domain.refusals import Refusal
+from core.errors import Refused
+from core.projections.fold import Projection
+from core.projections.tally import PoolCounts
+
+_CAUSE = Cause("fork")
+
+
+class Step(NamedTuple):
+    """What one command would do: events, or refusals and the holders that stand in the way."""
+
+    command: Command
+    events: tuple[Event, ...]
+    refusals: tuple[Refusal, ...] = ()
+    in_the_way: tuple[Holding, ...] = ()
+
+
+class Holding(NamedTuple):
+    """Who holds an address; ``why`` says what it would notice."""
+
+    address: str
+    pool: str
+    namespace: str
+    pod: str
+    why: str
+
+
+class PoolEffect(NamedTuple):
+    """Counters of a pool before and after; None: there is no such pool."""
+
+    name: str
+    before: PoolCounts | None
+    after: PoolCounts | None
+
+
+class Fork:
+    """A state that commands can be tried on."""
+
+    def __init__(
+        self, ledger: Ledger, *, ipv4_enabled: bool = True, ipv6_enabled: bool = True
+    ) -> None:
+        self._projection = Projection(ledger)
+        self._enabled = (ipv4_enabled, ipv6_enabled)
+        self._pools_before = dict(ledger.pools)
+        self._reservations_before = dict(ledger.reservations)
+        self._quarantine_before = dict(ledger.quarantine)
+        self._counts_before = {
+            name: tally.counts for name, tally in self._projection.tallies.items()
+        }
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration as it would be now."""
+        ledger = self._projection.ledger
+        return Configuration(
+            ledger.pools, ledger.reservations, ledger.quarantine, ledger.records, *self._enabled
+        )
+
+    def apply(self, command: Command) -> Step:
+        """Try one command; refused ones leave the fork as it was."""
+        configuration = self.configuration
+        leaving = given_up(configuration, command)
+        holdings = tuple(self._inside(leaving))
+        ledger = self._projection.ledger
+        claimed = {one.address: ledger.claims[one.address].claim for one in holdings}
+        try:
+            events = decide(configuration, command, claimed)
+        except Refused as error:
+            refusals = tuple(one for one in error.refusals if isinstance(one, Refusal))
+            return Step(command, (), refusals, holdings)
+        for event in events:
+            position = ledger.position + 1
+            self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
+        return Step(command, events)
+
+    def effects(self) -> list[PoolEffect]:
+        """Every pool whose counters differ from those at the beginning, by name."""
+        after = {name: tally.counts for name, tally in self._projection.tallies.items()}
+        before = self._counts_before
+        return [
+            PoolEffect(name, before.get(name), after.get(name))
+            for name in sorted(before.keys() | after.keys())
+            if before.get(name) != after.get(name)
+        ]
+
+    def noticed(self) -> Iterator[Holding]:
+        """Holders that would notice: their address is set aside, or what came with it differs.
+
+        Nobody loses an address by configuration; ``why`` says what is different from now on.
+        """
+        ledger = self._projection.ledger
+        for family in (V4, V6):
+            reserved = _newly_reserved(family, self._reservations_before, ledger.reservations)
+            why = "reserved from now on: kept, and not handed out again after its release"
+            yield from self._inside(reserved, why)
+        for address in sorted(ledger.quarantine.keys() - self._quarantine_before.keys()):
+            held = ledger.claims.get(address)
+            if held is not None:
+                yield _holding(address, held, "quarantined while it is held")
+        for name, before in sorted(self._pools_before.items()):
+            after = ledger.pools.get(name)
+            why = _what_came_with_it(before, after) if after else ""
+            if why:
+                tally = self._projection.tallies[name]
+                values = AddressSet.from_values(tally.held, tally.pool.family)
+                yield from self._inside(values, why)
+
+    def _inside(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
+        """The holders of addresses in a set; linear in the claims of the family."""
+        if not addresses:
+            return
+        ledger = self._projection.ledger
+        family = addresses.family
+        for tally in self._projection.tallies.values():
+            if tally.pool.family != family:
+                continue
+            for value in sorted(value for value in tally.held if value in addresses):
+                address = format_address(family, value)
+                yield _holding(address, ledger.claims[address], why)
+
+
+def _newly_reserved(
+    family: Family, before: dict[str, Reservation], after: dict[str, Reservation]
+) -> AddressSet:
+    return reserved_addresses(after, family) - reserved_addresses(before, family)
+
+
+def _what_came_with_it(before: Pool, after: Pool) -> str:
+    changes = []
+    if before.gateway != after.gateway:
+        changes.append(f"gateway {before.gateway or 'none'}")
+    if before.routes != after.routes:
+        changes.append("routes")
+    return f"keeps its old {' and '.join(changes)} until its Pod is made anew" if changes else ""
+
+
+def _holding(address: str, held: Held, why: str) -> Holding:
+    claim = held.claim
+    return Holding(address, claim.pool, claim.namespace, claim.pod, why)

@@ -1,0 +1,115 @@
+"""``orbctl apply``: make pools, reservations and records be as the manifests say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import BadInput, Refused
+from ops.cli.context import perform, stdin_text
+from ops.cli.exits import Exit, refusals_of, report_refusals
+from ops.cli.kinds import object_name
+from ops.cli.session import Session, read_text
+
+if TYPE_CHECKING:
+    from core.domain.commands import Command
+    from core.domain.evolution import Ledger
+
+
+def apply(
+    context: typer.Context,
+    file: Annotated[list[str], typer.Option("-f", "--filename", help="YAML; - for standard input")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="decide everything, write nothing")
+    ] = False,
+) -> None:
+    """Create or change pools, reservations and Pod, Namespace and Node records from YAML.
+
+    Objects are applied in the order of the text; one that is refused does not stop the others.
+    """
+    commands = read_commands(file)
+
+    async def action(session: Session) -> Exit:
+        return await (_try_all if dry_run else _apply_all)(session, commands)
+
+    perform(context, action)
+
+
+def read_commands(paths: list[str]) -> list[Command]:
+    """What the files ask for, in order. Raises BadInput, Refused."""
+    from core.manifests.commands import apply_command
+    from core.manifests.reading import load_documents
+
+    commands: list[Command] = []
+    for path in paths:
+        try:
+            manifests = load_documents(read_text(path, stdin_text))
+        except BadInput as error:
+            message = error.message if len(paths) == 1 else f"{path}: {error.message}"
+            raise BadInput(message, subject=error.subject, remedy=error.remedy) from None
+        commands += [apply_command(manifest) for manifest in manifests]
+    if not commands:
+        raise BadInput(f"there is no object in {', '.join(paths)}", subject="filename")
+    return commands
+
+
+async def _apply_all(session: Session, commands: list[Command]) -> Exit:
+    from core.domain.evolution import Ledger
+    from core.store.state import read_configuration
+
+    before = Ledger()
+    await read_configuration(session.store, session.keys, before)
+    worst = Exit.OK
+    for command in commands:
+        try:
+            applied = await session.write(
+                lambda writer, wish=command: session.configurator(writer).apply(  # type: ignore[misc]
+                    wish, session.cause
+                )
+            )
+        except Refused as error:
+            report_refusals(refusals_of(error))
+            worst = Exit.REFUSED
+            continue
+        print(f"{object_name(command)} {_outcome(before, command, changed=bool(applied.events))}")
+    return worst
+
+
+async def _try_all(session: Session, commands: list[Command]) -> Exit:
+    from core.projections.fork import Fork
+    from core.store.state import read_ledger
+
+    ledger = await read_ledger(session.store, session.keys)
+    fork = Fork(ledger)
+    worst = Exit.OK
+    for command in commands:
+        outcome_if_changed = _outcome(ledger, command, changed=True)
+        step = fork.apply(command)
+        if step.refusals:
+            report_refusals(step.refusals)
+            worst = Exit.REFUSED
+            continue
+        outcome = outcome_if_changed if step.events else "unchanged"
+        print(f"{object_name(command)} {outcome} (dry run)")
+    return worst
+
+
+def _outcome(before: Ledger, command: Command, *, changed: bool) -> str:
+    if not changed:
+        return "unchanged"
+    return "configured" if _exists(before, command) else "created"
+
+
+def _exists(ledger: Ledger, command: Command) -> bool:
+    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation
+
+    match command:
+        case ApplyPool(pool):
+            return pool.name in ledger.pools
+        case ApplyReservation(reservation):
+            return reservation.name in ledger.reservations
+        case ApplyRecord(record):
+            return (record.kind, record.namespace, record.name) in ledger.records
+        case _:
+            return True

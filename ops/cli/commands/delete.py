@@ -1,0 +1,131 @@
+"""``orbctl delete``: remove pools, reservations and records.
+
+A pool with claims is not deleted: ``--drain`` retires it, which stops new claims, and deletes it as
+soon as its last address was released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput, Refused
+from ops.cli.context import perform, stdin_text
+from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
+from ops.cli.kinds import RECORD_KINDS, Kind, kind_of, object_name, split_name
+from ops.cli.session import Session, read_text
+
+if TYPE_CHECKING:
+    from core.domain.commands import Command
+
+ALLOWED: Final = (Kind.POOL, Kind.RESERVATION, *RECORD_KINDS, Kind.QUARANTINE, Kind.ENDPOINT)
+DRAIN_S_DEFAULT: Final = 30.0
+DRAIN_POLL_S: Final = 0.5
+INSTEAD: Final = {
+    Kind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
+    Kind.ENDPOINT: "use `orbctl release POD --reason ...`",
+}
+
+
+def delete(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(help="pool, reservation, pod, namespace or node")] = "",
+    names: Annotated[list[str] | None, typer.Argument(help="names")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option("-f", "--filename", help="YAML; - for standard input")
+    ] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of Pods")] = "default",
+    drain: Annotated[
+        bool, typer.Option("--drain", help="retire pools, delete them when they are empty")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0, help="seconds to wait for a drained pool to be empty")
+    ] = DRAIN_S_DEFAULT,
+) -> None:
+    """Delete objects by kind and name, or those of a YAML file."""
+    if bool(file) == bool(kind):
+        raise BadInput("give a kind and names, or -f FILE", subject="filename")
+    commands = _of_files(file) if file else _of_names(kind, names or [], namespace)
+
+    async def action(session: Session) -> Exit:
+        worst = Exit.OK
+        for command in commands:
+            done = await _delete(session, command, drain_s=timeout if drain else None)
+            worst = max(worst, done)
+        return worst
+
+    perform(context, action)
+
+
+def _of_files(paths: list[str]) -> list[Command]:
+    from core.manifests.commands import delete_command
+    from core.manifests.reading import load_documents
+
+    return [
+        delete_command(manifest)
+        for path in paths
+        for manifest in load_documents(read_text(path, stdin_text))
+    ]
+
+
+def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
+    from core.domain.commands import DeletePool, DeleteRecord, DeleteReservation
+
+    kind = kind_of(word, ALLOWED)
+    if kind in INSTEAD:
+        raise BadInput(f"{kind} is not deleted like this", subject=word, remedy=INSTEAD[kind])
+    if not names:
+        raise BadInput(f"which {kind}? give a name", subject=word)
+    if kind is Kind.POOL:
+        return [DeletePool(name) for name in names]
+    if kind is Kind.RESERVATION:
+        return [DeleteReservation(name) for name in names]
+    if kind is Kind.POD:
+        return [DeleteRecord("Pod", *split_name(name, namespace)) for name in names]
+    return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
+
+
+async def _delete(session: Session, command: Command, drain_s: float | None) -> Exit:
+    from core.domain.commands import DeletePool
+
+    try:
+        if drain_s is not None and isinstance(command, DeletePool):
+            await _drain(session, command, drain_s)
+        else:
+            await _apply(session, command)
+    except Refused as error:
+        report_refusals(refusals_of(error))
+        return exit_code(error)
+    print(f"{object_name(command)} deleted")
+    return Exit.OK
+
+
+async def _drain(session: Session, command: Command, drain_s: float) -> None:
+    """Retire, then delete as soon as nothing is claimed. Raises Refused when time is over."""
+    from core.domain.commands import DeletePool, RetirePool
+
+    assert isinstance(command, DeletePool)
+    retired = await _apply(session, RetirePool(command.name))
+    if retired:
+        print(f"{object_name(command)} retiring")
+    deadline = time.monotonic() + drain_s
+    while True:
+        try:
+            await _apply(session, command)
+        except Refused:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(DRAIN_POLL_S)
+        else:
+            return
+
+
+async def _apply(session: Session, command: Command) -> int:
+    """How many events it made. Raises Refused."""
+    applied = await session.write(
+        lambda writer: session.configurator(writer).apply(command, session.cause)
+    )
+    return len(applied.events)

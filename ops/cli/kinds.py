@@ -1,0 +1,94 @@
+"""The kinds of objects, and what people call them.
+
+The long names, plurals and short names of the CRDs (spec/api.md 1) are known beside our own words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from core.errors import BadInput
+
+
+class Kind(StrEnum):
+    """A kind; the value is what ``-o name`` and messages say."""
+
+    POOL = "spiderippool"
+    RESERVATION = "spiderreservedip"
+    ENDPOINT = "spiderendpoint"
+    QUARANTINE = "quarantine"
+    RECORD = "record"
+    POD = "pod"
+    NAMESPACE = "namespace"
+    NODE = "node"
+    ADDRESS = "address"
+
+
+_WORDS: Final = {
+    Kind.POOL: ("pool", "pools", "ippool", "ippools", "spiderippool", "spiderippools", "sp"),
+    Kind.RESERVATION: (
+        *("reservation", "reservations", "reserved", "reservedip", "reservedips"),
+        *("spiderreservedip", "spiderreservedips", "sr"),
+    ),
+    Kind.ENDPOINT: ("endpoint", "endpoints", "spiderendpoint", "spiderendpoints", "se", "ep"),
+    Kind.QUARANTINE: ("quarantine", "quarantines", "q"),
+    Kind.RECORD: ("record", "records"),
+    Kind.POD: ("pod", "pods", "po"),
+    Kind.NAMESPACE: ("namespace", "namespaces", "ns"),
+    Kind.NODE: ("node", "nodes", "no"),
+    Kind.ADDRESS: ("address", "addresses", "ip"),
+}
+KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
+
+RECORD_KINDS: Final = {Kind.POD: "Pod", Kind.NAMESPACE: "Namespace", Kind.NODE: "Node"}
+"""Kinds of records, with the kind of their manifest."""
+
+
+def kind_of(word: str, allowed: tuple[Kind, ...]) -> Kind:
+    """The kind a word means, if it is one of ``allowed``. Raises BadInput."""
+    kind = KINDS.get(word.lower())
+    if kind in allowed:
+        return kind
+    words = ", ".join(_WORDS[one][0] for one in allowed)
+    message = f"{word[:64]!r} cannot be used here" if kind else f"there is no kind {word[:64]!r}"
+    raise BadInput(message, subject=word, remedy=f"use one of {words}")
+
+
+def split_name(text: str, namespace: str) -> tuple[str, str]:
+    """Namespace and name of ``name``, ``namespace/name``, ``pod/name``, ``pod/namespace/name``."""
+    parts = text.split("/")
+    if len(parts) > 1 and parts[0] in (*_WORDS[Kind.POD], *_WORDS[Kind.ENDPOINT]):
+        parts = parts[1:]
+    if len(parts) == 1:
+        return namespace, parts[0]
+    if len(parts) > 2:
+        raise BadInput(f"{text[:80]!r} is no name", subject=text, remedy="use NAMESPACE/NAME")
+    return parts[0], parts[1]
+
+
+def object_name(command: object) -> str:
+    """The object of a configuration command, as ``kind/name``."""
+    from core.domain import commands as wishes
+
+    match command:
+        case wishes.ApplyPool(pool):
+            return f"{Kind.POOL}/{pool.name}"
+        case wishes.RetirePool(name) | wishes.DeletePool(name):
+            return f"{Kind.POOL}/{name}"
+        case wishes.ApplyReservation(reservation):
+            return f"{Kind.RESERVATION}/{reservation.name}"
+        case wishes.DeleteReservation(name):
+            return f"{Kind.RESERVATION}/{name}"
+        case wishes.QuarantineAddress(address) | wishes.LiftQuarantine(address):
+            return f"{Kind.QUARANTINE}/{address}"
+        case wishes.ApplyRecord(record):
+            return _record_name(record.kind, record.namespace, record.name)
+        case wishes.DeleteRecord(kind, namespace, name):
+            return _record_name(kind, namespace, name)
+        case _:
+            raise AssertionError(f"not a configuration command: {command!r}")
+
+
+def _record_name(kind: str, namespace: str, name: str) -> str:
+    return f"{kind.lower()}/{namespace}/{name}" if namespace else f"{kind.lower()}/{name}"

@@ -1,0 +1,170 @@
+"""Objects as listings: the printer columns of the custom resources, with more of them in wide.
+
+The first columns are those of spec/api.md 1; FREE and STATE are ours and wide. Pure: what is to be
+shown was read before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.domain.events import RecordDefined
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+from core.manifests.writing import to_manifest
+from ops.cli.counting import Counts
+from ops.cli.kinds import Kind
+from ops.cli.manifests import Plain, endpoint_manifest, quarantine_manifest
+from ops.cli.output import Column, Listing
+
+GROUP = "spiderpool.spidernet.io"
+APP_NAMESPACE = "ipam.spidernet.io/app-namespace"
+
+POOL_COLUMNS = (
+    Column("NAME"),
+    Column("VERSION"),
+    Column("SUBNET"),
+    Column("ALLOCATED-IP-COUNT", right=True),
+    Column("TOTAL-IP-COUNT", right=True),
+    Column("DEFAULT"),
+    Column("FREE", wide=True, right=True),
+    Column("STATE", wide=True),
+    Column("DISABLE", wide=True),
+    Column("NODENAME", wide=True),
+    Column("MULTUSNAME", wide=True),
+    Column("APP-NAMESPACE", wide=True),
+)
+RESERVATION_COLUMNS = (Column("NAME"), Column("VERSION"), Column("IPS", wide=True))
+ENDPOINT_COLUMNS = (
+    Column("NAME"),
+    Column("INTERFACE"),
+    Column("IPV4POOL"),
+    Column("IPV4"),
+    Column("IPV6POOL"),
+    Column("IPV6"),
+    Column("NODE"),
+    Column("OWNER", wide=True),
+    Column("UID", wide=True),
+    Column("SANDBOX", wide=True),
+)
+QUARANTINE_COLUMNS = (Column("ADDRESS"), Column("REASON"), Column("EVIDENCE"))
+RECORD_COLUMNS = (
+    Column("KIND"),
+    Column("NAMESPACE"),
+    Column("NAME"),
+    Column("OWNER"),
+    Column("LABELS"),
+    Column("ANNOTATIONS", wide=True),
+)
+SANDBOX_CHARS = 12
+
+
+def pool_listing(
+    pools: Sequence[Pool],
+    counts: Mapping[str, Counts],
+    totals: Mapping[str, int],
+    manifests: Sequence[Plain] = (),
+) -> Listing:
+    """Pools; ``totals``: addresses of each."""
+    rows = [_pool_row(pool, counts[pool.name], totals[pool.name]) for pool in pools]
+    names = [f"{Kind.POOL}.{GROUP}/{pool.name}" for pool in pools]
+    return Listing(POOL_COLUMNS, rows, names, manifests)
+
+
+def reservation_listing(reservations: Sequence[Reservation]) -> Listing:
+    """Reservations."""
+    return Listing(
+        RESERVATION_COLUMNS,
+        [(one.name, str(one.family), ",".join(one.ips)) for one in reservations],
+        [f"{Kind.RESERVATION}.{GROUP}/{one.name}" for one in reservations],
+        [to_manifest(one) for one in reservations],
+    )
+
+
+def endpoint_listing(
+    endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
+) -> Listing:
+    """Endpoints: the first NIC each, as the CRD does, or a row for every NIC."""
+    rows = []
+    for one in endpoints:
+        for nic in one.nics if every_nic else one.nics[:1]:
+            row = _endpoint_row(one, nic)
+            rows.append((one.namespace, *row) if namespaced else row)
+    columns = (Column("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
+    names = [f"{Kind.ENDPOINT}.{GROUP}/{one.name}" for one in endpoints]
+    return Listing(columns, rows, names, [endpoint_manifest(one) for one in endpoints])
+
+
+def quarantine_listing(quarantines: Sequence[Quarantine]) -> Listing:
+    """Addresses that were set aside."""
+    return Listing(
+        QUARANTINE_COLUMNS,
+        [(one.address, one.reason, one.evidence or "-") for one in quarantines],
+        [f"{Kind.QUARANTINE}/{one.address}" for one in quarantines],
+        [quarantine_manifest(one) for one in quarantines],
+    )
+
+
+def record_listing(records: Sequence[RecordDefined]) -> Listing:
+    """What operators say of Pods, Namespaces and Nodes."""
+    return Listing(
+        RECORD_COLUMNS,
+        [
+            (
+                one.kind,
+                one.namespace or "-",
+                one.name,
+                f"{one.owner_kind}/{one.owner_name}" if one.owner_name else "-",
+                _pairs(one.labels),
+                _pairs(one.annotations),
+            )
+            for one in records
+        ],
+        [f"{one.kind.lower()}/{one.name}" for one in records],
+        [to_manifest(one) for one in records],
+    )
+
+
+def state_of(pool: Pool) -> str:
+    """``active``, ``disabled`` or ``retiring``."""
+    return "retiring" if pool.retiring else "disabled" if pool.disabled else "active"
+
+
+def _pool_row(pool: Pool, counts: Counts, total: int) -> Sequence[str]:
+    affinity = pool.pod_affinity
+    return (
+        pool.name,
+        str(pool.family),
+        pool.subnet,
+        str(counts.claimed),
+        str(total),
+        _truth(value=pool.default),
+        str(counts.free),
+        state_of(pool),
+        _truth(value=pool.disabled),
+        ",".join(pool.node_names) or "-",
+        ",".join(pool.multus_names) or "-",
+        (affinity.match_labels.get(APP_NAMESPACE, "") if affinity else "") or "-",
+    )
+
+
+def _endpoint_row(endpoint: Endpoint, nic: Nic) -> Sequence[str]:
+    return (
+        endpoint.name,
+        nic.interface or "-",
+        nic.ipv4_pool or "-",
+        nic.ipv4 or "-",
+        nic.ipv6_pool or "-",
+        nic.ipv6 or "-",
+        endpoint.node,
+        f"{endpoint.owner_kind}/{endpoint.owner_name}",
+        endpoint.uid,
+        nic.container[:SANDBOX_CHARS] or "-",
+    )
+
+
+def _truth(*, value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _pairs(mapping: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(mapping.items())) or "-"

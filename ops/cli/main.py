@@ -1,0 +1,116 @@
+"""The application ``orbctl``: global options, commands, exit codes.
+
+Also runs as the kubectl plugin ``kubectl orb``. Commands are registered with their options only;
+what they need is imported when they run, so that help and completion stay quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core.errors import OrbweaverError
+from ops.cli.arguments import hoisted
+from ops.cli.commands import apply, delete, get
+from ops.cli.context import Globals
+from ops.cli.exits import Exit, report
+from ops.cli.output import Format
+from ops.cli.session import Surroundings
+from ops.settings import OPTIONS
+
+PLUGIN = "kubectl-orb"
+
+HELP = """See, change and audit the addresses of a cluster. Every allocation is an event in etcd.
+
+Global options may stand anywhere on the line.
+
+Exit codes: 0 done, 1 failed, 2 usage or unreadable input, 3 refused by a rule, 4 not found,
+5 etcd cannot be used, 6 verify found differences, 7 the answer of a write was lost.
+"""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=HELP,
+)
+_LOOK, _CHANGE, _AUDIT, _SYSTEM = "Look", "Change", "Audit", "System"
+_COMMANDS = (
+    (get.get, _LOOK),
+    (apply.apply, _CHANGE),
+    (delete.delete, _CHANGE),
+)
+for _command, _panel in _COMMANDS:
+    app.command(rich_help_panel=_panel)(_command)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    *,
+    etcd: Annotated[
+        str, typer.Option(envvar=OPTIONS["etcd"], help="host:port of etcd, by commas")
+    ] = "127.0.0.1:2379",
+    cluster: Annotated[
+        str, typer.Option(envvar=OPTIONS["cluster"], help="name of the cluster in etcd")
+    ] = "default",
+    output: Annotated[Format, typer.Option("-o", "--output", help="form of the answer")] = (
+        Format.TABLE
+    ),
+    etcd_ca: Annotated[str, typer.Option(envvar=OPTIONS["ca_file"], help="CA file")] = "",
+    etcd_cert: Annotated[
+        str, typer.Option(envvar=OPTIONS["cert_file"], help="our certificate")
+    ] = "",
+    etcd_key: Annotated[str, typer.Option(envvar=OPTIONS["key_file"], help="its key")] = "",
+    etcd_user: Annotated[str, typer.Option(envvar=OPTIONS["user"], help="etcd user")] = "",
+    etcd_password_file: Annotated[
+        str, typer.Option(envvar=OPTIONS["password_file"], help="file with its password")
+    ] = "",
+    archive_dir: Annotated[
+        str, typer.Option(envvar=OPTIONS["archive"], help="directory of archive files")
+    ] = "",
+) -> None:
+    """Read the global options (HELP is what people see)."""
+    said = {
+        "etcd": etcd,
+        "ca_file": etcd_ca,
+        "cert_file": etcd_cert,
+        "key_file": etcd_key,
+        "user": etcd_user,
+        "password_file": etcd_password_file,
+        "cluster": cluster,
+        "archive": archive_dir,
+    }
+    surroundings = context.obj if isinstance(context.obj, Surroundings) else Surroundings()
+    context.obj = Globals(said, output, surroundings)
+
+
+def run(arguments: Sequence[str], surroundings: Surroundings, program: str = "orbctl") -> int:
+    """One run of the program; its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        command.main(
+            args=hoisted(arguments), prog_name=program, obj=surroundings, standalone_mode=True
+        )
+    except OrbweaverError as error:
+        return report(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else Exit.FAILED
+    return Exit.OK
+
+
+def main() -> None:
+    """Entry point of the console scripts."""
+    called = Path(sys.argv[0]).name
+    program = "kubectl orb" if called == PLUGIN else "orbctl"
+    sys.exit(run(sys.argv[1:], Surroundings(), program))
+
+
+if __name__ == "__main__":
+    main()

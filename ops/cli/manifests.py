@@ -1,0 +1,75 @@
+"""Objects as manifests with their status, for ``-o json`` and ``-o yaml``.
+
+Pools and reservations are exactly the custom resources (spec/api.md 1.1, 1.3), so what is printed
+can be applied again; endpoints are SpiderEndpoints (1.4). What has no custom resource is plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.domain.evolution import Held, Ledger
+from core.domain.model import Endpoint, Nic, Pool, Quarantine
+from core.manifests.schemas import API_VERSION
+from core.manifests.writing import Allocation, PoolStatus, to_manifest
+
+Plain = dict[str, Any]
+
+
+def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain:
+    """A SpiderIPPool with its status; ``addresses`` are those held in it."""
+    allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
+    return to_manifest(pool, PoolStatus(len(addresses), allocations))
+
+
+def endpoint_manifest(endpoint: Endpoint) -> Plain:
+    """A SpiderEndpoint."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "SpiderEndpoint",
+        "metadata": {"name": endpoint.name, "namespace": endpoint.namespace},
+        "status": {
+            "current": {
+                "uid": endpoint.uid,
+                "node": endpoint.node,
+                "ips": [_nic(nic) for nic in endpoint.nics],
+            },
+            "ownerControllerType": endpoint.owner_kind,
+            "ownerControllerName": endpoint.owner_name,
+        },
+    }
+
+
+def quarantine_manifest(quarantine: Quarantine) -> Plain:
+    """An address set aside."""
+    return {
+        "address": quarantine.address,
+        "ipVersion": quarantine.family,
+        "reason": quarantine.reason,
+        "evidence": quarantine.evidence,
+    }
+
+
+def _allocation(held: Held, ledger: Ledger) -> Allocation:
+    claim = held.claim
+    endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
+    return Allocation(f"{claim.namespace}/{claim.pod}", endpoint.uid if endpoint else "")
+
+
+def _nic(nic: Nic) -> Plain:
+    optional = {
+        "ipv4": nic.ipv4,
+        "ipv4Pool": nic.ipv4_pool,
+        "ipv4Gateway": nic.ipv4_gateway,
+        "ipv6": nic.ipv6,
+        "ipv6Pool": nic.ipv6_pool,
+        "ipv6Gateway": nic.ipv6_gateway,
+        "mac": nic.mac,
+        "routes": [{"dst": route.dst, "gw": route.gw} for route in nic.routes],
+    }
+    found: Plain = {"interface": nic.interface, "vlan": nic.vlan}
+    found |= {name: value for name, value in optional.items() if value}
+    if nic.ipv4_gateway or nic.ipv6_gateway:
+        found["cleanGateway"] = nic.clean_gateway
+    return found

@@ -1,0 +1,165 @@
+"""What goes to standard output: tables for people, json and yaml for programs, names for pipes.
+
+Machine-readable forms are stable and complete; tables say what fits on a line. A value of a table
+is text; numbers are aligned to the right. Nothing here knows etcd.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MANIFEST_LIST: Final = {"apiVersion": "v1", "kind": "List"}
+PLAIN_WIDTH: Final = 10_000
+"""Columns of a table that goes to a file or a pipe: it is never folded."""
+
+
+class Format(StrEnum):
+    """What ``-o`` takes."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether programs read it."""
+        return self in (Format.JSON, Format.YAML)
+
+
+class Column(NamedTuple):
+    """One column. ``wide``: only with ``-o wide``; ``right``: numbers."""
+
+    title: str
+    wide: bool = False
+    right: bool = False
+
+
+class Listing(NamedTuple):
+    """Objects of one kind, ready to be shown in any form.
+
+    ``rows``: a text per column, in the order of ``names`` and ``manifests``; ``manifests`` may be
+    left empty where only tables are made.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+    names: Sequence[str]
+    manifests: Sequence[Mapping[str, Any]] = ()
+
+
+def show(listing: Listing, form: Format, *, single: bool = False) -> None:
+    """The listing in the wanted form; ``single``: one object was asked for by name."""
+    if form is Format.NAME:
+        print("\n".join(listing.names))
+    elif form.is_plain:
+        manifests = list(listing.manifests)
+        show_value(manifests[0] if single else {**MANIFEST_LIST, "items": manifests}, form)
+    else:
+        show_table(listing.columns, listing.rows, wide=form is Format.WIDE)
+
+
+def show_value(value: object, form: Format) -> None:
+    """A value as JSON or YAML; other forms mean YAML here."""
+    if form is Format.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        from core.manifests.writing import dump_yaml
+
+        assert isinstance(value, Mapping)
+        sys.stdout.write(dump_yaml([value]))
+
+
+def show_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wide: bool = False
+) -> None:
+    """A table without lines, as kubectl prints it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    shown = [index for index, column in enumerate(columns) if wide or not column.wide]
+    for index in shown:
+        column = columns[index]
+        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(row[index]) for index in shown))
+    print_rich(table)
+
+
+def print_rich(thing: object) -> None:
+    """Print with rich: in colour to a terminal, unfolded and without trailing blanks otherwise."""
+    with_terminal = console()
+    if with_terminal.is_terminal:
+        with_terminal.print(thing)
+        return
+    with with_terminal.capture() as captured:
+        with_terminal.print(thing)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
+
+
+def console() -> Console:
+    """The console of standard output."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(
+        file=sys.stdout,
+        highlight=False,
+        soft_wrap=terminal,
+        width=None if terminal else PLAIN_WIDTH,
+        force_terminal=terminal or None,
+    )
+
+
+def heading(text: str) -> None:
+    """A line above a part of an answer."""
+    from rich.text import Text
+
+    print_rich(Text(text, style="bold"))
+
+
+def pairs(facts: Iterable[tuple[str, str]], indent: int = 0) -> None:
+    """Names and values, aligned; a fact without a value is left out, further lines are indented."""
+    said = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in said), default=0) + 1
+    blank = " " * indent
+    for name, value in said:
+        first, *more = value.splitlines()
+        print(f"{blank}{name + ':':<{width}}  {first}")
+        for line in more:
+            print(f"{blank}{'':<{width}}  {line}")
+
+
+def age(milliseconds: int) -> str:
+    """A length of time in two units at most: ``42s``, ``5m12s``, ``3h7m``, ``2d4h``."""
+    seconds = max(milliseconds, 0) // 1000
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86_400
+    if minutes < 2:
+        return f"{seconds}s"
+    if hours < 2:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if days < 2:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
+
+
+def moment(unix_ms: int) -> str:
+    """A point of time in UTC, to the second."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 pool``, ``3 pools``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

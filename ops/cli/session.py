@@ -1,0 +1,167 @@
+"""One run of orbctl: the connection to one cluster, and a writer when something is to be written.
+
+Writers leave a head key for ever, so orbctl writes under one of ``WRITERS_MAX`` names, chosen by
+user and host; who it was is in every event (``Cause.actor``). Two runs that meet under one name
+fence each other: the one that lost has written nothing, and does its step again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from core.errors import OrbweaverError, WriterFenced
+from ops.cli.exits import Exit, report
+from ops.settings import ClusterSettings
+
+if TYPE_CHECKING:
+    from core.archive.files import LocalFiles
+    from core.domain.events import Cause
+    from core.service.configurator import Configurator
+    from core.service.releaser import Releaser
+    from core.store.etcd import EtcdSettings
+    from core.store.keys import Keys
+    from core.store.kv import KeyValueStore
+    from core.store.writer import Writer
+
+T = TypeVar("T")
+
+WRITERS_MAX: Final = 16
+"""Names orbctl writes under: orbctl-0 to orbctl-15."""
+
+FENCED_TRIES_MAX: Final = 6
+FENCED_PAUSE_S_MAX: Final = 0.4
+
+
+def _open_etcd(settings: EtcdSettings) -> KeyValueStore:
+    from core.store.etcd import EtcdStore
+
+    return EtcdStore(settings)
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Surroundings(NamedTuple):
+    """What a run takes from outside; tests give their own."""
+
+    open_store: Callable[[EtcdSettings], KeyValueStore] = _open_etcd
+    now_ms: Callable[[], int] = _unix_ms
+
+
+class Session:
+    """The cluster of this run. Made inside the event loop; closed by ``run``."""
+
+    def __init__(self, settings: ClusterSettings, surroundings: Surroundings) -> None:
+        from core.store.keys import Keys
+
+        self.settings = settings
+        self.store = surroundings.open_store(settings.etcd)
+        self.keys: Keys = Keys(settings.cluster)
+        self.now_ms = surroundings.now_ms
+        self.actor = f"orbctl/{_user()}@{socket.gethostname()}"
+
+    @property
+    def archive(self) -> LocalFiles:
+        """The archive directory."""
+        from core.archive.files import LocalFiles
+
+        return LocalFiles(self.settings.archive)
+
+    @property
+    def cause(self) -> Cause:
+        """How this run signs its events."""
+        from core.domain.events import Cause
+
+        return Cause(self.actor)
+
+    async def write(self, action: Callable[[Writer], Awaitable[T]]) -> T:
+        """Do one step with an open writer; again when another run has taken the name over.
+
+        ``action`` decides on what it reads itself, so that doing it again is right.
+        Raises what the action raises, WriterFenced after ``FENCED_TRIES_MAX`` tries.
+        """
+        from core.store.writer import Writer
+
+        for tries_left in reversed(range(FENCED_TRIES_MAX)):
+            writer = Writer(self.store, self.keys, writer_name(self.actor))
+            try:
+                await writer.open()
+                return await action(writer)
+            except WriterFenced:
+                if not tries_left:
+                    raise WriterFenced(
+                        f"other runs of orbctl write under the name {writer.name} all the time",
+                        subject=writer.name,
+                        remedy="let them end, then run this again",
+                    ) from None
+                await asyncio.sleep(random.uniform(0, FENCED_PAUSE_S_MAX))  # noqa: S311  # a pause
+            finally:
+                await writer.close()
+        raise AssertionError("unreachable: the last try raises")
+
+    def configurator(self, writer: Writer) -> Configurator:
+        """Commands through this writer."""
+        from core.service.configurator import Configurator
+
+        return Configurator(self.store, self.keys, writer)
+
+    def releaser(self, writer: Writer) -> Releaser:
+        """Releases through this writer."""
+        from core.service.cooldown import CoolDown
+        from core.service.releaser import Releaser
+
+        return Releaser(self.store, self.keys, writer, CoolDown(self.store))
+
+
+def writer_name(actor: str) -> str:
+    """One of the names orbctl writes under."""
+    digest = blake2b(actor.encode(), digest_size=2).digest()
+    return f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}"
+
+
+def run(
+    settings: ClusterSettings,
+    surroundings: Surroundings,
+    action: Callable[[Session], Coroutine[Any, Any, Exit]],
+) -> Exit:
+    """Open a session, do it, close; errors are told and become exit codes."""
+
+    async def body() -> Exit:
+        session = Session(settings, surroundings)
+        try:
+            return await action(session)
+        finally:
+            await session.store.close()
+
+    try:
+        return asyncio.run(body())
+    except OrbweaverError as error:
+        return report(error)
+    except OSError as error:
+        return report(OrbweaverError(str(error)))
+
+
+def read_text(path: str, stdin: Callable[[], str]) -> str:
+    """A file's text, "-" for standard input. Raises BadInput."""
+    from core.errors import BadInput
+
+    try:
+        return stdin() if path == "-" else Path(path).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {path}: {error}", subject=path) from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
