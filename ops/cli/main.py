@@ -15,7 +15,7 @@ import typer
 
 from core.errors import OrbweaverError
 from ops.cli.arguments import hoisted
-from ops.cli.commands import apply, delete, get
+from ops.cli.commands import apply, as_of, delete, get, history
 from ops.cli.context import Globals
 from ops.cli.exits import Exit, report
 from ops.cli.output import Format
@@ -43,6 +43,8 @@ _COMMANDS = (
     (get.get, _LOOK),
     (apply.apply, _CHANGE),
     (delete.delete, _CHANGE),
+    (history.history, _AUDIT),
+    (as_of.as_of, _AUDIT),
 )
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)

@@ -1,0 +1,97 @@
+"""``orbctl as-of``: what was true at a time, or after an event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.commands.get import ALLOWED, complete_kind
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit, NotFound
+from ops.cli.kinds import Kind, kind_of, split_name
+from ops.cli.output import Format, heading, moment, show, show_value
+from ops.cli.session import Session
+from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from core.domain.evolution import Ledger
+
+
+def as_of(
+    context: typer.Context,
+    when: Annotated[str, typer.Argument(help="a time (14:03, 15m ago, ISO 8601) or a position")],
+    kind: Annotated[
+        str, typer.Argument(help="as for get, or address", autocompletion=complete_kind)
+    ] = "",
+    name: Annotated[str, typer.Argument(help="one object")] = "",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="all if not given")] = "",
+) -> None:
+    """Show pools, claims and the rest as they were, from the log and its archive."""
+    output = globals_of(context).output
+    said = kind_of(kind, (*ALLOWED, Kind.ADDRESS)) if kind else None
+
+    async def action(session: Session) -> Exit:
+        ledger, stood = await _past(session, when)
+        if output is not Format.NAME and not output.is_plain:
+            typer.echo(stood, err=bool(said))
+        if said is None:
+            _everything(ledger, output)
+        elif said is Kind.ADDRESS:
+            _address(ledger, name)
+        else:
+            from ops.cli.selecting import Wish, listing_of
+
+            space, plain_name = split_name(name, namespace)
+            wish = Wish(said, plain_name, space, output)
+            show(listing_of(ledger, wish), output, single=bool(name))
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _past(session: Session, when: str) -> tuple[Ledger, str]:
+    from core.archive.replay import open_log
+    from core.audit.past import as_of_position, as_of_time
+
+    view = await open_log(session.store, session.keys, session.archive)
+    if when.isdigit():
+        position = int(when)
+        return await as_of_position(view, position), f"as of position {position}"
+    time_ms = parse_time(when, session.now_ms())
+    ledger = await as_of_time(view, time_ms)
+    return ledger, f"as of {moment(time_ms)}, position {ledger.position}"
+
+
+def _everything(ledger: Ledger, output: Format) -> None:
+    from ops.cli.selecting import Wish, listing_of
+
+    kinds = (Kind.POOL, Kind.RESERVATION, Kind.QUARANTINE, Kind.ENDPOINT)
+    found = {kind: listing_of(ledger, Wish(kind, "", "", output)) for kind in kinds}
+    if output.is_plain:
+        items: dict[str, Any] = {f"{kind}s": list(one.manifests) for kind, one in found.items()}
+        show_value({"position": ledger.position, **items}, output)
+        return
+    for kind, listing in found.items():
+        if not listing.names:
+            continue
+        if output is not Format.NAME:
+            heading(f"\n{kind}s")
+        show(listing, output)
+
+
+def _address(ledger: Ledger, text: str) -> None:
+    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.errors import BadInput
+
+    try:
+        address = str(parse_address(text))
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject="address") from None
+    held = ledger.claims.get(address)
+    if held is None:
+        raise NotFound(f"nobody held {address}")
+    claim = held.claim
+    print(
+        f"{address} was held by {claim.namespace}/{claim.pod} ({claim.holder}), pool {claim.pool}"
+    )

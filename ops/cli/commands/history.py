@@ -1,0 +1,162 @@
+"""``orbctl history``: who held an address and when, what a Pod held, how a pool came to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit, NotFound
+from ops.cli.output import Column, Format, age, moment, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.audit.facts import Fact, Stamp
+    from core.audit.history import History
+
+
+def history(
+    context: typer.Context,
+    subject: Annotated[
+        str,
+        typer.Argument(help="an address, NAMESPACE/POD, a UID, a pool, or use/POOL"),
+    ],
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="of a Pod given without one")
+    ] = "default",
+) -> None:
+    """Tell the life of an address, a Pod's addresses or a pool, out of the log and its archive."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        found = await _find(session, subject, namespace)
+        if output.is_plain:
+            show_value(_plain(found), output)
+        elif output is Format.NAME:
+            print("\n".join(dict.fromkeys(fact.subject for fact in found.facts)))
+        else:
+            _show(found, session.now_ms(), wide=output is Format.WIDE)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _find(session: Session, text: str, namespace: str) -> History:
+    """The history; a single word that is no pool may be a Pod of the namespace."""
+    from core.archive.replay import open_log
+    from core.audit.facts import Subject, parse_subject
+    from core.audit.history import history as history_of
+
+    view = await open_log(session.store, session.keys, session.archive)
+    subject = parse_subject(text)
+    found = await history_of(view, subject)
+    if not found.facts and subject.kind == "pool":
+        found = await history_of(view, Subject("pod", f"{namespace}/{subject.name}"))
+    if not found.facts:
+        raise NotFound(
+            f"the log knows nothing of {subject}",
+            remedy="give an address, NAMESPACE/POD, a UID, pool/NAME or use/NAME",
+        )
+    return found
+
+
+def show_history(found: History, now_ms: int) -> None:
+    """A history as part of another answer."""
+    _show(found, now_ms, wide=False)
+
+
+def _show(found: History, now_ms: int, *, wide: bool) -> None:
+    if found.dropped:
+        typer.echo(f"{found.dropped:,} older facts are left out", err=True)
+    if found.subject.kind == "pool":
+        show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], wide=wide)
+    else:
+        rows = [_holding_row(fact, now_ms) for fact in found.facts]
+        first = 1 if found.subject.kind == "address" else 0
+        show_table(_HOLDING_COLUMNS[first:], [row[first:] for row in rows], wide=wide)
+
+
+_HOLDING_COLUMNS = (
+    Column("ADDRESS"),
+    Column("FROM"),
+    Column("TO"),
+    Column("LASTED", right=True),
+    Column("HELD BY"),
+    Column("NODE"),
+    Column("POOL"),
+    Column("ENDED"),
+    Column("UID", wide=True),
+    Column("POSITIONS", wide=True),
+    Column("ACTOR", wide=True),
+    Column("TRACE", wide=True),
+)
+_POOL_COLUMNS = (
+    Column("WHEN"),
+    Column("AGO", right=True),
+    Column("WHAT"),
+    Column("BY"),
+    Column("DETAIL"),
+    Column("POSITION", wide=True, right=True),
+)
+
+
+def _holding_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
+    began, ended = fact.began, fact.ended
+    end_ms = ended.at_ms if ended else now_ms
+    quarantined = fact.kind == "quarantined"
+    return (
+        fact.subject,
+        moment(began.at_ms),
+        moment(ended.at_ms) if ended else "now",
+        age(end_ms - began.at_ms),
+        "(quarantine)" if quarantined else f"{fact.namespace}/{fact.pod}",
+        fact.node or "-",
+        fact.pool or "-",
+        _ending(fact),
+        fact.uid or "-",
+        f"{began.position}-{ended.position if ended else ''}",
+        f"{began.actor} → {ended.actor}" if ended else began.actor,
+        began.trace_id or "-",
+    )
+
+
+def _ending(fact: Fact) -> str:
+    if fact.kind == "quarantined":
+        return f"{fact.reason} ({fact.evidence})" if fact.evidence else fact.reason
+    if fact.ended is None:
+        return "-"
+    return f"{fact.reason}: {fact.evidence}" if fact.evidence else fact.reason
+
+
+def _pool_row(fact: Fact, now_ms: int) -> tuple[str, ...]:
+    at = fact.began
+    return (
+        moment(at.at_ms),
+        age(now_ms - at.at_ms),
+        fact.kind,
+        at.actor,
+        fact.text or "-",
+        str(at.position),
+    )
+
+
+def _plain(found: History) -> dict[str, Any]:
+    return {
+        "subject": {"kind": found.subject.kind, "name": found.subject.name},
+        "facts": [_plain_fact(fact) for fact in found.facts],
+        "dropped": found.dropped,
+    }
+
+
+def _plain_fact(fact: Fact) -> dict[str, Any]:
+    said = fact._asdict() | {
+        "began": _plain_stamp(fact.began),
+        "ended": _plain_stamp(fact.ended) if fact.ended else None,
+    }
+    return {name: value for name, value in said.items() if value != ""}
+
+
+def _plain_stamp(stamp: Stamp) -> dict[str, Any]:
+    said = stamp._asdict() | {"time": moment(stamp.at_ms)}
+    return {name: value for name, value in said.items() if value != ""}

@@ -1,0 +1,108 @@
+"""Which objects are asked for, and the listing of them out of a state: of now, or of the past.
+
+Pure: the ledger was read before.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.addresses import parse_address
+from core.domain.configuration import pool_addresses
+from core.domain.evolution import Ledger
+from core.projections.fold import Projection
+from ops.cli import listings
+from ops.cli.counting import Counts, claims_by_pool
+from ops.cli.exits import NotFound
+from ops.cli.kinds import RECORD_KINDS, Kind
+from ops.cli.manifests import pool_manifest
+from ops.cli.output import Format, Listing, counted
+
+NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD)
+
+
+class Wish(NamedTuple):
+    """``name`` "" means all; ``namespace`` "" means every one."""
+
+    kind: Kind
+    name: str
+    namespace: str
+    output: Format
+
+    def wants(self, name: str, namespace: str = "") -> bool:
+        """Whether an object is meant; objects without a namespace are in every one."""
+        return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
+
+    @property
+    def full_name(self) -> str:
+        """As people read it."""
+        spaced = self.kind in NAMESPACED and self.namespace
+        return f"{self.namespace}/{self.name}" if spaced else self.name
+
+
+def listing_of(ledger: Ledger, wish: Wish) -> Listing:
+    """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
+
+    Raises NotFound for a name that nothing has.
+    """
+    match wish.kind:
+        case Kind.POOL:
+            listing = _pools(ledger, wish)
+        case Kind.RESERVATION:
+            found = [one for name, one in sorted(ledger.reservations.items()) if wish.wants(name)]
+            listing = listings.reservation_listing(found)
+        case Kind.ENDPOINT:
+            listing = _endpoints(ledger, wish)
+        case Kind.QUARANTINE:
+            aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
+            listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
+        case _:
+            listing = _records(ledger, wish)
+    if wish.name and not listing.names:
+        raise NotFound(f"there is no {wish.kind} {wish.full_name}")
+    return listing
+
+
+def nothing(ledger: Ledger, wish: Wish) -> str:
+    """What to say when nothing was found, with a hint to other namespaces."""
+    everywhere = listing_of(ledger, wish._replace(namespace=""))
+    if everywhere.names:
+        more = counted(len(everywhere.names), "object")
+        return f"nothing in namespace {wish.namespace}; {more} in others (-A shows all)"
+    return f"there are no {wish.kind} objects"
+
+
+def _pools(ledger: Ledger, wish: Wish) -> Listing:
+    pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
+    held = claims_by_pool(ledger)
+    tallies = {} if wish.output.is_plain else Projection(ledger).tallies
+    counts = {
+        pool.name: Counts(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
+        for pool in pools
+    }
+    manifests = [
+        pool_manifest(pool, held[pool.name], ledger) for pool in pools if wish.output.is_plain
+    ]
+    totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
+    return listings.pool_listing(pools, counts, totals, manifests)
+
+
+def _endpoints(ledger: Ledger, wish: Wish) -> Listing:
+    found = [
+        one
+        for (namespace, name), one in sorted(ledger.endpoints.items())
+        if wish.wants(name, namespace)
+    ]
+    every_nic = wish.output is Format.WIDE
+    return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
+
+
+def _records(ledger: Ledger, wish: Wish) -> Listing:
+    kinds = [RECORD_KINDS[wish.kind]] if wish.kind in RECORD_KINDS else RECORD_KINDS.values()
+    return listings.record_listing(
+        [
+            record
+            for _, record in sorted(ledger.records.items())
+            if record.kind in kinds and wish.wants(record.name, record.namespace)
+        ]
+    )
