@@ -1,27 +1,31 @@
 """The error tree of Orbweaver: every failure that crosses a module boundary.
 
-    OrbweaverError ├── Refused                     a rule said no; carries refusals as data
-    (core.domain.refusals) ├── BadInput                    a text or document from outside that
-    cannot be read ├── StoreError                  the key-value store │   ├── StoreUnavailable
-    nothing was written; try again          (retryable) │   │   └── StoreTimeout        a read did
-    not answer in time           (retryable) │   ├── OutcomeUnknown          a write whose answer
-    was lost: read back, never repeat blindly │   ├── LostRace                a guard no longer
-    held; the truth was read  (retryable) │   ├── StoreRejected           etcd refuses this request
-    as it is │   └── Compacted               the asked revision is gone: start again from a newer
-    one (retryable) ├── LogError                    the event log │   ├── WriterFenced
-    another process writes under this writer's name │   ├── LogGap                  a segment is
-    missing: read again        (retryable) │   └── LogCorrupt              bytes that are no
-    segment, or a broken hash chain ├── RequestError                one request of a caller │   ├──
-    Overloaded              the named queue is full; try again      (retryable) │   ├──
-    DeadlineExceeded        the caller's time is over               (retryable) │   └── NotReady
-    the view has not caught up yet          (retryable) └── AllocationError             an ADD that
-    got no addresses ├── WrongInput              "wrong input" ├── NoPoolAvailable         "no
-    IPPool available" ├── AddressesUsedOut        "all IP addresses used out"
-    (retryable) └── RetriesExhausted        "exhaust all retries"                   (retryable)
+    OrbweaverError
+    ├── Refused                     a rule said no; carries refusals as data (core.domain.refusals)
+    ├── BadInput                    a text or document from outside that cannot be read
+    ├── StoreError                  the key-value store
+    │   ├── StoreUnavailable        nothing was written; try again          (retryable)
+    │   │   └── StoreTimeout        a read did not answer in time           (retryable)
+    │   ├── OutcomeUnknown          a write whose answer was lost: read back, never repeat blindly
+    │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
+    │   ├── StoreRejected           etcd refuses this request as it is
+    │   └── Compacted               the revision is gone: start again from a newer one (retryable)
+    ├── LogError                    the event log
+    │   ├── WriterFenced            another process writes under this writer's name
+    │   ├── LogGap                  a segment is missing: read again        (retryable)
+    │   └── LogCorrupt              bytes that are no segment, or a broken hash chain
+    ├── RequestError                one request of a caller
+    │   ├── Overloaded              the named queue is full; try again      (retryable)
+    │   ├── DeadlineExceeded        the caller's time is over               (retryable)
+    │   └── NotReady                the view has not caught up yet          (retryable)
+    └── AllocationError             an ADD that got no addresses
+        ├── WrongInput              "wrong input"
+        ├── NoPoolAvailable         "no IPPool available"
+        ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
+        └── RetriesExhausted        "exhaust all retries"                   (retryable)
 
-Each error says what happened, to which object, and what to do. Whether a retry can help is the
-class attribute ``retryable``, never a guess of the caller. A test compares this drawing with the
-classes.
+Each error says what happened, to which object, and what to do. Whether a retry can help is the class
+attribute ``retryable``, never a guess of the caller. A test compares this drawing with the classes.
 """
 
 from __future__ import annotations

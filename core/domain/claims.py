@@ -20,7 +20,13 @@ from core.domain.model import (
     pod_holder,
     stateful_holder,
 )
-from core.domain.selection.request import Candidates, Demand, NicPools, SelectionRequest
+from core.domain.selection.request import (
+    Candidates,
+    Demand,
+    NicPools,
+    Selection,
+    SelectionRequest,
+)
 
 FIRST_INTERFACE = "eth0"
 """What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
@@ -95,8 +101,10 @@ def moved_nics(endpoint: Endpoint, named: Candidates, request: SelectionRequest)
     nothing (section 10 item 18).
     """
     if named.unnamed:
-        pairs = list(zip(endpoint.nics, named.nics, strict=False))
-        changed = any(_lists_differ(nic, pools) for nic, pools in pairs)
+        items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
+        changed = len(endpoint.nics) > len(items) or any(
+            _lists_differ(nic, pools) for nic, pools in zip(endpoint.nics, items, strict=False)
+        )
         return frozenset(range(len(endpoint.nics))) if changed else frozenset()
     pools = named.find(request.interface)
     return frozenset(
@@ -112,21 +120,17 @@ def _lists_differ(nic: Nic, pools: NicPools) -> bool:
     )
 
 
-def unmet(demands: Sequence[Demand], keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
+def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
     """The demands whose NIC the endpoint does not have yet.
 
-    In the unnamed mode a NIC of index n is there when the endpoint has more than n NICs.
+    In the unnamed mode the endpoint's NICs are those of the first items that name pools.
     """
-    have = {nic.interface for nic in keep}
-    return tuple(
-        demand
-        for demand in demands
-        if (
-            int(demand.interface) >= len(keep)
-            if demand.interface.isdigit()
-            else demand.interface not in have
-        )
-    )
+    if selection.unnamed:
+        items = list(dict.fromkeys(demand.interface for demand in selection.demands))
+        have = set(items[: len(keep)])
+    else:
+        have = {nic.interface for nic in keep}
+    return tuple(demand for demand in selection.demands if demand.interface not in have)
 
 
 def claim(

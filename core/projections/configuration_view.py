@@ -43,8 +43,15 @@ class Snapshot:
     """The configuration at one revision; its mappings never change once it is published."""
 
     __slots__ = (
-        "_usable", "catalog", "guards", "pools", "quarantine", "records", "reservations", "revision",
-    )  # fmt: skip
+        "_usable",
+        "catalog",
+        "guards",
+        "pools",
+        "quarantine",
+        "records",
+        "reservations",
+        "revision",
+    )
 
     def __init__(self) -> None:
         self.revision = 0

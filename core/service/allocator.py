@@ -28,7 +28,7 @@ from core.domain.claims import (
 from core.domain.events import AddressesReleased, Cause, EndpointChanged
 from core.domain.facts import Facts
 from core.domain.model import Attachment, Endpoint
-from core.domain.selection.reasoning import no_item_left
+from core.domain.selection.reasoning import in_standard_mode, no_item_left
 from core.domain.selection.request import Demand, SelectionRequest, SelectionSettings
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
@@ -153,12 +153,12 @@ class Allocator:
         if progress.round is None:
             progress.round = await self._begin_round(call)
         this = progress.round
-        demands = unmet(this.selection.demands, need.keep)
+        demands = unmet(this.selection, need.keep)
         if not demands:
-            raise no_item_left(this.selection)
+            raise in_standard_mode(no_item_left(this.selection))
         with self._holding() as mine:
             wanted = [await self._pick(this, demand, mine) for demand in demands]
-            nics = this.nics(call.facts.pod, wanted)
+            nics = this.nics(wanted)
             event = claim(call.facts.pod, call.attachment, need.keep, nics)
             draft = Draft(self._writer.event_id(), call.cause, event)
             outcome = await self._writer.append(
@@ -225,8 +225,8 @@ class Allocator:
         return release_in_claim(self._keys, draft, await self._cooldown.lease())
 
     def _moved(self, call: AddCall, endpoint: Endpoint | None) -> frozenset[int]:
-        if endpoint is None or not call.facts.pod.fixed:
-            return frozenset()
+        if endpoint is None or call.facts.pod.fixed != "statefulset":
+            return frozenset()  # VMs keep their addresses (spec/ipam.md section 10 item 29)
         catalog = self._view.current.catalog
         named = candidates(call.request, call.facts, catalog, self._settings.selection)
         return moved_nics(endpoint, named, call.request)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
-from core.domain.addresses import Address, Family, format_address, parse_cidr
+from core.domain.addresses import Address, AddressSyntaxError, Family, format_address, parse_cidr
 from core.domain.choice import AddressOrder, Search
-from core.domain.facts import PodFacts
 from core.domain.model import Nic, Pool
-from core.domain.routes import distribute_routes, requested_routes
+from core.domain.routes import distribute_routes
 from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode
 from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LostRace
@@ -88,7 +87,7 @@ class Round:
             place = (demand.interface, demand.family, pool)
             if place in self._full:
                 continue
-            refusal = await limit.refusal(pool, self.snapshot.usable(pool))
+            refusal = await self._refusal(pool, limit)
             if refusal:
                 self._full[place] = refusal
                 continue
@@ -113,7 +112,7 @@ class Round:
             guards[Unchanged(topic, self.snapshot.guards.get(topic, 0))] = None
         return list(guards)
 
-    def nics(self, pod: PodFacts, wanted: Iterable[Wanted]) -> list[Nic]:
+    def nics(self, wanted: Iterable[Wanted]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes."""
         nics: dict[str, Nic] = {}
         pools: dict[str, Pool] = {}
@@ -122,7 +121,7 @@ class Round:
             pools[one.pool] = self.snapshot.pools[one.pool].pool
             nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
             nics[interface] = _with_address(nic, pools[one.pool], one.value)
-        return distribute_routes(list(nics.values()), pools, requested_routes(pod))
+        return distribute_routes(list(nics.values()), pools, self.selection.routes)
 
     def learn(self, wanted: Iterable[Wanted], lost: Lost) -> None:
         """Take in the windows that a failed transaction has read, two per address."""
@@ -137,6 +136,12 @@ class Round:
     def is_overtaken(self, newest: Snapshot, wanted: Iterable[Wanted], lost: Lost) -> bool:
         """Whether ``newest`` shows everything that the transaction found."""
         return all(self._is_shown(newest, one, lost) for one in wanted)
+
+    async def _refusal(self, pool: str, limit: RecordLimit) -> str:
+        try:
+            return await limit.refusal(pool, self.snapshot.usable(pool))
+        except AddressSyntaxError as error:  # written past every rule: this pool fails, not the ADD
+            return f"IPPool {pool} cannot be read: {error}"
 
     def _search(self, place: Place) -> Search:
         search = self._searches.get(place)

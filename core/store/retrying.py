@@ -36,7 +36,7 @@ def settling() -> AsyncRetrying:
         retry=retry_if_exception(
             lambda error: isinstance(error, OutcomeUnknown | StoreUnavailable)
         ),
-        wait=wait_exponential_jitter(initial=0.02, max=1.0, jitter=0.05),
+        wait=wait_exponential_jitter(multiplier=0.02, max=1.0, jitter=0.05),
         stop=stop_after_delay(SETTLE_S_MAX),
         reraise=True,
     )
@@ -56,7 +56,7 @@ def waiting_for_store(seconds: float = STORE_AWAY_S_MAX) -> AsyncRetrying:
     """For reads and idempotent steps while etcd is away."""
     return AsyncRetrying(
         retry=retry_if_exception(_is_retryable),
-        wait=wait_exponential_jitter(initial=0.05, max=1.0, jitter=0.1),
+        wait=wait_exponential_jitter(multiplier=0.05, max=1.0, jitter=0.1),
         stop=stop_after_delay(seconds),
         reraise=True,
     )

@@ -23,7 +23,6 @@ from core.errors import (
     NotReady,
     OutcomeUnknown,
     Overloaded,
-    StoreError,
     StoreUnavailable,
     WriterFenced,
 )
@@ -166,12 +165,12 @@ class Writer:
                 await self._settle(self._unsettled)
             segment = encode_segment(self._now_ms(), batch.drafts)
             result = await self._transact(batch, segment)
-        except StoreError as error:
-            _fail(members, error)
-            return
         except WriterFenced as error:
             _fail([*members, *self._queue], error)
             self._queue.clear()
+            return
+        except Exception as error:  # noqa: BLE001 - no caller may wait for an answer nobody gives
+            _fail(members, error)
             return
         if result.succeeded:
             _answer(members, Committed(result.revision))

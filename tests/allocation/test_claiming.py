@@ -15,7 +15,7 @@ from core.domain.commands import (
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
 from core.domain.model import Reservation
 from core.errors import AddressesUsedOut, NoPoolAvailable
-from core.service.allocator import Added, AllocatorSettings
+from core.service.allocator import AllocatorSettings
 from core.store.kv import KeyValueStore
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
@@ -291,4 +291,4 @@ async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
     added = await asyncio.gather(*(node.add(pod(f"web-{n}")) for n in range(20)))
 
     assert len({address for one in added for address in addresses(one)}) == 20
-    assert all(isinstance(one, Added) and one.tries <= 2 for one in added)
+    assert max(one.tries for one in added) <= 2

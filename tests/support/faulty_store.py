@@ -41,6 +41,10 @@ class FaultyStore:
         """Let the next commits suffer these faults, one each, in order."""
         self._faults += faults
 
+    def heal(self) -> None:
+        """Drop the faults that no commit has suffered yet."""
+        self._faults.clear()
+
     async def commit(
         self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
     ) -> TxnResult:

@@ -1,0 +1,109 @@
+"""Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
+
+Each run drives three nodes and ends with the checker over the whole log (I1 to I5). Operations may fail;
+what they may not do is lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from core.errors import OrbweaverError
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node, check_everything, pod, pool
+
+NODES = 3
+CALLERS = 4
+OPERATIONS = 40
+"""Per caller; some 480 operations in a run."""
+
+pytestmark = pytest.mark.etcd
+
+
+@asynccontextmanager
+async def three_nodes(etcd: EtcdCluster) -> AsyncIterator[list[Node]]:
+    stores = [EtcdStore(EtcdSettings(etcd.endpoints)) for _ in range(NODES)]
+    nodes = [Node(store, f"node-{n}") for n, store in enumerate(stores)]
+    for node in nodes:
+        await node.__aenter__()
+    await nodes[0].apply(pool("v4", "10.6.0.1-10.6.0.30"), pool("v6", "fd00:6::1-fd00:6::1e"))
+    yield nodes
+    for node, store in zip(nodes, stores, strict=True):
+        await node.__aexit__(None, None, None)
+        await store.close()
+
+
+async def act(node: Node, rng: random.Random) -> tuple[int, int]:
+    """One caller's share of the load; (done, failed)."""
+    done = failed = 0
+    for _ in range(OPERATIONS):
+        who = pod(f"web-{rng.randrange(8)}", f"uid-{rng.randrange(24)}")
+        try:
+            async with asyncio.timeout(20):
+                await (node.add(who) if rng.random() < 0.6 else node.delete(who))
+            done += 1
+        except (OrbweaverError, TimeoutError):
+            failed += 1
+    return done, failed
+
+
+async def run_with(
+    etcd: EtcdCluster, seed: int, fault: Callable[[EtcdCluster], None], repair: Callable[[], None]
+) -> None:
+    async with three_nodes(etcd) as nodes:
+        load = [
+            asyncio.ensure_future(act(node, random.Random(seed * 100 + n * 10 + caller)))
+            for n, node in enumerate(nodes)
+            for caller in range(CALLERS)
+        ]
+        while nodes[1].writer.transactions < 10:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(fault, etcd)
+        seen = nodes[1].writer.transactions
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                while nodes[1].writer.transactions < seen + 20:
+                    await asyncio.sleep(0.01)
+        await asyncio.to_thread(repair)
+        results = await asyncio.gather(*load)
+        assert sum(done for done, _ in results) > OPERATIONS
+        async with Node(nodes[0].store, "judge") as judge:
+            await check_everything(judge)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_single_etcd_killed_and_restarted_loses_and_doubles_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    with EtcdCluster(tmp_path) as etcd:
+        member = etcd.members[0]
+        await run_with(etcd, seed, lambda _: member.kill(), lambda: etcd.restart(member))
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+async def test_a_killed_leader_of_three_loses_and_doubles_nothing(
+    tmp_path: Path, seed: int
+) -> None:
+    with EtcdCluster(tmp_path, size=3) as etcd:
+        leader = etcd.leader()
+        await run_with(etcd, seed, lambda _: leader.kill(), lambda: etcd.restart(leader))
+
+
+async def test_a_hung_follower_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, size=3) as etcd:
+        leader = etcd.leader()
+        follower = next(one for one in etcd.members if one is not leader)
+        await run_with(etcd, 5, lambda _: follower.pause(), follower.resume)
+
+
+async def test_a_hung_leader_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with EtcdCluster(tmp_path, size=3) as etcd:
+        leader = etcd.leader()
+        await run_with(etcd, 6, lambda _: leader.pause(), leader.resume)
