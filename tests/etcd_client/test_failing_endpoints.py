@@ -76,6 +76,22 @@ async def test_without_any_endpoint_a_read_gives_up_in_bounded_time(open_store: 
             await store.read([Get(b"k")])
 
 
+async def test_closing_a_store_that_is_still_connecting_fails_its_calls(
+    open_store: OpenStore, mute: str
+) -> None:
+    store = open_store(EtcdSettings((mute,)))
+    writing = asyncio.create_task(store.commit([], [Put(b"k", b"")]))
+    reading = asyncio.create_task(store.read([Get(b"k")]))
+    await asyncio.sleep(0)
+
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await writing
+    with pytest.raises(StoreUnavailable):
+        await reading
+
+
 async def test_a_read_leaves_a_hung_member(trio: EtcdCluster, open_store: OpenStore) -> None:
     store = open_store(EtcdSettings(trio.endpoints, read_attempt_s=0.5, read_deadline_s=30.0))
     await store.commit([], [Put(b"k", b"v")])

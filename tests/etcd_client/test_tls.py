@@ -79,6 +79,23 @@ async def test_a_client_without_a_certificate_gets_no_connection(
         await store.read([Get(b"k")])
 
 
+async def test_rotated_certificates_are_taken_up_without_a_new_store(
+    secured: Secured, open_store: OpenStore, tmp_path: Path
+) -> None:
+    trusted = (tmp_path / "ca.pem").read_bytes()
+    trustme.CA().cert_pem.write_to_path(secured.settings.ca_file)
+    store = open_store(secured.settings)
+    with pytest.raises(StoreUnavailable):
+        await store.read([Get(b"k")])
+
+    Path(secured.settings.ca_file).unlink()
+    with pytest.raises(StoreUnavailable):
+        await store.read([Get(b"k")])
+    Path(secured.settings.ca_file).write_bytes(trusted)
+
+    assert (await store.read([Get(b"k")])).ranges[0].count == 0
+
+
 async def test_a_server_with_a_foreign_certificate_gets_no_request(
     secured: Secured, open_store: OpenStore, tmp_path: Path
 ) -> None:

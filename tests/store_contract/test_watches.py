@@ -175,6 +175,17 @@ async def test_a_watch_from_far_behind_catches_up(subject: Subject) -> None:
     assert [change.mod_revision for change in changes] == revisions
 
 
+async def test_a_catch_up_larger_than_one_message_of_grpc_arrives(subject: Subject) -> None:
+    start = await now(subject)
+    sizes = [100_000] * 60
+    for number, size in enumerate(sizes):
+        await subject.store.commit([], [Put(subject.key(f"{number:02}"), bytes(size))])
+
+    changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + len(sizes))
+
+    assert [len(change.value or b"") for change in changes] == sizes
+
+
 async def test_two_watches_do_not_take_from_each_other(subject: Subject) -> None:
     start = await now(subject)
     last = await put(subject, "a")

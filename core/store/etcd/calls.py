@@ -28,6 +28,7 @@ from core.store.etcd.messages import Message
 from core.store.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 
 _FIRST_WAIT_S = 0.02
+_LAST_ATTEMPT_S = 0.05
 
 _MOVE_ON = frozenset({Nature.NOTHING_WRITTEN, Nature.UNKNOWN})
 """Natures of failures that another endpoint may not have."""
@@ -118,18 +119,23 @@ class Calls:
 
     async def _repeated(self, method: Method, request: Message) -> Any:
         attempt_s = self._settings.read_attempt_s
+        ends_at = time.monotonic() + self._settings.read_deadline_s
         try:
             return await self._attempt(method, request, attempt_s)
         except CallFailed as failed:
             if not self._worth_repeating(failed):
                 raise
         retrying = AsyncRetrying(
-            stop=stop_before_delay(self._settings.read_deadline_s - attempt_s),
+            stop=stop_before_delay(ends_at - time.monotonic()),
             wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=RETRY_WAIT_S_MAX),
             retry=retry_if_exception(self._worth_repeating),
             reraise=True,
         )
-        return await retrying(self._attempt, method, request, attempt_s)
+        async for attempt in retrying:
+            attempt_s = min(2 * attempt_s, max(ends_at - time.monotonic(), _LAST_ATTEMPT_S))
+            with attempt:
+                return await self._attempt(method, request, attempt_s)
+        raise AssertionError("tenacity ends with a result or an error")
 
     def _worth_repeating(self, error: BaseException) -> bool:
         return (
@@ -162,23 +168,23 @@ class Calls:
         try:
             return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
-            raise judged(error, closed=self._closed) from error
+            raise judged(error) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
 
 
-def judged(error: BaseException, *, closed: bool) -> CallFailed:
+def judged(error: BaseException) -> CallFailed:
     """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
     if isinstance(error, grpc.aio.AioRpcError):
         return CallFailed(classify(error.code(), error.details() or ""))
     if isinstance(error, asyncio.CancelledError):
         # Closing a channel cancels its calls; that must not look like the caller's cancellation.
         task = asyncio.current_task()
-        if not closed or (task is not None and task.cancelling()):
+        if task is None or task.cancelling():
             raise error
-        return CallFailed(Failure(Nature.UNKNOWN, "the store was closed meanwhile"))
+        return CallFailed(Failure(Nature.UNKNOWN, "the connection was closed meanwhile"))
     if isinstance(error, grpc.aio.UsageError):
-        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
+        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the connection is closed"))
     return CallFailed(Failure(Nature.UNKNOWN, str(error)))

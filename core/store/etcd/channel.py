@@ -12,7 +12,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import grpc
 from grpc import ChannelConnectivity
@@ -55,6 +55,14 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Two stores of one process do not share connections, nor the memory of failed ones.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+
+class Certificates(NamedTuple):
+    """PEM texts, in the order that gRPC takes them."""
+
+    ca: bytes | None
+    key: bytes | None
+    cert: bytes | None
 
 
 class Link:
@@ -126,8 +134,9 @@ class Endpoints:
     def __init__(self, settings: EtcdSettings) -> None:
         if not settings.endpoints:
             raise ValueError("a store on etcd needs at least one endpoint")
-        credentials = _credentials(settings) if settings.secure else None
-        self._links = tuple(_link(each, credentials) for each in settings.endpoints)
+        self._settings = settings
+        self._certificates = _read_certificates(settings)
+        self._links = _links(settings, self._certificates)
         self._current = secrets.randbelow(len(self._links))
         self._connecting: asyncio.Task[Link | None] | None = None
 
@@ -143,8 +152,10 @@ class Endpoints:
             return link
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.create_task(self._connect())
-        # Shared by all waiting calls, so that one cancelled call does not end it for the others.
-        found = await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        # Shared by all waiting calls: one that is cancelled does not end it for the others.
+        await asyncio.wait({connecting})
+        found = None if connecting.cancelled() else connecting.result()
         if found is None:
             names = ", ".join(each.endpoint for each in self._links)
             raise CallFailed(Failure(Nature.NOTHING_WRITTEN, f"no connection to any of {names}"))
@@ -159,10 +170,10 @@ class Endpoints:
         """Close every channel; calls under way are cancelled."""
         if self._connecting is not None:
             self._connecting.cancel()
-        for link in self._links:
-            await link.channel.close()
+        await _close(self._links)
 
     async def _connect(self) -> Link | None:
+        await self._renew_certificates()
         first = self._current
         for step in range(len(self._links)):
             candidate = (first + step) % len(self._links)
@@ -170,6 +181,26 @@ class Endpoints:
                 self._current = candidate
                 return self._links[candidate]
         return None
+
+    async def _renew_certificates(self) -> None:
+        """Take up certificates that were rotated; a connection that is up needs no new ones."""
+        if not self._settings.secure:
+            return
+        try:
+            found = await asyncio.to_thread(_read_certificates, self._settings)
+        except OSError:
+            # In the middle of a rotation; what we have may still be good.
+            return
+        if found != self._certificates:
+            replaced = self._links
+            self._certificates = found
+            self._links = _links(self._settings, found)
+            await _close(replaced)
+
+
+def _links(settings: EtcdSettings, certificates: Certificates) -> tuple[Link, ...]:
+    credentials = grpc.ssl_channel_credentials(*certificates) if settings.secure else None
+    return tuple(_link(each, credentials) for each in settings.endpoints)
 
 
 def _link(endpoint: str, credentials: grpc.ChannelCredentials | None) -> Link:
@@ -180,12 +211,15 @@ def _link(endpoint: str, credentials: grpc.ChannelCredentials | None) -> Link:
     return Link(target, grpc.aio.secure_channel(target, credentials, options=options))
 
 
-def _credentials(settings: EtcdSettings) -> grpc.ChannelCredentials:
+async def _close(links: Sequence[Link]) -> None:
+    for link in links:
+        await link.channel.close()
+
+
+def _read_certificates(settings: EtcdSettings) -> Certificates:
     def content(name: str) -> bytes | None:
         return Path(name).read_bytes() if name else None
 
-    return grpc.ssl_channel_credentials(
-        root_certificates=content(settings.ca_file),
-        private_key=content(settings.key_file),
-        certificate_chain=content(settings.cert_file),
+    return Certificates(
+        content(settings.ca_file), content(settings.key_file), content(settings.cert_file)
     )

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 READ_ATTEMPT_S = 2.0
-"""How long one endpoint may keep one attempt of a read before the next one is asked."""
+"""How long one endpoint may keep the first attempt of a read before the next one is asked.
+
+Each further attempt may take twice as long: a read that is slow because it is large must end.
+"""
 
 READ_DEADLINE_S = 8.0
-"""All attempts of one read together; above etcd's own 7 s, so that its last word is heard."""
+"""All attempts of one read together: an election and a slow answer fit in."""
 
 WRITE_DEADLINE_S = 5.0
 """A write without an answer for this long has an unknown outcome."""
@@ -34,7 +37,7 @@ WATCH_HELD_S = 0.1
 WATCH_HELD_CHANGES_MAX = 100_000
 """Changes a watch over several ranges may hold back; beyond it has to start anew."""
 
-FIRST_PAGE_KEYS = 1_000
+FIRST_PAGE_KEYS = 2_000
 """Keys asked at first of a range without a limit: nearly every read ends there."""
 
 PAGE_BYTES = 8_000_000

@@ -171,7 +171,7 @@ class _Stream:
         try:
             response = await self._call.read()
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
-            raise judged(error, closed=self._calls.closed) from error
+            raise judged(error) from error
         if response is grpc.aio.EOF:
             raise CallFailed(Failure(Nature.UNKNOWN, "etcd ended the watch"))
         if response.compact_revision:
@@ -185,7 +185,7 @@ class _Stream:
         try:
             await self._call.write(request)
         except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
-            raise judged(error, closed=self._calls.closed) from error
+            raise judged(error) from error
 
     def _hold(self, changes: Sequence[Change], newest: int) -> None:
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
