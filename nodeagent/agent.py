@@ -1,31 +1,25 @@
-"""The agent: its parts, the order in which they start, and the order in which they end.
+"""The agent's life: the order in which its parts start, and the order in which they end.
 
-Start: sockets (callers hear "not ready" rather than "refused"), writer, view; ready when all are.
-End: no new callers, those inside finish within DRAIN_S_MAX, then writer, view, store. Composition
-only: it decides nothing.
+Start: doors (callers hear "not ready" rather than "refused"), writer, view; ready when all are
+there. End: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer, store,
+telemetry. It decides nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
-from core.projections.configuration_view import ConfigurationView
-from core.service.allocator import Allocator, AllocatorSettings
-from core.service.cooldown import CoolDown
-from core.service.releaser import Releaser
-from core.store.keys import Keys
+from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
-from core.store.writer import Writer
-from nodeagent.doors.cni import CniDoor
-from nodeagent.doors.framed import FramedDoor
+from core.store.retrying import waiting_for_store
+from nodeagent.composition import Parts, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
-from nodeagent.facts import FactsSource, StandaloneFacts
-from nodeagent.gate import Gate
-from nodeagent.health import Health
+from nodeagent.doors.tcp_ports import TcpPort, health_port, metrics_port
+from nodeagent.facts import FactsSource
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.adding import Adding
-from nodeagent.verbs.deleting import Deleting
+from nodeagent.telemetry.tracing import Tracer
 
 DRAIN_S_MAX: Final = 20.0
 """How long callers inside may take after SIGTERM: below the 30 s that supervisors wait."""
@@ -34,59 +28,96 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Agent:
-    """One node agent over one store. Make it inside the event loop that runs it."""
+    """One node agent over one store. Make it inside the event loop that runs it.
+
+    ``ended`` is set when it cannot go on by itself, ``parts.health.fenced`` says why then.
+    """
 
     def __init__(
-        self, settings: Settings, store: KeyValueStore, facts: FactsSource | None = None
+        self,
+        settings: Settings,
+        store: KeyValueStore,
+        *,
+        facts: FactsSource | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.settings = settings
-        self.store = store
-        self.keys = Keys(settings.cluster)
-        self.writer = Writer(store, self.keys, settings.node_name)
-        self.view = ConfigurationView(store, self.keys)
-        self.gate = Gate()
-        self.health = Health(self.view, self.writer)
-        cooldown = CoolDown(store, settings.cool_down_s)
-        releaser = Releaser(store, self.keys, self.writer, cooldown)
-        allocator = Allocator(
-            store,
-            self.keys,
-            self.writer,
-            self.view,
-            releaser,
-            cooldown,
-            AllocatorSettings(settings.address_order, settings.records_max, settings.selection),
-        )
-        facts = facts or StandaloneFacts(
-            self.view, settings.node_name, stateful_sets=settings.stateful_sets
-        )
-        actor = settings.actor
-        self._cni = CniDoor(
-            self.gate,
-            self.health,
-            Adding(allocator, facts, actor),
-            Deleting(releaser, facts, actor),
-        )
-        self._framed = FramedDoor(self._cni.answer)
+        self.ended = asyncio.Event()
+        self.parts: Parts = compose(settings, store, tracer or Tracer(), facts, self._on_fenced)
+        self._plain_store = store
         self._sockets: list[ListeningSocket] = []
+        self.health_port: TcpPort | None = None
+        self.metrics_port: TcpPort | None = None
 
     async def start(self) -> None:
-        """Open the doors, then become ready. Raises StoreUnavailable, BadInput, WriterFenced."""
-        framed = ListeningSocket(self.settings.framed_socket_path)
-        self._sockets.append(framed)
-        await self._framed.open(framed.socket, BACKLOG)
-        await self.writer.open()
-        await self.view.start()
-        _log.info("ready: node %s, epoch %d", self.settings.node_name, self.writer.epoch)
+        """Open the doors, then become ready, however long etcd takes.
+
+        Raises BadInput (a socket or port that cannot be had), WriterFenced, StoreRejected.
+        """
+        await self.open_doors()
+        await self.become_ready()
+
+    async def open_doors(self) -> None:
+        """Listen. Raises BadInput, OSError."""
+        settings, parts = self.settings, self.parts
+        parts.plugin_log.start()
+        health = health_port(parts.health)
+        await health.open(settings.listen_address, settings.health_port)
+        self.health_port = health
+        if settings.metrics_enabled:
+            metrics = metrics_port(parts.metrics)
+            await metrics.open(settings.listen_address, settings.metrics_port)
+            self.metrics_port = metrics
+        await parts.framed.open(self._listen(settings.framed_socket_path).socket, BACKLOG)
+        await parts.http.open(self._listen(settings.socket_path).socket, BACKLOG)
+
+    async def become_ready(self) -> None:
+        """Take the writer's name over and load the view. Raises WriterFenced, StoreRejected."""
+        while not self.parts.health.started:
+            try:
+                async for attempt in waiting_for_store():
+                    with attempt:
+                        await self._become_ready()
+            except (StoreUnavailable, OutcomeUnknown) as error:
+                _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
         """Drain and close everything; the store is closed too."""
-        self._framed.close()
+        parts = self.parts
+        parts.health.stopping = True
+        parts.framed.close()
+        await parts.http.close()
         for each in self._sockets:
             each.remove()
-        if not await self.gate.drain(DRAIN_S_MAX):
-            _log.warning("%d requests did not end in time", self.gate.under_way)
-        await self._framed.end()
-        await self.view.close()
-        await self.writer.close()
-        await self.store.close()
+        if not await parts.gate.drain(DRAIN_S_MAX):
+            _log.warning("%d requests did not end in time", parts.gate.under_way)
+        await parts.framed.end()
+        await parts.http.end()
+        await parts.view.close()
+        await parts.writer.close()
+        await self._plain_store.close()
+        for port in (self.health_port, self.metrics_port):
+            if port is not None:
+                await port.close()
+        parts.tracer.close()
+        parts.metrics.close()
+        parts.plugin_log.close()
+
+    async def _become_ready(self) -> None:
+        parts = self.parts
+        if not parts.writer.epoch:
+            await parts.writer.open()
+        await parts.view.start()
+        parts.health.started = True
+        fields = {"node": self.settings.node_name, "epoch": parts.writer.epoch}
+        _log.info("ready", extra={"fields": fields})
+
+    def _listen(self, path: str) -> ListeningSocket:
+        listening = ListeningSocket(path)
+        self._sockets.append(listening)
+        return listening
+
+    def _on_fenced(self, error: WriterFenced) -> None:
+        """Another process has this node's name: end, rather than fail every request."""
+        self.parts.health.fenced = error
+        self.ended.set()

@@ -11,37 +11,42 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from core.errors import BadInput
+from core.errors import BadInput, OrbweaverError, WriterFenced
 from core.store.etcd import EtcdStore
 from nodeagent.agent import Agent
 from nodeagent.settings.loading import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
+from nodeagent.telemetry.logs import set_up_logging
+from nodeagent.telemetry.tracing import Tracer
 
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_SETTINGS = 2
-EXIT_FENCED = 3
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+EXIT_FENCED: Final = 3
 
-_log = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 
 def run(
-    config_path: Annotated[str, typer.Option(help="conf.yml")] = CONF_PATH,
+    config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
 ) -> None:
     """Serve CNI calls on this node until told to stop."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    set_up_logging("info")
     try:
         settings = load_settings(config_path, os.environ)
+        tracer = _tracer(settings)
     except BadInput as error:
-        _log.critical("settings: %s: %s", error.subject, error)
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None
-    raise typer.Exit(_run(settings))
+    set_up_logging(settings.log_level)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        code = runner.run(_serve(settings, tracer))
+    raise typer.Exit(code)
 
 
 def main() -> None:
@@ -49,9 +54,12 @@ def main() -> None:
     typer.run(run)
 
 
-def _run(settings: Settings) -> int:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings))
+def _tracer(settings: Settings) -> Tracer:
+    if not settings.otlp_endpoint:
+        return Tracer()
+    from nodeagent.telemetry.exporting import exporting_to  # noqa: PLC0415  # costs only who traces
+
+    return exporting_to(settings.otlp_endpoint, settings.node_name)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -62,16 +70,32 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return None
 
 
-async def _serve(settings: Settings) -> int:
-    stop = asyncio.Event()
+async def _serve(settings: Settings, tracer: Tracer) -> int:
+    agent = Agent(settings, EtcdStore(settings.etcd), tracer=tracer)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    agent = Agent(settings, EtcdStore(settings.etcd))
-    await agent.start()
-    await stop.wait()
+        loop.add_signal_handler(number, agent.ended.set)
+    starting = asyncio.ensure_future(agent.start())
+    ended = asyncio.ensure_future(agent.ended.wait())
+    code = EXIT_OK
+    try:
+        await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await ended
+        if agent.parts.health.fenced is not None:
+            raise agent.parts.health.fenced
+    except WriterFenced as error:
+        _log.critical("fenced: %s", error)
+        code = EXIT_FENCED
+    except (OrbweaverError, OSError) as error:
+        _log.critical("cannot go on: %s", error)
+        code = EXIT_FAILED
+    for task in (starting, ended):
+        task.cancel()
+    await asyncio.gather(starting, ended, return_exceptions=True)
     await agent.stop()
-    return EXIT_OK
+    return code
 
 
 if __name__ == "__main__":

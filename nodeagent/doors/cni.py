@@ -1,14 +1,17 @@
 """CNI calls: from the bytes of a request to the bytes of its answer, for every verb.
 
 Promise: always an answer, and every failure a CNI error object. ADD's failures carry the prefix
-users match on; a failed release is logged and DEL succeeds all the same (spec/api.md 4.1), because
-a runtime that cannot delete never ends a Pod; what it leaves is found by GC. It must never wait
-longer than the gate allows.
+that users match on. A failed release is logged and DEL succeeds all the same (spec/api.md 4.1),
+because a runtime that cannot delete never ends a Pod, and GC finds what is left; but an agent
+without etcd is unhealthy and says so, for then DEL can be repeated. It must never wait longer than
+the gate allows.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,6 +20,7 @@ from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,
     NO_ADDRESS_FOR_INTERFACE,
+    NOT_AVAILABLE,
     UNHEALTHY,
     CniFailure,
     error_object,
@@ -24,44 +28,78 @@ from nodeagent.cniwire.failures import (
 )
 from nodeagent.cniwire.netconf import version_in
 from nodeagent.cniwire.results import add_result, version_result
+from nodeagent.doors.call_log import CallLog
 from nodeagent.doors.framed import Answer
-from nodeagent.gate import ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
+from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.health import Health
-from nodeagent.verbs.adding import Adding, add_order
-from nodeagent.verbs.deleting import Deleting, delete_order
+from nodeagent.serving import Serving
+from nodeagent.verbs.adding import add_order
+from nodeagent.verbs.checking import Checking
+from nodeagent.verbs.collecting import Collecting
+from nodeagent.verbs.deleting import delete_order
+from nodeagent.verbs.status import Status
 
 _log: Final = logging.getLogger(__name__)
 
-Handler = Callable[[Call], Awaitable[bytes]]
+Done = tuple[bytes, dict[str, object]]
+"""Standard output, and what the plugin's log shall say of it."""
+
+Handler = Callable[[Call, float], Awaitable[Done]]
 
 
 class CniDoor:
     """Answers the calls of the executables."""
 
-    def __init__(self, gate: Gate, health: Health, adding: Adding, deleting: Deleting) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        health: Health,
+        serving: Serving,
+        checking: Checking,
+        status: Status,
+        collecting: Collecting,
+        call_log: CallLog,
+    ) -> None:
         self._gate = gate
         self._health = health
-        self._adding = adding
-        self._deleting = deleting
-        self._handlers: dict[str, Handler] = {"ADD": self._add, "DEL": self._delete}
+        self._serving = serving
+        self._checking = checking
+        self._status = status
+        self._collecting = collecting
+        self._call_log = call_log
+        self._handlers: dict[str, Handler] = {
+            "ADD": self._add,
+            "DEL": self._delete,
+            "CHECK": self._check,
+            "STATUS": self._ask_status,
+            "GC": self._collect,
+        }
 
     async def answer(self, environment: bytes, stdin: bytes) -> Answer:
         """Exit status and standard output of one call."""
+        arrived = time.perf_counter()
+        call = None
         try:
             variables = read_environment(environment)
             verb = read_verb(variables)
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
-            return 0, await self._handlers[verb](read_call(verb, variables, stdin))
+            call = read_call(verb, variables, stdin)
+            body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
+            failure = failure_of(error)
             if not isinstance(error, OrbweaverError | CniFailure):
                 _log.exception("a bug in the agent")
-            return 1, error_object(version_in(stdin), failure_of(error))
+            if call is not None:
+                self._call_log.failed(call, failure, arrived)
+            return 1, error_object(version_in(stdin), failure)
+        self._call_log.done(call, arrived, fields)
+        return 0, body
 
-    async def _add(self, call: Call) -> bytes:
-        self._check_health()
+    async def _add(self, call: Call, arrived: float) -> Done:
+        self._check_ready()
         try:
-            added = await self._gate.run(lambda: self._adding.add(add_order(call)), ADD_DEADLINE_S)
+            added = await self._serving.add(add_order(call), arrived)
             nic = added.endpoint.find(call.interface)
             if nic is None or not (nic.ipv4 or nic.ipv6):
                 raise CniFailure(
@@ -71,18 +109,45 @@ class CniDoor:
                 )
         except (OrbweaverError, CniFailure) as error:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
-        return add_result(call.conf.cni_version, nic)
+        addresses = [cidr for cidr in (nic.ipv4, nic.ipv6) if cidr]
+        return add_result(call.conf.cni_version, nic), {"addresses": addresses}
 
-    async def _delete(self, call: Call) -> bytes:
-        self._check_health()
+    async def _delete(self, call: Call, arrived: float) -> Done:
+        fault = self._health.why_not_healthy()
+        if fault is not None:
+            raise failure_of(fault).prefixed(UNHEALTHY)
+        order = delete_order(call)
+        # Shielded: a caller that goes away has said all the same that the sandbox is gone.
+        work = asyncio.ensure_future(self._serving.delete(order, arrived))
         try:
-            await self._gate.run(lambda: self._deleting.delete(delete_order(call)), DEL_DEADLINE_S)
+            deleted = await asyncio.shield(work)
         except OrbweaverError as error:
-            _log.warning("DEL of %s %s: %s", call.container, call.interface, error)
-        return b""
+            fault = self._health.why_not_healthy()
+            if fault is not None:
+                raise failure_of(fault).prefixed(UNHEALTHY) from error
+            _log.warning("DEL %s %s: not released: %s", call.container, call.interface, error)
+            return b"", {"released": [], "error": str(error)}
+        return b"", {"released": deleted.released.addresses, "why": deleted.released.why}
 
-    def _check_health(self) -> None:
-        why = self._health.why_not_ready()
-        if why:
-            failure = failure_of(why)
-            raise failure.prefixed(UNHEALTHY)
+    async def _check(self, call: Call, _: float) -> Done:
+        self._check_ready()
+        await self._gate.run(lambda: self._checking.check(call), CHECK_DEADLINE_S)
+        return b"", {}
+
+    async def _ask_status(self, call: Call, _: float) -> Done:
+        try:
+            await self._gate.run(lambda: self._status.check(call.conf.ipam), STATUS_DEADLINE_S)
+        except OrbweaverError as error:
+            raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
+        return b"", {}
+
+    async def _collect(self, call: Call, _: float) -> Done:
+        self._check_ready()
+        work = self._gate.run(lambda: self._collecting.collect(call), GC_DEADLINE_S)
+        collected = await asyncio.shield(asyncio.ensure_future(work))
+        return b"", {"released": collected.released, "missing": collected.missing}
+
+    def _check_ready(self) -> None:
+        fault = self._health.why_not_ready()
+        if fault is not None:
+            raise failure_of(fault).prefixed(UNHEALTHY)

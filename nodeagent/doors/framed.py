@@ -14,7 +14,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 from nodeagent.cniwire.failures import FRAME_REFUSED, CniFailure, error_object
 from nodeagent.cniwire.netconf import LATEST
@@ -102,13 +102,13 @@ class FramedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Check who calls and how many do."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not an isinstance check: the transports of uvloop are none of asyncio's classes.
+        self._transport = cast("asyncio.Transport", transport)
         self.since = asyncio.get_running_loop().time()
         peer = transport.get_extra_info("socket")
         if len(self._door.connections) >= CONNECTIONS_MAX or not may_call(peer):
             _log.warning("a connection was refused: not root, or too many are open")
-            transport.abort()
+            self.abort()
             return
         self._door.connections.add(self)
 

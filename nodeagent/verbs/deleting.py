@@ -16,6 +16,13 @@ from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 
 
+class Deleted(NamedTuple):
+    """What a DEL did; ``tries`` 1 if no race was lost."""
+
+    released: Released
+    tries: int
+
+
 class DeleteOrder(NamedTuple):
     """One DEL, from whichever door."""
 
@@ -38,12 +45,16 @@ class Deleting:
         self._facts = facts
         self._actor = actor
 
-    async def delete(self, order: DeleteOrder) -> Released:
+    async def delete(self, order: DeleteOrder) -> Deleted:
         """Raises StoreError, LogError."""
         pod = self._facts.facts(order.pod).pod
         attachment = order.attachment
 
+        tries = 0
+
         def decide(endpoint: Endpoint) -> ReleaseDecision:
+            nonlocal tries
+            tries += 1
             if pod.fixed:
                 return ReleaseDecision(ends=False, why=f"{pod.fixed} addresses stay")
             if is_in_another_sandbox(endpoint, attachment.container):
@@ -55,7 +66,8 @@ class Deleting:
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", order.traceparent)
         release = ReleaseOrder("deleted", evidence, cause)
-        return await self._releaser.release(pod.endpoint_key, decide, release)
+        released = await self._releaser.release(pod.endpoint_key, decide, release)
+        return Deleted(released, max(tries, 1))
 
 
 def is_in_another_sandbox(endpoint: Endpoint, container: str) -> bool:

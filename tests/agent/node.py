@@ -77,8 +77,8 @@ class Node:
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
-        self.store = agent.store
-        self.keys = agent.keys
+        self.store = agent.parts.store
+        self.keys = agent.parts.keys
 
     # The operator
 
@@ -91,7 +91,9 @@ class Node:
         for command in commands:
             revision = (await configurator.apply(command, Cause("test"))).revision
         await writer.close()
-        await self.agent.view.wait_for(lambda: self.agent.view.current.revision >= revision)
+        await self.agent.parts.view.wait_for(
+            lambda: self.agent.parts.view.current.revision >= revision
+        )
 
     async def pool(self, name: str, subnet: str, *ips: str, **fields: Any) -> None:
         """Make a pool."""

@@ -1,0 +1,152 @@
+"""The parts of an agent, made once and handed to each other.
+
+It decides nothing and waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from core.errors import WriterFenced
+from core.projections.configuration_view import ConfigurationView
+from core.service.allocator import Allocator, AllocatorSettings
+from core.service.configurator import Configurator
+from core.service.cooldown import CoolDown
+from core.service.releaser import Releaser
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.writer import Writer
+from nodeagent.doors.call_log import CallLog
+from nodeagent.doors.cni import CniDoor
+from nodeagent.doors.framed import FramedDoor
+from nodeagent.doors.http_api import HttpDoor
+from nodeagent.facts import FactsSource, StandaloneFacts
+from nodeagent.gate import Gate
+from nodeagent.health import Health, StoreWatchdog
+from nodeagent.serving import Serving
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.observed import ObservedStore
+from nodeagent.telemetry.plugin_log import PluginLog
+from nodeagent.telemetry.tracing import TracedWriter, Tracer
+from nodeagent.verbs.adding import Adding
+from nodeagent.verbs.checking import Checking
+from nodeagent.verbs.collecting import Collecting
+from nodeagent.verbs.deleting import Deleting
+from nodeagent.verbs.status import Status, StatusSettings
+from nodeagent.verbs.withdrawing import Withdrawing
+
+
+class Parts(NamedTuple):
+    """What an agent is made of."""
+
+    store: KeyValueStore
+    keys: Keys
+    writer: Writer
+    view: ConfigurationView
+    gate: Gate
+    health: Health
+    metrics: Metrics
+    tracer: Tracer
+    plugin_log: PluginLog
+    framed: FramedDoor
+    http: HttpDoor
+
+
+def compose(
+    settings: Settings,
+    plain_store: KeyValueStore,
+    tracer: Tracer,
+    facts: FactsSource | None,
+    on_fenced: Callable[[WriterFenced], None],
+) -> Parts:
+    """All parts, not started. ``facts`` None: standalone."""
+    metrics, watchdog, gate = Metrics(enabled=settings.metrics_enabled), StoreWatchdog(), Gate()
+    store = ObservedStore(plain_store, watchdog, metrics)
+    keys = Keys(settings.cluster)
+    writer = _writer(store, keys, settings.node_name, tracer)
+    view = ConfigurationView(store, keys)
+    health = Health(store, keys, view, writer, watchdog)
+    if facts is None:
+        facts = StandaloneFacts(view, settings.node_name, stateful_sets=settings.stateful_sets)
+    cooldown = CoolDown(store, settings.cool_down_s)
+    releaser = Releaser(store, keys, writer, cooldown)
+    allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
+    allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
+    serving = Serving(
+        gate,
+        metrics,
+        tracer,
+        Adding(allocator, facts, settings.actor),
+        Deleting(releaser, facts, settings.actor),
+        on_fenced,
+    )
+    plugin_log = PluginLog()
+    cni = CniDoor(
+        gate,
+        health,
+        serving,
+        Checking(store, keys, facts),
+        Status(store, keys, view, health, facts, _status_settings(settings)),
+        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor),
+        CallLog(plugin_log, settings.plugin_log_path),
+    )
+    withdrawing = Withdrawing(
+        store,
+        keys,
+        releaser,
+        _configurator(settings, store, keys, writer),
+        facts,
+        settings.actor,
+        allowed=settings.release_conflicts,
+    )
+    http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing)
+    framed = FramedDoor(cni.answer)
+    parts = Parts(
+        store, keys, writer, view, gate, health, metrics, tracer, plugin_log, framed, http
+    )
+    _observe(parts)
+    return parts
+
+
+def _writer(store: KeyValueStore, keys: Keys, name: str, tracer: Tracer) -> Writer:
+    if tracer.enabled:
+        return TracedWriter(store, keys, name, tracer)
+    return Writer(store, keys, name)
+
+
+def _configurator(
+    settings: Settings, store: KeyValueStore, keys: Keys, writer: Writer
+) -> Configurator:
+    return Configurator(
+        store,
+        keys,
+        writer,
+        ipv4_enabled=settings.selection.ipv4_enabled,
+        ipv6_enabled=settings.selection.ipv6_enabled,
+    )
+
+
+def _status_settings(settings: Settings) -> StatusSettings:
+    return StatusSettings(settings.node_name, settings.selection, settings.records_max)
+
+
+def _observe(parts: Parts) -> None:
+    """Gauges of what the parts know anyway, read when somebody scrapes."""
+    metrics, writer = parts.metrics, parts.writer
+    metrics.gauge("requests_under_way", "Requests let in", lambda: parts.gate.under_way)
+    metrics.gauge(
+        "ready", "Whether this agent serves", lambda: int(parts.health.why_not_healthy() is None)
+    )
+    metrics.gauge("writer_queue_depth", "Proposals that wait for etcd", lambda: writer.depth)
+    metrics.gauge("writer_epoch", "Epoch of this writer", lambda: writer.epoch)
+    metrics.counter(
+        "writer_transactions", "Transactions that carried events", lambda: writer.transactions
+    )
+    metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
+    metrics.counter(
+        "plugin_log_dropped_lines",
+        "Lines of the plugin's log that came too fast to be written",
+        lambda: parts.plugin_log.dropped,
+    )

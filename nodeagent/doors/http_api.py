@@ -1,0 +1,278 @@
+"""The compatible HTTP API on the unix socket (spec/api.md 8.1; corrections in ipam.md section 10).
+
+For callers of the public system; our executables use the framed socket. Promise: status codes and
+shapes of the table, bounded bodies, callers checked as at the framed door. GET
+/v1/coordinator/config answers 500 until this agent sets up datapaths. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from core.domain.model import Attachment
+from core.domain.selection.request import SelectionRequest
+from core.errors import BadInput, OrbweaverError
+from core.store.codec import ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from nodeagent.cniwire.arguments import PodArguments, is_name
+from nodeagent.cniwire.call import checked_container, checked_interface
+from nodeagent.cniwire.failures import CniFailure
+from nodeagent.doors.http_bodies import (
+    BODY_BYTES_MAX,
+    REQUIRED,
+    AddArgs,
+    BatchDelArgs,
+    CoordinatorArgs,
+    DelArgs,
+    HttpRefusal,
+    read_body,
+)
+from nodeagent.doors.http_shapes import add_response, workload_endpoint
+from nodeagent.doors.sockets import may_call
+from nodeagent.facts import PodReference
+from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
+from nodeagent.health import Health
+from nodeagent.serving import Serving
+from nodeagent.settings.values import Settings
+from nodeagent.verbs.adding import AddOrder
+from nodeagent.verbs.deleting import DeleteOrder
+from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
+
+BASE: Final = "/v1"
+SWITCHED_OFF: Final = 521
+STATEFUL: Final = 522
+NETWORK_UNSAID: Final = ""
+
+_STATUS: Final = {
+    Withdrawal.DONE: 200,
+    Withdrawal.SWITCHED_OFF: SWITCHED_OFF,
+    Withdrawal.STATEFUL: STATEFUL,
+}
+_log: Final = logging.getLogger(__name__)
+
+
+class HttpDoor:
+    """Serves the HTTP API."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: KeyValueStore,
+        keys: Keys,
+        gate: Gate,
+        health: Health,
+        serving: Serving,
+        withdrawing: Withdrawing,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._keys = keys
+        self._gate = gate
+        self._health = health
+        self._serving = serving
+        self._withdrawing = withdrawing
+        self._runner: web.AppRunner | None = None
+        self._site: web.SockSite | None = None
+
+    async def open(self, listening: socket.socket, backlog: int) -> None:
+        """Begin to accept."""
+        runner = web.AppRunner(self.application(), access_log=None, handle_signals=False)
+        await runner.setup()
+        self._runner = runner
+        self._site = web.SockSite(runner, listening, backlog=backlog)
+        await self._site.start()
+
+    async def close(self) -> None:
+        """Accept no more; requests under way go on."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+
+    async def end(self) -> None:
+        """Drop every connection that is left."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def application(self) -> web.Application:
+        """The routes."""
+        app = web.Application(
+            middlewares=[_only_trusted, _in_shape], client_max_size=BODY_BYTES_MAX
+        )
+        app.router.add_get(f"{BASE}/ipam/healthy", self._healthy, allow_head=False)
+        app.router.add_post(f"{BASE}/ipam/ip", self._add)
+        app.router.add_delete(f"{BASE}/ipam/ip", self._delete)
+        app.router.add_post(f"{BASE}/ipam/ips", self._add_batch)
+        app.router.add_delete(f"{BASE}/ipam/ips", self._delete_batch)
+        app.router.add_get(f"{BASE}/workloadendpoint", self._endpoint, allow_head=False)
+        app.router.add_get(f"{BASE}/coordinator/config", self._coordinator, allow_head=False)
+        for name in ("startup", "readiness", "liveness"):
+            app.router.add_get(f"{BASE}/runtime/{name}", not_implemented, allow_head=False)
+        return app
+
+    async def _healthy(self, _: web.Request) -> web.Response:
+        fault = await self._health.fault()
+        return web.Response() if fault is None else json_text(500, str(fault))
+
+    async def _add(self, request: web.Request) -> web.Response:
+        arrived = time.perf_counter()
+        args = await read_body(request, AddArgs, "ipamAddArgs")
+        self._check_ready()
+        order = AddOrder(
+            _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
+            Attachment(
+                checked_container(args.container_id),
+                checked_interface(args.if_name),
+                NETWORK_UNSAID,
+                args.net_namespace,
+            ),
+            SelectionRequest(
+                args.if_name,
+                args.default_ipv4_pools,
+                args.default_ipv6_pools,
+                args.clean_gateway,
+                args.match_master_subnet,
+            ),
+            request.headers.get("traceparent", ""),
+        )
+        added = await self._serving.add(order, arrived)
+        document = add_response(
+            added.endpoint,
+            detect_conflicts=self._settings.detect_conflicts,
+            detect_gateway=self._settings.detect_gateway,
+        )
+        return _json(200, document)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        arrived = time.perf_counter()
+        args = await read_body(request, DelArgs, "ipamDelArgs")
+        self._check_ready()
+        order = DeleteOrder(
+            _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
+            Attachment(
+                checked_container(args.container_id),
+                args.if_name,
+                NETWORK_UNSAID,
+                args.net_namespace,
+            ),
+            request.headers.get("traceparent", ""),
+        )
+        await self._serving.delete(order, arrived)
+        return web.Response()
+
+    async def _add_batch(self, _: web.Request) -> web.Response:
+        return web.Response()
+
+    async def _delete_batch(self, request: web.Request) -> web.Response:
+        args = await read_body(request, BatchDelArgs, "ipamBatchDelArgs")
+        self._check_ready()
+        pod = _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id)
+        how = await self._gate.run(
+            lambda: self._withdrawing.withdraw(pod, conflict=args.conflict), DEL_DEADLINE_S
+        )
+        if how is Withdrawal.DONE:
+            return web.Response()
+        return json_text(_STATUS[how], how.value)
+
+    async def _endpoint(self, request: web.Request) -> web.Response:
+        for name in ("podName", "podNamespace"):
+            if not request.query.get(name):
+                raise HttpRefusal(422, f"{name} in query is required", REQUIRED)
+        namespace, name = request.query["podNamespace"], request.query["podName"]
+        if is_name(namespace) and is_name(name):
+            self._check_ready()
+            get = Get(self._keys.endpoint(namespace, name))
+            found = await self._gate.run(lambda: self._store.read([get]), READ_DEADLINE_S)
+            kvs = found.ranges[0].kvs
+            if kvs:
+                return _json(200, workload_endpoint(ENDPOINT.decode(kvs[0].value)))
+        return json_text(404, f"SpiderEndpoint not found for pod {namespace}/{name}")
+
+    async def _coordinator(self, request: web.Request) -> web.Response:
+        args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
+        return json_text(
+            500,
+            f"no coordinator configuration for Pod {args.pod_namespace}/{args.pod_name}: this agent"
+            " hands out addresses and sets up no datapath",
+        )
+
+    def _check_ready(self) -> None:
+        fault = self._health.why_not_ready()
+        if fault is not None:
+            raise fault
+
+
+@web.middleware
+async def _only_trusted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    peer = request.transport.get_extra_info("socket") if request.transport else None
+    if peer is None or not may_call(peer):
+        raise web.HTTPForbidden
+    return await handler(request)
+
+
+@web.middleware
+async def _in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure in the public system's shape."""
+    try:
+        return await handler(request)
+    except HttpRefusal as refusal:
+        return refused(refusal.status, refusal.code, refusal.message)
+    except web.HTTPException as error:
+        return _router_refusal(request, error)
+    except (OrbweaverError, CniFailure) as error:
+        return json_text(500, error.message)
+    except Exception as error:  # noqa: BLE001  # a caller gets an answer, the log the traceback
+        _log.exception("a bug in the agent")
+        return json_text(500, f"{type(error).__name__}: {error}")
+
+
+def _router_refusal(request: web.Request, error: web.HTTPException) -> web.Response:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ",".join(sorted(error.allowed_methods))
+        text = f"method {request.method} is not allowed, but [{allowed}] are"
+        return refused(405, 405, text, {"Allow": allowed})
+    if error.status == 404:
+        return refused(404, 404, f"path {request.path[:200]} was not found")
+    return refused(error.status, error.status, error.reason)
+
+
+async def not_implemented(request: web.Request) -> web.Response:
+    """A path that belongs to another port."""
+    return json_text(501, f"{request.method} {request.path} is not served here")
+
+
+def json_text(status: int, text: str) -> web.Response:
+    """A JSON string, the public system's way to say what went wrong."""
+    return _json(status, text)
+
+
+def refused(
+    status: int, code: int, message: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """``{"code":…,"message":…}``."""
+    return _json(status, {"code": code, "message": message}, headers)
+
+
+def _json(status: int, document: object, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(document),
+        status=status,
+        content_type="application/json",
+        headers=headers,
+    )
+
+
+def _reference(namespace: str, name: str, uid: str, container: str) -> PodReference:
+    """The Pod as this API names it: always by name (spec/ipam.md section 10 item 12)."""
+    if not (is_name(namespace) and is_name(name)):
+        raise BadInput(f"failed to get Pod {namespace[:253]}/{name[:253]}: it has no such name")
+    if uid and not is_name(uid):
+        raise BadInput(f"failed to get Pod {namespace}/{name}: podUID {uid[:64]!r} is no UID")
+    return PodReference(PodArguments(namespace, name, uid), checked_container(container))

@@ -1,0 +1,80 @@
+"""Documents of the HTTP API: what an ADD and a workload endpoint look like (spec/api.md 8.1).
+
+Members that are empty or zero are left out, as the public system does; the lists it sends as null
+are null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.domain.model import Endpoint, Nic
+from core.domain.routes import answer_routes
+
+Document = dict[str, object]
+
+
+def add_response(endpoint: Endpoint, *, detect_conflicts: bool, detect_gateway: bool) -> Document:
+    """IpamAddResponse: the results of all NICs of the endpoint."""
+    ips: list[Document] = []
+    routes: list[Document] = []
+    for index, nic in enumerate(endpoint.nics):
+        # An open entry of the unnamed mode is called by its index, fresh or repeated alike.
+        name = nic.interface or str(index)
+        for entry in _addresses(nic, name):
+            entry["enableGatewayDetection"] = detect_gateway and "gateway" in entry
+            entry["enableIPConflictDetection"] = detect_conflicts
+            ips.append(_said(entry))
+        routes += [{"ifName": name, "dst": dst, "gw": gw} for dst, gw in answer_routes(nic)]
+    return {"ips": ips, "routes": routes or None}
+
+
+def workload_endpoint(endpoint: Endpoint) -> Document:
+    """WorkloadEndpointStatus."""
+    return {
+        "podNamespace": endpoint.namespace,
+        "podName": endpoint.name,
+        "podUID": endpoint.uid,
+        "node": endpoint.node,
+        "interfaces": [_interface(nic) for nic in endpoint.nics],
+    }
+
+
+def _addresses(nic: Nic, name: str) -> Iterator[Document]:
+    for version, address, pool, gateway in (
+        (4, nic.ipv4, nic.ipv4_pool, nic.ipv4_gateway),
+        (6, nic.ipv6, nic.ipv6_pool, nic.ipv6_gateway),
+    ):
+        if address:
+            yield _said(
+                {
+                    "version": version,
+                    "address": address,
+                    "nic": name,
+                    "ipPool": pool,
+                    "gateway": gateway,
+                    "vlan": nic.vlan,
+                    "mac": nic.mac,
+                }
+            )
+
+
+def _interface(nic: Nic) -> Document:
+    said = _said(
+        {
+            "ipv4": nic.ipv4,
+            "ipv6": nic.ipv6,
+            "mac": nic.mac,
+            "vlan": nic.vlan,
+            "ipv4Pool": nic.ipv4_pool,
+            "ipv6Pool": nic.ipv6_pool,
+            "ipv4Gateway": nic.ipv4_gateway,
+            "ipv6Gateway": nic.ipv6_gateway,
+        }
+    )
+    routes = [{"dst": dst, "gw": gw, "ifName": None} for dst, gw in nic.routes]
+    return {"interface": nic.interface, **said, "routes": routes or None}
+
+
+def _said(document: Document) -> Document:
+    return {key: value for key, value in document.items() if value}

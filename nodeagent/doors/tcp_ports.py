@@ -1,0 +1,93 @@
+"""The TCP ports: health for probes, metrics for scrapers. Both say what is so and change nothing.
+
+Health (spec/api.md 5.5): ``/v1/runtime/startup`` 200 once started, ``readiness`` as the API's
+healthy. ``liveness`` fails only where a restart would help: an agent that waits for etcd is alive,
+a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from nodeagent.doors.http_api import BASE, json_text, not_implemented
+from nodeagent.health import Check, Health
+from nodeagent.telemetry.metrics import Metrics
+
+_ANY: Final = "/{path:.*}"
+
+
+class TcpPort:
+    """One listening port."""
+
+    def __init__(self, app: web.Application) -> None:
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+
+    async def open(self, address: str, port: int) -> None:
+        """Listen; port 0 takes a free one. Raises OSError."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, address, port).start()
+
+    @property
+    def port(self) -> int:
+        """The port that it has."""
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._runner.cleanup()
+
+
+def health_port(health: Health) -> TcpPort:
+    """The port that probes ask."""
+
+    async def startup(_: web.Request) -> web.Response:
+        return web.Response(status=200 if health.started else 500)
+
+    async def readiness(_: web.Request) -> web.Response:
+        fault = await health.fault()
+        return web.Response() if fault is None else json_text(500, str(fault))
+
+    async def liveness(_: web.Request) -> web.Response:
+        return web.Response() if health.fenced is None else json_text(500, str(health.fenced))
+
+    async def livez(_: web.Request) -> web.Response:
+        return _listed("livez", [Check("fence", health.fenced)])
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _listed("readyz", await health.checks())
+
+    app = web.Application()
+    app.router.add_get(f"{BASE}/runtime/startup", startup)
+    app.router.add_get(f"{BASE}/runtime/readiness", readiness)
+    app.router.add_get(f"{BASE}/runtime/liveness", liveness)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
+    return TcpPort(app)
+
+
+def metrics_port(metrics: Metrics) -> TcpPort:
+    """The port that Prometheus scrapes: any path."""
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get(_ANY, exposition)
+    return TcpPort(app)
+
+
+def _listed(name: str, checks: Sequence[Check]) -> web.Response:
+    lines = [
+        f"[+]{check.name} ok" if check.fault is None else f"[-]{check.name} failed: {check.fault}"
+        for check in checks
+    ]
+    passed = all(check.fault is None for check in checks)
+    lines.append(f"{name} check {'passed' if passed else 'failed'}")
+    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

@@ -1,0 +1,132 @@
+"""ADD and DEL with all that surrounds them: the gate, the deadline, spans, counts, the fence.
+
+Both doors come through here, so that a request means the same wherever it came in. Without tracing
+a span costs one comparison. It decides nothing about addresses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+from core.errors import WriterFenced
+from core.service.allocator import Added
+from nodeagent.gate import ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
+from nodeagent.telemetry.metrics import Metrics, Work
+from nodeagent.telemetry.tracing import (
+    Attributes,
+    Tracer,
+    traceparent_of,
+    valid_traceparent,
+)
+from nodeagent.verbs.adding import Adding, AddOrder
+from nodeagent.verbs.deleting import Deleted, DeleteOrder, Deleting
+
+ALLOCATE: Final = "ipam.allocate"
+RELEASE: Final = "ipam.release"
+
+
+class Tried(Protocol):
+    """An outcome that knows how many transactions it took."""
+
+    @property
+    def tries(self) -> int:
+        """1 if no race was lost."""
+        ...
+
+
+Outcome = TypeVar("Outcome", bound=Tried)
+
+
+class Serving:
+    """Does ADDs and DELs for the doors."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        metrics: Metrics,
+        tracer: Tracer,
+        adding: Adding,
+        deleting: Deleting,
+        on_fenced: Callable[[WriterFenced], None],
+    ) -> None:
+        self._gate = gate
+        self._metrics = metrics
+        self._tracer = tracer
+        self._adding = adding
+        self._deleting = deleting
+        self._on_fenced = on_fenced
+
+    async def add(self, order: AddOrder, arrived: float) -> Added:
+        """``arrived``: when the request was there, by ``time.perf_counter``.
+
+        Raises AllocationError and its kinds, StoreError, RequestError, LogError.
+        """
+        work = self._metrics.allocation
+        return await self._counted(lambda: self._add(order), ADD_DEADLINE_S, work, arrived)
+
+    async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:
+        """``arrived`` as in ``add``. Raises StoreError, RequestError, LogError."""
+        work = self._metrics.release
+        return await self._counted(lambda: self._delete(order), DEL_DEADLINE_S, work, arrived)
+
+    async def _counted(
+        self, do: Callable[[], Awaitable[Outcome]], deadline_s: float, work: Work, arrived: float
+    ) -> Outcome:
+        started = time.perf_counter()
+        tries, failure = 0, None
+        try:
+            outcome = await self._gate.run(do, deadline_s)
+            tries = outcome.tries
+            return outcome
+        except Exception as error:
+            failure = error
+            if isinstance(error, WriterFenced):
+                self._on_fenced(error)
+            raise
+        finally:
+            work.record(time.perf_counter() - started, started - arrived, tries, failure)
+
+    async def _add(self, order: AddOrder) -> Added:
+        if not self._tracer.enabled:
+            parent = valid_traceparent(order.traceparent)
+            return await self._adding.add(order._replace(traceparent=parent))
+        with (
+            self._tracer.request("CNI ADD", order.traceparent, _attributes("ADD", order)),
+            self._tracer.step(ALLOCATE) as span,
+        ):
+            added = await self._adding.add(order._replace(traceparent=traceparent_of(span)))
+            held = added.endpoint.addresses()
+            span.set_attribute("ipam.tries", added.tries)
+            span.set_attribute("ipam.fresh", added.fresh)
+            span.set_attribute("ipam.pool.names", sorted({pool for _, pool in held}))
+            span.set_attribute("ipam.addresses", [address for address, _ in held])
+            return added
+
+    async def _delete(self, order: DeleteOrder) -> Deleted:
+        if not self._tracer.enabled:
+            parent = valid_traceparent(order.traceparent)
+            return await self._deleting.delete(order._replace(traceparent=parent))
+        with (
+            self._tracer.request("CNI DEL", order.traceparent, _attributes("DEL", order)),
+            self._tracer.step(RELEASE) as span,
+        ):
+            deleted = await self._deleting.delete(order._replace(traceparent=traceparent_of(span)))
+            span.set_attribute("ipam.tries", deleted.tries)
+            span.set_attribute("ipam.addresses", list(deleted.released.addresses))
+            return deleted
+
+
+def _attributes(verb: str, order: AddOrder | DeleteOrder) -> Attributes:
+    pod = order.pod.pod
+    said = {
+        "cni.command": verb,
+        "cni.container_id": order.attachment.container,
+        "cni.network.name": order.attachment.network,
+        "network.interface.name": order.attachment.interface,
+        "k8s.namespace.name": pod.namespace,
+        "k8s.pod.name": pod.name,
+        "k8s.pod.uid": pod.uid,
+    }
+    return {name: value for name, value in said.items() if value}

@@ -1,0 +1,55 @@
+"""The agent's own log: one JSON object a line on standard error, by the standard library's logging.
+
+What is passed as ``extra={"fields": {...}}`` becomes members of the line. No secret is ever passed
+to a logger: settings with passwords do not show them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import sys
+from typing import Final, TextIO
+
+import msgspec
+
+LEVELS: Final[dict[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+"""The public system's names of levels, and the standard library's."""
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one JSON object."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, object] = {
+            "level": record.levelname,
+            "ts": timestamp(record.created),
+            "logger": record.name,
+            "msg": record.getMessage(),
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def timestamp(seconds: float) -> str:
+    """Unix seconds as RFC 3339 in UTC, with milliseconds."""
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def set_up_logging(level: str, stream: TextIO = sys.stderr) -> None:
+    """Send everything of this process from ``level`` on to the stream, as JSON lines."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=LEVELS[level], handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)

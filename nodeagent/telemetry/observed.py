@@ -1,0 +1,79 @@
+"""A store that reports its calls: how long each took and how it ended, for metrics and for health.
+
+It changes nothing about them. ``Protocol`` and contract: ``core.store.kv``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+from core.store.kv import Get, Guard, KeyValueStore, ReadResult, TxnResult, WatchBatch, Write
+
+T = TypeVar("T")
+
+
+class CallObserver(Protocol):
+    """Told of every finished call; must be quick and must not raise."""
+
+    def on_call(self, method: str, seconds: float, outcome: str) -> None:
+        """``outcome``: "ok" or the name of an error class."""
+        ...
+
+
+class ObservedStore:
+    """A ``KeyValueStore`` over another one."""
+
+    def __init__(self, store: KeyValueStore, *observers: CallObserver) -> None:
+        self._store = store
+        self._observers = observers
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        """See ``KeyValueStore``."""
+        return await self._timed("commit", self._store.commit(guards, writes, otherwise))
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        """See ``KeyValueStore``."""
+        return await self._timed("read", self._store.read(gets, revision=revision))
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        """See ``KeyValueStore``; a watch has no end to be timed."""
+        return self._store.watch(ranges, after=after)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        """See ``KeyValueStore``."""
+        return await self._timed("grant", self._store.grant_lease(ttl_s))
+
+    async def keep_lease(self, lease: int) -> int:
+        """See ``KeyValueStore``."""
+        return await self._timed("keep", self._store.keep_lease(lease))
+
+    async def revoke_lease(self, lease: int) -> None:
+        """See ``KeyValueStore``."""
+        await self._timed("revoke", self._store.revoke_lease(lease))
+
+    async def compact(self, revision: int) -> None:
+        """See ``KeyValueStore``."""
+        await self._timed("compact", self._store.compact(revision))
+
+    async def close(self) -> None:
+        """See ``KeyValueStore``."""
+        await self._store.close()
+
+    async def _timed(self, method: str, call: Awaitable[T]) -> T:
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            return await call
+        except Exception as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            for observer in self._observers:
+                observer.on_call(method, seconds, outcome)

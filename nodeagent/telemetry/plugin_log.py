@@ -1,0 +1,168 @@
+"""The plugin's log file: lines that the agent writes on behalf of the executables.
+
+The netconf names file, level and rotation (spec/api.md 4.1). Lines wait, boundedly, for a thread
+that writes them: a slow disk delays no Pod, and what does not fit is dropped and counted. A file
+that cannot be written is reported once and tried again later; it never fails a request.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import threading
+import time
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from nodeagent.telemetry.logs import LEVELS, timestamp
+
+MEGABYTES: Final = 100
+DAYS: Final = 30
+FILES: Final = 10
+"""Rotation where the netconf says nothing (spec/api.md 4.1)."""
+
+FLUSH_S: Final = 0.2
+CLOSE_S_MAX: Final = 5.0
+LINES_WAITING_MAX: Final = 10_000
+BATCH_LINES_MAX: Final = 500
+"""Lines written at once; a file is rotated between two batches."""
+
+FILES_OPEN_MAX: Final = 16
+RETRY_S: Final = 60.0
+"""How long a file that could not be opened is left alone."""
+
+_DAY_S: Final = 86_400.0
+_PLAIN: Final = logging.Formatter("%(message)s")
+_log: Final = logging.getLogger(__name__)
+
+
+class LogTarget(NamedTuple):
+    """A file and its rotation: megabytes a file, days and number of old ones."""
+
+    path: str
+    megabytes: int = MEGABYTES
+    days: int = DAYS
+    files: int = FILES
+
+
+class _Line(NamedTuple):
+    target: LogTarget
+    level: str
+    at: float
+    fields: dict[str, object]
+
+
+class PluginLog:
+    """Takes lines and writes them in the background, every ``FLUSH_S``."""
+
+    def __init__(self) -> None:
+        # A deque and a clock, not a queue that wakes its reader: that would cost each ADD a switch
+        # of threads.
+        self._lines: deque[_Line] = deque()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._handlers: OrderedDict[LogTarget, logging.Handler] = OrderedDict()
+        self._unusable: dict[str, float] = {}
+        self.dropped = 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread = threading.Thread(target=self._run, name="plugin-log", daemon=True)
+        self._thread.start()
+
+    def write(self, target: LogTarget, level: str, fields: dict[str, object]) -> None:
+        """Take one line; never waits."""
+        if len(self._lines) >= LINES_WAITING_MAX:
+            self.dropped += 1
+        else:
+            self._lines.append(_Line(target, level, time.time(), fields))
+
+    def close(self, seconds: float = CLOSE_S_MAX) -> None:
+        """Write what is there, for at most so long, and close the files."""
+        self._ending.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._ending.wait(FLUSH_S):
+            self._flush()
+        self._flush()
+        for handler in self._handlers.values():
+            handler.close()
+
+    def _flush(self) -> None:
+        """Write the lines that are there, a file's together."""
+        batch: dict[LogTarget, list[bytes]] = {}
+        for _ in range(len(self._lines)):
+            line = self._lines.popleft()
+            batch.setdefault(line.target, []).append(_encoded(line))
+        for target, lines in batch.items():
+            for first in range(0, len(lines), BATCH_LINES_MAX):
+                self._append(target, b"\n".join(lines[first : first + BATCH_LINES_MAX]).decode())
+
+    def _append(self, target: LogTarget, text: str) -> None:
+        if self._unusable.get(target.path, 0.0) > time.monotonic():
+            return
+        try:
+            handler = self._handler(target)
+            handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
+        except OSError as error:
+            self._unusable[target.path] = time.monotonic() + RETRY_S
+            _log.warning("the plugin's log %s cannot be written: %s", target.path, error)
+
+    def _handler(self, target: LogTarget) -> logging.Handler:
+        handler = self._handlers.get(target)
+        if handler is None:
+            while len(self._handlers) >= FILES_OPEN_MAX:
+                self._handlers.popitem(last=False)[1].close()
+            handler = RotatingFile(target)
+            self._handlers[target] = handler
+        self._handlers.move_to_end(target)
+        return handler
+
+
+class RotatingFile(logging.handlers.RotatingFileHandler):
+    """A rotated file, private to root, whose old parts also end by age."""
+
+    def __init__(self, target: LogTarget) -> None:
+        path = Path(target.path)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        super().__init__(
+            path,
+            maxBytes=target.megabytes << 20,
+            backupCount=target.files,
+            encoding="utf-8",
+        )
+        self.setFormatter(_PLAIN)
+        self._days = target.days
+
+    def doRollover(self) -> None:  # noqa: N802  # the standard library's name
+        """Rotate, and remove old parts that are past their days."""
+        super().doRollover()
+        oldest = time.time() - self._days * _DAY_S
+        for number in range(1, self.backupCount + 1):
+            part = Path(f"{self.baseFilename}.{number}")
+            if part.exists() and part.stat().st_mtime < oldest:
+                part.unlink()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's name
+        """Let the writer know, which reports it once."""
+        error = sys.exc_info()[1]
+        if error is not None:
+            raise error
+
+
+def is_logged(level: str, configured: str) -> bool:
+    """Whether a line of this level is wanted."""
+    return LEVELS[level] >= LEVELS[configured]
+
+
+def _encoded(line: _Line) -> bytes:
+    document = {"level": line.level.upper(), "ts": timestamp(line.at)} | line.fields
+    return msgspec.json.encode(document, enc_hook=str)

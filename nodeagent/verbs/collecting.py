@@ -1,0 +1,217 @@
+"""GC: release what the runtime no longer knows, on evidence only (CNI 1.1.0; I6).
+
+Looked at: NICs of endpoints of this node and of the network that the call names, attached for a
+container that is not in the list of valid ones. Absence from a list is no evidence, be it once or
+empty. Evidence is that the network namespace is gone, or that the attachment was missing from two
+calls in a row at least ``GC_TWICE_S`` apart. Releases are fenced as a DEL's are (I3). It goes on
+after errors and reports them at the end, and never touches another node or network.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.claims import ReleaseDecision
+from core.domain.events import Cause
+from core.domain.model import Endpoint, Nic
+from core.errors import BadInput, OrbweaverError
+from core.service.releaser import ReleaseOrder, Releaser
+from core.store.codec import ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from nodeagent.cniwire.arguments import PodArguments
+from nodeagent.cniwire.call import Call
+from nodeagent.cniwire.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
+from nodeagent.cniwire.netconf import NetConf
+from nodeagent.facts import FactsSource, PodReference
+
+GC_TWICE_S: Final = 60.0
+"""Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""
+
+PAGE_ENDPOINTS: Final = 2_000
+ENDPOINTS_MAX: Final = 1_000_000
+"""Endpoints of the cluster that one call reads; beyond it the call fails by name."""
+
+MISSED_MAX: Final = 10_000
+"""Attachments remembered as missed once; a node holds hundreds."""
+
+ERRORS_SHOWN_MAX: Final = 10
+
+Sandbox = tuple[str, str]
+"""(container, interface)."""
+
+
+class Collected(NamedTuple):
+    """What one GC did: the endpoints released, and how many attachments were not in the list."""
+
+    released: tuple[str, ...]
+    missing: int
+
+
+class Collecting:
+    """Does GCs. What was missed once is remembered by this process alone: a restart starts anew."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        releaser: Releaser,
+        facts: FactsSource,
+        node: str,
+        actor: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._releaser = releaser
+        self._facts = facts
+        self._node = node
+        self._actor = actor
+        self._monotonic = monotonic
+        self._missed: dict[str, dict[Sandbox, float]] = {}
+
+    async def collect(self, call: Call) -> Collected:
+        """Raises CniFailure when the list is missing or something could not be released."""
+        valid = _valid(call.conf)
+        network = call.conf.name
+        now = self._monotonic()
+        before = self._missed.get(network, {})
+        missed: dict[Sandbox, float] = {}
+        released: list[str] = []
+        errors: list[str] = []
+        async for endpoint in self._endpoints():
+            suspects = _suspects(endpoint, network, valid)
+            for nic in suspects:
+                missed[_sandbox(nic)] = before.get(_sandbox(nic), now)
+            evidence = [_evidence_of(nic, missed[_sandbox(nic)], now) for nic in suspects]
+            if not any(evidence):
+                continue
+            gone = [nic for nic, words in zip(suspects, evidence, strict=True) if words]
+            order = self._order(endpoint, gone, "; ".join(filter(None, evidence)), call)
+            try:
+                if await self._release(endpoint, order):
+                    released.append("/".join(endpoint.key))
+            except OrbweaverError as error:
+                errors.append(f"{'/'.join(endpoint.key)}: {error}")
+        self._remember(network, missed)
+        if errors:
+            raise _incomplete(errors, len(released))
+        return Collected(tuple(released), len(missed))
+
+    async def _endpoints(self) -> AsyncIterator[Endpoint]:
+        """This node's endpoints, page by page at one revision, so that memory stays bounded."""
+        start, end = self._keys.room("endpoint")
+        node = self._node.encode()
+        revision, seen = 0, 0
+        while True:
+            result = await self._store.read([Get(start, end, PAGE_ENDPOINTS)], revision=revision)
+            revision = result.revision
+            page = result.ranges[0]
+            seen += len(page.kvs)
+            if seen > ENDPOINTS_MAX:
+                raise BadInput(f"more than {ENDPOINTS_MAX} endpoints", subject="endpoints")
+            for kv in page.kvs:
+                # Most endpoints are of other nodes, and those need no decoding.
+                if node in kv.value:
+                    endpoint = ENDPOINT.decode(kv.value)
+                    if endpoint.node == self._node:
+                        yield endpoint
+            if not page.more:
+                return
+            start = page.kvs[-1].key + b"\0"
+
+    def _order(
+        self, endpoint: Endpoint, gone: list[Nic], evidence: str, call: Call
+    ) -> ReleaseOrder:
+        """Release the NICs that are gone; keep what is attached elsewhere, and its open NICs."""
+        namespaces = {nic.netns for nic in gone if is_netns_gone(nic.netns)}
+        keep = tuple(
+            nic for nic in endpoint.nics if nic not in gone and nic.netns not in namespaces
+        )
+        if not any(nic.container for nic in keep):
+            keep = ()
+        cause = Cause(self._actor, gone[0].container, "", call.traceparent)
+        return ReleaseOrder("gc", evidence, cause, keep)
+
+    async def _release(self, endpoint: Endpoint, order: ReleaseOrder) -> bool:
+        """Release, if the endpoint still is what the evidence is about."""
+        fixed = self._is_fixed(endpoint)
+
+        def decide(found: Endpoint) -> ReleaseDecision:
+            if fixed:
+                return ReleaseDecision(ends=False, why="fixed addresses stay")
+            same = found == endpoint
+            return ReleaseDecision(same, "the runtime no longer knows it" if same else "it changed")
+
+        released = await self._releaser.release(endpoint.key, decide, order)
+        return bool(released.addresses)
+
+    def _is_fixed(self, endpoint: Endpoint) -> bool:
+        pod = PodArguments(endpoint.namespace, endpoint.name, endpoint.uid)
+        return bool(self._facts.facts(PodReference(pod, endpoint.uid)).pod.fixed)
+
+    def _remember(self, network: str, missed: dict[Sandbox, float]) -> None:
+        self._missed.pop(network, None)
+        room = MISSED_MAX - sum(len(each) for each in self._missed.values())
+        self._missed[network] = dict(list(missed.items())[: max(room, 0)])
+
+
+def _valid(conf: NetConf) -> frozenset[Sandbox]:
+    """Both spellings of the list, joined: libcni sends both (SPEC.md 1.1.0, GC)."""
+    if conf.valid_attachments is None and conf.attachments is None:
+        raise CniFailure(
+            INVALID_CONFIG,
+            "cni.dev/valid-attachments is missing",
+            "GC without the list of valid attachments would end them all",
+        )
+    both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
+    return frozenset((each.container_id, each.ifname) for each in both)
+
+
+def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
+    """The NICs of this network that were attached for a container and are not valid any more."""
+    return [
+        nic
+        for nic in endpoint.nics
+        if nic.container and nic.network == network and _sandbox(nic) not in valid
+    ]
+
+
+def _sandbox(nic: Nic) -> Sandbox:
+    return nic.container, nic.interface
+
+
+def _evidence_of(nic: Nic, missed_at: float, now: float) -> str:
+    what = f"container {nic.container} interface {nic.interface}"
+    if is_netns_gone(nic.netns):
+        return f"{what}: network namespace {nic.netns} is gone"
+    if now - missed_at >= GC_TWICE_S:
+        return f"{what}: missing from GC calls {now - missed_at:.0f} s apart"
+    return ""
+
+
+def is_netns_gone(path: str) -> bool:
+    """Whether the namespace certainly is no more.
+
+    Only where we would see it: its directory is there for us and it is not. Paths below /proc are
+    of another PID namespace's processes as often as not, and prove nothing.
+    """
+    if not path.startswith("/") or path.startswith("/proc/"):
+        return False
+    return Path(path).parent.is_dir() and not os.path.lexists(path)
+
+
+def _incomplete(errors: list[str], released: int) -> CniFailure:
+    shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
+    more = len(errors) - ERRORS_SHOWN_MAX
+    rest = f"; and {more} more" if more > 0 else ""
+    return CniFailure(
+        GC_INCOMPLETE,
+        f"GC failed for {len(errors)} endpoints: {shown}{rest}",
+        f"{released} endpoints were released; the next GC tries the others again",
+    )
