@@ -1,7 +1,7 @@
 """Seeded fault runs on real etcd: members die, hang and come back while nodes claim and release.
 
-Each run drives three nodes and ends with the checker over the whole log (I1 to I5). Operations may fail;
-what they may not do is lie.
+Each run drives three nodes and ends with the checker over the whole log (I1 to I5). Operations may
+fail; what they may not do is lie.
 """
 
 from __future__ import annotations

@@ -1,0 +1,154 @@
+"""Reading the log: order, catching up, following, and gaps that are noticed."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from core.domain.events import (
+    EVENT_TYPES,
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    Cause,
+    EndpointChanged,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    RecordDefined,
+    RecordDeleted,
+    Release,
+    ReservationDefined,
+    ReservationDeleted,
+)
+from core.domain.labels import LabelSelector
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route
+from core.domain.upcasting import upcast
+from core.errors import LogCorrupt, LogGap
+from core.store.codec import Draft, decode_segment, encode_segment
+from core.store.kv import Delete
+from core.store.log import START, LogReader
+from tests.event_log.conftest import Log
+
+NIC = Nic("eth0", "10.6.0.9/16", "p", "10.6.0.1", routes=(Route("10.0.0.0/8", "10.6.0.1"),))
+ENDPOINT = Endpoint("shop", "web-0", "uid", "node-a", "pod/uid", "Pod", "web-0", (NIC,))
+SAMPLES: list[Event] = [
+    PoolDefined(
+        Pool("p", 4, "10.6.0.0/16", ("10.6.0.9",), pod_affinity=LabelSelector({"app": "web"}))
+    ),
+    PoolRetired("p"),
+    PoolDeleted("p"),
+    ReservationDefined(Reservation("r", 6, ("fd00::1",))),
+    ReservationDeleted("r"),
+    AddressQuarantined(Quarantine("10.6.0.9", 4, "a stranger", "02:00:00:00:00:01")),
+    QuarantineLifted("10.6.0.9", "gone"),
+    RecordDefined("Pod", "shop", "web-0", {"app": "web"}),
+    RecordDeleted("Pod", "shop", "web-0"),
+    AddressesClaimed(ENDPOINT, (0,)),
+    EndpointChanged(ENDPOINT),
+    AddressesReleased(
+        "shop", "web-0", (Release("10.6.0.9", "p", "pod/uid", 7),), (), "deleted", "CNI DEL"
+    ),
+]
+
+
+def test_every_event_type_survives_the_wire() -> None:
+    drafts = [Draft(f"w.1.{n}", Cause("a", "b", "c", "d"), one) for n, one in enumerate(SAMPLES)]
+
+    recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
+
+    assert {type(one) for one in SAMPLES} == set(EVENT_TYPES.values())
+    assert [one.event for one in recorded] == SAMPLES
+    assert [type(one.event) for one in recorded] == [type(one) for one in SAMPLES]
+    assert recorded[3].place == 3
+    assert recorded[0].cause == Cause("a", "b", "c", "d")
+
+
+def test_a_segment_is_readable_without_our_code() -> None:
+    data = encode_segment(5, [Draft("w.1.1", Cause("me"), PoolRetired("p"))])
+
+    assert msgpack.unpackb(data) == [
+        1,
+        5,
+        [["w.1.1", "pool-retired", 1, ["me", "", "", ""], ["p"]]],
+    ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x93\x01\x05\x90\x00", b"\x93\x09\x05\x90"])
+def test_bytes_that_are_no_segment_are_named_corrupt(damage: bytes) -> None:
+    with pytest.raises(LogCorrupt) as error:
+        decode_segment(damage, writer="node-a", position=12)
+
+    assert error.value.subject == "node-a"
+
+
+def test_an_unknown_event_type_is_corrupt_and_not_skipped() -> None:
+    data = msgpack.packb([1, 5, [["w.1.1", "from-the-future", 1, ["me", "", "", ""], []]]])
+
+    with pytest.raises(LogCorrupt):
+        decode_segment(data, writer="w", position=1)
+
+
+def test_old_bodies_are_lifted_version_by_version() -> None:
+    chain = {
+        ("pool-retired", 1): lambda body: [*body, "reason unknown"],
+        ("pool-retired", 2): lambda body: [body[0], body[1].upper()],
+    }
+
+    lifted = upcast("pool-retired", 1, ["p"], today={"pool-retired": 3}, chain=chain)
+
+    assert lifted == ["p", "REASON UNKNOWN"]
+
+
+async def test_segments_of_several_writers_come_in_the_order_of_their_revisions(log: Log) -> None:
+    other = log.another("writer-b")
+    await other.open()
+    for n in range(3):
+        await log.writer.append(log.proposal(f"a{n}"))
+        await other.append(log.proposal(f"b{n}", writer=other))
+
+    segments, cursor = await LogReader(log.memory, log.keys).catch_up(START)
+
+    assert [segment.writer[-1] for segment in segments] == list("ababab")
+    assert [one.position for one in segments] == sorted(one.position for one in segments)
+    assert cursor.seqs == {"writer-a": 3, "writer-b": 3}
+
+
+async def test_catching_up_again_reads_only_what_is_new(log: Log) -> None:
+    reader = LogReader(log.memory, log.keys)
+    await log.writer.append(log.proposal("a"))
+    _, cursor = await reader.catch_up(START)
+    await log.writer.append(log.proposal("b"))
+
+    segments, _ = await reader.catch_up(cursor)
+
+    assert [segment.seq for segment in segments] == [2]
+
+
+async def test_a_follower_sees_every_new_segment(log: Log) -> None:
+    reader = LogReader(log.memory, log.keys)
+    _, cursor = await reader.catch_up(START)
+    await log.writer.append(log.proposal("a"))
+    await log.writer.append(log.proposal("b"))
+
+    seen: list[int] = []
+    async for segments, _ in reader.follow(cursor):
+        seen += [segment.seq for segment in segments]
+        if len(seen) == 2:
+            break
+
+    assert seen == [1, 2]
+
+
+async def test_a_missing_segment_is_a_gap_and_not_skipped(log: Log) -> None:
+    for name in "abc":
+        await log.writer.append(log.proposal(name))
+    await log.memory.commit([], [Delete(log.keys.log("writer-a", 2))])
+
+    with pytest.raises(LogGap) as error:
+        await LogReader(log.memory, log.keys).catch_up(START)
+
+    assert error.value.subject == "writer-a"
+    assert "segment 2 is not there" in str(error.value)
