@@ -7,6 +7,7 @@ index every block is read: slower, never wrong.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME`` (its own life);
 ``use NAME`` (claims and releases in the pool).
+An endpoint is filed under all its addresses, since it may move to another Pod and keep them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from core.domain.events import (
     PoolRetired,
     QuarantineLifted,
 )
+from core.domain.model import Pool, Quarantine
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
@@ -43,16 +45,12 @@ _UID_HOLDER: Final = "pod/"
 def tokens_of(event: Event) -> Iterator[str]:
     """What an event speaks of."""
     match event:
-        case AddressesClaimed(endpoint, new_nics):
+        case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
             yield f"pod {endpoint.namespace}/{endpoint.name}"
             yield f"uid {endpoint.uid}"
-            for index in new_nics:
-                for address, pool in endpoint.nics[index].addresses():
-                    yield f"address {address}"
-                    yield f"use {pool}"
-        case EndpointChanged(endpoint):
-            yield f"pod {endpoint.namespace}/{endpoint.name}"
-            yield f"uid {endpoint.uid}"
+            for address, pool in endpoint.addresses():
+                yield f"address {address}"
+                yield f"use {pool}"
         case AddressesReleased(namespace, name, releases):
             yield f"pod {namespace}/{name}"
             for address, pool, holder, _ in releases:
@@ -60,13 +58,9 @@ def tokens_of(event: Event) -> Iterator[str]:
                 yield f"use {pool}"
                 if holder.startswith(_UID_HOLDER):
                     yield f"uid {holder.removeprefix(_UID_HOLDER)}"
-        case PoolDefined(pool):
-            yield f"pool {pool.name}"
-        case PoolRetired(name) | PoolDeleted(name):
+        case PoolDefined(Pool(name)) | PoolRetired(name) | PoolDeleted(name):
             yield f"pool {name}"
-        case AddressQuarantined(quarantine):
-            yield f"address {quarantine.address}"
-        case QuarantineLifted(address):
+        case AddressQuarantined(Quarantine(address)) | QuarantineLifted(address):
             yield f"address {address}"
         case _:
             pass

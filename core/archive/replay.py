@@ -2,8 +2,8 @@
 
 A ``LogView`` is the whole log as of one revision: the cursor and every writer's head are read at
 that revision, so nothing can be between the two parts, however busy the cluster or the archiver is.
-Blocks of the archive are proven by the hash chain, live segments by their sequence numbers. Folding
-may start at the newest snapshot before a position. This module only reads.
+Blocks of the archive are proven by the hash chain, live segments by their sequence numbers. To
+begin in the middle, fold from ``sealed.snapshot_before``. This module only reads.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import chain
 from typing import NamedTuple
 
-from core.archive.clock import ticked
 from core.archive.cursor import CURSOR, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
 from core.archive.live import LiveLog
 from core.archive.sealed import SealedLog, sealed_alone
 from core.domain.events import Recorded
-from core.domain.evolution import Ledger
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import HEAD
 from core.store.keys import Keys
@@ -66,26 +64,6 @@ class LogView:
         """The events of ``batches``, in lists of some thousand."""
         async for batch in self.batches(after, upto):
             yield decoded(batch.segments)
-
-    async def ledger_at(self, position: int) -> Ledger:
-        """The state after everything up to a position: the nearest snapshot, then replay."""
-        ledger = self.sealed.snapshot_before(position).ledger
-        async for events in self.events(ledger.position, position):
-            ledger.apply_all(events)
-        return ledger
-
-    async def ledger_at_time(self, time_ms: int) -> Ledger:
-        """The state when the log's clock stood at ``time_ms`` (Unix milliseconds)."""
-        snapshot = self.sealed.snapshot_at_time(time_ms)
-        ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
-        async for batch in self.batches(ledger.position):
-            for segment in batch.segments:
-                for recorded in segment.events():
-                    clock_ms = ticked(clock_ms, recorded, batch.read_at_ms)
-                    if clock_ms > time_ms:
-                        return ledger
-                    ledger.apply(recorded)
-        return ledger
 
 
 def decoded(segments: Iterable[Segment]) -> list[Recorded]:

@@ -1,0 +1,139 @@
+"""The log as a file that leaves the cluster: readable lines, or the bytes themselves.
+
+    lines    one event a line, JSON with the names of all fields: for people, jq and spreadsheets
+    raw      a stream of msgpack arrays: a head ["orbweaver-log", 1, cluster, revision], one array
+             [position, writer, seq, data] for each segment, an end [count, chain]
+
+Raw is the log to the last byte, in a form that any msgpack reader understands; its last hash is the
+archive's chain (``core.archive.chain``). ``import_log`` reads it back into segments and so, folded,
+into a ledger, without any etcd. Putting a log back into an etcd is not offered: releases name the
+revisions of the etcd they were written in (I3), and another etcd has others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO, Final, TextIO
+
+import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgspec
+
+from core.archive.chain import CHAIN_START, chained
+from core.archive.replay import LogView
+from core.domain.events import TYPE_NAMES, Recorded
+from core.domain.evolution import Ledger
+from core.domain.upcasting import VERSIONS
+from core.errors import LogCorrupt
+from core.store.kv import REQUEST_BYTES_MAX
+from core.store.log import Segment
+
+RAW_FORMAT: Final = "orbweaver-log"
+RAW_VERSION: Final = 1
+ITEM_BYTES_MAX = 2 * REQUEST_BYTES_MAX
+"""The largest item of a raw export: one segment."""
+
+_json = msgspec.json.Encoder()
+_raw = msgspec.msgpack.Encoder()
+
+
+async def export_lines(events: AsyncIterator[list[Recorded]], out: TextIO) -> int:
+    """Write one line for each event; returns how many."""
+    count = 0
+    async for batch in events:
+        out.writelines(f"{line_of(recorded)}\n" for recorded in batch)
+        count += len(batch)
+    return count
+
+
+def line_of(recorded: Recorded) -> str:
+    """One event as JSON; ``time`` is ``recorded_at_ms`` in UTC, ``body`` has the type's fields."""
+    name = TYPE_NAMES[type(recorded.event)]
+    at = datetime.fromtimestamp(recorded.recorded_at_ms / 1000, UTC)
+    line = {
+        "position": recorded.position,
+        "place": recorded.place,
+        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "type": name,
+        "version": VERSIONS[name],
+        "event_id": recorded.event_id,
+        "writer": recorded.writer,
+        **recorded.cause._asdict(),
+        "body": _named(recorded.event),
+    }
+    return _json.encode(line).decode()
+
+
+async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
+    """Write the whole log as it is; returns how many segments."""
+    out.write(_raw.encode([RAW_FORMAT, RAW_VERSION, cluster, view.revision]))
+    count, chain = 0, CHAIN_START
+    async for batch in view.batches():
+        out.writelines(_raw.encode(segment) for segment in batch.segments)
+        chain = chained(chain, batch.segments)
+        count += len(batch.segments)
+    out.write(_raw.encode([count, chain]))
+    return count
+
+
+def import_log(source: BinaryIO) -> Iterator[Segment]:
+    """The segments of a raw export, one by one.
+
+    What was yielded is proven when the iteration ends: only then count and chain are compared.
+    Raises LogCorrupt for anything that is not a whole and unchanged export.
+    """
+    items = _items(source)
+    head = next(items, None)
+    if not isinstance(head, list) or head[:2] != [RAW_FORMAT, RAW_VERSION]:
+        raise _corrupt("is no raw export of a log")
+    count, chain = 0, CHAIN_START
+    for item in items:
+        if len(item) == len(Segment._fields):
+            segment = _segment(item)
+            chain = chained(chain, [segment])
+            count += 1
+            yield segment
+        elif item == [count, chain] and next(items, None) is None:
+            return
+        else:
+            break
+    raise _corrupt("was changed, or its end is missing")
+
+
+def fold_import(source: BinaryIO) -> Ledger:
+    """The state at the end of a raw export, without any etcd. Raises LogCorrupt."""
+    ledger = Ledger()
+    for segment in import_log(source):
+        ledger.apply_all(segment.events())
+    return ledger
+
+
+def _items(source: BinaryIO) -> Iterator[list[object]]:
+    unpacker = msgpack.Unpacker(source, max_buffer_size=ITEM_BYTES_MAX, strict_map_key=False)
+    try:
+        for item in unpacker:
+            if not isinstance(item, list):
+                raise _corrupt("holds something that is no array")
+            yield item
+    except (ValueError, msgpack.UnpackException) as error:
+        raise _corrupt(f"is no msgpack: {error}") from error
+
+
+def _segment(item: list[object]) -> Segment:
+    try:
+        return msgspec.convert(item, Segment)
+    except msgspec.ValidationError as error:
+        raise _corrupt(f"holds something that is no segment: {error}") from error
+
+
+def _named(value: object) -> object:
+    """Tuples with field names as objects, all the way down."""
+    if isinstance(value, tuple):
+        fields = getattr(value, "_fields", None)
+        parts = [_named(part) for part in value]
+        return parts if fields is None else dict(zip(fields, parts, strict=True))
+    return value
+
+
+def _corrupt(what: str) -> LogCorrupt:
+    return LogCorrupt(f"the file {what}", subject="raw export", remedy="export it again")

@@ -1,0 +1,263 @@
+"""History: who held an address, what a Pod held, how a pool came to be, as the log tells it.
+
+The archive's index names the blocks, a search for the subject's text in the undecoded segments
+leaves a handful, and only those are decoded and followed. So the answer takes milliseconds however
+long the log is. Archive and live log are read as one, the state keys not at all. Only reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from core.archive.replay import LogView
+from core.audit.facts import Fact, Stamp, Subject, stamp_of
+from core.domain.events import (
+    AddressesClaimed,
+    AddressesReleased,
+    AddressQuarantined,
+    EndpointChanged,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    QuarantineLifted,
+    Recorded,
+)
+from core.domain.evolution import EndpointKey
+from core.domain.model import Endpoint, Pool, Quarantine
+from core.store.log import Segment
+
+FACTS_MAX = 100_000
+"""Facts of one answer; of a longer history the newest are given, and how many are not is told."""
+
+
+class History(NamedTuple):
+    """Facts in the order in which they began, oldest first; ``dropped`` older ones are left out."""
+
+    subject: Subject
+    facts: tuple[Fact, ...]
+    dropped: int = 0
+
+
+async def history(view: LogView, subject: Subject) -> History:
+    """What the log tells about the subject. Raises LogCorrupt, LogGap, Compacted."""
+    if subject.kind == "uid":
+        return await _history_of_uid(view, subject)
+    follower = _Pools(subject) if subject.kind == "pool" else _Holdings(subject)
+    async for recorded in _events_about(view, subject):
+        follower.take(recorded)
+    return follower.answer()
+
+
+async def _history_of_uid(view: LogView, subject: Subject) -> History:
+    """Releases of a replica name no UID, so its endpoint is followed and the UID's part taken."""
+    keys: dict[EndpointKey, None] = {}
+    async for recorded in _events_about(view, subject):
+        match recorded.event:
+            case AddressesClaimed(endpoint) | EndpointChanged(endpoint):
+                if endpoint.uid == subject.name:
+                    keys[endpoint.key] = None
+            case _:
+                pass
+    facts: list[Fact] = []
+    dropped = 0
+    for key in keys:
+        found = await history(view, Subject("pod", "/".join(key)))
+        facts += [fact for fact in found.facts if fact.uid == subject.name]
+        dropped += found.dropped
+    return History(subject, tuple(sorted(facts, key=lambda fact: fact.began)), dropped)
+
+
+async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Recorded]:
+    """The events whose bytes contain the subject's text, in log order."""
+    needle = subject.needle
+    for segments in view.sealed.speaking_of([subject.token]):
+        for recorded in _matching(segments, needle):
+            yield recorded
+    if view.live is not None:
+        async for segments in view.live.segments(view.sealed.cursor.position, view.revision):
+            for recorded in _matching(segments, needle):
+                yield recorded
+
+
+def _matching(segments: list[Segment], needle: bytes) -> list[Recorded]:
+    return [
+        recorded for segment in segments if needle in segment.data for recorded in segment.events()
+    ]
+
+
+class _Facts:
+    """Facts under way and facts that are over."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._over: deque[Fact] = deque(maxlen=FACTS_MAX)
+        self._count = 0
+
+    def add(self, fact: Fact) -> None:
+        """A fact that will not change any more."""
+        self._over.append(fact)
+        self._count += 1
+
+    def under_way(self) -> list[Fact]:
+        """Facts that have no end yet."""
+        return []
+
+    def answer(self) -> History:
+        """Everything, in order of beginnings."""
+        facts = sorted([*self._over, *self.under_way()], key=lambda fact: fact.began)
+        return History(self.subject, tuple(facts), self._count - len(self._over))
+
+
+class _Open(NamedTuple):
+    """A holding under way, and the revision that its release has to name (I3)."""
+
+    fact: Fact
+    fence: int
+
+
+class _Holdings(_Facts):
+    """Follows claims and releases, and for an address its quarantines."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self._open: dict[str, _Open] = {}
+        self._quarantined: Fact | None = None
+
+    def take(self, recorded: Recorded) -> None:
+        match recorded.event:
+            case AddressesClaimed(endpoint, new_nics):
+                self._move(endpoint, recorded)
+                for index in new_nics:
+                    for address, pool in endpoint.nics[index].addresses():
+                        if self._wants(address, pool, endpoint.key):
+                            self._begin(address, pool, endpoint, recorded)
+            case AddressesReleased() as event:
+                self._end_released(event, stamp_of(recorded))
+            case EndpointChanged(endpoint):
+                self._move(endpoint, recorded)
+            case AddressQuarantined(quarantine):
+                self._lift(quarantine.address, recorded)
+                self._quarantine(quarantine, recorded)
+            case QuarantineLifted(address):
+                self._lift(address, recorded)
+            case _:
+                pass
+
+    def under_way(self) -> list[Fact]:
+        facts = [held.fact for held in self._open.values()]
+        return facts if self._quarantined is None else [*facts, self._quarantined]
+
+    def _wants(self, address: str, pool: str, key: EndpointKey) -> bool:
+        match self.subject.kind:
+            case "address":
+                return address == self.subject.name
+            case "use":
+                return pool == self.subject.name
+            case _:
+                return "/".join(key) == self.subject.name
+
+    def _begin(self, address: str, pool: str, endpoint: Endpoint, recorded: Recorded) -> None:
+        held = self._open.get(address)
+        began = stamp_of(recorded)
+        if held is not None:
+            same = (held.fact.holder, held.fact.namespace, held.fact.pod)
+            if same == (endpoint.holder, *endpoint.key):
+                # The same holding, restated: by a repair, or for a second NIC.
+                self._open[address] = held._replace(fence=recorded.position)
+                return
+            self._end(address, began, "taken")
+        self._open[address] = _Open(_held(address, pool, endpoint, began), recorded.position)
+
+    def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
+        for address, _, _, revision in event.releases:
+            held = self._open.get(address)
+            if held is not None and held.fence == revision:
+                self._end(address, ended, event.reason, event.evidence)
+
+    def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
+        """The holder may go on with another Pod or on another node (a replica, a VM)."""
+        for address, _ in endpoint.addresses():
+            held = self._open.get(address)
+            if held is None or (held.fact.namespace, held.fact.pod) != endpoint.key:
+                continue
+            if (held.fact.uid, held.fact.node) != (endpoint.uid, endpoint.node):
+                stamp = stamp_of(recorded)
+                self._end(address, stamp, "moved")
+                fact = _held(address, held.fact.pool, endpoint, stamp)
+                self._open[address] = _Open(fact, held.fence)
+
+    def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
+        fact = self._open.pop(address).fact
+        self.add(fact._replace(ended=ended, reason=reason, evidence=evidence))
+
+    def _quarantine(self, quarantine: Quarantine, recorded: Recorded) -> None:
+        if self.subject == ("address", quarantine.address):
+            address, _, reason, evidence = quarantine
+            at = stamp_of(recorded)
+            self._quarantined = Fact("quarantined", address, at, reason=reason, evidence=evidence)
+
+    def _lift(self, address: str, recorded: Recorded) -> None:
+        if self._quarantined is not None and self._quarantined.subject == address:
+            self.add(self._quarantined._replace(ended=stamp_of(recorded)))
+            self._quarantined = None
+
+
+class _Pools(_Facts):
+    """Follows the life of one pool."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        self._pool: Pool | None = None
+
+    def take(self, recorded: Recorded) -> None:
+        name = self.subject.name
+        at = stamp_of(recorded)
+        match recorded.event:
+            case PoolDefined(pool) if pool.name == name:
+                before, self._pool = self._pool, pool
+                if before is None:
+                    self.add(Fact("defined", name, at, pool=name, text=_described(pool)))
+                else:
+                    self.add(Fact("changed", name, at, pool=name, text=_changes(before, pool)))
+            case PoolRetired(retired) if retired == name:
+                self.add(Fact("retired", name, at, pool=name))
+            case PoolDeleted(deleted) if deleted == name:
+                self._pool = None
+                self.add(Fact("deleted", name, at, pool=name))
+            case _:
+                pass
+
+
+def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
+    return Fact(
+        "held",
+        address,
+        began,
+        pool=pool,
+        holder=endpoint.holder,
+        namespace=endpoint.namespace,
+        pod=endpoint.name,
+        uid=endpoint.uid,
+        node=endpoint.node,
+    )
+
+
+def _described(pool: Pool) -> str:
+    without = f" without {', '.join(pool.exclude_ips)}" if pool.exclude_ips else ""
+    return f"{pool.subnet}: {', '.join(pool.ips) or 'no addresses'}{without}"
+
+
+def _changes(before: Pool, after: Pool) -> str:
+    """The fields that differ, old and new."""
+    pairs = zip(Pool._fields, before, after, strict=True)
+    return "; ".join(
+        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in pairs if old != new
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,46 @@
+"""The past: everything that was true at a position or a time, from the nearest snapshot on.
+
+A time is asked of the log's clock (``core.archive.clock``): the answer is the state just before the
+first event that the clock had after that time. This module only reads.
+"""
+
+from __future__ import annotations
+
+from core.archive.clock import ticked
+from core.archive.replay import LogView
+from core.domain.evolution import Ledger
+from core.errors import BadInput
+
+
+async def as_of_position(view: LogView, position: int) -> Ledger:
+    """The state after every event up to a position (an etcd revision).
+
+    Raises BadInput for a position that the log has not reached; LogCorrupt, LogGap, Compacted.
+    """
+    if not 0 <= position <= view.revision:
+        raise BadInput(
+            f"the log has no position {position}; it has reached {view.revision}",
+            subject="position",
+            remedy=f"name a position from 0 to {view.revision}",
+        )
+    ledger = view.sealed.snapshot_before(position).ledger
+    async for events in view.events(ledger.position, position):
+        ledger.apply_all(events)
+    return ledger
+
+
+async def as_of_time(view: LogView, time_ms: int) -> Ledger:
+    """The state when the log's clock stood at ``time_ms`` (Unix milliseconds).
+
+    The answer's ``position`` is that of the last event in it. Raises LogCorrupt, LogGap, Compacted.
+    """
+    snapshot = view.sealed.snapshot_at_time(time_ms)
+    ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
+    async for batch in view.batches(ledger.position):
+        for segment in batch.segments:
+            for recorded in segment.events():
+                clock_ms = ticked(clock_ms, recorded, batch.read_at_ms)
+                if clock_ms > time_ms:
+                    return ledger
+                ledger.apply(recorded)
+    return ledger

@@ -1,0 +1,195 @@
+"""Repair: the state keys are put back to what the log says, never the other way round.
+
+One step for each thing that differs, each one transaction, guarded by what was found: a step whose
+key has changed meanwhile does nothing and says so, and the next ``verify`` looks again. Nothing
+that agrees with the log is written.
+
+Which steps owe the log an event? Pools, reservations, records, quarantines and endpoints: none. The
+log has said it already; the key is only made to say it too, and the guard keys of the topic change
+with it, so that no allocation is decided on the wrong value. A key the log knows nothing of: none;
+it never was a fact. A claim: one. Its key's revision is the fence that its release must name (I3),
+and a key that is written again has a new revision; so the claim is restated as an event, by
+``AddressesClaimed`` with the same endpoint and holder, at the revision its key then has. Nobody
+gains or loses an address by it. The checker and history know a restated claim from a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from core.audit.state import CODECS, Difference, State
+from core.domain.addresses import Family
+from core.domain.events import AddressesClaimed, Cause
+from core.domain.evolution import EndpointKey, Ledger, claims_made
+from core.domain.model import Claim, Endpoint, Nic, Pool, Reservation
+from core.store.batch import Lost, Proposal
+from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.keys import Keys
+from core.store.kv import Absent, Delete, Guard, KeyValueStore, Put, Unchanged, Write
+from core.store.writer import Writer
+
+_TOPICS: Final[Mapping[str, str]] = {
+    "pool": "pools",
+    "reservation": "reservations",
+    "record": "records",
+}
+_FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+
+
+class Step(NamedTuple):
+    """One transaction of a repair; ``text`` says what it does.
+
+    ``restated``: the claim that is said again in the log. A step without writes and without it
+    cannot be done by a program: the text says why.
+    """
+
+    text: str
+    guards: tuple[Guard, ...] = ()
+    writes: tuple[Write, ...] = ()
+    restated: AddressesClaimed | None = None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether ``repair`` can do it."""
+        return bool(self.writes) or self.restated is not None
+
+
+class Repaired(NamedTuple):
+    """What became of each step, as its text."""
+
+    done: tuple[str, ...]
+    overtaken: tuple[str, ...]
+    impossible: tuple[str, ...]
+
+
+def plan_repair(
+    ledger: Ledger, differences: Sequence[Difference], state: State, keys: Keys
+) -> tuple[Step, ...]:
+    """The steps that make the state what the ledger says."""
+    steps: list[Step] = []
+    lost: dict[EndpointKey, list[Difference]] = {}
+    for one in differences:
+        if one.kind == "ip" and isinstance(one.expected, Claim):
+            lost.setdefault((one.expected.namespace, one.expected.pod), []).append(one)
+        elif one.kind != "endpoint":
+            steps.append(_put_back(one, keys))
+    for key, claims in lost.items():
+        steps += _restate(ledger, key, claims, state, keys)
+    # An endpoint whose claims are restated is written with them.
+    written = {write.key for step in steps for write in step.writes if isinstance(write, Put)}
+    steps += [
+        _put_back(one, keys)
+        for one in differences
+        if one.kind == "endpoint" and one.key not in written
+    ]
+    return tuple(steps)
+
+
+async def repair(
+    plan: Sequence[Step], store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
+) -> Repaired:
+    """Do the steps, one transaction each; verify again afterwards.
+
+    Raises StoreUnavailable, OutcomeUnknown, WriterFenced; what is done stays done.
+    """
+    done: list[str] = []
+    overtaken: list[str] = []
+    impossible: list[str] = []
+    for step in plan:
+        if not step.is_possible:
+            impossible.append(step.text)
+        elif await _do(step, store, keys, writer, cause):
+            done.append(step.text)
+        else:
+            overtaken.append(step.text)
+    return Repaired(tuple(done), tuple(overtaken), tuple(impossible))
+
+
+async def _do(step: Step, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause) -> bool:
+    if step.restated is None:
+        return (await store.commit(step.guards, step.writes)).succeeded
+    event_id = writer.event_id()
+    claims: list[Write] = [
+        Put(keys.ip_of(address), CLAIM.encode(claim))
+        for address, claim in claims_made(step.restated, event_id)
+    ]
+    draft = Draft(event_id, cause, step.restated)
+    proposal = Proposal((draft,), step.guards, (*step.writes, *claims))
+    return not isinstance(await writer.append(proposal), Lost)
+
+
+def _put_back(one: Difference, keys: Keys) -> Step:
+    """Write or delete one key that no release depends on."""
+    guard = _guard(one.key, one.found_revision)
+    topics = _topics(one, keys)
+    if one.expected is None:
+        text = f"delete {one.kind} {one.name}, of which the log knows nothing"
+        return Step(text, (guard,), (Delete(one.key), *topics))
+    verb = "write" if one.found is None else "correct"
+    write = Put(one.key, CODECS[one.kind].encode(one.expected))
+    return Step(f"{verb} {one.kind} {one.name} as the log says", (guard,), (write, *topics))
+
+
+def _restate(
+    ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
+) -> list[Step]:
+    """Say the claims of one endpoint again, and write its key with them."""
+    endpoint = ledger.endpoints.get(key)
+    wanted = {one.name for one in claims}
+    nics: list[int] = []
+    shown: set[str] = set()
+    for index, nic in enumerate(endpoint.nics if endpoint else ()):
+        addresses = {address for address, _ in nic.addresses()}
+        if addresses & wanted and _is_agreed(ledger, endpoint, nic):
+            nics.append(index)
+            shown |= addresses
+    steps = [
+        Step(
+            f"claim of {address}: the log gives it to {'/'.join(key)}, whose endpoint does not"
+            " agree; see the violations, and release it by hand"
+        )
+        for address in sorted(wanted - shown)
+    ]
+    if endpoint is None or not nics:
+        return steps
+    touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(shown))]
+    step = Step(
+        f"restate the claim of {', '.join(sorted(wanted & shown))} by {'/'.join(key)}",
+        tuple(_guard(one, _revision(state, one)) for one in touched),
+        (Put(touched[0], ENDPOINT.encode(endpoint)),),
+        AddressesClaimed(endpoint, tuple(nics)),
+    )
+    return [*steps, step]
+
+
+def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:
+    """Every address of the NIC is this endpoint's in the log; else restating would claim anew."""
+    for address, pool in nic.addresses():
+        held = ledger.claims.get(address)
+        if held is None or endpoint is None:
+            return False
+        claim = held.claim
+        if claim[:4] != (pool, endpoint.holder, endpoint.namespace, endpoint.name):
+            return False
+    return True
+
+
+def _topics(one: Difference, keys: Keys) -> tuple[Write, ...]:
+    """The guard keys that a change of this key must change too (``core.service.configurator``)."""
+    topic = _TOPICS.get(one.kind)
+    if topic is None:
+        return ()
+    if topic == "records":
+        return (Put(keys.guard(topic, 4), b""),)
+    families = {v.family for v in (one.expected, one.found) if isinstance(v, Pool | Reservation)}
+    return tuple(Put(keys.guard(topic, family), b"") for family in families or set(_FAMILIES))
+
+
+def _guard(key: bytes, revision: int) -> Guard:
+    return Unchanged(key, revision) if revision else Absent(key)
+
+
+def _revision(state: State, key: bytes) -> int:
+    found = state.get(key)
+    return 0 if found is None else found.mod_revision

@@ -1,0 +1,169 @@
+"""The state keys that a ledger makes, the ones that are in etcd, and where the two differ.
+
+By I5 they never do. Keys are compared as they lie there, so a value that nobody can read, or a key
+that nobody could have written, is a difference like any other. Pure but for one read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from core.domain.addresses import AddressSyntaxError
+from core.domain.evolution import Ledger
+from core.errors import LogCorrupt
+from core.store.codec import (
+    CLAIM,
+    ENDPOINT,
+    POOL,
+    QUARANTINE,
+    RECORD,
+    RESERVATION,
+    StateCodec,
+)
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValue, KeyValueStore
+
+CODECS: Final[Mapping[str, StateCodec[Any]]] = {
+    "pool": POOL,
+    "reservation": RESERVATION,
+    "quarantine": QUARANTINE,
+    "record": RECORD,
+    "ip": CLAIM,
+    "endpoint": ENDPOINT,
+}
+"""Every room of state keys, in the order in which they are compared and repaired."""
+
+
+class Unreadable(NamedTuple):
+    """A value that does not decode, and why."""
+
+    why: str
+
+
+class Expected(NamedTuple):
+    """What the fold says about one key. ``revision`` is 0 unless the fold knows it (claims)."""
+
+    kind: str
+    value: object
+    revision: int = 0
+
+
+class Difference(NamedTuple):
+    """One key whose state is not what the log says; ``kind`` is its room.
+
+    ``expected``, ``found``: the domain values, None for no key; ``found`` may be ``Unreadable``.
+    The revisions are those of the key: the one expected is 0 where any will do.
+    """
+
+    kind: str
+    key: bytes
+    name: str
+    expected: object | None
+    found: object | None
+    expected_revision: int = 0
+    found_revision: int = 0
+
+    def __str__(self) -> str:
+        if self.expected is None:
+            return f"{self.kind} {self.name}: the log knows nothing of it, found {self.found}"
+        if self.found is None:
+            return f"{self.kind} {self.name}: missing, the log says {self.expected}"
+        if self.expected == self.found:
+            revisions = f"revision {self.found_revision}, the log says {self.expected_revision}"
+            return f"{self.kind} {self.name}: was written again at {revisions}"
+        return f"{self.kind} {self.name}: found {self.found}, the log says {self.expected}"
+
+
+State = Mapping[bytes, KeyValue]
+
+
+async def read_state(store: KeyValueStore, keys: Keys, revision: int) -> State:
+    """Every state key as of a revision. Raises Compacted, StoreUnavailable."""
+    found: dict[bytes, KeyValue] = {}
+    for room in CODECS:
+        result = await store.read([Get(*keys.room(room))], revision=revision)
+        found.update((kv.key, kv) for kv in result.ranges[0].kvs)
+    return found
+
+
+def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
+    """Where the state is not what the ledger says, in the order of rooms and then of keys."""
+    expected = dict(expected_state(ledger, keys))
+    differences = [
+        _difference(key, one, state.get(key), keys)
+        for key, one in expected.items()
+        if not _agrees(one, state.get(key))
+    ]
+    strays = [kv for key, kv in state.items() if key not in expected]
+    differences += [_difference(kv.key, None, kv, keys) for kv in strays]
+    rooms = list(CODECS)
+    differences.sort(key=lambda one: (rooms.index(one.kind), one.key))
+    return differences
+
+
+def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
+    """The state keys that the ledger makes."""
+    for pool in ledger.pools.values():
+        yield keys.pool(pool.name), Expected("pool", pool)
+    for reservation in ledger.reservations.values():
+        yield keys.reservation(reservation.name), Expected("reservation", reservation)
+    for path, record in ledger.records.items():
+        yield keys.record(*path), Expected("record", record)
+    for endpoint in ledger.endpoints.values():
+        yield keys.endpoint(*endpoint.key), Expected("endpoint", endpoint)
+    for address, held in ledger.claims.items():
+        yield from _keyed(address, Expected("ip", held.claim, held.revision), keys)
+    for address, quarantine in ledger.quarantine.items():
+        yield from _keyed(address, Expected("quarantine", quarantine), keys)
+
+
+def _keyed(address: str, expected: Expected, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
+    try:
+        made = keys.ip_of if expected.kind == "ip" else keys.quarantine_of
+        yield made(address), expected
+    except AddressSyntaxError:  # the checker reports it where the log says it
+        return
+
+
+def _agrees(expected: Expected, found: KeyValue | None) -> bool:
+    if found is None or expected.revision not in {0, found.mod_revision}:
+        return False
+    codec = CODECS[expected.kind]
+    # Bytes may differ and mean the same, when an older version wrote fewer fields.
+    return found.value == codec.encode(expected.value) or _decoded(expected.kind, found) == (
+        expected.value
+    )
+
+
+def _difference(
+    key: bytes, expected: Expected | None, found: KeyValue | None, keys: Keys
+) -> Difference:
+    kind = key[len(keys.root) :].partition(b"/")[0].decode()
+    return Difference(
+        kind,
+        key,
+        _name(key, kind, keys),
+        None if expected is None else expected.value,
+        None if found is None else _decoded(kind, found),
+        0 if expected is None else expected.revision,
+        0 if found is None else found.mod_revision,
+    )
+
+
+def _decoded(kind: str, found: KeyValue) -> object:
+    try:
+        return CODECS[kind].decode(found.value)
+    except LogCorrupt as error:
+        return Unreadable(error.message)
+
+
+def _name(key: bytes, kind: str, keys: Keys) -> str:
+    """The part of a key that people know: an address, or a name with its namespace."""
+    tail = key[len(keys.prefix(kind)) :].decode(errors="replace")
+    if kind not in {"ip", "quarantine"}:
+        return tail
+    try:
+        return str(keys.address_in(key))
+    except (ValueError, OverflowError):
+        return tail

@@ -1,0 +1,199 @@
+"""Verify: the log is whole and keeps its rules, and the state keys are its fold (I5).
+
+Everything is read: each archive file with its index and snapshot, the chain, the live log, and at
+the very revision up to which the log was folded the state keys. So it works on a live system and
+slows nobody down. It never writes; ``core.audit.repair`` does, by the plan in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import NamedTuple
+
+from core.archive.cursor import SNAPSHOT_SUFFIX
+from core.archive.files import Files
+from core.archive.leftovers import find_leftovers
+from core.archive.replay import LogView, decoded, open_log
+from core.archive.sealed import FileSummary, SealedLog
+from core.audit.repair import Step, plan_repair
+from core.audit.state import Difference, compare, read_state
+from core.domain.checker import Checker, Violation
+from core.domain.evolution import Ledger
+from core.errors import Compacted, LogError
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.log import Segment
+
+ROUNDS_MAX = 5
+"""How often etcd may compact the revision under a run. Each round reads only what is new to it."""
+
+FINDINGS_MAX = 1_000
+"""Violations, and differences, that a report lists; it counts all of them."""
+
+
+class Fault(NamedTuple):
+    """Something in archive or log that is lost or was changed."""
+
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+class Report(NamedTuple):
+    """What was found, as of ``revision``.
+
+    ``folded``: the log could be read to its end; if not, the state keys were compared with nothing.
+    ``violations`` and ``differences`` list ``FINDINGS_MAX`` at most; the counts are of all.
+    ``notes``: what is no fault but worth knowing.
+    """
+
+    revision: int
+    files: int
+    segments: int
+    events: int
+    folded: bool
+    faults: tuple[Fault, ...]
+    violations: tuple[Violation, ...]
+    violation_count: int
+    differences: tuple[Difference, ...]
+    difference_count: int
+    plan: tuple[Step, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Everything is as it must be."""
+        findings = (self.faults, self.violations, self.differences)
+        return self.folded and not any(findings)
+
+
+async def verify(store: KeyValueStore, keys: Keys, files: Files) -> Report:
+    """Read everything and report.
+
+    Raises StoreUnavailable, and Compacted when etcd compacts quicker than the log can be read.
+    """
+    run = _Run(keys, files)
+    for round_ in range(ROUNDS_MAX):
+        try:
+            return await run.read(store)
+        except Compacted:
+            if round_ == ROUNDS_MAX - 1:
+                raise
+    raise AssertionError("unreachable: the last round returns or raises")
+
+
+class _Run:
+    """One run; a compaction under it costs the state keys a second look and nothing else."""
+
+    def __init__(self, keys: Keys, files: Files) -> None:
+        self._keys = keys
+        self._files = files
+        self._checker = Checker()
+        self._files_seen = 0
+        self._segments = 0
+        self._events = 0
+        self._faults: list[Fault] = []
+        self._violations: list[Violation] = []
+        self._violation_count = 0
+        self._notes: tuple[str, ...] = ()
+
+    async def read(self, store: KeyValueStore) -> Report:
+        try:
+            view = await open_log(store, self._keys, self._files)
+            await self._fold(view)
+        except LogError as error:
+            self._faults.append(_fault(error))
+            return self._report(self._checker.ledger.position, folded=False)
+        state = await read_state(store, self._keys, view.revision)
+        differences = compare(self._checker.ledger, state, self._keys)
+        plan = plan_repair(self._checker.ledger, differences, state, self._keys)
+        return self._report(view.revision, differences=differences, plan=plan)
+
+    async def _fold(self, view: LogView) -> None:
+        for summary in view.sealed.summaries()[self._files_seen :]:
+            self._files_seen += 1
+            self._check_beside(view.sealed, summary)
+            self._fold_file(view.sealed, summary)
+        self._note_leftovers(view.sealed)
+        assert view.live is not None
+        async for segments in view.live.segments(self._checker.ledger.position, view.revision):
+            self._take(segments)
+
+    def _fold_file(self, sealed: SealedLog, summary: FileSummary) -> None:
+        """Fold one file; behind a broken one the fold goes on from the snapshot beside it."""
+        after = self._checker.ledger.position
+        try:
+            for _, segments in sealed.segments(after, summary.last_position):
+                self._take(segments)
+        except LogError as error:
+            self._faults.append(_fault(error))
+            snapshot = sealed.snapshot(summary.link)
+            if snapshot is None:
+                raise
+            self._checker = Checker(snapshot.ledger)
+        else:
+            self._check_snapshot(sealed, summary)
+
+    def _take(self, segments: Iterable[Segment]) -> None:
+        events = decoded(segments)
+        self._segments += len({recorded.position for recorded in events})
+        self._events += len(events)
+        for recorded in events:
+            found = self._checker.check(recorded)
+            if found:
+                self._violation_count += len(found)
+                self._violations += found[: FINDINGS_MAX - len(self._violations)]
+
+    def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
+        index = sealed.index(summary.link)
+        digest = sealed.open(summary.link).trailer.index_digest
+        if index is None or sha256(index).digest() != digest:
+            text = "is lost; history reads every block" if index is None else "was changed"
+            remedy = "restore it, or remove it: history is complete without it, and slower"
+            self._faults.append(Fault(summary.link.base, f"the index {text}", remedy))
+
+    def _check_snapshot(self, sealed: SealedLog, summary: FileSummary) -> None:
+        name = summary.link.base + SNAPSHOT_SUFFIX
+        snapshot = sealed.snapshot(summary.link)
+        remedy = "restore it, or remove it: an older snapshot and a longer replay will serve"
+        if snapshot is None:
+            self._faults.append(Fault(name, "the snapshot is lost or was changed", remedy))
+        elif not _equal(snapshot.ledger, self._checker.ledger):
+            self._faults.append(Fault(name, "the snapshot is not the fold of the log", remedy))
+
+    def _note_leftovers(self, sealed: SealedLog) -> None:
+        foreign = find_leftovers(self._files, sealed, self._keys.cluster).foreign
+        self._notes = tuple(f"{name} is not part of this log's history" for name in foreign)
+
+    def _report(
+        self,
+        revision: int,
+        *,
+        folded: bool = True,
+        differences: list[Difference] | None = None,
+        plan: tuple[Step, ...] = (),
+    ) -> Report:
+        found = differences or []
+        return Report(
+            revision,
+            self._files_seen,
+            self._segments,
+            self._events,
+            folded,
+            tuple(self._faults),
+            tuple(self._violations),
+            self._violation_count,
+            tuple(found[:FINDINGS_MAX]),
+            len(found),
+            plan,
+            self._notes,
+        )
+
+
+def _equal(one: Ledger, other: Ledger) -> bool:
+    return all(getattr(one, part) == getattr(other, part) for part in Ledger.__slots__)
+
+
+def _fault(error: LogError) -> Fault:
+    return Fault(error.subject, error.message, error.remedy)

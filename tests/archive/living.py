@@ -1,0 +1,157 @@
+"""Small clusters that live on the memory store: valid logs made by the real services.
+
+A life is a list of moves; ``live`` makes them one after the other through two nodes. What a move
+asks may be refused (a full pool, a pool in use), which is part of life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from core.archive.archiver import Archiver
+from core.archive.files import Files, LocalFiles
+from core.archive.replay import LogView, open_log
+from core.domain.commands import (
+    ApplyRecord,
+    ApplyReservation,
+    Command,
+    DeletePool,
+    DeleteReservation,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetirePool,
+)
+from core.domain.events import Recorded, RecordDefined
+from core.domain.evolution import Ledger
+from core.domain.model import Reservation
+from core.errors import OrbweaverError
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.memory import MemoryStore
+from tests.support.nodes import Node, pod, pool
+
+NODES = ("node-a", "node-b")
+KEYS = Keys("test")
+
+
+class Add(NamedTuple):
+    """A Pod asks for addresses on a node; a fixed one is a StatefulSet's replica."""
+
+    node: str
+    name: str
+    generation: int
+    fixed: bool = False
+
+
+class Remove(NamedTuple):
+    """A Pod gives its addresses up."""
+
+    node: str
+    name: str
+    generation: int
+
+
+class Configure(NamedTuple):
+    """An operator's command."""
+
+    command: Command
+
+
+Move = Add | Remove | Configure
+
+_names = st.sampled_from([f"web-{number}" for number in range(5)])
+_nodes = st.sampled_from(NODES)
+_addresses = st.sampled_from([f"10.6.0.{number}" for number in range(1, 10)])
+_commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(QuarantineAddress, _addresses, st.just("a stranger answered"), st.just("02:00:01")),
+    st.builds(LiftQuarantine, _addresses),
+    st.builds(lambda one: ApplyReservation(Reservation("dns", 4, (one,))), _addresses),
+    st.just(DeleteReservation("dns")),
+    st.builds(lambda name: ApplyRecord(RecordDefined("Node", "", name)), _nodes),
+    st.just(RetirePool("spare")),
+    st.just(DeletePool("spare")),
+)
+moves: st.SearchStrategy[Move] = st.one_of(
+    st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans()),
+    st.builds(Remove, _nodes, _names, st.integers(0, 1)),
+    st.builds(Configure, _commands),
+)
+lives = st.lists(moves, max_size=25)
+
+
+class Cluster:
+    """Two nodes, and the directory their log is archived in."""
+
+    def __init__(self, store: KeyValueStore, directory: Path) -> None:
+        self.store = store
+        self.directory = directory
+        self.files = LocalFiles(directory)
+        self.nodes = {name: Node(store, name, cool_down_s=0) for name in NODES}
+
+    @property
+    def node(self) -> Node:
+        """One of the nodes."""
+        return self.nodes[NODES[0]]
+
+    async def live(self, life: Sequence[Move]) -> None:
+        """Make the moves."""
+        for move in life:
+            with contextlib.suppress(OrbweaverError):
+                await self._make(move)
+
+    async def seal(
+        self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
+    ) -> int:
+        """Seal, and answer how many files that made."""
+        archiver = Archiver(
+            self.store, KEYS, files or self.files, file_bytes_max=file_bytes_max
+        )
+        return (await archiver.seal(upto)).files
+
+    async def view(self) -> LogView:
+        """The whole log as of now."""
+        return await open_log(self.store, KEYS, self.files)
+
+    async def replayed(self) -> list[Recorded]:
+        """Every event, out of archive and live log."""
+        return [event async for batch in (await self.view()).events() for event in batch]
+
+    async def live_segments(self) -> int:
+        """How many segments etcd still has."""
+        found = await self.store.read([Get(*KEYS.room("log"), count_only=True)])
+        return found.ranges[0].count
+
+    async def _make(self, move: Move) -> None:
+        match move:
+            case Add(node, name, generation, fixed):
+                who = pod(name, f"{name}-{generation}", fixed="statefulset" if fixed else None)
+                await self.nodes[node].add(who)
+            case Remove(node, name, generation):
+                await self.nodes[node].delete(pod(name, f"{name}-{generation}"))
+            case Configure(command):
+                await self.node.apply(command)
+
+
+@asynccontextmanager
+async def cluster(directory: Path, store: KeyValueStore | None = None) -> AsyncIterator[Cluster]:
+    """A running cluster with two pools and nobody in them."""
+    one = Cluster(MemoryStore() if store is None else store, directory)
+    async with contextlib.AsyncExitStack() as stack:
+        for node in one.nodes.values():
+            await stack.enter_async_context(node)
+        await one.node.apply(pool("main", "10.6.0.1-10.6.0.6"))
+        await one.node.apply(pool("spare", "10.6.0.7-10.6.0.9", default=False))
+        await one.node.apply(pool("six", "fd00:6::1-fd00:6::5"))
+        yield one
+
+
+def same(one: Ledger, other: Ledger) -> bool:
+    """Whether two ledgers hold the same; how far they have read is not compared."""
+    parts = [part for part in Ledger.__slots__ if part != "position"]
+    return all(getattr(one, part) == getattr(other, part) for part in parts)
