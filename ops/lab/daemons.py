@@ -1,0 +1,108 @@
+"""Processes that run on: started inside a namespace, stopped, killed, and never left behind.
+
+Promise: a daemon dies with the process that started it, even when that is killed; only processes
+started here are signalled. It knows nothing of what they do: whether one is ready, its owner says.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ops.lab.identity import MARK, Identity, LabFailed
+from ops.lab.namespaces import Namespace
+
+READY_DEADLINE_S: Final = 30.0
+STOP_DEADLINE_S: Final = 10.0
+POLL_S: Final = 0.02
+LOG_CHARACTERS_MAX: Final = 1_000
+
+
+class Daemon:
+    """One program with its log, which may be started again and again."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        namespace: Namespace,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.log_path = log
+        self.command = tuple(command)
+        self._identity = identity
+        self._namespace = namespace
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises LabFailed if it was not started."""
+        if self._process is None:
+            raise LabFailed(f"{self.command[0]} was not started")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it and return at once."""
+        assert self._process is None, "started twice"
+        # All three replace themselves: the process id is the program's. Its own session keeps
+        # Ctrl-C for us, who end it in order.
+        command = ["setpriv", "--pdeathsig", "KILL", *self._namespace.inside(self.command)]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | self._environment | {MARK: str(self._identity)},
+            )
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Wait until it says that it is ready. Raises LabFailed with its last words."""
+        program = Path(self.command[0]).name
+        deadline = time.monotonic() + READY_DEADLINE_S
+        while not ready():
+            if not self.is_running:
+                raise LabFailed(f"{program} has ended: {self.last_words()}", subject=program)
+            if time.monotonic() > deadline:
+                text = f"{program} is not ready after {READY_DEADLINE_S:g} s: {self.last_words()}"
+                raise LabFailed(text, subject=program)
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Ask it to end and wait; kill it if it does not."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        try:
+            return self.log_path.read_text(errors="replace")[-LOG_CHARACTERS_MAX:].strip()
+        except OSError:
+            return "it wrote no log"
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,33 @@
+"""One question over HTTP to a unix socket: whether what listens there is well."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Final
+
+ANSWER_DEADLINE_S: Final = 2.0
+
+
+def is_ok(path: Path, url: str) -> bool:
+    """Whether a GET of ``url`` at the socket is answered with 200."""
+    connection = _Connection(path)
+    try:
+        connection.request("GET", url)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=ANSWER_DEADLINE_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))

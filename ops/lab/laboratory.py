@@ -1,0 +1,122 @@
+"""The whole laboratory as a context manager: make it, use it, and nothing is left.
+
+Promise: whatever happens inside, also Ctrl-C, everything made is removed on the way out, and what
+cannot be removed is an error that names it. What a killed laboratory left is removed by the next.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Final, Self
+
+from ops.lab.fabric import Fabric
+from ops.lab.identity import MARK, Identity, new_identity
+from ops.lab.leftovers import remove, remove_dead
+from ops.lab.namespaces import Namespace
+from ops.lab.node import Node
+from ops.lab.programs import attempt, check_possible, ours
+from ops.lab.sandbox import Sandbox
+from ops.lab.store import Etcd
+
+GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64")
+"""Of the networks that Pods are on, unless a laboratory says otherwise."""
+
+
+class Laboratory:
+    """A fabric, an etcd, and as many nodes and Pods as are asked for.
+
+    ``settings`` are environment variables of every agent. To be used from the main thread: daemons
+    end with the thread that started them.
+    """
+
+    def __init__(
+        self, *, gateways: Sequence[str] = GATEWAYS, settings: Mapping[str, str] | None = None
+    ) -> None:
+        self.identity = new_identity()
+        self.directory = self.identity.directory
+        self.fabric = Fabric(Namespace(self.identity.name("fabric")))
+        self.etcd = Etcd(
+            self.identity, self.fabric.namespace, self.fabric.address, self.directory / "etcd"
+        )
+        self.nodes: dict[str, Node] = {}
+        self.predecessors: list[Identity] = []
+        """Killed laboratories whose remains were removed."""
+        self._gateways = tuple(gateways)
+        self._settings = dict(settings or {})
+
+    def __enter__(self) -> Self:
+        check_possible()
+        self.predecessors = remove_dead()
+        self.identity.claim()
+        try:
+            self.fabric.create()
+            for gateway in self._gateways:
+                self.fabric.gateway(gateway)
+            self.etcd.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove everything. Raises LabFailed with what is still there."""
+        with _undisturbed():
+            for node in self.nodes.values():
+                node.agent.kill()
+            self.etcd.kill()
+            remove(self.identity)
+
+    def node(self, name: str) -> Node:
+        """Make a node and start its agent. Raises LabFailed."""
+        node = Node(self.identity, name, self.directory / name, self.etcd.endpoint, self._settings)
+        self.nodes[name] = node
+        node.create()
+        node.address = self.fabric.join(node.namespace, name)
+        node.start_agent()
+        return node
+
+    def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
+        """Make a Pod's network namespace, not attached yet. Raises LabFailed."""
+        sandbox = Sandbox(Namespace(self.identity.name(f"pod-{pod}")), namespace, pod, uid)
+        sandbox.create()
+        return sandbox
+
+    def environment(self) -> dict[str, str]:
+        """What tools of the machine need to find this laboratory's etcd."""
+        return {
+            **os.environ,
+            "ORBWEAVER_ETCD_ENDPOINTS": self.etcd.outside_endpoint,
+            "ORBWEAVER_ARCHIVE_DIR": str(self.directory / "archive"),
+            MARK: str(self.identity),
+        }
+
+    def orbctl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run orbctl against this laboratory, whatever it says."""
+        return attempt([ours("orbctl"), *arguments], stdin=stdin, environment=self.environment())
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C interrupt the tidying up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,72 @@
+"""A node: its network namespace, its agent, its CNI plugins and its runtime.
+
+The agent is the real process with the settings of a node that differs in paths alone; its health
+port is on the loopback of the node's own namespace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ops.installer import install
+from ops.lab.daemons import Daemon
+from ops.lab.http import is_ok
+from ops.lab.identity import Identity
+from ops.lab.namespaces import Namespace
+from ops.lab.programs import ours, plugin
+from ops.lab.runtime import Runtime
+
+
+class Node:
+    """One node of the laboratory."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        name: str,
+        directory: Path,
+        etcd: str,
+        settings: Mapping[str, str],
+    ) -> None:
+        self.name = name
+        self.directory = directory
+        self.namespace = Namespace(identity.name(name))
+        self.socket = directory / "agent.sock"
+        self.plugins = directory / "cni"
+        self.plugin_log = directory / "plugin.log"
+        self.address = ""
+        """In the network of the nodes, once it has joined."""
+        environment = {
+            "SPIDERPOOL_NODE_NAME": name,
+            "ORBWEAVER_ETCD_ENDPOINTS": etcd,
+            "ORBWEAVER_SOCKET_PATH": str(self.socket),
+            "ORBWEAVER_PLUGIN_LOG_PATH": str(self.plugin_log),
+            **settings,
+        }
+        command = [ours("orbweaver-agent"), "--config-path", str(directory / "conf.yml")]
+        self.agent = Daemon(identity, self.namespace, command, directory / "agent.log", environment)
+        ipam = {
+            "ipam_unix_socket_path": str(self.socket),
+            "log_file_path": str(self.plugin_log),
+        }
+        self.runtime = Runtime(
+            identity, self.namespace, self.plugins, directory / "attachments", ipam
+        )
+
+    def create(self) -> None:
+        """Make namespace, directories and plugins; no agent yet. Raises LabFailed."""
+        self.directory.mkdir(parents=True)
+        self.namespace.create()
+        self.plugins.mkdir()
+        (self.plugins / "macvlan").symlink_to(plugin("macvlan"))
+        install(self.plugins, self.directory / "net.d", conflist=self.runtime.conflist())
+
+    def start_agent(self) -> None:
+        """Start the agent and wait until it can serve. Raises LabFailed."""
+        self.agent.start()
+        self.agent.wait_until(self.is_healthy)
+
+    def is_healthy(self) -> bool:
+        """Whether the agent says that it can serve."""
+        return is_ok(self.socket, "/v1/ipam/healthy")

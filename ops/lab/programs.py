@@ -1,0 +1,121 @@
+"""The programs a laboratory needs, where they are, and running one to its end.
+
+Promise: what is missing is named, with the command that installs it; a program that fails does so
+with its own words in the error; nothing runs longer than its deadline.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ops.lab.identity import LabFailed
+
+RUN_DEADLINE_S: Final = 30.0
+WORDS_CHARACTERS_MAX: Final = 600
+
+PLUGIN_DIRECTORIES: Final = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+"""Debian's containernetworking-plugins, and where everybody else puts them."""
+
+PROGRAMS: Final = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "ping": "iputils-ping",
+    "etcd": "etcd-server",
+}
+"""Program -> Debian package."""
+
+
+def why_impossible() -> str:
+    """Why no laboratory can be made on this machine; "" if one can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    missing = [package for name, package in PROGRAMS.items() if not shutil.which(name)]
+    if not any((place / "macvlan").exists() for place in PLUGIN_DIRECTORIES):
+        missing.append("containernetworking-plugins")
+    if missing:
+        return f"not installed: {', '.join(sorted(set(missing)))}"
+    if not Path("/proc/sys/net/ipv6").exists():
+        return "this machine has no IPv6"
+    done = subprocess.run(
+        ["unshare", "--net", "ip", "link", "add", "x", "type", "bridge"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=RUN_DEADLINE_S,
+    )
+    if done.returncode:
+        return f"this machine allows no network namespaces: {_words(done)}"
+    return ""
+
+
+def check_possible() -> None:
+    """Raises LabFailed with what is missing."""
+    why = why_impossible()
+    if why:
+        raise LabFailed(why, remedy="run `scripts/setup.sh run` as root on a Linux of your own")
+
+
+def plugin(name: str) -> Path:
+    """A CNI plugin of the machine. Raises LabFailed."""
+    for place in PLUGIN_DIRECTORIES:
+        if (place / name).exists():
+            return place / name
+    raise LabFailed(f"there is no CNI plugin {name}", remedy="install containernetworking-plugins")
+
+
+def ours(name: str) -> str:
+    """A console script of this project, from the environment that runs this. Raises LabFailed."""
+    script = Path(sys.executable).parent / name
+    if not script.exists():
+        raise LabFailed(f"there is no {script}", remedy="run scripts/setup.sh")
+    return str(script)
+
+
+def run(
+    command: Sequence[str],
+    *,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+    deadline_s: float = RUN_DEADLINE_S,
+) -> str:
+    """Run to the end and return standard output. Raises LabFailed with what the program said."""
+    done = attempt(command, stdin=stdin, environment=environment, deadline_s=deadline_s)
+    if done.returncode:
+        text = f"`{' '.join(command)}` failed with {done.returncode}: {_words(done)}"
+        raise LabFailed(text, subject=command[0])
+    return done.stdout
+
+
+def attempt(
+    command: Sequence[str],
+    *,
+    stdin: str = "",
+    environment: Mapping[str, str] | None = None,
+    deadline_s: float = RUN_DEADLINE_S,
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end, whatever the end is. Raises LabFailed past the deadline."""
+    try:
+        return subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            text=True,
+            env=dict(environment) if environment is not None else None,
+            timeout=deadline_s,
+        )
+    except subprocess.TimeoutExpired:
+        text = f"`{' '.join(command)}` did not end within {deadline_s:g} s"
+        raise LabFailed(text, subject=command[0]) from None
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    said = " ".join((done.stderr.strip() or done.stdout.strip()).split())
+    return said[-WORDS_CHARACTERS_MAX:] or "it said nothing"

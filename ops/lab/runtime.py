@@ -1,0 +1,165 @@
+"""What a container runtime does with CNI: run the plugins of a network for one sandbox at a time.
+
+Follows libcni (CNI SPEC.md 1.1.0): the result of an ADD is kept in a file until DEL has succeeded,
+given back as prevResult, and the files say which attachments are valid when GC is called. The
+plugins are started inside the node's network namespace. It never talks to an agent itself.
+
+Debian's macvlan 1.1.1 speaks CNI up to 1.0.0, which has neither GC nor STATUS, and would not pass
+them on. Both go to the IPAM plugin directly here, in version 1.1.0, as a newer macvlan would do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from ops.lab.fabric import UPLINK
+from ops.lab.identity import MARK, Identity
+from ops.lab.namespaces import Namespace
+from ops.lab.programs import attempt
+from ops.lab.sandbox import INTERFACE, Sandbox
+
+PLUGIN_DEADLINE_S: Final = 120.0
+"""What kubelet allows a whole sandbox."""
+
+CHAIN_VERSION: Final = "1.0.0"
+IPAM_VERSION: Final = "1.1.0"
+IPAM: Final = "spiderpool"
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class CniFailed(Exception):
+    """A plugin's error object: ``code``, ``message``, ``details``."""
+
+    def __init__(self, code: int, message: str, details: str) -> None:
+        super().__init__(f"code {code}: {message}" + (f" ({details})" if details else ""))
+        self.code = code
+        self.message = message
+        self.details = details
+
+
+class Runtime:
+    """The CNI side of one node's container runtime. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        node: Namespace,
+        plugins: Path,
+        directory: Path,
+        ipam: Mapping[str, Any],
+        network: str = "lab",
+    ) -> None:
+        self.plugins = plugins
+        self.network = network
+        self._identity = identity
+        self._node = node
+        self._cache = directory
+        self._ipam = {"type": IPAM, **ipam}
+
+    def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+        """The network as an administrator would install it; ``ipam`` are further keys of that."""
+        macvlan = {
+            "type": "macvlan",
+            "master": UPLINK,
+            "mode": "bridge",
+            "ipam": {**self._ipam, **ipam},
+        }
+        return {"cniVersion": CHAIN_VERSION, "name": self.network, "plugins": [macvlan]}
+
+    def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+        """ADD; its result. ``ipam`` as in ``conflist``. Raises CniFailed."""
+        result = self._call("ADD", sandbox, self._netconf(ipam))
+        sandbox.result = result
+        self._cache.mkdir(parents=True, exist_ok=True)
+        document = {"containerID": sandbox.container, "ifname": INTERFACE, "result": result}
+        self._cached(sandbox).write_text(json.dumps(document))
+        return result
+
+    def delete(self, sandbox: Sandbox) -> None:
+        """DEL. Raises CniFailed; then it is to be repeated."""
+        self._call("DEL", sandbox, self._with_previous(sandbox))
+        self._cached(sandbox).unlink(missing_ok=True)
+
+    def check(self, sandbox: Sandbox) -> None:
+        """CHECK against what ADD has answered. Raises CniFailed."""
+        self._call("CHECK", sandbox, self._with_previous(sandbox))
+
+    def forget(self, sandbox: Sandbox) -> None:
+        """Lose what was kept of an attachment, as a runtime does whose disk was lost."""
+        self._cached(sandbox).unlink(missing_ok=True)
+
+    def collect(self) -> None:
+        """GC: everything of this network and node but the attachments kept. Raises CniFailed."""
+        kept = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
+        valid = [{"containerID": one["containerID"], "ifname": one["ifname"]} for one in kept]
+        conf = self._ipam_conf()
+        conf |= {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
+        self._run(IPAM, {"CNI_COMMAND": "GC"}, conf)
+
+    def status(self) -> None:
+        """STATUS. Raises CniFailed with code 50 or 51 when no ADD can be served."""
+        self._run(IPAM, {"CNI_COMMAND": "STATUS"}, self._ipam_conf())
+
+    def allocate(self, sandbox: Sandbox) -> dict[str, Any]:
+        """ADD of the IPAM plugin alone, as macvlan would call it. Raises CniFailed."""
+        return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
+
+    def _call(self, verb: str, sandbox: Sandbox, conf: dict[str, Any]) -> dict[str, Any]:
+        return self._run("macvlan", self._environment(verb, sandbox), conf)
+
+    def _netconf(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
+        conflist = self.conflist(ipam)
+        (plugin,) = conflist.pop("plugins")
+        return {**conflist, **plugin}
+
+    def _ipam_conf(self) -> dict[str, Any]:
+        return {**self._netconf(), "cniVersion": IPAM_VERSION}
+
+    def _with_previous(self, sandbox: Sandbox) -> dict[str, Any]:
+        conf = self._netconf()
+        with suppress(FileNotFoundError):
+            conf["prevResult"] = json.loads(self._cached(sandbox).read_text())["result"]
+        return conf
+
+    def _cached(self, sandbox: Sandbox) -> Path:
+        return self._cache / f"{self.network}-{sandbox.container}-{INTERFACE}.json"
+
+    def _environment(self, verb: str, sandbox: Sandbox) -> dict[str, str]:
+        # A namespace that is gone is named by nobody: the specification lets CNI_NETNS be empty.
+        netns = str(sandbox.namespace.path) if sandbox.namespace.exists else ""
+        return {
+            "CNI_COMMAND": verb,
+            "CNI_CONTAINERID": sandbox.container,
+            "CNI_NETNS": netns,
+            "CNI_IFNAME": INTERFACE,
+            "CNI_ARGS": sandbox.arguments,
+        }
+
+    def _run(
+        self, plugin: str, environment: Mapping[str, str], conf: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        done = attempt(
+            self._node.inside([str(self.plugins / plugin)]),
+            stdin=json.dumps(conf),
+            environment={
+                **environment,
+                "CNI_PATH": str(self.plugins),
+                "PATH": os.environ.get("PATH", os.defpath),
+                MARK: str(self._identity),
+            },
+            deadline_s=PLUGIN_DEADLINE_S,
+        )
+        try:
+            answer = json.loads(done.stdout) if done.stdout.strip() else {}
+        except ValueError:
+            answer = {"msg": f"not JSON: {done.stdout[:200]!r}"}
+        if done.returncode:
+            message = answer.get("msg") or done.stderr.strip() or "it said nothing"
+            raise CniFailed(answer.get("code", done.returncode), message, answer.get("details", ""))
+        return dict(answer)

@@ -1,0 +1,68 @@
+"""The laboratory's etcd: one member in the fabric's namespace, without fsync.
+
+Nodes reach it through the network, tools of the machine through a unix socket. It is thrown away
+with the laboratory: nothing in it is worth a disk's time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from ops.lab.daemons import Daemon
+from ops.lab.http import is_ok
+from ops.lab.identity import Identity
+from ops.lab.namespaces import Namespace
+
+CLIENT_PORT: Final = 2379
+PEER_PORT: Final = 2380
+
+
+class Etcd:
+    """One etcd process and its directory."""
+
+    def __init__(
+        self, identity: Identity, namespace: Namespace, address: str, directory: Path
+    ) -> None:
+        self.directory = directory
+        self._socket = directory / "etcd.sock"
+        self.endpoint = f"{address}:{CLIENT_PORT}"
+        """Where nodes find it."""
+        peer = f"http://127.0.0.1:{PEER_PORT}"
+        flags = {
+            "name": "lab",
+            "data-dir": str(directory / "data"),
+            "listen-client-urls": f"http://{self.endpoint},unix://{self._socket}",
+            "advertise-client-urls": f"http://{self.endpoint}",
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"lab={peer}",
+            "log-level": "warn",
+        }
+        command = [
+            shutil.which("etcd") or "etcd",
+            *(f"--{name}={value}" for name, value in flags.items()),
+            "--unsafe-no-fsync",
+        ]
+        self.daemon = Daemon(identity, namespace, command, directory / "etcd.log", {})
+
+    @property
+    def outside_endpoint(self) -> str:
+        """Where tools of the machine find it, as gRPC writes it."""
+        return f"unix:{self._socket}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers reads through consensus. Raises LabFailed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        self.daemon.start()
+        self.daemon.wait_until(lambda: is_ok(self._socket, "/health"))
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self.daemon.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would; ``start`` goes on with the same data."""
+        self.daemon.kill()
