@@ -1,6 +1,4 @@
-"""Writers over the memory store with faults; etcd itself is tried in tests/allocation and
-tests/faults.
-"""
+"""Writers over the memory store with faults; etcd itself is tried in tests/faults."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Random histories of a small cluster on the memory store: the checker decides whether I1 to I5
-held.
+"""Random histories of a small cluster on the memory store, judged by the checker (I1 to I5).
 
 Three nodes and an operator act, several at once, while answers are lost, requests vanish and nodes
 are killed in the middle. Nothing about the order is fixed but the seed of the search.
