@@ -15,7 +15,7 @@ from core.domain.addresses import V4, V6, Family, format_address
 from core.domain.commands import Command
 from core.domain.configuration import Configuration, reserved_addresses
 from core.domain.decisions import decide, given_up
-from core.domain.events import Cause, Event, Recorded
+from core.domain.events import Cause, Event, PoolDefined, Recorded, ReservationDefined
 from core.domain.evolution import Held, Ledger
 from core.domain.model import Pool, Reservation
 from core.domain.refusals import Refusal
@@ -27,12 +27,16 @@ _CAUSE = Cause("fork")
 
 
 class Step(NamedTuple):
-    """What one command would do: events, or refusals and the holders that stand in the way."""
+    """What one command would do: events, or refusals and the holders that stand in the way.
+
+    ``changed``: the fields of a pool or reservation that would differ; none for a new one.
+    """
 
     command: Command
     events: tuple[Event, ...]
     refusals: tuple[Refusal, ...] = ()
     in_the_way: tuple[Holding, ...] = ()
+    changed: tuple[str, ...] = ()
 
 
 class Holding(NamedTuple):
@@ -88,10 +92,11 @@ class Fork:
         except Refused as error:
             refusals = tuple(one for one in error.refusals if isinstance(one, Refusal))
             return Step(command, (), refusals, holdings)
+        changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
             position = ledger.position + 1
             self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
-        return Step(command, events)
+        return Step(command, events, changed=changed)
 
     def effects(self) -> list[PoolEffect]:
         """Every pool whose counters differ from those at the beginning, by name."""
@@ -139,6 +144,21 @@ class Fork:
                 yield _holding(address, ledger.claims[address], why)
 
 
+def _fields_changed(ledger: Ledger, event: Event) -> list[str]:
+    if isinstance(event, PoolDefined):
+        return _differing(ledger.pools.get(event.pool.name), event.pool)
+    if isinstance(event, ReservationDefined):
+        return _differing(ledger.reservations.get(event.reservation.name), event.reservation)
+    return []
+
+
+def _differing(before: Pool | Reservation | None, after: Pool | Reservation) -> list[str]:
+    if before is None:
+        return []
+    pairs = zip(after._fields, before, after, strict=True)
+    return [field for field, old, new in pairs if old != new]
+
+
 def _newly_reserved(
     family: Family, before: dict[str, Reservation], after: dict[str, Reservation]
 ) -> AddressSet:
@@ -146,12 +166,12 @@ def _newly_reserved(
 
 
 def _what_came_with_it(before: Pool, after: Pool) -> str:
-    changes = []
+    kept = []
     if before.gateway != after.gateway:
-        changes.append(f"gateway {before.gateway or 'none'}")
+        kept.append(f"gateway {before.gateway}" if before.gateway else "no gateway")
     if before.routes != after.routes:
-        changes.append("routes")
-    return f"keeps its old {' and '.join(changes)} until its Pod is made anew" if changes else ""
+        kept.append("its old routes")
+    return f"keeps {' and '.join(kept)} until its Pod is made anew" if kept else ""
 
 
 def _holding(address: str, held: Held, why: str) -> Holding:

@@ -15,7 +15,21 @@ import typer
 
 from core.errors import OrbweaverError
 from ops.cli.arguments import hoisted
-from ops.cli.commands import apply, as_of, delete, get, history
+from ops.cli.commands import (
+    apply,
+    as_of,
+    delete,
+    describe,
+    explain,
+    get,
+    history,
+    install,
+    quarantine,
+    release,
+    simulate,
+    status,
+    version,
+)
 from ops.cli.context import Globals
 from ops.cli.exits import Exit, report
 from ops.cli.output import Format
@@ -41,13 +55,21 @@ app = typer.Typer(
 _LOOK, _CHANGE, _AUDIT, _SYSTEM = "Look", "Change", "Audit", "System"
 _COMMANDS = (
     (get.get, _LOOK),
+    (describe.describe, _LOOK),
+    (explain.explain, _LOOK),
+    (simulate.simulate, _LOOK),
+    (status.status, _LOOK),
     (apply.apply, _CHANGE),
     (delete.delete, _CHANGE),
+    (release.release, _CHANGE),
     (history.history, _AUDIT),
     (as_of.as_of, _AUDIT),
+    (install.install, _SYSTEM),
+    (version.version, _SYSTEM),
 )
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)
+app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
 
 
 @app.callback()
@@ -100,6 +122,8 @@ def run(arguments: Sequence[str], surroundings: Surroundings, program: str = "or
         )
     except OrbweaverError as error:
         return report(error)
+    except OSError as error:
+        return report(OrbweaverError(str(error)))
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except SystemExit as ended:

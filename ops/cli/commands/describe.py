@@ -1,0 +1,289 @@
+"""``orbctl describe``: everything about one pool, endpoint or address, and its latest history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput
+from ops.cli.commands.get import complete_kind
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit, NotFound
+from ops.cli.kinds import Kind, kind_of
+from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.addresses import Address
+    from core.domain.evolution import Ledger
+    from core.domain.labels import LabelSelector
+    from core.domain.model import Endpoint, Pool
+
+HOLDERS_SHOWN_MAX: Final = 20
+FACTS_SHOWN_MAX: Final = 10
+INTERVALS_SHOWN_MAX: Final = 8
+
+
+def describe(
+    context: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(help="pool, endpoint or address", autocompletion=complete_kind)
+    ],
+    name: Annotated[str, typer.Argument(help="which one")],
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of an endpoint")] = "default",
+) -> None:
+    """Describe a pool, an endpoint or an address: what it is, who holds it, how it came to be."""
+    said = kind_of(kind, (Kind.POOL, Kind.ENDPOINT, Kind.POD, Kind.ADDRESS))
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.store.state import read_ledger
+
+        ledger = await read_ledger(session.store, session.keys)
+        if said is Kind.POOL:
+            await _pool(session, ledger, name, output)
+        elif said is Kind.ADDRESS:
+            await _address(session, ledger, name, output)
+        else:
+            from ops.cli.kinds import split_name
+
+            await _endpoint(session, ledger, split_name(name, namespace), output)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> None:
+    from ops.cli.counting import claims_by_pool
+    from ops.cli.manifests import pool_manifest
+
+    pool = ledger.pools.get(name)
+    if pool is None:
+        raise NotFound(f"there is no pool {name}")
+    held = claims_by_pool(ledger)[name]
+    if output.is_plain:
+        show_value(pool_manifest(pool, held, ledger), output)
+        return
+    pairs(_pool_facts(pool, ledger))
+    if held:
+        heading(f"\nHolders ({len(held):,})")
+        shown = held if output is Format.WIDE else held[:HOLDERS_SHOWN_MAX]
+        columns = (Column("ADDRESS"), Column("HELD BY"), Column("NODE"), Column("OWNER"))
+        show_table(columns, [_holder_row(address, ledger) for address in shown])
+        if len(shown) < len(held):
+            print(f"... {len(held) - len(shown):,} more (-o wide shows all)")
+    await _history(session, "pool", name)
+
+
+def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
+    from core.projections.fold import Projection
+    from ops.cli.listings import state_of
+
+    projection = Projection(ledger)
+    view, counts = projection.view(pool.name), projection.tallies[pool.name].counts
+    assert view is not None
+    routes = [f"{route.dst} via {route.gw}" for route in pool.routes or ()]
+    return [
+        ("Name", pool.name),
+        ("Subnet", f"{pool.subnet} (IPv{pool.family})"),
+        ("State", state_of(pool) + (", default" if pool.default else "")),
+        ("Gateway", pool.gateway or "none"),
+        ("Addresses", _shortened(pool.ips) or "none"),
+        ("Excluded", _shortened(pool.exclude_ips)),
+        ("Routes", "\n".join(routes)),
+        ("Pods", _selector(pool.pod_affinity)),
+        ("Namespaces", ", ".join(pool.namespace_names) or _selector(pool.namespace_affinity)),
+        ("Nodes", ", ".join(pool.node_names) or _selector(pool.node_affinity)),
+        ("Networks", ", ".join(pool.multus_names)),
+        (
+            "Counts",
+            ", ".join(f"{count:,} {state}" for state, count in counts._asdict().items()),
+        ),
+        ("Free", _shortened(view.free) or "none"),
+        ("Reserved by", _reservations_in(pool, ledger)),
+        ("Quarantined", _quarantine_in(pool, ledger)),
+    ]
+
+
+def _reservations_in(pool: Pool, ledger: Ledger) -> str:
+    from core.domain.address_set import AddressSet
+    from core.domain.configuration import pool_addresses
+
+    mine = pool_addresses(pool)
+    lines = []
+    for one in ledger.reservations.values():
+        if one.family == pool.family:
+            common = AddressSet.from_items(one.ips, one.family) & mine
+            if common:
+                lines.append(f"{one.name}: {_shortened(common.to_items())}")
+    return "\n".join(sorted(lines))
+
+
+def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
+    from core.domain.addresses import parse_address
+    from core.domain.configuration import pool_addresses
+
+    mine = pool_addresses(pool)
+    found = (
+        one
+        for one in ledger.quarantine.values()
+        if one.family == pool.family and parse_address(one.address).value in mine
+    )
+    return "\n".join(f"{one.address}: {one.reason}" for one in found)
+
+
+async def _endpoint(session: Session, ledger: Ledger, key: tuple[str, str], output: Format) -> None:
+    from ops.cli.manifests import endpoint_manifest
+
+    endpoint = ledger.endpoints.get(key)
+    if endpoint is None:
+        raise NotFound(
+            f"Pod {'/'.join(key)} has no addresses", remedy=f"`orbctl history {'/'.join(key)}`"
+        )
+    if output.is_plain:
+        show_value(endpoint_manifest(endpoint), output)
+        return
+    pairs(
+        (
+            ("Namespace", endpoint.namespace),
+            ("Name", endpoint.name),
+            ("UID", endpoint.uid),
+            ("Node", endpoint.node or "-"),
+            ("Owner", f"{endpoint.owner_kind}/{endpoint.owner_name}"),
+            ("Holder", endpoint.holder),
+        )
+    )
+    _nics(endpoint, ledger)
+    await _history(session, "pod", "/".join(key))
+
+
+def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
+    for nic in endpoint.nics:
+        heading(f"\nNIC {nic.interface or '(not attached yet)'}")
+        routes = [f"{route.dst} via {route.gw}" for route in nic.routes]
+        fences = [
+            f"{address} at {held.revision}"
+            for address, _ in nic.addresses()
+            if (held := ledger.claims.get(address)) is not None
+        ]
+        pairs(
+            (
+                ("IPv4", f"{nic.ipv4} of {nic.ipv4_pool}" if nic.ipv4 else ""),
+                ("Gateway", nic.ipv4_gateway),
+                ("IPv6", f"{nic.ipv6} of {nic.ipv6_pool}" if nic.ipv6 else ""),
+                ("IPv6 gateway", nic.ipv6_gateway),
+                ("Default route", "no" if nic.clean_gateway else ""),
+                ("Routes", "\n".join(routes)),
+                ("Sandbox", nic.container),
+                ("Network", nic.network),
+                ("Claimed", ", ".join(fences)),
+            ),
+            indent=2,
+        )
+
+
+async def _address(session: Session, ledger: Ledger, text: str, output: Format) -> None:
+    from core.domain.addresses import AddressSyntaxError, parse_address
+
+    try:
+        address = parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject="address") from None
+    facts = _address_facts(address, ledger)
+    if "claimed" not in dict(facts)["State"] and await _rests(session, address):
+        facts.append(("Resting", "released lately; others are handed out first"))
+    if output.is_plain:
+        show_value({name.lower(): value for name, value in facts if value}, output)
+        return
+    pairs(facts)
+    await _history(session, "address", str(address))
+
+
+def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
+    from core.domain.address_set import AddressSet
+    from core.domain.configuration import pool_addresses
+
+    text = str(address)
+    pools = [
+        name
+        for name, pool in sorted(ledger.pools.items())
+        if pool.family == address.family and address.value in pool_addresses(pool)
+    ]
+    reserved = [
+        name
+        for name, one in sorted(ledger.reservations.items())
+        if one.family == address.family
+        and address.value in AddressSet.from_items(one.ips, address.family)
+    ]
+    quarantine, held = ledger.quarantine.get(text), ledger.claims.get(text)
+    states = [
+        word
+        for word, so in (
+            ("claimed", held is not None),
+            ("reserved", bool(reserved)),
+            ("quarantined", quarantine is not None),
+        )
+        if so
+    ]
+    held_by = f"{held.claim.namespace}/{held.claim.pod}" if held else ""
+    return [
+        ("Address", text),
+        ("State", ", ".join(states) or ("free" if pools else "in no pool")),
+        ("Pool", ", ".join(pools) or "none"),
+        ("Held by", held_by),
+        ("Holder", held.claim.holder if held else ""),
+        ("Claimed at", f"position {held.revision}" if held else ""),
+        ("Reserved by", ", ".join(reserved)),
+        ("Quarantine", f"{quarantine.reason} ({quarantine.evidence})" if quarantine else ""),
+    ]
+
+
+async def _rests(session: Session, address: Address) -> bool:
+    from core.store.kv import Get
+
+    found = await session.store.read([Get(session.keys.rest(*address))])
+    return bool(found.ranges[0].kvs)
+
+
+async def _history(session: Session, kind: str, name: str) -> None:
+    """The newest facts, below what is so now."""
+    from core.archive.replay import open_log
+    from core.audit.facts import parse_subject
+    from core.audit.history import history
+    from ops.cli.commands.history import show_history
+
+    view = await open_log(session.store, session.keys, session.archive)
+    found = await history(view, parse_subject(f"{kind}/{name}"))
+    if found.facts:
+        heading("\nHistory")
+        hidden = len(found.facts) - FACTS_SHOWN_MAX
+        show_history(found._replace(facts=found.facts[-FACTS_SHOWN_MAX:]), session.now_ms())
+        if hidden > 0:
+            print(f"... {hidden:,} older (`orbctl history {name}`)")
+
+
+def _holder_row(address: str, ledger: Ledger) -> tuple[str, ...]:
+    claim = ledger.claims[address].claim
+    endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
+    owner = f"{endpoint.owner_kind}/{endpoint.owner_name}" if endpoint else "-"
+    return (
+        address,
+        f"{claim.namespace}/{claim.pod}",
+        endpoint.node if endpoint else "-",
+        owner,
+    )
+
+
+def _selector(selector: LabelSelector | None) -> str:
+    if selector is None:
+        return ""
+    equal = [f"{key}={value}" for key, value in sorted(selector.match_labels.items())]
+    return ", ".join([*equal, *map(str, selector.match_expressions)]) or "all"
+
+
+def _shortened(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:INTERVALS_SHOWN_MAX])
+    more = len(items) - INTERVALS_SHOWN_MAX
+    return f"{shown}, ... {more:,} more" if more > 0 else shown

@@ -1,0 +1,177 @@
+"""``orbctl explain``: why a Pod gets addresses from these pools, or none.
+
+Runs the very selection an ADD runs, on the present configuration, and tells each candidate pool
+with the rule that took or dropped it, then the address that would be tried. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from core.errors import BadInput
+from ops.cli.commands.apply import read_commands
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.kinds import split_name
+from ops.cli.output import show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.events import RecordDefined
+    from core.domain.selection.request import Verdict
+    from ops.cli.trying import Explanation, Trial
+
+UID_UNSAID: Final = "not-given"
+"""Stands for the UID that the Pod will have; it only decides where the search begins."""
+
+
+def explain(
+    context: typer.Context,
+    pod: Annotated[str, typer.Argument(help="POD or NAMESPACE/POD")] = "",
+    request: Annotated[
+        list[str] | None,
+        typer.Option("--request", help="YAML of a Pod, and of its Namespace and Node if wanted"),
+    ] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+    node: Annotated[str, typer.Option(help="where the Pod would run")] = "",
+    interface: Annotated[str, typer.Option(help="the NIC that asks")] = "eth0",
+    uid: Annotated[str, typer.Option(help="the Pod's UID, if it has one already")] = "",
+    ipv4_pool: Annotated[
+        list[str] | None, typer.Option(help="default_ipv4_ippool of the CNI configuration")
+    ] = None,
+    ipv6_pool: Annotated[
+        list[str] | None, typer.Option(help="default_ipv6_ippool of the CNI configuration")
+    ] = None,
+) -> None:
+    """Explain which pools a Pod gets addresses from, which not and why, and what it would get.
+
+    The Pod is one that was applied as a record, or one of a YAML file that was not.
+    """
+    if bool(pod) == bool(request):
+        raise BadInput("give a Pod, or --request FILE", subject="pod")
+    records = _records(request) if request else []
+    key = _pod_of(records) if request else split_name(pod, namespace)
+    node = node or _node_of(records)
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.domain.selection.request import SelectionRequest
+        from nodeagent.cniwire.arguments import PodArguments
+        from ops.cli import trying
+
+        asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
+        store, keys = session.store, session.keys
+        snapshot = await trying.read_snapshot(store, keys, records)
+        held_uid = uid or await _uid_of_endpoint(session, key) or UID_UNSAID
+        who = PodArguments(*key, held_uid)
+        facts = trying.facts_of(store, keys, snapshot, who, node)
+        found = await trying.explain_add(store, keys, snapshot, facts, asked)
+        if output.is_plain:
+            show_value(_plain(found), output)
+        else:
+            _show(found)
+        return Exit.OK if found.served else Exit.REFUSED
+
+    perform(context, action)
+
+
+def _records(paths: list[str]) -> list[RecordDefined]:
+    from core.domain.commands import ApplyRecord
+
+    records = []
+    for command in read_commands(paths):
+        if not isinstance(command, ApplyRecord):
+            raise BadInput(
+                "a request has a Pod, and may have its Namespace and Node",
+                subject="request",
+                remedy="use `orbctl simulate -f` to try pools",
+            )
+        records.append(command.record)
+    return records
+
+
+def _pod_of(records: list[RecordDefined]) -> tuple[str, str]:
+    pods = [(one.namespace, one.name) for one in records if one.kind == "Pod"]
+    if len(pods) != 1:
+        raise BadInput(f"a request has one Pod, this has {len(pods)}", subject="request")
+    return pods[0]
+
+
+def _node_of(records: list[RecordDefined]) -> str:
+    nodes = [one.name for one in records if one.kind == "Node"]
+    return nodes[0] if len(nodes) == 1 else ""
+
+
+async def _uid_of_endpoint(session: Session, key: tuple[str, str]) -> str:
+    """The UID of the Pod that has addresses under this name now."""
+    from core.store.codec import ENDPOINT
+    from core.store.kv import Get
+
+    found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
+    return ENDPOINT.decode(found[0].value).uid if found else ""
+
+
+def _show(found: Explanation) -> None:
+    from core.domain.selection.reasoning import SOURCE_WORDS, describe_verdicts
+    from core.domain.selection.request import FAMILY_NAMES
+
+    pod = found.facts.pod
+    unknown = "" if pod.known else " (no record: only its name is known)"
+    print(f"Pod {pod.namespace}/{pod.name}{unknown}")
+    if found.held is not None:
+        held = ", ".join(f"{address} ({pool})" for address, pool in found.held.addresses())
+        what = "an ADD answers these again" if found.repeats else "an ADD replaces or extends them"
+        print(f"holds {held}: {what}")
+    if found.selection is None:
+        assert found.error is not None
+        print(f"an ADD fails: {found.error.message}")
+        if found.error.remedy and "orbctl explain" not in found.error.remedy:
+            print(f"  → {found.error.remedy}")
+        print("\n".join(describe_verdicts(found.verdicts)))
+        return
+    selection = found.selection
+    print(f"IPPools come from {SOURCE_WORDS[selection.source]}")
+    for demand in selection.demands:
+        place = (demand.interface, demand.family)
+        gateway = ", no default route" if demand.clean_gateway else ""
+        print(f"\nNIC {demand.interface}, {FAMILY_NAMES[demand.family]}{gateway}:")
+        mine = (v for v in selection.verdicts if (v.interface, v.family) == place)
+        print("\n".join(describe_verdicts(mine)))
+        trials = [one for one in found.trials if (one.interface, one.family) == place]
+        if trials:
+            print(f"  → {_outcome(trials)}")
+    for note in selection.notes:
+        print(f"note on NIC {note.interface}: {note.text}")
+
+
+def _outcome(trials: list[Trial]) -> str:
+    full = [one.pool for one in trials]
+    for one in trials:
+        if one.address:
+            before = (
+                f"{', '.join(full[: full.index(one.pool)])} full; " if one is not trials[0] else ""
+            )
+            taken = f" ({one.first} is held by {one.holder})" if one.holder else ""
+            return f"{before}would get {one.address} of {one.pool}{taken}"
+    return f"would fail: all IP addresses used out in {', '.join(full)}"
+
+
+def _plain(found: Explanation) -> dict[str, Any]:
+    selection = found.selection
+    return {
+        "pod": f"{found.facts.pod.namespace}/{found.facts.pod.name}",
+        "served": found.served,
+        "holds": [address for address, _ in found.held.addresses()] if found.held else [],
+        "source": selection.source if selection else None,
+        "demands": [one._asdict() for one in selection.demands] if selection else [],
+        "verdicts": [_plain_verdict(one) for one in found.verdicts],
+        "notes": [one._asdict() for one in selection.notes] if selection else [],
+        "trials": [{**one._asdict(), "address": one.address} for one in found.trials],
+        "error": found.error.message if found.error else None,
+    }
+
+
+def _plain_verdict(verdict: Verdict) -> dict[str, Any]:
+    return {name: value for name, value in verdict._asdict().items() if value != ""}

@@ -1,0 +1,62 @@
+"""``orbctl install``: put the CNI executables and a network configuration in place on this node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import BadInput
+
+if TYPE_CHECKING:
+    from ops.installer import Report
+
+BIN_DIRECTORY = Path("/opt/cni/bin")
+CONF_DIRECTORY = Path("/etc/cni/net.d")
+
+
+def install(
+    bin_dir: Annotated[Path, typer.Option(help="where runtimes find executables")] = BIN_DIRECTORY,
+    conf_dir: Annotated[Path, typer.Option(help="where runtimes find networks")] = CONF_DIRECTORY,
+    conflist: Annotated[
+        Path | None, typer.Option(help="JSON of a network that uses the executables")
+    ] = None,
+    python: Annotated[
+        str | None, typer.Option(help="the interpreter that runs the executables")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="take away what was installed")] = False,
+) -> None:
+    """Install the CNI executables on this node, and the network configuration last.
+
+    Whoever runs or reads a file meanwhile sees the old one or the new one, never a part.
+    """
+    from ops.installer import CONFLIST_NAME, uninstall
+    from ops.installer import install as put_in_place
+
+    if remove:
+        _tell(uninstall(bin_dir))
+        return
+    network = None if conflist is None else _read(conflist)
+    name = CONFLIST_NAME if conflist is None else conflist.name
+    _tell(put_in_place(bin_dir, conf_dir, python, network, name))
+
+
+def _read(path: Path) -> dict[str, object]:
+    import json
+
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot read {path}: {error}", subject="conflist") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path} is no JSON object", subject="conflist")
+    return found
+
+
+def _tell(report: Report) -> None:
+    if report.interpreter is not None:
+        version = ".".join(map(str, report.interpreter.version))
+        print(f"interpreter {report.interpreter.path} (Python {version})")
+    for change in report.changes:
+        print(f"{change.path} {change.action}")

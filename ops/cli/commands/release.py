@@ -1,0 +1,101 @@
+"""``orbctl release``: give the addresses of a Pod back by hand, when its DEL was lost.
+
+The release names the claims that were shown (I3): if the Pod's addresses changed between the
+question and the answer, nothing is released. All addresses of the endpoint go together, as they
+came (I4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ops.cli.context import confirm, perform
+from ops.cli.exits import Exit, NotFound, fail
+from ops.cli.kinds import split_name
+from ops.cli.output import counted
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.claims import ReleaseDecision
+    from core.domain.model import Endpoint
+    from core.service.releaser import Released
+
+CHANGED = "the addresses have changed since they were shown"
+
+
+def release(
+    context: typer.Context,
+    holder: Annotated[str, typer.Argument(help="an address, NAMESPACE/POD or POD")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="what proves that it is gone; kept in the log")
+    ],
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+) -> None:
+    """Release all addresses of the Pod that has this name or holds this address."""
+
+    async def action(session: Session) -> Exit:
+        endpoint = await find_endpoint(session, holder, namespace)
+        _describe(endpoint)
+        count = counted(len(endpoint.addresses()), "address", "addresses")
+        if not confirm(f"Release {count}? The Pod must not run any more.", yes=yes):
+            fail("nothing was released", Exit.FAILED, "answer yes, or give --yes")
+        released = await _release(session, endpoint, reason)
+        if released.why == CHANGED:
+            fail(f"nothing was released: {CHANGED}", Exit.FAILED, "look, then run this again")
+        if not released.addresses:
+            print(f"nothing to release: {released.why}")
+        for address in released.addresses:
+            print(f"{address} released")
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def find_endpoint(session: Session, text: str, namespace: str) -> Endpoint:
+    """The endpoint of that name, or that holds that address. Raises NotFound."""
+    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.store.codec import CLAIM, ENDPOINT
+    from core.store.kv import Get
+
+    key = split_name(text, namespace)
+    try:
+        address = str(parse_address(text))
+    except AddressSyntaxError:
+        what = f"Pod {key[0]}/{key[1]} has no addresses"
+    else:
+        found = (await session.store.read([Get(session.keys.ip_of(address))])).ranges[0].kvs
+        if not found:
+            raise NotFound(f"nobody holds {address}")
+        claim = CLAIM.decode(found[0].value)
+        key = (claim.namespace, claim.pod)
+        what = f"{address} is claimed for {key[0]}/{key[1]}, which has no endpoint"
+    found = (await session.store.read([Get(session.keys.endpoint(*key))])).ranges[0].kvs
+    if not found:
+        raise NotFound(what, remedy="look at `orbctl get endpoints -A`, or run `orbctl verify`")
+    return ENDPOINT.decode(found[0].value)
+
+
+async def _release(session: Session, shown: Endpoint, reason: str) -> Released:
+    from core.domain.claims import ReleaseDecision
+    from core.service.releaser import ReleaseOrder
+
+    def decide(endpoint: Endpoint) -> ReleaseDecision:
+        if endpoint != shown:
+            return ReleaseDecision(ends=False, why=CHANGED)
+        return ReleaseDecision(ends=True, why="an operator said so")
+
+    order = ReleaseOrder("operator", reason, session.cause)
+    return await session.write(
+        lambda writer: session.releaser(writer).release(shown.key, decide, order)
+    )
+
+
+def _describe(endpoint: Endpoint) -> None:
+    where = f" on node {endpoint.node}" if endpoint.node else ""
+    typer.echo(f"{endpoint.namespace}/{endpoint.name}, UID {endpoint.uid}{where}, holds:", err=True)
+    for nic in endpoint.nics:
+        for address, pool in nic.addresses():
+            typer.echo(f"  {nic.interface or '-'}  {address}  (pool {pool})", err=True)

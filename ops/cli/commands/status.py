@@ -1,0 +1,196 @@
+"""``orbctl status``: is everything well: etcd, writers, live log, archive, projector."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.output import Column, age, counted, moment, pairs, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.archive.cursor import ArchiveCursor
+    from core.projections.views import Checkpoint
+    from core.store.codec import WriterHead
+    from core.store.election import Leader
+    from core.store.kv import KeyValue
+
+CONTROLLER_ROLE: Final = "controller"
+NEWEST_HEADS_MAX: Final = 64
+"""Heads asked for the newest event; the newest of them nearly always has it."""
+
+
+class Status:
+    """What was read, at one revision."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.answered_ms = 0.0
+        self.heads: dict[str, WriterHead] = {}
+        self.live = 0
+        self.counts: dict[str, int] = {}
+        self.archive: ArchiveCursor | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.leader: tuple[Leader, int] | None = None
+        self.newest = 0
+
+
+def status(context: typer.Context) -> None:
+    """Show etcd, the writers with their epochs, the live log, the archive and the projector."""
+    said = globals_of(context)
+
+    async def action(session: Session) -> Exit:
+        found = await _read(session)
+        if said.output.is_plain:
+            show_value(_plain(session, found), said.output)
+        else:
+            _show(session, found)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _read(session: Session) -> Status:
+    from core.archive.cursor import CURSOR, cursor_key
+    from core.projections.views import CHECKPOINT, CHECKPOINTS
+    from core.store.codec import HEAD
+    from core.store.election import LEADER
+    from core.store.kv import Get
+
+    keys, found = session.keys, Status()
+    rooms = ("pool", "reservation", "endpoint", "ip", "quarantine")
+    gets = [
+        Get(*keys.room("head")),
+        Get(*keys.room("log"), count_only=True),
+        Get(cursor_key(keys)),
+        Get(keys.meta(CHECKPOINT)),
+        Get(keys.lease(CONTROLLER_ROLE)),
+        *(Get(*keys.room(room), count_only=True) for room in rooms),
+    ]
+    asked = time.perf_counter()
+    result = await session.store.read(gets)
+    found.answered_ms = (time.perf_counter() - asked) * 1000
+    found.revision = result.revision
+    heads, log, cursor, checkpoint, leader, *counts = result.ranges
+    for kv in heads.kvs:
+        found.heads[keys.tail(kv.key, "head")[0]] = HEAD.decode(kv.value)
+    found.newest = await _newest_event(session, heads.kvs)
+    found.live = log.count
+    found.counts = {room: one.count for room, one in zip(rooms, counts, strict=True)}
+    found.archive = CURSOR.decode(cursor.kvs[0].value) if cursor.kvs else None
+    found.checkpoint = CHECKPOINTS.decode(checkpoint.kvs[0].value) if checkpoint.kvs else None
+    if leader.kvs:
+        found.leader = LEADER.decode(leader.kvs[0].value), leader.kvs[0].mod_revision
+    return found
+
+
+async def _newest_event(session: Session, heads: Sequence[KeyValue]) -> int:
+    """The newest event's position: a head may also change without one, so its segment is asked."""
+    from core.store.codec import HEAD
+    from core.store.kv import Get
+
+    keys = session.keys
+    newest = sorted(heads, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
+    gets = [
+        Get(keys.log(keys.tail(kv.key, "head")[0], HEAD.decode(kv.value).seq), keys_only=True)
+        for kv in newest
+    ]
+    if not gets:
+        return 0
+    answers = (await session.store.read(gets)).ranges
+    return max((kv.mod_revision for answer in answers for kv in answer.kvs), default=0)
+
+
+def _show(session: Session, found: Status) -> None:
+    endpoints = ", ".join(session.settings.etcd.endpoints)
+    holds = (
+        f"{counted(found.counts['ip'], 'claim')} of {counted(found.counts['endpoint'], 'endpoint')}"
+    )
+    pairs(
+        (
+            ("cluster", session.settings.cluster),
+            ("etcd", f"{endpoints}, revision {found.revision}, {found.answered_ms:.1f} ms"),
+            ("state", f"{counted(found.counts['pool'], 'pool')}, {holds}"),
+            ("live log", _live(found)),
+            ("archive", _archive(session, found.archive)),
+            ("controller", _leader(session, found)),
+            ("projector", _projector(session, found)),
+        )
+    )
+    print()
+    show_table(
+        (Column("WRITER"), Column("EPOCH", right=True), Column("SEGMENTS", right=True)),
+        [(name, str(head.epoch), str(head.seq)) for name, head in sorted(found.heads.items())],
+    )
+
+
+def _live(found: Status) -> str:
+    from core.archive.archiver import LIVE_SEGMENTS_MAX
+
+    share = 100 * found.live / LIVE_SEGMENTS_MAX
+    return f"{counted(found.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
+
+
+def _archive(session: Session, cursor: ArchiveCursor | None) -> str:
+    if cursor is None or not cursor.files:
+        return "nothing sealed yet"
+    sealed = age(session.now_ms() - cursor.clock_ms)
+    files = counted(cursor.files, "file")
+    return f"{files}, everything up to position {cursor.position}, {sealed} ago by the log's clock"
+
+
+def _leader(session: Session, found: Status) -> str:
+    if found.leader is None:
+        return "nobody leads: views, metrics and the archive stand still; Pods are not affected"
+    leader, epoch = found.leader
+    return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
+
+
+def _projector(session: Session, found: Status) -> str:
+    checkpoint = found.checkpoint
+    if checkpoint is None:
+        return "has never published"
+    behind = (
+        f"behind: views show position {checkpoint.position}, the newest event is {found.newest}"
+    )
+    level = "level with the log" if checkpoint.position >= found.newest else behind
+    return f"{level}, published {age(session.now_ms() - checkpoint.at_ms)} ago"
+
+
+def _plain(session: Session, found: Status) -> dict[str, Any]:
+    cursor, checkpoint = found.archive, found.checkpoint
+    return {
+        "cluster": session.settings.cluster,
+        "endpoints": list(session.settings.etcd.endpoints),
+        "revision": found.revision,
+        "counts": found.counts,
+        "liveSegments": found.live,
+        "writers": {
+            name: {"epoch": head.epoch, "segments": head.seq}
+            for name, head in sorted(found.heads.items())
+        },
+        "archive": {"files": cursor.files, "position": cursor.position} if cursor else None,
+        "leader": (
+            {
+                "name": found.leader[0].name,
+                "since": moment(found.leader[0].since_ms),
+                "epoch": found.leader[1],
+            }
+            if found.leader
+            else None
+        ),
+        "projector": (
+            {
+                "position": checkpoint.position,
+                "newestEvent": found.newest,
+                "published": moment(checkpoint.at_ms),
+            }
+            if checkpoint
+            else None
+        ),
+    }

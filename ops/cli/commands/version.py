@@ -1,0 +1,27 @@
+"""``orbctl version``."""
+
+from __future__ import annotations
+
+import typer
+
+from ops.cli.context import globals_of
+from ops.cli.output import show_value
+
+
+def version(context: typer.Context) -> None:
+    """Show the version of this program and what it reads and writes."""
+    from core import __version__
+    from core.store.codec import SEGMENT_VERSION, STATE_VERSION
+    from core.store.keys import LAYOUT
+
+    output = globals_of(context).output
+    facts = {
+        "version": __version__,
+        "layout": LAYOUT,
+        "segments": SEGMENT_VERSION,
+        "state": STATE_VERSION,
+    }
+    if output.is_plain:
+        show_value(facts, output)
+        return
+    print(f"orbctl {__version__} (layout {LAYOUT}, segments {SEGMENT_VERSION})")

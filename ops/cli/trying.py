@@ -1,0 +1,149 @@
+"""What an ADD would do, without doing it: selection, the addresses it would try, what is there.
+
+The same selection, searches and reads as the allocator's; nothing is appended. Between this answer
+and a real ADD others may claim: it is an explanation, not a promise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from core.domain.addresses import Family, format_address
+from core.domain.choice import Search
+from core.domain.claims import Need, decide_add, holder_of, unmet
+from core.domain.events import RecordDefined
+from core.domain.facts import Facts
+from core.domain.model import Attachment, Endpoint
+from core.domain.selection.request import (
+    Demand,
+    Selection,
+    SelectionRequest,
+    SelectionSettings,
+    Verdict,
+)
+from core.domain.selection.select import select
+from core.errors import AllocationError
+from core.projections.configuration_view import ConfigurationView, Snapshot
+from core.service.finding import Finder
+from core.store.codec import CLAIM, ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from nodeagent.cniwire.arguments import PodArguments
+from nodeagent.facts import PodReference, StandaloneFacts
+
+
+class Trial(NamedTuple):
+    """One pool of one demand: the address tried first, who holds it, and the one tried after it.
+
+    ``first`` "" means that the pool has nothing to hand out, ``then`` "" that nothing else is free.
+    """
+
+    interface: str
+    family: Family
+    pool: str
+    first: str
+    holder: str = ""
+    then: str = ""
+
+    @property
+    def address(self) -> str:
+        """What an ADD would get; "" when the pool is full."""
+        return self.then if self.holder else self.first
+
+
+class Explanation(NamedTuple):
+    """``held``: the endpoint there is. ``repeats``: an ADD would answer it and claim nothing."""
+
+    facts: Facts
+    held: Endpoint | None
+    repeats: bool
+    selection: Selection | None
+    error: AllocationError | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What became of each candidate, also when selection failed."""
+        if self.selection is not None:
+            return self.selection.verdicts
+        found = self.error.verdicts if self.error is not None else ()
+        return tuple(one for one in found if isinstance(one, Verdict))
+
+    @property
+    def served(self) -> bool:
+        """Whether an ADD would succeed now."""
+        if self.repeats:
+            return True
+        wanted = {(one.interface, one.family) for one in self.trials}
+        got = {(one.interface, one.family) for one in self.trials if one.address}
+        return self.error is None and wanted == got
+
+
+async def read_snapshot(
+    store: KeyValueStore, keys: Keys, records: Sequence[RecordDefined]
+) -> Snapshot:
+    """The present configuration, with these records in place of the stored ones."""
+    view = ConfigurationView(store, keys)
+    await view.start()
+    await view.close()
+    snapshot = view.current
+    for record in records:
+        snapshot.records[record.kind, record.namespace, record.name] = record
+    return snapshot
+
+
+def facts_of(
+    store: KeyValueStore, keys: Keys, snapshot: Snapshot, pod: PodArguments, node: str
+) -> Facts:
+    """What an agent on this node would know of the Pod."""
+    view = ConfigurationView(store, keys)
+    view.current = snapshot
+    reference = PodReference(pod, pod.uid)
+    return StandaloneFacts(view, node, stateful_sets=True).facts(reference)
+
+
+async def explain_add(
+    store: KeyValueStore,
+    keys: Keys,
+    snapshot: Snapshot,
+    facts: Facts,
+    request: SelectionRequest,
+) -> Explanation:
+    """What an ADD would do now. Raises StoreUnavailable."""
+    key = keys.endpoint(*facts.pod.endpoint_key)
+    found = (await store.read([Get(key)])).ranges[0].kvs
+    held = ENDPOINT.decode(found[0].value) if found else None
+    need = decide_add(facts.pod, Attachment("", request.interface), held)
+    try:
+        selection = select(request, facts, snapshot.catalog, SelectionSettings())
+    except AllocationError as error:
+        repeats = not isinstance(need, Need)
+        return Explanation(facts, held, repeats, None, error, ())
+    if not isinstance(need, Need):
+        return Explanation(facts, held, repeats=True, selection=selection, error=None, trials=())
+    demands = unmet(selection, need.keep)
+    trials = [
+        await _try(store, keys, snapshot, holder_of(facts.pod), demand, pool)
+        for demand in demands
+        for pool in demand.pools
+    ]
+    return Explanation(facts, held, False, selection, None, tuple(trials))
+
+
+async def _try(
+    store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str, demand: Demand, pool: str
+) -> Trial:
+    search = Search(snapshot.usable(pool), "spread", f"{holder} {demand.interface}")
+    value = search.next(())
+    place = (demand.interface, demand.family, pool)
+    if value is None:
+        return Trial(*place, "")
+    first = format_address(demand.family, value)
+    found = (await store.read([Get(keys.ip(demand.family, value))])).ranges[0].kvs
+    if not found:
+        return Trial(*place, first)
+    claim = CLAIM.decode(found[0].value)
+    free = await Finder(store, keys).find(search, ())
+    then = "" if free is None else format_address(demand.family, free.value)
+    return Trial(*place, first, f"{claim.namespace}/{claim.pod}", then)
