@@ -46,9 +46,10 @@ class Stage:
         options = dict(word.split("=", 1) for word in words if "=" in word)
         rest = [word for word in words if "=" not in word]
         try:
-            return await getattr(self, verb.replace("-", "_"))(*rest, **options)
+            answer: str = await getattr(self, verb)(*rest, **options)
         except OrbweaverError as error:
-            return f"{type(error).__name__}: {error}"
+            answer = f"{type(error).__name__}: {error}"
+        return answer
 
     async def node(self, name: str) -> Node:
         if name not in self.nodes:
@@ -130,13 +131,12 @@ class Stage:
             await node.__aexit__(None, None, None)
 
 
-def who(
-    name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: FixedKind | None = None
-) -> PodFacts:
+def who(name: str, *, uid: str = "", pools: str = "", nics: str = "", fixed: str = "") -> PodFacts:
     notes = {IPPOOL: pools} if pools else {}
     if nics:
         notes[IPPOOLS] = nics
-    return pod(name, uid, annotations=notes, fixed=fixed)
+    kind: FixedKind | None = "statefulset" if fixed == "statefulset" else None
+    return pod(name, uid, annotations=notes, fixed=kind)
 
 
 def commands_of(text: str) -> list[str]:
