@@ -117,7 +117,7 @@ class BlockWriter:
         self.chain = chain
         self.blocks: list[Block] = []
         self.frames: list[bytes] = []
-        self.raw_bytes = 0
+        self._closed_bytes = 0
         self._offset = 0
         self._pending: list[Segment] = []
         self._pending_bytes = 0
@@ -127,6 +127,11 @@ class BlockWriter:
     def block(self) -> int:
         """The number of the block that the next segment goes into."""
         return len(self.blocks)
+
+    @property
+    def raw_bytes(self) -> int:
+        """Raw bytes of everything added, the block under way included."""
+        return self._closed_bytes + self._pending_bytes
 
     def add(self, segment: Segment) -> None:
         """Append one segment; a full block is compressed at once."""
@@ -148,7 +153,7 @@ class BlockWriter:
         self.blocks.append(entry)
         self.frames.append(frame)
         self._offset += len(frame)
-        self.raw_bytes += len(raw)
+        self._closed_bytes += len(raw)
         self.chain = chained(self.chain, self._pending)
         self._pending = []
         self._pending_bytes = 0

@@ -27,7 +27,7 @@ from core.domain.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.events import Recorded, RecordDefined
+from core.domain.events import RecordDefined, Recorded
 from core.domain.evolution import Ledger
 from core.domain.model import Reservation
 from core.errors import OrbweaverError
@@ -109,9 +109,7 @@ class Cluster:
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
     ) -> int:
         """Seal, and answer how many files that made."""
-        archiver = Archiver(
-            self.store, KEYS, files or self.files, file_bytes_max=file_bytes_max
-        )
+        archiver = Archiver(self.store, KEYS, files or self.files, file_bytes_max=file_bytes_max)
         return (await archiver.seal(upto)).files
 
     async def view(self) -> LogView:

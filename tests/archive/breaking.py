@@ -1,0 +1,126 @@
+"""Stores and files that break at a chosen step, to see what the next process finds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from core.archive.files import LocalFiles
+from core.errors import OutcomeUnknown
+from core.store.kv import (
+    Get,
+    Guard,
+    KeyValueStore,
+    ReadResult,
+    TxnResult,
+    WatchBatch,
+    Write,
+)
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+class Steps:
+    """Counts every effect of a process and ends it before, or just after, one of them."""
+
+    def __init__(self, crash_at: int, *, after: bool) -> None:
+        self.crash_at = crash_at
+        self.after = after
+        self.taken = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process lived to its end."""
+        return self.taken < self.crash_at
+
+    def before(self) -> None:
+        """An effect is about to happen."""
+        self.taken += 1
+        if self.taken == self.crash_at and not self.after:
+            raise Crash
+
+    def done(self) -> None:
+        """An effect has happened."""
+        if self.taken == self.crash_at and self.after:
+            raise Crash
+
+
+class BreakingStore:
+    """A store whose writes are steps."""
+
+    def __init__(self, store: KeyValueStore, steps: Steps) -> None:
+        self._store = store
+        self._steps = steps
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        self._steps.before()
+        result = await self._store.commit(guards, writes, otherwise)
+        self._steps.done()
+        return result
+
+    async def compact(self, revision: int) -> None:
+        self._steps.before()
+        await self._store.compact(revision)
+        self._steps.done()
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        return await self._store.read(gets, revision=revision)
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        return self._store.watch(ranges, after=after)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        return await self._store.grant_lease(ttl_s)
+
+    async def keep_lease(self, lease: int) -> int:
+        return await self._store.keep_lease(lease)
+
+    async def revoke_lease(self, lease: int) -> None:
+        await self._store.revoke_lease(lease)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+
+class BreakingFiles:
+    """Files whose making and removing are steps."""
+
+    def __init__(self, files: LocalFiles, steps: Steps) -> None:
+        self._files = files
+        self._steps = steps
+
+    def names(self) -> list[str]:
+        return self._files.names()
+
+    def partials(self) -> list[str]:
+        return self._files.partials()
+
+    def view(self, name: str) -> memoryview:
+        return self._files.view(name)
+
+    def write(self, name: str, chunks: Iterable[bytes]) -> None:
+        self._steps.before()
+        self._files.write(name, chunks)
+        self._steps.done()
+
+    def remove(self, name: str) -> None:
+        self._steps.before()
+        self._files.remove(name)
+        self._steps.done()
+
+
+class ForgetfulStore(BreakingStore):
+    """Applies the commit at ``crash_at`` and loses the answer."""
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        try:
+            return await super().commit(guards, writes, otherwise)
+        except Crash:
+            raise OutcomeUnknown("the answer was lost") from None

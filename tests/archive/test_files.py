@@ -1,0 +1,59 @@
+"""A file is there whole or not at all, and once it is there it stays what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.archive.files import LocalFiles
+from core.errors import LogCorrupt
+
+
+def test_a_file_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path / "made" / "on demand")
+    assert files.names() == []
+    assert files.partials() == []
+    files.write("b", [b"one", b"two"])
+    files.write("a", [b"x"])
+    assert files.names() == ["a", "b"]
+    assert bytes(files.view("b")) == b"onetwo"
+
+
+def test_a_name_is_written_once(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    files.write("a", [b"first"])
+    with pytest.raises(FileExistsError):
+        files.write("a", [b"second"])
+    assert bytes(files.view("a")) == b"first"
+    assert files.partials() == []
+
+
+def test_a_file_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("no space left on device")
+
+    files = LocalFiles(tmp_path)
+    with pytest.raises(OSError, match="no space"):
+        files.write("a", chunks())
+    assert files.names() == files.partials() == []
+
+
+def test_an_unfinished_file_is_not_among_the_names(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / "a.0.partial").write_bytes(b"half")
+    assert files.names() == []
+    assert files.partials() == ["a.0.partial"]
+    files.remove("a.0.partial")
+    assert files.partials() == []
+
+
+def test_a_file_that_is_not_there_or_empty_is_told_by_name(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / "empty").touch()
+    for name in ("gone", "empty"):
+        with pytest.raises(LogCorrupt, match=name):
+            files.view(name)
+    files.remove("gone")
