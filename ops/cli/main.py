@@ -24,10 +24,12 @@ from ops.cli.commands import (
     get,
     history,
     install,
+    log,
     quarantine,
     release,
     simulate,
     status,
+    verify,
     version,
 )
 from ops.cli.context import Globals
@@ -64,6 +66,10 @@ _COMMANDS = (
     (release.release, _CHANGE),
     (history.history, _AUDIT),
     (as_of.as_of, _AUDIT),
+    (verify.verify, _AUDIT),
+    (log.export, _AUDIT),
+    (log.replay, _AUDIT),
+    (log.archive, _SYSTEM),
     (install.install, _SYSTEM),
     (version.version, _SYSTEM),
 )

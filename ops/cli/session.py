@@ -146,6 +146,8 @@ def run(
         return asyncio.run(body())
     except OrbweaverError as error:
         return report(error)
+    except BrokenPipeError:
+        raise  # whoever reads standard output has seen enough; the parser ends the run quietly
     except OSError as error:
         return report(OrbweaverError(str(error)))
 

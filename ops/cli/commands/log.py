@@ -1,0 +1,156 @@
+"""``orbctl export``, ``replay`` and ``archive``: the log as a file, folded again, and sealed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import BadInput
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.output import counted, heading, pairs, show, show_value
+from ops.cli.session import Session
+from ops.cli.times import parse_time
+
+if TYPE_CHECKING:
+    from core.archive.replay import LogView
+    from core.domain.checker import Checker
+
+
+def export(
+    context: typer.Context,
+    file: Annotated[Path | None, typer.Argument(help="standard output if not given")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="the bytes as they are, proven by a hash chain")
+    ] = False,
+    after: Annotated[int, typer.Option(min=0, help="events after this position")] = 0,
+    upto: Annotated[int | None, typer.Option(min=0, help="events up to this position")] = None,
+) -> None:
+    """Write the log, archive included: one JSON object a line, or raw for `orbctl replay`."""
+    if raw and (after or upto is not None):
+        raise BadInput("a raw export is the whole log", subject="raw")
+
+    async def action(session: Session) -> Exit:
+        from core.archive.replay import open_log
+
+        view = await open_log(session.store, session.keys, session.archive)
+        if raw:
+            count = await _export_raw(view, session.settings.cluster, file)
+            what = counted(count, "segment")
+        else:
+            what = counted(await _export_lines(view, file, after, upto), "event")
+        typer.echo(f"{what}, up to position {view.revision}", err=True)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _export_raw(view: LogView, cluster: str, file: Path | None) -> int:
+    from core.audit.export import export_raw
+
+    if file is None:
+        return await export_raw(view, cluster, sys.stdout.buffer)
+    with file.open("xb") as out:
+        return await export_raw(view, cluster, out)
+
+
+async def _export_lines(view: LogView, file: Path | None, after: int, upto: int | None) -> int:
+    from core.audit.export import export_lines
+
+    events = view.events(after, upto)
+    if file is None:
+        return await export_lines(events, sys.stdout)
+    with file.open("x", encoding="utf-8") as out:
+        return await export_lines(events, out)
+
+
+def replay(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="a raw export")],
+    upto: Annotated[str, typer.Option(help="stop at a position, or at a time as in as-of")] = "",
+) -> None:
+    """Fold a raw export without any etcd: check every rule, show the state at its end."""
+    said = globals_of(context)
+    now_ms = said.surroundings.now_ms()
+    position = int(upto) if upto.isdigit() else None
+    time_ms = parse_time(upto, now_ms) if upto and position is None else None
+    checker, events, broken = _fold(file, position, time_ms)
+    if said.output.is_plain:
+        show_value(
+            {"events": events, "position": checker.ledger.position, "violations": broken},
+            said.output,
+        )
+    else:
+        _show_replayed(checker, events, broken)
+    raise typer.Exit(Exit.DIFFERENT if broken else Exit.OK)
+
+
+def _fold(file: Path, position: int | None, time_ms: int | None) -> tuple[Checker, int, list[str]]:
+    """Fold up to a position or a time by the writers' clocks; count events, collect violations."""
+    from core.audit.export import import_log
+    from core.domain.checker import Checker
+
+    checker, events = Checker(), 0
+    broken: list[str] = []
+    with file.open("rb") as source:
+        for segment in import_log(source):
+            if position is not None and segment.position > position:
+                continue  # the rest is read all the same: its end proves the file
+            for recorded in segment.events():
+                if time_ms is not None and recorded.recorded_at_ms > time_ms:
+                    continue
+                broken += map(str, checker.check(recorded))
+                events += 1
+    return checker, events, broken
+
+
+def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
+    from ops.cli.kinds import Kind
+    from ops.cli.output import Format
+    from ops.cli.selecting import Wish, listing_of
+
+    ledger = checker.ledger
+    pairs(
+        (
+            ("events", f"{events:,}, the last one at position {ledger.position}"),
+            ("rules", f"{len(broken):,} BROKEN" if broken else "all hold"),
+            ("claims", f"{len(ledger.claims):,} of {counted(len(ledger.endpoints), 'endpoint')}"),
+        )
+    )
+    for line in broken:
+        print(f"  {line}")
+    if ledger.pools:
+        heading("\nPools")
+        show(listing_of(ledger, Wish(Kind.POOL, "", "", Format.TABLE)), Format.TABLE)
+
+
+def archive(
+    context: typer.Context,
+    upto: Annotated[int | None, typer.Option(min=1, help="seal up to this position")] = None,
+) -> None:
+    """Seal the live log into archive files now; the controller does so when it grows too long.
+
+    Needs the archive directory, which is the controller's: run it where that is.
+    """
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.archive.archiver import Archiver
+
+        sealed = await Archiver(session.store, session.keys, session.archive).seal(upto)
+        if output.is_plain:
+            show_value(sealed._asdict(), output)
+        elif sealed.superseded:
+            typer.echo("another archiver was quicker; nothing was done here", err=True)
+        else:
+            what = f"{counted(sealed.events, 'event')} in {counted(sealed.segments, 'segment')}"
+            print(
+                f"{what} sealed into {counted(sealed.files, 'file')} in {session.settings.archive},"
+                f" up to position {sealed.position}"
+            )
+        return Exit.OK
+
+    perform(context, action)

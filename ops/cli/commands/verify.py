@@ -1,0 +1,122 @@
+"""``orbctl verify``: the log is whole, keeps its rules, and is what the state keys say.
+
+Reads a live system and disturbs nobody. What differs is shown with a plan; only ``--repair``
+carries it out, and then everything is read again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.output import Format, counted, heading, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.audit.repair import Repaired
+    from core.audit.verify import Report
+
+SHOWN_MAX: Final = 50
+"""Findings of each kind that are listed; -o wide lists all that the report has."""
+
+
+def verify(
+    context: typer.Context,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="put the state keys back to what the log says")
+    ] = False,
+) -> None:
+    """Check the whole log, its archive and the state keys against each other."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.audit.verify import verify as verify_all
+
+        report = await verify_all(session.store, session.keys, session.archive)
+        repaired = None
+        if repair and report.plan:
+            if not output.is_plain:
+                _show(report, wide=output is Format.WIDE)
+            repaired = await _repair(session, report)
+            report = await verify_all(session.store, session.keys, session.archive)
+        if output.is_plain:
+            show_value(_plain(report, repaired), output)
+        else:
+            if repaired is not None:
+                _show_repaired(repaired)
+            _show(report, wide=output is Format.WIDE)
+        return Exit.OK if report.is_clean else Exit.DIFFERENT
+
+    perform(context, action)
+
+
+async def _repair(session: Session, report: Report) -> Repaired:
+    from core.audit.repair import repair
+
+    return await session.write(
+        lambda writer: repair(report.plan, session.store, session.keys, writer, session.cause)
+    )
+
+
+def _show(report: Report, *, wide: bool) -> None:
+    files = f" and {counted(report.files, 'archive file')}" if report.files else ""
+    size = f"{counted(report.events, 'event')} in {counted(report.segments, 'segment')}{files}"
+    print(f"log    {size}: {'whole' if not report.faults else 'DAMAGED'}")
+    rules = "all hold" if not report.violations else f"{report.violation_count:,} BROKEN"
+    print(f"rules  {rules}")
+    if not report.folded:
+        print("state  not compared: the log cannot be read to its end")
+    elif report.differences:
+        count = counted(report.difference_count, "key")
+        print(f"state  {count} DIFFER from the log at revision {report.revision}")
+    else:
+        print(f"state  equals the fold of the log at revision {report.revision}")
+    faults = [
+        f"{fault.subject}: {fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
+        for fault in report.faults
+    ]
+    _list("Damage", faults, wide=wide)
+    _list("Broken rules", [str(one) for one in report.violations], wide=wide)
+    _list("Differences", [str(one) for one in report.differences], wide=wide)
+    _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
+    _list("Notes", list(report.notes), wide=wide)
+
+
+def _show_repaired(repaired: Repaired) -> None:
+    _list("Repaired", list(repaired.done), wide=True)
+    _list("Changed meanwhile, not touched", list(repaired.overtaken), wide=True)
+    _list("For a person to decide", list(repaired.impossible), wide=True)
+    print()
+
+
+def _list(title: str, lines: list[str], *, wide: bool) -> None:
+    if not lines:
+        return
+    heading(f"\n{title}")
+    shown = lines if wide else lines[:SHOWN_MAX]
+    for line in shown:
+        print(f"  {line}")
+    if len(shown) < len(lines):
+        print(f"  ... {len(lines) - len(shown):,} more (-o wide shows them)")
+
+
+def _plain(report: Report, repaired: Repaired | None) -> dict[str, Any]:
+    return {
+        "clean": report.is_clean,
+        "revision": report.revision,
+        "files": report.files,
+        "segments": report.segments,
+        "events": report.events,
+        "folded": report.folded,
+        "faults": [fault._asdict() for fault in report.faults],
+        "violations": [str(one) for one in report.violations],
+        "violationCount": report.violation_count,
+        "differences": [str(one) for one in report.differences],
+        "differenceCount": report.difference_count,
+        "plan": [step.text for step in report.plan],
+        "notes": list(report.notes),
+        "repaired": repaired and {name: list(v) for name, v in repaired._asdict().items()},
+    }
