@@ -158,10 +158,11 @@ def claim(
 
 
 class ReleaseDecision(NamedTuple):
-    """``ends``: the DEL ends the endpoint's claims; ``why`` in words either way."""
+    """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``."""
 
     ends: bool
     why: str
+    keep: tuple[Nic, ...] = ()
 
 
 def decide_release(
@@ -170,7 +171,9 @@ def decide_release(
     """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
 
     ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
-    counts. A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    counts. A DEL for another UID or an older sandbox is late and ends nothing (I3). While another
+    sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC that the new
+    sandbox has not come to yet must not take away those that it uses.
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")
@@ -181,7 +184,13 @@ def decide_release(
         return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
     if nic.container and attachment.container and nic.container != attachment.container:
         return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
-    return ReleaseDecision(True, "the sandbox is gone")
+    ours = attachment.container or nic.container
+    if all(each.container in ("", ours) for each in endpoint.nics):
+        return ReleaseDecision(True, "the sandbox is gone")
+    if not nic.container:
+        return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
+    keep = tuple(each for each in endpoint.nics if each.container != ours)
+    return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
 
 
 def _stored_name(interface: str) -> str:

@@ -98,10 +98,11 @@ class Releaser:
         decision = decide(endpoint)
         if not decision.ends:
             return Released((), decision.why)
-        kept = {pair for nic in order.keep for pair in nic.addresses()}
+        keep = order.keep or decision.keep
+        kept = {pair for nic in keep for pair in nic.addresses()}
         pairs = [pair for pair in endpoint.addresses() if pair not in kept]
         releases = await self.fences(pairs, key)
-        event = AddressesReleased(*key, releases, order.keep, order.reason, order.evidence)
+        event = AddressesReleased(*key, releases, keep, order.reason, order.evidence)
         draft = Draft(self._writer.event_id(), order.cause, event)
         seen = Seen(endpoint, found[0].mod_revision)
         lease = await self._cooldown.lease()
