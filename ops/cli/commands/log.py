@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,9 +76,9 @@ def replay(
     """Fold a raw export without any etcd: check every rule, show the state at its end."""
     said = globals_of(context)
     now_ms = said.surroundings.now_ms()
-    position = int(upto) if upto.isdigit() else None
-    time_ms = parse_time(upto, now_ms) if upto and position is None else None
-    checker, events, broken = _fold(file, position, time_ms)
+    position = int(upto) if upto.isdigit() else math.inf
+    time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
+    checker, events, broken = _fold(file, position, time_ms, now_ms)
     if said.output.is_plain:
         show_value(
             {"events": events, "position": checker.ledger.position, "violations": broken},
@@ -88,22 +89,24 @@ def replay(
     raise typer.Exit(Exit.DIFFERENT if broken else Exit.OK)
 
 
-def _fold(file: Path, position: int | None, time_ms: int | None) -> tuple[Checker, int, list[str]]:
-    """Fold up to a position or a time by the writers' clocks; count events, collect violations."""
+def _fold(
+    file: Path, position: float, time_ms: float, now_ms: int
+) -> tuple[Checker, int, list[str]]:
+    """Fold up to a position or a time by the log's clock; count events, collect violations."""
+    from core.archive.clock import ticked
     from core.audit.export import import_log
     from core.domain.checker import Checker
 
-    checker, events = Checker(), 0
+    checker, events, clock_ms = Checker(), 0, 0
     broken: list[str] = []
     with file.open("rb") as source:
+        # What lies behind the end is read all the same: only its end proves the file.
         for segment in import_log(source):
-            if position is not None and segment.position > position:
-                continue  # the rest is read all the same: its end proves the file
             for recorded in segment.events():
-                if time_ms is not None and recorded.recorded_at_ms > time_ms:
-                    continue
-                broken += map(str, checker.check(recorded))
-                events += 1
+                clock_ms = ticked(clock_ms, recorded, now_ms)
+                if recorded.position <= position and clock_ms <= time_ms:
+                    broken += map(str, checker.check(recorded))
+                    events += 1
     return checker, events, broken
 
 

@@ -79,10 +79,11 @@ async def _read(session: Session) -> Status:
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
     for kv in heads.kvs:
         found.heads[keys.tail(kv.key, "head")[0]] = HEAD.decode(kv.value)
-    found.newest = await _newest_event(session, heads.kvs)
     found.live = log.count
     found.counts = {room: one.count for room, one in zip(rooms, counts, strict=True)}
     found.archive = CURSOR.decode(cursor.kvs[0].value) if cursor.kvs else None
+    sealed = found.archive.position if found.archive else 0
+    found.newest = max(sealed, await _newest_event(session, heads.kvs))
     found.checkpoint = CHECKPOINTS.decode(checkpoint.kvs[0].value) if checkpoint.kvs else None
     if leader.kvs:
         found.leader = LEADER.decode(leader.kvs[0].value), leader.kvs[0].mod_revision
@@ -90,7 +91,7 @@ async def _read(session: Session) -> Status:
 
 
 async def _newest_event(session: Session, heads: Sequence[KeyValue]) -> int:
-    """The newest event's position: a head may also change without one, so its segment is asked."""
+    """The newest live event: a head may also change without one, so its segment is asked for."""
     from core.store.codec import HEAD
     from core.store.kv import Get
 
