@@ -8,7 +8,7 @@ stays within etcd's bounds. Pure: nothing here talks to the store.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from core.store.codec import SEGMENT_EVENTS_MAX, Draft
 from core.store.kv import (
@@ -26,11 +26,17 @@ from core.store.kv import (
     Write,
 )
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 GUARDS_MAX = TXN_OPERATIONS_MAX - 1
 WRITES_MAX = TXN_OPERATIONS_MAX - 2
 GETS_MAX = TXN_OPERATIONS_MAX - 1
 BATCH_BYTES_MAX = REQUEST_BYTES_MAX // 2
 """Events are in the request twice (segment and state), so half of what etcd takes."""
+
+OPERATION_BYTES = 128
+"""What a key and its frame weigh in a request, roughly."""
 
 
 class Proposal(NamedTuple):
@@ -57,34 +63,63 @@ class Lost(NamedTuple):
     reads: tuple[RangeResult, ...]
 
 
+class Prepared(NamedTuple):
+    """A proposal with what batching asks of it, worked out once."""
+
+    proposal: Proposal
+    gets: tuple[Get, ...]
+    guarded: frozenset[bytes]
+    written: frozenset[bytes]
+    weight: int
+    alone: bool
+
+
+def prepare(proposal: Proposal) -> Prepared:
+    """Work out which keys a proposal touches, what it reads if it loses, and how much it weighs."""
+    points = [guard for guard in proposal.guards if not isinstance(guard, NothingNewer)]
+    starts = {get.start for get in proposal.reads}
+    gets = (*proposal.reads, *(Get(guard.key) for guard in points if guard.key not in starts))
+    deletes = [write for write in proposal.writes if isinstance(write, Delete)]
+    puts = [write for write in proposal.writes if not isinstance(write, Delete)]
+    return Prepared(
+        proposal,
+        gets,
+        frozenset(guard.key for guard in points),
+        frozenset((*(write.key for write in puts), *(write.start for write in deletes))),
+        2 * sum(len(write.value) for write in puts)
+        + OPERATION_BYTES * (len(proposal.writes) + len(proposal.guards)),
+        len(points) < len(proposal.guards) or any(write.end for write in deletes),
+    )
+
+
 class Batch:
     """Proposals that fit into one transaction, in order of arrival."""
 
     __slots__ = (
         "_bytes",
         "_get_index",
+        "_guarded",
         "_guards",
-        "_touched",
         "_written",
+        "alone",
         "drafts",
-        "exclusive",
         "writes",
     )
 
     def __init__(self) -> None:
         self.drafts: list[Draft] = []
         self.writes: list[Write] = []
-        self.exclusive = False
+        self.alone = False
         self._guards: dict[Guard, None] = {}
         self._get_index: dict[Get, int] = {}
         self._written: set[bytes] = set()
-        self._touched: set[bytes] = set()
+        self._guarded: set[bytes] = set()
         self._bytes = 0
 
     @property
     def full(self) -> bool:
         """Nothing more can be added."""
-        return self.exclusive or len(self.drafts) >= SEGMENT_EVENTS_MAX
+        return self.alone or len(self.drafts) >= SEGMENT_EVENTS_MAX
 
     @property
     def guards(self) -> list[Guard]:
@@ -96,52 +131,51 @@ class Batch:
         """The failure reads, every one once."""
         return list(self._get_index)
 
-    def add(self, proposal: Proposal) -> bool:
+    def add(self, one: Prepared) -> bool:
         """Join the proposal, unless it does not fit with those already in."""
-        alone = _is_exclusive(proposal)
         if not self.drafts:
-            self.exclusive = alone
-        elif alone or not self._fits(proposal):
+            self.alone = one.alone
+        elif one.alone or not self._fits(one):
             return False
-        self.drafts.extend(proposal.drafts)
-        self.writes.extend(proposal.writes)
-        self._bytes += _weight(proposal)
-        for guard in proposal.guards:
-            self._guards[guard] = None
-            if not isinstance(guard, NothingNewer):
-                self._touched.add(guard.key)
-        self._written.update(_written_keys(proposal))
-        if not alone:
-            for get in wanted_gets(proposal):
+        self.drafts.extend(one.proposal.drafts)
+        self.writes.extend(one.proposal.writes)
+        self._guards.update(dict.fromkeys(one.proposal.guards))
+        self._guarded |= one.guarded
+        self._written |= one.written
+        self._bytes += one.weight
+        if not one.alone:
+            for get in one.gets:
                 self._get_index.setdefault(get, len(self._get_index))
         return True
 
-    def answers(self, proposal: Proposal, result: TxnResult) -> dict[Get, RangeResult]:
+    def answers(self, one: Prepared, result: TxnResult) -> dict[Get, RangeResult]:
         """What the failed transaction read for this proposal."""
-        return {get: result.reads[self._get_index[get]] for get in wanted_gets(proposal)}
+        return {get: result.reads[self._get_index[get]] for get in one.gets}
 
-    def _fits(self, proposal: Proposal) -> bool:
-        written = _written_keys(proposal)
-        guarded = [g.key for g in proposal.guards if not isinstance(g, NothingNewer)]
-        new_gets = [get for get in wanted_gets(proposal) if get not in self._get_index]
-        new_guards = [guard for guard in proposal.guards if guard not in self._guards]
+    def _fits(self, one: Prepared) -> bool:
+        """Within etcd's bounds even if no guard and no read is shared, or by exact count if not."""
         return (
-            len(self.drafts) + len(proposal.drafts) <= SEGMENT_EVENTS_MAX
-            and len(self._guards) + len(new_guards) <= GUARDS_MAX
-            and len(self.writes) + len(proposal.writes) <= WRITES_MAX
-            and len(self._get_index) + len(new_gets) <= GETS_MAX
-            and self._bytes + _weight(proposal) <= BATCH_BYTES_MAX
-            and self._written.isdisjoint(written)
-            and self._touched.isdisjoint(written)
-            and self._written.isdisjoint(guarded)
+            len(self.drafts) + len(one.proposal.drafts) <= SEGMENT_EVENTS_MAX
+            and len(self.writes) + len(one.proposal.writes) <= WRITES_MAX
+            and self._bytes + one.weight <= BATCH_BYTES_MAX
+            and _fits_in(self._guards, one.proposal.guards, GUARDS_MAX)
+            and _fits_in(self._get_index, one.gets, GETS_MAX)
+            and self._written.isdisjoint(one.written)
+            and self._guarded.isdisjoint(one.written)
+            and self._written.isdisjoint(one.guarded)
         )
 
 
-def sort_out(batch: Batch, proposals: Sequence[Proposal], result: TxnResult) -> list[Lost | None]:
+def _fits_in(have: dict[K, V], new: Sequence[K], limit: int) -> bool:
+    room = limit - len(have)
+    return len(new) <= room or sum(one not in have for one in new) <= room
+
+
+def sort_out(batch: Batch, members: Sequence[Prepared], result: TxnResult) -> list[Lost | None]:
     """Per proposal: what it lost to, or None when it may try again as it is."""
-    if batch.exclusive:
+    if batch.alone:
         return [Lost(result.revision, {}, ())]
-    return [_judge(proposal, batch.answers(proposal, result), result) for proposal in proposals]
+    return [_judge(one.proposal, batch.answers(one, result), result) for one in members]
 
 
 def _judge(proposal: Proposal, answers: dict[Get, RangeResult], result: TxnResult) -> Lost | None:
@@ -153,25 +187,6 @@ def _judge(proposal: Proposal, answers: dict[Get, RangeResult], result: TxnResul
     if all(_holds(guard, truth) for guard in proposal.guards):
         return None
     return Lost(result.revision, truth, tuple(answers[get] for get in proposal.reads))
-
-
-def wanted_gets(proposal: Proposal) -> list[Get]:
-    """The proposal's reads, and one read for each guard that none of them covers."""
-    starts = {get.start for get in proposal.reads}
-    return [
-        *proposal.reads,
-        *(
-            Get(guard.key)
-            for guard in proposal.guards
-            if not isinstance(guard, NothingNewer) and guard.key not in starts
-        ),
-    ]
-
-
-def _is_exclusive(proposal: Proposal) -> bool:
-    return any(isinstance(guard, NothingNewer) for guard in proposal.guards) or any(
-        isinstance(write, Delete) and write.end for write in proposal.writes
-    )
 
 
 def _get_of(guard: Absent | Unchanged, proposal: Proposal) -> Get:
@@ -187,12 +202,3 @@ def _holds(guard: Guard, truth: dict[bytes, KeyValue | None]) -> bool:
     found = truth[guard.key]
     revision = found.mod_revision if found is not None else 0
     return revision == (guard.mod_revision if isinstance(guard, Unchanged) else 0)
-
-
-def _written_keys(proposal: Proposal) -> set[bytes]:
-    return {write.start if isinstance(write, Delete) else write.key for write in proposal.writes}
-
-
-def _weight(proposal: Proposal) -> int:
-    values = sum(len(w.value) for w in proposal.writes if not isinstance(w, Delete))
-    return 2 * values + 128 * (len(proposal.writes) + len(proposal.guards))

@@ -26,7 +26,7 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.store.batch import Batch, Lost, Proposal, sort_out
+from core.store.batch import Batch, Lost, Prepared, Proposal, prepare, sort_out
 from core.store.codec import HEAD, WriterHead, encode_segment
 from core.store.keys import Keys, check_name
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
@@ -49,7 +49,7 @@ Outcome = Committed | Lost
 
 
 class _Waiting(NamedTuple):
-    proposal: Proposal
+    prepared: Prepared
     answer: asyncio.Future[Outcome]
 
 
@@ -124,7 +124,7 @@ class Writer:
                 subject="writer queue",
                 remedy="try again; if it stays full, etcd is too slow for this load",
             )
-        waiting = _Waiting(proposal, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(prepare(proposal), asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         if self._pump is None:
             self._pump = asyncio.ensure_future(self._run())
@@ -154,7 +154,7 @@ class Writer:
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue
-            (members if batch.add(waiting.proposal) else left).append(waiting)
+            (members if batch.add(waiting.prepared) else left).append(waiting)
         self._queue.extendleft(reversed(left))
         return batch, members
 
@@ -175,7 +175,7 @@ class Writer:
         if result.succeeded:
             _answer(members, Committed(result.revision))
             return
-        verdicts = sort_out(batch, [member.proposal for member in members], result)
+        verdicts = sort_out(batch, [member.prepared for member in members], result)
         assert any(verdicts), "a transaction failed although every guard holds"
         for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
             if lost is None:
