@@ -41,7 +41,6 @@ class Projection:
         self.ledger = ledger or Ledger()
         self.tallies: dict[str, PoolTally] = {}
         self.changed: set[str] = set()
-        self.events = 0
         self._held: defaultdict[str, set[int]] = defaultdict(set)
         self._by_node: defaultdict[str, set[EndpointKey]] = defaultdict(set)
         self._by_pool: defaultdict[str, set[EndpointKey]] = defaultdict(set)
@@ -86,7 +85,6 @@ class Projection:
             case _:
                 self.ledger.apply(recorded)
                 self._configure(event)
-        self.events += 1
 
     def apply_all(self, events: Iterable[Recorded]) -> Projection:
         """Fold many; returns itself."""

@@ -36,7 +36,10 @@ LEVEL = Lag(0, 0.0)
 
 
 class Projector:
-    """``projection`` may be replaced by a new one after a gap; ask for it each time."""
+    """``projection`` may be replaced by a new one after a gap; ask for it each time.
+
+    ``rebuilds`` counts starts from the state keys, ``events`` what was folded since.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Projector:
         self.cursor: Cursor = START
         self.ready = False
         self.rebuilds = 0
+        self.events = 0
         self._store = store
         self._keys = keys
         self._reader = LogReader(store, keys)
@@ -106,7 +110,9 @@ class Projector:
 
     async def _advance(self, segments: list[Segment], cursor: Cursor) -> None:
         for segment in segments:
-            self.projection.apply_all(segment.events())
+            events = segment.events()
+            self.projection.apply_all(events)
+            self.events += len(events)
         self.cursor = cursor
         await self._tell()
 

@@ -52,6 +52,7 @@ class Publisher:
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self.published = 0
+        self._events_told = 0
         self._store = store
         self._keys = keys
         self._projector = projector
@@ -61,6 +62,11 @@ class Publisher:
         self._stored: dict[str, _Stored] = {}
         self._checkpoint = NO_CHECKPOINT
         self._checkpoint_revision = 0
+
+    @property
+    def unpublished(self) -> int:
+        """Events in the projection that were folded after the last publication."""
+        return self._projector.events - self._events_told
 
     async def run(self, fence: Unchanged) -> None:
         """Publish while the fence holds. Raises LostRace when it does not, StoreError."""
@@ -90,6 +96,7 @@ class Publisher:
         """
         projection = self._projector.projection
         names, position = sorted(projection.changed), projection.position
+        events = self._projector.events
         views = {name: projection.view(name) for name in names}
         news = [name for name in names if self._says_more(name, views[name], position)]
         projection.changed.clear()
@@ -100,6 +107,7 @@ class Publisher:
                     projection.changed.update(part)
             if not projection.changed.intersection(names):
                 await self._write_checkpoint(fence, position)
+                self._events_told = events
         except BaseException:
             self._projector.projection.changed.update(names)
             raise

@@ -1,0 +1,12 @@
+"""The process ``orbweaver-controller``: projector, views, archive, metrics; one replica leads.
+
+    main.py        settings, event loop, signals, exit codes
+    settings.py    what an operator decides
+    controller.py  the parts, and how they start and end
+    archiving.py   seals the live log when it has grown to its bound
+    observing.py   how far behind, who leads, how long the live log is: asked now and then
+    health.py      /livez and /readyz
+    metrics.py     what Prometheus scrapes
+
+Pods need none of it (I8): without a controller reports stand still, ADD and DEL go on.
+"""

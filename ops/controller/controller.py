@@ -1,0 +1,102 @@
+"""The controller: its parts, the order in which they start, and how they end.
+
+Every replica projects, observes and answers probes; the one that leads also publishes views and
+seals the log. Composition only: it decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from core.archive.archiver import Archiver
+from core.archive.files import LocalFiles
+from core.projections.projector import Projector
+from core.projections.publisher import Publisher
+from core.store.election import Election, Term
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from nodeagent.doors.tcp_ports import TcpPort
+from ops.controller.archiving import Archiving
+from ops.controller.health import Health, health_port
+from ops.controller.metrics import Metrics, Sources, metrics_port
+from ops.controller.observing import Observing
+from ops.controller.settings import ControllerSettings
+
+ROLE: Final = "controller"
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Controller:
+    """One replica over one store. Make it inside the event loop that runs it."""
+
+    def __init__(self, settings: ControllerSettings, store: KeyValueStore) -> None:
+        keys = Keys(settings.cluster.cluster)
+        self.settings = settings
+        self.projector = Projector(store, keys)
+        self.publisher = Publisher(store, keys, self.projector, settings.name)
+        self.election = Election(store, keys, ROLE, settings.name, ttl_s=settings.lease_ttl_s)
+        self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
+        self.observing = Observing(store, keys, self.projector, ROLE)
+        self.health = Health(self.projector, self.observing)
+        self.ports: list[TcpPort] = []
+        self._store = store
+        self._metrics: Metrics | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
+        await self._open_ports()
+        try:
+            await until_first(
+                stop.wait(),
+                self.projector.run(),
+                self.observing.run(),
+                self.election.lead(self._lead),
+            )
+        finally:
+            self.health.stopping = True
+            await self._close()
+
+    async def _lead(self, term: Term) -> None:
+        _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
+        try:
+            await until_first(self.publisher.run(term.fence), self.archiving.run())
+        finally:
+            _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
+
+    async def _open_ports(self) -> None:
+        settings = self.settings
+        wanted = [(health_port(self.health), settings.health_port)]
+        if settings.metrics_enabled:
+            sources = Sources(
+                self.projector, self.publisher, self.election, self.archiving, self.observing
+            )
+            self._metrics = Metrics(sources, debug=settings.debug_metrics_enabled)
+            wanted.append((metrics_port(self._metrics), settings.metrics_port))
+        for port, number in wanted:
+            self.ports.append(port)
+            await port.open(settings.listen_address, number)
+            _log.info("listening", extra={"fields": {"port": port.port}})
+
+    async def _close(self) -> None:
+        for port in self.ports:
+            await port.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        await self._store.close()
+
+
+async def until_first(*works: Coroutine[Any, Any, object]) -> None:
+    """Run all until one of them ends; stop the others and raise what it raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,93 @@
+"""Whether this controller is well: what ``/livez`` and ``/readyz`` say, check by check.
+
+Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
+with the log, and some replica leads (spec/api.md 5.5). The compatible paths answer the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from core.errors import NotReady, OrbweaverError
+from core.projections.projector import Projector
+from nodeagent.doors.tcp_ports import TcpPort
+from nodeagent.health import Check
+from ops.controller.observing import Observing
+
+LAG_S_MAX: Final = 30.0
+"""A projection that has been behind for longer than this is not ready."""
+
+BASE: Final = "/v1/runtime"
+
+
+class Health:
+    """Knows what is wrong."""
+
+    def __init__(self, projector: Projector, observing: Observing) -> None:
+        self._projector = projector
+        self._observing = observing
+        self.stopping = False
+
+    def live(self) -> list[Check]:
+        """Whether a restart would help nothing."""
+        return [Check("running", self._stopping_fault())]
+
+    def ready(self) -> list[Check]:
+        """Whether reports are up to date."""
+        return [
+            Check("running", self._stopping_fault()),
+            Check("etcd", self._observing.fault),
+            Check("projection", self._projection_fault()),
+            Check("leader", self._leader_fault()),
+        ]
+
+    def _stopping_fault(self) -> OrbweaverError | None:
+        return NotReady("the controller is shutting down") if self.stopping else None
+
+    def _projection_fault(self) -> OrbweaverError | None:
+        lag = self._observing.lag
+        if not self._projector.ready:
+            return NotReady("the projection has not caught up yet", remedy="is etcd there?")
+        if lag.seconds > LAG_S_MAX:
+            return NotReady(f"the projection is {lag.segments} segments behind")
+        return None
+
+    def _leader_fault(self) -> OrbweaverError | None:
+        if self._observing.leader is not None:
+            return None
+        return NotReady("nobody leads", remedy="wait for the lease of the last leader to end")
+
+
+def health_port(health: Health) -> TcpPort:
+    """The port that probes ask."""
+
+    async def live(_: web.Request) -> web.Response:
+        return listed("livez", health.live())
+
+    async def ready(_: web.Request) -> web.Response:
+        return listed("readyz", health.ready())
+
+    app = web.Application()
+    for path, handler in (
+        ("/livez", live),
+        ("/readyz", ready),
+        (f"{BASE}/liveness", live),
+        (f"{BASE}/readiness", ready),
+        (f"{BASE}/startup", live),
+    ):
+        app.router.add_get(path, handler)
+    return TcpPort(app)
+
+
+def listed(name: str, checks: Sequence[Check]) -> web.Response:
+    """One line for each check, as Kubernetes' own components answer."""
+    lines = [
+        f"[-]{check.name} failed: {check.fault}" if check.fault else f"[+]{check.name} ok"
+        for check in checks
+    ]
+    passed = not any(check.fault for check in checks)
+    lines.append(f"{name} check {'passed' if passed else 'failed'}")
+    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

@@ -1,0 +1,64 @@
+"""The daemon ``orbweaver-controller``: settings, event loop, signals, exit codes.
+
+Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings that cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import Annotated, Final
+
+import typer
+
+from core.errors import BadInput, OrbweaverError
+from nodeagent.settings.loading import CONF_PATH
+from nodeagent.telemetry.logs import set_up_logging
+from ops.controller.settings import ControllerSettings, load_settings
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+
+_log: Final = logging.getLogger(__name__)
+
+
+def run(
+    config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
+) -> None:
+    """Keep views, metrics and the archive up to date until told to stop."""
+    set_up_logging("info")
+    try:
+        settings = load_settings(config_path, os.environ)
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        raise typer.Exit(EXIT_SETTINGS) from None
+    set_up_logging(settings.log_level)
+    raise typer.Exit(asyncio.run(_serve(settings)))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    typer.run(run)
+
+
+async def _serve(settings: ControllerSettings) -> int:
+    from core.store.etcd import EtcdStore
+    from ops.controller.controller import Controller
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await Controller(settings, EtcdStore(settings.cluster.etcd)).run(stop)
+    except (OrbweaverError, OSError) as error:
+        _log.critical("cannot go on: %s", error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    main()

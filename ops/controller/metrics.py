@@ -1,0 +1,187 @@
+"""What Prometheus scrapes from a controller: pools, the projection, the lead, the archive.
+
+Names of the public system (spec/api.md 6) where they mean the same: its per-pool rows are debug
+metrics there and here. Every value is read when somebody scrapes; labels never hold Pod names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from aiohttp import web
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
+
+from core import __version__
+from core.projections.projector import Projector
+from core.projections.publisher import Publisher
+from core.store.election import Election
+from nodeagent.doors.tcp_ports import TcpPort
+from nodeagent.telemetry.metrics import SERVICE_NAME
+from ops.controller.archiving import Archiving
+from ops.controller.observing import Observing
+
+COMPATIBLE_SCOPE: Final = "spiderpool-controller"
+OUR_SCOPE: Final = "orbweaver-controller"
+
+
+class Sources:
+    """Where the values come from."""
+
+    def __init__(
+        self,
+        projector: Projector,
+        publisher: Publisher,
+        election: Election,
+        archiving: Archiving,
+        observing: Observing,
+    ) -> None:
+        self.projector = projector
+        self.publisher = publisher
+        self.election = election
+        self.archiving = archiving
+        self.observing = observing
+
+    @property
+    def lag_events(self) -> int:
+        """At least so many events are not in the views: unread segments hold one or more each."""
+        unpublished = self.publisher.unpublished if self.election.term is not None else 0
+        return self.observing.lag.segments + unpublished
+
+
+class Metrics:
+    """The instruments. ``exposition`` is what a scrape gets."""
+
+    def __init__(self, sources: Sources, *, debug: bool) -> None:
+        self._registry = CollectorRegistry()
+        resource = Resource.create({"service.name": SERVICE_NAME})
+        reader = PrometheusMetricReader(registry=self._registry)
+        # No handler at exit: the controller closes what it opened.
+        self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        ProcessCollector(registry=self._registry)
+        compatible = self._provider.get_meter(COMPATIBLE_SCOPE, __version__)
+        _observe_pools(compatible, self._provider.get_meter(OUR_SCOPE, __version__), sources)
+        if debug:
+            _observe_debug(compatible, sources)
+        _observe_process(self._provider.get_meter(OUR_SCOPE, __version__), sources)
+
+    def exposition(self) -> bytes:
+        """All metrics as Prometheus text."""
+        return generate_latest(self._registry)
+
+    def close(self) -> None:
+        """Take the instruments down."""
+        self._provider.shutdown()
+
+
+def metrics_port(metrics: Metrics) -> TcpPort:
+    """The port that Prometheus scrapes: any path."""
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", exposition)
+    return TcpPort(app)
+
+
+def _observe_pools(compatible: Meter, ours: Meter, sources: Sources) -> None:
+    def states() -> Iterator[Observation]:
+        for name, tally in sources.projector.projection.tallies.items():
+            for state, count in tally.counts._asdict().items():
+                yield Observation(count, {"pool": name, "state": state})
+
+    _gauge(
+        compatible,
+        "spiderpool_total_ippool_counts",
+        "Number of IPPools",
+        lambda: len(sources.projector.projection.tallies),
+    )
+    ours.create_observable_gauge(
+        "orbweaver_pool_addresses",
+        [lambda _: list(states())],
+        description="Addresses of a pool by state; total counts them all",
+    )
+    ledger = sources.projector
+    _gauge(ours, "orbweaver_claims", "Held addresses", lambda: len(ledger.projection.ledger.claims))
+    _gauge(ours, "orbweaver_endpoints", "Holders", lambda: len(ledger.projection.ledger.endpoints))
+
+
+def _observe_debug(compatible: Meter, sources: Sources) -> None:
+    def of(field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _: [
+            Observation(getattr(tally.counts, field), {"SpiderIPPool": name})
+            for name, tally in sources.projector.projection.tallies.items()
+        ]
+
+    for name, field, words in (
+        ("total", "total", "Addresses of an IPPool"),
+        ("available", "free", "Addresses of an IPPool that may be handed out"),
+    ):
+        compatible.create_observable_gauge(
+            f"spiderpool_debug_ippool_{name}_ip_counts", [of(field)], description=words
+        )
+
+
+def _observe_process(ours: Meter, sources: Sources) -> None:
+    observing, archiving = sources.observing, sources.archiving
+    gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
+        (
+            "projection_lag_events",
+            "Events that no view shows yet, at least",
+            lambda: sources.lag_events,
+        ),
+        (
+            "projection_lag_seconds",
+            "For how long the projection has been behind the log",
+            lambda: observing.lag.seconds,
+        ),
+        (
+            "projection_position",
+            "Position of the newest event in the projection",
+            lambda: sources.projector.projection.position,
+        ),
+        ("leading", "1 while this replica leads", lambda: int(sources.election.term is not None)),
+        (
+            "log_live_segments",
+            "Segments in etcd that are not sealed; known to the leader",
+            lambda: archiving.live_segments,
+        ),
+    )
+    counters: tuple[tuple[str, str, Callable[[], int]], ...] = (
+        (
+            "projection_rebuilds",
+            "Starts of the projection from the state keys",
+            lambda: sources.projector.rebuilds,
+        ),
+        ("views_published", "Pool views written", lambda: sources.publisher.published),
+        (
+            "archive_sealed_segments",
+            "Segments moved into archive files",
+            lambda: archiving.sealed_segments,
+        ),
+        ("archive_failures", "Rounds in which sealing failed", lambda: archiving.failures),
+    )
+    for name, words, value in gauges:
+        _gauge(ours, f"orbweaver_{name}", words, value)
+    for name, words, count in counters:
+        ours.create_observable_counter(f"orbweaver_{name}", [_reader(count)], description=words)
+
+
+def _gauge(meter: Meter, name: str, words: str, value: Callable[[], float]) -> None:
+    meter.create_observable_gauge(name, [_reader(value)], description=words)
+
+
+def _reader(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(value())]

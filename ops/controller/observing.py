@@ -1,0 +1,45 @@
+"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, etcd."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from core.errors import StoreError, StoreUnavailable
+from core.projections.projector import Lag, Projector
+from core.store.election import Leader, read_leader
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+OBSERVE_PERIOD_S: Final = 2.0
+NEVER: Final = StoreUnavailable("etcd was not asked yet")
+
+
+class Observing:
+    """``fault``: why the last look failed; None when etcd answered."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._projector = projector
+        self._role = role
+        self.lag = Lag(0, 0.0)
+        self.leader: Leader | None = None
+        self.fault: StoreError | None = NEVER
+
+    async def run(self) -> None:
+        """Look every period, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(OBSERVE_PERIOD_S)
+
+    async def look(self) -> None:
+        """Ask once."""
+        try:
+            self.lag = await self._projector.measure_lag()
+            found = await read_leader(self._store, self._keys, self._role)
+        except StoreError as error:
+            self.fault = error
+            return
+        self.leader = found[0] if found else None
+        self.fault = None

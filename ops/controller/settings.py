@@ -1,0 +1,77 @@
+"""The settings of a controller: conf.yml and environment variables, read once at start.
+
+Variables of the public system keep their names (spec/api.md 5.3), ours are the agent's
+(``ORBWEAVER_*``); a variable wins over the file. Nothing else reads either.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.store.election import LEASE_TTL_S
+from core.store.keys import check_name
+from nodeagent.settings.conf_file import ConfFile, read_conf
+from nodeagent.settings.environment import Environment
+from ops.settings import OPTIONS, ClusterSettings, cluster_settings
+
+HEALTH_PORT: Final = 5720
+METRICS_PORT: Final = 5721
+LISTEN_ADDRESS: Final = "127.0.0.1"
+LEASE_TTL_S_MIN: Final = 2
+"""etcd makes shorter leases this long anyway."""
+
+LEASE_TTL_S_MAX: Final = 300
+
+
+class ControllerSettings(NamedTuple):
+    """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over."""
+
+    name: str
+    cluster: ClusterSettings
+    listen_address: str = LISTEN_ADDRESS
+    health_port: int = HEALTH_PORT
+    metrics_enabled: bool = False
+    debug_metrics_enabled: bool = False
+    metrics_port: int = METRICS_PORT
+    log_level: str = "info"
+    lease_ttl_s: int = LEASE_TTL_S
+
+
+def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
+    """Everything that was decided for this process. Raises BadInput, its subject the name."""
+    conf = read_conf(Path(conf_path))
+    env = Environment(variables)
+    name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
+    listen = env.text("ORBWEAVER_LISTEN_ADDRESS", conf.orbweaver.listen_address or LISTEN_ADDRESS)
+    return ControllerSettings(
+        name=check_name(name, "SPIDERPOOL_POD_NAME"),
+        cluster=cluster_settings({**_of_file(conf), **variables}),
+        listen_address=listen,
+        health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
+        metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
+        debug_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_DEBUG_METRIC", default=False),
+        metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
+        log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
+        lease_ttl_s=max(
+            LEASE_TTL_S_MIN,
+            env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
+        ),
+    )
+
+
+def _of_file(conf: ConfFile) -> dict[str, str]:
+    """What the file says of the cluster, as the variables that say the same."""
+    ours = conf.orbweaver
+    said = {
+        "etcd": ",".join(ours.etcd.endpoints or ()),
+        "ca_file": ours.etcd.ca_file,
+        "cert_file": ours.etcd.cert_file,
+        "key_file": ours.etcd.key_file,
+        "user": ours.etcd.user,
+        "password_file": ours.etcd.password_file,
+        "cluster": ours.cluster,
+    }
+    return {OPTIONS[name]: value for name, value in said.items() if value}

@@ -1,0 +1,107 @@
+"""Controllers as processes: started from the real entry point, killed, asked over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.etcd import free_ports
+
+PATIENCE_S = 20.0
+LEASE_TTL_S = 2
+
+
+class ControllerProcess:
+    """One replica on ports of its own."""
+
+    def __init__(self, name: str, endpoint: str, cluster: str, directory: Path) -> None:
+        self.name = name
+        self.health, self.metrics = free_ports(2)
+        self._log = (directory / f"{name}.log").open("wb")
+        environment = {
+            "ORBWEAVER_ETCD_ENDPOINTS": endpoint,
+            "ORBWEAVER_CLUSTER": cluster,
+            "ORBWEAVER_ARCHIVE_DIR": str(directory / "archive"),
+            "ORBWEAVER_LEASE_TTL_SECONDS": str(LEASE_TTL_S),
+            "SPIDERPOOL_POD_NAME": name,
+            "SPIDERPOOL_HEALTH_PORT": str(self.health),
+            "SPIDERPOOL_METRIC_HTTP_PORT": str(self.metrics),
+            "SPIDERPOOL_ENABLED_METRIC": "true",
+            "SPIDERPOOL_ENABLED_DEBUG_METRIC": "true",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ops.controller.main", "--config-path", "/nonexistent"],
+            env=os.environ | environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._log.close()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def terminate(self) -> int:
+        """Ask it to end; its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE_S)
+
+    def get(self, port: int, path: str) -> tuple[int, str]:
+        """Status and body; status 0 while nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def sample(self, name: str) -> float | None:
+        """The sum of a metric's samples; None while there is none."""
+        _, body = self.get(self.metrics, "/metrics")
+        found = [
+            float(line.rpartition(" ")[2])
+            for line in body.splitlines()
+            if line.startswith((f"{name} ", f"{name}{{"))
+        ]
+        return sum(found) if found else None
+
+    async def until(self, name: str, value: float) -> None:
+        """Wait until a metric has a value."""
+        deadline = time.monotonic() + PATIENCE_S
+        while await asyncio.to_thread(self.sample, name) != value:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name}: {name} is not {value}")
+            await asyncio.sleep(0.05)
+
+    async def until_ready(self) -> str:
+        """Wait until it is ready; what it says then."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            status, body = await asyncio.to_thread(self.get, self.health, "/readyz")
+            if status == 200:
+                return body
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} is not ready: {body}")
+            await asyncio.sleep(0.05)

@@ -1,0 +1,102 @@
+"""Several controllers on a real etcd: one leads, the others take over within seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.projections.views import POOL_VIEW
+from core.store.election import read_leader
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import Get
+from tests.controller.processes import ControllerProcess
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node, pod, pool
+
+pytestmark = pytest.mark.etcd
+
+
+@pytest.fixture
+async def node(etcd: EtcdCluster, cluster_name: str) -> Node:
+    return Node(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
+
+
+async def claimed(node: Node, name: str) -> int:
+    found = (await node.store.read([Get(node.keys.pool_view(name))])).ranges[0].kvs
+    return POOL_VIEW.decode(found[0].value).counts.claimed
+
+
+async def test_another_replica_goes_on_when_the_leader_is_killed(
+    etcd: EtcdCluster, node: Node, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with (
+        ControllerProcess("c-1", endpoint, cluster, tmp_path) as first,
+        ControllerProcess("c-2", endpoint, cluster, tmp_path) as second,
+    ):
+        async with node:
+            await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+            await node.add(pod("web-0"))
+            await first.until_ready()
+            await second.until_ready()
+            leader = await read_leader(node.store, node.keys, "controller")
+            assert leader is not None
+            ahead, behind = (first, second) if leader[0].name == "c-1" else (second, first)
+            await ahead.until("orbweaver_views_published_total", 1)
+
+            ahead.kill()
+            await node.add(pod("web-1"))
+            await behind.until("orbweaver_leading", 1)
+            await behind.until("orbweaver_projection_lag_events", 0)
+
+            successor = await read_leader(node.store, node.keys, "controller")
+            assert successor is not None
+            assert successor[0].name == behind.name
+            assert successor[1] > leader[1]
+            await behind.until("orbweaver_views_published_total", 1)
+            assert await claimed(node, "blue") == 2
+        await node.store.close()
+
+
+async def test_a_leader_that_is_told_to_end_hands_over_at_once(
+    etcd: EtcdCluster, node: Node, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as first:
+        await first.until("orbweaver_leading", 1)
+
+        code = first.terminate()
+
+    assert code == 0
+    assert await read_leader(node.store, node.keys, "controller") is None
+    await node.store.close()
+
+
+async def test_probes_and_metrics_say_what_is_so(
+    etcd: EtcdCluster, node: Node, tmp_path: Path
+) -> None:
+    endpoint, cluster = etcd.endpoints[0], node.keys.cluster
+    with ControllerProcess("c-1", endpoint, cluster, tmp_path) as one:
+        async with node:
+            await node.apply(pool("blue", "10.6.0.10-10.6.0.19"), pool("green", "10.6.1.1"))
+            await node.add(pod("web-0"))
+            body = await one.until_ready()
+            assert body.splitlines() == [
+                "[+]running ok",
+                "[+]etcd ok",
+                "[+]projection ok",
+                "[+]leader ok",
+                "readyz check passed",
+            ]
+            assert one.get(one.health, "/livez")[0] == 200
+            assert one.get(one.health, "/v1/runtime/readiness")[0] == 200
+            await one.until("spiderpool_total_ippool_counts", 2)
+            await one.until("orbweaver_claims", 1)
+            _, text = one.get(one.metrics, "/metrics")
+        await node.store.close()
+
+    assert 'spiderpool_debug_ippool_total_ip_counts{SpiderIPPool="blue"' in text
+    assert 'pool="blue",state="free"' in text
+    for name in ("projection_lag_seconds", "projection_rebuilds_total", "log_live_segments"):
+        assert f"\norbweaver_{name}{{" in text

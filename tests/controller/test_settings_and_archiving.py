@@ -1,0 +1,119 @@
+"""What an operator can set, and the live log that is kept under its bound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.archive.archiver import Archiver
+from core.archive.files import LocalFiles
+from core.archive.replay import open_log
+from core.audit.facts import parse_subject
+from core.audit.history import history
+from core.errors import BadInput
+from core.store.memory import MemoryStore
+from ops.controller import archiving
+from ops.controller.archiving import Archiving
+from ops.controller.settings import load_settings
+from tests.support.nodes import Node, addresses, pod, pool
+
+NO_FILE = "/nonexistent/conf.yml"
+
+
+def test_without_a_word_a_controller_is_called_as_its_host_and_asks_the_local_etcd() -> None:
+    settings = load_settings(NO_FILE, {"SPIDERPOOL_POD_NAME": "c-1"})
+
+    assert settings.name == "c-1"
+    assert settings.cluster.etcd.endpoints == ("127.0.0.1:2379",)
+    assert (settings.health_port, settings.metrics_port) == (5720, 5721)
+    assert not settings.metrics_enabled
+
+
+def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.yml"
+    conf.write_text("orbweaver: {cluster: green, etcd: {endpoints: ['a:1', 'b:2']}}")
+
+    of_file = load_settings(str(conf), {})
+    of_both = load_settings(str(conf), {"ORBWEAVER_ETCD_ENDPOINTS": "c:3"})
+
+    assert of_file.cluster.etcd.endpoints == ("a:1", "b:2")
+    assert (of_both.cluster.cluster, of_both.cluster.etcd.endpoints) == ("green", ("c:3",))
+
+
+def test_a_lease_is_never_shorter_than_etcd_makes_it() -> None:
+    assert load_settings(NO_FILE, {"ORBWEAVER_LEASE_TTL_SECONDS": "0"}).lease_ttl_s == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SPIDERPOOL_HEALTH_PORT", "many"),
+        ("SPIDERPOOL_POD_NAME", "no/name"),
+        ("SPIDERPOOL_LOG_LEVEL", "loud"),
+        ("ORBWEAVER_ETCD_CERT_FILE", "alone"),
+        ("ORBWEAVER_ETCD_CA_FILE", "/nonexistent/ca"),
+        ("ORBWEAVER_ETCD_USER", "root"),
+        ("ORBWEAVER_ETCD_ENDPOINTS", "a:1,,b:2"),
+        ("ORBWEAVER_CLUSTER", "a/b"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(BadInput):
+        load_settings(NO_FILE, {variable: value})
+
+
+def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    variables = {"ORBWEAVER_ETCD_USER": "c", "ORBWEAVER_ETCD_PASSWORD_FILE": str(secret)}
+
+    settings = load_settings(NO_FILE, variables)
+
+    assert settings.cluster.etcd.password == "hunter2"
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.fixture
+def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiving, "needs_sealing", lambda live: live >= 3)
+
+
+async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(
+    low_bound: None, tmp_path: Path
+) -> None:
+    files = LocalFiles(tmp_path)
+    async with Node(MemoryStore()) as node:
+        keeper = Archiving(Archiver(node.store, node.keys, files))
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        await keeper.look()
+        assert keeper.sealed_segments == 0
+        held = await node.add(pod("web-0"))
+        await node.delete(pod("web-0"))
+        await keeper.look()
+        (address,) = addresses(held)
+        view = await open_log(node.store, node.keys, files)
+        found = await history(view, parse_subject(address))
+
+    assert (keeper.sealed_segments, keeper.live_segments) == (3, 0)
+    assert [fact.pod for fact in found.facts] == ["web-0"]
+
+
+async def test_a_disk_that_refuses_is_reported_and_tried_again(
+    low_bound: None, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "archive"
+    blocked.write_text("a file where the directory should be")
+    async with Node(MemoryStore()) as node:
+        keeper = Archiving(Archiver(node.store, node.keys, LocalFiles(blocked)))
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        await node.add(pod("web-0"))
+        await node.add(pod("web-1"))
+        await keeper.look()
+        assert (keeper.failures, keeper.sealed_segments) == (1, 0)
+        assert str(blocked) in keeper.fault
+
+        blocked.unlink()
+        await keeper.look()
+
+    assert (keeper.failures, keeper.sealed_segments, keeper.fault) == (1, 3, "")
