@@ -10,8 +10,10 @@ import os
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
@@ -47,6 +49,7 @@ class Laboratory:
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[Identity] = []
         """Killed laboratories whose remains were removed."""
+        self._made: Counter[str] = Counter()
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
 
@@ -91,7 +94,11 @@ class Laboratory:
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
         """Make a Pod's network namespace, not attached yet. Raises LabFailed."""
-        sandbox = Sandbox(Namespace(self.identity.name(f"pod-{pod}")), namespace, pod, uid)
+        # The second sandbox of a Pod is another namespace: a late DEL of the first finds it gone.
+        self._made[pod] += 1
+        number = f"-{self._made[pod]}" if self._made[pod] > 1 else ""
+        name = self.identity.name(f"pod-{pod}{number}")
+        sandbox = Sandbox(Namespace(name), namespace, pod, uid)
         sandbox.create()
         return sandbox
 
@@ -104,9 +111,13 @@ class Laboratory:
             MARK: str(self.identity),
         }
 
-    def orbctl(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def orbctl(
+        self, *arguments: str, stdin: str = "", directory: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run orbctl against this laboratory, whatever it says."""
-        return attempt([ours("orbctl"), *arguments], stdin=stdin, environment=self.environment())
+        command = [ours("orbctl"), *arguments]
+        environment = self.environment()
+        return attempt(command, stdin=stdin, environment=environment, directory=directory)
 
 
 @contextmanager

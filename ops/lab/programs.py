@@ -98,6 +98,7 @@ def attempt(
     *,
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
     deadline_s: float = RUN_DEADLINE_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end, whatever the end is. Raises LabFailed past the deadline."""
@@ -109,6 +110,7 @@ def attempt(
             check=False,
             text=True,
             env=dict(environment) if environment is not None else None,
+            cwd=directory,
             timeout=deadline_s,
         )
     except subprocess.TimeoutExpired:

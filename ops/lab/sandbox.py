@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ops.lab.identity import LabFailed
@@ -44,8 +45,7 @@ class Sandbox:
     @property
     def addresses(self) -> list[str]:
         """The addresses of its last ADD, without prefix length."""
-        entries = self.result.get("ips", [])
-        return [entry["address"].partition("/")[0] for entry in entries]
+        return addresses_in(self.result)
 
     def create(self) -> None:
         """Make its network namespace. Raises LabFailed."""
@@ -55,6 +55,11 @@ class Sandbox:
 
     def destroy(self) -> None:
         """Remove its network namespace, as a crash would: nobody is told. Raises LabFailed."""
+        if not self.namespace.exists:
+            return
+        # The kernel takes a namespace down in its own time, and until then the interface would go
+        # on answering for its addresses. There is none if no ADD has come that far.
+        self.namespace.attempt("ip", "link", "delete", INTERFACE)
         self.namespace.delete()
 
     def kernel_addresses(self) -> list[str]:
@@ -75,3 +80,8 @@ class Sandbox:
         if not found:
             raise LabFailed(f"cannot read what ping says: {done.stdout}")
         return float(rest.split()[0])
+
+
+def addresses_in(result: Mapping[str, Any]) -> list[str]:
+    """The addresses of a CNI result, without prefix length."""
+    return [entry["address"].partition("/")[0] for entry in result.get("ips", [])]

@@ -1,0 +1,62 @@
+"""``python -m ops.demo``: make a laboratory, do the steps, leave nothing.
+
+Exit codes: 0 every step came out and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from core.errors import OrbweaverError
+from ops.demo.scene import Scene
+from ops.demo.stage import DemoFailed, Stage
+from ops.demo.steps import STEPS
+from ops.lab.laboratory import Laboratory
+from ops.lab.leftovers import Traces, traces_of
+from ops.lab.runtime import CniFailed
+
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+
+def demo(
+    stay: Annotated[bool, typer.Option("--stay", help="wait for Enter before tidying up")] = False,
+) -> None:
+    """Show the main job: etcd, two nodes, Pods, a crash, a leak, and what the log knows."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    stage = Stage()
+    laboratory = Laboratory()
+    try:
+        with laboratory:
+            scene = Scene(stage, laboratory)
+            for step in STEPS:
+                step(scene)
+            if stay:
+                _wait(stage, laboratory)
+        left = traces_of(laboratory.identity)
+        if left != Traces():
+            raise DemoFailed(f"still there: {left}")
+    except KeyboardInterrupt:
+        stage.fail("interrupted; everything is removed")
+        raise typer.Exit(INTERRUPTED) from None
+    except (DemoFailed, CniFailed, OrbweaverError) as error:
+        stage.fail(f"the demo failed: {error}")
+        raise typer.Exit(FAILED) from None
+    stage.end(f"Done in {stage.seconds:.1f} s. Nothing is left: no process, no namespace, no file.")
+
+
+def _wait(stage: Stage, laboratory: Laboratory) -> None:
+    stage.say("Everything is still there, until you press Enter. For example:")
+    stage.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
+    stage.command("orbctl get endpoints -A")
+    stage.command("ip netns")
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    typer.run(demo)

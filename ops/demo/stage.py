@@ -1,0 +1,87 @@
+"""What the demo looks like: numbered steps, the command a user would type, what came back.
+
+Works the same without a terminal, then without colours. It runs nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+PLAIN_WIDTH: Final = 110
+"""Columns where there is no terminal that would say."""
+
+INDENT: Final = 4
+COLUMN_GAP: Final = 3
+
+
+class DemoFailed(Exception):
+    """Something did not come out as the demo says."""
+
+
+class Stage:
+    """Tells the story on standard output."""
+
+    def __init__(self) -> None:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=PLAIN_WIDTH)
+        self._console = console
+        self._number = 0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def step(self, title: str, text: str) -> None:
+        """Begin the next step."""
+        self._number += 1
+        self._console.print()
+        heading = Text(f"{self._number}. {title}", style="bold cyan")
+        self._console.print(Rule(heading, align="left", style="cyan"))
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        """A sentence to the reader."""
+        self._console.print(Text(" ".join(text.split())))
+
+    def command(self, text: str, *, place: str = "") -> None:
+        """What a user would type; ``place`` is the node or Pod where."""
+        prompt = Text(f"{place}$ ", style="green")
+        self._console.print(prompt + Text(text, style="bold"), soft_wrap=True)
+
+    def output(self, text: str, *, style: str = "") -> None:
+        """What came back, as it came."""
+        for line in text.rstrip().splitlines():
+            self._console.print(Text(" " * INDENT + line.rstrip(), style=style), soft_wrap=True)
+
+    def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """What came back of several commands, a row each."""
+        lines = [tuple(titles), *map(tuple, rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for number, line in enumerate(lines):
+            cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            self.output((" " * COLUMN_GAP).join(cells), style="" if number else "dim")
+
+    def end(self, text: str) -> None:
+        """The last line of a good demo."""
+        self._console.print()
+        self._console.print(Text(text, style="bold green"))
+
+    def fail(self, text: str) -> None:
+        """The last line of another."""
+        self._console.print()
+        self._console.print(Text(text, style="bold red"), soft_wrap=True)
+
+
+def expect(fact: object, otherwise: str) -> None:
+    """Raises DemoFailed unless the fact is true."""
+    if not fact:
+        raise DemoFailed(otherwise)

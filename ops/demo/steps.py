@@ -1,0 +1,228 @@
+"""The steps of the demo, in order; each says what it shows and fails if it does not come out so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Final
+
+from ops.demo.scene import NAMESPACE, Scene
+from ops.demo.stage import expect
+from ops.lab.node import Node
+from ops.lab.runtime import CniFailed
+from ops.lab.sandbox import Sandbox, addresses_in
+
+CRASH_PODS: Final = 10
+CRASH_AT_ONCE: Final = 5
+TRY_AGAIN_LATER: Final = 11
+USED_OUT: Final = 110
+"""Codes of CNI errors (docs/agent.md)."""
+
+
+def start(scene: Scene) -> None:
+    """Etcd and two nodes."""
+    stage, laboratory = scene.stage, scene.laboratory
+    stage.step(
+        "Two nodes on one network",
+        """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
+        an agent and has Debian's macvlan with our IPAM plugin beside it.""",
+    )
+    for identity in laboratory.predecessors:
+        stage.say(f"(The remains of an interrupted run, {identity}, were removed.)")
+    stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
+    rows = []
+    for name in ("node-a", "node-b"):
+        stage.command(f"SPIDERPOOL_NODE_NAME={name} orbweaver-agent", place=name)
+        began = time.monotonic()
+        node = laboratory.node(name)
+        took = f"{time.monotonic() - began:.1f} s"
+        rows.append((name, node.address, node.namespace.name, str(node.agent.pid), took))
+    stage.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
+
+
+def apply(scene: Scene) -> None:
+    """Pools, a reservation, and what Pods ask for."""
+    scene.stage.step(
+        "Pools",
+        """The same YAML as the custom resources: pools of both families, a pool of three addresses
+        that the firewall knows, and a reservation that takes one of them away.""",
+    )
+    scene.orbctl("apply -f ops/demo/pools.yaml -f ops/demo/pods.yaml")
+    scene.orbctl("get pools")
+
+
+def attach(scene: Scene) -> None:
+    """Pods of both nodes reach each other."""
+    stage = scene.stage
+    stage.step(
+        "Pods that reach each other",
+        """A container runtime calls macvlan, macvlan calls spiderpool, spiderpool asks the agent:
+        one transaction in etcd for both addresses.""",
+    )
+    placed = [("web-0", scene.node_a), ("web-1", scene.node_a), ("web-2", scene.node_b)]
+    scene.show_call(scene.node_a, "ADD", "CNI_ARGS='K8S_POD_NAME=web-0;...' CNI_NETNS=...")
+    rows = []
+    for pod, node in placed:
+        began = time.monotonic()
+        sandbox = scene.attach(node, pod)
+        took = f"{(time.monotonic() - began) * 1000:.0f} ms"
+        rows.append((pod, node.name, *sandbox.addresses, took))
+    stage.table(("POD", "NODE", "IPV4", "IPV6", "ADD TOOK"), rows)
+    four, six = scene.pods["web-2"].addresses
+    stage.command(f"ping {four}; ping {six}; ping 10.6.0.1", place="web-0")
+    answers = [(address, scene.pinged("web-0", address)) for address in (four, six, "10.6.0.1")]
+    back = scene.pods["web-0"].addresses
+    answers += [(f"{address} from web-2", scene.pinged("web-2", address)) for address in back]
+    stage.table(("PING", "ANSWERED AFTER"), answers)
+
+
+def keep(scene: Scene) -> None:
+    """A StatefulSet's replica keeps its addresses."""
+    stage = scene.stage
+    stage.step(
+        "A StatefulSet's Pod keeps its addresses",
+        """db-0 is deleted on node-a and comes back on node-b: another sandbox, another UID, the
+        same addresses, because a record says that a StatefulSet owns it.""",
+    )
+    first = scene.attach(scene.node_a, "db-0")
+    scene.show_call(scene.node_a, "DEL", f"CNI_CONTAINERID={first.container[:12]}...")
+    scene.node_a.runtime.delete(first)
+    first.destroy()
+    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=db-0;...'")
+    second = scene.attach(scene.node_b, "db-0")
+    expect(
+        second.addresses == first.addresses, f"db-0 had {first.addresses}, has {second.addresses}"
+    )
+    rows = [
+        (place, sandbox.uid[:8], sandbox.container[:12], *sandbox.addresses)
+        for place, sandbox in (("before, node-a", first), ("after, node-b", second))
+    ]
+    stage.table(("DB-0", "UID", "CONTAINER", "IPV4", "IPV6"), rows)
+    scene.pinged("web-0", second.addresses[0])
+
+
+def crash(scene: Scene) -> None:
+    """An agent is killed while it serves."""
+    stage, node = scene.stage, scene.node_a
+    stage.step(
+        "An agent is killed in the middle of ADDs",
+        f"""{CRASH_PODS} Pods at once on node-a; its agent gets a kill -9 when the first one is
+        served. The runtime does what it always does: it makes a new sandbox for each Pod that
+        failed, and deletes the old one when it gets round to it.""",
+    )
+    sandboxes = [scene.make(f"batch-{number}") for number in range(CRASH_PODS)]
+    stage.command("kill -9 $(pidof orbweaver-agent)", place=node.name)
+    failures = _add_and_kill(node, sandboxes)
+    expect(failures, "no ADD failed although the agent was dead")
+    committed = scene.endpoints()
+    message = next(iter(failures.values())).message
+    stage.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
+    unheard = sum(pod in committed for pod in failures)
+    stage.say(f"Committed all the same, so that only the answer was lost: {unheard} of them.")
+    stage.command("SPIDERPOOL_NODE_NAME=node-a orbweaver-agent", place=node.name)
+    node.start_agent()
+    for sandbox in sandboxes:
+        if sandbox.pod in failures:
+            scene.replace(node, sandbox)
+        else:
+            again = addresses_in(node.runtime.allocate(sandbox))
+            expect(again == sandbox.addresses, f"a repeated ADD answered {again}")
+    after = scene.endpoints()
+    for pod in (sandbox.pod for sandbox in sandboxes):
+        before = committed.get(pod, after[pod])
+        expect(before == after[pod], f"{pod} had {before}, has {after[pod]}")
+        expect(sorted(scene.pods[pod].addresses) == after[pod], f"{pod} differs from etcd")
+    held = [address for sandbox in sandboxes for address in after[sandbox.pod]]
+    expect(len(set(held)) == 2 * CRASH_PODS, f"addresses given twice: {held}")
+    text = f"{CRASH_PODS} Pods hold {len(held)} addresses, all different; what etcd had before the"
+    stage.output(f"{text} restart is what they hold", style="green")
+
+
+def refuse(scene: Scene) -> None:
+    """A full pool says why."""
+    stage = scene.stage
+    stage.step(
+        "A full pool explains itself",
+        """Of the three firewalled addresses db-0 has one, payments takes another, the third is
+        reserved. refunds is refused, and told by whom.""",
+    )
+    scene.attach(scene.node_a, "payments")
+    refunds = scene.make("refunds")
+    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
+    error = scene.refused(scene.node_b, refunds)
+    expect(error.code == USED_OUT, f"refused for another reason: {error}")
+    stage.output(str(error), style="yellow")
+    scene.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
+
+
+def lose(scene: Scene) -> None:
+    """A lost DEL is made good."""
+    stage = scene.stage
+    stage.step(
+        "A lost DEL",
+        """The network namespace of payments vanishes and nobody calls DEL: its addresses leak. GC
+        tells the agent which attachments its runtime still has; the rest is reclaimed, and refunds
+        gets what it was refused.""",
+    )
+    scene.remember()
+    payments, refunds = scene.pods["payments"], scene.pods["refunds"]
+    stage.command(f"ip netns delete {payments.namespace.name}")
+    payments.destroy()
+    scene.node_a.runtime.forget(payments)
+    scene.orbctl(f"get endpoint payments -n {NAMESPACE}")
+    scene.show_call(scene.node_a, "GC", "", plugin="spiderpool")
+    before = set(scene.endpoints())
+    scene.node_a.runtime.collect()
+    gone = before - set(scene.endpoints())
+    expect(gone == {"payments"}, f"GC has reclaimed {gone}")
+    scene.show_call(scene.node_b, "ADD", "CNI_ARGS='K8S_POD_NAME=refunds;...'")
+    refunds = scene.replace(scene.node_b, refunds)
+    expect(refunds.addresses[0] == payments.addresses[0], "refunds got another address")
+    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("refunds", "node-b", *refunds.addresses)])
+    scene.pinged("web-0", refunds.addresses[0])
+
+
+def look_back(scene: Scene) -> None:
+    """What the log knows."""
+    stage = scene.stage
+    stage.step(
+        "The log remembers",
+        "Who held that address, and when? And does everything in etcd agree with the log?",
+    )
+    address = scene.pods["refunds"].addresses[0]
+    said = scene.orbctl(f"history {address}")
+    expect("payments" in said and "refunds" in said, "the history misses a holder")
+    said = scene.orbctl(f"as-of {scene.remembered} address {address}")
+    expect("payments" in said, "another holder is named")
+    scene.orbctl("verify")
+
+
+STEPS: Final[tuple[Callable[[Scene], None], ...]] = (
+    start,
+    apply,
+    attach,
+    keep,
+    crash,
+    refuse,
+    lose,
+    look_back,
+)
+
+
+def _add_and_kill(node: Node, sandboxes: list[Sandbox]) -> dict[str, CniFailed]:
+    """Attach all at once and kill the agent after the first; which ones failed, and how."""
+    with ThreadPoolExecutor(CRASH_AT_ONCE) as pool:
+        tries = {one.pod: pool.submit(node.runtime.add, one) for one in sandboxes}
+        wait(tries.values(), return_when=FIRST_COMPLETED)
+        node.agent.kill()
+    failures = {}
+    for pod, outcome in tries.items():
+        error = outcome.exception()
+        if error is None:
+            continue
+        if not isinstance(error, CniFailed):
+            raise error
+        expect(error.code == TRY_AGAIN_LATER, f"an ADD failed otherwise: {error}")
+        failures[pod] = error
+    return failures
