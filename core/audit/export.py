@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import BinaryIO, Final, TextIO
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgpack
 import msgspec
 
 from core.archive.chain import CHAIN_START, chained

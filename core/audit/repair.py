@@ -11,6 +11,10 @@ it never was a fact. A claim: one. Its key's revision is the fence that its rele
 and a key that is written again has a new revision; so the claim is restated as an event, by
 ``AddressesClaimed`` with the same endpoint and holder, at the revision its key then has. Nobody
 gains or loses an address by it. The checker and history know a restated claim from a new one.
+
+One contradiction lies in the log itself: a claim whose endpoint has been released without naming
+it, because its key had been deleted by hand by then. Key and endpoint being gone, the release that
+is owed is written, for the reason ``repair``. Any other contradiction is told and left to people.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Final, NamedTuple
 
 from core.audit.state import CODECS, Difference, State
 from core.domain.addresses import Family
-from core.domain.events import AddressesClaimed, Cause
+from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Reservation
 from core.store.batch import Lost, Proposal
@@ -40,19 +44,19 @@ _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 class Step(NamedTuple):
     """One transaction of a repair; ``text`` says what it does.
 
-    ``restated``: the claim that is said again in the log. A step without writes and without it
-    cannot be done by a program: the text says why.
+    ``event``: what the log is owed. A step with neither writes nor event cannot be done by a
+    program; the text says why.
     """
 
     text: str
     guards: tuple[Guard, ...] = ()
     writes: tuple[Write, ...] = ()
-    restated: AddressesClaimed | None = None
+    event: AddressesClaimed | AddressesReleased | None = None
 
     @property
     def is_possible(self) -> bool:
         """Whether ``repair`` can do it."""
-        return bool(self.writes) or self.restated is not None
+        return bool(self.writes) or self.event is not None
 
 
 class Repaired(NamedTuple):
@@ -107,15 +111,13 @@ async def repair(
 
 
 async def _do(step: Step, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause) -> bool:
-    if step.restated is None:
+    event = step.event
+    if event is None:
         return (await store.commit(step.guards, step.writes)).succeeded
     event_id = writer.event_id()
-    claims: list[Write] = [
-        Put(keys.ip_of(address), CLAIM.encode(claim))
-        for address, claim in claims_made(step.restated, event_id)
-    ]
-    draft = Draft(event_id, cause, step.restated)
-    proposal = Proposal((draft,), step.guards, (*step.writes, *claims))
+    made = claims_made(event, event_id) if isinstance(event, AddressesClaimed) else ()
+    claims = [Put(keys.ip_of(address), CLAIM.encode(claim)) for address, claim in made]
+    proposal = Proposal((Draft(event_id, cause, event),), step.guards, (*step.writes, *claims))
     return not isinstance(await writer.append(proposal), Lost)
 
 
@@ -145,11 +147,7 @@ def _restate(
             nics.append(index)
             shown |= addresses
     steps = [
-        Step(
-            f"claim of {address}: the log gives it to {'/'.join(key)}, whose endpoint does not"
-            " agree; see the violations, and release it by hand"
-        )
-        for address in sorted(wanted - shown)
+        _release_owed(ledger, key, one, state, keys) for one in claims if one.name not in shown
     ]
     if endpoint is None or not nics:
         return steps
@@ -161,6 +159,30 @@ def _restate(
         AddressesClaimed(endpoint, tuple(nics)),
     )
     return [*steps, step]
+
+
+def _release_owed(
+    ledger: Ledger, key: EndpointKey, one: Difference, state: State, keys: Keys
+) -> Step:
+    """A claim that its endpoint does not agree with: ended if nothing is left of it."""
+    endpoint = ledger.endpoints.get(key)
+    shown = dict(endpoint.addresses()) if endpoint is not None else {}
+    path = "/".join(key)
+    if one.found is not None or one.name in shown:
+        return Step(
+            f"claim of {one.name}: the log gives it to {path} and contradicts itself there; see the"
+            " violations, find out who uses the address, and release it by hand"
+        )
+    held = ledger.claims[one.name]
+    release = Release(one.name, held.claim.pool, held.claim.holder, held.revision)
+    nics = endpoint.nics if endpoint is not None else ()
+    evidence = "its key and its endpoint are gone"
+    name = keys.endpoint(*key)
+    return Step(
+        f"release {one.name}, which {path} has given up without naming it",
+        (Absent(one.key), _guard(name, _revision(state, name))),
+        event=AddressesReleased(*key, (release,), nics, "repair", evidence),
+    )
 
 
 def _is_agreed(ledger: Ledger, endpoint: Endpoint | None, nic: Nic) -> bool:

@@ -158,7 +158,7 @@ class Checker:
 
     def _judge_release(self, event: AddressesReleased) -> Iterator[Finding]:
         key = (event.namespace, event.name)
-        if key not in self.ledger.endpoints:
+        if key not in self.ledger.endpoints and not event.releases:
             yield NAMED_CLAIM, _path(key), "a release of an endpoint that does not exist"
         named: set[str] = set()
         for address, pool, holder, revision in event.releases:

@@ -34,6 +34,7 @@ from core.errors import OrbweaverError
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.memory import MemoryStore
+from core.store.writer import unix_ms
 from tests.support.nodes import Node, pod, pool
 
 NODES = ("node-a", "node-b")
@@ -77,22 +78,25 @@ _commands: st.SearchStrategy[Command] = st.one_of(
     st.just(RetirePool("spare")),
     st.just(DeletePool("spare")),
 )
+_adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
+_removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
 moves: st.SearchStrategy[Move] = st.one_of(
-    st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans()),
-    st.builds(Remove, _nodes, _names, st.integers(0, 1)),
-    st.builds(Configure, _commands),
+    _adds, _adds, _removes, st.builds(Configure, _commands)
 )
-lives = st.lists(moves, max_size=25)
+lives = st.lists(moves, min_size=8, max_size=25)
 
 
 class Cluster:
-    """Two nodes, and the directory their log is archived in."""
+    """Two nodes, and the directory their log is archived in; ``now_ms`` is everybody's clock."""
 
     def __init__(self, store: KeyValueStore, directory: Path) -> None:
         self.store = store
         self.directory = directory
         self.files = LocalFiles(directory)
         self.nodes = {name: Node(store, name, cool_down_s=0) for name in NODES}
+        self.now_ms = unix_ms
+        for node in self.nodes.values():
+            node.writer._now_ms = lambda: self.now_ms()
 
     @property
     def node(self) -> Node:
@@ -109,12 +113,18 @@ class Cluster:
         self, upto: int | None = None, *, file_bytes_max: int = 1 << 20, files: Files | None = None
     ) -> int:
         """Seal, and answer how many files that made."""
-        archiver = Archiver(self.store, KEYS, files or self.files, file_bytes_max=file_bytes_max)
+        archiver = Archiver(
+            self.store,
+            KEYS,
+            files or self.files,
+            file_bytes_max=file_bytes_max,
+            now_ms=self.now_ms,
+        )
         return (await archiver.seal(upto)).files
 
     async def view(self) -> LogView:
         """The whole log as of now."""
-        return await open_log(self.store, KEYS, self.files)
+        return await open_log(self.store, KEYS, self.files, now_ms=self.now_ms)
 
     async def replayed(self) -> list[Recorded]:
         """Every event, out of archive and live log."""

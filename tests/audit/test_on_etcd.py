@@ -1,0 +1,64 @@
+"""The same on a real etcd: sealing, history, verify and repair, with a compaction in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.audit.facts import parse_subject
+from core.audit.history import history
+from core.audit.past import as_of_position
+from core.audit.repair import repair
+from core.audit.verify import verify
+from core.domain.events import Cause
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import Delete, KeyValueStore
+from tests.archive.living import KEYS, Add, Remove, cluster, same
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as one:
+        yield one
+
+
+@pytest.fixture
+async def store(etcd: EtcdCluster) -> AsyncIterator[KeyValueStore]:
+    one = EtcdStore(EtcdSettings(etcd.endpoints))
+    yield one
+    await one.close()
+
+
+async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
+    store: KeyValueStore, tmp_path: Path
+) -> None:
+    async with cluster(tmp_path, store) as town:
+        await town.live([Add("node-a", f"web-{number}", 0) for number in range(5)])
+        before = await town.replayed()
+        middle = before[-2].position
+        past = await as_of_position(await town.view(), middle)
+        assert await town.seal(file_bytes_max=1_000) > 1
+        assert await town.live_segments() == 0
+        assert await town.replayed() == before
+        assert same(await as_of_position(await town.view(), middle), past)
+
+        await town.live([Remove("node-b", "web-0", 0), Add("node-b", "web-0", 1)])
+        address = (await town.node.truth()).endpoints["shop", "web-1"].nics[0].ipv4.split("/")[0]
+        await store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
+        report = await verify(store, KEYS, town.files)
+        assert [one.name for one in report.differences] == ["spare", address]
+        writer = town.node.writer
+        done = await repair(report.plan, store, KEYS, writer, Cause("orbctl"))
+        assert len(done.done) == 2
+        assert (await verify(store, KEYS, town.files)).is_clean
+
+        await town.live([Remove("node-a", "web-1", 0)])
+        await town.seal()
+        (fact,) = (await history(await town.view(), parse_subject(address))).facts
+        assert (fact.pod, fact.reason) == ("web-1", "deleted")
+        assert (await verify(store, KEYS, town.files)).is_clean
