@@ -1,7 +1,7 @@
 """The agent's life: the order in which its parts start, and the order in which they end.
 
 Start: doors (callers hear "not ready" rather than "refused"), writer, view; ready when all are
-there. End: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer, store,
+there. End: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer,
 telemetry. It decides nothing.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
@@ -40,11 +42,13 @@ class Agent:
         *,
         facts: FactsSource | None = None,
         tracer: Tracer | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: Parts = compose(settings, store, tracer or Tracer(), facts, self._on_fenced)
-        self._plain_store = store
+        self.parts: Parts = compose(
+            settings, store, tracer or Tracer(), facts, self._on_fenced, monotonic
+        )
         self._sockets: list[ListeningSocket] = []
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
@@ -82,7 +86,7 @@ class Agent:
                 _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
-        """Drain and close everything; the store is closed too."""
+        """Drain and close everything but the store, which belongs to whoever made it."""
         parts = self.parts
         parts.health.stopping = True
         parts.framed.close()
@@ -95,7 +99,6 @@ class Agent:
         await parts.http.end()
         await parts.view.close()
         await parts.writer.close()
-        await self._plain_store.close()
         for port in (self.health_port, self.metrics_port):
             if port is not None:
                 await port.close()

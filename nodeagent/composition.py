@@ -60,6 +60,7 @@ def compose(
     tracer: Tracer,
     facts: FactsSource | None,
     on_fenced: Callable[[WriterFenced], None],
+    monotonic: Callable[[], float],
 ) -> Parts:
     """All parts, not started. ``facts`` None: standalone."""
     metrics, watchdog, gate = Metrics(enabled=settings.metrics_enabled), StoreWatchdog(), Gate()
@@ -67,7 +68,7 @@ def compose(
     keys = Keys(settings.cluster)
     writer = _writer(store, keys, settings.node_name, tracer)
     view = ConfigurationView(store, keys)
-    health = Health(store, keys, view, writer, watchdog)
+    health = Health(store, keys, view, writer, watchdog, monotonic)
     if facts is None:
         facts = StandaloneFacts(view, settings.node_name, stateful_sets=settings.stateful_sets)
     cooldown = CoolDown(store, settings.cool_down_s)
@@ -88,8 +89,8 @@ def compose(
         health,
         serving,
         Checking(store, keys, facts),
-        Status(store, keys, view, health, facts, _status_settings(settings)),
-        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor),
+        Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
+        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
         CallLog(plugin_log, settings.plugin_log_path),
     )
     withdrawing = Withdrawing(

@@ -7,7 +7,6 @@ most once in ``PROBE_CACHED_S``. It judges this process alone, never a pool.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -59,8 +58,7 @@ class Health:
         view: ConfigurationView,
         writer: Writer,
         watchdog: StoreWatchdog,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._keys = keys

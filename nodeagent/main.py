@@ -71,7 +71,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings, tracer: Tracer) -> int:
-    agent = Agent(settings, EtcdStore(settings.etcd), tracer=tracer)
+    store = EtcdStore(settings.etcd)
+    agent = Agent(settings, store, tracer=tracer)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.ended.set)
@@ -95,6 +96,7 @@ async def _serve(settings: Settings, tracer: Tracer) -> int:
         task.cancel()
     await asyncio.gather(starting, ended, return_exceptions=True)
     await agent.stop()
+    await store.close()
     return code
 
 

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 from core.errors import WriterFenced
 from core.service.allocator import Added
 from nodeagent.gate import ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
+from nodeagent.ordering import ContainerOrder
 from nodeagent.telemetry.metrics import Metrics, Work
 from nodeagent.telemetry.tracing import (
     Attributes,
@@ -57,6 +58,7 @@ class Serving:
         self._adding = adding
         self._deleting = deleting
         self._on_fenced = on_fenced
+        self._order = ContainerOrder()
 
     async def add(self, order: AddOrder, arrived: float) -> Added:
         """``arrived``: when the request was there, by ``time.perf_counter``.
@@ -64,7 +66,8 @@ class Serving:
         Raises AllocationError and its kinds, StoreError, RequestError, LogError.
         """
         work = self._metrics.allocation
-        return await self._counted(lambda: self._add(order), ADD_DEADLINE_S, work, arrived)
+        with self._order.adding(order.attachment.container):
+            return await self._counted(lambda: self._add(order), ADD_DEADLINE_S, work, arrived)
 
     async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:
         """``arrived`` as in ``add``. Raises StoreError, RequestError, LogError."""
@@ -105,6 +108,7 @@ class Serving:
             return added
 
     async def _delete(self, order: DeleteOrder) -> Deleted:
+        await self._order.added(order.attachment.container)
         if not self._tracer.enabled:
             parent = valid_traceparent(order.traceparent)
             return await self._deleting.delete(order._replace(traceparent=parent))

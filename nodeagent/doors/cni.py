@@ -9,7 +9,6 @@ the gate allows.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -116,11 +115,8 @@ class CniDoor:
         fault = self._health.why_not_healthy()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
-        order = delete_order(call)
-        # Shielded: a caller that goes away has said all the same that the sandbox is gone.
-        work = asyncio.ensure_future(self._serving.delete(order, arrived))
         try:
-            deleted = await asyncio.shield(work)
+            deleted = await self._serving.delete(delete_order(call), arrived)
         except OrbweaverError as error:
             fault = self._health.why_not_healthy()
             if fault is not None:
@@ -143,8 +139,7 @@ class CniDoor:
 
     async def _collect(self, call: Call, _: float) -> Done:
         self._check_ready()
-        work = self._gate.run(lambda: self._collecting.collect(call), GC_DEADLINE_S)
-        collected = await asyncio.shield(asyncio.ensure_future(work))
+        collected = await self._gate.run(lambda: self._collecting.collect(call), GC_DEADLINE_S)
         return b"", {"released": collected.released, "missing": collected.missing}
 
     def _check_ready(self) -> None:

@@ -4,8 +4,9 @@
     answer    u8 exit status | u32 n | n bytes: standard output as it shall be
 
 No streams and no HTTP: this is the path of every Pod. Promise: whatever comes in, one answer goes
-out or the connection is closed; no request is larger than the bound; a caller that goes away ends
-its request where that is safe. It knows frames and nothing of CNI: ``answer`` does the work.
+out or the connection is closed; no request is larger than the bound; a request that is there whole
+is worked on to its end, caller or no caller. It knows frames and nothing of CNI: ``answer`` does
+the work.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class FramedDoor:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         for connection in list(self.connections):
-            connection.abort()
+            await connection.end()
 
     async def _sweep(self) -> None:
         """Close callers that do not finish their request; one clock instead of one timer each."""
@@ -121,8 +122,8 @@ class FramedConnection(asyncio.Protocol):
             return
         if len(self._buffer) < HEAD_BYTES + self._length:
             return
-        body = bytes(memoryview(self._buffer)[HEAD_BYTES : HEAD_BYTES + self._length])
-        self._buffer.clear()
+        body = bytes(self._buffer[HEAD_BYTES : HEAD_BYTES + self._length])
+        self._buffer = bytearray()
         if body.startswith(b"\0"):
             environment, stdin = b"", body[1:]
         else:
@@ -133,10 +134,9 @@ class FramedConnection(asyncio.Protocol):
         self._task = asyncio.create_task(self._serve(environment, stdin))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The caller is gone: what it asked for is withdrawn."""
-        self._door.connections.discard(self)
-        if self._task is not None:
-            self._task.cancel()
+        """The caller is gone, which is no order: what it asked for goes on (docs/cni.md)."""
+        if self._task is None or self._task.done():
+            self._door.connections.discard(self)
 
     def refuse(self, why: str) -> None:
         """Answer that these bytes are no request, and close."""
@@ -147,6 +147,13 @@ class FramedConnection(asyncio.Protocol):
         """Close without an answer."""
         if self._transport is not None:
             self._transport.abort()
+
+    async def end(self) -> None:
+        """Break off the work, if there is any, and close."""
+        self.abort()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def _read_head(self) -> bool:
         head = self._buffer
@@ -163,8 +170,11 @@ class FramedConnection(asyncio.Protocol):
         return True
 
     async def _serve(self, environment: bytes, stdin: bytes) -> None:
-        status, body = await self._answer(environment, stdin)
-        self._send(status, body)
+        try:
+            status, body = await self._answer(environment, stdin)
+            self._send(status, body)
+        finally:
+            self._door.connections.discard(self)
 
     def _send(self, status: int, body: bytes) -> None:
         transport = self._transport

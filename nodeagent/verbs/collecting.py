@@ -10,7 +10,6 @@ after errors and reports them at the end, and never touches another node or netw
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -63,8 +62,7 @@ class Collecting:
         facts: FactsSource,
         node: str,
         actor: str,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._keys = keys

@@ -57,8 +57,6 @@ class Deleting:
             tries += 1
             if pod.fixed:
                 return ReleaseDecision(ends=False, why=f"{pod.fixed} addresses stay")
-            if is_in_another_sandbox(endpoint, attachment.container):
-                return ReleaseDecision(ends=False, why="the Pod is in another sandbox by now")
             # The UID as the runtime says it: without one, the container fences.
             uid = order.pod.pod.uid
             return decide_release(endpoint, attachment, uid, alive=pod.alive)
@@ -68,11 +66,3 @@ class Deleting:
         release = ReleaseOrder("deleted", evidence, cause)
         released = await self._releaser.release(pod.endpoint_key, decide, release)
         return Deleted(released, max(tries, 1))
-
-
-def is_in_another_sandbox(endpoint: Endpoint, container: str) -> bool:
-    """Whether any NIC has been attached for another container.
-
-    A DEL frees the whole endpoint, so one NIC of a younger sandbox speaks against it (I3).
-    """
-    return any(nic.container not in ("", container) for nic in endpoint.nics)

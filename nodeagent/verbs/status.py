@@ -13,7 +13,6 @@ because runtimes ask every few seconds. It changes nothing.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -76,8 +75,7 @@ class Status:
         health: Health,
         facts: FactsSource,
         settings: StatusSettings,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float],
     ) -> None:
         self._store = store
         self._keys = keys

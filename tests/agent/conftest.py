@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -11,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.agent import Agent
 from nodeagent.settings.values import Settings
-from tests.agent.node import Node
+from tests.agent.node import Clock, Node, running
 
 
 @pytest.fixture
@@ -41,10 +39,11 @@ async def store() -> MemoryStore:
 
 
 @pytest.fixture
-async def node(settings: Settings, store: MemoryStore) -> AsyncIterator[Node]:
-    agent = Agent(settings, store)
-    await agent.start()
-    node = Node(agent)
-    yield node
-    await agent.stop()
-    await asyncio.sleep(0)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def node(settings: Settings, store: MemoryStore, clock: Clock) -> AsyncIterator[Node]:
+    async with running(settings, store, monotonic=clock) as node:
+        yield node

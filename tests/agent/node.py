@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from core.domain.addresses import Family
@@ -17,9 +19,10 @@ from core.domain.events import Cause, RecordDefined
 from core.domain.model import Claim, Endpoint, Pool
 from core.service.configurator import Configurator
 from core.store.codec import CLAIM, ENDPOINT
-from core.store.kv import Get
+from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
 from nodeagent.agent import Agent
+from nodeagent.settings.values import Settings
 
 ANSWER_DEADLINE_S = 20.0
 
@@ -70,6 +73,27 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
     block = b"".join(f"{name}={value}\0".encode() for name, value in environment.items()) + b"\0"
     body = block + stdin
     return b"OWC1" + struct.pack(">I", len(body)) + body
+
+
+@asynccontextmanager
+async def running(settings: Settings, store: KeyValueStore, **options: Any) -> AsyncIterator[Node]:
+    """A node whose agent serves."""
+    agent = Agent(settings, store, **options)
+    try:
+        await agent.start()
+        yield Node(agent)
+    finally:
+        await agent.stop()
+
+
+class Clock:
+    """Monotonic seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Node:
@@ -125,7 +149,7 @@ class Node:
             "CNI_PATH": "/opt/cni/bin",
         } | changes
 
-    def netconf(self, version: str = "1.1.0", **fields: Any) -> dict[str, Any]:
+    def netconf(self, version: str = "1.1.0", /, **fields: Any) -> dict[str, Any]:
         """A network configuration; ``ipam`` is completed."""
         ipam = {"type": "spiderpool", "log_file_path": self.agent.settings.plugin_log_path}
         ipam |= fields.pop("ipam", {})
