@@ -1,0 +1,73 @@
+"""``python -m bench``: take the measures, show them, keep them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench import machine, plots, reporting
+from bench.running import Taken, run
+from bench.scale import FULL, QUICK
+from bench.table import MEASURES, chosen
+
+RESULTS = Path(__file__).resolve().parent / "results"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="measures or figures; all where none is named")
+    ] = None,
+    *,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="at most 120 s; JSON lines on standard output")
+    ] = False,
+    show_list: Annotated[bool, typer.Option("--list", help="show what there is")] = False,
+) -> None:
+    """Measure Orbweaver on this machine, compared with bare transactions and a bare interpreter."""
+    if show_list:
+        _show_list()
+        return
+    try:
+        measures = chosen(names or ())
+    except KeyError as error:
+        typer.echo(f"no measure {error}: see --list", err=True)
+        raise typer.Exit(EXIT_USAGE) from None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
+    facts = machine.facts()
+    scale = QUICK if quick else FULL
+    results = run(scale, measures, _print_lines if quick else _print_nothing)
+    console = Console(stderr=quick)
+    reporting.print_tables(console, facts, results)
+    path = reporting.write(RESULTS, reporting.document(scale.name, facts, results), scale.name)
+    written = [path]
+    if not quick:
+        written += plots.write(RESULTS, [figure for taken in results for figure in taken.figures])
+    console.print(f"written: {', '.join(map(str, written))}", highlight=False)
+    if any(taken.failure for taken in results):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show_list() -> None:
+    for measure in MEASURES:
+        for name, target in measure.targets.items():
+            typer.echo(f"{name:24} {measure.name:12} {target}")
+
+
+def _print_lines(taken: Taken) -> None:
+    sys.stdout.write(reporting.lines(taken))
+    sys.stdout.flush()
+
+
+def _print_nothing(_: Taken) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    typer.run(bench)

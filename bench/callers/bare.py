@@ -1,0 +1,76 @@
+"""What etcd gives without us: bare transactions of the shape of an ADD, from one asyncio process.
+
+Three compares, three puts of 200 B, a failure branch with the reads of a lost race; grpc.aio over
+the packaged stubs, no batching, nothing of our client. This is what rates and times are compared
+with.
+
+Order: ``endpoint``, ``callers``, ``count``, ``first`` (a number no earlier order had).
+Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` (of this process, per transaction).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+from etcd3 import etcdrpc
+
+VALUE = b"v" * 200
+POOL = b"/bare/pool/wide"
+DEADLINE_S = 30.0
+
+
+def transaction(serial: int, pool_revision: int) -> Any:
+    """The transaction of one ADD."""
+    endpoint = b"/bare/endpoint/shop/web-%x" % serial
+    ip = b"/bare/ip/4/%032x" % serial
+    log = b"/bare/log/node-0/%016x" % serial
+    request = etcdrpc.TxnRequest()
+    for key in (endpoint, ip):
+        compare = request.compare.add()
+        compare.key = key
+        compare.target = etcdrpc.Compare.CREATE
+        compare.create_revision = 0
+    compare = request.compare.add()
+    compare.key = POOL
+    compare.target = etcdrpc.Compare.MOD
+    compare.mod_revision = pool_revision
+    for key in (log, endpoint, ip):
+        put = request.success.add().request_put
+        put.key = key
+        put.value = VALUE
+    for key in (endpoint, ip, POOL):
+        request.failure.add().request_range.key = key
+    return request
+
+
+async def measure(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order."""
+    async with grpc.aio.insecure_channel(order["endpoint"]) as channel:
+        stub = etcdrpc.KVStub(channel)
+        stored = await stub.Put(etcdrpc.PutRequest(key=POOL, value=VALUE), timeout=DEADLINE_S)
+        serials = iter(range(order["first"], order["first"] + order["count"]))
+        latencies_ms: list[float] = []
+
+        async def caller(remaining: Iterator[int]) -> None:
+            for serial in remaining:
+                request = transaction(serial, stored.header.revision)
+                began = time.perf_counter()
+                answer = await stub.Txn(request, timeout=DEADLINE_S)
+                latencies_ms.append((time.perf_counter() - began) * 1e3)
+                assert answer.succeeded, "the order's numbers were used before"
+
+        started, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(caller(serials) for _ in range(order["callers"])))
+        seconds = time.perf_counter() - started
+        cpu_ms = (time.process_time() - cpu) * 1e3 / order["count"]
+    return {"seconds": seconds, "latencies_ms": latencies_ms, "cpu_ms": cpu_ms}
+
+
+if __name__ == "__main__":
+    json.dump(asyncio.run(measure(json.load(sys.stdin))), sys.stdout)

@@ -1,0 +1,126 @@
+"""Callers of the framed socket, as the executable is one: a new connection for every call.
+
+All callers of one order live in one process with one epoll and no event loop, because on a small
+machine every microsecond here is taken from the agent. Frames are made before the clock starts.
+
+Order: ``sockets``, ``callers``, ``verb``, ``first`` and ``count`` (numbers of Pods), ``netconf``.
+Report: ``seconds``, ``latencies_ms``, ``failures`` (texts), ``addresses`` (in order of answers).
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from bench.rig.frames import frame
+
+ANSWER_HEAD_BYTES = 5
+ANSWER_S_MAX = 60.0
+RECEIVE_BYTES = 65_536
+
+
+class Callers:
+    """Some callers in one process, each always with one call under way."""
+
+    def __init__(self, sockets: Sequence[str], frames: Sequence[bytes]) -> None:
+        self._sockets = sockets
+        self._frames = deque(frames)
+        self._epoll = select.epoll()
+        self._open: dict[int, Connection] = {}
+        self.latencies_s: list[float] = []
+        self.answers: list[bytes] = []
+
+    def run(self, callers: int) -> float:
+        """Make every call; returns the seconds it took. Raises TimeoutError."""
+        started = time.perf_counter()
+        for caller in range(min(callers, len(self._frames))):
+            self._begin(self._sockets[caller % len(self._sockets)])
+        while self._open:
+            ready = self._epoll.poll(ANSWER_S_MAX)
+            if not ready:
+                raise TimeoutError(f"{len(self._open)} callers got no answer")
+            for descriptor, _ in ready:
+                self._advance(self._open[descriptor])
+        return time.perf_counter() - started
+
+    def _begin(self, path: str) -> None:
+        connection = Connection(path, self._frames.popleft())
+        self._open[connection.descriptor] = connection
+        self._epoll.register(connection.descriptor, select.EPOLLIN)
+
+    def _advance(self, connection: Connection) -> None:
+        if not connection.receive():
+            return
+        self.latencies_s.append(time.perf_counter() - connection.began)
+        self.answers.append(bytes(connection.answer))
+        del self._open[connection.descriptor]
+        self._epoll.unregister(connection.descriptor)
+        connection.close()
+        if self._frames:
+            self._begin(connection.path)
+
+
+class Connection:
+    """One call."""
+
+    __slots__ = ("_socket", "answer", "began", "descriptor", "path")
+
+    def __init__(self, path: str, request: bytes) -> None:
+        self.path = path
+        self.answer = bytearray()
+        self.began = time.perf_counter()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(path)
+        self._socket.sendall(request)
+        self._socket.setblocking(False)
+        self.descriptor = self._socket.fileno()
+
+    def receive(self) -> bool:
+        """Take what is there; whether the answer is whole. A closed connection is an answer too."""
+        data = self._socket.recv(RECEIVE_BYTES)
+        self.answer += data
+        if not data:
+            return True
+        length = int.from_bytes(self.answer[1:ANSWER_HEAD_BYTES], "big")
+        return ANSWER_HEAD_BYTES <= len(self.answer) == ANSWER_HEAD_BYTES + length
+
+    def close(self) -> None:
+        """The executable closes once it has the answer."""
+        self._socket.close()
+
+
+def call(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order."""
+    conf = order["netconf"].encode()
+    first, count = order["first"], order["count"]
+    frames = [frame(order["verb"], serial, conf) for serial in range(first, first + count)]
+    callers = Callers(order["sockets"], frames)
+    seconds = callers.run(order["callers"])
+    failures = [_text(answer) for answer in callers.answers if answer[:1] != b"\0"]
+    return {
+        "seconds": seconds,
+        "latencies_ms": [latency * 1e3 for latency in callers.latencies_s],
+        "failures": failures,
+        "addresses": [a for answer in callers.answers for a in _addresses(answer)],
+    }
+
+
+def _addresses(answer: bytes) -> list[str]:
+    body = answer[ANSWER_HEAD_BYTES:]
+    if answer[:1] != b"\0" or not body:
+        return []
+    return [entry["address"].partition("/")[0] for entry in json.loads(body)["ips"]]
+
+
+def _text(answer: bytes) -> str:
+    return answer[ANSWER_HEAD_BYTES:].decode(errors="replace") or "no answer"
+
+
+if __name__ == "__main__":
+    json.dump(call(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,89 @@
+"""Figures: what a measure answers with, and the targets they are held against. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+SIGNIFICANT_DIGITS = 4
+
+
+class Target(NamedTuple):
+    """What must be reached; ``aim`` is what would be better still."""
+
+    kind: Literal["at least", "at most"]
+    bound: float
+    aim: float | None = None
+
+    def is_met_by(self, value: float) -> bool:
+        """Whether the value is on the right side of the bound."""
+        return value >= self.bound if self.kind == "at least" else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.kind == "at least" else "≤"
+        aim = "" if self.aim is None else f" (aim {self.aim:g})"
+        return f"{sign} {self.bound:g}{aim}"
+
+
+class Figure(NamedTuple):
+    """One measured value.
+
+    ``samples``: one value per repetition. ``reference``: what it is compared with, measured in the
+    same run, in the same unit; None for nothing. ``note``: sizes, and what the value is made of.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reference: float | None = None
+    note: str = ""
+    samples: tuple[float, ...] = ()
+
+    @property
+    def ratio(self) -> float | None:
+        """Value over reference."""
+        return self.value / self.reference if self.reference else None
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The lowest and the highest sample."""
+        return min(self.samples, default=self.value), max(self.samples, default=self.value)
+
+    def line(self) -> dict[str, Any]:
+        """The object that a quick run prints."""
+        line: dict[str, Any] = {
+            "name": self.name,
+            "value": rounded(self.value),
+            "unit": self.unit,
+            "reference": None if self.reference is None else rounded(self.reference),
+            "ratio": None if self.ratio is None else rounded(self.ratio),
+        }
+        return line | {"note": self.note} if self.note else line
+
+
+def median_figure(
+    name: str,
+    samples: Sequence[float],
+    unit: str,
+    references: Sequence[float] = (),
+    note: str = "",
+) -> Figure:
+    """The median of repetitions, over the median of what they are compared with."""
+    reference = median(references) if references else None
+    return Figure(name, median(samples), unit, reference, note, tuple(samples))
+
+
+def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:
+    """A measure that is a ratio by itself: its reference is 1, what it is compared with."""
+    return Figure(name, median(ratios), f"x {compared_with}", 1.0, note, tuple(ratios))
+
+
+def rounded(value: float) -> float:
+    """The value with the digits that a measurement has; counts stay whole."""
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if value % 1 else value
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` (0 to 1) of the values lie."""
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]

@@ -1,0 +1,69 @@
+"""ADDs at the agent's framed socket: rate with 32 callers, time of a lone one, CPU of the agent.
+
+Compared with bare transactions on the same etcd, in turns. The pool is wide and nearly empty:
+nearly every ADD is one transaction. What a full pool costs is measured elsewhere.
+"""
+
+from __future__ import annotations
+
+from bench.figures import Figure, median_figure, percentile
+from bench.measures.calls import RECORDS_MAX, Bare, Caller, Calls
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import wide_pool
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+CALLERS = 32
+
+
+async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
+    """The one pool of the cluster, a default pool."""
+    await SeedWriter(store, keys, "operator").define([wide_pool()])
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms."""
+    many: list[Calls] = []
+    lone: list[Calls] = []
+    bare_many: list[Calls] = []
+    bare_lone: list[Calls] = []
+    with lab.etcd() as etcd:
+        lab.fill(etcd, define_wide_pool)
+        with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+            caller, bare = Caller(lab, agent), Bare(lab, etcd)
+            caller.warm_up()
+            for _ in lab.rounds():
+                bare_many.append(bare.run(lab.scale.adds, CALLERS))
+                many.append(caller.add(lab.scale.adds, CALLERS))
+                bare_lone.append(bare.run(lab.scale.lone_adds, 1))
+                lone.append(caller.add(lab.scale.lone_adds, 1))
+    return [
+        median_figure(
+            "alloc_rate_32",
+            [calls.rate for calls in many],
+            "ADD/s",
+            [calls.rate for calls in bare_many],
+            f"{CALLERS} callers, {_tail(many)}; reference: bare transactions, {_tail(bare_many)}",
+        ),
+        median_figure(
+            "alloc_p50_1_ms",
+            [calls.p50_ms for calls in lone],
+            "ms",
+            [calls.p50_ms for calls in bare_lone],
+            f"one caller, {_tail(lone)}; reference: a bare transaction alone",
+        ),
+        median_figure(
+            "alloc_cpu_ms",
+            [calls.cpu_ms for calls in many],
+            "ms CPU of the agent per ADD",
+            [calls.cpu_ms for calls in bare_many],
+            f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
+        ),
+    ]
+
+
+def _tail(rounds: list[Calls]) -> str:
+    latencies = [latency for calls in rounds for latency in calls.latencies_ms]
+    p50, p99 = percentile(latencies, 0.5), percentile(latencies, 0.99)
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"

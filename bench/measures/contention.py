@@ -1,0 +1,108 @@
+"""Eight agents on one pool with exactly as many addresses as Pods: who fails, who shares.
+
+In a full run the agents are processes and their callers a ninth; in a quick one they are nodes of
+the test harness in one process, each with an etcd client, writer and view of its own. Every round
+has an etcd of its own; figures are sums, and the checker has read every log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any, NamedTuple
+
+from bench.figures import Figure
+from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.lab import CLUSTER, Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import exact_pool
+from core.domain.checker import check_log
+from core.service.allocator import Added
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.log import START, LogReader
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node, addresses, gather, pod
+
+AGENTS = 8
+CALLERS = 64
+ROUNDS = 3
+
+
+class Outcome(NamedTuple):
+    """What became of the Pods: texts of failures, and every address that was answered."""
+
+    failures: list[str]
+    given: list[str]
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """contention_failures, contention_duplicates."""
+    pods = lab.scale.contending_pods
+    contend = _processes if lab.scale.agents_apart else _nodes
+    failed: list[float] = []
+    shared: list[float] = []
+    for _ in lab.rounds(ROUNDS):
+        with lab.etcd() as etcd:
+            lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
+            outcome = contend(lab, etcd, pods)
+            failed.append(len(outcome.failures))
+            shared.append(len(outcome.given) - len(set(outcome.given)) + _violations(lab, etcd))
+        if outcome.failures:
+            lab.say(f"contention: {outcome.failures[0]}")
+    kind = "agents" if lab.scale.agents_apart else "nodes in one process"
+    note = f"{AGENTS} {kind}, {len(failed)} rounds of {pods:,} Pods on {pods:,} addresses"
+    duplicates = f"addresses given twice, and violations in the log; {note}"
+    return [
+        Figure("contention_failures", sum(failed), "failed ADDs", None, note, tuple(failed)),
+        Figure("contention_duplicates", sum(shared), "addresses", None, duplicates, tuple(shared)),
+    ]
+
+
+async def _define(store: KeyValueStore, keys: Keys, count: int) -> None:
+    await SeedWriter(store, keys, "operator").define([exact_pool("exact", count)])
+
+
+def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
+    with ExitStack() as stack:
+        agents = [lab.agent(etcd, f"node-{number}") for number in range(AGENTS)]
+        for agent in agents:
+            # Started together: they take each other's time, not one after the other ours.
+            stack.callback(agent.stop)
+            agent.launch()
+        for agent in agents:
+            agent.wait_ready()
+        order: dict[str, Any] = {"sockets": [str(agent.framed_path) for agent in agents]}
+        order |= {"verb": "ADD", "callers": CALLERS, "first": NEW_PODS, "count": pods}
+        report = lab.call("framed", order | {"netconf": netconf().decode()})
+    return Outcome(report["failures"], report["addresses"])
+
+
+def _nodes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
+    return asyncio.run(_contend(lab, etcd, pods))
+
+
+async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
+    async with AsyncExitStack() as stack:
+        nodes = []
+        for number in range(AGENTS):
+            store = await stack.enter_async_context(lab.store(etcd))
+            node = Node(store, f"node-{number}", cluster=CLUSTER)
+            nodes.append(await stack.enter_async_context(node))
+        adds = [nodes[serial % AGENTS].add(pod(f"web-{serial}")) for serial in range(pods)]
+        answers = await gather(*adds)
+    failures = [repr(answer) for answer in answers if isinstance(answer, Exception)]
+    given = [
+        address for answer in answers if isinstance(answer, Added) for address in addresses(answer)
+    ]
+    return Outcome(failures, given)
+
+
+def _violations(lab: Lab, etcd: EtcdCluster) -> int:
+    async def count() -> int:
+        async with lab.store(etcd) as store:
+            segments, _ = await LogReader(store, lab.keys).catch_up(START)
+        events = [event for segment in segments for event in segment.events()]
+        return len(list(check_log(events)))
+
+    return asyncio.run(count())

@@ -1,0 +1,92 @@
+"""What a call of the installed executable costs, against an interpreter that does nothing.
+
+``python3 -I -S -c pass``, ``CNI_COMMAND=VERSION`` and a whole ADD through a real agent, in turns,
+with the same interpreter; each is a process from its start to its end.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from bench.figures import Figure, median_figure, ratio_figure
+from bench.measures.allocation import define_wide_pool
+from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.rig.frames import NEW_PODS, environment, netconf
+from bench.rig.lab import Lab
+from ops import installer
+
+CALL_S_MAX = 30.0
+
+
+class Executable:
+    """The installed executable, as a runtime runs it."""
+
+    def __init__(self, lab: Lab, socket_path: Path) -> None:
+        room = lab.room("cni")
+        report = installer.install(room / "bin", room / "net.d")
+        assert report.interpreter is not None
+        self.interpreter = report.interpreter.path
+        self._command = str(room / "bin" / "spiderpool")
+        self._netconf = room / "netconf"
+        self._netconf.write_bytes(netconf(socket_path=str(socket_path)))
+        self._output = room / "output"
+        self._next = NEW_PODS
+
+    def bare(self) -> float:
+        """An interpreter that does nothing."""
+        return self._run([self.interpreter, "-I", "-S", "-c", "pass"], {})
+
+    def version(self) -> float:
+        """VERSION, which needs no agent."""
+        return self._run([self._command], {"CNI_COMMAND": "VERSION"})
+
+    def add(self) -> float:
+        """ADD for a new Pod."""
+        self._next += 1
+        return self._run([self._command], environment("ADD", self._next))
+
+    def _run(self, command: Sequence[str], variables: Mapping[str, str]) -> float:
+        """Milliseconds of one process. Raises CallFailed."""
+        with self._netconf.open("rb") as stdin, self._output.open("wb") as stdout:
+            began = time.perf_counter()
+            process = subprocess.Popen(command, env=variables, stdin=stdin, stdout=stdout)
+            status = process.wait(CALL_S_MAX)
+            took_ms = (time.perf_counter() - began) * 1e3
+        if status:
+            raise CallFailed(f"{command[-1]}: {status}: {self._output.read_text()[:500]}")
+        return took_ms
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """exec_version_ratio, exec_add_over_bare_ms."""
+    with lab.etcd() as etcd:
+        lab.fill(etcd, define_wide_pool)
+        with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+            executable = Executable(lab, agent.socket_path)
+            kinds = (executable.bare, executable.version, executable.add)
+            _turns(kinds, 5)
+            rounds = [_turns(kinds, lab.scale.calls // lab.scale.rounds) for _ in lab.rounds()]
+    bare, version, add = ([one[kind] for one in rounds] for kind in range(3))
+    over = [a - b for a, b in zip(add, bare, strict=True)]
+    ratios = [v / b for v, b in zip(version, bare, strict=True)]
+    python = f"CPython {'.'.join(map(str, sys.version_info[:3]))}"
+    of_version = f"{python}: {median(version):.1f} ms against {median(bare):.1f} ms"
+    of_add = f"{python}: an ADD takes {median(add):.1f} ms; reference: the bare interpreter"
+    return [
+        ratio_figure("exec_version_ratio", ratios, "a bare interpreter's time", of_version),
+        median_figure("exec_add_over_bare_ms", over, "ms more than a bare start", bare, of_add),
+    ]
+
+
+def _turns(kinds: Sequence[Callable[[], float]], count: int) -> list[float]:
+    """The median of each kind, run in turns."""
+    times: list[list[float]] = [[] for _ in kinds]
+    for _ in range(count):
+        for kind, took in zip(kinds, times, strict=True):
+            took.append(kind())
+    return [median(took) for took in times]

@@ -1,0 +1,78 @@
+"""The last free address of a /16: every other one is claimed, and which is free changes each time.
+
+A seeded Pod is deleted, which is not timed, and an ADD has to find the place it left. No address
+rests (cool-down 0), so that exactly one is free. Compared with lone ADDs in a wide pool next to it.
+"""
+
+from __future__ import annotations
+
+import random
+from statistics import median
+
+from bench.callers import framed
+from bench.figures import Figure, median_figure
+from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS, CallFailed
+from bench.rig.agent import AgentProcess
+from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+ADDRESSES = 65_533
+SEED = 16
+FINDS = 20
+"""Last addresses found in one round."""
+
+
+async def fill(store: KeyValueStore, keys: Keys) -> None:
+    """A full pool, and an empty one to compare with."""
+    pool = exact_pool("full", ADDRESSES)
+    await seed(store, keys, [pool], all_places(pool))
+    await SeedWriter(store, keys, "other").define([wide_pool()])
+
+
+class Exchange:
+    """Single calls, timed in this process: nothing else runs in it meanwhile."""
+
+    def __init__(self, agent: AgentProcess) -> None:
+        self._order = {"sockets": [str(agent.framed_path)], "callers": 1, "count": 1}
+        self._next = NEW_PODS
+
+    def add(self, pool: str) -> tuple[float, list[str]]:
+        """An ADD for a new Pod: its milliseconds, and its addresses. Raises CallFailed."""
+        self._next += 1
+        return self._call("ADD", self._next, pool)
+
+    def delete(self, serial: int, pool: str) -> None:
+        """A DEL. Raises CallFailed."""
+        self._call("DEL", serial, pool)
+
+    def _call(self, verb: str, serial: int, pool: str) -> tuple[float, list[str]]:
+        conf = netconf((pool,)).decode()
+        report = framed.call(self._order | {"verb": verb, "first": serial, "netconf": conf})
+        if report["failures"]:
+            raise CallFailed(f"{verb} in {pool}: {report['failures'][0]}")
+        return report["latencies_ms"][0], report["addresses"]
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """alloc_last_free_ms."""
+    leaving = iter(random.Random(SEED).sample(range(ADDRESSES), FINDS * lab.scale.rounds))
+    last: list[float] = []
+    easy: list[float] = []
+    variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    with lab.etcd(lab.seed("full pool", fill)) as etcd, lab.agent(etcd, variables=variables) as one:
+        exchange = Exchange(one)
+        for _ in range(WARM_UP_CALLS):
+            exchange.add("wide")
+        for _ in lab.rounds():
+            found = []
+            for _ in range(FINDS):
+                exchange.delete(next(leaving), "full")
+                found.append(exchange.add("full")[0])
+            last.append(median(found))
+            easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
+    note = f"{ADDRESSES:,} addresses, one free; reference: an ADD in a nearly empty pool"
+    return [median_figure("alloc_last_free_ms", last, "ms", easy, note)]

@@ -1,0 +1,50 @@
+"""Whether many live claims make an ADD slower: a lone caller with few of them and with many.
+
+Two etcds and two agents that differ in nothing but the claims, called in turns.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.figures import Figure, ratio_figure
+from bench.measures.calls import RECORDS_MAX, Caller
+from bench.rig.lab import Lab
+from bench.rig.seeding import many_pools, seed, spread_places
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+POOLS = ("pool-0000",)
+
+
+def seed_of(lab: Lab, claims: int) -> Path:
+    """A cluster with so many claims in its thousand pools."""
+
+    async def fill(store: KeyValueStore, keys: Keys) -> None:
+        pools = many_pools(lab.scale.pools)
+        await seed(store, keys, pools, spread_places(pools, claims))
+
+    return lab.seed(f"{claims} claims", fill)
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """alloc_scale_ratio."""
+    few, many = lab.scale.few_claims, lab.scale.claims
+    p50s: dict[int, list[float]] = {few: [], many: []}
+    with ExitStack() as stack:
+        callers: dict[int, Caller] = {}
+        for claims in p50s:
+            etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
+            agent = stack.enter_context(lab.agent(etcd, variables=RECORDS_MAX))
+            callers[claims] = Caller(lab, agent, POOLS)
+            callers[claims].warm_up()
+        for number in lab.rounds():
+            for claims in (few, many) if number % 2 else (many, few):
+                p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1).p50_ms)
+    ratios = [a / b for a, b in zip(p50s[many], p50s[few], strict=True)]
+    note = (
+        f"lone p50 at {many:,} live claims ({min(p50s[many]):.2f} ms at best)"
+        f" over that at {few:,} ({min(p50s[few]):.2f} ms at best)"
+    )
+    return [ratio_figure("alloc_scale_ratio", ratios, f"the p50 at {few:,} claims", note)]

@@ -1,0 +1,47 @@
+"""How soon an agent is ready and what it weighs, with a thousand pools and many claims in etcd.
+
+Ready is the first good answer of its health endpoint, counted from the start of the process. It is
+weighed after it has served some ADDs. Compared with the same agent on an empty cluster, in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from bench.figures import Figure, median_figure
+from bench.measures.allocation import define_wide_pool
+from bench.measures.calls import RECORDS_MAX, Caller
+from bench.measures.scaling import POOLS, seed_of
+from bench.rig.lab import Lab
+from tests.support.etcd import EtcdCluster
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """agent_ready_s, agent_rss_mb."""
+    scale = lab.scale
+    ready: dict[str, list[float]] = {"full": [], "empty": []}
+    weight: dict[str, list[float]] = {"full": [], "empty": []}
+    with ExitStack() as stack:
+        etcds = {
+            "full": (stack.enter_context(lab.etcd(seed_of(lab, scale.claims))), POOLS),
+            "empty": (stack.enter_context(lab.etcd()), ()),
+        }
+        lab.fill(etcds["empty"][0], define_wide_pool)
+        for _ in lab.rounds():
+            for name, (etcd, pools) in etcds.items():
+                ready_s, rss_mb = _started(lab, etcd, pools)
+                ready[name].append(ready_s)
+                weight[name].append(rss_mb)
+    sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
+    return [
+        median_figure("agent_ready_s", ready["full"], "s", ready["empty"], sizes),
+        median_figure("agent_rss_mb", weight["full"], "MB", weight["empty"], sizes),
+    ]
+
+
+def _started(lab: Lab, etcd: EtcdCluster, pools: Sequence[str]) -> tuple[float, float]:
+    with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+        caller = Caller(lab, agent, pools)
+        caller.warm_up()
+        return agent.ready_s, agent.rss_mb()

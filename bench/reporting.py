@@ -1,0 +1,101 @@
+"""Results for people and for programs: tables, JSON lines, a results file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.figures import Figure, rounded
+from bench.running import Taken
+from bench.table import TARGETS
+
+
+def lines(taken: Taken) -> str:
+    """One JSON object a line for each figure."""
+    return "".join(f"{json.dumps(figure.line())}\n" for figure in taken.figures)
+
+
+def table(results: Sequence[Taken]) -> Table:
+    """Every figure with its target, and whether it is met."""
+    shown = Table(title="Orbweaver benchmarks", title_justify="left")
+    for name in ("measure", "value", "spread", "unit", "reference", "ratio", "target", "met"):
+        right = name in ("value", "reference", "ratio")
+        shown.add_column(name, justify="right" if right else "left", overflow="fold")
+    for taken in results:
+        for figure in taken.figures:
+            shown.add_row(*_row(figure))
+        if taken.failure:
+            shown.add_row(taken.measure.name, "failed", "", taken.failure)
+    return shown
+
+
+def notes(results: Sequence[Taken]) -> Table:
+    """What each figure is made of, and when it was taken."""
+    shown = Table(title="Notes", title_justify="left")
+    for name in ("measure", "note", "rounds", "seconds", "load before"):
+        shown.add_column(name, overflow="fold")
+    for taken in results:
+        for number, figure in enumerate(taken.figures):
+            times = ("", "") if number else (f"{taken.seconds:.0f}", taken.load)
+            shown.add_row(figure.name, figure.note, str(len(figure.samples)), *times)
+    return shown
+
+
+def print_tables(console: Console, machine: Mapping[str, str], results: Sequence[Taken]) -> None:
+    """Machine, figures and notes."""
+    for name, text in machine.items():
+        console.print(f"{name:10} {text}", highlight=False)
+    console.print(table(results))
+    console.print(notes(results))
+
+
+def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -> dict[str, Any]:
+    """Everything, as it is kept in the results file."""
+    return {
+        "scale": scale,
+        "machine": dict(machine),
+        "figures": [
+            figure.line()
+            | {
+                "samples": [rounded(sample) for sample in figure.samples],
+                "target": str(TARGETS[figure.name]),
+                "met": TARGETS[figure.name].is_met_by(figure.value),
+                "load_before": taken.load,
+            }
+            for taken in results
+            for figure in taken.figures
+        ],
+        "failures": {taken.measure.name: taken.failure for taken in results if taken.failure},
+    }
+
+
+def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
+    """Keep the document; returns the file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}.json"
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return path
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    target = TARGETS[figure.name]
+    low, high = figure.spread
+    return (
+        figure.name,
+        _number(figure.value),
+        f"{_number(low)} .. {_number(high)}",
+        figure.unit,
+        "" if figure.reference is None else _number(figure.reference),
+        "" if figure.ratio is None else f"{figure.ratio:.2f}",
+        str(target),
+        "[green]yes" if target.is_met_by(figure.value) else "[red]no",
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{rounded(value):g}"

@@ -1,0 +1,75 @@
+"""Writing a log fast: whole segments with the state that they make, and no guards.
+
+What lies in etcd afterwards is what writers of the product would have left (events, heads, state
+keys), so that everything reads it as usual; but nobody else may write meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.domain.events import AddressesClaimed, Cause, Event, PoolDefined
+from core.domain.evolution import claims_made
+from core.domain.model import Pool
+from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, Draft, WriterHead, encode_segment
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore, Put
+
+START_MS = 1_700_000_000_000
+CLAIMS_PER_COMMIT = 63
+"""Two keys each, segment and head: etcd takes 128 operations."""
+
+POOLS_PER_COMMIT = 100
+
+
+class SeedWriter:
+    """One writer name; its segments follow each other."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, name: str) -> None:
+        self.name = name
+        self._store = store
+        self._keys = keys
+        self._seq = 0
+        self._events = 0
+
+    def draft(self, event: Event) -> Draft:
+        """The event with an id and a cause as long as real ones."""
+        self._events += 1
+        number = self._events
+        trace = f"00-{number:032x}-{number:016x}-01"
+        return Draft(
+            f"{self.name}.1.{number:x}", Cause("agent/node", f"{number:x}", "", trace), event
+        )
+
+    async def append(self, drafts: Sequence[Draft], state: Sequence[Put] = ()) -> int:
+        """One segment and the state keys it makes; returns its revision."""
+        self._seq += 1
+        segment = encode_segment(START_MS + self._events, drafts)
+        head = HEAD.encode(WriterHead(self._seq, 1))
+        writes = [
+            Put(self._keys.log(self.name, self._seq), segment),
+            Put(self._keys.head(self.name), head),
+            *state,
+        ]
+        return (await self._store.commit([], writes)).revision
+
+    async def define(self, pools: Sequence[Pool]) -> None:
+        """Pools, and the guard keys that change with them."""
+        for first in range(0, len(pools), POOLS_PER_COMMIT):
+            some = pools[first : first + POOLS_PER_COMMIT]
+            state = [Put(self._keys.pool(pool.name), POOL.encode(pool)) for pool in some]
+            guards = {self._keys.guard("pools", pool.family) for pool in some}
+            state += [Put(guard, b"") for guard in guards]
+            await self.append([self.draft(PoolDefined(pool)) for pool in some], state)
+
+    async def claim(self, events: Sequence[AddressesClaimed]) -> int:
+        """Claims with their endpoints, at most ``CLAIMS_PER_COMMIT`` addresses; the revision."""
+        drafts, state = [], []
+        for event in events:
+            draft = self.draft(event)
+            drafts.append(draft)
+            endpoint = event.endpoint
+            state.append(Put(self._keys.endpoint(*endpoint.key), ENDPOINT.encode(endpoint)))
+            for address, claim in claims_made(event, draft.event_id):
+                state.append(Put(self._keys.ip_of(address), CLAIM.encode(claim)))
+        return await self.append(drafts, state)

@@ -1,0 +1,109 @@
+"""Clusters that are full already: many pools, and claims in them, each made by a numbered Pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from bench.rig.frames import INTERFACE, NAMESPACE, identity
+from bench.rig.seed_writer import CLAIMS_PER_COMMIT, SeedWriter
+from core.domain.addresses import format_address, parse_address
+from core.domain.events import AddressesClaimed
+from core.domain.model import Endpoint, Nic, Pool, pod_holder
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+WRITERS = 4
+"""Seeding writers at once: etcd is never idle, and revisions interleave as they do in life."""
+
+_TEN = parse_address("10.0.0.0").value
+_POOL_BITS = 14
+POOLS_MAX = 1 << 24 - _POOL_BITS
+
+
+class Place(NamedTuple):
+    """Where a seeded Pod has its address."""
+
+    pool: Pool
+    address: str
+
+
+def wide_pool(name: str = "wide") -> Pool:
+    """Four million addresses: whoever asks finds the first one free."""
+    return Pool(
+        name, 4, "10.0.0.0/10", ("10.0.0.1-10.63.255.254",), gateway="10.0.0.1", default=True
+    )
+
+
+def exact_pool(name: str, addresses: int) -> Pool:
+    """A pool with exactly so many addresses, at most 65,533; its gateway is none of them."""
+    first = parse_address("10.64.0.2").value
+    last = format_address(4, first + addresses - 1)
+    return Pool(name, 4, "10.64.0.0/16", (f"10.64.0.2-{last}",), gateway="10.64.0.1", default=True)
+
+
+def many_pools(count: int) -> list[Pool]:
+    """Pools of 16,380 addresses side by side in 10.0.0.0/8; none is a default pool."""
+    assert count <= POOLS_MAX, count
+    return [_numbered_pool(number) for number in range(count)]
+
+
+def spread_places(pools: Sequence[Pool], claims: int) -> Iterator[Place]:
+    """Pods all over the pools of ``many_pools``, the addresses in each not side by side."""
+    for serial in range(claims):
+        turn, number = divmod(serial, len(pools))
+        value = _TEN + (number << _POOL_BITS) + 2 + turn * 161 % 16_381
+        yield Place(pools[number], format_address(4, value))
+
+
+def all_places(pool: Pool) -> Iterator[Place]:
+    """A Pod on every address of an ``exact_pool``."""
+    first, _, last = pool.ips[0].partition("-")
+    for value in range(parse_address(first).value, parse_address(last).value + 1):
+        yield Place(pool, format_address(4, value))
+
+
+async def seed(
+    store: KeyValueStore, keys: Keys, pools: Sequence[Pool], places: Iterator[Place]
+) -> None:
+    """Define the pools and claim the places, for Pods numbered from 0."""
+    await SeedWriter(store, keys, "operator").define(pools)
+    numbered = enumerate(places)
+
+    async def write(writer: SeedWriter) -> None:
+        while some := _take(numbered, CLAIMS_PER_COMMIT):
+            await writer.claim([_claimed(serial, place) for serial, place in some])
+
+    await asyncio.gather(*(write(SeedWriter(store, keys, f"seed-{n}")) for n in range(WRITERS)))
+
+
+def _take(numbered: Iterator[tuple[int, Place]], count: int) -> list[tuple[int, Place]]:
+    return [pair for _, pair in zip(range(count), numbered, strict=False)]
+
+
+def _numbered_pool(number: int) -> Pool:
+    base = _TEN + (number << _POOL_BITS)
+    texts = [format_address(4, base + offset) for offset in (0, 1, 2, (1 << _POOL_BITS) - 2)]
+    net, gateway, first, last = texts
+    prefix = 32 - _POOL_BITS
+    return Pool(f"pool-{number:04d}", 4, f"{net}/{prefix}", (f"{first}-{last}",), gateway=gateway)
+
+
+def _claimed(serial: int, place: Place) -> AddressesClaimed:
+    pod = identity(serial)
+    pool = place.pool
+    prefix = pool.subnet.partition("/")[2]
+    nic = Nic(
+        INTERFACE,
+        f"{place.address}/{prefix}",
+        pool.name,
+        pool.gateway,
+        container=pod.container,
+        network="lan",
+        netns=pod.netns,
+    )
+    node = f"node-{serial % 50}"
+    holder = pod_holder(pod.uid)
+    endpoint = Endpoint(NAMESPACE, pod.name, pod.uid, node, holder, "Pod", pod.name, (nic,))
+    return AddressesClaimed(endpoint, (0,))

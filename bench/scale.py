@@ -1,0 +1,60 @@
+"""How large a run is: the sizes of the issue, or smaller ones that fit into two minutes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Scale(NamedTuple):
+    """Sizes of one run. ``seconds_max`` is for all measures together.
+
+    ``rounds``: repetitions at most; a measure that has used up its share of the time makes fewer.
+    ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims`` and
+    ``claims``: live claims, when they are few and when they are many. ``events``: length of the
+    log. ``agents_apart``: contending agents are processes of their own. ``calls``: of executables.
+    """
+
+    name: str
+    seconds_max: float
+    rounds: int
+    adds: int
+    lone_adds: int
+    few_claims: int
+    claims: int
+    pools: int
+    events: int
+    contending_pods: int
+    agents_apart: bool
+    calls: int
+
+
+QUICK = Scale(
+    name="quick",
+    seconds_max=100.0,
+    rounds=5,
+    adds=3_000,
+    lone_adds=300,
+    few_claims=1_000,
+    claims=100_000,
+    pools=1_000,
+    events=200_000,
+    contending_pods=512,
+    agents_apart=False,
+    calls=60,
+)
+"""``seconds_max`` leaves 20 of the 120 s for last rounds that began in time, and for ending."""
+
+FULL = Scale(
+    name="full",
+    seconds_max=780.0,
+    rounds=9,
+    adds=10_000,
+    lone_adds=2_000,
+    few_claims=1_000,
+    claims=100_000,
+    pools=1_000,
+    events=1_000_000,
+    contending_pods=2_048,
+    agents_apart=True,
+    calls=300,
+)

@@ -1,0 +1,96 @@
+"""The table of measures: which figures there are, who measures them, and what they must reach.
+
+A new measure is a module in ``bench/measures/`` and a row here. Names and bounds are promises
+(docs/benchmarks.md); changing one is a decision, not a refactoring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from bench.figures import Figure, Target
+from bench.measures import (
+    allocation,
+    batching,
+    contention,
+    executable,
+    history,
+    last_free,
+    replay,
+    scaling,
+    starting,
+)
+from bench.rig.lab import Lab
+
+
+class Measure(NamedTuple):
+    """One module: its figures with their targets, and its part of the time of a run."""
+
+    name: str
+    targets: dict[str, Target]
+    measure: Callable[[Lab], list[Figure]]
+    share: int
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "allocation",
+        {
+            "alloc_rate_32": Target("at least", 3_000, 5_000),
+            "alloc_p50_1_ms": Target("at most", 2.0),
+            "alloc_cpu_ms": Target("at most", 1.0, 0.3),
+        },
+        allocation.measure,
+        24,
+    ),
+    Measure("batching", {"store_batch_ratio": Target("at least", 2.0)}, batching.measure, 12),
+    Measure(
+        "contention",
+        {
+            "contention_failures": Target("at most", 0),
+            "contention_duplicates": Target("at most", 0),
+        },
+        contention.measure,
+        8,
+    ),
+    Measure(
+        "executable",
+        {
+            "exec_version_ratio": Target("at most", 1.3),
+            "exec_add_over_bare_ms": Target("at most", 10.0),
+        },
+        executable.measure,
+        8,
+    ),
+    Measure("scaling", {"alloc_scale_ratio": Target("at most", 1.2)}, scaling.measure, 14),
+    Measure(
+        "starting",
+        {"agent_ready_s": Target("at most", 1.0), "agent_rss_mb": Target("at most", 120.0)},
+        starting.measure,
+        10,
+    ),
+    Measure("last_free", {"alloc_last_free_ms": Target("at most", 20.0)}, last_free.measure, 10),
+    Measure("replay", {"replay_rate": Target("at least", 250_000)}, replay.measure, 8),
+    Measure("history", {"history_1m_ms": Target("at most", 1_000)}, history.measure, 6),
+)
+
+TARGETS: dict[str, Target] = {
+    name: target for measure in MEASURES for name, target in measure.targets.items()
+}
+
+
+def chosen(names: Iterable[str]) -> list[Measure]:
+    """The measures of these names, which may be those of figures too; all of them for no name.
+
+    Raises KeyError with the name that there is not.
+    """
+    wanted = set(names)
+    unknown = wanted - {measure.name for measure in MEASURES} - TARGETS.keys()
+    if unknown:
+        raise KeyError(min(unknown))
+    return [
+        measure
+        for measure in MEASURES
+        if not wanted or measure.name in wanted or wanted & measure.targets.keys()
+    ]
