@@ -29,8 +29,10 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
             rest += arguments[index:]
             break
         name, equals, _ = argument.partition("=")
-        if name in GLOBAL_OPTIONS:
+        if name in GLOBAL_OPTIONS and (name.startswith("--") or not equals):
             taken = 1 if equals else 2
+            if index + taken > len(arguments):
+                return [argument]  # so that the parser says what is missing
             front += arguments[index : index + taken]
             index += taken
         elif argument.startswith("-o") and not argument.startswith("--"):

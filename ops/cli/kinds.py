@@ -32,7 +32,7 @@ _WORDS: Final = {
         *("spiderreservedip", "spiderreservedips", "sr"),
     ),
     Kind.ENDPOINT: ("endpoint", "endpoints", "spiderendpoint", "spiderendpoints", "se", "ep"),
-    Kind.QUARANTINE: ("quarantine", "quarantines", "q"),
+    Kind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
     Kind.RECORD: ("record", "records"),
     Kind.POD: ("pod", "pods", "po"),
     Kind.NAMESPACE: ("namespace", "namespaces", "ns"),
@@ -43,6 +43,11 @@ KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
 RECORD_KINDS: Final = {Kind.POD: "Pod", Kind.NAMESPACE: "Namespace", Kind.NODE: "Node"}
 """Kinds of records, with the kind of their manifest."""
+
+
+def plural(kind: Kind) -> str:
+    """What people call several of them."""
+    return _WORDS[kind][1]
 
 
 def kind_of(word: str, allowed: tuple[Kind, ...]) -> Kind:

@@ -157,7 +157,8 @@ def moment(unix_ms: int) -> str:
     """A point of time in UTC, to the second."""
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    at = datetime.fromtimestamp(unix_ms // 1000, UTC)
+    return at.isoformat(sep=" ").replace("+00:00", "Z")
 
 
 def counted(number: int, one: str, many: str = "") -> str:

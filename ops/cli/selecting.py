@@ -14,9 +14,9 @@ from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.counting import Counts, claims_by_pool
 from ops.cli.exits import NotFound
-from ops.cli.kinds import RECORD_KINDS, Kind
+from ops.cli.kinds import RECORD_KINDS, Kind, plural
 from ops.cli.manifests import pool_manifest
-from ops.cli.output import Format, Listing, counted
+from ops.cli.output import Format, Listing
 
 NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD)
 
@@ -67,9 +67,11 @@ def nothing(ledger: Ledger, wish: Wish) -> str:
     """What to say when nothing was found, with a hint to other namespaces."""
     everywhere = listing_of(ledger, wish._replace(namespace=""))
     if everywhere.names:
-        more = counted(len(everywhere.names), "object")
-        return f"nothing in namespace {wish.namespace}; {more} in others (-A shows all)"
-    return f"there are no {wish.kind} objects"
+        return (
+            f"there are no {plural(wish.kind)} in namespace {wish.namespace};"
+            f" {len(everywhere.names)} in others (-A shows all)"
+        )
+    return f"there are no {plural(wish.kind)}"
 
 
 def _pools(ledger: Ledger, wish: Wish) -> Listing:

@@ -36,6 +36,9 @@ T = TypeVar("T")
 WRITERS_MAX: Final = 16
 """Names orbctl writes under: orbctl-0 to orbctl-15."""
 
+READ_S_MAX: Final = 4.0
+"""A person waits for an etcd that is away; an election of its leader fits in."""
+
 FENCED_TRIES_MAX: Final = 6
 FENCED_PAUSE_S_MAX: Final = 0.4
 
@@ -50,11 +53,20 @@ def _unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
 class Surroundings(NamedTuple):
-    """What a run takes from outside; tests give their own."""
+    """What a run takes from outside; tests give their own. ``who``: user and host."""
 
     open_store: Callable[[EtcdSettings], KeyValueStore] = _open_etcd
     now_ms: Callable[[], int] = _unix_ms
+    who: Callable[[], str] = _who
 
 
 class Session:
@@ -64,10 +76,10 @@ class Session:
         from core.store.keys import Keys
 
         self.settings = settings
-        self.store = surroundings.open_store(settings.etcd)
+        self.store = surroundings.open_store(settings.etcd._replace(read_deadline_s=READ_S_MAX))
         self.keys: Keys = Keys(settings.cluster)
         self.now_ms = surroundings.now_ms
-        self.actor = f"orbctl/{_user()}@{socket.gethostname()}"
+        self.actor = f"orbctl/{surroundings.who()}"
 
     @property
     def archive(self) -> LocalFiles:
@@ -92,7 +104,8 @@ class Session:
         from core.store.writer import Writer
 
         for tries_left in reversed(range(FENCED_TRIES_MAX)):
-            writer = Writer(self.store, self.keys, writer_name(self.actor))
+            name = writer_name(self.actor)
+            writer = Writer(self.store, self.keys, name, now_ms=self.now_ms)
             try:
                 await writer.open()
                 return await action(writer)
@@ -160,10 +173,3 @@ def read_text(path: str, stdin: Callable[[], str]) -> str:
         return stdin() if path == "-" else Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"cannot read {path}: {error}", subject=path) from None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

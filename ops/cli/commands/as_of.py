@@ -9,7 +9,7 @@ import typer
 from ops.cli.commands.get import ALLOWED, complete_kind
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, NotFound
-from ops.cli.kinds import Kind, kind_of, split_name
+from ops.cli.kinds import Kind, kind_of, plural, split_name
 from ops.cli.output import Format, heading, moment, show, show_value
 from ops.cli.session import Session
 from ops.cli.times import parse_time
@@ -69,14 +69,14 @@ def _everything(ledger: Ledger, output: Format) -> None:
     kinds = (Kind.POOL, Kind.RESERVATION, Kind.QUARANTINE, Kind.ENDPOINT)
     found = {kind: listing_of(ledger, Wish(kind, "", "", output)) for kind in kinds}
     if output.is_plain:
-        items: dict[str, Any] = {f"{kind}s": list(one.manifests) for kind, one in found.items()}
+        items: dict[str, Any] = {plural(kind): list(one.manifests) for kind, one in found.items()}
         show_value({"position": ledger.position, **items}, output)
         return
     for kind, listing in found.items():
         if not listing.names:
             continue
         if output is not Format.NAME:
-            heading(f"\n{kind}s")
+            heading(f"\n{plural(kind).capitalize()}")
         show(listing, output)
 
 

@@ -97,6 +97,8 @@ def _fold(
     from core.audit.export import import_log
     from core.domain.checker import Checker
 
+    if not file.is_file():
+        raise BadInput(f"{file} is not a file", subject="file")
     checker, events, clock_ms = Checker(), 0, 0
     broken: list[str] = []
     with file.open("rb") as source:

@@ -17,6 +17,7 @@ from ops.cli.session import Session
 
 if TYPE_CHECKING:
     from core.audit.repair import Repaired
+    from core.audit.state import Difference
     from core.audit.verify import Report
 
 SHOWN_MAX: Final = 50
@@ -71,7 +72,7 @@ def _show(report: Report, *, wide: bool) -> None:
         print("state  not compared: the log cannot be read to its end")
     elif report.differences:
         count = counted(report.difference_count, "key")
-        print(f"state  {count} DIFFER from the log at revision {report.revision}")
+        print(f"state  DIFFERS from the log at revision {report.revision}: {count}")
     else:
         print(f"state  equals the fold of the log at revision {report.revision}")
     faults = [
@@ -80,9 +81,27 @@ def _show(report: Report, *, wide: bool) -> None:
     ]
     _list("Damage", faults, wide=wide)
     _list("Broken rules", [str(one) for one in report.violations], wide=wide)
-    _list("Differences", [str(one) for one in report.differences], wide=wide)
+    _list("Differences", [line for one in report.differences for line in _told(one)], wide=wide)
     _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
     _list("Notes", list(report.notes), wide=wide)
+
+
+def _told(one: Difference) -> list[str]:
+    """A difference in words: a line for the key, or one for each field that differs."""
+    what = f"{one.kind} {one.name}"
+    if one.found is None:
+        return [f"{what} is missing; the log has it"]
+    if one.expected is None:
+        return [f"{what} is there; the log knows nothing of it"]
+    found, expected = one.found, one.expected
+    fields = getattr(expected, "_fields", None)
+    if found == expected or fields is None or type(found) is not type(expected):
+        return [str(one)]
+    return [
+        f"{what}: {field} is {was!r}, the log says {should!r}"
+        for field in fields
+        if (was := getattr(found, field)) != (should := getattr(expected, field))
+    ]
 
 
 def _show_repaired(repaired: Repaired) -> None:

@@ -1,0 +1,131 @@
+"""What is printed can be applied again; counters are exact; concurrent runs do not hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.domain.commands import ApplyReservation, QuarantineAddress
+from core.domain.model import Reservation
+from core.errors import WriterFenced
+from core.projections.fold import Projection
+from core.store.etcd import EtcdSettings
+from core.store.memory import MemoryStore
+from core.store.writer import Writer
+from ops.cli.counting import count_pools
+from ops.cli.session import FENCED_TRIES_MAX, Session, Surroundings
+from ops.settings import ClusterSettings
+from tests.orbctl.world import World
+from tests.support.nodes import Node, pod, pool
+
+DIRECTORY = Path(__file__).parent / "transcripts"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "archive")
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+@pytest.mark.parametrize("kind", ["pools", "reservations", "records"])
+def test_what_get_prints_can_be_applied_again(
+    world: World, tmp_path: Path, kind: str, form: str
+) -> None:
+    files = [str(DIRECTORY / name) for name in ("pools.yaml", "records.yaml")]
+    assert world.orbctl("apply", "-f", files[0], "-f", files[1]).code == 0
+    world.on_node("n1", lambda node: node.add(pod("web-0")))
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(world.orbctl("get", kind, "-A", "-o", form).out)
+
+    again = world.orbctl("apply", "-f", str(printed))
+
+    assert again.code == 0
+    assert again.out
+    assert all(line.endswith(" unchanged") for line in again.out.splitlines())
+
+
+def test_a_pools_status_is_that_of_its_custom_resource(world: World) -> None:
+    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    world.on_node("n1", lambda node: node.add(pod("web-0")))
+
+    status = json.loads(world.orbctl("get", "pool", "blue", "-o", "json").out)["status"]
+
+    assert (status["allocatedIPCount"], status["totalIPCount"]) == (1, 10)
+    assert json.loads(status["allocatedIPs"]) == {
+        "10.6.0.11": {"pod": "shop/web-0", "podUid": "uid-web-0"}
+    }
+
+
+async def test_counting_by_etcd_equals_counting_claims() -> None:
+    async with Node(MemoryStore()) as node:
+        await node.apply(
+            pool("blue", "10.6.0.10-10.6.0.19", "10.6.0.30-10.6.0.39", "10.6.0.50"),
+            pool("green", "10.6.0.20-10.6.0.29"),
+            pool("six", "fd00:6::1-fd00:6::ffff"),
+        )
+        for number in range(12):
+            await node.add(pod(f"web-{number}"))
+        await node.apply(
+            ApplyReservation(Reservation("r", 4, ("10.6.0.15-10.6.0.35",))),
+            QuarantineAddress("10.6.0.12", "x"),
+        )
+        ledger = await node.truth()
+        counts = await count_pools(node.store, node.keys, ledger, list(ledger.pools.values()))
+
+    tallies = Projection(ledger).tallies
+    assert {name: tuple(one) for name, one in counts.items()} == {
+        name: (tally.counts.claimed, tally.counts.free) for name, tally in tallies.items()
+    }
+
+
+def session(store: MemoryStore) -> Session:
+    settings = ClusterSettings(EtcdSettings(("unused",)), "default", Path("unused"))
+    return Session(settings, Surroundings(lambda _: store, lambda: 0, lambda: "ann@desk"))
+
+
+async def test_a_run_that_is_fenced_by_another_does_its_step_again() -> None:
+    one = session(MemoryStore())
+    tries = []
+
+    async def step(writer: Writer) -> str:
+        tries.append(writer.epoch)
+        if len(tries) == 1:
+            await Writer(one.store, one.keys, writer.name).open()
+        applied = await one.configurator(writer).apply(
+            QuarantineAddress("10.0.0.1", "x"), one.cause
+        )
+        return f"{len(applied.events)} event"
+
+    assert await one.write(step) == "1 event"
+    assert tries == [1, 3]
+
+
+async def test_a_run_that_is_fenced_all_the_time_gives_up_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ops.cli.session.FENCED_PAUSE_S_MAX", 0)
+    one = session(MemoryStore())
+    tries = []
+
+    async def step(writer: Writer) -> None:
+        tries.append(writer)
+        raise WriterFenced("taken over")
+
+    with pytest.raises(WriterFenced, match="other runs of orbctl write under the name"):
+        await one.write(step)
+    assert len(tries) == FENCED_TRIES_MAX
+
+
+async def test_many_runs_at_once_all_get_through() -> None:
+    store = MemoryStore()
+
+    async def quarantine(number: int) -> int:
+        one = session(store)
+        command = QuarantineAddress(f"10.0.0.{number}", "x")
+        applied = await one.write(lambda writer: one.configurator(writer).apply(command, one.cause))
+        return len(applied.events)
+
+    assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4

@@ -1,0 +1,121 @@
+"""The real program, as a process against a real etcd."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd import EtcdCluster, free_ports
+
+DIRECTORY = Path(__file__).parent / "transcripts"
+PROGRAM = [sys.executable, "-m", "ops.cli.main"]
+HEAVY = ("grpc", "rich", "yaml", "msgspec", "tenacity", "prometheus_client", "core.store.etcd")
+
+
+def orbctl(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    ours = {name for name in os.environ if name.startswith("ORBWEAVER_")}
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        input=stdin,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_nothing_that_costs() -> None:
+    code = f"""
+import sys
+from ops.cli.main import app
+import typer
+typer.main.get_command(app)
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_names_every_command_and_exit_code() -> None:
+    done = orbctl("--help", COLUMNS="200")
+
+    assert done.returncode == 0
+    for word in ("apply", "as-of", "explain", "history", "quarantine", "verify", "Exit codes"):
+        assert word in done.stdout
+
+
+def test_the_shell_completes_kinds() -> None:
+    done = orbctl(
+        _ORBCTL_COMPLETE="complete_bash", COMP_WORDS="orbctl get spiderip", COMP_CWORD="2"
+    )
+
+    assert done.stdout.split() == ["spiderippool", "spiderippools"]
+
+
+def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
+    plugin = tmp_path / "kubectl-orb"
+    plugin.write_text("import ops.cli.main; ops.cli.main.main()")
+
+    done = subprocess.run(
+        [sys.executable, str(plugin), "get", "--help"],
+        env=os.environ | {"PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "Usage: kubectl orb get" in done.stdout
+
+
+def test_without_an_etcd_it_says_so_and_what_to_do() -> None:
+    (port,) = free_ports(1)
+
+    done = orbctl("get", "pools", "--etcd", f"127.0.0.1:{port}")
+
+    assert done.returncode == 5
+    assert done.stdout == ""
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "→" in done.stderr
+
+
+@pytest.mark.etcd
+def test_a_cluster_from_the_first_pool_to_a_replayed_export(
+    etcd: EtcdCluster, tmp_path: Path
+) -> None:
+    variables = {
+        "ORBWEAVER_ETCD_ENDPOINTS": etcd.endpoints[0],
+        "ORBWEAVER_CLUSTER": "program",
+        "ORBWEAVER_ARCHIVE_DIR": str(tmp_path / "archive"),
+    }
+    pools = (DIRECTORY / "pools.yaml").read_text()
+    raw = tmp_path / "log.raw"
+
+    applied = orbctl("apply", "-f", "-", stdin=pools, **variables)
+    assert applied.stdout.splitlines()[0] == "spiderippool/blue created"
+    assert orbctl("get", "pools", "-oname", **variables).stdout.split() == [
+        "spiderippool.spiderpool.spidernet.io/blue",
+        "spiderippool.spiderpool.spidernet.io/six",
+    ]
+    assert orbctl("archive", **variables).returncode == 0
+    assert orbctl("quarantine", "add", "10.6.0.15", "--reason", "x", **variables).returncode == 0
+    assert orbctl("verify", **variables).returncode == 0
+    lines = orbctl("export", **variables).stdout.splitlines()
+    assert [json.loads(line)["type"] for line in lines] == [
+        "pool-defined",
+        "pool-defined",
+        "reservation-defined",
+        "address-quarantined",
+    ]
+    assert orbctl("export", "--raw", str(raw), **variables).returncode == 0
+    assert orbctl("export", "--raw", str(raw), **variables).returncode == 1
+    replayed = orbctl("replay", str(raw), "-o", "json")
+    assert json.loads(replayed.stdout)["events"] == 4
+    status = json.loads(orbctl("status", "-o", "json", **variables).stdout)
+    assert status["archive"]["files"] == 1

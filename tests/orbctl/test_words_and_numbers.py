@@ -1,0 +1,153 @@
+"""The small parts: times, ages, kinds, arguments, exit codes, names of writers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.domain.refusals import Refusal
+from core.errors import (
+    BadInput,
+    LogGap,
+    OrbweaverError,
+    OutcomeUnknown,
+    Refused,
+    StoreTimeout,
+    StoreUnavailable,
+)
+from core.store.keys import check_name
+from ops.cli.arguments import hoisted
+from ops.cli.exits import Exit, NotFound, exit_code
+from ops.cli.kinds import Kind, kind_of, split_name
+from ops.cli.output import age, moment
+from ops.cli.session import WRITERS_MAX, writer_name
+from ops.cli.times import parse_time
+
+NOON_MS = 1_767_268_800_000
+"""2026-01-01 12:00:00 UTC."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-01-01T12:00:00Z", NOON_MS),
+        ("2026-01-01 12:00", NOON_MS),
+        ("2026-01-01T13:00:00+01:00", NOON_MS),
+        ("2026-01-01", NOON_MS - 12 * 3_600_000),
+        ("9:30", NOON_MS - 9_000_000),
+        ("11:59:30", NOON_MS - 30_000),
+        ("15m", NOON_MS - 900_000),
+        ("2h ago", NOON_MS - 7_200_000),
+        ("1w", NOON_MS - 604_800_000),
+        ("0s", NOON_MS),
+    ],
+)
+def test_a_time_may_be_typed_in_many_ways(text: str, expected: int) -> None:
+    assert parse_time(text, NOON_MS) == expected
+
+
+@given(st.text(max_size=30))
+def test_whatever_is_typed_for_a_time_is_a_time_or_refused(text: str) -> None:
+    remedy = "it was a time"
+    try:
+        parse_time(text, NOON_MS)
+    except BadInput as error:
+        remedy = error.remedy
+
+    assert remedy
+
+
+@given(st.datetimes())
+def test_a_printed_moment_can_be_typed_again(when: object) -> None:
+    typed = parse_time(f"{when}", NOON_MS)
+
+    assert parse_time(moment(typed), 0) == typed // 1000 * 1000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (312, "5m12s"),
+        (7_200, "2h"),
+        (11_220, "3h7m"),
+        (172_800, "2d"),
+        (187_200, "2d4h"),
+    ],
+)
+def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
+    assert age(seconds * 1000) == text
+
+
+@pytest.mark.parametrize(
+    ("typed", "parsed"),
+    [
+        ("get pools -o yaml", "-o yaml get pools"),
+        ("get pools -oyaml", "-o yaml get pools"),
+        ("get -o=json pools", "-o json get pools"),
+        ("get --output=json pools", "--output=json get pools"),
+        ("status --etcd a:1 --cluster x", "--etcd a:1 --cluster x status"),
+        ("release x --reason -- -o", "release x --reason -- -o"),
+        ("get pools -o", "-o"),
+        ("get pools -n ns", "get pools -n ns"),
+    ],
+)
+def test_global_options_may_stand_anywhere(typed: str, parsed: str) -> None:
+    assert hoisted(typed.split()) == parsed.split()
+
+
+@pytest.mark.parametrize("word", ["pool", "Pools", "sp", "spiderippools", "ippool"])
+def test_a_kind_has_many_words(word: str) -> None:
+    assert kind_of(word, (Kind.POOL,)) is Kind.POOL
+
+
+def test_a_kind_that_cannot_be_used_here_is_refused_with_those_that_can() -> None:
+    with pytest.raises(BadInput, match="cannot be used here"):
+        kind_of("node", (Kind.POOL,))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("web", ("default", "web")),
+        ("shop/web", ("shop", "web")),
+        ("pod/web", ("default", "web")),
+        ("pod/shop/web", ("shop", "web")),
+    ],
+)
+def test_a_pod_is_named_with_or_without_namespace(text: str, expected: tuple[str, str]) -> None:
+    assert split_name(text, "default") == expected
+
+
+def refused(*kinds: str) -> Refused:
+    return Refused(tuple(Refusal(kind, "r", "s", "", "m") for kind in kinds))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (refused("Invalid"), Exit.REFUSED),
+        (refused("NotFound"), Exit.NOT_FOUND),
+        (refused("NotFound", "Invalid"), Exit.REFUSED),
+        (NotFound("x"), Exit.NOT_FOUND),
+        (BadInput("x"), Exit.USAGE),
+        (StoreUnavailable("x"), Exit.UNAVAILABLE),
+        (StoreTimeout("x"), Exit.UNAVAILABLE),
+        (OutcomeUnknown("x"), Exit.UNKNOWN),
+        (LogGap("x"), Exit.FAILED),
+        (OrbweaverError("x"), Exit.FAILED),
+    ],
+)
+def test_every_error_has_an_exit_code(error: OrbweaverError, code: Exit) -> None:
+    assert exit_code(error) is code
+
+
+@given(st.lists(st.text(), min_size=200, max_size=200))
+def test_however_many_people_type_there_are_few_writers(people: list[str]) -> None:
+    names = {writer_name(person) for person in people}
+
+    assert len(names) <= WRITERS_MAX
+    assert all(check_name(name, "writer name") for name in names)
