@@ -1,14 +1,16 @@
 """The live log as a stream in log order, whatever its size and however many writers it has.
 
 ``LogReader.catch_up`` holds everything it reads; that suits a reader that is nearly up to date. The
-archiver and audits may meet a log that nobody has sealed for a week, so they read it in two steps,
-both at one revision: first the keys alone, which gives the order, then the values in that order,
-some thousand segments at a time. Never pages an open prefix: every range has both its bounds.
+archiver and audits may meet a log that nobody has sealed for a week. So they read every writer a
+window ahead, all at one revision, and pass on what is certainly next: nothing of any writer can
+come before the end of the window that ends first. Never pages an open prefix: every range has both
+its bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from core.errors import LogGap
@@ -16,13 +18,12 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.log import SEGMENTS_PER_READ_MAX, Segment
 
-LISTED_SEGMENTS_MAX = 200_000
-"""Keys whose order is known at a time, some 30 MB."""
+WINDOW_SEGMENTS = 4_000
+"""Segments read ahead of what is passed on, over all writers."""
 
-LISTED_PER_WRITER_MIN = 64
-"""So that many writers do not make the windows needlessly small."""
+WINDOW_PER_WRITER_MIN = 8
+"""Segments read ahead of one writer at the least, so that thousands of writers take few reads."""
 
-KEYS_PER_READ_MAX = 20_000
 RANGES_PER_READ_MAX = 100
 """Ranges of one read; etcd takes 128."""
 
@@ -49,115 +50,104 @@ class LiveLog(NamedTuple):
 
         Raises LogGap when one is missing, Compacted when the revision was compacted meanwhile.
         """
-        seen = dict(self.sealed)
-        while True:
-            places = await self._list(seen)
-            for chunk in _chunks([one for one in places if after < one.position <= upto]):
-                yield await self._read(chunk)
-            if not places or places[-1].position >= upto:
-                return
-            for place in places:
-                seen[place.writer] = place.seq
+        windows = {
+            writer: _Window(self.sealed.get(writer, 0), head)
+            for writer, head in self.heads.items()
+            if head > self.sealed.get(writer, 0)
+        }
+        size = max(WINDOW_PER_WRITER_MIN, WINDOW_SEGMENTS // max(len(windows), 1))
+        certain = 0
+        while certain < min(upto, self.revision):
+            await self._fill(windows, size)
+            ends = [window.end for window in windows.values() if window.has_more]
+            certain = min([*ends, self.revision])
+            taken = [one for window in windows.values() for one in window.take(certain)]
+            found = sorted(one for one in taken if after < one.position <= upto)
+            for first in range(0, len(found), SEGMENTS_PER_READ_MAX):
+                yield found[first : first + SEGMENTS_PER_READ_MAX]
 
-    async def _list(self, seen: Mapping[str, int]) -> list[_Place]:
-        """The places that come next, in order: as many as are certainly next."""
-        windows = _windows(self.heads, seen)
-        places: list[_Place] = []
-        certain = self.revision
-        for batch in _batches(windows):
-            gets = [self._get(window, keys_only=True) for window in batch]
-            result = await self.store.read(gets, revision=self.revision)
-            for window, found in zip(batch, result.ranges, strict=True):
-                listed = self._places(window, found.kvs)
-                places += listed
-                if window.last < self.heads[window.writer]:
-                    certain = min(certain, listed[-1].position)
-        return sorted(place for place in places if place.position <= certain)
+    async def _fill(self, windows: Mapping[str, _Window], size: int) -> None:
+        """Read on for the writers whose windows are half empty."""
+        wanted = [
+            _Range(writer, window.seq + 1, min(window.seq + size, window.head))
+            for writer, window in windows.items()
+            if window.has_more and 2 * len(window.segments) < size
+        ]
+        for batch in _batches(wanted):
+            result = await self.store.read(
+                [self._get(one) for one in batch], revision=self.revision
+            )
+            for one, found in zip(batch, result.ranges, strict=True):
+                windows[one.writer].segments.extend(self._segments(one, found.kvs))
+                windows[one.writer].seq = one.last
 
-    async def _read(self, places: Sequence[_Place]) -> list[Segment]:
-        windows: dict[str, _Window] = {}
-        for _, writer, seq in places:
-            known = windows.get(writer)
-            windows[writer] = _Window(writer, known.first if known else seq, seq)
-        segments: list[Segment] = []
-        for batch in _batches(windows.values()):
-            gets = [self._get(window) for window in batch]
-            result = await self.store.read(gets, revision=self.revision)
-            for window, found in zip(batch, result.ranges, strict=True):
-                listed = self._places(window, found.kvs)
-                segments += [
-                    Segment(*place, kv.value) for place, kv in zip(listed, found.kvs, strict=True)
-                ]
-        segments.sort()
-        return segments
-
-    def _get(self, window: _Window, *, keys_only: bool = False) -> Get:
+    def _get(self, one: _Range) -> Get:
         log = self.keys.log
-        start, end = log(window.writer, window.first), log(window.writer, window.last + 1)
-        return Get(start, end, keys_only=keys_only)
+        return Get(log(one.writer, one.first), log(one.writer, one.last + 1))
 
-    def _places(self, window: _Window, kvs: Sequence[KeyValue]) -> list[_Place]:
-        """The places of a window's keys. Raises LogGap unless every one of them is there."""
-        places = [
-            _Place(kv.mod_revision, window.writer, int(self.keys.tail(kv.key, "log")[1], 16))
+    def _segments(self, one: _Range, kvs: Sequence[KeyValue]) -> list[Segment]:
+        """The segments of a range. Raises LogGap unless every one of them is there."""
+        writer = one.writer
+        segments = [
+            Segment(kv.mod_revision, writer, int(self.keys.tail(kv.key, "log")[1], 16), kv.value)
             for kv in kvs
         ]
-        expected = range(window.first, window.last + 1)
-        for seq, place in zip(expected, places, strict=False):
-            if place.seq != seq:
-                raise _gap(window.writer, seq, place.seq)
-        if len(places) < len(expected):
-            raise _gap(window.writer, window.first + len(places), window.last)
-        return places
+        expected = range(one.first, one.last + 1)
+        for seq, segment in zip(expected, segments, strict=False):
+            if segment.seq != seq:
+                raise _gap(writer, seq, segment.seq)
+        if len(segments) < len(expected):
+            raise _gap(writer, one.first + len(segments), one.last)
+        return segments
 
 
-class _Place(NamedTuple):
-    """Where a segment is; sorts in log order."""
-
-    position: int
-    writer: str
-    seq: int
-
-
-class _Window(NamedTuple):
+class _Range(NamedTuple):
     """Some consecutive segments of one writer, both ends included."""
 
     writer: str
     first: int
     last: int
 
+
+class _Window:
+    """What was read ahead of one writer: up to ``seq``, of ``head`` segments in all."""
+
+    __slots__ = ("head", "segments", "seq")
+
+    def __init__(self, seq: int, head: int) -> None:
+        self.seq = seq
+        self.head = head
+        self.segments: deque[Segment] = deque()
+
     @property
-    def size(self) -> int:
-        return self.last - self.first + 1
+    def has_more(self) -> bool:
+        """Whether segments of this writer are still to be read."""
+        return self.seq < self.head
+
+    @property
+    def end(self) -> int:
+        """The position up to which this writer is known."""
+        return self.segments[-1].position
+
+    def take(self, certain: int) -> Iterator[Segment]:
+        """Pass on what lies up to a position."""
+        while self.segments and self.segments[0].position <= certain:
+            yield self.segments.popleft()
 
 
-def _windows(heads: Mapping[str, int], seen: Mapping[str, int]) -> list[_Window]:
-    behind = [writer for writer, head in heads.items() if head > seen.get(writer, 0)]
-    share = max(LISTED_PER_WRITER_MIN, LISTED_SEGMENTS_MAX // max(len(behind), 1))
-    return [
-        _Window(writer, first, min(heads[writer], first + share - 1))
-        for writer in behind
-        for first in (seen.get(writer, 0) + 1,)
-    ]
-
-
-def _batches(windows: Iterable[_Window]) -> Iterable[list[_Window]]:
-    """Windows that go into one read; a large one is a batch of its own."""
-    batch: list[_Window] = []
+def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
+    """Ranges that go into one read; a large one is a batch of its own."""
+    batch: list[_Range] = []
     total = 0
-    for window in windows:
-        if batch and (len(batch) >= RANGES_PER_READ_MAX or total + window.size > KEYS_PER_READ_MAX):
+    for one in ranges:
+        size = one.last - one.first + 1
+        if batch and (len(batch) >= RANGES_PER_READ_MAX or total + size > SEGMENTS_PER_READ_MAX):
             yield batch
             batch, total = [], 0
-        batch.append(window)
-        total += window.size
+        batch.append(one)
+        total += size
     if batch:
         yield batch
-
-
-def _chunks(places: Sequence[_Place]) -> Iterable[Sequence[_Place]]:
-    for first in range(0, len(places), SEGMENTS_PER_READ_MAX):
-        yield places[first : first + SEGMENTS_PER_READ_MAX]
 
 
 def _gap(writer: str, expected: int, found: int) -> LogGap:

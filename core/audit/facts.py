@@ -9,12 +9,15 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses import AddressSyntaxError, parse_address
-from core.domain.events import Recorded
+from core.domain.events import TYPE_NAMES, PoolDefined, PoolDeleted, PoolRetired, Recorded
 from core.errors import BadInput
 
 SubjectKind = Literal["address", "pod", "uid", "pool", "use"]
 FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "deleted"]
 
+_POOL_EVENTS: Final = tuple(
+    TYPE_NAMES[kind].encode() for kind in (PoolDefined, PoolRetired, PoolDeleted)
+)
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
@@ -38,10 +41,11 @@ class Subject(NamedTuple):
         """How the archive's index calls it."""
         return f"{self.kind} {self.name}"
 
-    @property
-    def needle(self) -> bytes:
-        """A text that every event about it contains, as msgpack writes texts: as they are."""
-        return self.name.rpartition("/")[2].encode()
+    def may_be_in(self, data: bytes) -> bool:
+        """Whether a segment can speak of it: msgpack holds texts as they are, so a search tells."""
+        if self.name.rpartition("/")[2].encode() not in data:
+            return False
+        return self.kind != "pool" or any(name in data for name in _POOL_EVENTS)
 
 
 class Stamp(NamedTuple):

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from core.archive.replay import LogView
+from core.archive.replay import LogView, decoded
 from core.audit.facts import Fact, Stamp, Subject, stamp_of
 from core.domain.events import (
     AddressesClaimed,
@@ -70,21 +70,18 @@ async def _history_of_uid(view: LogView, subject: Subject) -> History:
 
 
 async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Recorded]:
-    """The events whose bytes contain the subject's text, in log order."""
-    needle = subject.needle
+    """The events that may speak of the subject, in log order."""
     for segments in view.sealed.speaking_of([subject.token]):
-        for recorded in _matching(segments, needle):
+        for recorded in _matching(segments, subject):
             yield recorded
     if view.live is not None:
         async for segments in view.live.segments(view.sealed.cursor.position, view.revision):
-            for recorded in _matching(segments, needle):
+            for recorded in _matching(segments, subject):
                 yield recorded
 
 
-def _matching(segments: list[Segment], needle: bytes) -> list[Recorded]:
-    return [
-        recorded for segment in segments if needle in segment.data for recorded in segment.events()
-    ]
+def _matching(segments: list[Segment], subject: Subject) -> list[Recorded]:
+    return decoded(segment for segment in segments if subject.may_be_in(segment.data))
 
 
 class _Facts:

@@ -80,9 +80,7 @@ _commands: st.SearchStrategy[Command] = st.one_of(
 )
 _adds = st.builds(Add, _nodes, _names, st.integers(0, 1), st.booleans())
 _removes = st.builds(Remove, _nodes, _names, st.integers(0, 1))
-moves: st.SearchStrategy[Move] = st.one_of(
-    _adds, _adds, _removes, st.builds(Configure, _commands)
-)
+moves: st.SearchStrategy[Move] = st.one_of(_adds, _adds, _removes, st.builds(Configure, _commands))
 lives = st.lists(moves, min_size=8, max_size=25)
 
 
@@ -96,7 +94,10 @@ class Cluster:
         self.nodes = {name: Node(store, name, cool_down_s=0) for name in NODES}
         self.now_ms = unix_ms
         for node in self.nodes.values():
-            node.writer._now_ms = lambda: self.now_ms()
+            node.writer._now_ms = self._now
+
+    def _now(self) -> int:
+        return self.now_ms()
 
     @property
     def node(self) -> Node:

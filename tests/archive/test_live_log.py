@@ -17,13 +17,12 @@ from core.store.memory import MemoryStore
 from tests.archive.living import KEYS, Cluster
 
 BOUNDS = {
-    "LISTED_SEGMENTS_MAX": 8,
-    "LISTED_PER_WRITER_MIN": 2,
-    "KEYS_PER_READ_MAX": 3,
+    "WINDOW_SEGMENTS": 8,
+    "WINDOW_PER_WRITER_MIN": 2,
     "RANGES_PER_READ_MAX": 2,
     "SEGMENTS_PER_READ_MAX": 3,
 }
-"""So small that every window, batch and chunk has an end within a short log."""
+"""So small that every window and every read has an end within a short log."""
 
 
 async def _append(store: KeyValueStore, writers: list[str]) -> None:
