@@ -29,13 +29,14 @@ from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import Metrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
-from nodeagent.telemetry.tracing import TracedWriter, Tracer
+from nodeagent.telemetry.tracing import Tracer
 from nodeagent.verbs.adding import Adding
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.deleting import Deleting
 from nodeagent.verbs.status import Status, StatusSettings
 from nodeagent.verbs.withdrawing import Withdrawing
+from nodeagent.writing import NodeWriter
 
 
 class Parts(NamedTuple):
@@ -66,7 +67,7 @@ def compose(
     metrics, watchdog, gate = Metrics(enabled=settings.metrics_enabled), StoreWatchdog(), Gate()
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
-    writer = _writer(store, keys, settings.node_name, tracer)
+    writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
     view = ConfigurationView(store, keys)
     health = Health(store, keys, view, writer, watchdog, monotonic)
     if facts is None:
@@ -81,7 +82,6 @@ def compose(
         tracer,
         Adding(allocator, facts, settings.actor),
         Deleting(releaser, facts, settings.actor),
-        on_fenced,
     )
     plugin_log = PluginLog()
     cni = CniDoor(
@@ -109,12 +109,6 @@ def compose(
     )
     _observe(parts)
     return parts
-
-
-def _writer(store: KeyValueStore, keys: Keys, name: str, tracer: Tracer) -> Writer:
-    if tracer.enabled:
-        return TracedWriter(store, keys, name, tracer)
-    return Writer(store, keys, name)
 
 
 def _configurator(

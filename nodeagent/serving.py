@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
-from core.errors import WriterFenced
 from core.service.allocator import Added
 from nodeagent.gate import ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
 from nodeagent.ordering import ContainerOrder
@@ -50,14 +49,12 @@ class Serving:
         tracer: Tracer,
         adding: Adding,
         deleting: Deleting,
-        on_fenced: Callable[[WriterFenced], None],
     ) -> None:
         self._gate = gate
         self._metrics = metrics
         self._tracer = tracer
         self._adding = adding
         self._deleting = deleting
-        self._on_fenced = on_fenced
         self._order = ContainerOrder()
 
     async def add(self, order: AddOrder, arrived: float) -> Added:
@@ -85,8 +82,6 @@ class Serving:
             return outcome
         except Exception as error:
             failure = error
-            if isinstance(error, WriterFenced):
-                self._on_fenced(error)
             raise
         finally:
             work.record(time.perf_counter() - started, started - arrived, tries, failure)

@@ -105,7 +105,7 @@ def checked_interface(name: str) -> str:
     """The interface name, if Linux takes it. Raises CniFailure with code 4."""
     if len(name) > INTERFACE_CHARACTERS_MAX:
         fault = f"more than {INTERFACE_CHARACTERS_MAX} characters"
-    elif name in (".", ".."):
+    elif name in ("", ".", ".."):
         fault = "not a name"
     elif _BAD_INTERFACE.search(name) or not name.isprintable():
         fault = "'/', ':' and white space are impossible"

@@ -173,6 +173,9 @@ class FramedConnection(asyncio.Protocol):
         try:
             status, body = await self._answer(environment, stdin)
             self._send(status, body)
+        except Exception:  # noqa: BLE001  # the caller must not wait for what will never come
+            _log.exception("a call without an answer")
+            self.abort()
         finally:
             self._door.connections.discard(self)
 

@@ -159,8 +159,8 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def is_logged(level: str, configured: str) -> bool:
-    """Whether a line of this level is wanted."""
-    return LEVELS[level] >= LEVELS[configured]
+    """Whether a line of this level is wanted; the configured one in any case."""
+    return LEVELS[level] >= LEVELS[configured.lower()]
 
 
 def _encoded(line: _Line) -> bytes:

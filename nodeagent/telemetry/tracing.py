@@ -21,10 +21,6 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from core import __version__
-from core.store.batch import Proposal
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from core.store.writer import Outcome, Writer
 
 SERVICE_NAME: Final = "orbweaver-agent"
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -85,23 +81,6 @@ class Tracer:
         """Send what is left and stop."""
         if self._provider is not None:
             self._provider.shutdown()
-
-
-class TracedWriter(Writer):
-    """A writer whose appends are spans of the request that waits for them."""
-
-    def __init__(self, store: KeyValueStore, keys: Keys, name: str, tracer: Tracer) -> None:
-        super().__init__(store, keys, name)
-        self._tracer = tracer
-
-    async def append(self, proposal: Proposal) -> Outcome:
-        """See ``Writer``."""
-        with self._tracer.step("etcd.txn", {"db.system.name": "etcd"}) as span:
-            span.set_attribute("ipam.events", len(proposal.drafts))
-            outcome = await super().append(proposal)
-            span.set_attribute("ipam.outcome", type(outcome).__name__.lower())
-            span.set_attribute("ipam.revision", outcome.revision)
-            return outcome
 
 
 def fail(span: Span, error: Exception) -> None:

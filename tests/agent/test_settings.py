@@ -1,0 +1,215 @@
+"""Settings: where each comes from, what wins, and that every fault names its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput
+from nodeagent.settings.loading import load_settings
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry import exporting
+
+NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
+
+FULL = """
+ipamUnixSocketPath: /run/orbweaver/a.sock
+enableIPv4: true
+enableIPv6: false
+enableStatefulSet: false
+enableSpiderSubnet: true
+enableAutoPoolForApplication: true
+enableIPConflictDetection: true
+enableGatewayDetection: true
+enableKubevirtStaticIP: true
+tuneSysctlConfig: true
+iaasNetworkProvider: {serverUrl: ""}
+orbweaver:
+  cluster: lab
+  etcd:
+    endpoints: ["10.0.0.1:2379", "https://10.0.0.2:2379"]
+    caFile: CERTS/ca.pem
+    certFile: CERTS/agent.pem
+    keyFile: CERTS/agent.key
+    user: agent
+    passwordFile: CERTS/password
+  addressOrder: sequential
+  coolDownSeconds: 0
+  listenAddress: 0.0.0.0
+  tracesEndpoint: http://collector:4317
+"""
+
+
+def load(directory: Path, text: str = "", **variables: str) -> Settings:
+    """Settings of this conf.yml and these variables."""
+    path = directory / "conf.yml"
+    path.write_text(text)
+    return load_settings(str(path), NODE | variables)
+
+
+def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
+    settings = load_settings(str(tmp_path / "absent.yml"), NODE)
+
+    assert settings == Settings("node-1")
+    assert settings.socket_path == "/var/run/spidernet/spiderpool.sock"
+    assert settings.framed_socket_path == "/var/run/spidernet/spiderpool.sock.fast"
+    assert (settings.health_port, settings.metrics_port) == (5710, 5711)
+    assert settings.listen_address == "127.0.0.1"
+    assert settings.records_max == 5000
+    assert not settings.metrics_enabled
+    assert not settings.selection.subnets_enabled
+
+
+def test_without_a_name_the_node_is_called_as_its_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "rack-7")
+
+    assert load_settings(str(tmp_path / "absent.yml"), {}).node_name == "rack-7"
+
+
+def test_every_key_of_the_file_is_obeyed(tmp_path: Path) -> None:
+    for name in ("ca.pem", "agent.pem", "agent.key"):
+        (tmp_path / name).touch()
+    (tmp_path / "password").write_text("secret\n")
+
+    settings = load(tmp_path, FULL.replace("CERTS", str(tmp_path)))
+
+    assert settings.socket_path == "/run/orbweaver/a.sock"
+    assert settings.selection.ipv4_enabled
+    assert not settings.selection.ipv6_enabled
+    assert settings.selection.subnets_enabled
+    assert settings.selection.auto_pools_enabled
+    assert not settings.stateful_sets
+    assert settings.detect_conflicts
+    assert settings.detect_gateway
+    assert settings.cluster == "lab"
+    assert settings.etcd.endpoints == ("10.0.0.1:2379", "https://10.0.0.2:2379")
+    assert settings.etcd.ca_file == f"{tmp_path}/ca.pem"
+    assert settings.etcd.password == "secret"
+    assert "secret" not in repr(settings)
+    assert (settings.address_order, settings.cool_down_s) == ("sequential", 0)
+    assert settings.listen_address == "0.0.0.0"
+    assert settings.otlp_endpoint == "http://collector:4317"
+
+
+def test_variables_win_over_the_file(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        "ipamUnixSocketPath: /run/file.sock\norbweaver: {cluster: file, coolDownSeconds: 9}\n",
+        ORBWEAVER_CLUSTER="variable",
+        ORBWEAVER_SOCKET_PATH="/run/variable.sock",
+        ORBWEAVER_ETCD_ENDPOINTS="a:1, b:2",
+        ORBWEAVER_COOL_DOWN_SECONDS="7",
+        ORBWEAVER_ADDRESS_ORDER="sequential",
+        ORBWEAVER_LISTEN_ADDRESS="::1",
+        ORBWEAVER_ETCD_USER="root",
+        ORBWEAVER_ETCD_PASSWORD="hush",
+    )
+
+    assert settings.cluster == "variable"
+    assert settings.socket_path == "/run/variable.sock"
+    assert settings.etcd.endpoints == ("a:1", "b:2")
+    assert (settings.etcd.user, settings.etcd.password) == ("root", "hush")
+    assert (settings.cool_down_s, settings.address_order) == (7, "sequential")
+    assert settings.listen_address == "::1"
+
+
+def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        SPIDERPOOL_POD_NAMESPACE=" spiderpool ",
+        SPIDERPOOL_LOG_LEVEL="DEBUG",
+        SPIDERPOOL_HEALTH_PORT="6000",
+        SPIDERPOOL_METRIC_HTTP_PORT="6001",
+        SPIDERPOOL_ENABLED_METRIC="T",
+        SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS="0",
+        SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS="10",
+        MULTUS_CLUSTER_NETWORK="kube-system/macvlan",
+    )
+
+    assert settings.selection.agent_namespace == "spiderpool"
+    assert settings.selection.multus_cluster_network == "kube-system/macvlan"
+    assert settings.log_level == "debug"
+    assert (settings.health_port, settings.metrics_port) == (6000, 6001)
+    assert settings.metrics_enabled
+    assert not settings.release_conflicts
+    assert settings.records_max == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("enableIPv4: 1", "enableIPv4"),
+        ("enableIPv4: false\nenableIPv6: false", "enableIPv4"),
+        ("ipamUnixSocketPath: [a]", "ipamUnixSocketPath"),
+        ("orbweaver: []", "orbweaver"),
+        ("orbweaver: {clutser: lab}", "orbweaver"),
+        ("orbweaver: {cluster: a/b}", "cluster"),
+        ("orbweaver: {addressOrder: random}", "orbweaver.addressOrder"),
+        ("orbweaver: {coolDownSeconds: -1}", "orbweaver.coolDownSeconds"),
+        ("orbweaver: {listenAddress: everywhere}", "orbweaver.listenAddress"),
+        ("orbweaver: {etcd: {endpoints: []}}", "orbweaver.etcd.endpoints"),
+        ("orbweaver: {etcd: {endpoints: ['']}}", "orbweaver.etcd.endpoints"),
+        ("orbweaver: {etcd: {password: x}}", "orbweaver.etcd"),
+        ("orbweaver: {etcd: {certFile: /dev/null}}", "orbweaver.etcd.certFile"),
+        ("orbweaver: {etcd: {caFile: /absent}}", "orbweaver.etcd.caFile"),
+        ("orbweaver: {etcd: {user: root}}", "orbweaver.etcd.passwordFile"),
+        ("orbweaver: {etcd: {user: a, passwordFile: /absent}}", "orbweaver.etcd.passwordFile"),
+        ("- a list", "the document"),
+    ],
+)
+def test_a_fault_in_the_file_names_its_key(tmp_path: Path, text: str, key: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, text)
+
+    assert refused.value.subject == key
+
+
+def test_a_file_that_is_no_yaml_is_refused_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="is not YAML") as refused:
+        load(tmp_path, "{")
+
+    assert refused.value.subject == str(tmp_path / "conf.yml")
+
+
+def test_a_file_without_content_says_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path, "# nothing\norbweaver:\n") == Settings("node-1")
+
+
+def test_a_file_beyond_the_bound_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="has more than 1048576 bytes"):
+        load(tmp_path, "#" * ((1 << 20) + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SPIDERPOOL_NODE_NAME", ""),
+        ("SPIDERPOOL_NODE_NAME", "a/b"),
+        ("SPIDERPOOL_POD_NAMESPACE", " "),
+        ("SPIDERPOOL_HEALTH_PORT", ""),
+        ("SPIDERPOOL_HEALTH_PORT", "65536"),
+        ("SPIDERPOOL_METRIC_HTTP_PORT", "-1"),
+        ("SPIDERPOOL_ENABLED_METRIC", "yes"),
+        ("SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", ""),
+        ("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", "many"),
+        ("SPIDERPOOL_LOG_LEVEL", "loud"),
+        ("ORBWEAVER_COOL_DOWN_SECONDS", "1.5"),
+    ],
+)
+def test_a_fault_in_a_variable_names_it(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, **{name: value})
+
+    assert refused.value.subject == name
+
+
+def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
+
+    with pytest.raises(BadInput, match=r"install orbweaver\[otlp\]") as refused:
+        exporting.exporting_to("http://collector:4317", "node-1")
+
+    assert refused.value.subject == "orbweaver.tracesEndpoint"
