@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 ETCD_ENDPOINT: Final = "127.0.0.1:2379"
 CLUSTER: Final = "default"
 ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
+CONTROLLER_ROLE: Final = "controller"
+"""What controllers campaign for."""
+
 ENDPOINTS_MAX: Final = 32
 PASSWORD_BYTES_MAX: Final = 4_096
 

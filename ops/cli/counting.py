@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from core.domain.address_set import AddressSet
+from core.domain.address_set import CLAMPED_SIZE_MAX, AddressSet
 from core.domain.addresses import parse_address
 from core.domain.configuration import pool_addresses, usable
 from core.domain.evolution import Ledger
@@ -37,7 +37,7 @@ async def count_pools(
     found = await count_claims(store, keys, [*whole, *open_], ledger.position)
     claimed, taken = found[: len(pools)], found[len(pools) :]
     return {
-        pool.name: Counts(claimed[index], open_[index].size - taken[index])
+        pool.name: Counts(claimed[index], min(open_[index].size - taken[index], CLAMPED_SIZE_MAX))
         for index, pool in enumerate(pools)
     }
 

@@ -8,6 +8,7 @@ fence each other: the one that lost has written nothing, and does its step again
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import random
 import socket
@@ -41,6 +42,7 @@ READ_S_MAX: Final = 4.0
 
 FENCED_TRIES_MAX: Final = 6
 FENCED_PAUSE_S_MAX: Final = 0.4
+COMPACTED_TRIES_MAX: Final = 3
 
 
 def _open_etcd(settings: EtcdSettings) -> KeyValueStore:
@@ -120,6 +122,15 @@ class Session:
             finally:
                 await writer.close()
         raise AssertionError("unreachable: the last try raises")
+
+    async def read(self, action: Callable[[], Awaitable[T]]) -> T:
+        """Do a long read; again when etcd has compacted the revision under it."""
+        from core.errors import Compacted
+
+        for _ in range(COMPACTED_TRIES_MAX - 1):
+            with contextlib.suppress(Compacted):
+                return await action()
+        return await action()
 
     def configurator(self, writer: Writer) -> Configurator:
         """Commands through this writer."""

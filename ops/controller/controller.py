@@ -24,8 +24,7 @@ from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.settings import ControllerSettings
-
-ROLE: Final = "controller"
+from ops.settings import CONTROLLER_ROLE
 
 _log: Final = logging.getLogger(__name__)
 
@@ -38,9 +37,11 @@ class Controller:
         self.settings = settings
         self.projector = Projector(store, keys)
         self.publisher = Publisher(store, keys, self.projector, settings.name)
-        self.election = Election(store, keys, ROLE, settings.name, ttl_s=settings.lease_ttl_s)
+        self.election = Election(
+            store, keys, CONTROLLER_ROLE, settings.name, ttl_s=settings.lease_ttl_s
+        )
         self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
-        self.observing = Observing(store, keys, self.projector, ROLE)
+        self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
         self.health = Health(self.projector, self.observing)
         self.ports: list[TcpPort] = []
         self._store = store

@@ -32,7 +32,7 @@ def as_of(
     said = kind_of(kind, (*ALLOWED, Kind.ADDRESS)) if kind else None
 
     async def action(session: Session) -> Exit:
-        ledger, stood = await _past(session, when)
+        ledger, stood = await session.read(lambda: _past(session, when))
         if output is not Format.NAME and not output.is_plain:
             typer.echo(stood, err=bool(said))
         if said is None:

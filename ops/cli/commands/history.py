@@ -30,7 +30,7 @@ def history(
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
-        found = await _find(session, subject, namespace)
+        found = await session.read(lambda: _find(session, subject, namespace))
         if output.is_plain:
             show_value(_plain(found), output)
         elif output is Format.NAME:

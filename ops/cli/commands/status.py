@@ -12,6 +12,7 @@ from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
 from ops.cli.output import Column, age, counted, moment, pairs, show_table, show_value
 from ops.cli.session import Session
+from ops.settings import CONTROLLER_ROLE
 
 if TYPE_CHECKING:
     from core.archive.cursor import ArchiveCursor
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from core.store.election import Leader
     from core.store.kv import KeyValue
 
-CONTROLLER_ROLE: Final = "controller"
 NEWEST_HEADS_MAX: Final = 64
 """Heads asked for the newest event; the newest of them nearly always has it."""
 
