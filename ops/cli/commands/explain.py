@@ -141,7 +141,9 @@ def _show(found: Explanation) -> None:
         print("\n".join(describe_verdicts(mine)))
         trials = [one for one in found.trials if (one.interface, one.family) == place]
         if trials:
-            print(f"  → {_outcome(trials)}")
+            unsaid = pod.uid == UID_UNSAID and pod.fixed is None and trials[0].first
+            example = " (an example: it depends on the Pod's UID)" if unsaid else ""
+            print(f"  → {_outcome(trials)}{example}")
     for note in selection.notes:
         print(f"note on NIC {note.interface}: {note.text}")
 
