@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -376,6 +377,27 @@ async def test_a_compaction_under_verify_costs_a_second_look_and_nothing_else(
         assert store.compactions == 0
         assert report.is_clean
         assert report.events == len(await town.replayed())
+
+
+async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(town: Cluster) -> None:
+    async def work(node: str) -> None:
+        for generation in range(15):
+            names = [f"web-{node[-1]}{number}" for number in range(3)]
+            await town.live([Add(node, name, generation) for name in names])
+            await town.live([Remove(node, names[0], generation)])
+
+    async def look() -> list[Report]:
+        reports = []
+        for _ in range(6):
+            reports.append(await _verify(town))
+            await town.seal(file_bytes_max=4_000)
+        return reports
+
+    reports, *_ = await asyncio.gather(look(), work("node-a"), work("node-b"))
+    assert [report for report in reports if not report.is_clean] == []
+    last = await _verify(town)
+    assert last.is_clean
+    assert reports[0].events < reports[-1].events <= last.events
 
 
 async def test_compactions_without_end_are_told(tmp_path: Path) -> None:
