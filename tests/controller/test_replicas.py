@@ -100,3 +100,23 @@ async def test_probes_and_metrics_say_what_is_so(
     assert 'pool="blue",state="free"' in text
     for name in ("projection_lag_seconds", "projection_rebuilds_total", "log_live_segments"):
         assert f"\norbweaver_{name}{{" in text
+
+
+async def test_a_controller_survives_an_etcd_that_crashes_and_comes_back(
+    cluster_name: str, tmp_path: Path
+) -> None:
+    with EtcdCluster(tmp_path / "etcd") as own:
+        node = Node(EtcdStore(EtcdSettings(own.endpoints)), cluster=cluster_name)
+        with ControllerProcess("c-1", own.endpoints[0], cluster_name, tmp_path) as one:
+            async with node:
+                await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+                await one.until("orbweaver_views_published_total", 1)
+                (member,) = own.members
+                member.kill()
+                own.restart(member)
+                await node.add(pod("web-0"))
+                await one.until("orbweaver_claims", 1)
+                await one.until("orbweaver_views_published_total", 2)
+                assert await claimed(node, "blue") == 1
+                await one.until_ready()
+                await node.store.close()

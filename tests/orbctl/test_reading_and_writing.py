@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,30 @@ async def test_many_runs_at_once_all_get_through() -> None:
         return len(applied.events)
 
     assert await asyncio.gather(*(quarantine(number) for number in range(4))) == [1] * 4
+
+
+def test_a_node_is_installed_and_cleaned_again(world: World, tmp_path: Path) -> None:
+    network = tmp_path / "10-blue.conflist"
+    plugins = [{"type": "spiderpool"}]
+    network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
+    places = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
+
+    put = world.orbctl("install", *places, "--conflist", str(network), "--python", sys.executable)
+    again = world.orbctl("install", *places, "--conflist", str(network), "--python", sys.executable)
+    gone = world.orbctl("install", *places, "--remove")
+
+    assert [ran.code for ran in (put, again, gone)] == [0, 0, 0]
+    assert f"{tmp_path}/bin/spiderpool created" in put.out
+    assert f"{tmp_path}/net.d/10-blue.conflist unchanged" in again.out
+    assert f"{tmp_path}/bin/spiderpool removed" in gone.out
+    assert not list((tmp_path / "bin").glob("spiderpool"))
+
+
+def test_a_network_that_is_no_json_is_refused_by_name(world: World, tmp_path: Path) -> None:
+    network = tmp_path / "10-blue.conflist"
+    network.write_text("{")
+
+    ran = world.orbctl("install", "--bin-dir", str(tmp_path), "--conflist", str(network))
+
+    assert ran.code == 2
+    assert "10-blue.conflist" in ran.err

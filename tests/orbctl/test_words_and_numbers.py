@@ -145,7 +145,7 @@ def test_every_error_has_an_exit_code(error: OrbweaverError, code: Exit) -> None
     assert exit_code(error) is code
 
 
-@given(st.lists(st.text(), min_size=200, max_size=200))
+@given(st.lists(st.text(), min_size=40, max_size=40))
 def test_however_many_people_type_there_are_few_writers(people: list[str]) -> None:
     names = {writer_name(person) for person in people}
 
