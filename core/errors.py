@@ -24,8 +24,9 @@
         ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
         └── RetriesExhausted        "exhaust all retries"                   (retryable)
 
-Each error says what happened, to which object, and what to do. Whether a retry can help is the class
-attribute ``retryable``, never a guess of the caller. A test compares this drawing with the classes.
+Each error says what happened, to which object, and what to do. Whether a retry can help is the
+class attribute ``retryable``, never a guess of the caller. A test compares this drawing with the
+classes.
 """
 
 from __future__ import annotations
