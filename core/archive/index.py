@@ -1,9 +1,9 @@
 """The index beside an archive file: in which blocks something is spoken of.
 
-A sorted list of 8-byte big-endian numbers: 44 bits of blake2b over the token, then 20 bits of block
-number. It is searched in place, by bisection in the map. Two tokens with the same 44 bits lead to a
-block for nothing, which is harmless, because what is found is filtered after decoding. Without an
-index every block is read: slower, never wrong.
+Eight bytes ``ORBIDX01``, then a sorted list of 8-byte big-endian numbers: 44 bits of blake2b over
+the token, 20 bits of block number. It is searched in place, by bisection in the map. Two tokens
+with the same 44 bits lead to a block for nothing, which is harmless, because what is found is
+filtered after decoding. Without an index every block is read: slower, never wrong.
 
 Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME`` (its own life);
 ``use NAME`` (claims and releases in the pool).
@@ -35,6 +35,9 @@ from core.domain.model import Pool, Quarantine
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
 """Blocks a file may have for its index to name them."""
+
+MAGIC: Final = b"ORBIDX01"
+"""So that no index is empty, and another layout can be told."""
 
 _HASH_BYTES: Final = 6
 _HASH_SHIFT: Final = 48 - 44
@@ -87,7 +90,7 @@ class IndexBuilder:
         entries = array("Q", sorted(self._entries))
         if sys.byteorder == "little":
             entries.byteswap()
-        return entries.tobytes()
+        return MAGIC + entries.tobytes()
 
     def _close(self) -> None:
         block = self._block
@@ -106,10 +109,10 @@ def find_blocks(index: memoryview, token: str) -> list[int]:
     """The blocks that may speak of the token, ascending."""
 
     def entry(place: int) -> int:
-        start = place * _ENTRY_BYTES
+        start = len(MAGIC) + place * _ENTRY_BYTES
         return int.from_bytes(index[start : start + _ENTRY_BYTES], "big")
 
-    places = range(len(index) // _ENTRY_BYTES)
+    places = range((len(index) - len(MAGIC)) // _ENTRY_BYTES)
     key = token_key(token)
     first = bisect_left(places, key, key=entry)
     last = bisect_left(places, key + BLOCKS_MAX, lo=first, key=entry)

@@ -23,7 +23,7 @@ from core.archive.cursor import (
 )
 from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
-from core.archive.index import find_blocks
+from core.archive.index import MAGIC, find_blocks
 from core.archive.snapshot import Snapshot, decode_snapshot, empty_snapshot
 from core.errors import LogCorrupt
 from core.store.log import Segment
@@ -70,11 +70,12 @@ class SealedLog:
         return found
 
     def index(self, link: FileLink) -> memoryview | None:
-        """The index beside a file; None when it is lost."""
+        """The index beside a file; None when it is lost or no index of today's layout."""
         try:
-            return self._files.view(link.base + INDEX_SUFFIX)
+            index = self._files.view(link.base + INDEX_SUFFIX)
         except LogCorrupt:
             return None
+        return index if bytes(index[: len(MAGIC)]) == MAGIC else None
 
     def snapshot(self, link: FileLink) -> Snapshot | None:
         """The snapshot beside a file; None when it is lost or is not the one that was sealed."""

@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from core.archive import index as index_module
 from core.archive.index import IndexBuilder, find_blocks, tokens_of
+from core.audit.verify import verify
+from core.domain.commands import ApplyReservation
 from core.domain.events import PoolRetired
+from core.domain.model import Reservation
 from core.store.memory import MemoryStore
-from tests.archive.living import KEYS, Cluster
+from tests.archive.living import KEYS, Cluster, Configure
 from tests.archive.synthetic import Shape, fill
 
 _names = st.text("abc", min_size=1, max_size=3)
@@ -36,6 +39,15 @@ def test_tokens_that_share_a_hash_lead_to_blocks_for_nothing_and_hide_none(
     builder.add(0, PoolRetired("one"))
     builder.add(3, PoolRetired("other"))
     assert find_blocks(memoryview(builder.finish()), "pool one") == [0, 3]
+
+
+async def test_a_file_that_speaks_of_nothing_indexed_has_a_whole_index(town: Cluster) -> None:
+    await town.seal()
+    await town.live([Configure(ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))))])
+    await town.seal()
+    sealed = (await town.view()).sealed
+    assert sealed.index(sealed.cursor.last) is not None
+    assert (await verify(town.store, KEYS, town.files)).is_clean
 
 
 async def test_the_index_of_a_file_leads_to_every_event(tmp_path: Path) -> None:
