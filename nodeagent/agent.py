@@ -62,16 +62,16 @@ class Agent:
         await self.become_ready()
 
     async def open_doors(self) -> None:
-        """Listen. Raises BadInput, OSError."""
+        """Listen. Raises BadInput."""
         settings, parts = self.settings, self.parts
         parts.plugin_log.start()
-        health = health_port(parts.health)
-        await health.open(settings.listen_address, settings.health_port)
-        self.health_port = health
+        address = settings.listen_address
+        self.health_port = health_port(parts.health)
+        await self.health_port.open(address, settings.health_port, "SPIDERPOOL_HEALTH_PORT")
         if settings.metrics_enabled:
-            metrics = metrics_port(parts.metrics)
-            await metrics.open(settings.listen_address, settings.metrics_port)
-            self.metrics_port = metrics
+            self.metrics_port = metrics_port(parts.metrics)
+            name = "SPIDERPOOL_METRIC_HTTP_PORT"
+            await self.metrics_port.open(address, settings.metrics_port, name)
         await parts.framed.open(self._listen(settings.framed_socket_path).socket, BACKLOG)
         await parts.http.open(self._listen(settings.socket_path).socket, BACKLOG)
 

@@ -74,6 +74,8 @@ class Health:
 
     def why_not_ready(self) -> OrbweaverError | None:
         """What keeps this agent from serving, by what is known; None for nothing."""
+        if self._writer.epoch and self._view.ready and not (self.stopping or self.fenced):
+            return None  # every request asks: the common answer costs nothing
         for check in self._known():
             if check.fault is not None:
                 return check.fault

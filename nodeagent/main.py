@@ -89,7 +89,7 @@ async def _serve(settings: Settings, tracer: Tracer) -> int:
     except WriterFenced as error:
         _log.critical("fenced: %s", error)
         code = EXIT_FENCED
-    except (OrbweaverError, OSError) as error:
+    except OrbweaverError as error:
         _log.critical("cannot go on: %s", error)
         code = EXIT_FAILED
     for task in (starting, ended):

@@ -88,8 +88,9 @@ class Serving:
 
     async def _add(self, order: AddOrder) -> Added:
         if not self._tracer.enabled:
-            parent = valid_traceparent(order.traceparent)
-            return await self._adding.add(order._replace(traceparent=parent))
+            if order.traceparent:
+                order = order._replace(traceparent=valid_traceparent(order.traceparent))
+            return await self._adding.add(order)
         with (
             self._tracer.request("CNI ADD", order.traceparent, _attributes("ADD", order)),
             self._tracer.step(ALLOCATE) as span,
@@ -105,8 +106,9 @@ class Serving:
     async def _delete(self, order: DeleteOrder) -> Deleted:
         await self._order.added(order.attachment.container)
         if not self._tracer.enabled:
-            parent = valid_traceparent(order.traceparent)
-            return await self._deleting.delete(order._replace(traceparent=parent))
+            if order.traceparent:
+                order = order._replace(traceparent=valid_traceparent(order.traceparent))
+            return await self._deleting.delete(order)
         with (
             self._tracer.request("CNI DEL", order.traceparent, _attributes("DEL", order)),
             self._tracer.step(RELEASE) as span,

@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from core.errors import BadInput
 from nodeagent.doors.http_api import BASE, json_text, not_implemented
 from nodeagent.health import Check, Health
 from nodeagent.telemetry.metrics import Metrics
@@ -26,10 +27,17 @@ class TcpPort:
     def __init__(self, app: web.Application) -> None:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
 
-    async def open(self, address: str, port: int) -> None:
-        """Listen; port 0 takes a free one. Raises OSError."""
+    async def open(self, address: str, port: int, setting: str) -> None:
+        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, address, port).start()
+        try:
+            await web.TCPSite(self._runner, address, port).start()
+        except OSError as error:
+            raise BadInput(
+                f"cannot listen on {address} port {port}: {error.strerror}",
+                subject=setting,
+                remedy="stop who has it, or choose another port",
+            ) from error
 
     @property
     def port(self) -> int:

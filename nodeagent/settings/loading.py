@@ -72,7 +72,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         address_order=_order(env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")),
         cool_down_s=_cool_down(ours, env),
         listen_address=_listen(
-            env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS)
+            env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS[conf.ipv4])
         ),
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),

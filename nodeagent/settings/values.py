@@ -19,7 +19,8 @@ CLUSTER: Final = "default"
 ETCD_ENDPOINT: Final = "127.0.0.1:2379"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
-LISTEN_ADDRESS: Final = "127.0.0.1"
+LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
+"""Where probes and scrapers are heard by default, by whether IPv4 is enabled (spec/api.md 5.5)."""
 AGENT_NAMESPACE: Final = "kube-system"
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
@@ -42,7 +43,7 @@ class Settings(NamedTuple):
     records_max: int = RECORDS_MAX
     address_order: AddressOrder = "spread"
     cool_down_s: int = COOL_DOWN_S
-    listen_address: str = LISTEN_ADDRESS
+    listen_address: str = LISTEN_ADDRESS[True]
     health_port: int = HEALTH_PORT
     metrics_enabled: bool = False
     metrics_port: int = METRICS_PORT

@@ -29,7 +29,6 @@ DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 """Bounds of the documented histograms."""
 
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
-TRIES_BOUNDS: Final = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
 
 _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (NoPoolAvailable, "no_available_pool"),
@@ -40,22 +39,24 @@ _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
 
 
 class Work:
-    """Counts of one kind of work, ADDs or DELs; ``histograms``: of durations, waits and tries."""
+    """Counts of one kind of work, ADDs or DELs; ``histograms``: of durations and of waits."""
 
     def __init__(self) -> None:
         self.count = 0
         self.failures = 0
+        self.tries = 0
         self.conflicts = 0
         self.by_class: dict[str, int] = {}
         self.durations = Durations()
         self.waits = Durations()
-        self.histograms: tuple[Histogram, Histogram, Histogram] | None = None
+        self.histograms: tuple[Histogram, Histogram] | None = None
 
     def record(self, seconds: float, waited: float, tries: int, error: Exception | None) -> None:
         """One more is over, after this time and that wait before its work began."""
         self.count += 1
         self.durations.record(seconds)
         self.waits.record(waited)
+        self.tries += tries
         if tries > 1:
             self.conflicts += tries - 1
         if error is not None:
@@ -63,8 +64,8 @@ class Work:
             kind = _class_of(error)
             self.by_class[kind] = self.by_class.get(kind, 0) + 1
         if self.histograms is not None:
-            for histogram, value in zip(self.histograms, (seconds, waited, tries), strict=True):
-                histogram.record(value)
+            self.histograms[0].record(seconds)
+            self.histograms[1].record(waited)
 
 
 class Metrics:
@@ -86,8 +87,8 @@ class Metrics:
             compatible = self._provider.get_meter(COMPATIBLE_SCOPE, __version__)
             self._ours = self._provider.get_meter(OUR_SCOPE, __version__)
             ProcessCollector(registry=self._registry)
-            self.allocation.histograms = _histograms(compatible, self._ours, "allocation", "ADD")
-            self.release.histograms = _histograms(compatible, self._ours, "release", "DEL")
+            self.allocation.histograms = _histograms(compatible, "allocation", "ADD")
+            self.release.histograms = _histograms(compatible, "release", "DEL")
         self._store_calls = self._ours.create_histogram(
             "orbweaver_store_call_duration_seconds",
             description="Duration of calls to etcd by method and outcome",
@@ -102,6 +103,12 @@ class Metrics:
             "spiderpool_debug_auto_pool_waited_for_available_counts",
             "Waits for an automatic pool",
             lambda: 0,
+        )
+        _count(
+            self._ours,
+            "orbweaver_allocation_tries",
+            "Transactions that successful ADDs needed",
+            lambda: self.allocation.tries,
         )
         _count(
             self._ours,
@@ -139,24 +146,17 @@ class Metrics:
             self._provider.shutdown()
 
 
-def _histograms(
-    compatible: Meter, ours: Meter, name: str, verb: str
-) -> tuple[Histogram, Histogram, Histogram]:
+def _histograms(meter: Meter, name: str, verb: str) -> tuple[Histogram, Histogram]:
     return (
-        compatible.create_histogram(
+        meter.create_histogram(
             f"spiderpool_ipam_{name}_duration_seconds",
             description=f"Duration of {verb} requests",
             explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
         ),
-        compatible.create_histogram(
+        meter.create_histogram(
             f"spiderpool_ipam_{name}_limit_duration_seconds",
             description=f"Time that {verb} requests waited before their work began",
             explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
-        ),
-        ours.create_histogram(
-            f"orbweaver_{name}_tries",
-            description=f"Transactions that one {verb} needed; 0 where it failed",
-            explicit_bucket_boundaries_advisory=TRIES_BOUNDS,
         ),
     )
 

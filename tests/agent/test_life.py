@@ -316,6 +316,20 @@ async def test_a_second_agent_on_the_same_socket_does_not_start(
     assert (await node.call("VERSION")).status == 0
 
 
+async def test_a_port_that_is_taken_is_named_by_its_setting(
+    node: Node, settings: Settings, store: MemoryStore
+) -> None:
+    assert node.agent.health_port is not None
+    taken = node.agent.health_port.port
+    other = Agent(settings._replace(node_name="node-2", health_port=taken), store)
+
+    with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {taken}") as refused:
+        await other.start()
+
+    await other.stop()
+    assert refused.value.subject == "SPIDERPOOL_HEALTH_PORT"
+
+
 # Socket files
 
 

@@ -167,6 +167,10 @@ def test_a_fault_in_the_file_names_its_key(tmp_path: Path, text: str, key: str) 
     assert refused.value.subject == key
 
 
+def test_without_ipv4_probes_are_heard_on_the_loopback_of_ipv6(tmp_path: Path) -> None:
+    assert load(tmp_path, "enableIPv4: false").listen_address == "::1"
+
+
 def test_a_file_that_is_no_yaml_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not YAML") as refused:
         load(tmp_path, "{")

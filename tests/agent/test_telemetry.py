@@ -147,6 +147,7 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Node)
 
     # The second ADD assumes that there is no endpoint, and learns better.
     assert value(samples, "orbweaver_allocation_conflicts_total") == 1
+    assert value(samples, "orbweaver_allocation_tries_total") == 3
     assert value(samples, "orbweaver_writer_transactions_total") == 3
     assert value(samples, "orbweaver_writer_queue_depth") == 0
     assert value(samples, "orbweaver_writer_epoch") == 1
