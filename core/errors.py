@@ -18,11 +18,17 @@
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the caller's time is over               (retryable)
     │   └── NotReady                the view has not caught up yet          (retryable)
-    └── AllocationError             an ADD that got no addresses
-        ├── WrongInput              "wrong input"
-        ├── NoPoolAvailable         "no IPPool available"
-        ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
-        └── RetriesExhausted        "exhaust all retries"                   (retryable)
+    ├── AllocationError             an ADD that got no addresses
+    │   ├── WrongInput              "wrong input"
+    │   ├── NoPoolAvailable         "no IPPool available"
+    │   ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
+    │   └── RetriesExhausted        "exhaust all retries"                   (retryable)
+    └── ExecutionError              the durable execution of a workflow
+        ├── ExecutionNotFound       no execution of that id, or none that is open
+        ├── AlreadyStarted          the id is taken, by the policy asked for
+        ├── ExecutionFailed         closed without a result: failed, cancelled, terminated
+        ├── CallRejected            a query or update that the execution refused
+        └── SessionLost             the lease of this process has ended     (retryable)
 
 Each error says what happened, to which object, and what to do. Whether a retry can help is the
 class attribute ``retryable``, never a guess of the caller. A test compares this drawing with the
@@ -191,4 +197,39 @@ class RetriesExhausted(AllocationError):
     """Lost every race within the bound."""
 
     sentinel = "exhaust all retries"
+    retryable = True
+
+
+class ExecutionError(OrbweaverError):
+    """Of the workflow engine; ``subject`` is the workflow id."""
+
+
+class ExecutionNotFound(ExecutionError):
+    """There is no such execution, or it is closed and the request needs an open one."""
+
+
+class AlreadyStarted(ExecutionError):
+    """An execution has the id, and the id policies of the request say no; ``run_id`` is its run."""
+
+    def __init__(self, message: str, *, subject: str, remedy: str = "", run_id: str = "") -> None:
+        super().__init__(message, subject=subject, remedy=remedy)
+        self.run_id = run_id
+
+
+class ExecutionFailed(ExecutionError):
+    """The execution closed without a result; ``status`` says how, ``cause`` is the failure."""
+
+    def __init__(self, message: str, *, subject: str, status: str, cause: object = None) -> None:
+        super().__init__(message, subject=subject)
+        self.status = status
+        self.cause = cause
+
+
+class CallRejected(ExecutionError):
+    """The execution's code, or its validator, refused a query or an update."""
+
+
+class SessionLost(ExecutionError):
+    """Another process may do this one's work by now; nothing more can be written under it."""
+
     retryable = True
