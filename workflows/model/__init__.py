@@ -1,0 +1,1 @@
+"""The values that workers, engine and tools share: events, policies, failures, limits. Pure."""

@@ -1,0 +1,121 @@
+"""What workflow code asks for.
+
+A command *is* the attributes of the event that records it: the engine gives it the next event id
+and a time, and acts on it. So nothing can be lost between what was asked and what is in the
+history, and replay compares like with like. Only ``new_run_id`` of a ContinuedAsNew is the engine's
+to fill in. ``COMMAND_NAMES`` has Temporal's name of each, for people.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from workflows.model import events as ev
+from workflows.model.failures import Failure
+from workflows.model.payloads import Payload
+
+Command = (
+    ev.ActivityTaskScheduled
+    | ev.ActivityTaskCancelRequested
+    | ev.TimerStarted
+    | ev.TimerCanceled
+    | ev.StartChildWorkflowExecutionInitiated
+    | ev.SignalExternalWorkflowExecutionInitiated
+    | ev.RequestCancelExternalWorkflowExecutionInitiated
+    | ev.UpsertWorkflowSearchAttributes
+    | ev.MarkerRecorded
+    | ev.WorkflowExecutionUpdateAccepted
+    | ev.WorkflowExecutionUpdateCompleted
+    | ev.WorkflowExecutionCompleted
+    | ev.WorkflowExecutionFailed
+    | ev.WorkflowExecutionCanceled
+    | ev.WorkflowExecutionContinuedAsNew
+)
+
+COMMAND_NAMES: dict[type[Command], str] = {
+    ev.ActivityTaskScheduled: "ScheduleActivityTask",
+    ev.ActivityTaskCancelRequested: "RequestCancelActivityTask",
+    ev.TimerStarted: "StartTimer",
+    ev.TimerCanceled: "CancelTimer",
+    ev.StartChildWorkflowExecutionInitiated: "StartChildWorkflowExecution",
+    ev.SignalExternalWorkflowExecutionInitiated: "SignalExternalWorkflowExecution",
+    ev.RequestCancelExternalWorkflowExecutionInitiated: "RequestCancelExternalWorkflowExecution",
+    ev.UpsertWorkflowSearchAttributes: "UpsertWorkflowSearchAttributes",
+    ev.MarkerRecorded: "RecordMarker",
+    ev.WorkflowExecutionUpdateAccepted: "AcceptWorkflowUpdate",
+    ev.WorkflowExecutionUpdateCompleted: "CompleteWorkflowUpdate",
+    ev.WorkflowExecutionCompleted: "CompleteWorkflowExecution",
+    ev.WorkflowExecutionFailed: "FailWorkflowExecution",
+    ev.WorkflowExecutionCanceled: "CancelWorkflowExecution",
+    ev.WorkflowExecutionContinuedAsNew: "ContinueAsNewWorkflowExecution",
+}
+
+IDENTITY: dict[type[Command], tuple[str, ...]] = {
+    ev.ActivityTaskScheduled: ("activity_id", "activity_type"),
+    ev.ActivityTaskCancelRequested: ("activity_id",),
+    ev.TimerStarted: ("timer_id",),
+    ev.TimerCanceled: ("timer_id",),
+    ev.StartChildWorkflowExecutionInitiated: ("child_id", "workflow_type", "workflow_id"),
+    ev.SignalExternalWorkflowExecutionInitiated: ("request_id", "workflow_id", "signal_name"),
+    ev.RequestCancelExternalWorkflowExecutionInitiated: ("request_id", "workflow_id"),
+    ev.UpsertWorkflowSearchAttributes: (),
+    ev.MarkerRecorded: ("marker_name", "key"),
+    ev.WorkflowExecutionUpdateAccepted: ("update_id", "update_name"),
+    ev.WorkflowExecutionUpdateCompleted: ("update_id",),
+    ev.WorkflowExecutionCompleted: (),
+    ev.WorkflowExecutionFailed: (),
+    ev.WorkflowExecutionCanceled: (),
+    ev.WorkflowExecutionContinuedAsNew: ("workflow_type",),
+}
+"""The fields in which replayed code must agree with the history.
+
+Arguments, options and results may change between versions of the code: what was recorded counts.
+"""
+
+
+class UpdateRequest(NamedTuple):
+    """An update that waits to be validated: it becomes an event only if it is accepted."""
+
+    update_id: str
+    update_name: str
+    args: tuple[Payload, ...] = ()
+    identity: str = ""
+
+
+class UpdateRejection(NamedTuple):
+    """The validator said no; the history does not show it."""
+
+    update_id: str
+    failure: Failure
+
+
+class Decision(NamedTuple):
+    """The outcome of one workflow task.
+
+    ``closed``: the last command ends the run. ``waiting_for`` names, for people, what each task of
+    the code awaits. ``queries`` are the names that ``Interpreter.query`` answers.
+    """
+
+    commands: tuple[Command, ...]
+    rejections: tuple[UpdateRejection, ...] = ()
+    closed: bool = False
+    waiting_for: tuple[str, ...] = ()
+    queries: tuple[str, ...] = ()
+
+
+def same(command: Command, recorded: ev.Attributes) -> bool:
+    """Whether ``recorded`` is the event of ``command``."""
+    if type(command) is not type(recorded):
+        return False
+    return all(
+        getattr(command, name) == getattr(recorded, name) for name in IDENTITY[type(command)]
+    )
+
+
+def describe(command: ev.Attributes) -> str:
+    """For messages: ``ScheduleActivityTask(activity_id=3, activity_type='release')``."""
+    kind = type(command)
+    if kind not in IDENTITY:
+        return kind.__name__
+    fields = ", ".join(f"{name}={getattr(command, name)!r}" for name in IDENTITY[kind])
+    return f"{COMMAND_NAMES[kind]}({fields})"

@@ -1,0 +1,481 @@
+"""What has happened to a run: Temporal's event types, each with typed attributes.
+
+A history is a list of ``HistoryEvent`` numbered from 1 without gaps; it never changes. The type of
+an event is the name of its attributes' class. New fields go to the end, with a default.
+
+What belongs together is found by the numbers that the code gave: ``activity_id``, ``timer_id``,
+``child_id`` and ``request_id`` count from 1 in the order in which the run asked. Attempts leave no
+trace here: ActivityTaskStarted is written together with the event that closes the activity, so
+retries do not grow a history.
+
+The outcome of a workflow task comes after WorkflowTaskCompleted: one event for each command, in
+order (``workflows.model.commands``). Everything else that workflow code learns is fed to it at the
+next WorkflowTaskStarted.
+"""
+
+# ruff: noqa: RUF012 - a mapping defaults to {}; no event is ever changed in place
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from workflows.model.failures import Failure
+from workflows.model.payloads import Payload
+from workflows.model.policies import (
+    IdReusePolicy,
+    ParentClosePolicy,
+    RetryPolicy,
+    RetryState,
+    Timeouts,
+    TimeoutType,
+)
+
+SearchAttributes = dict[str, Payload]
+
+
+class ParentRef(NamedTuple):
+    """The execution that started this one as a child, and the number it gave it."""
+
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+    child_id: int
+
+
+# ------------------------------------------------------------------------- the run as a whole
+
+
+class WorkflowExecutionStarted(NamedTuple):
+    """The first event. ``trigger`` names the event of the log that led to it, if one did.
+
+    ``continued_run_id`` is the run before this one, ``first_run_id`` the head of the chain.
+    """
+
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+    task_queue: str
+    args: tuple[Payload, ...] = ()
+    run_timeout_s: float = 0.0
+    execution_timeout_s: float = 0.0
+    search_attributes: SearchAttributes = {}
+    memo: dict[str, Payload] = {}
+    parent: ParentRef | None = None
+    first_run_id: str = ""
+    continued_run_id: str = ""
+    identity: str = ""
+    traceparent: str = ""
+    trigger: str = ""
+
+
+class WorkflowExecutionCompleted(NamedTuple):
+    """The workflow function returned."""
+
+    result: Payload = None
+
+
+class WorkflowExecutionFailed(NamedTuple):
+    """The workflow function raised a FailureError."""
+
+    failure: Failure
+
+
+class WorkflowExecutionTimedOut(NamedTuple):
+    """The run or execution timeout was reached."""
+
+    message: str = ""
+
+
+class WorkflowExecutionCanceled(NamedTuple):
+    """The workflow function let the cancellation that was asked for through."""
+
+    message: str = ""
+
+
+class WorkflowExecutionTerminated(NamedTuple):
+    """Ended from outside; the code was not asked."""
+
+    reason: str
+    identity: str = ""
+
+
+class WorkflowExecutionContinuedAsNew(NamedTuple):
+    """The run ended and another one goes on. The engine fills in ``new_run_id``."""
+
+    workflow_type: str
+    args: tuple[Payload, ...] = ()
+    task_queue: str = ""
+    search_attributes: SearchAttributes = {}
+    new_run_id: str = ""
+
+
+class WorkflowExecutionSignaled(NamedTuple):
+    """A message came in. ``request_id`` makes sending it twice the same as once."""
+
+    signal_name: str
+    args: tuple[Payload, ...] = ()
+    identity: str = ""
+    request_id: str = ""
+    traceparent: str = ""
+
+
+class WorkflowExecutionCancelRequested(NamedTuple):
+    """Somebody wants the run to end in an orderly way."""
+
+    reason: str = ""
+    identity: str = ""
+
+
+class WorkflowExecutionPaused(NamedTuple):
+    """Nothing goes on until a human says retry, reset or terminate.
+
+    ``activity_id`` 0: it is not for an activity's sake.
+    """
+
+    reason: str
+    activity_id: int = 0
+    failure: Failure | None = None
+
+
+class WorkflowExecutionUnpaused(NamedTuple):
+    """It goes on."""
+
+    reason: str = ""
+    identity: str = ""
+
+
+class WorkflowExecutionUpdateAccepted(NamedTuple):
+    """The validator let an update in: the command of the task that did, and its handler's input."""
+
+    update_id: str
+    update_name: str
+    args: tuple[Payload, ...] = ()
+    identity: str = ""
+
+
+class WorkflowExecutionUpdateCompleted(NamedTuple):
+    """The handler of an update returned, or raised a FailureError."""
+
+    update_id: str
+    result: Payload = None
+    failure: Failure | None = None
+
+
+class UpsertWorkflowSearchAttributes(NamedTuple):
+    """These attributes were set; None takes one away."""
+
+    search_attributes: SearchAttributes
+
+
+# ----------------------------------------------------------------------------- workflow tasks
+
+
+class WorkflowTaskScheduled(NamedTuple):
+    """There is something to react to."""
+
+    task_queue: str = ""
+    attempt: int = 1
+
+
+class WorkflowTaskStarted(NamedTuple):
+    """A worker took the task. Its time is what ``workflow.now()`` answers in this task.
+
+    ``suggest_continue_as_new`` stands here so that replay decides as the first run did.
+    """
+
+    identity: str = ""
+    history_bytes: int = 0
+    suggest_continue_as_new: bool = False
+
+
+class WorkflowTaskCompleted(NamedTuple):
+    """The events of its commands follow."""
+
+    identity: str = ""
+
+
+class WorkflowTaskTimedOut(NamedTuple):
+    """The worker did not answer; the task is done again."""
+
+    timeout_type: TimeoutType = TimeoutType.START_TO_CLOSE
+
+
+class WorkflowTaskFailed(NamedTuple):
+    """The code could not go on: non-determinism, a bug, a deadlock. The task is done again."""
+
+    failure: Failure
+    identity: str = ""
+
+
+# --------------------------------------------------------------------------------- activities
+
+
+class ActivityTaskScheduled(NamedTuple):
+    """The run asked for an activity. ``task_queue`` "" is the run's own."""
+
+    activity_id: int
+    activity_type: str
+    args: tuple[Payload, ...] = ()
+    task_queue: str = ""
+    timeouts: Timeouts = Timeouts()
+    retry_policy: RetryPolicy = RetryPolicy()
+
+
+class ActivityTaskStarted(NamedTuple):
+    """The attempt that counted. Written when the activity closes."""
+
+    activity_id: int
+    attempt: int = 1
+    identity: str = ""
+    last_failure: Failure | None = None
+
+
+class ActivityTaskCompleted(NamedTuple):
+    """The activity returned."""
+
+    activity_id: int
+    result: Payload = None
+
+
+class ActivityTaskFailed(NamedTuple):
+    """The activity failed and is not tried again."""
+
+    activity_id: int
+    failure: Failure
+    retry_state: RetryState = RetryState.NON_RETRYABLE_FAILURE
+
+
+class ActivityTaskTimedOut(NamedTuple):
+    """A timeout was reached and it is not tried again; ``failure`` is the last attempt's."""
+
+    activity_id: int
+    timeout_type: TimeoutType
+    retry_state: RetryState = RetryState.TIMEOUT
+    failure: Failure | None = None
+
+
+class ActivityTaskCancelRequested(NamedTuple):
+    """The run does not want it any more."""
+
+    activity_id: int
+
+
+class ActivityTaskCanceled(NamedTuple):
+    """The activity stopped because the run did not want it any more."""
+
+    activity_id: int
+    details: tuple[Payload, ...] = ()
+
+
+# ------------------------------------------------------------------------- timers and markers
+
+
+class TimerStarted(NamedTuple):
+    """The run wants to be woken ``start_to_fire_s`` after the time of this event."""
+
+    timer_id: int
+    start_to_fire_s: float
+
+
+class TimerFired(NamedTuple):
+    """The time is over."""
+
+    timer_id: int
+
+
+class TimerCanceled(NamedTuple):
+    """The run does not wait for it any more."""
+
+    timer_id: int
+
+
+class MarkerRecorded(NamedTuple):
+    """Something the code decided once. ``marker_name`` is "patch", ``key`` the patch id."""
+
+    marker_name: str
+    key: str
+    deprecated: bool = False
+
+
+# --------------------------------------------------------------------------- other executions
+
+
+class StartChildWorkflowExecutionInitiated(NamedTuple):
+    """The run wants a child."""
+
+    child_id: int
+    workflow_type: str
+    workflow_id: str
+    args: tuple[Payload, ...] = ()
+    task_queue: str = ""
+    run_timeout_s: float = 0.0
+    execution_timeout_s: float = 0.0
+    parent_close_policy: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    id_reuse_policy: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    search_attributes: SearchAttributes = {}
+
+
+class StartChildWorkflowExecutionFailed(NamedTuple):
+    """There is no child: its id is taken."""
+
+    child_id: int
+    message: str
+
+
+class ChildWorkflowExecutionStarted(NamedTuple):
+    """The child has its first event."""
+
+    child_id: int
+    run_id: str
+
+
+class ChildWorkflowExecutionCompleted(NamedTuple):
+    """The child returned."""
+
+    child_id: int
+    result: Payload = None
+
+
+class ChildWorkflowExecutionFailed(NamedTuple):
+    """The child failed."""
+
+    child_id: int
+    failure: Failure
+
+
+class ChildWorkflowExecutionCanceled(NamedTuple):
+    """The child was cancelled."""
+
+    child_id: int
+
+
+class ChildWorkflowExecutionTimedOut(NamedTuple):
+    """The child's time was over."""
+
+    child_id: int
+
+
+class ChildWorkflowExecutionTerminated(NamedTuple):
+    """Somebody ended the child."""
+
+    child_id: int
+
+
+class SignalExternalWorkflowExecutionInitiated(NamedTuple):
+    """The run sends a signal; ``run_id`` "" means the current run of that id."""
+
+    request_id: int
+    workflow_type: str
+    workflow_id: str
+    signal_name: str
+    args: tuple[Payload, ...] = ()
+    run_id: str = ""
+
+
+class SignalExternalWorkflowExecutionFailed(NamedTuple):
+    """There is no such running execution."""
+
+    request_id: int
+    message: str = ""
+
+
+class ExternalWorkflowExecutionSignaled(NamedTuple):
+    """The signal is in the other history."""
+
+    request_id: int
+
+
+class RequestCancelExternalWorkflowExecutionInitiated(NamedTuple):
+    """The run wants another one (its child, if ``child_id`` is not 0) to end in order."""
+
+    request_id: int
+    workflow_type: str
+    workflow_id: str
+    child_id: int = 0
+    run_id: str = ""
+
+
+class RequestCancelExternalWorkflowExecutionFailed(NamedTuple):
+    """There is no such running execution."""
+
+    request_id: int
+    message: str = ""
+
+
+class ExternalWorkflowExecutionCancelRequested(NamedTuple):
+    """The request is in the other history."""
+
+    request_id: int
+
+
+Attributes = (
+    WorkflowExecutionStarted
+    | WorkflowExecutionCompleted
+    | WorkflowExecutionFailed
+    | WorkflowExecutionTimedOut
+    | WorkflowExecutionCanceled
+    | WorkflowExecutionTerminated
+    | WorkflowExecutionContinuedAsNew
+    | WorkflowExecutionSignaled
+    | WorkflowExecutionCancelRequested
+    | WorkflowExecutionPaused
+    | WorkflowExecutionUnpaused
+    | WorkflowExecutionUpdateAccepted
+    | WorkflowExecutionUpdateCompleted
+    | UpsertWorkflowSearchAttributes
+    | WorkflowTaskScheduled
+    | WorkflowTaskStarted
+    | WorkflowTaskCompleted
+    | WorkflowTaskTimedOut
+    | WorkflowTaskFailed
+    | ActivityTaskScheduled
+    | ActivityTaskStarted
+    | ActivityTaskCompleted
+    | ActivityTaskFailed
+    | ActivityTaskTimedOut
+    | ActivityTaskCancelRequested
+    | ActivityTaskCanceled
+    | TimerStarted
+    | TimerFired
+    | TimerCanceled
+    | MarkerRecorded
+    | StartChildWorkflowExecutionInitiated
+    | StartChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionStarted
+    | ChildWorkflowExecutionCompleted
+    | ChildWorkflowExecutionFailed
+    | ChildWorkflowExecutionCanceled
+    | ChildWorkflowExecutionTimedOut
+    | ChildWorkflowExecutionTerminated
+    | SignalExternalWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionSignaled
+    | RequestCancelExternalWorkflowExecutionInitiated
+    | RequestCancelExternalWorkflowExecutionFailed
+    | ExternalWorkflowExecutionCancelRequested
+)
+
+EVENT_TYPES: dict[str, type[Attributes]] = {kind.__name__: kind for kind in Attributes.__args__}
+
+
+class HistoryEvent(NamedTuple):
+    """One event of a run: numbered from 1, with the time at which it was recorded."""
+
+    event_id: int
+    event_time_ms: int
+    attributes: Attributes
+
+    @property
+    def event_type(self) -> str:
+        """Temporal's name."""
+        return type(self.attributes).__name__
+
+
+CLOSING = (
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionTimedOut,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionContinuedAsNew,
+)
+"""After one of these nothing more happens in the run."""

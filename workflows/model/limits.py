@@ -1,0 +1,74 @@
+"""Every bound of the engine, by name and with its unit.
+
+Reaching one is an error that names it (``workflows.model.errors.LimitExceeded``); nothing is cut
+off in silence. Temporal's values where etcd allows them (design/engines.md 3.2), smaller where it
+does not: a request of etcd ends at 1.5 MiB and 128 operations.
+"""
+
+from __future__ import annotations
+
+HISTORY_EVENTS_MAX = 4096
+"""Events of one run. A run that reaches it is paused: it should have continued as new."""
+
+HISTORY_EVENTS_SUGGEST = 3072
+"""From here on a run is advised to continue as new; a quarter is left to come to an end."""
+
+HISTORY_BYTES_MAX = 4 * 1024 * 1024
+"""Encoded bytes of one run's history."""
+
+HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
+"""From here on a run is advised to continue as new."""
+
+PAYLOAD_WARN_BYTES = 8 * 1024
+"""Arguments or a result of this size are logged: they belong in a store, by reference."""
+
+PAYLOAD_ERROR_BYTES = 64 * 1024
+"""Arguments or a result above this are refused."""
+
+FAILURE_MESSAGE_CHARS_MAX = 2_000
+"""Of one failure; what is longer is cut, since an error about an error helps nobody."""
+
+FAILURE_DEPTH_MAX = 8
+"""Causes kept below a failure."""
+
+ID_CHARS_MAX = 1_000
+"""Of workflow ids, types, signal, query, update, activity and task queue names."""
+
+PENDING_ACTIVITIES_MAX = 1_000
+"""Scheduled and not finished, in one run."""
+
+PENDING_TIMERS_MAX = 1_000
+"""Started and neither fired nor cancelled, in one run."""
+
+PENDING_CHILDREN_MAX = 1_000
+"""Started and not closed, in one run."""
+
+PENDING_EXTERNAL_MAX = 1_000
+"""Signals and cancel requests to other executions that are not answered yet."""
+
+SIGNALS_MAX = 2_000
+"""Received by one run: below the bound on events, so that a run is never only signals."""
+
+SIGNALS_BUFFERED_MAX = 1_000
+"""Received and waiting for a handler, in one run."""
+
+UPDATES_IN_FLIGHT_MAX = 10
+"""Accepted and not completed, in one run."""
+
+UPDATES_MAX = 500
+"""Accepted by one run."""
+
+COMMANDS_MAX = 1_000
+"""Of one workflow task: one transaction after another must carry them."""
+
+SEARCH_ATTRIBUTES_MAX = 32
+"""Of one execution."""
+
+WORKFLOW_TASK_TIMEOUT_S = 10.0
+"""How long a worker may take for one workflow task before another one may take it."""
+
+DEADLOCK_S = 2.0
+"""How long workflow code may run without awaiting anything."""
+
+STICKY_CACHE_RUNS_MAX = 1_000
+"""Warm interpreters of one worker."""

@@ -1,0 +1,127 @@
+"""How often, how long, under which name: the policies of workflows and activities.
+
+Names and defaults are Temporal's (design/engines.md 3.2). Instants are integer milliseconds since
+1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 means: not bounded by this.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+MAXIMUM_INTERVAL_FACTOR = 100.0
+
+
+class RetryPolicy(NamedTuple):
+    """When a failed attempt is tried again.
+
+    ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means
+    without end; ``non_retryable`` names types of application failures that end the retries.
+    """
+
+    initial_interval_s: float = 1.0
+    backoff_coefficient: float = 2.0
+    maximum_interval_s: float = 0.0
+    maximum_attempts: int = 0
+    non_retryable: tuple[str, ...] = ()
+
+    @property
+    def interval_ceiling_s(self) -> float:
+        """The longest pause between two attempts."""
+        return self.maximum_interval_s or self.initial_interval_s * MAXIMUM_INTERVAL_FACTOR
+
+    def pause_s(self, attempt: int) -> float:
+        """The pause after attempt number ``attempt`` (1 is the first) has failed."""
+        assert attempt >= 1, attempt
+        try:
+            pause = self.initial_interval_s * self.backoff_coefficient ** (attempt - 1)
+        except OverflowError:
+            return self.interval_ceiling_s
+        return min(pause, self.interval_ceiling_s)
+
+
+class Timeouts(NamedTuple):
+    """The four timeouts of an activity. One of the first and the third must be given.
+
+    ``schedule_to_close_s`` bounds all attempts with the pauses between them;
+    ``schedule_to_start_s`` the wait in the queue (reaching it is not retried);
+    ``start_to_close_s`` one attempt; ``heartbeat_s`` the silence within one attempt.
+    """
+
+    schedule_to_close_s: float = 0.0
+    schedule_to_start_s: float = 0.0
+    start_to_close_s: float = 0.0
+    heartbeat_s: float = 0.0
+
+
+class TimeoutType(StrEnum):
+    """Which timeout was reached."""
+
+    SCHEDULE_TO_CLOSE = "ScheduleToClose"
+    SCHEDULE_TO_START = "ScheduleToStart"
+    START_TO_CLOSE = "StartToClose"
+    HEARTBEAT = "Heartbeat"
+
+
+class RetryState(StrEnum):
+    """Why there is no further attempt."""
+
+    NON_RETRYABLE_FAILURE = "NonRetryableFailure"
+    TIMEOUT = "Timeout"
+    MAXIMUM_ATTEMPTS_REACHED = "MaximumAttemptsReached"
+    CANCEL_REQUESTED = "CancelRequested"
+    RETRY_POLICY_NOT_SET = "RetryPolicyNotSet"
+
+
+class CancellationType(StrEnum):
+    """What awaiting code sees when an activity or child is cancelled.
+
+    TRY_CANCEL asks for it and goes on at once; WAIT_CANCELLATION_COMPLETED asks and waits for the
+    outcome, whatever it is; ABANDON goes on without asking.
+    """
+
+    TRY_CANCEL = "TryCancel"
+    WAIT_CANCELLATION_COMPLETED = "WaitCancellationCompleted"
+    ABANDON = "Abandon"
+
+
+class ParentClosePolicy(StrEnum):
+    """What becomes of a child when its parent closes."""
+
+    TERMINATE = "Terminate"
+    ABANDON = "Abandon"
+    REQUEST_CANCEL = "RequestCancel"
+
+
+class IdReusePolicy(StrEnum):
+    """Whether the id of a *closed* execution may be used again."""
+
+    ALLOW_DUPLICATE = "AllowDuplicate"
+    ALLOW_DUPLICATE_FAILED_ONLY = "AllowDuplicateFailedOnly"
+    REJECT_DUPLICATE = "RejectDuplicate"
+
+
+class IdConflictPolicy(StrEnum):
+    """What starting does when the id belongs to a *running* execution."""
+
+    FAIL = "Fail"
+    USE_EXISTING = "UseExisting"
+    TERMINATE_EXISTING = "TerminateExisting"
+
+
+class Status(StrEnum):
+    """Of an execution. PAUSED waits for a human: retry, reset or terminate."""
+
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CANCELED = "Canceled"
+    TERMINATED = "Terminated"
+    CONTINUED_AS_NEW = "ContinuedAsNew"
+    TIMED_OUT = "TimedOut"
+
+    @property
+    def open(self) -> bool:
+        """Whether something can still happen to it."""
+        return self in {Status.RUNNING, Status.PAUSED}
