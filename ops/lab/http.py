@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
-ANSWER_DEADLINE_S: Final = 2.0
+ANSWER_DEADLINE_S: Final = 5.0
+"""Longer than an agent takes to find out that etcd is away."""
 
 
 def is_ok(path: Path, url: str) -> bool:

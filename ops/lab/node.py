@@ -67,6 +67,10 @@ class Node:
         self.agent.start()
         self.agent.wait_until(self.is_healthy)
 
+    def wait_unhealthy(self) -> None:
+        """Wait until the running agent says that it cannot serve. Raises LabFailed."""
+        self.agent.wait_until(lambda: not self.is_healthy())
+
     def is_healthy(self) -> bool:
         """Whether the agent says that it can serve."""
         return is_ok(self.socket, "/v1/ipam/healthy")

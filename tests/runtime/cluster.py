@@ -1,0 +1,170 @@
+"""What a kubelet would do on one node, and the truth to hold it against."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from core.domain.checker import check_log
+from core.domain.evolution import Ledger
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.keys import Keys
+from core.store.log import START, LogReader
+from core.store.state import read_ledger
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.programs import attempt
+from tests.runtime.containerd import Containerd
+from tests.runtime.cri import RuntimeRefused, RuntimeService
+
+POOLS = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: lan-v4}
+spec: {default: true, subnet: 10.6.0.0/24, gateway: 10.6.0.1, ips: [10.6.0.10-10.6.0.29]}
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: lan-v6}
+spec: {default: true, subnet: "fd00:6::/64", gateway: "fd00:6::1", ips: ["fd00:6::10-fd00:6::2f"]}
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: tiny-v4}
+spec: {subnet: 10.6.0.0/24, gateway: 10.6.0.1, ips: [10.6.0.200]}
+---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: tiny
+  annotations: {ipam.spidernet.io/default-ipv4-ippool: '["tiny-v4"]'}
+"""
+
+NAMESPACE = "shop"
+CLAIM_DEADLINE_S = 20.0
+END_DEADLINE_S = 20.0
+POLL_S = 0.02
+
+
+class Cluster:
+    """One node with containerd, and what etcd holds."""
+
+    def __init__(self, laboratory: Laboratory, node: Node, containerd: Containerd) -> None:
+        self.laboratory = laboratory
+        self.node = node
+        self.containerd = containerd
+        self.service = RuntimeService(containerd.socket)
+
+    def close(self) -> None:
+        """Close the connection to the runtime."""
+        self.service.close()
+
+    def run(self, pod: str, namespace: str = NAMESPACE, *, attempt: int = 0) -> str:
+        """RunPodSandbox as kubelet asks for it; the sandbox's id. Raises RuntimeRefused."""
+        return self.service.run(
+            {
+                "metadata": {
+                    "name": pod,
+                    "uid": f"uid-{pod}",
+                    "namespace": namespace,
+                    "attempt": attempt,
+                },
+                "hostname": pod,
+                # Without one, the machine's own is copied, which may point into /run.
+                "dns_config": {"servers": ["192.0.2.53"]},
+                "linux": {"cgroup_parent": self.containerd.cgroup_parent},
+            }
+        )
+
+    def run_together(self, pods: Sequence[str]) -> list[str]:
+        """Several at once: each waits two seconds for IPv6 duplicate detection."""
+        with ThreadPoolExecutor(len(pods)) as pool:
+            return list(pool.map(self.run, pods))
+
+    @contextmanager
+    def run_until_claimed(self, pod: str) -> Iterator[None]:
+        """Ask for a sandbox; inside, its addresses are claimed and the plugin is still at work.
+
+        Leaves when the runtime has answered, which must be a failure.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(self.run, pod)
+            deadline = time.monotonic() + CLAIM_DEADLINE_S
+            while pod not in self.claims().values():
+                assert time.monotonic() < deadline, "no claim"
+                assert not answer.done(), "too fast to interrupt"
+                time.sleep(POLL_S)
+            yield
+        assert isinstance(answer.exception(), RuntimeRefused)
+
+    def end(self, *sandboxes: str) -> None:
+        """Stop and remove, as kubelet does. Raises RuntimeRefused."""
+        for sandbox in sandboxes:
+            self.service.stop(sandbox)
+            self.service.remove(sandbox)
+
+    def end_in_the_end(self, sandbox: str) -> None:
+        """Try again and again, as kubelet does."""
+        deadline = time.monotonic() + END_DEADLINE_S
+        while True:
+            try:
+                return self.end(sandbox)
+            except RuntimeRefused:
+                assert time.monotonic() < deadline
+                time.sleep(POLL_S)
+
+    def revive(self) -> None:
+        """Start again what a test has killed and, having failed, not started."""
+        if not self.laboratory.etcd.daemon.is_running:
+            self.laboratory.etcd.start()
+        if not self.node.agent.is_running:
+            self.node.start_agent()
+        if not self.containerd.is_running:
+            self.containerd.start()
+
+    def end_all(self) -> None:
+        """Stop and remove every sandbox that the runtime knows of."""
+        self.end(*self.service.sandboxes())
+
+    def reaches(self, sandbox: str, address: str) -> bool:
+        """Whether a ping out of the sandbox is answered."""
+        pid = self.service.status(sandbox).pid
+        ping = ["ping", "-n", "-c", "1", "-W", "2", address]
+        return attempt(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *ping]).returncode == 0
+
+    def truth(self) -> Ledger:
+        """What etcd holds."""
+        return asyncio.run(self._truth())
+
+    def claims(self) -> dict[str, str]:
+        """Address -> the Pod that holds it."""
+        return {address: held.claim.pod for address, held in self.truth().claims.items()}
+
+    def check(self) -> None:
+        """Check the whole log by the invariants, and that orbctl finds nothing either."""
+        assert asyncio.run(self._violations()) == []
+        verified = self.laboratory.orbctl("verify")
+        assert verified.returncode == 0, verified.stdout + verified.stderr
+
+    async def _truth(self) -> Ledger:
+        store = self._store()
+        try:
+            return await read_ledger(store, Keys("default"))
+        finally:
+            await store.close()
+
+    async def _violations(self) -> list[str]:
+        store = self._store()
+        try:
+            segments, _ = await LogReader(store, Keys("default")).catch_up(START)
+        finally:
+            await store.close()
+        events = [event for segment in segments for event in segment.events()]
+        assert events, "an empty log proves nothing"
+        return [str(violation) for violation in check_log(events)]
+
+    def _store(self) -> EtcdStore:
+        return EtcdStore(EtcdSettings((self.laboratory.etcd.outside_endpoint,)))

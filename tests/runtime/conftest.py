@@ -1,0 +1,44 @@
+"""One containerd for all tests of a file, and no test leaves it anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from ops.lab.laboratory import Laboratory
+from ops.lab.programs import why_impossible
+from tests.runtime.cluster import POOLS, Cluster
+from tests.runtime.containerd import Containerd
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Cluster]:
+    missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
+    why = why_impossible() or (f"not installed: {', '.join(missing)}" if missing else "")
+    if why:
+        # In CI a green run means that everything was tried.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    with Laboratory() as laboratory:
+        node = laboratory.node("node-a")
+        applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
+        assert applied.returncode == 0, applied.stderr
+        containerd = Containerd(laboratory, node)
+        try:
+            containerd.create()
+            cluster = Cluster(laboratory, node, containerd)
+            yield cluster
+            cluster.close()
+        finally:
+            containerd.close()
+
+
+@pytest.fixture
+def cluster(running: Cluster) -> Iterator[Cluster]:
+    yield running
+    running.revive()
+    running.end_all()
+    assert running.claims() == {}, "a test has left claims"
+    running.check()

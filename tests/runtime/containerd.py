@@ -1,0 +1,149 @@
+"""containerd on a node of the laboratory, with everything of its own: root, state, sockets, mounts.
+
+A holder process keeps a mount namespace, in which places that containerd and runc have wired in
+(/run/containerd, /var/lib/cni) are private and empty; so nothing is left on the machine when the
+holder ends, however it ends. containerd runs in it and in the node's network namespace, where the
+plugins then act. Needs no systemd and no capability that a container lacks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ops.lab.daemons import Daemon
+from ops.lab.identity import MARK
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.programs import attempt, plugin
+from ops.lab.sandbox import INTERFACE
+from tests.runtime.cri import RuntimeService
+from tests.runtime.pause_image import NAME, write_archive
+
+CONFIG = """
+version = 2
+root = "{here}/root"
+state = "{here}/state"
+disabled_plugins = ["io.containerd.grpc.v1.sandbox-controllers"]
+
+[grpc]
+  address = "{here}/grpc.sock"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{image}"
+  netns_mounts_under_state_dir = true
+  # Raising it needs CAP_SYS_RESOURCE, which not every machine gives away.
+  restrict_oom_score_adj = true
+
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "{plugins}"
+  conf_dir = "{networks}"
+
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  # The image is a few hundred bytes, and this one needs nothing of the file system.
+  snapshotter = "native"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+  Root = "{here}/runc"
+  SystemdCgroup = false
+"""
+
+HOLD = """
+set -e
+mount -t tmpfs none /var/lib
+mkdir /var/lib/run
+mount --rbind /run /var/lib/run
+mount -t tmpfs none /run
+for place in orbweaver-lab netns; do
+    mkdir /run/$place
+    mount --rbind /var/lib/run/$place /run/$place
+done
+mkdir /run/held
+exec sleep infinity
+"""
+
+
+class Containerd:
+    """One containerd, which may be killed and started again."""
+
+    def __init__(self, laboratory: Laboratory, node: Node) -> None:
+        self.node = node
+        self.here = laboratory.directory / "containerd"
+        self.socket = self.here / "grpc.sock"
+        self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
+        self._mark = f"{MARK}={laboratory.identity}"
+        self._laboratory = laboratory
+        hold = ["unshare", "--mount", "--propagation", "private", "sh", "-c", HOLD]
+        self._holder = Daemon(
+            laboratory.identity, node.namespace, hold, self.here / "holder.log", {}
+        )
+        self.daemon: Daemon | None = None
+
+    def create(self) -> None:
+        """Write the configuration, start, and import the image. Raises LabFailed."""
+        self.here.mkdir()
+        (self.node.plugins / "loopback").symlink_to(plugin("loopback"))
+        config = CONFIG.format(
+            here=self.here,
+            image=NAME,
+            plugins=self.node.plugins,
+            networks=self.node.directory / "net.d",
+        )
+        (self.here / "config.toml").write_text(config)
+        self._holder.start()
+        self._holder.wait_until(lambda: Path(f"/proc/{self._holder.pid}/root/run/held").is_dir())
+        self.start()
+        archive = self.here / "pause.tar"
+        write_archive(archive, [self._mark])
+        self._import(archive)
+
+    def start(self) -> None:
+        """Start it and wait until it can run sandboxes. Raises LabFailed."""
+        command = self._held("containerd", "--config", str(self.here / "config.toml"))
+        self.daemon = Daemon(
+            self._laboratory.identity, self.node.namespace, command, self.here / "log", {}
+        )
+        self.daemon.start()
+        service = RuntimeService(self.socket)
+        try:
+            self.daemon.wait_until(lambda: not service.unready())
+        finally:
+            service.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether containerd itself is."""
+        return self.daemon is not None and self.daemon.is_running
+
+    def kill(self) -> None:
+        """End it as a crash would; its sandboxes live on."""
+        if self.daemon is not None:
+            self.daemon.kill()
+
+    def drop_orphans(self) -> None:
+        """Take down the namespaces of sandboxes that containerd was making when it was killed.
+
+        It forgets them, interface and address with them, until the node is booted again; a Pod that
+        comes back meanwhile would find its own IPv6 address in use.
+        """
+        for path in (self.here / "state").glob("*/netns/*"):
+            attempt(self._held("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
+            attempt(self._held("umount", str(path)))
+            path.unlink()
+
+    def close(self) -> None:
+        """End containerd and the holder; the laboratory ends what is left of the sandboxes."""
+        self.kill()
+        self._holder.kill()
+
+    def _held(self, *command: str) -> list[str]:
+        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
+
+    def _import(self, archive: Path) -> None:
+        where = ["--address", str(self.socket), "--namespace", "k8s.io"]
+        done = attempt(
+            self._held("ctr", *where, "images", "import", "--snapshotter", "native", str(archive))
+        )
+        assert done.returncode == 0, done.stderr

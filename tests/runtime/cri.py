@@ -1,0 +1,174 @@
+"""The container runtime interface, as much of it as a kubelet needs for sandboxes.
+
+Kubernetes' CRI is gRPC over a unix socket (package runtime.v1). The few messages are described here
+by hand with the numbers of api.proto, so that neither the file nor a protobuf compiler is needed;
+numbers of released fields never change, and fields that are not described are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+CALL_DEADLINE_S = 60.0
+SERVICE = "/runtime.v1.RuntimeService"
+READY = 0
+"""PodSandboxState.SANDBOX_READY."""
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "string": _Field.TYPE_STRING,
+    "uint32": _Field.TYPE_UINT32,
+    "bool": _Field.TYPE_BOOL,
+    # An enumeration and an int32 look the same on the wire.
+    "int32": _Field.TYPE_INT32,
+}
+
+# Message -> field -> (number, type); "*" repeated, "%" a map of texts.
+MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
+    "PodSandboxMetadata": {
+        "name": (1, "string"),
+        "uid": (2, "string"),
+        "namespace": (3, "string"),
+        "attempt": (4, "uint32"),
+    },
+    "DNSConfig": {"servers": (1, "*string")},
+    "LinuxPodSandboxConfig": {"cgroup_parent": (1, "string")},
+    "PodSandboxConfig": {
+        "metadata": (1, "PodSandboxMetadata"),
+        "hostname": (2, "string"),
+        "log_directory": (3, "string"),
+        "dns_config": (4, "DNSConfig"),
+        "linux": (8, "LinuxPodSandboxConfig"),
+    },
+    "RunPodSandboxRequest": {"config": (1, "PodSandboxConfig")},
+    "RunPodSandboxResponse": {"pod_sandbox_id": (1, "string")},
+    "StopPodSandboxRequest": {"pod_sandbox_id": (1, "string")},
+    "StopPodSandboxResponse": {},
+    "RemovePodSandboxRequest": {"pod_sandbox_id": (1, "string")},
+    "RemovePodSandboxResponse": {},
+    "PodSandboxStatusRequest": {"pod_sandbox_id": (1, "string"), "verbose": (2, "bool")},
+    "PodIP": {"ip": (1, "string")},
+    "PodSandboxNetworkStatus": {"ip": (1, "string"), "additional_ips": (2, "*PodIP")},
+    "PodSandboxStatus": {
+        "id": (1, "string"),
+        "state": (3, "int32"),
+        "network": (5, "PodSandboxNetworkStatus"),
+    },
+    "PodSandboxStatusResponse": {"status": (1, "PodSandboxStatus"), "info": (2, "%")},
+    "ListPodSandboxRequest": {},
+    "PodSandbox": {"id": (1, "string"), "state": (3, "int32")},
+    "ListPodSandboxResponse": {"items": (1, "*PodSandbox")},
+    "StatusRequest": {},
+    "RuntimeCondition": {"type": (1, "string"), "status": (2, "bool"), "message": (4, "string")},
+    "RuntimeStatus": {"conditions": (1, "*RuntimeCondition")},
+    "StatusResponse": {"status": (1, "RuntimeStatus")},
+}
+
+
+class Status(NamedTuple):
+    """What the runtime says of a sandbox. ``pid`` 0: its process is gone."""
+
+    ready: bool
+    addresses: tuple[str, ...]
+    pid: int
+
+
+class RuntimeRefused(Exception):
+    """An error of the runtime, in its words."""
+
+
+class RuntimeService:
+    """One connection to a container runtime."""
+
+    def __init__(self, path: Path) -> None:
+        self._channel = grpc.insecure_channel(f"unix:{path}")
+        self._types = _types()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def unready(self) -> list[str]:
+        """The conditions that are not true; empty when sandboxes can be run."""
+        answer = self._call("Status")
+        return [one.message or one.type for one in answer.status.conditions if not one.status]
+
+    def run(self, config: Mapping[str, Any]) -> str:
+        """RunPodSandbox; the sandbox's id. Raises RuntimeRefused."""
+        return str(self._call("RunPodSandbox", config=config).pod_sandbox_id)
+
+    def stop(self, sandbox: str) -> None:
+        """StopPodSandbox. Raises RuntimeRefused."""
+        self._call("StopPodSandbox", pod_sandbox_id=sandbox)
+
+    def remove(self, sandbox: str) -> None:
+        """RemovePodSandbox. Raises RuntimeRefused."""
+        self._call("RemovePodSandbox", pod_sandbox_id=sandbox)
+
+    def sandboxes(self) -> list[str]:
+        """Every sandbox that the runtime knows."""
+        return [one.id for one in self._call("ListPodSandbox").items]
+
+    def status(self, sandbox: str) -> Status:
+        """PodSandboxStatus. Raises RuntimeRefused."""
+        answer = self._call("PodSandboxStatus", pod_sandbox_id=sandbox, verbose=True)
+        network = answer.status.network
+        addresses = [network.ip, *(one.ip for one in network.additional_ips)]
+        said = json.loads(answer.info.get("info") or "{}")
+        return Status(
+            answer.status.state == READY, tuple(filter(None, addresses)), int(said.get("pid", 0))
+        )
+
+    def _call(self, method: str, **fields: Any) -> Any:
+        call: Callable[..., Any] = self._channel.unary_unary(
+            f"{SERVICE}/{method}",
+            request_serializer=lambda request: request.SerializeToString(),
+            response_deserializer=self._types[f"{method}Response"].FromString,
+        )
+        try:
+            # A runtime that is just starting is waited for.
+            return call(
+                self._types[f"{method}Request"](**fields),
+                timeout=CALL_DEADLINE_S,
+                wait_for_ready=True,
+            )
+        except grpc.RpcError as error:
+            raise RuntimeRefused(str(error.details())) from None
+
+
+def _types() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="cri.proto", package="runtime.v1", syntax="proto3"
+    )
+    for name, fields in MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            _describe(message, field, number, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"runtime.v1.{name}"))
+        for name in MESSAGES
+    }
+
+
+def _describe(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+    if kind == "%":
+        entry = message.nested_type.add(name=f"{name.title()}Entry")
+        entry.options.map_entry = True
+        _describe(entry, "key", 1, "string")
+        _describe(entry, "value", 2, "string")
+        kind = f"*{message.name}.{entry.name}"
+    if kind.startswith("*"):
+        field.label, kind = _Field.LABEL_REPEATED, kind[1:]
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type, field.type_name = _Field.TYPE_MESSAGE, f".runtime.v1.{kind}"

@@ -1,0 +1,92 @@
+"""A pause image without a compiler and without a registry: a small static ELF in a tar.
+
+The program does what every pause program does: wait for signals for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import platform
+import struct
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+NAME = "orbweaver.test/pause:1"
+
+
+class Machine(NamedTuple):
+    """What differs between processors: ELF's number, the name in images, the instructions."""
+
+    elf: int
+    image: str
+    code: bytes
+
+
+MACHINES = {
+    # mov eax, 34 (pause); syscall; jmp to the beginning
+    "x86_64": Machine(62, "amd64", bytes.fromhex("b822000000 0f05 ebf7")),
+    # x0 to x3 = 0; x8 = 73 (ppoll, this processor has no pause); svc 0; branch to the beginning
+    "aarch64": Machine(
+        183,
+        "arm64",
+        struct.pack(
+            "<7I",
+            *(0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003),
+            *(0xD2800928, 0xD4000001, 0x17FFFFFA),
+        ),
+    ),
+}
+
+_LOADED_AT = 0x400000
+_FILE_HEADER = struct.Struct("<4s5B7x2HI3QI6H")
+_PROGRAM_HEADER = struct.Struct("<2I6Q")
+_EXECUTABLE, _LOAD, _READ_AND_EXECUTE, _PAGE = 2, 1, 5, 0x1000
+
+
+def program(machine: Machine) -> bytes:
+    """A static executable (elf(5)): one header each, one segment that holds everything."""
+    headers = _FILE_HEADER.size + _PROGRAM_HEADER.size
+    size = headers + len(machine.code)
+    file_header = _FILE_HEADER.pack(
+        *(b"\x7fELF", 2, 1, 1, 0, 0),
+        *(_EXECUTABLE, machine.elf, 1, _LOADED_AT + headers),
+        *(_FILE_HEADER.size, 0, 0),
+        *(_FILE_HEADER.size, _PROGRAM_HEADER.size, 1, 0, 0, 0),
+    )
+    program_header = _PROGRAM_HEADER.pack(
+        _LOAD, _READ_AND_EXECUTE, 0, _LOADED_AT, _LOADED_AT, size, size, _PAGE
+    )
+    return file_header + program_header + machine.code
+
+
+def write_archive(path: Path, environment: Sequence[str]) -> None:
+    """Write the image as `docker save` does; ``environment`` is that of every pause process."""
+    machine = MACHINES[platform.machine()]
+    layer = _tar({"pause": (program(machine), 0o755)})
+    config = {
+        "architecture": machine.image,
+        "os": "linux",
+        "config": {"Entrypoint": ["/pause"], "Env": list(environment)},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]
+    files = {
+        "config.json": json.dumps(config).encode(),
+        "layer.tar": layer,
+        "manifest.json": json.dumps(manifest).encode(),
+    }
+    path.write_bytes(_tar({name: (content, 0o644) for name, content in files.items()}))
+
+
+def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, (content, mode) in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
