@@ -14,6 +14,7 @@ from core.domain.selection.request import SelectionRequest
 from core.service.allocator import AddCall, Added, Allocator
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
+from nodeagent.masters import master_addresses
 
 
 class AddOrder(NamedTuple):
@@ -54,4 +55,8 @@ class Adding:
         """Raises AllocationError and its kinds, StoreError, RequestError, LogError."""
         facts = self._facts.facts(order.pod)
         cause = Cause(self._actor, order.attachment.container, "", order.traceparent)
-        return await self._allocator.add(AddCall(facts, order.attachment, order.request, cause))
+        request, attachment = order.request, order.attachment
+        if request.match_master_subnet:
+            found = await master_addresses(attachment.netns, attachment.interface)
+            request = request._replace(master_addresses=found)
+        return await self._allocator.add(AddCall(facts, attachment, request, cause))

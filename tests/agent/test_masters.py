@@ -1,0 +1,70 @@
+"""The master of a VF: what the kernel and sysfs say, and what is not to be had."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from nodeagent.masters import addresses_of, bus_device, master_addresses, master_of
+
+
+@pytest.fixture
+def namespace() -> Iterator[Path]:
+    """A network namespace with a bridge, the plainest link whose driver answers."""
+    name = f"ow-master-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "add", "net1", "type", "bridge"], check=True)
+    yield Path("/run/netns") / name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_the_driver_of_a_link_in_a_namespace_names_its_bus(namespace: Path) -> None:
+    with ThreadPoolExecutor(max_workers=1) as visitor:
+        assert visitor.submit(bus_device, str(namespace), "net1").result() == "N/A"
+
+
+async def test_asking_leaves_the_agent_s_threads_in_their_own_namespace(namespace: Path) -> None:
+    before = own_namespace()
+
+    await master_addresses(str(namespace), "net1")
+
+    assert own_namespace() == before
+    assert await asyncio.to_thread(own_namespace) == before
+
+
+def own_namespace() -> Path:
+    return Path("/proc/thread-self/ns/net").readlink()
+
+
+def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
+    device = tmp_path / "bus/pci/devices/0000:03:10.0"
+    (tmp_path / "bus/pci/devices/0000:03:00.0/net/ens3f0").mkdir(parents=True)
+    device.mkdir()
+    (device / "physfn").symlink_to("../0000:03:00.0")
+
+    assert master_of("0000:03:10.0", tmp_path) == "ens3f0"
+    assert master_of("0000:03:00.0", tmp_path) is None
+    assert master_of("N/A", tmp_path) is None
+
+
+def test_the_addresses_of_a_link_are_read_from_the_kernel() -> None:
+    assert "127.0.0.1" in addresses_of("lo")
+    assert addresses_of("no-such-link") == ()
+
+
+@pytest.mark.parametrize("interface", ["net9", "", "a-name-that-is-too-long"])
+async def test_what_cannot_be_read_is_none(namespace: Path, interface: str) -> None:
+    assert await master_addresses(str(namespace), interface) is None
+
+
+async def test_a_link_that_is_no_vf_and_a_namespace_that_is_gone_have_no_master(
+    namespace: Path,
+) -> None:
+    assert await master_addresses(str(namespace), "net1") is None
+    assert await master_addresses("/run/netns/gone", "net1") is None
