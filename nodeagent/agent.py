@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
@@ -22,6 +22,9 @@ from nodeagent.doors.tcp_ports import TcpPort, health_port, metrics_port
 from nodeagent.facts import FactsSource
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
+
+if TYPE_CHECKING:
+    from nodeagent.telemetry.exposition import Exposition
 
 DRAIN_S_MAX: Final = 20.0
 """How long callers inside may take after SIGTERM: below the 30 s that supervisors wait."""
@@ -46,12 +49,11 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: Parts = compose(
-            settings, store, tracer or Tracer(), facts, self._on_fenced, monotonic
-        )
+        self.parts: Parts = compose(settings, store, tracer, facts, self._on_fenced, monotonic)
         self._sockets: list[ListeningSocket] = []
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
+        self._exposition: Exposition | None = None
 
     async def start(self) -> None:
         """Open the doors, then become ready, however long etcd takes.
@@ -69,9 +71,7 @@ class Agent:
         self.health_port = health_port(parts.health)
         await self.health_port.open(address, settings.health_port, "SPIDERPOOL_HEALTH_PORT")
         if settings.metrics_enabled:
-            self.metrics_port = metrics_port(parts.metrics)
-            name = "SPIDERPOOL_METRIC_HTTP_PORT"
-            await self.metrics_port.open(address, settings.metrics_port, name)
+            await self._open_metrics(address)
         await parts.framed.open(self._listen(settings.framed_socket_path).socket, BACKLOG)
         await parts.http.open(self._listen(settings.socket_path).socket, BACKLOG)
 
@@ -102,9 +102,20 @@ class Agent:
         for port in (self.health_port, self.metrics_port):
             if port is not None:
                 await port.close()
-        parts.tracer.close()
-        parts.metrics.close()
+        if self._exposition is not None:
+            self._exposition.close()
+        if parts.tracer is not None:
+            parts.tracer.close()
         parts.plugin_log.close()
+
+    async def _open_metrics(self, address: str) -> None:
+        # Here, because OpenTelemetry costs a tenth of a second of the start.
+        from nodeagent.telemetry.exposition import CONTENT_TYPE, Exposition  # noqa: PLC0415
+
+        self._exposition = Exposition(self.parts.metrics)
+        self.metrics_port = metrics_port(self._exposition.text, CONTENT_TYPE)
+        name = "SPIDERPOOL_METRIC_HTTP_PORT"
+        await self.metrics_port.open(address, self.settings.metrics_port, name)
 
     async def _become_ready(self) -> None:
         parts = self.parts

@@ -49,7 +49,7 @@ class Parts(NamedTuple):
     gate: Gate
     health: Health
     metrics: Metrics
-    tracer: Tracer
+    tracer: Tracer | None
     plugin_log: PluginLog
     framed: FramedDoor
     http: HttpDoor
@@ -58,13 +58,13 @@ class Parts(NamedTuple):
 def compose(
     settings: Settings,
     plain_store: KeyValueStore,
-    tracer: Tracer,
+    tracer: Tracer | None,
     facts: FactsSource | None,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> Parts:
     """All parts, not started. ``facts`` None: standalone."""
-    metrics, watchdog, gate = Metrics(enabled=settings.metrics_enabled), StoreWatchdog(), Gate()
+    metrics, watchdog, gate = Metrics(), StoreWatchdog(), Gate()
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)

@@ -54,10 +54,10 @@ def main() -> None:
     typer.run(run)
 
 
-def _tracer(settings: Settings) -> Tracer:
+def _tracer(settings: Settings) -> Tracer | None:
     if not settings.otlp_endpoint:
-        return Tracer()
-    from nodeagent.telemetry.exporting import exporting_to  # noqa: PLC0415  # costs only who traces
+        return None
+    from nodeagent.telemetry.spans import exporting_to  # noqa: PLC0415  # costs only who traces
 
     return exporting_to(settings.otlp_endpoint, settings.node_name)
 
@@ -70,7 +70,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return None
 
 
-async def _serve(settings: Settings, tracer: Tracer) -> int:
+async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     store = EtcdStore(settings.etcd)
     agent = Agent(settings, store, tracer=tracer)
     loop = asyncio.get_running_loop()

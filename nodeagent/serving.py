@@ -1,7 +1,7 @@
 """ADD and DEL with all that surrounds them: the gate, the deadline, spans, counts, the fence.
 
-Both doors come through here, so that a request means the same wherever it came in. Without tracing
-a span costs one comparison. It decides nothing about addresses.
+Both doors come through here, so that a request means the same wherever it came in. Without
+a tracer a span costs one comparison. It decides nothing about addresses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from nodeagent.telemetry.metrics import Metrics, Work
 from nodeagent.telemetry.tracing import (
     Attributes,
     Tracer,
-    traceparent_of,
     valid_traceparent,
 )
 from nodeagent.verbs.adding import Adding, AddOrder
@@ -46,7 +45,7 @@ class Serving:
         self,
         gate: Gate,
         metrics: Metrics,
-        tracer: Tracer,
+        tracer: Tracer | None,
         adding: Adding,
         deleting: Deleting,
     ) -> None:
@@ -87,7 +86,7 @@ class Serving:
             work.record(time.perf_counter() - started, started - arrived, tries, failure)
 
     async def _add(self, order: AddOrder) -> Added:
-        if not self._tracer.enabled:
+        if self._tracer is None:
             if order.traceparent:
                 order = order._replace(traceparent=valid_traceparent(order.traceparent))
             return await self._adding.add(order)
@@ -95,7 +94,7 @@ class Serving:
             self._tracer.request("CNI ADD", order.traceparent, _attributes("ADD", order)),
             self._tracer.step(ALLOCATE) as span,
         ):
-            added = await self._adding.add(order._replace(traceparent=traceparent_of(span)))
+            added = await self._adding.add(order._replace(traceparent=span.traceparent))
             held = added.endpoint.addresses()
             span.set_attribute("ipam.tries", added.tries)
             span.set_attribute("ipam.fresh", added.fresh)
@@ -105,7 +104,7 @@ class Serving:
 
     async def _delete(self, order: DeleteOrder) -> Deleted:
         await self._order.added(order.attachment.container)
-        if not self._tracer.enabled:
+        if self._tracer is None:
             if order.traceparent:
                 order = order._replace(traceparent=valid_traceparent(order.traceparent))
             return await self._deleting.delete(order)
@@ -113,7 +112,7 @@ class Serving:
             self._tracer.request("CNI DEL", order.traceparent, _attributes("DEL", order)),
             self._tracer.step(RELEASE) as span,
         ):
-            deleted = await self._deleting.delete(order._replace(traceparent=traceparent_of(span)))
+            deleted = await self._deleting.delete(order._replace(traceparent=span.traceparent))
             span.set_attribute("ipam.tries", deleted.tries)
             span.set_attribute("ipam.addresses", list(deleted.released.addresses))
             return deleted

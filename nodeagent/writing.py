@@ -23,7 +23,7 @@ class NodeWriter(Writer):
         store: KeyValueStore,
         keys: Keys,
         name: str,
-        tracer: Tracer,
+        tracer: Tracer | None,
         on_fenced: Callable[[WriterFenced], None],
     ) -> None:
         super().__init__(store, keys, name)
@@ -33,16 +33,17 @@ class NodeWriter(Writer):
     async def append(self, proposal: Proposal) -> Outcome:
         """See ``Writer``."""
         try:
-            if not self._tracer.enabled:
+            if self._tracer is None:
                 return await super().append(proposal)
-            return await self._traced(proposal)
+            return await self._traced(self._tracer, proposal)
         except WriterFenced as error:
             self._on_fenced(error)
             raise
 
-    async def _traced(self, proposal: Proposal) -> Outcome:
+    async def _traced(self, tracer: Tracer, proposal: Proposal) -> Outcome:
         """The span lasts from the queue to etcd's answer: what the request waits for."""
-        with self._tracer.step("etcd.txn", {"db.system.name": "etcd"}) as span:
+        with tracer.step("etcd.txn") as span:
+            span.set_attribute("db.system.name", "etcd")
             span.set_attribute("ipam.events", len(proposal.drafts))
             outcome = await super().append(proposal)
             span.set_attribute("ipam.outcome", type(outcome).__name__.lower())

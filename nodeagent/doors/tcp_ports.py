@@ -7,16 +7,14 @@ a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from core.errors import BadInput
 from nodeagent.doors.http_api import BASE, json_text, not_implemented
 from nodeagent.health import Check, Health
-from nodeagent.telemetry.metrics import Metrics
 
 _ANY: Final = "/{path:.*}"
 
@@ -78,13 +76,11 @@ def health_port(health: Health) -> TcpPort:
     return TcpPort(app)
 
 
-def metrics_port(metrics: Metrics) -> TcpPort:
+def metrics_port(text: Callable[[], bytes], content_type: str) -> TcpPort:
     """The port that Prometheus scrapes: any path."""
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return web.Response(body=text(), headers={"Content-Type": content_type})
 
     app = web.Application()
     app.router.add_get(_ANY, exposition)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import yaml
 
 from core.domain.choice import AddressOrder
 from core.errors import BadInput
@@ -88,6 +87,8 @@ def read_conf(path: Path) -> ConfFile:
 
 def parse_conf(text: bytes, path: str) -> ConfFile:
     """The content of conf.yml. Raises BadInput."""
+    import yaml  # noqa: PLC0415  # most standalone agents have variables and no file
+
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -1,34 +1,23 @@
-"""Every metric of the agent: the documented names of spec/api.md 6, and ours.
+"""What is counted: the documented names of spec/api.md 6, and ours.
 
-Made on OpenTelemetry's meter. Counters are plain integers that are read when somebody scrapes, so
-that an ADD pays for additions and not for instruments; histograms are recorded as they happen, and
-only while metrics are switched on. Labels never hold Pod names. It decides nothing and never raises
-into the work that it counts.
+Counts are plain integers that are read when somebody scrapes, so that an ADD pays for additions and
+not for instruments; histograms are recorded as they happen, and only where somebody has put them
+here (``nodeagent.telemetry.exposition``). Labels never hold Pod names. It decides nothing and never
+raises into the work that it counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple, Protocol
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, NoOpMeterProvider, Observation
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-
-from core import __version__
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 from nodeagent.telemetry.durations import Durations
 
-SERVICE_NAME: Final = "spiderpool.spidernet.io"
-COMPATIBLE_SCOPE: Final = "spiderpool-agent"
-OUR_SCOPE: Final = "orbweaver-agent"
-
-DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
-"""Bounds of the documented histograms."""
-
-STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
+COMPATIBLE: Final = "spiderpool-agent"
+OURS: Final = "orbweaver-agent"
+Scope = Literal["spiderpool-agent", "orbweaver-agent"]
+Kind = Literal["counter", "gauge"]
 
 _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (NoPoolAvailable, "no_available_pool"),
@@ -36,6 +25,24 @@ _CLASSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (AddressesUsedOut, "ip_used_out"),
     (WrongInput, "wrong_input"),
 )
+
+
+class Histogram(Protocol):
+    """Takes values as they happen."""
+
+    def record(self, amount: float, attributes: Mapping[str, str] | None = None) -> None:
+        """One value with its labels."""
+        ...
+
+
+class Reading(NamedTuple):
+    """A metric that is read when somebody scrapes; counters get ``_total`` behind their name."""
+
+    scope: Scope
+    kind: Kind
+    name: str
+    words: str
+    value: Callable[[], float]
 
 
 class Work:
@@ -69,143 +76,101 @@ class Work:
 
 
 class Metrics:
-    """The instruments. ``exposition`` is what a scrape gets."""
+    """The counts of one agent. ``readings``: what there is to be read."""
 
-    def __init__(self, *, enabled: bool) -> None:
-        self.enabled = enabled
+    def __init__(self) -> None:
         self.allocation = Work()
         self.release = Work()
-        self._registry = CollectorRegistry()
-        self._provider: MeterProvider | None = None
-        compatible: Meter = NoOpMeterProvider().get_meter(COMPATIBLE_SCOPE)
-        self._ours: Meter = compatible
-        if enabled:
-            resource = Resource.create({"service.name": SERVICE_NAME})
-            reader = PrometheusMetricReader(registry=self._registry)
-            # No handler at exit: the agent closes what it opened.
-            self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-            compatible = self._provider.get_meter(COMPATIBLE_SCOPE, __version__)
-            self._ours = self._provider.get_meter(OUR_SCOPE, __version__)
-            ProcessCollector(registry=self._registry)
-            self.allocation.histograms = _histograms(compatible, "allocation", "ADD")
-            self.release.histograms = _histograms(compatible, "release", "DEL")
-        self._store_calls = self._ours.create_histogram(
-            "orbweaver_store_call_duration_seconds",
-            description="Duration of calls to etcd by method and outcome",
-            explicit_bucket_boundaries_advisory=STORE_BOUNDS_S,
-        )
-        _observe_work(compatible, "allocation", "ADD", self.allocation)
-        _observe_work(compatible, "release", "DEL", self.release)
-        for kind in ("err_no_available_pool", "err_ip_used_out"):
-            _observe_class(compatible, "allocation", kind, self.allocation)
-        _count(
-            compatible,
-            "spiderpool_debug_auto_pool_waited_for_available_counts",
-            "Waits for an automatic pool",
-            lambda: 0,
-        )
-        _count(
-            self._ours,
-            "orbweaver_allocation_tries",
+        self.store_calls: Histogram | None = None
+        self.readings: list[Reading] = [
+            *_of_work("allocation", "ADD", self.allocation),
+            *_of_work("release", "DEL", self.release),
+            *(
+                _of_class("allocation", f"err_{kind}", self.allocation)
+                for kind in ("no_available_pool", "ip_used_out")
+            ),
+            Reading(
+                COMPATIBLE,
+                "counter",
+                "spiderpool_debug_auto_pool_waited_for_available_counts",
+                "Waits for an automatic pool",
+                lambda: 0,
+            ),
+        ]
+        self.counter(
+            "allocation_tries",
             "Transactions that successful ADDs needed",
             lambda: self.allocation.tries,
         )
-        _count(
-            self._ours,
-            "orbweaver_allocation_conflicts",
+        self.counter(
+            "allocation_conflicts",
             "Races for an address or endpoint that ADDs of this agent have lost",
             lambda: self.allocation.conflicts,
         )
-        _count(
-            self._ours,
-            "orbweaver_allocation_wrong_input",
+        self.counter(
+            "allocation_wrong_input",
             "ADDs refused because an annotation or request contradicts itself",
             lambda: self.allocation.by_class.get("wrong_input", 0),
         )
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
-        """A gauge of ours, read when somebody scrapes."""
-        _gauge(self._ours, f"orbweaver_{name}", words, value)
+        """A gauge of ours, ``orbweaver_<name>``."""
+        self.readings.append(Reading(OURS, "gauge", f"orbweaver_{name}", words, value))
 
     def counter(self, name: str, words: str, value: Callable[[], int]) -> None:
-        """A counter of ours, read when somebody scrapes; its name gets ``_total``."""
-        _count(self._ours, f"orbweaver_{name}", words, value)
+        """A counter of ours, ``orbweaver_<name>_total``."""
+        self.readings.append(Reading(OURS, "counter", f"orbweaver_{name}", words, value))
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
-        """One call to the store is over."""
-        if self.enabled:
-            self._store_calls.record(seconds, {"method": method, "outcome": outcome})
-
-    def exposition(self) -> bytes:
-        """All metrics as Prometheus text."""
-        return generate_latest(self._registry)
-
-    def close(self) -> None:
-        """Take the instruments down."""
-        if self._provider is not None:
-            self._provider.shutdown()
-
-
-def _histograms(meter: Meter, name: str, verb: str) -> tuple[Histogram, Histogram]:
-    return (
-        meter.create_histogram(
-            f"spiderpool_ipam_{name}_duration_seconds",
-            description=f"Duration of {verb} requests",
-            explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
-        ),
-        meter.create_histogram(
-            f"spiderpool_ipam_{name}_limit_duration_seconds",
-            description=f"Time that {verb} requests waited before their work began",
-            explicit_bucket_boundaries_advisory=DURATION_BOUNDS_S,
-        ),
-    )
+        """One call to the store is over (a ``CallObserver``)."""
+        if self.store_calls is not None:
+            self.store_calls.record(seconds, {"method": method, "outcome": outcome})
 
 
 def _class_of(error: Exception) -> str:
     return next((name for kind, name in _CLASSES if isinstance(error, kind)), "internal")
 
 
-def _observe_work(meter: Meter, name: str, verb: str, work: Work) -> None:
+def _of_work(name: str, verb: str, work: Work) -> list[Reading]:
     prefix = f"spiderpool_ipam_{name}"
-    _count(meter, f"{prefix}_counts", f"Number of {verb} requests", lambda: work.count)
-    _count(meter, f"{prefix}_failure_counts", f"Failed {verb} requests", lambda: work.failures)
-    _count(
-        meter,
-        f"{prefix}_update_ippool_conflict_counts",
-        f"Races that {verb} requests have lost",
-        lambda: work.conflicts,
-    )
-    for kind in ("err_internal", "err_retries_exhausted"):
-        _observe_class(meter, name, kind, work)
-    for infix, durations in (("", work.durations), ("limit_", work.waits)):
-        what = f"{verb} requests" if not infix else f"waits of {verb} requests"
-        _observe_durations(meter, f"{prefix}_{{}}_{infix}duration_seconds", what, durations)
+    waits = f"waits of {verb} requests"
+
+    def counter(suffix: str, words: str, value: Callable[[], float]) -> Reading:
+        return Reading(COMPATIBLE, "counter", f"{prefix}_{suffix}", words, value)
+
+    return [
+        counter("counts", f"Number of {verb} requests", lambda: work.count),
+        counter("failure_counts", f"Failed {verb} requests", lambda: work.failures),
+        counter(
+            "update_ippool_conflict_counts",
+            f"Races that {verb} requests have lost",
+            lambda: work.conflicts,
+        ),
+        _of_class(name, "err_internal", work),
+        _of_class(name, "err_retries_exhausted", work),
+        *_of_durations(f"{prefix}_{{}}_duration_seconds", f"{verb} requests", work.durations),
+        *_of_durations(f"{prefix}_{{}}_limit_duration_seconds", waits, work.waits),
+    ]
 
 
-def _observe_class(meter: Meter, name: str, kind: str, work: Work) -> None:
+def _of_class(name: str, kind: str, work: Work) -> Reading:
     key = kind.removeprefix("err_")
-    _count(
-        meter,
+    return Reading(
+        COMPATIBLE,
+        "counter",
         f"spiderpool_ipam_{name}_{kind}_counts",
         f"Failures of class {key.replace('_', ' ')}",
         lambda: work.by_class.get(key, 0),
     )
 
 
-def _observe_durations(meter: Meter, pattern: str, what: str, durations: Durations) -> None:
-    _gauge(meter, pattern.format("average"), f"Mean of {what}", lambda: durations.mean)
-    _gauge(meter, pattern.format("max"), f"Longest of {what}", lambda: durations.greatest)
-    _gauge(meter, pattern.format("min"), f"Shortest of {what}", lambda: durations.least)
-    _gauge(meter, pattern.format("latest"), f"Last of {what}", lambda: durations.latest)
+def _of_durations(pattern: str, what: str, durations: Durations) -> list[Reading]:
+    def gauge(word: str, words: str, value: Callable[[], float]) -> Reading:
+        return Reading(COMPATIBLE, "gauge", pattern.format(word), f"{words} of {what}", value)
 
-
-def _count(meter: Meter, name: str, words: str, value: Callable[[], int]) -> None:
-    meter.create_observable_counter(name, [_reader(value)], description=words)
-
-
-def _gauge(meter: Meter, name: str, words: str, value: Callable[[], float]) -> None:
-    meter.create_observable_gauge(name, [_reader(value)], description=words)
-
-
-def _reader(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda _: [Observation(value())]
+    return [
+        gauge("average", "Mean", lambda: durations.mean),
+        gauge("max", "Longest", lambda: durations.greatest),
+        gauge("min", "Shortest", lambda: durations.least),
+        gauge("latest", "Last", lambda: durations.latest),
+    ]

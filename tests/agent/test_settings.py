@@ -9,7 +9,7 @@ import pytest
 from core.errors import BadInput
 from nodeagent.settings.loading import load_settings
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry import exporting
+from nodeagent.telemetry import spans
 
 NODE = {"SPIDERPOOL_NODE_NAME": "node-1"}
 
@@ -211,9 +211,9 @@ def test_a_fault_in_a_variable_names_it(tmp_path: Path, name: str, value: str) -
 
 
 def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
+    monkeypatch.setattr(spans, "EXPORTER_MODULE", "orbweaver_has_no_such_module")
 
     with pytest.raises(BadInput, match=r"install orbweaver\[otlp\]") as refused:
-        exporting.exporting_to("http://collector:4317", "node-1")
+        spans.exporting_to("http://collector:4317", "node-1")
 
     assert refused.value.subject == "orbweaver.tracesEndpoint"

@@ -21,9 +21,9 @@ from core.domain.events import Cause
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.exporting import tracer_for
 from nodeagent.telemetry.logs import JsonLines, set_up_logging
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog, RotatingFile
+from nodeagent.telemetry.spans import SdkTracer
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
 
@@ -162,7 +162,7 @@ async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Node)
 
 async def test_without_the_setting_there_is_no_metrics_port(node: Node) -> None:
     assert node.agent.metrics_port is None
-    assert node.agent.parts.metrics.exposition() == b""
+    assert node.agent.parts.metrics.allocation.histograms is None
 
 
 # Traces
@@ -176,7 +176,15 @@ async def causes(node: Node) -> list[Cause]:
 
 @pytest.mark.parametrize(
     ("said", "kept"),
-    [(PARENT, PARENT), ("", ""), ("nonsense", ""), (PARENT + "-x", ""), (PARENT.upper(), "")],
+    [
+        (PARENT, PARENT),
+        ("", ""),
+        ("nonsense", ""),
+        (f"{PARENT}-x", ""),
+        (PARENT.upper(), ""),
+        (f"ff{PARENT[2:]}", ""),
+        (f"00-{'0' * 32}-b7ad6b7169203331-01", ""),
+    ],
 )
 async def test_without_tracing_the_runtimes_context_is_kept_in_the_events(
     node: Node, said: str, kept: str
@@ -193,7 +201,7 @@ async def test_a_request_is_a_trace_from_the_call_to_the_transaction(
     settings: Settings, store: MemoryStore
 ) -> None:
     exporter = InMemorySpanExporter()
-    tracer = tracer_for(SimpleSpanProcessor(exporter), "node-1")
+    tracer = SdkTracer(SimpleSpanProcessor(exporter), "node-1")
     async with running(settings, store, tracer=tracer) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
         await node.add(TRACEPARENT=PARENT)
