@@ -141,7 +141,8 @@ def _show(found: Explanation) -> None:
         print("\n".join(describe_verdicts(mine)))
         trials = [one for one in found.trials if (one.interface, one.family) == place]
         if trials:
-            unsaid = pod.uid == UID_UNSAID and pod.fixed is None and trials[0].first
+            by_uid = pod.fixed is None and trials[0].first and any(one.address for one in trials)
+            unsaid = pod.uid == UID_UNSAID and by_uid
             example = " (an example: it depends on the Pod's UID)" if unsaid else ""
             print(f"  → {_outcome(trials)}{example}")
     for note in selection.notes:
