@@ -5,6 +5,7 @@ Works the same without a terminal, then without colours. It runs nothing.
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -50,7 +51,8 @@ class Stage:
 
     def say(self, text: str) -> None:
         """A sentence to the reader."""
-        self._console.print(Text(" ".join(text.split())))
+        for line in textwrap.wrap(text, self._console.width):
+            self._console.print(Text(line))
 
     def command(self, text: str, *, place: str = "") -> None:
         """What a user would type; ``place`` is the node or Pod where."""

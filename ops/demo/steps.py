@@ -112,6 +112,7 @@ def crash(scene: Scene) -> None:
         failed, and deletes the old one when it gets round to it.""",
     )
     sandboxes = [scene.make(f"batch-{number}") for number in range(CRASH_PODS)]
+    scene.show_call(node, "ADD", f"CNI_ARGS='K8S_POD_NAME=batch-{{0..{CRASH_PODS - 1}}};...'")
     stage.command("kill -9 $(pidof orbweaver-agent)", place=node.name)
     failures = _add_and_kill(node, sandboxes)
     expect(failures, "no ADD failed although the agent was dead")
@@ -145,7 +146,8 @@ def refuse(scene: Scene) -> None:
     stage.step(
         "A full pool explains itself",
         """Of the three firewalled addresses db-0 has one, payments takes another, the third is
-        reserved. refunds is refused, and told by whom.""",
+        reserved. refunds is refused; the error names the pool, describe its holders, and explain
+        every rule on the way.""",
     )
     scene.attach(scene.node_a, "payments")
     refunds = scene.make("refunds")
@@ -153,6 +155,7 @@ def refuse(scene: Scene) -> None:
     error = scene.refused(scene.node_b, refunds)
     expect(error.code == USED_OUT, f"refused for another reason: {error}")
     stage.output(str(error), style="yellow")
+    scene.orbctl("describe pool firewalled-v4")
     scene.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 

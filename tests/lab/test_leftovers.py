@@ -1,0 +1,102 @@
+"""What a killed laboratory left is removed by the next one; what lives or is another's stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ops.demo.scene import ROOT
+from ops.lab.identity import Identity, LabFailed, new_identity
+from ops.lab.laboratory import Laboratory
+from ops.lab.leftovers import Traces, remove, remove_dead, traces_of
+from ops.lab.namespaces import Namespace
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+DEADLINE_S = 60.0
+KILLED = """
+import os, signal
+from ops.lab.laboratory import Laboratory
+with Laboratory() as laboratory:
+    laboratory.node("node-a")
+    laboratory.sandbox("web-0")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def killed() -> Iterator[Identity]:
+    """A laboratory whose process was killed."""
+    with subprocess.Popen([sys.executable, "-c", KILLED], cwd=ROOT) as process:
+        assert process.wait(DEADLINE_S) == -signal.SIGKILL
+    identity = Identity(process.pid, 1)
+    yield identity
+    remove(identity)
+
+
+def test_a_laboratory_removes_what_a_killed_one_left(killed: Identity) -> None:
+    left = traces_of(killed)
+    assert len(left.namespaces) == 3
+    assert left.directories == (str(killed.directory),)
+
+    with Laboratory() as laboratory:
+        assert killed in laboratory.predecessors
+        assert traces_of(killed) == Traces()
+
+
+def test_daemons_do_not_outlive_the_process_that_started_them(killed: Identity) -> None:
+    # They die with it at once; nothing has looked for them.
+    assert traces_of(killed).processes == ()
+
+
+def test_a_living_laboratory_is_left_alone() -> None:
+    with Laboratory() as first:
+        before = traces_of(first.identity)
+
+        with Laboratory() as second:
+            assert first.identity not in second.predecessors
+        remove_dead()
+
+        assert traces_of(first.identity) == before
+        assert first.etcd.daemon.is_running
+
+
+def test_a_process_id_that_is_used_again_does_not_protect_what_is_left() -> None:
+    identity = new_identity()
+    identity.claim()
+    assert identity.is_alive()
+    (identity.directory / "started").write_text("1")
+
+    assert remove_dead() == [identity]
+
+    assert not identity.directory.exists()
+
+
+def test_namespaces_of_others_are_not_touched() -> None:
+    theirs = Namespace(f"owner-{os.getpid()}-1-web")
+    theirs.create()
+    try:
+        remove_dead()
+        assert theirs.exists
+    finally:
+        theirs.delete()
+
+
+@pytest.mark.parametrize("name", ["ow-", "ow-12", "web-0", "cni-5f2c", "12", "ow-a-1-x", "x12-1"])
+def test_names_of_others_have_no_identity(name: str) -> None:
+    assert Identity.parse(name) is None
+
+
+@pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
+def test_names_of_ours_say_whose_they_are(name: str) -> None:
+    assert Identity.parse(name) == Identity(12, 3)
+
+
+def test_a_step_that_fails_names_the_program_and_its_words() -> None:
+    with pytest.raises(LabFailed, match=r"ip -n nowhere link.*No such file"):
+        Namespace("nowhere").ip("link")

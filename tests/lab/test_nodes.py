@@ -1,0 +1,72 @@
+"""Nodes of the laboratory behave as nodes do: their wire can be cut, their agents can die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ops.demo.scene import ROOT
+from ops.lab.laboratory import Laboratory
+from ops.lab.runtime import CniFailed
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+TRY_AGAIN_LATER = 11
+
+
+@pytest.fixture
+def laboratory() -> Iterator[Laboratory]:
+    with Laboratory() as made:
+        made.node("node-a")
+        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        assert applied.returncode == 0, applied.stderr
+        yield made
+
+
+def test_a_node_that_is_cut_off_says_so_and_serves_again_when_it_is_back(
+    laboratory: Laboratory,
+) -> None:
+    node = laboratory.nodes["node-a"]
+    sandbox = laboratory.sandbox("web-0")
+    laboratory.fabric.cut("node-a")
+    node.wait_unhealthy()
+
+    with pytest.raises(CniFailed) as refused:
+        node.runtime.status()
+
+    assert refused.value.code == 50
+    laboratory.fabric.mend("node-a")
+    node.agent.wait_until(node.is_healthy)
+    node.runtime.add(sandbox)
+    assert sandbox.reaches("10.6.0.1")
+
+
+def test_a_pod_is_configured_as_answered_and_its_check_notices_a_lost_address(
+    laboratory: Laboratory,
+) -> None:
+    node = laboratory.nodes["node-a"]
+    sandbox = laboratory.sandbox("web-0")
+
+    node.runtime.add(sandbox)
+    node.runtime.check(sandbox)
+
+    assert sorted(sandbox.kernel_addresses()) == sorted(sandbox.addresses)
+    sandbox.namespace.ip("address", "flush", "dev", "eth0")
+    with pytest.raises(CniFailed):
+        node.runtime.check(sandbox)
+
+
+def test_a_repeated_delete_succeeds_also_when_the_namespace_is_gone(
+    laboratory: Laboratory,
+) -> None:
+    node = laboratory.nodes["node-a"]
+    sandbox = laboratory.sandbox("web-0")
+    node.runtime.add(sandbox)
+
+    node.runtime.delete(sandbox)
+    sandbox.destroy()
+    node.runtime.delete(sandbox)
+
+    listed = laboratory.orbctl("get", "endpoints", "-A", "-o", "name")
+    assert (listed.returncode, listed.stdout.strip()) == (0, "")

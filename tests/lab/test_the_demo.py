@@ -1,0 +1,103 @@
+"""The demo as a user runs it: a process without a terminal, that ends well or ends early."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import typer
+
+from ops.demo import __main__ as program
+from ops.demo.scene import ROOT, Scene
+from ops.demo.stage import DemoFailed
+from ops.demo.steps import STEPS
+from ops.lab.identity import Identity
+from ops.lab.leftovers import Traces, traces_of
+from ops.lab.programs import run
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.slow]
+
+DEADLINE_S = 100.0
+
+
+@contextmanager
+def running_demo() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ops.demo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
+        watchdog = threading.Timer(DEADLINE_S, demo.kill)
+        watchdog.start()
+        try:
+            yield demo
+        finally:
+            watchdog.cancel()
+            demo.kill()
+
+
+def links() -> str:
+    """The machine's own interfaces, without their counters."""
+    return run(["ip", "-brief", "link"])
+
+
+def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
+    before = links()
+    with running_demo() as demo:
+        assert demo.stdout is not None
+        said = demo.stdout.read()
+
+    assert demo.wait() == 0, said
+    for number in range(1, len(STEPS) + 1):
+        assert f"\n{number}. " in said
+    assert "shop/payments" in said
+    assert "state  equals the fold of the log" in said
+    assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
+    assert "\x1b" not in said, "colours without a terminal"
+    assert traces_of(Identity(demo.pid, 1)) == Traces()
+    assert links() == before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, program.INTERRUPTED), (signal.SIGTERM, program.TERMINATED)],
+)
+def test_a_demo_that_is_told_to_stop_removes_everything(number: signal.Signals, code: int) -> None:
+    with running_demo() as demo:
+        assert demo.stdout is not None
+        while "2. Pools" not in demo.stdout.readline():
+            assert demo.poll() is None
+        identity = Identity(demo.pid, 1)
+        there = traces_of(identity)
+        demo.send_signal(number)
+        demo.stdout.read()
+
+    assert there.processes
+    assert there.namespaces
+    assert demo.wait() == code
+    assert traces_of(identity) == Traces()
+
+
+def test_a_step_that_does_not_come_out_is_told_and_ends_with_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def fails(scene: Scene) -> NoReturn:
+        (tmp_path / "lab").write_text(str(scene.laboratory.identity))
+        raise DemoFailed("the ping was not answered")
+
+    monkeypatch.setattr(program, "STEPS", (fails,))
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(typer.Exit) as ended:
+        program.demo()
+
+    signal.signal(signal.SIGTERM, before)
+    identity = Identity.parse((tmp_path / "lab").read_text())
+    assert ended.value.exit_code == program.FAILED
+    assert "the demo failed: the ping was not answered" in capsys.readouterr().out
+    assert identity is not None
+    assert traces_of(identity) == Traces()
