@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bench import machine, plots, reporting
 from bench.running import Taken, run
@@ -40,16 +39,18 @@ def bench(
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
+    console = reporting.terminal(errors=quick)
     facts = machine.facts()
+    reporting.print_machine(console, facts)
     scale = QUICK if quick else FULL
     results = run(scale, measures, _print_lines if quick else _print_nothing)
-    console = Console(stderr=quick)
-    reporting.print_tables(console, facts, results)
-    path = reporting.write(RESULTS, reporting.document(scale.name, facts, results), scale.name)
-    written = [path]
-    if not quick:
+    reporting.print_tables(console, results)
+    # The file of a whole run is not overwritten by a part of one.
+    name = "-".join([scale.name, *(measure.name for measure in measures if names)])
+    written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
+    if not (quick or names):
         written += plots.write(RESULTS, [figure for taken in results for figure in taken.figures])
-    console.print(f"written: {', '.join(map(str, written))}", highlight=False)
+    console.print(f"written: {', '.join(map(str, written))}")
     if any(taken.failure for taken in results):
         raise typer.Exit(EXIT_FAILED)
 
@@ -57,7 +58,7 @@ def bench(
 def _show_list() -> None:
     for measure in MEASURES:
         for name, target in measure.targets.items():
-            typer.echo(f"{name:24} {measure.name:12} {target}")
+            typer.echo(f"{name:24} {measure.name:12} {target or 'no target'}")
 
 
 def _print_lines(taken: Taken) -> None:

@@ -17,6 +17,8 @@ MET = "#2a9d8f"
 MISSED = "#e76f51"
 COLUMNS = 4
 INCHES = 3.0
+_LEAST = 1e-3
+"""What a value at or below nothing is drawn as, on a scale that has no zero."""
 
 
 def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
@@ -32,7 +34,7 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
     """How far each figure is on the good side of its bound: 1 is the bound itself."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    shown = [figure for figure in figures if TARGETS[figure.name].bound]
+    shown = [figure for figure in figures if _bound(figure)]
     fig, axes = plt.subplots(figsize=(9, 0.45 * len(shown) + 1.2), layout="constrained")
     headrooms = [_headroom(figure) for figure in shown]
     colours = [MET if headroom >= 1 else MISSED for headroom in headrooms]
@@ -67,19 +69,22 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
 def _plot_samples(axes: Axes, figure: Figure) -> None:
     axes.plot(range(1, len(figure.samples) + 1), figure.samples, "o", color=MET)
     axes.axhline(figure.value, color=MET, linewidth=1)
-    axes.axhline(TARGETS[figure.name].bound, color=MISSED, linewidth=1, linestyle="--")
+    bound = _bound(figure)
+    if bound is not None:
+        axes.axhline(bound, color=MISSED, linewidth=1, linestyle="--")
     axes.set_title(figure.name, fontsize=9)
     axes.set_ylabel(figure.unit[:32], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
 
 
+def _bound(figure: Figure) -> float | None:
+    target = TARGETS[figure.name]
+    return target.bound if target else None
+
+
 def _headroom(figure: Figure) -> float:
-    bound = TARGETS[figure.name].bound
-    if TARGETS[figure.name].kind == "at least":
-        return figure.value / bound
-    return bound / figure.value if figure.value > 0 else bound / _LEAST
-
-
-_LEAST = 1e-3
-"""What a value at or below nothing is drawn as, on a scale that has no zero."""
+    target = TARGETS[figure.name]
+    assert target is not None, figure.name
+    value = max(figure.value, _LEAST)
+    return value / target.bound if target.kind == "at least" else target.bound / value

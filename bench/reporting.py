@@ -14,6 +14,8 @@ from bench.figures import Figure, rounded
 from bench.running import Taken
 from bench.table import TARGETS
 
+WIDTH = 160
+
 
 def lines(taken: Taken) -> str:
     """One JSON object a line for each figure."""
@@ -46,10 +48,22 @@ def notes(results: Sequence[Taken]) -> Table:
     return shown
 
 
-def print_tables(console: Console, machine: Mapping[str, str], results: Sequence[Taken]) -> None:
-    """Machine, figures and notes."""
+def terminal(*, errors: bool) -> Console:
+    """Standard output or standard error; where it is no terminal, as wide as the tables want."""
+    console = Console(stderr=errors, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
+    return console
+
+
+def print_machine(console: Console, machine: Mapping[str, str]) -> None:
+    """What the machine is."""
     for name, text in machine.items():
-        console.print(f"{name:10} {text}", highlight=False)
+        console.print(f"{name:10} {text}")
+
+
+def print_tables(console: Console, results: Sequence[Taken]) -> None:
+    """Figures and notes."""
     console.print(table(results))
     console.print(notes(results))
 
@@ -61,12 +75,8 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
         "machine": dict(machine),
         "figures": [
             figure.line()
-            | {
-                "samples": [rounded(sample) for sample in figure.samples],
-                "target": str(TARGETS[figure.name]),
-                "met": TARGETS[figure.name].is_met_by(figure.value),
-                "load_before": taken.load,
-            }
+            | _judged(figure)
+            | {"load_before": taken.load, "samples": [rounded(one) for one in figure.samples]}
             for taken in results
             for figure in taken.figures
         ],
@@ -82,8 +92,15 @@ def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
     return path
 
 
-def _row(figure: Figure) -> tuple[str, ...]:
+def _judged(figure: Figure) -> dict[str, Any]:
     target = TARGETS[figure.name]
+    if target is None:
+        return {"target": None, "met": None}
+    return {"target": str(target), "met": target.is_met_by(figure.value)}
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    judged = _judged(figure)
     low, high = figure.spread
     return (
         figure.name,
@@ -92,8 +109,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
         figure.unit,
         "" if figure.reference is None else _number(figure.reference),
         "" if figure.ratio is None else f"{figure.ratio:.2f}",
-        str(target),
-        "[green]yes" if target.is_met_by(figure.value) else "[red]no",
+        judged["target"] or "",
+        {True: "[green]yes", False: "[red]no", None: ""}[judged["met"]],
     )
 
 

@@ -6,6 +6,8 @@ nearly every ADD is one transaction. What a full pool costs is measured elsewher
 
 from __future__ import annotations
 
+import asyncio
+
 from bench.figures import Figure, median_figure, percentile
 from bench.measures.calls import RECORDS_MAX, Bare, Caller, Calls
 from bench.rig.lab import Lab
@@ -13,8 +15,11 @@ from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
+from core.store.log import LogReader
+from tests.support.etcd import EtcdCluster
 
 CALLERS = 32
+NODE = "node-0"
 
 
 async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
@@ -25,26 +30,31 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 def measure(lab: Lab) -> list[Figure]:
     """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms."""
     many: list[Calls] = []
+    transactions = 0
     lone: list[Calls] = []
     bare_many: list[Calls] = []
     bare_lone: list[Calls] = []
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
-        with lab.agent(etcd, variables=RECORDS_MAX) as agent:
+        with lab.agent(etcd, NODE, variables=RECORDS_MAX) as agent:
             caller, bare = Caller(lab, agent), Bare(lab, etcd)
             caller.warm_up()
             for _ in lab.rounds():
                 bare_many.append(bare.run(lab.scale.adds, CALLERS))
+                before = _segments(lab, etcd)
                 many.append(caller.add(lab.scale.adds, CALLERS))
+                transactions += _segments(lab, etcd) - before
                 bare_lone.append(bare.run(lab.scale.lone_adds, 1))
                 lone.append(caller.add(lab.scale.lone_adds, 1))
+    batch = len(many) * lab.scale.adds / transactions
     return [
         median_figure(
             "alloc_rate_32",
             [calls.rate for calls in many],
             "ADD/s",
             [calls.rate for calls in bare_many],
-            f"{CALLERS} callers, {_tail(many)}; reference: bare transactions, {_tail(bare_many)}",
+            f"{CALLERS} callers, {_tail(many)}, {batch:.1f} ADDs a transaction;"
+            f" reference: bare transactions, {_tail(bare_many)}",
         ),
         median_figure(
             "alloc_p50_1_ms",
@@ -61,6 +71,16 @@ def measure(lab: Lab) -> list[Figure]:
             f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
         ),
     ]
+
+
+def _segments(lab: Lab, etcd: EtcdCluster) -> int:
+    """How many transactions the agent has committed."""
+
+    async def read() -> int:
+        async with lab.store(etcd) as store:
+            return (await LogReader(store, lab.keys).heads())[1][NODE].seq
+
+    return asyncio.run(read())
 
 
 def _tail(rounds: list[Calls]) -> str:

@@ -6,14 +6,14 @@ with the same interpreter; each is a process from its start to its end.
 
 from __future__ import annotations
 
+import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from bench.figures import Figure, median_figure, ratio_figure
+from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import RECORDS_MAX, CallFailed
 from bench.rig.frames import NEW_PODS, environment, netconf
@@ -69,24 +69,30 @@ def measure(lab: Lab) -> list[Figure]:
         with lab.agent(etcd, variables=RECORDS_MAX) as agent:
             executable = Executable(lab, agent.socket_path)
             kinds = (executable.bare, executable.version, executable.add)
-            _turns(kinds, 5)
-            rounds = [_turns(kinds, lab.scale.calls // lab.scale.rounds) for _ in lab.rounds()]
-    bare, version, add = ([one[kind] for one in rounds] for kind in range(3))
-    over = [a - b for a, b in zip(add, bare, strict=True)]
-    ratios = [v / b for v, b in zip(version, bare, strict=True)]
-    python = f"CPython {'.'.join(map(str, sys.version_info[:3]))}"
-    of_version = f"{python}: {median(version):.1f} ms against {median(bare):.1f} ms"
-    of_add = f"{python}: an ADD takes {median(add):.1f} ms; reference: the bare interpreter"
+            _turns(kinds)
+            turns = [_turns(kinds) for _ in lab.rounds(lab.scale.calls)]
+    bare, version, add = (median(kind) for kind in zip(*turns, strict=True))
+    python = f"CPython {platform.python_version()}, {len(turns)} calls of each kind"
     return [
-        ratio_figure("exec_version_ratio", ratios, "a bare interpreter's time", of_version),
-        median_figure("exec_add_over_bare_ms", over, "ms more than a bare start", bare, of_add),
+        Figure(
+            "exec_version_ratio",
+            version / bare,
+            "x a bare interpreter's time",
+            1.0,
+            f"{python}: {version:.1f} ms against {bare:.1f} ms",
+            tuple(one[1] / one[0] for one in turns),
+        ),
+        Figure(
+            "exec_add_over_bare_ms",
+            add - bare,
+            "ms more than a bare start",
+            bare,
+            f"{python}: an ADD takes {add:.1f} ms; reference: the bare interpreter",
+            tuple(one[2] - one[0] for one in turns),
+        ),
     ]
 
 
-def _turns(kinds: Sequence[Callable[[], float]], count: int) -> list[float]:
-    """The median of each kind, run in turns."""
-    times: list[list[float]] = [[] for _ in kinds]
-    for _ in range(count):
-        for kind, took in zip(kinds, times, strict=True):
-            took.append(kind())
-    return [median(took) for took in times]
+def _turns(kinds: Sequence[Callable[[], float]]) -> list[float]:
+    """One call of each kind, one after the other."""
+    return [kind() for kind in kinds]

@@ -1,0 +1,169 @@
+"""The benchmark as a program: what it offers, and the form of what it answers. Never how fast."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import plots, reporting
+from bench.figures import Figure, Target, median_figure, ratio_figure
+from bench.rig.agent import ROOT
+from bench.rig.frames import NEW_PODS, frame, identity, netconf
+from bench.rig.lab import Lab
+from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
+from bench.running import run
+from bench.scale import FULL, QUICK
+from bench.table import TARGETS, chosen
+from core.domain.address_set import AddressSet
+from core.domain.addresses import parse_address, parse_cidr
+from nodeagent.cniwire.call import read_call, read_environment
+
+PROMISED = {
+    "alloc_rate_32",
+    "alloc_p50_1_ms",
+    "alloc_cpu_ms",
+    "store_batch_ratio",
+    "alloc_scale_ratio",
+    "contention_failures",
+    "contention_duplicates",
+    "exec_version_ratio",
+    "exec_add_over_bare_ms",
+    "replay_rate",
+    "agent_ready_s",
+    "agent_rss_mb",
+    "alloc_last_free_ms",
+    "history_1m_ms",
+}
+TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
+
+
+def test_the_list_names_every_promised_measure() -> None:
+    command = [sys.executable, "-m", "bench", "--list"]
+
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert {line.split()[0] for line in shown.splitlines()} >= PROMISED
+    assert {name for name, target in TARGETS.items() if target is not None} == PROMISED
+
+
+def test_a_measure_that_there_is_not_is_refused_by_name() -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "alloc_rat"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "alloc_rat" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.etcd
+def test_a_cheap_measure_answers_one_well_formed_object_a_line() -> None:
+    results = run(TINY, chosen(["store_batch_ratio", "contention"]))
+
+    lines = [json.loads(line) for taken in results for line in reporting.lines(taken).splitlines()]
+    batch, failures, duplicates = lines
+    assert all(set(line) >= {"name", "value", "unit", "reference", "ratio"} for line in lines)
+    assert batch["name"] == "store_batch_ratio"
+    assert batch["ratio"] == batch["value"] > 0
+    assert (failures["name"], failures["value"]) == ("contention_failures", 0)
+    assert (duplicates["name"], duplicates["value"]) == ("contention_duplicates", 0)
+    assert failures["ratio"] is None
+
+
+def test_a_measure_that_fails_is_told_and_the_others_go_on() -> None:
+    def fail(_: Lab) -> list[Figure]:
+        raise OSError("no disk")
+
+    def succeed(_: Lab) -> list[Figure]:
+        return [
+            Figure("replay_rate", 1.0, "events/s"),
+            Figure("replay_state_rate", 1.0, "events/s"),
+        ]
+
+    broken, sound = chosen(["history"])[0], chosen(["replay"])[0]
+    measures = [broken._replace(measure=fail), sound._replace(measure=succeed)]
+
+    failed, taken = run(TINY, measures)
+
+    assert "no disk" in failed.failure
+    assert [figure.name for figure in taken.figures] == ["replay_rate", "replay_state_rate"]
+
+
+def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:
+    figure = median_figure("agent_ready_s", [3.0, 1.0, 2.0], "s", [1.0, 4.0, 5.0])
+
+    assert (figure.value, figure.reference, figure.ratio) == (2.0, 4.0, 0.5)
+    assert figure.spread == (1.0, 3.0)
+    assert ratio_figure("store_batch_ratio", [2.0, 3.0, 4.0], "unbatched").ratio == 3.0
+
+
+def test_a_target_is_met_on_its_own_side_of_the_bound() -> None:
+    assert Target("at least", 3_000).is_met_by(3_000)
+    assert not Target("at least", 3_000).is_met_by(2_999)
+    assert Target("at most", 0).is_met_by(0)
+    assert not Target("at most", 0).is_met_by(1)
+
+
+def test_rounds_end_with_the_share_of_the_time_but_one_is_always_made() -> None:
+    with Lab(QUICK) as lab:
+        lab.begin_share(-1.0)
+        late = list(lab.rounds())
+        lab.begin_share(time.monotonic())
+        in_time = list(lab.rounds())
+
+    assert late == [0]
+    assert in_time == list(range(QUICK.rounds))
+
+
+def test_seeded_places_are_distinct_and_inside_their_pools() -> None:
+    pools = many_pools(7)
+    places = list(spread_places(pools, 700))
+
+    assert len({place.address for place in places}) == 700
+    for pool in pools:
+        offered = AddressSet.from_items(pool.ips, pool.family)
+        values = [parse_address(at.address).value for at in places if at.pool == pool]
+        assert len(values) == 100
+        assert all(value in offered for value in values)
+        assert offered.issubset(AddressSet.from_cidr(parse_cidr(pool.subnet)))
+
+
+@pytest.mark.parametrize("size", [1, 512, 65_533])
+def test_an_exact_pool_has_exactly_so_many_addresses(size: int) -> None:
+    pool = exact_pool("exact", size)
+
+    assert AddressSet.from_items(pool.ips, 4).size == size == len(list(all_places(pool)))
+    assert AddressSet.from_items(pool.ips, 4).issubset(
+        AddressSet.from_cidr(parse_cidr(pool.subnet))
+    )
+
+
+def test_a_frame_is_what_the_agent_understands() -> None:
+    request = frame("ADD", NEW_PODS, netconf(["pool-0000"]))
+
+    environment, _, stdin = request[8:].partition(b"\0\0")
+    call = read_call("ADD", read_environment(environment), stdin)
+
+    assert call.pod.uid == identity(NEW_PODS).uid
+    assert call.container == identity(NEW_PODS).container
+    assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
+
+
+def test_the_scales_differ_in_size_and_not_in_what_is_measured() -> None:
+    assert QUICK.seconds_max < 120
+    assert FULL.seconds_max < 15 * 60
+    assert (FULL.claims, FULL.pools, FULL.events) == (100_000, 1_000, 1_000_000)
+
+
+def test_a_plot_can_be_drawn_of_any_figures(tmp_path: Path) -> None:
+    names = ("contention_failures", "replay_state_rate", "agent_ready_s")
+    figures = [median_figure(name, [0.0, 0.5, 0.6], "s") for name in names]
+
+    paths = plots.write(tmp_path, figures)
+
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
