@@ -1,0 +1,12 @@
+"""Reclaiming, the pure part: which addresses may be taken back, on what evidence, and why not.
+
+    settings   what operators may change (spec/ipam.md 5.6)
+    cluster    what the rules may know of Pods, Nodes, StatefulSets and VMs, and how far to trust it
+    validity   whether a fixed address still has an owner (sections 3.3 and 3.5)
+    tracing    which event about a Pod starts a deadline (5.2)
+    judging    the decision table of a scan (5.3), for one subject
+    evidence   what was seen, when, how often: two observations, or one report (I6)
+    planning   from the whole state to steps, and a reason for everything that stays
+
+Nothing here frees an address; ``core.service.reclaimer`` carries out one step at a time.
+"""

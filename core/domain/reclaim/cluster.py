@@ -1,0 +1,281 @@
+"""What reclaiming may know of the cluster: plain values behind one small interface.
+
+A question has three answers: the object, "it is gone", or "nobody can tell"; only the first two
+are evidence (I6). ``ClusterSnapshot`` answers from listings and trusts one only if it is complete,
+was taken after the claims were read, and is not empty where no cluster's is: a Pod exists before
+its ADD, so whoever held an address when the claims were read and still lives must be in a listing
+that is newer. Nothing here fetches, decides, or knows Kubernetes' own objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
+
+from core.domain.model import FixedKind, Owner
+from core.domain.reclaim.settings import ReclaimSettings
+
+Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine"]
+
+EVICTED: Final = "Evicted"
+NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
+"""The controller that asks is a Pod on a Node: a listing without any is wrong."""
+
+_FIXED_OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
+    ("apps/v1", "StatefulSet"): "statefulset",
+    ("kubevirt.io/v1", "VirtualMachineInstance"): "vm",
+}
+
+
+class PodState(NamedTuple):
+    """One Pod. Times are Unix seconds, graces seconds.
+
+    ``owner`` is the direct controller. ``deletion_s`` is the deletionTimestamp, which already
+    includes the grace period ``deletion_grace_s``; None while the Pod is not being deleted.
+    ``grace_s`` is spec.terminationGracePeriodSeconds, ``finished_s`` when each container finished.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    phase: Phase = "Running"
+    node: str = ""
+    ips: tuple[str, ...] = ()
+    owner: Owner | None = None
+    deletion_s: float | None = None
+    deletion_grace_s: float = 0.0
+    grace_s: float = 30.0
+    restart_policy: str = "Always"
+    reason: str = ""
+    finished_s: tuple[float, ...] = ()
+    host_network: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the phase is one that Kubernetes never takes back."""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def is_living(self) -> bool:
+        """Neither being deleted nor finished: its addresses are never taken away."""
+        return self.deletion_s is None and not self.is_final
+
+    @property
+    def may_restart(self) -> bool:
+        """Finished by its phase, yet alive by spec/ipam.md 0: its restart policy says go on."""
+        if self.phase == "Succeeded":
+            return self.restart_policy == "Always"
+        return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
+
+    def fixed(self, settings: ReclaimSettings) -> FixedKind | None:
+        """Whether its addresses are fixed, by its controller and the settings."""
+        if self.owner is None:
+            return None
+        kind = _FIXED_OWNERS.get((self.owner.api_version, self.owner.kind))
+        return effective(kind, settings)
+
+    def endpoint_key(self, settings: ReclaimSettings) -> tuple[str, str]:
+        """(namespace, name) of its endpoint: a VM's is named after the VM instance."""
+        if self.owner is not None and self.fixed(settings) == "vm":
+            return self.namespace, self.owner.name
+        return self.namespace, self.name
+
+
+class NodeState(NamedTuple):
+    """``ready``: its condition Ready is True."""
+
+    name: str
+    ready: bool
+
+
+class StatefulSetState(NamedTuple):
+    """``start`` is spec.ordinals.start. One that is being deleted still counts."""
+
+    namespace: str
+    name: str
+    replicas: int
+    start: int = 0
+
+
+class VmiState(NamedTuple):
+    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls it."""
+
+    namespace: str
+    name: str
+    deleting: bool = False
+    of_vm: bool = True
+
+
+class VmState(NamedTuple):
+    """A VirtualMachine."""
+
+    namespace: str
+    name: str
+    deleting: bool = False
+
+
+class Missing(NamedTuple):
+    """An object that was not found. ``certain``: it is gone; else nobody can tell.
+
+    ``direct``: somebody who must know said so (an operator), so that one observation is enough.
+    """
+
+    certain: bool
+    why: str
+    direct: bool = False
+
+
+class Listing(NamedTuple):
+    """How objects of one kind were listed: when it began (Unix seconds), and whether to the end."""
+
+    taken_s: float
+    complete: bool = True
+
+
+class ClusterFacts(Protocol):
+    """What the rules may ask. Answers never change while one plan is made."""
+
+    @property
+    def seen_s(self) -> float:
+        """When this was so, Unix seconds: the time of the observation."""
+        ...
+
+    def pod(self, namespace: str, name: str) -> PodState | Missing:
+        """The Pod of that name."""
+        ...
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """The Pod of that UID, from whatever was seen: it can only keep addresses."""
+        ...
+
+    def reporter(self, address: str) -> PodState | None:
+        """A living Pod that reports the address as its own, from whatever was seen."""
+        ...
+
+    def node(self, name: str) -> NodeState | Missing:
+        """The Node of that name."""
+        ...
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """The StatefulSet of that name."""
+        ...
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """The VM instance of that name."""
+        ...
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """The VM of that name."""
+        ...
+
+
+class Objects(NamedTuple):
+    """What listings returned."""
+
+    pods: Iterable[PodState] = ()
+    nodes: Iterable[NodeState] = ()
+    stateful_sets: Iterable[StatefulSetState] = ()
+    vmis: Iterable[VmiState] = ()
+    vms: Iterable[VmState] = ()
+
+
+T = TypeVar("T")
+
+
+class ClusterSnapshot:
+    """Facts from one round of listings.
+
+    ``listings``: one for each kind that was asked for. ``claims_read_s``: when the claims were
+    read that will be judged by it.
+    """
+
+    __slots__ = (
+        "_by_uid", "_doubts", "_nodes", "_pods", "_reporters", "_stateful_sets", "_vmis", "_vms",
+        "seen_s",
+    )  # fmt: skip
+
+    def __init__(
+        self, objects: Objects, listings: Mapping[Kind, Listing], claims_read_s: float
+    ) -> None:
+        self._pods = {(pod.namespace, pod.name): pod for pod in objects.pods}
+        self._nodes = {one.name: one for one in objects.nodes}
+        self._stateful_sets = {(one.namespace, one.name): one for one in objects.stateful_sets}
+        self._vmis = {(one.namespace, one.name): one for one in objects.vmis}
+        self._vms = {(one.namespace, one.name): one for one in objects.vms}
+        self._by_uid = {pod.uid: pod for pod in self._pods.values()}
+        self._reporters = {
+            ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
+        }
+        sizes: dict[Kind, int] = {
+            "Pod": len(self._pods),
+            "Node": len(self._nodes),
+            "StatefulSet": len(self._stateful_sets),
+            "VirtualMachineInstance": len(self._vmis),
+            "VirtualMachine": len(self._vms),
+        }
+        self._doubts = {
+            kind: doubt_of(kind, size, listings.get(kind), claims_read_s)
+            for kind, size in sizes.items()
+        }
+        pods = listings.get("Pod")
+        self.seen_s = claims_read_s if pods is None else pods.taken_s
+
+    def pod(self, namespace: str, name: str) -> PodState | Missing:
+        """Only from a listing that is trusted, else nobody can tell."""
+        return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """From any listing."""
+        return self._by_uid.get(uid)
+
+    def reporter(self, address: str) -> PodState | None:
+        """From any listing."""
+        return self._reporters.get(address)
+
+    def node(self, name: str) -> NodeState | Missing:
+        """Only from a listing that is trusted."""
+        return self._answer("Node", self._nodes.get(name), name)
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """Only from a listing that is trusted."""
+        found = self._stateful_sets.get((namespace, name))
+        return self._answer("StatefulSet", found, f"{namespace}/{name}")
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """Only from a listing that is trusted."""
+        found = self._vmis.get((namespace, name))
+        return self._answer("VirtualMachineInstance", found, f"{namespace}/{name}")
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """Only from a listing that is trusted."""
+        found = self._vms.get((namespace, name))
+        return self._answer("VirtualMachine", found, f"{namespace}/{name}")
+
+    def _answer(self, kind: Kind, found: T | None, name: str) -> T | Missing:
+        doubt = self._doubts[kind]
+        if doubt:
+            return Missing(certain=False, why=doubt)
+        if found is not None:
+            return found
+        return Missing(certain=True, why=f"{kind} {name} is gone")
+
+
+def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read_s: float) -> str:
+    """Why a listing proves nothing; "" when it can be trusted."""
+    if listing is None:
+        return f"nobody has listed {kind} objects"
+    if not listing.complete:
+        return f"the listing of {kind} objects is not complete"
+    if listing.taken_s < claims_read_s:
+        return f"the listing of {kind} objects is older than the claims"
+    if not size and kind in NEVER_EMPTY:
+        return f"the listing of {kind} objects is empty, which no cluster's is"
+    return ""
+
+
+def effective(kind: FixedKind | None, settings: ReclaimSettings) -> FixedKind | None:
+    """The kind of fixed address, unless the feature is switched off."""
+    if kind == "statefulset":
+        return kind if settings.stateful_sets else None
+    return kind if settings.vms else None

@@ -1,0 +1,128 @@
+"""Evidence: what was seen, when and how often, and when that is enough (I6).
+
+One report is enough when it comes from somebody who must know: the API's delete event, a person.
+Everything else is an observation, and it takes two of the same finding, about the same claims,
+``OBSERVATION_GAP_S`` apart. What changes in between (another UID, another sandbox, a new claim)
+starts the count anew. Pure values; what an observation finds is ``judging``'s business.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+from core.domain.evolution import EndpointKey, Held
+from core.domain.model import Endpoint
+
+OBSERVATIONS_MIN: Final = 2
+OBSERVATION_GAP_S: Final = 10.0
+"""Between the first and the last one: longer than a listing lags behind, or an ADD takes."""
+
+EVIDENCE_CHARS_MAX: Final = 512
+
+Finding = Literal[
+    "pod-gone",  # no Pod of that name
+    "uid-changed",  # the name belongs to another Pod now
+    "owner-gone",  # the StatefulSet, ordinal or VM is not wanted any more
+    "stuck-terminating",  # twice the grace period has passed
+    "terminating-without-address",  # being deleted, and its network is gone already
+    "finished",  # succeeded, failed or evicted, and its grace has passed
+    "no-address",  # runs and reports no address; only if switched on
+    "no-claim",  # an endpoint that holds nothing
+    "deleted",  # the API reported the deletion
+]
+Source = Literal["event", "listing", "operator"]
+
+
+class Evidence(NamedTuple):
+    """Why an address may be released. Times are Unix seconds."""
+
+    finding: Finding
+    words: str
+    source: Source
+    first_s: float
+    last_s: float
+    times: int
+
+    def __str__(self) -> str:
+        when = utc(self.last_s)
+        if self.times > 1:
+            when = f"seen {self.times} times from {utc(self.first_s)} to {when}"
+        return f"{self.finding}: {self.words[:EVIDENCE_CHARS_MAX]} ({self.source}, {when})"
+
+
+class Fence(NamedTuple):
+    """What exactly was judged: the endpoint's Pod and sandboxes, and the claims by revision.
+
+    ``uid`` "" and no containers: there was no endpoint. A release whose fence no longer holds is
+    late, and does nothing (I3).
+    """
+
+    uid: str
+    holder: str
+    containers: tuple[str, ...]
+    claims: tuple[tuple[str, int], ...]
+
+    def admits(self, endpoint: Endpoint | None) -> bool:
+        """Whether this is the endpoint that was judged."""
+        if endpoint is None:
+            return not self.holder
+        return (endpoint.uid, endpoint.holder, containers_of(endpoint)) == self[:3]
+
+
+class Subject(NamedTuple):
+    """What a sighting is about: a whole endpoint, or the claims beside it of one holder."""
+
+    key: EndpointKey
+    stray: str = ""
+    """The holder of claims that no endpoint shows; "" for the endpoint itself."""
+
+    part: int = 0
+    """Such claims come in parts that fit into one transaction."""
+
+
+class Sighting(NamedTuple):
+    """The same finding about the same fence, seen ``times`` times."""
+
+    finding: Finding
+    fence: Fence
+    first_s: float
+    last_s: float
+    times: int = 1
+
+    def is_enough(self, span_s: float) -> bool:
+        """Whether it is evidence, with the first and the last one ``span_s`` apart."""
+        return self.last_s - self.first_s >= span_s and self.times >= OBSERVATIONS_MIN
+
+
+def sighted(before: Sighting | None, finding: Finding, fence: Fence, at_s: float) -> Sighting:
+    """One more observation; a new beginning if anything is different or time ran backwards."""
+    if before is None or (before.finding, before.fence) != (finding, fence):
+        return Sighting(finding, fence, at_s, at_s)
+    if at_s == before.last_s:
+        return before
+    if at_s < before.last_s:
+        return Sighting(finding, fence, at_s, at_s)
+    return before._replace(last_s=at_s, times=before.times + 1)
+
+
+def fence_of(endpoint: Endpoint | None, claims: tuple[tuple[str, Held], ...]) -> Fence:
+    """The fence of what is judged now."""
+    revisions = tuple(sorted((address, held.revision) for address, held in claims))
+    if endpoint is None:
+        return Fence("", "", (), revisions)
+    return Fence(endpoint.uid, endpoint.holder, containers_of(endpoint), revisions)
+
+
+def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
+    """Every sandbox that has a NIC of the endpoint."""
+    return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))
+
+
+def utc(unix_s: float) -> str:
+    """A point of time in words, to the second; what no calendar has, as a number."""
+    try:
+        at = datetime.fromtimestamp(int(unix_s), UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_s} s"
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")

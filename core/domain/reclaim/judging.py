@@ -1,0 +1,237 @@
+"""The decision table of a scan (spec/ipam.md 5.3), for one subject.
+
+A subject is what holds addresses: an endpoint, or claims that no endpoint shows. The verdict says
+"release", with the finding that is the evidence, or "keep", with the reason. It is one observation;
+whether that is enough is ``evidence``'s question. A living Pod's own addresses are never released,
+whatever its endpoint says (section 8 item 9).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.model import FixedKind
+from core.domain.reclaim.cluster import (
+    EVICTED,
+    ClusterFacts,
+    Missing,
+    NodeState,
+    PodState,
+    effective,
+)
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.validity import validity_of
+
+_KINDS: dict[str, FixedKind] = {"statefulset": "statefulset", "vm": "vm"}
+
+
+class Suspect(NamedTuple):
+    """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim)."""
+
+    namespace: str
+    name: str
+    uid: str
+    fixed: FixedKind | None
+    addresses: tuple[str, ...]
+
+
+class Verdict(NamedTuple):
+    """One observation; ``finding`` None means keep.
+
+    ``until_s``: when it may look different (Unix seconds), 0 if nobody can say. ``direct``: one is
+    enough. ``span_s``: else the first and the last observation must be this far apart.
+    """
+
+    finding: Finding | None
+    why: str
+    until_s: float = 0.0
+    direct: bool = False
+    span_s: float = OBSERVATION_GAP_S
+
+
+class Rules(NamedTuple):
+    """What a verdict depends on besides the suspect. Times are Unix seconds."""
+
+    facts: ClusterFacts
+    settings: ReclaimSettings
+    now_s: float
+
+
+def keep(why: str, until_s: float = 0.0) -> Verdict:
+    """The address stays."""
+    return Verdict(None, why, until_s)
+
+
+def holder_kind(holder: str, settings: ReclaimSettings) -> FixedKind | None:
+    """Whether a holder's addresses are fixed, by its name."""
+    return effective(_KINDS.get(holder.partition("/")[0]), settings)
+
+
+def holder_uid(holder: str) -> str:
+    """The UID in a stateless holder's name; "" for fixed ones."""
+    kind, _, uid = holder.partition("/")
+    return uid if kind == "pod" else ""
+
+
+def judge(suspect: Suspect, rules: Rules) -> Verdict:
+    """Whether the suspect's addresses are free, by what is known now."""
+    return unless_in_use(_by_name(suspect, rules), suspect, rules.facts)
+
+
+def judge_deleted(suspect: Suspect, words: str, rules: Rules) -> Verdict:
+    """The same when the API has reported the deletion of the suspect's Pod."""
+    if suspect.fixed is not None:
+        validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
+        if validity.keeps:
+            return keep(f"fixed: {validity.why}")
+    return unless_in_use(Verdict("deleted", words, direct=True), suspect, rules.facts)
+
+
+def unless_in_use(verdict: Verdict, suspect: Suspect, facts: ClusterFacts) -> Verdict:
+    """The verdict, unless a living Pod reports the address or is the suspect's own."""
+    if verdict.finding is None:
+        return verdict
+    for address in suspect.addresses:
+        user = facts.reporter(address)
+        if user is not None and user.uid != suspect.uid:
+            return keep(f"living Pod {_path(user)} reports {address} as its own")
+    own = facts.pod_of_uid(suspect.uid) if suspect.uid else None
+    if own is not None and own.is_living and verdict.finding != "no-address":
+        return keep(f"Pod {_path(own)} of the same UID is living")
+    return verdict
+
+
+def _by_name(suspect: Suspect, rules: Rules) -> Verdict:
+    pod = rules.facts.pod(suspect.namespace, suspect.name)
+    if isinstance(pod, Missing):
+        if not pod.certain:
+            return keep(pod.why)
+        # A VM's launcher is not named as its endpoint is.
+        launcher = rules.facts.pod_of_uid(suspect.uid) if suspect.uid else None
+        if launcher is None:
+            return _absent(suspect, pod, rules)
+        pod = launcher
+    if suspect.uid and pod.uid != suspect.uid:
+        return _other_uid(suspect, pod, rules)
+    if pod.is_living:
+        return _living(pod, rules)
+    fixed = pod.fixed(rules.settings) or suspect.fixed
+    if fixed is None:
+        return _stateless(pod, rules)
+    return _fixed(suspect, fixed, pod, rules)
+
+
+def _absent(suspect: Suspect, missing: Missing, rules: Rules) -> Verdict:
+    """There is no Pod: the owner decides about fixed addresses, nobody about others."""
+    if suspect.fixed is None:
+        return Verdict("pod-gone", missing.why, direct=missing.direct)
+    validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
+    if validity.keeps:
+        return keep(f"fixed: {validity.why}")
+    return Verdict("owner-gone", f"{missing.why}, {validity.why}")
+
+
+def _other_uid(suspect: Suspect, pod: PodState, rules: Rules) -> Verdict:
+    fixed = pod.fixed(rules.settings) or suspect.fixed
+    words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {suspect.uid}"
+    if fixed is None:
+        return Verdict("uid-changed", words)
+    if pod.ips and not set(pod.ips) & set(suspect.addresses):
+        return Verdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
+    if pod.ips:
+        return keep(f"fixed: Pod {_path(pod)} reports the address")
+    validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
+    if validity.keeps:
+        return keep(f"fixed: {validity.why}")
+    return Verdict("owner-gone", f"{words}, and {validity.why}")
+
+
+def _living(pod: PodState, rules: Rules) -> Verdict:
+    """Only one setting, off by default, can take addresses from a living Pod."""
+    if pod.ips or pod.phase != "Running" or pod.fixed(rules.settings) is not None:
+        return keep("its Pod is living")
+    if not rules.settings.running_without_address:
+        return keep("its Pod is running, though without an address")
+    return Verdict("no-address", f"Pod {_path(pod)} is running and reports no address")
+
+
+def _fixed(suspect: Suspect, fixed: FixedKind, pod: PodState, rules: Rules) -> Verdict:
+    """A fixed Pod that is being deleted or has finished."""
+    validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
+    if validity.keeps:
+        return keep(f"fixed: {validity.why}")
+    if pod.deletion_s is None or pod.is_final:
+        return Verdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
+    until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
+    if rules.now_s > until_s:
+        return keep(f"{validity.why}, but Pod {_path(pod)} is still there")
+    return _terminating(pod, until_s)
+
+
+def _stateless(pod: PodState, rules: Rules) -> Verdict:
+    """A stateless Pod that is being deleted or has finished."""
+    if pod.deletion_s is None:
+        return _finished(pod, rules)
+    until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
+    if rules.now_s <= until_s:
+        return _terminating(pod, until_s)
+    words = f"Pod {_path(pod)} should have ended by {utc(pod.deletion_s)}"
+    return _if_node_allows(pod, Verdict("stuck-terminating", words), rules)
+
+
+def _finished(pod: PodState, rules: Rules) -> Verdict:
+    """The grace counts from the last container's end; without one, from our first observation."""
+    how = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
+    words = f"Pod {_path(pod)} {how}"
+    ended_s = finished_at(pod)
+    grace_s = pod.grace_s + rules.settings.extra_delay_s
+    if ended_s is None:
+        if pod.may_restart:
+            return keep(f"{words}, but nobody says when its containers ended")
+        span_s = max(grace_s, OBSERVATION_GAP_S)
+        return _if_node_allows(pod, Verdict("finished", words, span_s=span_s), rules)
+    until_s = ended_s + grace_s
+    if rules.now_s <= until_s:
+        return keep(f"{words}, its grace goes on", until_s)
+    return _if_node_allows(pod, Verdict("finished", f"{words} by {utc(ended_s)}"), rules)
+
+
+def _terminating(pod: PodState, until_s: float) -> Verdict:
+    if pod.ips:
+        return keep(f"Pod {_path(pod)} is terminating", until_s)
+    return Verdict("terminating-without-address", f"Pod {_path(pod)} is terminating, without IPs")
+
+
+def _if_node_allows(pod: PodState, verdict: Verdict, rules: Rules) -> Verdict:
+    refusal = node_refusal(pod, rules.facts, rules.settings)
+    if refusal:
+        return keep(f"{verdict.why}; {refusal}")
+    node = rules.facts.node(pod.node)
+    ready = isinstance(node, NodeState) and node.ready
+    state = "ready" if ready else "not ready"
+    return verdict._replace(why=f"{verdict.why}; node {pod.node} is {state}")
+
+
+def node_refusal(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> str:
+    """Why a stateless Pod's node forbids the release; "" if it does not (5.2, node flag)."""
+    node = facts.node(pod.node)
+    if isinstance(node, Missing):
+        return node.why
+    if node.ready:
+        return "" if settings.on_ready_node else "reclaiming on ready nodes is switched off"
+    return "" if settings.on_not_ready_node else "reclaiming on nodes not ready is switched off"
+
+
+def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
+    """When a Pod should really be gone: the timestamp includes one grace period already (5.2)."""
+    return deletion_s + pod.deletion_grace_s + settings.extra_delay_s
+
+
+def finished_at(pod: PodState) -> float | None:
+    """When the last container ended; None if nobody says."""
+    return max(pod.finished_s, default=None)
+
+
+def _path(pod: PodState) -> str:
+    return f"{pod.namespace}/{pod.name}"

@@ -1,0 +1,323 @@
+"""From the state and the cluster to a plan: what is released, and why everything else stays.
+
+``plan_scan`` looks at every endpoint and claim once, linear in their number; ``resolve`` looks at
+one Pod whose trace is over. Both are pure: the same input gives the same plan. A plan names only
+claims that exist, each with the revision that fences its release (I3), and a step exists only with
+evidence (I6). What was seen once goes to ``sightings``, to be given to the next plan.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.model import Endpoint
+from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import (
+    OBSERVATIONS_MIN,
+    Evidence,
+    Fence,
+    Finding,
+    Sighting,
+    Source,
+    Subject,
+    fence_of,
+    sighted,
+)
+from core.domain.reclaim.judging import (
+    Rules,
+    Suspect,
+    Verdict,
+    holder_kind,
+    holder_uid,
+    judge,
+    judge_deleted,
+    keep,
+    unless_in_use,
+)
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace, trace
+
+STEPS_MAX: Final = 50_000
+"""Steps of one plan; the next scan goes on."""
+
+CLAIMS_A_STEP_MAX: Final = 32
+"""Claims beside an endpoint that one step ends: one transaction has room for them."""
+
+SIGHTINGS_MAX: Final = 100_000
+"""Subjects remembered as seen; others begin anew with the next scan."""
+
+Sightings = Mapping[Subject, Sighting]
+Claims = tuple[tuple[str, Held], ...]
+
+PLAN_FULL: Final = "the plan is full, the next scan looks again"
+
+
+class ReclaimStep(NamedTuple):
+    """One release to be made: the addresses of an endpoint, or claims that no endpoint shows.
+
+    ``subject.stray`` says which. ``fence``: what must still be so when it is made.
+    """
+
+    subject: Subject
+    addresses: tuple[str, ...]
+    evidence: Evidence
+    fence: Fence
+
+    @property
+    def key(self) -> EndpointKey:
+        """(namespace, name) of the endpoint."""
+        return self.subject.key
+
+    @property
+    def ends_endpoint(self) -> bool:
+        """Whether the endpoint itself goes."""
+        return not self.subject.stray
+
+
+class Kept(NamedTuple):
+    """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown."""
+
+    key: EndpointKey
+    addresses: tuple[str, ...]
+    why: str
+    until_s: float = 0.0
+
+
+class ReclaimPlan(NamedTuple):
+    """What one scan found.
+
+    ``traces``: Pods whose deadline runs. ``look_again_s``: the first moment at which another
+    scan could release more, None if nothing is waiting.
+    """
+
+    steps: tuple[ReclaimStep, ...]
+    kept: tuple[Kept, ...]
+    traces: tuple[Trace, ...]
+    sightings: dict[Subject, Sighting]
+    look_again_s: float | None = None
+
+
+class _Holding(NamedTuple):
+    """An endpoint with the claims it shows, or the claims of one holder that no endpoint shows.
+
+    ``endpoint`` of the latter: the one of that name, if there is one; ``superseded``: another
+    Pod's endpoint of that name was made later.
+    """
+
+    subject: Subject
+    endpoint: Endpoint | None
+    claims: Claims
+    superseded: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those claimed, else those the endpoint shows without a claim."""
+        claimed = tuple(address for address, _ in self.claims)
+        if claimed or self.endpoint is None:
+            return claimed
+        return tuple(address for address, _ in self.endpoint.addresses())
+
+    @property
+    def holder(self) -> str:
+        """Who is judged."""
+        if self.subject.stray or self.endpoint is None:
+            return self.subject.stray
+        return self.endpoint.holder
+
+    def suspect(self, settings: ReclaimSettings) -> Suspect:
+        """As ``judging`` wants it."""
+        holder, endpoint = self.holder, self.endpoint
+        known = endpoint is not None and endpoint.holder == holder
+        uid = endpoint.uid if endpoint is not None and known else holder_uid(holder)
+        return Suspect(*self.subject.key, uid, holder_kind(holder, settings), self.addresses)
+
+
+def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
+    """One observation of everything. ``before``: the sightings of the scans before."""
+    scan = _Scan(rules, before)
+    if rules.settings.enabled:
+        for holding in _holdings(ledger):
+            scan.look(holding)
+    return scan.plan()
+
+
+def resolve(one: Trace, ledger: Ledger, rules: Rules) -> ReclaimStep | Kept | None:
+    """What becomes of a Pod whose trace is over; None when nothing of it is left.
+
+    A reported deletion is evidence by itself; else the news was the first observation, and this is
+    the second.
+    """
+    endpoint = ledger.endpoints.get(one.endpoint)
+    if endpoint is None:
+        return None
+    holding = _Holding(Subject(one.endpoint), endpoint, _shown(endpoint, ledger.claims))
+    if endpoint.uid != one.uid:
+        return _kept(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
+    if rules.now_s < one.stop_s:
+        return _kept(holding, keep("its deadline runs", one.stop_s))
+    suspect = holding.suspect(rules.settings)
+    if one.reason == "deleted":
+        words = f"Pod {one.endpoint[0]}/{one.pod}, UID {one.uid}, was deleted"
+        verdict = judge_deleted(suspect, words, rules)
+        source: Source = "event"
+        last_s, times = one.seen_s, 1
+    else:
+        verdict = judge(suspect, rules)
+        source = "listing"
+        last_s, times = rules.facts.seen_s, OBSERVATIONS_MIN
+        if verdict.finding is not None and last_s - one.seen_s < verdict.span_s:
+            verdict = keep(f"seen once: {verdict.why}", one.seen_s + verdict.span_s)
+    if verdict.finding is None:
+        return _kept(holding, verdict)
+    evidence = Evidence(verdict.finding, verdict.why, source, one.seen_s, last_s, times)
+    return _step(holding, evidence)
+
+
+class _Scan:
+    """Collects what one scan finds."""
+
+    def __init__(self, rules: Rules, before: Sightings) -> None:
+        self._rules = rules
+        self._before = before
+        self._steps: list[ReclaimStep] = []
+        self._kept: list[Kept] = []
+        self._traces: list[Trace] = []
+        self._sightings: dict[Subject, Sighting] = {}
+        self._waits_until_s: list[float] = []
+
+    def look(self, holding: _Holding) -> None:
+        """Judge one holding."""
+        suspect = holding.suspect(self._rules.settings)
+        verdict = _inconsistency(holding, suspect, self._rules) or judge(suspect, self._rules)
+        if verdict.finding is None:
+            self._keep(holding, verdict)
+            if verdict.until_s:
+                self._follow(suspect)
+            return
+        sighting = self._see(holding, verdict.finding)
+        if not verdict.direct and not sighting.is_enough(verdict.span_s):
+            again_s = sighting.first_s + verdict.span_s
+            self._keep(holding, keep(f"seen {_times(sighting.times)}: {verdict.why}", again_s))
+        elif len(self._steps) >= STEPS_MAX:
+            self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
+        else:
+            source: Source = "operator" if verdict.direct else "listing"
+            seen = sighting.first_s, sighting.last_s, sighting.times
+            evidence = Evidence(verdict.finding, verdict.why, source, *seen)
+            self._steps.append(_step(holding, evidence, sighting.fence))
+
+    def plan(self) -> ReclaimPlan:
+        """Everything found."""
+        again = min(self._waits_until_s, default=None)
+        found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
+        return ReclaimPlan(*found, self._sightings, again)
+
+    def _see(self, holding: _Holding, finding: Finding) -> Sighting:
+        fence = fence_of(holding.endpoint, holding.claims)
+        before = self._before.get(holding.subject)
+        sighting = sighted(before, finding, fence, self._rules.facts.seen_s)
+        if len(self._sightings) < SIGHTINGS_MAX:
+            self._sightings[holding.subject] = sighting
+        return sighting
+
+    def _keep(self, holding: _Holding, verdict: Verdict) -> None:
+        self._kept.append(_kept(holding, verdict))
+        if verdict.until_s:
+            self._waits_until_s.append(verdict.until_s)
+
+    def _follow(self, suspect: Suspect) -> None:
+        """A deadline runs: tell whoever keeps traces."""
+        facts, settings, _ = self._rules
+        pod = facts.pod(suspect.namespace, suspect.name)
+        if isinstance(pod, PodState) and pod.uid == suspect.uid:
+            found = trace(pod, facts, settings, facts.seen_s)
+            if isinstance(found, Trace):
+                self._traces.append(found)
+
+
+def _holdings(ledger: Ledger) -> Iterator[_Holding]:
+    """Every endpoint, then every claim that its endpoint does not show, by holder."""
+    shown: set[str] = set()
+    for endpoint in ledger.endpoints.values():
+        claims = _shown(endpoint, ledger.claims)
+        shown.update(address for address, _ in claims)
+        yield _Holding(Subject(endpoint.key), endpoint, claims)
+    if len(shown) == len(ledger.claims):
+        return
+    strays: defaultdict[Subject, list[tuple[str, Held]]] = defaultdict(list)
+    for address, held in ledger.claims.items():
+        if address not in shown:
+            claim = held.claim
+            subject = Subject((claim.namespace, claim.pod), claim.holder)
+            strays[subject].append((address, held))
+    for subject, found in strays.items():
+        endpoint_there = ledger.endpoints.get(subject.key)
+        superseded = endpoint_there is not None and _is_superseded(
+            found, endpoint_there, _shown(endpoint_there, ledger.claims)
+        )
+        found.sort()
+        for part, start in enumerate(range(0, len(found), CLAIMS_A_STEP_MAX)):
+            claims = tuple(found[start : start + CLAIMS_A_STEP_MAX])
+            yield _Holding(subject._replace(part=part), endpoint_there, claims, superseded)
+
+
+def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: Claims) -> bool:
+    """Whether stateless claims are older than those of another Pod that has the name now.
+
+    Not for VMs, whose endpoint has no Pod's name.
+    """
+    holder = strays[0][1].claim.holder
+    if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
+        return False
+    newest = max(held.revision for _, held in strays)
+    return bool(claims) and newest < min(held.revision for _, held in claims)
+
+
+def _shown(endpoint: Endpoint, claims: Mapping[str, Held]) -> Claims:
+    """The claims that an endpoint shows and its holder has."""
+    found = []
+    for address, _ in dict.fromkeys(endpoint.addresses()):
+        held = claims.get(address)
+        if held is not None and _is_of(held, endpoint):
+            found.append((address, held))
+    return tuple(found)
+
+
+def _is_of(held: Held, endpoint: Endpoint) -> bool:
+    claim = held.claim
+    return (claim.holder, claim.namespace, claim.pod) == (endpoint.holder, *endpoint.key)
+
+
+def _inconsistency(holding: _Holding, suspect: Suspect, rules: Rules) -> Verdict | None:
+    """What the state keys say against each other, whatever the Pods do; None if nothing.
+
+    An endpoint without any claim holds nothing. A claim that another Pod of the same name has left
+    behind should have been ended by that Pod's ADD.
+    """
+    endpoint = holding.endpoint
+    if endpoint is None:
+        return None
+    if not holding.claims and rules.settings.outdated_endpoints:
+        return Verdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
+    if not holding.superseded:
+        return None
+    newer = f"Pod {'/'.join(endpoint.key)}, UID {endpoint.uid}, has come after it"
+    verdict = Verdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
+    return unless_in_use(verdict, suspect, rules.facts)
+
+
+def _step(holding: _Holding, evidence: Evidence, fence: Fence | None = None) -> ReclaimStep:
+    fence = fence or fence_of(holding.endpoint, holding.claims)
+    claimed = tuple(address for address, _ in holding.claims)
+    return ReclaimStep(holding.subject, claimed, evidence, fence)
+
+
+def _kept(holding: _Holding, verdict: Verdict) -> Kept:
+    return Kept(holding.subject.key, holding.addresses, verdict.why, verdict.until_s)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,59 @@
+"""What operators may change about reclaiming, with the defaults of spec/ipam.md 5.6.
+
+``VARIABLES`` names the environment variable of each field, so that a shell can load them; nothing
+here reads the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+
+class ReclaimSettings(NamedTuple):
+    """Times in seconds.
+
+    ``stateful_sets`` and ``vms``: whether their addresses are fixed at all (enableStatefulSet,
+    enableKubevirtStaticIP). ``outdated_endpoints``: whether an endpoint without any claim is
+    removed even while its Pod lives (enableCleanOutdatedEndpoint, 5.5).
+    """
+
+    enabled: bool = True
+    on_ready_node: bool = True
+    on_not_ready_node: bool = True
+    running_without_address: bool = False
+    workers: int = 3
+    queue_max: int = 5_000
+    traces_max: int = 100_000
+    scan_interval_s: float = 600.0
+    trace_interval_s: float = 5.0
+    queue_wait_s: float = 3.0
+    on_demand_gap_s: float = 1.0
+    extra_delay_s: float = 0.0
+    tries_max: int = 5
+    stateful_sets: bool = True
+    vms: bool = True
+    outdated_endpoints: bool = False
+
+
+VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "enabled": "SPIDERPOOL_GC_IP_ENABLED",
+        "on_ready_node": "SPIDERPOOL_GC_STATELESS_TERMINATING_POD_ON_READY_NODE_ENABLED",
+        "on_not_ready_node": "SPIDERPOOL_GC_STATELESS_TERMINATING_POD_ON_NOT_READY_NODE_ENABLED",
+        "running_without_address": (
+            "SPIDERPOOL_GC_ENABLE_STATELESS_RUNNING_POD_ON_EMPTY_POD_STATUS_IPS"
+        ),
+        "workers": "SPIDERPOOL_GC_IP_WORKER_NUM",
+        "queue_max": "SPIDERPOOL_GC_CHANNEL_BUFFER",
+        "traces_max": "SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP",
+        "scan_interval_s": "SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION",
+        "trace_interval_s": "SPIDERPOOL_GC_TRACE_POD_GAP_DURATION",
+        "queue_wait_s": "SPIDERPOOL_GC_SIGNAL_TIMEOUT_DURATION",
+        "on_demand_gap_s": "SPIDERPOOL_GC_HTTP_REQUEST_TIME_GAP",
+        "extra_delay_s": "SPIDERPOOL_GC_ADDITIONAL_GRACE_DELAY",
+        "tries_max": "SPIDERPOOL_GC_PODENTRY_MAX_RETRIES",
+    }
+)
+"""Field -> environment variable of the controller (names of the public system)."""

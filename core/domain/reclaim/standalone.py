@@ -1,0 +1,83 @@
+"""What is known without Kubernetes: nothing of Pods, but for what an operator says.
+
+Nobody lists Pods there, so nothing is released for being unseen. An operator may say that a Pod is
+gone, or a node with all that ran on it: a report of somebody who must know, one is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from core.domain.evolution import EndpointKey
+from core.domain.model import Endpoint
+from core.domain.reclaim.cluster import (
+    Missing,
+    NodeState,
+    PodState,
+    StatefulSetState,
+    VmiState,
+    VmState,
+)
+
+UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
+UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")
+
+
+class Word(NamedTuple):
+    """What an operator says is gone, and why; ``who`` goes into the evidence."""
+
+    who: str
+    reason: str
+    pods: frozenset[EndpointKey] = frozenset()
+    nodes: frozenset[str] = frozenset()
+
+
+class StandaloneCluster:
+    """Facts of standalone mode at ``seen_s`` (Unix seconds); ``endpoints`` tell who is where."""
+
+    __slots__ = ("_endpoints", "_word", "seen_s")
+
+    def __init__(
+        self, endpoints: Mapping[EndpointKey, Endpoint], word: Word, seen_s: float
+    ) -> None:
+        self._endpoints = endpoints
+        self._word = word
+        self.seen_s = seen_s
+
+    def pod(self, namespace: str, name: str) -> PodState | Missing:
+        """Gone if the operator says so, else nobody can tell."""
+        who, reason, pods, nodes = self._word
+        key = namespace, name
+        if key in pods:
+            why = f"{who} says that Pod {namespace}/{name} is gone: {reason}"
+            return Missing(certain=True, why=why, direct=True)
+        endpoint = self._endpoints.get(key)
+        if endpoint is not None and endpoint.node in nodes:
+            why = f"{who} says that node {endpoint.node} is gone: {reason}"
+            return Missing(certain=True, why=why, direct=True)
+        return Missing(certain=False, why=UNSEEN)
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """Nobody knows."""
+        return None
+
+    def reporter(self, address: str) -> PodState | None:
+        """Nobody reports."""
+        return None
+
+    def node(self, name: str) -> NodeState | Missing:
+        """Nobody knows."""
+        return UNLISTED
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """Nobody knows."""
+        return UNLISTED
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """Nobody knows."""
+        return UNLISTED
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """Nobody knows."""
+        return UNLISTED

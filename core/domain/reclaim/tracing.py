@@ -1,0 +1,149 @@
+"""Traces: which news about a Pod starts a deadline, and when it is over (spec/ipam.md 5.2).
+
+``trace`` is asked with every add, update and delete of a Pod, ``TraceBook`` keeps the answers up to
+a capacity, ``due`` says which are over. Fixed addresses that are still wanted get no trace, by the
+VM instance's name for VMs (section 8 item 20). A trace is a reason to look, never a reason to
+release by itself: ``planning.resolve`` looks again when its time has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from core.domain.evolution import EndpointKey
+from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.judging import deletion_deadline, finished_at, node_refusal
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.validity import validity_of
+
+TraceReason = Literal["deleted", "deleting", "finished"]
+
+
+class Trace(NamedTuple):
+    """A Pod whose addresses may be free from ``stop_s`` on. Times are Unix seconds.
+
+    ``seen_s``: when the news came, which is the first observation. ``tries``: releases that failed.
+    """
+
+    endpoint: EndpointKey
+    pod: str
+    uid: str
+    node: str
+    reason: TraceReason
+    seen_s: float
+    stop_s: float
+    tries: int = 0
+
+
+class Untraced(NamedTuple):
+    """No deadline starts, and why."""
+
+    why: str
+
+
+def trace(
+    pod: PodState,
+    facts: ClusterFacts,
+    settings: ReclaimSettings,
+    seen_s: float,
+    *,
+    deleted: bool = False,
+) -> Trace | Untraced:
+    """What this news about a Pod starts. ``deleted``: its object is gone, ``pod`` the last state.
+
+    Only a delete event is proof by itself; other deadlines leave room for a second observation.
+    """
+    if not settings.enabled:
+        return Untraced("reclaiming is switched off")
+    if pod.host_network:
+        return Untraced("it uses the host's network")
+    namespace, name = key = pod.endpoint_key(settings)
+    fixed = pod.fixed(settings)
+    if fixed is not None:
+        validity = validity_of(fixed, namespace, name, facts)
+        if validity.keeps:
+            return Untraced(f"fixed: {validity.why}")
+    stop = _deadline(pod, settings, seen_s, deleted=deleted)
+    if isinstance(stop, Untraced):
+        return stop
+    reason, stop_s = stop
+    if reason != "deleted":
+        refusal = node_refusal(pod, facts, settings)
+        if refusal:
+            return Untraced(refusal)
+        stop_s = max(stop_s, seen_s + OBSERVATION_GAP_S)
+    return Trace(key, pod.name, pod.uid, pod.node, reason, seen_s, stop_s)
+
+
+def _deadline(
+    pod: PodState, settings: ReclaimSettings, seen_s: float, *, deleted: bool
+) -> tuple[TraceReason, float] | Untraced:
+    if deleted:
+        return "deleted", seen_s + settings.extra_delay_s
+    # A finished Pod that is being deleted is held by its deletion: the later of the two.
+    if pod.deletion_s is not None:
+        return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
+    if not pod.is_final:
+        return Untraced("its Pod is living")
+    started_s = finished_at(pod)
+    if started_s is None:
+        return Untraced("nobody says when its containers ended")
+    return "finished", started_s + pod.grace_s + settings.extra_delay_s
+
+
+class TraceBook:
+    """Traces by Pod UID, at most ``traces_max``: a Pod that finds no room is left to the scan.
+
+    A container of immutable values, as the ledger is.
+    """
+
+    __slots__ = ("_traces", "_traces_max", "dropped")
+
+    def __init__(self, traces_max: int) -> None:
+        self._traces: dict[str, Trace] = {}
+        self._traces_max = traces_max
+        self.dropped = 0
+        """Pods that found no room, ever."""
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def __iter__(self) -> Iterator[Trace]:
+        return iter(self._traces.values())
+
+    def put(self, new: Trace) -> bool:
+        """Keep it; a trace of the same Pod is replaced but for when it was first seen.
+
+        False when there is no room. A deletion that was reported is never taken back.
+        """
+        old = self._traces.get(new.uid)
+        if old is None and len(self._traces) >= self._traces_max:
+            self.dropped += 1
+            return False
+        if old is not None and old.reason == "deleted":
+            return True
+        first_s = new.seen_s if old is None or new.reason == "deleted" else old.seen_s
+        self._traces[new.uid] = new._replace(seen_s=first_s)
+        return True
+
+    def forget(self, uid: str) -> None:
+        """The Pod is dealt with, or living after all."""
+        self._traces.pop(uid, None)
+
+    def due(self, now_s: float) -> list[Trace]:
+        """Whose time has come, the oldest first. Linear in what is kept."""
+        over = [one for one in self._traces.values() if one.stop_s <= now_s]
+        return sorted(over, key=lambda one: one.stop_s)
+
+    def failed(self, uid: str, settings: ReclaimSettings) -> bool:
+        """A release failed: try again with the next round. False, and forgotten, after the last."""
+        one = self._traces.get(uid)
+        if one is None:
+            return False
+        if one.tries + 1 >= settings.tries_max:
+            self.forget(uid)
+            return False
+        self._traces[uid] = one._replace(tries=one.tries + 1)
+        return True

@@ -1,0 +1,74 @@
+"""Whether a fixed address still has an owner: the replica or the VM may come back (I6).
+
+A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
+ordinal in the wanted range (spec/ipam.md 3.3). A VM is found by the name of its instance (3.5).
+What nobody can tell is neither valid nor invalid, and keeps everything.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+from core.domain.model import FixedKind
+from core.domain.reclaim.cluster import ClusterFacts, Missing
+
+_REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
+ORDINAL_DIGITS_MAX: Final = 18
+"""Longer numbers are no ordinals, and would cost time to read."""
+
+
+class Validity(NamedTuple):
+    """``state``, and why, in words for the evidence."""
+
+    state: Literal["valid", "invalid", "unknown"]
+    why: str
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the address stays: it is owned, or nobody can tell."""
+        return self.state != "invalid"
+
+
+def validity_of(kind: FixedKind, namespace: str, name: str, facts: ClusterFacts) -> Validity:
+    """Whether the replica or VM that owns a fixed address is still wanted."""
+    judge = _replica if kind == "statefulset" else _machine
+    return judge(namespace, name, facts)
+
+
+def _replica(namespace: str, name: str, facts: ClusterFacts) -> Validity:
+    found = _REPLICA.match(name)
+    if found is None or len(found[2]) > ORDINAL_DIGITS_MAX:
+        return Validity("invalid", f"{name} is no name of a replica")
+    owner = facts.stateful_set(namespace, found[1])
+    if isinstance(owner, Missing):
+        return _missing(owner)
+    last = owner.start + owner.replicas - 1
+    wanted = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
+    inside = owner.start <= int(found[2]) <= last
+    return Validity("valid" if inside else "invalid", wanted)
+
+
+def _range(first: int, last: int) -> str:
+    return "no replicas" if last < first else f"replicas {first} to {last}"
+
+
+def _machine(namespace: str, name: str, facts: ClusterFacts) -> Validity:
+    instance = facts.vmi(namespace, name)
+    if isinstance(instance, Missing):
+        if not instance.certain:
+            return _missing(instance)
+    elif not instance.deleting:
+        return Validity("valid", f"VM instance {namespace}/{name} exists")
+    elif not instance.of_vm:
+        return Validity("invalid", f"VM instance {namespace}/{name} is being deleted, without a VM")
+    machine = facts.vm(namespace, name)
+    if isinstance(machine, Missing):
+        return _missing(machine)
+    if machine.deleting:
+        return Validity("invalid", f"VM {namespace}/{name} is being deleted")
+    return Validity("valid", f"VM {namespace}/{name} exists")
+
+
+def _missing(found: Missing) -> Validity:
+    return Validity("invalid" if found.certain else "unknown", found.why)

@@ -1,0 +1,212 @@
+"""``orbctl gc``: release what is leaked, on evidence, and tell why everything else is kept.
+
+Without Kubernetes nobody lists Pods, so being unseen proves nothing. Evidence is a claim that the
+state itself contradicts, seen twice, or what the operator says is gone (``--gone``,
+``--gone-node``). Each release names the claims that were shown (I3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ops.cli.context import confirm, globals_of, perform
+from ops.cli.exits import Exit, NotFound, fail
+from ops.cli.kinds import split_name
+from ops.cli.output import Column, Format, counted, heading, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.evolution import Ledger
+    from core.domain.reclaim.planning import Kept, ReclaimPlan, ReclaimStep
+    from core.domain.reclaim.settings import ReclaimSettings
+    from core.domain.reclaim.standalone import Word
+    from core.service.releaser import Released
+
+SHOWN_MAX: Final = 50
+"""Endpoints that are listed as kept; -o wide lists all."""
+
+pause = asyncio.sleep
+"""Between two looks; tests give their own."""
+
+
+def gc(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="look once and release nothing")] = (
+        False
+    ),
+    gone: Annotated[
+        list[str] | None, typer.Option("--gone", help="NAMESPACE/POD that does not run any more")
+    ] = None,
+    gone_node: Annotated[
+        list[str] | None, typer.Option("--gone-node", help="node that is out, with all its Pods")
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", help="what proves that they are gone; kept in the log")
+    ] = "",
+    outdated_endpoints: Annotated[
+        bool, typer.Option("--outdated-endpoints", help="remove endpoints without any claim")
+    ] = False,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of a Pod")] = "default",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+) -> None:
+    """Release leaked addresses, each with its evidence; show why others are kept."""
+    from core.domain.reclaim.settings import ReclaimSettings
+    from core.domain.reclaim.standalone import Word
+
+    output = globals_of(context).output
+    pods = frozenset(split_name(text, namespace) for text in gone or ())
+    nodes = frozenset(gone_node or ())
+    if (pods or nodes) and not reason:
+        fail("--gone and --gone-node need a --reason", Exit.USAGE, "say what proves it")
+    settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
+
+    async def action(session: Session) -> Exit:
+        word = Word(session.actor.partition("/")[2], reason, pods, nodes)
+        plan = await _look(session, word, settings, None)
+        if not dry_run and len(plan.sightings) > len(plan.steps):
+            plan = await _look_again(session, word, settings, plan)
+        if not output.is_plain:
+            _show(plan, wide=output is Format.WIDE)
+        results: list[tuple[ReclaimStep, Released]] = []
+        if plan.steps and not dry_run:
+            if not confirm(f"Release {_counted(plan)}?", yes=yes):
+                fail("nothing was released", Exit.FAILED, "answer yes, or give --yes")
+            results = await _release(session, plan)
+        if output.is_plain:
+            show_value(_plain(plan, results), output)
+        elif results:
+            _show_results(results)
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _look(
+    session: Session, word: Word, settings: ReclaimSettings, before: ReclaimPlan | None
+) -> ReclaimPlan:
+    """One observation of the state. Raises NotFound when the operator names what is not there."""
+    from core.domain.reclaim.judging import Rules
+    from core.domain.reclaim.planning import plan_scan
+    from core.domain.reclaim.standalone import StandaloneCluster
+    from core.store.state import read_ledger
+
+    now_s = session.now_ms() / 1000
+    ledger = await read_ledger(session.store, session.keys)
+    if before is None:
+        _check_names(ledger, word)
+    facts = StandaloneCluster(ledger.endpoints, word, now_s)
+    return plan_scan(ledger, Rules(facts, settings, now_s), before.sightings if before else {})
+
+
+async def _look_again(
+    session: Session, word: Word, settings: ReclaimSettings, plan: ReclaimPlan
+) -> ReclaimPlan:
+    wait_s = max((plan.look_again_s or 0.0) - session.now_ms() / 1000, 0.0)
+    print(f"looking again in {wait_s:.0f} s, since one look is no evidence", file=sys.stderr)
+    await pause(wait_s)
+    return await _look(session, word, settings, plan)
+
+
+def _check_names(ledger: Ledger, word: Word) -> None:
+    held = {(one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
+    for key in sorted(word.pods):
+        if key not in ledger.endpoints and key not in held:
+            raise NotFound(f"Pod {'/'.join(key)} has no addresses")
+    known = {endpoint.node for endpoint in ledger.endpoints.values()}
+    for node in sorted(word.nodes - known):
+        raise NotFound(f"no Pod on node {node} has addresses")
+
+
+async def _release(session: Session, plan: ReclaimPlan) -> list[tuple[ReclaimStep, Released]]:
+    """Carry out the plan, a transaction for each step."""
+    from core.service.cooldown import CoolDown
+    from core.service.reclaimer import Reclaimer
+    from core.service.releaser import Releaser
+    from core.store.writer import Writer
+
+    results: dict[int, Released] = {}
+
+    async def steps(writer: Writer) -> None:
+        cooldown = CoolDown(session.store)
+        releaser = Releaser(session.store, session.keys, writer, cooldown)
+        reclaimer = Reclaimer(session.store, session.keys, writer, releaser, cooldown)
+        for index, step in enumerate(plan.steps):
+            if index not in results:
+                results[index] = await reclaimer.reclaim(step, session.cause)
+
+    await session.write(steps)
+    return [(step, results[index]) for index, step in enumerate(plan.steps)]
+
+
+def _show(plan: ReclaimPlan, *, wide: bool) -> None:
+    if plan.steps:
+        heading(f"To release: {_counted(plan)}")
+        columns = (Column("ADDRESSES"), Column("ENDPOINT"), Column("EVIDENCE"))
+        show_table(columns, ((*_who(one), str(one.evidence)) for one in plan.steps))
+    else:
+        heading("Nothing to release")
+    if not plan.kept:
+        return
+    heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
+    kept = plan.kept if wide else plan.kept[:SHOWN_MAX]
+    columns = (Column("ADDRESSES"), Column("ENDPOINT"), Column("WHY"))
+    show_table(columns, ((*_who(one), _why(one)) for one in kept))
+    if len(kept) < len(plan.kept):
+        print(f"... {len(plan.kept) - len(kept):,} more (-o wide shows them)")
+
+
+def _show_results(results: list[tuple[ReclaimStep, Released]]) -> None:
+    print()
+    for step, released in results:
+        path = "/".join(step.key)
+        for address in released.addresses:
+            print(f"{address} released")
+        if released.revision and not released.addresses:
+            print(f"endpoint {path} removed")
+        elif not released.revision:
+            print(f"{path} left alone: {released.why}")
+
+
+def _counted(plan: ReclaimPlan) -> str:
+    count = sum(len(step.addresses) for step in plan.steps)
+    addresses = counted(count, "address", "addresses")
+    return f"{addresses} of {counted(len(plan.steps), 'endpoint')}"
+
+
+def _who(one: ReclaimStep | Kept) -> tuple[str, str]:
+    return " ".join(one.addresses) or "-", "/".join(one.key)
+
+
+def _why(one: Kept) -> str:
+    from core.domain.reclaim.evidence import utc
+
+    return f"{one.why} (until {utc(one.until_s)})" if one.until_s else one.why
+
+
+def _plain(plan: ReclaimPlan, results: list[tuple[ReclaimStep, Released]]) -> dict[str, Any]:
+    done = {step.subject: released for step, released in results}
+    return {
+        "release": [
+            {
+                "endpoint": "/".join(step.key),
+                "addresses": list(step.addresses),
+                "evidence": step.evidence._asdict(),
+                "released": list(done[step.subject].addresses) if step.subject in done else [],
+                "result": done[step.subject].why if step.subject in done else "",
+            }
+            for step in plan.steps
+        ],
+        "kept": [
+            {
+                "endpoint": "/".join(one.key),
+                "addresses": list(one.addresses),
+                "why": one.why,
+                "until": one.until_s or None,
+            }
+            for one in plan.kept
+        ],
+    }
