@@ -13,7 +13,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Any
 
 import uvloop
@@ -33,7 +34,7 @@ KEYS = Keys(CLUSTER)
 VALUE = b"v" * 200
 POOL = KEYS.pool("wide")
 
-Append = Callable[[int], Awaitable[None]]
+Append = Callable[[Proposal], Awaitable[None]]
 
 
 def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
@@ -53,22 +54,22 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
     )
 
 
-def through_writer(writer: Writer, pool_revision: int) -> Append:
+def through_writer(writer: Writer) -> Append:
     """Group commit."""
 
-    async def append(serial: int) -> None:
-        outcome = await writer.append(proposal(serial, writer.event_id(), pool_revision))
+    async def append(one: Proposal) -> None:
+        outcome = await writer.append(one)
         assert not isinstance(outcome, Lost), "the order's numbers were used before"
 
     return append
 
 
-def by_transactions(store: EtcdStore, pool_revision: int) -> Append:
-    """One transaction a claim."""
+def by_transactions(store: EtcdStore, first: int) -> Append:
+    """One transaction a claim, with a segment of its own."""
+    serials = count(first)
 
-    async def append(serial: int) -> None:
-        one = proposal(serial, f"bench.1.{serial:x}", pool_revision)
-        log = Put(KEYS.log("alone", serial), encode_segment(unix_ms(), one.drafts))
+    async def append(one: Proposal) -> None:
+        log = Put(KEYS.log("alone", next(serials)), encode_segment(unix_ms(), one.drafts))
         result = await store.commit(one.guards, (log, *one.writes), one.reads)
         assert result.succeeded, "the order's numbers were used before"
 
@@ -81,18 +82,22 @@ async def measure(order: dict[str, Any]) -> dict[str, Any]:
     pool_revision = (await store.commit([], [Put(POOL, VALUE)])).revision
     writer = Writer(store, KEYS, "together")
     await writer.open()
-    grouped = order["way"] == "writer"
-    append = (
-        through_writer(writer, pool_revision) if grouped else by_transactions(store, pool_revision)
+    first, grouped = order["first"], order["way"] == "writer"
+    append = through_writer(writer) if grouped else by_transactions(store, first)
+    # Made before the clock starts: what a claim says is not the store's business.
+    proposals = iter(
+        [
+            proposal(serial, writer.event_id(), pool_revision)
+            for serial in range(first, first + order["count"])
+        ]
     )
-    serials = iter(range(order["first"], order["first"] + order["count"]))
 
-    async def caller(remaining: Iterator[int]) -> None:
-        for serial in remaining:
-            await append(serial)
+    async def caller() -> None:
+        for one in proposals:
+            await append(one)
 
     started = time.perf_counter()
-    await asyncio.gather(*(caller(serials) for _ in range(order["callers"])))
+    await asyncio.gather(*(caller() for _ in range(order["callers"])))
     seconds = time.perf_counter() - started
     await writer.close()
     await store.close()
