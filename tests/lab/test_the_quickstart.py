@@ -1,0 +1,61 @@
+"""docs/quickstart.md says what works: its shell blocks are run, as one script, in their order."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops.demo.scene import ROOT
+from ops.lab.identity import MARK, new_identity
+from ops.lab.leftovers import Traces, remove, traces_of
+from tests.support.etcd import free_ports
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+DEADLINE_S = 100.0
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_lines_of_the_quickstart_run_as_they_are_written(tmp_path: Path) -> None:
+    identity = new_identity()
+    client, peer = free_ports(2)
+    script = "\n".join(BLOCK.findall((ROOT / "docs" / "quickstart.md").read_text()))
+    # Names and ports of this run alone, for two runs at a time.
+    script = script.replace("quick-", identity.name("")).replace("12379", str(client))
+    script = script.replace("12380", str(peer)).replace(
+        "mktemp -d", f"mktemp -d -p {tmp_path}/place"
+    )
+
+    script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
+    place, output = tmp_path / "place", tmp_path / "output"
+    place.mkdir()
+
+    try:
+        # Into a file: a daemon that is left would keep a pipe open for ever.
+        with output.open("w") as file:
+            done = subprocess.run(
+                ["bash", "-e", "-c", script],
+                stdout=file,
+                stderr=file,
+                check=False,
+                cwd=ROOT,
+                env=os.environ | {MARK: str(identity)},
+                timeout=DEADLINE_S,
+            )
+        left = traces_of(identity)
+    finally:
+        remove(identity)
+
+    said = output.read_text()
+    assert done.returncode == 0, said
+    assert '"address": "10.6.0.1' in said
+    assert "1 received" in said
+    assert re.search(r"^web-0 +eth0 +lan +10\.6\.0\.[12]\d/24", said, re.MULTILINE)
+    assert "state  equals the fold of the log" in said
+    assert left == Traces(), said
+    assert list(place.iterdir()) == []
