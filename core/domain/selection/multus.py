@@ -119,8 +119,6 @@ def _check(network: Network) -> None:
         raise BadInput("a network without a name")
     interface = network.interface
     if len(interface) > INTERFACE_CHARS_MAX:
-        raise BadInput(
-            f"interface name '{interface}' exceeds {INTERFACE_CHARS_MAX} characters"
-        )
+        raise BadInput(f"interface name '{interface}' exceeds {INTERFACE_CHARS_MAX} characters")
     if "/" in interface or any(character.isspace() for character in interface):
         raise BadInput(f"interface name '{interface}' has a '/' or white space")
