@@ -1,0 +1,87 @@
+"""The language of activities: plain or async functions that may do anything, and may be repeated.
+
+An activity runs at least once. What it knows of its own attempt is in ``info()``; ``heartbeat``
+says that it is alive, and raises when nobody wants its result any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from workflows.api.definitions import DEFINITION, MARK, ActivityDefinition, Role, handler_of
+from workflows.model.errors import WorkflowError
+from workflows.model.payloads import Payload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class ActivityInfo(NamedTuple):
+    """What an attempt knows of itself.
+
+    ``idempotency_key`` is the same for all attempts and for no other activity.
+    ``heartbeat_details`` are what the attempt before this one reported last.
+    """
+
+    activity_id: int
+    activity_type: str
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+    attempt: int
+    task_queue: str
+    scheduled_time_ms: int
+    heartbeat_timeout_s: float = 0.0
+    heartbeat_details: tuple[Payload, ...] = ()
+    traceparent: str = ""
+
+    @property
+    def idempotency_key(self) -> str:
+        """Names this activity of this run."""
+        return f"{self.run_id}/{self.activity_id}"
+
+
+class AttemptContext(Protocol):
+    """What the worker gives to an attempt."""
+
+    info: ActivityInfo
+
+    def heartbeat(self, details: tuple[object, ...]) -> None:
+        """Report; CancelledError if the run does not want the activity any more."""
+
+
+CURRENT_ATTEMPT: ContextVar[AttemptContext | None] = ContextVar(
+    "orbweaver_activity_attempt", default=None
+)
+
+
+def defn(*, name: str = "") -> Callable[[F], F]:
+    """Make a function an activity type, by default of the function's name."""
+
+    def decorate(function: F) -> F:
+        own = name or function.__name__
+        setattr(function, MARK, Role("activity", own))
+        if "." not in function.__qualname__.rpartition("<locals>.")[2]:
+            handler = handler_of(function, own, method=False)
+            setattr(function, DEFINITION, ActivityDefinition(own, handler))
+        return function
+
+    return decorate
+
+
+def info() -> ActivityInfo:
+    """What this attempt knows of itself."""
+    return _attempt().info
+
+
+def heartbeat(*details: object) -> None:
+    """Say that the attempt is alive and how far it is; CancelledError if it is not wanted."""
+    _attempt().heartbeat(details)
+
+
+def _attempt() -> AttemptContext:
+    attempt = CURRENT_ATTEMPT.get()
+    if attempt is None:
+        raise WorkflowError("this function works in activities only")
+    return attempt

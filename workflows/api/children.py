@@ -1,0 +1,76 @@
+"""Other executions, as workflow code sees them: children to await, strangers to message."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from workflows.api.context import ChildFutures, current
+from workflows.api.definitions import workflow_definition
+from workflows.api.options import ChildOptions
+
+
+class ExternalHandle:
+    """Another execution: of the current run of its id, unless ``run_id`` names one."""
+
+    def __init__(self, workflow_type: str, workflow_id: str, run_id: str = "") -> None:
+        self.workflow_type = workflow_type
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+    async def signal(self, name: str, *args: object) -> None:
+        """Returns when the signal is in the other history; ApplicationError if nobody runs."""
+        await current().signal_external(self._target, name, args)
+
+    async def cancel(self) -> None:
+        """Returns when the request is in the other history; ApplicationError if nobody runs."""
+        await current().cancel_external(self._target)
+
+    @property
+    def _target(self) -> tuple[str, str, str]:
+        return self.workflow_type, self.workflow_id, self.run_id
+
+
+class ChildHandle(ExternalHandle):
+    """A child that has started. Await it for its result; ChildWorkflowError if there is none."""
+
+    def __init__(self, futures: ChildFutures, run_id: str) -> None:
+        super().__init__(futures.workflow_type, futures.workflow_id, run_id)
+        self._closed = futures.closed
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._closed.__await__()
+
+    async def cancel(self) -> None:
+        """Ask it to end, as its cancellation type says; await it to see how it ended."""
+        self._closed.cancel()
+
+
+def external(workflow_type: str, workflow_id: str, run_id: str = "") -> ExternalHandle:
+    """An execution that is not this one's child."""
+    return ExternalHandle(workflow_type, workflow_id, run_id)
+
+
+async def start_child(
+    workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
+) -> ChildHandle:
+    """Start a child and wait until it has started; ChildWorkflowError if its id is taken."""
+    futures = _futures(workflow, args, options)
+    return ChildHandle(futures, await futures.started)
+
+
+async def execute_child(
+    workflow: str | type[Any], *args: object, options: ChildOptions = ChildOptions()
+) -> Any:  # noqa: ANN401 - whatever the child's function returns
+    """The result of a child; ChildWorkflowError if it does not complete."""
+    return await _futures(workflow, args, options).closed
+
+
+def _futures(
+    workflow: str | type[Any], args: tuple[object, ...], options: ChildOptions
+) -> ChildFutures:
+    if isinstance(workflow, str):
+        return current().start_child(workflow, args, options, Any)
+    definition = workflow_definition(workflow)
+    kind = definition.run.result_type
+    return current().start_child(definition.name, args, options, kind)

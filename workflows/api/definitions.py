@@ -1,0 +1,157 @@
+"""Workflow and activity types as data, and the registry in which a worker looks them up.
+
+A definition is made once, by the decorators of ``workflows.api.workflow`` and ``.activity``, and
+holds everything that is slow to find out: the annotations by which payloads become typed values.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from workflows.model.errors import PayloadError
+from workflows.model.limits import ID_CHARS_MAX
+from workflows.model.payloads import Payload, from_payload
+
+MARK = "__orbweaver_role__"
+DEFINITION = "__orbweaver_definition__"
+
+
+class Handler(NamedTuple):
+    """A function with the types of its arguments (without ``self``) and of its result."""
+
+    name: str
+    function: Callable[..., Any]
+    argument_types: tuple[Any, ...]
+    required: int
+    result_type: Any
+    variadic: bool = False
+
+    def arguments(self, payloads: Sequence[Payload]) -> list[Any]:
+        """Typed arguments; PayloadError if number or types do not fit."""
+        given, most = len(payloads), len(self.argument_types)
+        if given < self.required or (given > most and not self.variadic):
+            raise PayloadError(
+                f"{self.name} takes {self.required} to {most} arguments, not {given}"
+            )
+        kinds = [*self.argument_types, *(Any for _ in range(given - most))]
+        what = f"an argument of {self.name}"
+        return [from_payload(p, kind, what=what) for p, kind in zip(payloads, kinds, strict=False)]
+
+
+class Role(NamedTuple):
+    """What a decorated method is for: run, signal, query, update or validator (of ``name``)."""
+
+    role: str
+    name: str
+
+
+class WorkflowDefinition(NamedTuple):
+    """A workflow type. The mappings are by name of signal, query or update."""
+
+    name: str
+    cls: type[Any]
+    run: Handler
+    signals: Mapping[str, Handler]
+    queries: Mapping[str, Handler]
+    updates: Mapping[str, Handler]
+    validators: Mapping[str, Handler]
+
+
+class ActivityDefinition(NamedTuple):
+    """An activity type."""
+
+    name: str
+    handler: Handler
+
+
+class Registry:
+    """The types that a worker can run. Two of one name are a ValueError."""
+
+    def __init__(
+        self,
+        workflows: Iterable[type[Any]] = (),
+        activities: Iterable[Callable[..., Any]] = (),
+    ) -> None:
+        self.workflows: dict[str, WorkflowDefinition] = {}
+        self.activities: dict[str, ActivityDefinition] = {}
+        for cls in workflows:
+            self._add(self.workflows, workflow_definition(cls))
+        for function in activities:
+            self._add(self.activities, activity_definition(function))
+
+    @staticmethod
+    def _add(known: dict[str, Any], definition: WorkflowDefinition | ActivityDefinition) -> None:
+        if definition.name in known:
+            raise ValueError(f"{definition.name} is registered twice")
+        known[definition.name] = definition
+
+
+def handler_of(function: Callable[..., Any], name: str, *, method: bool) -> Handler:
+    """Read the annotations of a function once. What has none takes and gives plain data."""
+    check_name(name)
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    return Handler(
+        name,
+        function,
+        tuple(hints.get(p.name, Any) for p in positional),
+        sum(p.default is p.empty for p in positional),
+        hints.get("return", Any),
+        any(p.kind is p.VAR_POSITIONAL for p in parameters),
+    )
+
+
+def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
+    """Collect the decorated methods of a class, those of its bases too."""
+    check_name(name)
+    found: dict[str, dict[str, Handler]] = {
+        role: {} for role in ("run", "signal", "query", "update", "validator")
+    }
+    for attribute in dir(cls):
+        method = inspect.getattr_static(cls, attribute)
+        role = getattr(method, MARK, None)
+        if isinstance(role, Role):
+            found[role.role][role.name] = handler_of(method, role.name, method=True)
+    if len(found["run"]) != 1:
+        raise ValueError(f"workflow {name} needs exactly one method with @workflow.run")
+    stray = set(found["validator"]) - set(found["update"])
+    if stray:
+        raise ValueError(f"workflow {name} validates updates it does not have: {sorted(stray)}")
+    run = next(iter(found["run"].values()))
+    return WorkflowDefinition(
+        name, cls, run, found["signal"], found["query"], found["update"], found["validator"]
+    )
+
+
+def workflow_definition(cls: type[Any]) -> WorkflowDefinition:
+    """The definition a class was decorated with; TypeError if it was not."""
+    definition = cls.__dict__.get(DEFINITION)
+    if not isinstance(definition, WorkflowDefinition):
+        raise TypeError(f"{cls.__name__} is not decorated with @workflow.defn")
+    return definition
+
+
+def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
+    """The definition a function was decorated with; TypeError if it was not.
+
+    A bound method of an object with resources is fine: its definition keeps the object.
+    """
+    role = getattr(function, MARK, None)
+    if not isinstance(role, Role) or role.role != "activity":
+        raise TypeError(f"{function!r} is not decorated with @activity.defn")
+    definition = getattr(function, DEFINITION, None)
+    if isinstance(definition, ActivityDefinition) and not inspect.ismethod(function):
+        return definition
+    unbound = inspect.unwrap(getattr(function, "__func__", function))
+    handler = handler_of(unbound, role.name, method=inspect.ismethod(function))
+    return ActivityDefinition(role.name, handler._replace(function=function))
+
+
+def check_name(name: str) -> None:
+    """ValueError for an empty or endless name."""
+    if not 0 < len(name) <= ID_CHARS_MAX:
+        raise ValueError(f"a name has 1 to {ID_CHARS_MAX} characters, not {len(name)}")

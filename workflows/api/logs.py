@@ -1,0 +1,40 @@
+"""A logger for workflow code: silent in replay, with the execution's name in every record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from typing import Any
+
+from workflows.api.context import CURRENT
+
+
+class _WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
+    """What was logged once is not logged again when the code is replayed."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        run = CURRENT.get()
+        return (run is None or not run.replaying) and super().isEnabledFor(level)
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        run = CURRENT.get()
+        if run is not None:
+            here = run.info()
+            kwargs["extra"] = {"workflow_id": here.workflow_id, "run_id": here.run_id}
+        return msg, kwargs
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401
+        if not self.isEnabledFor(level):
+            return
+        msg, found = self.process(msg, kwargs)
+        token = CURRENT.set(None)  # a handler may look at the clock and write to a file
+        try:
+            self.logger.log(level, msg, *args, **found)
+        finally:
+            CURRENT.reset(token)
+
+
+logger = _WorkflowLogger(logging.getLogger("orbweaver.workflow"))
+"""Use this in workflow code: a plain logger looks at the clock, which the guard refuses."""

@@ -1,0 +1,86 @@
+"""What an author can say about an activity or a child, and what a run knows of itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from workflows.model.events import ParentRef, SearchAttributes
+from workflows.model.policies import (
+    CancellationType,
+    IdReusePolicy,
+    ParentClosePolicy,
+    RetryPolicy,
+    Timeouts,
+)
+
+
+class ActivityOptions(NamedTuple):
+    """How an activity is run. One of the first two timeouts is needed; durations in seconds.
+
+    ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all of them,
+    ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the silence within an attempt;
+    0 means unbounded. ``task_queue`` "" is the run's own.
+    """
+
+    start_to_close_s: float = 0.0
+    schedule_to_close_s: float = 0.0
+    schedule_to_start_s: float = 0.0
+    heartbeat_s: float = 0.0
+    retry: RetryPolicy = RetryPolicy()
+    cancellation: CancellationType = CancellationType.TRY_CANCEL
+    task_queue: str = ""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """As the history keeps them; ValueError if nothing bounds the activity."""
+        if not (self.start_to_close_s or self.schedule_to_close_s):
+            raise ValueError("an activity needs start_to_close_s or schedule_to_close_s")
+        return Timeouts(
+            self.schedule_to_close_s,
+            self.schedule_to_start_s,
+            self.start_to_close_s,
+            self.heartbeat_s,
+        )
+
+
+class ChildOptions(NamedTuple):
+    """How a child is started. ``workflow_id`` "" makes one from the parent's."""
+
+    workflow_id: str = ""
+    task_queue: str = ""
+    run_timeout_s: float = 0.0
+    execution_timeout_s: float = 0.0
+    parent_close: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    id_reuse: IdReusePolicy = IdReusePolicy.ALLOW_DUPLICATE
+    cancellation: CancellationType = CancellationType.WAIT_CANCELLATION_COMPLETED
+    search_attributes: SearchAttributes | None = None
+
+
+class Info(NamedTuple):
+    """What a run knows of itself, as of the present workflow task."""
+
+    workflow_type: str
+    workflow_id: str
+    run_id: str
+    first_run_id: str
+    continued_run_id: str
+    task_queue: str
+    parent: ParentRef | None
+    start_time_ms: int
+    run_timeout_s: float
+    trigger: str
+    traceparent: str
+    search_attributes: SearchAttributes
+    history_events: int
+    history_bytes: int
+    continue_as_new_suggested: bool
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the history has grown so long that the run should go on as a new one."""
+        return self.continue_as_new_suggested
+
+    @property
+    def start_time(self) -> datetime:
+        """When the run started, in UTC."""
+        return datetime.fromtimestamp(self.start_time_ms / 1000, tz=UTC)

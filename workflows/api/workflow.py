@@ -1,0 +1,281 @@
+"""The language of workflow code.
+
+    @workflow.defn
+    class Reclaim:
+        @workflow.run
+        async def run(self, pod: str) -> int: ...
+
+Everything a workflow does to the world goes through activities; everything it knows of the world
+comes through their results, messages and timers. The functions here are the only way out: code that
+looks at a clock, draws a number or does I/O by itself fails its workflow task.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, NoReturn, TypeVar, overload
+
+from workflows.api.children import (
+    ChildHandle,
+    ExternalHandle,
+    execute_child,
+    external,
+    start_child,
+)
+from workflows.api.context import ContinueAsNew, current
+from workflows.api.definitions import (
+    DEFINITION,
+    MARK,
+    Role,
+    activity_definition,
+    define_workflow,
+)
+from workflows.api.futures import Future, Task
+from workflows.api.logs import logger
+from workflows.api.options import ActivityOptions, ChildOptions, Info
+from workflows.api.waiting import (
+    first_done,
+    gather,
+    shield,
+    sleep,
+    start,
+    wait_condition,
+    wait_for,
+)
+from workflows.model.errors import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    ChildWorkflowError,
+    TerminatedError,
+    TimeoutError,  # noqa: A004 - Temporal's name
+)
+from workflows.model.events import WorkflowExecutionContinuedAsNew
+from workflows.model.payloads import Payload, to_payload, to_payloads
+from workflows.model.policies import CancellationType, ParentClosePolicy, RetryPolicy
+
+__all__ = [
+    "ActivityError",
+    "ActivityOptions",
+    "ApplicationError",
+    "CancellationType",
+    "CancelledError",
+    "ChildHandle",
+    "ChildOptions",
+    "ChildWorkflowError",
+    "ExternalHandle",
+    "Future",
+    "Info",
+    "ParentClosePolicy",
+    "RetryPolicy",
+    "Task",
+    "TerminatedError",
+    "TimeoutError",
+    "all_handlers_finished",
+    "continue_as_new",
+    "defn",
+    "deprecate_patch",
+    "execute_activity",
+    "execute_child",
+    "external",
+    "first_done",
+    "gather",
+    "info",
+    "is_replaying",
+    "logger",
+    "now",
+    "patched",
+    "query",
+    "random",
+    "run",
+    "set_query_handler",
+    "set_signal_handler",
+    "shield",
+    "signal",
+    "sleep",
+    "start",
+    "start_activity",
+    "start_child",
+    "update",
+    "upsert_search_attributes",
+    "uuid4",
+    "validator",
+    "wait_condition",
+    "wait_for",
+]
+
+C = TypeVar("C", bound=type[Any])
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+# ----------------------------------------------------------------------------------- decorators
+
+
+def defn(*, name: str = "") -> Callable[[C], C]:
+    """Make a class a workflow type, by default of the class's name."""
+
+    def decorate(cls: C) -> C:
+        setattr(cls, DEFINITION, define_workflow(cls, name or cls.__name__))
+        return cls
+
+    return decorate
+
+
+def run(method: F) -> F:
+    """Mark the function of the workflow; exactly one."""
+    setattr(method, MARK, Role("run", method.__name__))
+    return method
+
+
+def signal(method: F) -> F:
+    """Mark a handler of signals of its name, plain or async."""
+    setattr(method, MARK, Role("signal", method.__name__))
+    return method
+
+
+def query(method: F) -> F:
+    """Mark a plain method that answers queries of its name. It may only look."""
+    setattr(method, MARK, Role("query", method.__name__))
+    return method
+
+
+def update(method: F) -> F:
+    """Mark a handler of updates of its name: validated, recorded, with a result."""
+    setattr(method, MARK, Role("update", method.__name__))
+    return method
+
+
+def validator(update_name: str) -> Callable[[F], F]:
+    """Mark a plain method that raises to refuse an update of that name. It may only look."""
+
+    def decorate(method: F) -> F:
+        setattr(method, MARK, Role("validator", update_name))
+        return method
+
+    return decorate
+
+
+# --------------------------------------------------------------------------- the run and its time
+
+
+def info() -> Info:
+    """What the run knows of itself."""
+    return current().info()
+
+
+def now() -> datetime:
+    """The time of the present workflow task, in UTC."""
+    return datetime.fromtimestamp(current().now_ms / 1000, tz=UTC)
+
+
+def random() -> Random:
+    """Seeded by the run id: the same numbers in every replay."""
+    return current().random()
+
+
+def uuid4() -> uuid.UUID:
+    """A random id that is the same in every replay."""
+    return uuid.UUID(int=random().getrandbits(128), version=4)
+
+
+def is_replaying() -> bool:
+    """Whether this has run before: for logs and metrics alone, never for decisions."""
+    return current().replaying
+
+
+def patched(patch_id: str) -> bool:
+    """Whether code changed under this id may run: True in new runs, False in older ones."""
+    return current().patched(patch_id, deprecated=False)
+
+
+def deprecate_patch(patch_id: str) -> None:
+    """No run from before the patch is left: the old branch is gone, the markers may go next."""
+    current().patched(patch_id, deprecated=True)
+
+
+def upsert_search_attributes(attributes: Mapping[str, Payload]) -> None:
+    """Set what the execution is found by; None takes one away."""
+    current().upsert_search_attributes(attributes)
+
+
+def continue_as_new(*args: object, workflow_type: str = "", task_queue: str = "") -> NoReturn:
+    """End this run and go on as a new one with a short history; pending handlers are dropped."""
+    here = current().info()
+    payloads = to_payloads(args, what="the arguments of continue_as_new")
+    raise ContinueAsNew(
+        WorkflowExecutionContinuedAsNew(
+            workflow_type or here.workflow_type,
+            payloads,
+            task_queue or here.task_queue,
+            to_payload(here.search_attributes, what="search attributes"),
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------- messages
+
+
+def set_signal_handler(name: str, function: Callable[..., Any] | None) -> None:
+    """Handle signals of ``name``, those that waited first; None takes the handler away."""
+    current().set_handler("signal", name, function)
+
+
+def set_query_handler(name: str, function: Callable[..., Any] | None) -> None:
+    """Answer queries of ``name``; None takes the handler away."""
+    current().set_handler("query", name, function)
+
+
+def all_handlers_finished() -> bool:
+    """Whether no signal or update handler is still on its way: a condition to end on."""
+    return current().handlers_running() == 0
+
+
+# ----------------------------------------------------------------------------------- activities
+
+
+@overload
+def start_activity(
+    activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
+) -> Future[T]: ...
+
+
+@overload
+def start_activity(
+    activity: str | Callable[..., T], *args: object, options: ActivityOptions
+) -> Future[T]: ...
+
+
+def start_activity(
+    activity: str | Callable[..., Any], *args: object, options: ActivityOptions
+) -> Future[Any]:
+    """Ask for an activity; await the future for its result, cancel it to give up.
+
+    ActivityError if it fails for good, with the reason as its cause.
+    """
+    if isinstance(activity, str):
+        return current().start_activity(activity, args, options, Any)
+    definition = activity_definition(activity)
+    kind = definition.handler.result_type
+    return current().start_activity(definition.name, args, options, kind)
+
+
+@overload
+async def execute_activity(
+    activity: Callable[..., Awaitable[T]], *args: object, options: ActivityOptions
+) -> T: ...
+
+
+@overload
+async def execute_activity(
+    activity: str | Callable[..., T], *args: object, options: ActivityOptions
+) -> T: ...
+
+
+async def execute_activity(
+    activity: str | Callable[..., Any], *args: object, options: ActivityOptions
+) -> Any:
+    """The result of an activity. ActivityError if it fails for good."""
+    return await start_activity(activity, *args, options=options)

@@ -1,0 +1,7 @@
+"""Runs workflow code deterministically against a history. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+from workflows.interpreter.interpreter import Interpreter
+
+__all__ = ["Interpreter"]

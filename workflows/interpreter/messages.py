@@ -1,0 +1,172 @@
+"""Signals, queries and updates: finding the handler, and what its outcome means for the run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from workflows.api.definitions import Handler, WorkflowDefinition, handler_of
+from workflows.api.futures import Future, Loop, Task
+from workflows.interpreter.asking import Asked
+from workflows.model import events as ev
+from workflows.model.commands import UpdateRejection, UpdateRequest
+from workflows.model.errors import (
+    ApplicationError,
+    CancelledError,
+    FailureError,
+    LimitExceeded,
+    PayloadError,
+    QueryError,
+    WorkflowTaskError,
+)
+from workflows.model.failures import failure_of
+from workflows.model.limits import SIGNALS_BUFFERED_MAX
+from workflows.model.payloads import Payload, to_payload
+
+
+class Messages:
+    """The handlers of one run, and the signals that wait for one.
+
+    ``on_error`` gets what a signal handler let through: it fails the run or its task.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        asked: Asked,
+        definition: WorkflowDefinition,
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = loop
+        self._asked = asked
+        self._on_error = on_error
+        self._instance: object = None
+        self._signals = dict(definition.signals)
+        self._queries = dict(definition.queries)
+        self._updates = definition.updates
+        self._validators = definition.validators
+        self._buffered: list[ev.WorkflowExecutionSignaled] = []
+        self.running = 0
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The names of the queries that have an answer."""
+        return tuple(sorted(self._queries))
+
+    def bind(self, instance: object) -> None:
+        """From now on handlers are called on ``instance``."""
+        self._instance = instance
+
+    def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
+        """A handler that is a function of its own; None takes it away. Signals that waited run."""
+        handlers = self._signals if kind == "signal" else self._queries
+        if function is None:
+            handlers.pop(name, None)
+            return
+        handler = handler_of(function, name, method=False)
+        handlers[name] = handler._replace(function=lambda _, *args: function(*args))
+        waiting = [signal for signal in self._buffered if signal.signal_name == name]
+        self._buffered = [signal for signal in self._buffered if signal.signal_name != name]
+        if kind == "signal":
+            for signal in waiting:
+                self.signal(signal)
+
+    def signal(self, event: ev.WorkflowExecutionSignaled) -> None:
+        """Run the handler, or keep the signal until there is one."""
+        handler = self._signals.get(event.signal_name)
+        if handler is None:
+            if len(self._buffered) >= SIGNALS_BUFFERED_MAX:
+                raise LimitExceeded(f"SIGNALS_BUFFERED_MAX: no handler for {event.signal_name}")
+            self._buffered.append(event)
+            return
+        self._start(handler, event.args, f"signal {event.signal_name}", self._signal_done)
+
+    def validate(self, request: UpdateRequest) -> UpdateRejection | None:
+        """None if the update may become an event; only looks."""
+        handler = self._updates.get(request.update_name)
+        if handler is None:
+            known = ", ".join(sorted(self._updates)) or "none"
+            message = f"no update {request.update_name}; this workflow has: {known}"
+            error = ApplicationError(message, type="UnknownUpdate", non_retryable=True)
+            return UpdateRejection(request.update_id, failure_of(error))
+        validator = self._validators.get(request.update_name)
+        try:
+            arguments = handler.arguments(request.args)
+            if validator is not None:
+                with self._reading(f"the validator of {request.update_name}"):
+                    validator.function(self._instance, *arguments)
+        except WorkflowTaskError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a validator raises is its no
+            return UpdateRejection(request.update_id, failure_of(error))
+        return None
+
+    def update(self, event: ev.WorkflowExecutionUpdateAccepted) -> None:
+        """Run the handler of an accepted update; its outcome becomes a command."""
+        self._asked.ask(event)
+        handler = self._updates[event.update_name]
+        done = partial(self._update_done, event.update_id)
+        self._start(handler, event.args, f"update {event.update_name}", done)
+
+    def query(self, name: str, args: Sequence[Payload]) -> Payload:
+        """The answer of a handler that only looks; QueryError if there is none."""
+        handler = self._queries.get(name)
+        if handler is None:
+            known = ", ".join(self.queries) or "none"
+            raise QueryError(f"no query {name}; this workflow has: {known}")
+        with self._reading(f"query {name}"):
+            try:
+                answer = handler.function(self._instance, *handler.arguments(args))
+                if inspect.iscoroutine(answer):
+                    answer.close()
+                    raise QueryError(f"query {name} is an async function: it may only look")
+                return to_payload(answer, what=f"the answer of query {name}")
+            except (QueryError, WorkflowTaskError):
+                raise
+            except Exception as error:
+                raise QueryError(f"query {name} failed: {error}") from error
+
+    @contextmanager
+    def _reading(self, who: str) -> Iterator[None]:
+        self._asked.reading = who
+        try:
+            yield
+        finally:
+            self._asked.reading = ""
+
+    def _start(
+        self,
+        handler: Handler,
+        payloads: Sequence[Payload],
+        label: str,
+        done: Callable[[Future[Any]], None],
+    ) -> None:
+        self.running += 1
+        task: Task[Any] = Task(self._loop, self._call(handler, payloads), label)
+        task.add_done_callback(done)
+
+    async def _call(self, handler: Handler, payloads: Sequence[Payload]) -> Any:  # noqa: ANN401
+        outcome = handler.function(self._instance, *handler.arguments(payloads))
+        return await outcome if inspect.isawaitable(outcome) else outcome
+
+    def _signal_done(self, task: Future[Any]) -> None:
+        self.running -= 1
+        error = task.exception()
+        # A signal that cannot be read must not stop the run for ever: its sender was wrong.
+        if error is not None and not isinstance(error, CancelledError | PayloadError):
+            self._on_error(error)
+
+    def _update_done(self, update_id: str, task: Future[Any]) -> None:
+        self.running -= 1
+        error = task.exception()
+        if error is None:
+            result = to_payload(task.result(), what=f"the result of update {update_id}")
+            self._asked.ask(ev.WorkflowExecutionUpdateCompleted(update_id, result))
+        elif isinstance(error, FailureError | CancelledError | PayloadError):
+            failure = failure_of(error)
+            self._asked.ask(ev.WorkflowExecutionUpdateCompleted(update_id, failure=failure))
+        else:
+            self._on_error(error)

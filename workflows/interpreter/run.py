@@ -1,0 +1,248 @@
+"""The state of one run: its code, what it waits for, what it asks for.
+
+``Run`` is the runtime that the functions of ``workflows.api.workflow`` talk to. It never looks at
+the history as a whole: the interpreter gives it one event after another and takes its commands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from workflows.api.definitions import WorkflowDefinition
+from workflows.api.futures import Future, Loop, Task
+from workflows.api.options import ActivityOptions, ChildOptions, Info
+from workflows.interpreter.asking import Asked
+from workflows.interpreter.children import Child, Children
+from workflows.interpreter.closing import closing_command
+from workflows.interpreter.messages import Messages
+from workflows.interpreter.operations import Pending, Wish
+from workflows.model import events as ev
+from workflows.model.errors import LimitExceeded, UnhandledError, WorkflowTaskError
+from workflows.model.limits import (
+    PENDING_ACTIVITIES_MAX,
+    PENDING_EXTERNAL_MAX,
+    PENDING_TIMERS_MAX,
+    SEARCH_ATTRIBUTES_MAX,
+)
+from workflows.model.payloads import Payload, to_payload, to_payloads
+
+PATCH = "patch"
+
+
+class Run:
+    """One run of one workflow. Made from its first event, dropped with ``close``."""
+
+    def __init__(self, definition: WorkflowDefinition, first: ev.HistoryEvent) -> None:
+        assert isinstance(first.attributes, ev.WorkflowExecutionStarted), first.event_type
+        self.definition = definition
+        self.started = first.attributes
+        self.start_time_ms = first.event_time_ms
+        self.loop = Loop()
+        self.asked = Asked()
+        self.activities = Pending(
+            self.loop, self.asked, "PENDING_ACTIVITIES_MAX", PENDING_ACTIVITIES_MAX
+        )
+        self.timers = Pending(self.loop, self.asked, "PENDING_TIMERS_MAX", PENDING_TIMERS_MAX)
+        self.externals = Pending(
+            self.loop, self.asked, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
+        )
+        self.children = Children(self.loop, self.asked, self.externals.next_number)
+        self.messages = Messages(self.loop, self.asked, definition, self._handler_failed)
+        self.search_attributes: dict[str, Payload] = dict(self.started.search_attributes)
+        self.now_ms = first.event_time_ms
+        self.replaying = False
+        self.cancel_requested = False
+        self.closed = False
+        self.known_patches: set[str] = set()
+        self._patches: dict[str, bool] = {}
+        self._task_started = (0, ev.WorkflowTaskStarted())
+        self._instance: object = None
+        self._main: Task[Any] | None = None
+        self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
+
+    # ---------------------------------------------------------------- what the interpreter calls
+
+    def begin(self, started: ev.HistoryEvent, *, replaying: bool) -> None:
+        """A workflow task starts: its time is now. A clock that went back stands still here."""
+        assert isinstance(started.attributes, ev.WorkflowTaskStarted), started.event_type
+        self.now_ms = max(self.now_ms, started.event_time_ms)
+        self.replaying = replaying
+        self._task_started = (started.event_id, started.attributes)
+
+    def create(self) -> None:
+        """Make the workflow's object, so that signals can reach it before its function runs."""
+        try:
+            self._instance = self.definition.cls()
+        except WorkflowTaskError:
+            raise
+        except Exception as error:
+            raise UnhandledError(f"{self.definition.name}() failed: {error!r}") from error
+        self.messages.bind(self._instance)
+
+    def start_main(self) -> None:
+        """Call the workflow function."""
+        self._main = Task(self.loop, self._call_main(), self.definition.name)
+        self._main.add_done_callback(self._end)
+
+    def request_cancel(self) -> None:
+        """Cancel the workflow function, wherever it stands."""
+        assert self._main is not None, "the first event starts the function"
+        self.cancel_requested = True
+        self._main.cancel()
+
+    def waiting_for(self) -> tuple[str, ...]:
+        """What each task awaits, for people: ``signal stop: activity release #3``."""
+        return tuple(f"{task.label}: {task.waiting_for}" for task in self.loop.tasks)
+
+    def end(self) -> None:
+        """No more code runs; queries still have their answers."""
+        self.closed = self.loop.stopped = True
+
+    def close(self) -> None:
+        """Drop the code where it stands."""
+        self.loop.close()
+
+    async def _call_main(self) -> object:
+        run = self.definition.run
+        return await run.function(self._instance, *run.arguments(self.started.args))
+
+    def _end(self, outcome: Future[Any]) -> None:
+        name, cancel = self.definition.name, self.cancel_requested
+        self.asked.ask(closing_command(outcome, name, cancel_requested=cancel))
+        self.end()
+
+    def _handler_failed(self, error: BaseException) -> None:
+        """A handler let an error through: it counts as the workflow function's own."""
+        outcome: Future[Any] = Future(self.loop)
+        outcome.set_error(error)
+        self._end(outcome)
+
+    # -------------------------------------------------------------------- what the code may call
+
+    def info(self) -> Info:
+        """What the run knows of itself."""
+        event_id, task = self._task_started
+        started = self.started
+        return Info(
+            started.workflow_type,
+            started.workflow_id,
+            started.run_id,
+            started.first_run_id or started.run_id,
+            started.continued_run_id,
+            started.task_queue,
+            started.parent,
+            self.start_time_ms,
+            started.run_timeout_s,
+            started.trigger,
+            started.traceparent,
+            dict(self.search_attributes),
+            event_id,
+            task.history_bytes,
+            task.suggest_continue_as_new,
+        )
+
+    def random(self) -> random.Random:
+        """Seeded by the run id: the same numbers in every replay."""
+        self.asked.must_not_read("drew a random number")
+        return self._random
+
+    def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
+        """Run a coroutine beside the others."""
+        if self.asked.reading:
+            coroutine.close()
+        self.asked.must_not_read("started a task")
+        return Task(self.loop, coroutine, label)
+
+    def start_timer(self, seconds: float, label: str) -> Future[None]:
+        """Done after ``seconds``; cancelling it takes the timer back."""
+        number = self.timers.next_number()
+        command = ev.TimerStarted(number, seconds)
+        wish = Wish(command, label, take_back=lambda: ev.TimerCanceled(number))
+        return self.timers.start(number, wish)
+
+    def start_activity(
+        self, name: str, args: Sequence[object], options: ActivityOptions, result_type: object
+    ) -> Future[Any]:
+        """Done when the activity is closed."""
+        number = self.activities.next_number()
+        payloads = to_payloads(args, what=f"the arguments of activity {name}")
+        command = ev.ActivityTaskScheduled(
+            number, name, payloads, options.task_queue, options.timeouts, options.retry
+        )
+        wish = Wish(
+            command,
+            f"activity {name} #{number}",
+            result_type,
+            options.cancellation,
+            lambda: ev.ActivityTaskCancelRequested(number),
+        )
+        return self.activities.start(number, wish)
+
+    def start_child(
+        self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
+    ) -> Child:
+        """Start another workflow that belongs to this one."""
+        payloads = to_payloads(args, what=f"the arguments of child {name}")
+        return self.children.start(name, payloads, options, self.started.workflow_id, result_type)
+
+    def signal_external(
+        self, target: tuple[str, str, str], name: str, args: Sequence[object]
+    ) -> Future[None]:
+        """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""
+        kind, workflow_id, run_id = target
+        number = self.externals.next_number()
+        payloads = to_payloads(args, what=f"the arguments of signal {name}")
+        command = ev.SignalExternalWorkflowExecutionInitiated(
+            number, kind, workflow_id, name, payloads, run_id
+        )
+        return self.externals.start(number, Wish(command, f"signal {name} to {workflow_id}"))
+
+    def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
+        """Ask ``target`` (type, id, run id or "") to end in order."""
+        kind, workflow_id, run_id = target
+        number = self.externals.next_number()
+        command = ev.RequestCancelExternalWorkflowExecutionInitiated(
+            number, kind, workflow_id, run_id=run_id
+        )
+        return self.externals.start(number, Wish(command, f"cancellation of {workflow_id}"))
+
+    def patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        """Whether new code may run here: always in new runs, in old ones if the history says so.
+
+        The first answer counts for the whole run. In replay there is a marker or there is none;
+        outside of replay the call makes one.
+        """
+        known = patch_id in self.known_patches
+        if patch_id in self._patches or self.asked.reading:
+            return self._patches.get(patch_id, known)
+        answer = self._patches[patch_id] = known or not self.replaying
+        if answer:
+            self.asked.ask(ev.MarkerRecorded(PATCH, patch_id, deprecated))
+        return answer
+
+    def upsert_search_attributes(self, attributes: Mapping[str, Payload]) -> None:
+        """Set attributes; None takes one away."""
+        plain = to_payload(attributes, what="search attributes")
+        after = {
+            name: v for name, v in {**self.search_attributes, **plain}.items() if v is not None
+        }
+        if len(after) > SEARCH_ATTRIBUTES_MAX:
+            raise LimitExceeded(f"SEARCH_ATTRIBUTES_MAX: {len(after)} > {SEARCH_ATTRIBUTES_MAX}")
+        self.asked.ask(ev.UpsertWorkflowSearchAttributes(plain))
+        self.search_attributes = after
+
+    def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
+        """Set or take away the handler of a "signal" or "query"."""
+        self.asked.must_not_read("set a handler")
+        self.messages.set_handler(kind, name, function)
+
+    def handlers_running(self) -> int:
+        """Signal and update handlers that have not returned."""
+        return self.messages.running
+
+
+def _seed(run_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big")

@@ -1,0 +1,89 @@
+"""Ends workflow code that does not give way: the deadlock detector.
+
+One thread looks, a few times within the limit, at whoever runs workflow code, and raises
+DeadlockError inside a turn that takes too long. It can end Python code that loops, not a C function
+that blocks; those are what the guard keeps away.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
+
+from workflows.model.errors import DeadlockError
+from workflows.model.limits import DEADLOCK_S
+
+LOOKS_PER_LIMIT = 8
+
+_start_thread = threading.Thread.start  # the guard replaces the method while workflow code runs
+_raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
+
+
+class _Turn:
+    __slots__ = ("bitten", "since", "thread")
+
+    def __init__(self) -> None:
+        self.since = monotonic()
+        self.thread = threading.get_ident()
+        self.bitten = False
+
+
+class Watchdog:
+    """Watches one turn of each thread. ``limit_s`` is how long it may take."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._turns: dict[int, _Turn] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def watched(self, name: str) -> Iterator[None]:
+        """One turn of ``name``. DeadlockError if it takes too long, even if code swallows that."""
+        turn = _Turn()
+        self._turns[turn.thread] = turn
+        if self._thread is None:
+            self._begin()
+        try:
+            try:
+                yield
+            finally:
+                self._leave(turn)
+        except DeadlockError:
+            self._leave(turn)  # it may have come in the middle of leaving
+        if turn.bitten:
+            raise DeadlockError(
+                f"{name} ran for {self._limit_s} s without awaiting anything "
+                "(move long work into an activity)"
+            )
+
+    def _leave(self, turn: _Turn) -> None:
+        with self._lock:
+            self._turns.pop(turn.thread, None)
+            if turn.bitten:  # what was raised and has not arrived is called back
+                _raise_in(ctypes.c_ulong(turn.thread), None)
+
+    def _begin(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._watch, name="deadlock", daemon=True)
+                _start_thread(thread)
+                self._thread = thread
+
+    def _watch(self) -> None:
+        while True:
+            sleep(self._limit_s / LOOKS_PER_LIMIT)
+            if not self._turns:
+                continue
+            now = monotonic()
+            with self._lock:
+                for turn in self._turns.values():
+                    if now - turn.since > self._limit_s:
+                        turn.bitten = True
+                        _raise_in(ctypes.c_ulong(turn.thread), ctypes.py_object(DeadlockError))
+
+
+watchdog = Watchdog(DEADLOCK_S)
