@@ -1,10 +1,17 @@
-"""The log of the reading measures: one seed, so that it is made once a run."""
+"""The log of the reading measures, as a long log lies: nine tenths in archive files, a tenth live.
+
+It is made once a run; whoever reads it starts an etcd on a copy and shares the files.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.rig.lab import Lab
+from core.archive.archiver import Archiver
+from core.archive.files import LocalFiles
+from core.archive.replay import open_log
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from tests.archive.synthetic import Shape, fill
@@ -12,11 +19,23 @@ from tests.archive.synthetic import Shape, fill
 PER_SEGMENT = 64
 """Events of one segment: a busy writer's group commit."""
 
+ARCHIVED_SHARE = 0.9
 
-def log_of(lab: Lab) -> Path:
-    """A log of claims and releases, as long as the scale says."""
+
+class SeededLog(NamedTuple):
+    """The data directory of its etcd, and its archive."""
+
+    data: Path
+    files: LocalFiles
+
+
+def long_log(lab: Lab) -> SeededLog:
+    """A log of claims and releases with as many events as the scale says."""
+    files = LocalFiles(lab.directory / "archive")
 
     async def write(store: KeyValueStore, keys: Keys) -> None:
         await fill(store, keys, Shape(lab.scale.events, PER_SEGMENT))
+        newest = (await open_log(store, keys, files)).revision
+        await Archiver(store, keys, files).seal(int(newest * ARCHIVED_SHARE))
 
-    return lab.seed("log", write)
+    return SeededLog(lab.seed("log", write), files)

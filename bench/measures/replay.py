@@ -1,7 +1,8 @@
-"""How fast the log is replayed from etcd: read and decoded, and besides folded into the state.
+"""How fast the log is replayed: read and decoded, and besides folded into the state.
 
-``replay_rate`` counts events as a reader gets them, in order and decoded; what it does with them
-is its own. Folding all of them is what a rebuild or ``verify`` does: ``replay_state_rate``.
+``replay_rate`` counts events as a reader gets them, in order, proven and decoded; what it does with
+them is its own. The live part alone is told as ``replay_live_rate``, folding everything, as a
+rebuild or ``verify`` does, as ``replay_state_rate``.
 """
 
 from __future__ import annotations
@@ -12,52 +13,89 @@ from statistics import median
 from typing import NamedTuple
 
 from bench.figures import Figure, median_figure
-from bench.measures.logs import PER_SEGMENT, log_of
+from bench.measures.logs import PER_SEGMENT, SeededLog, long_log
 from bench.rig.lab import Lab
-from core.archive.files import LocalFiles
 from core.archive.replay import decoded, open_log
 from core.domain.evolution import Ledger
 from tests.support.etcd import EtcdCluster
 
 
-class Pass(NamedTuple):
-    """Seconds of one replay, by what they were spent on."""
+class Part(NamedTuple):
+    """Events of some batches, and the seconds that were spent on them."""
 
-    read_s: float
-    decode_s: float
-    fold_s: float
-    events: int
+    events: int = 0
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    fold_s: float = 0.0
 
-    def rate(self, seconds: float) -> float:
-        """Events a second if that were all."""
-        return self.events / seconds
+    def plus(self, other: Part) -> Part:
+        """Both together."""
+        return Part(
+            self.events + other.events,
+            self.read_s + other.read_s,
+            self.decode_s + other.decode_s,
+            self.fold_s + other.fold_s,
+        )
+
+    @property
+    def rate(self) -> float:
+        """Events read and decoded a second."""
+        return self.events / (self.read_s + self.decode_s)
+
+    @property
+    def state_rate(self) -> float:
+        """Events read, decoded and folded a second."""
+        return self.events / (self.read_s + self.decode_s + self.fold_s)
+
+
+class Replay(NamedTuple):
+    """One replay of the whole log."""
+
+    sealed: Part
+    live: Part
+
+    @property
+    def whole(self) -> Part:
+        """Archive and live log together."""
+        return self.sealed.plus(self.live)
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """replay_rate, replay_state_rate."""
-    with lab.etcd(log_of(lab)) as etcd:
-        passes = [asyncio.run(_replay(lab, etcd)) for _ in lab.rounds()]
-    replayed = [one.rate(one.read_s + one.decode_s) for one in passes]
-    whole = [one.rate(one.read_s + one.decode_s + one.fold_s) for one in passes]
-    parts = {
-        "read": [one.rate(one.read_s) for one in passes],
-        "decoded": [one.rate(one.decode_s) for one in passes],
-        "folded": [one.rate(one.fold_s) for one in passes],
+    """replay_rate, replay_live_rate, replay_state_rate."""
+    log = long_log(lab)
+    with lab.etcd(log.data) as etcd:
+        replays = [asyncio.run(_replay(lab, etcd, log)) for _ in lab.rounds()]
+    whole = [replay.whole for replay in replays]
+    sealed, live = replays[0].sealed.events, replays[0].live.events
+    alone = {
+        "read": median(part.events / part.read_s for part in whole),
+        "decoded": median(part.events / part.decode_s for part in whole),
+        "folded": median(part.events / part.fold_s for part in whole),
     }
-    read, decode, fold = (f"{name} {median(rate):,.0f}/s" for name, rate in parts.items())
-    note = f"{passes[0].events:,} events in segments of {PER_SEGMENT}; alone: {read}, {decode}"
+    sizes = f"{sealed:,} archived and {live:,} live events, {PER_SEGMENT} a segment"
+    rates = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in alone.items())
     return [
-        median_figure("replay_rate", replayed, "events/s", note=note),
-        median_figure("replay_state_rate", whole, "events/s", note=f"{note}, {fold}"),
+        median_figure("replay_rate", [part.rate for part in whole], "events/s", note=sizes),
+        median_figure(
+            "replay_live_rate",
+            [replay.live.rate for replay in replays],
+            "events/s",
+            note=f"the {live:,} live ones of them",
+        ),
+        median_figure(
+            "replay_state_rate",
+            [part.state_rate for part in whole],
+            "events/s",
+            note=f"folded as well; each alone: {rates}",
+        ),
     ]
 
 
-async def _replay(lab: Lab, etcd: EtcdCluster) -> Pass:
+async def _replay(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> Replay:
     async with lab.store(etcd) as store:
-        view = await open_log(store, lab.keys, LocalFiles(lab.directory / "no-archive"))
+        view = await open_log(store, lab.keys, log.files)
         ledger = Ledger()
-        read_s = decode_s = fold_s = 0.0
-        events = 0
+        sealed = live = Part()
         mark = time.perf_counter()
         async for batch in view.batches():
             fetched = time.perf_counter()
@@ -65,10 +103,11 @@ async def _replay(lab: Lab, etcd: EtcdCluster) -> Pass:
             understood = time.perf_counter()
             ledger.apply_all(recorded)
             folded = time.perf_counter()
-            read_s += fetched - mark
-            decode_s += understood - fetched
-            fold_s += folded - understood
-            events += len(recorded)
+            part = Part(len(recorded), fetched - mark, understood - fetched, folded - understood)
+            if batch.segments[-1].position <= view.sealed.cursor.position:
+                sealed = sealed.plus(part)
+            else:
+                live = live.plus(part)
             mark = folded
-    assert events == lab.scale.events, events
-    return Pass(read_s, decode_s, fold_s, events)
+    assert sealed.events + live.events == lab.scale.events, (sealed, live)
+    return Replay(sealed, live)
