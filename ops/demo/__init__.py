@@ -7,6 +7,6 @@
     pools.yaml    what an operator applies
     pods.yaml     the same, for Pods that ask for something
 
-Nothing is staged: the commands that are shown are those that run, and a step that does not come out
-as it should ends the demo with exit code 1.
+Nothing is staged: what is shown is what runs, shortened where it is long, and a step that does not
+come out as it should ends the demo with exit code 1.
 """

@@ -1,6 +1,7 @@
 """``python -m ops.demo``: make a laboratory, do the steps, leave nothing.
 
-Exit codes: 0 every step came out and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 every step came out and nothing is left, 1 otherwise, 130 Ctrl-C, 143 SIGTERM or a
+terminal that was closed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="wait for Enter before tidying up")] = False,
 ) -> None:
     """Show the main job: etcd, two nodes, Pods, a crash, a leak, and what the log knows."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     stage = Stage()
     laboratory = Laboratory()
     try:
@@ -36,6 +36,7 @@ def demo(
             scene = Scene(stage, laboratory)
             for step in STEPS:
                 step(scene)
+            took_s = stage.seconds
             if stay:
                 _wait(stage, laboratory)
         left = traces_of(laboratory.identity)
@@ -47,7 +48,7 @@ def demo(
     except (DemoFailed, CniFailed, OrbweaverError) as error:
         stage.fail(f"the demo failed: {error}")
         raise typer.Exit(FAILED) from None
-    stage.end(f"Done in {stage.seconds:.1f} s. Nothing is left: no process, no namespace, no file.")
+    stage.end(f"Done in {took_s:.1f} s. Nothing is left: no process, no namespace, no file.")
 
 
 def _wait(stage: Stage, laboratory: Laboratory) -> None:
@@ -58,5 +59,12 @@ def _wait(stage: Stage, laboratory: Laboratory) -> None:
     sys.stdin.readline()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run it as a program of its own, which may be told to end."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(TERMINATED))
     typer.run(demo)
+
+
+if __name__ == "__main__":
+    main()

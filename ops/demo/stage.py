@@ -51,7 +51,7 @@ class Stage:
 
     def say(self, text: str) -> None:
         """A sentence to the reader."""
-        for line in textwrap.wrap(text, self._console.width):
+        for line in textwrap.wrap(" ".join(text.split()), self._console.width):
             self._console.print(Text(line))
 
     def command(self, text: str, *, place: str = "") -> None:

@@ -15,6 +15,7 @@ from ops.lab.sandbox import Sandbox, addresses_in
 
 CRASH_PODS: Final = 10
 CRASH_AT_ONCE: Final = 5
+AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 USED_OUT: Final = 110
 """Codes of CNI errors (docs/agent.md)."""
@@ -33,7 +34,7 @@ def start(scene: Scene) -> None:
     stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
     rows = []
     for name in ("node-a", "node-b"):
-        stage.command(f"SPIDERPOOL_NODE_NAME={name} orbweaver-agent", place=name)
+        stage.command(AGENT.format(name, laboratory.etcd.endpoint), place=name)
         began = time.monotonic()
         node = laboratory.node(name)
         took = f"{time.monotonic() - began:.1f} s"
@@ -121,7 +122,7 @@ def crash(scene: Scene) -> None:
     stage.output(f"{len(failures)} of {CRASH_PODS} failed: {message}", style="yellow")
     unheard = sum(pod in committed for pod in failures)
     stage.say(f"Committed all the same, so that only the answer was lost: {unheard} of them.")
-    stage.command("SPIDERPOOL_NODE_NAME=node-a orbweaver-agent", place=node.name)
+    stage.command(AGENT.format(node.name, scene.laboratory.etcd.endpoint), place=node.name)
     node.start_agent()
     for sandbox in sandboxes:
         if sandbox.pod in failures:

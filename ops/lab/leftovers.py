@@ -66,10 +66,7 @@ def remove(identity: Identity) -> None:
     # The innermost first, or the outer ones are busy.
     for mount in reversed(_mounts_below(identity.directory)):
         run(["umount", "--lazy", mount])
-    for group in _control_groups(identity):
-        for inner in sorted(group.rglob("*/"), reverse=True):
-            inner.rmdir()
-        group.rmdir()
+    _remove_control_groups(identity)
     shutil.rmtree(identity.directory, ignore_errors=True)
     with suppress(OSError):
         ROOM.rmdir()
@@ -110,6 +107,20 @@ def _end_processes(identity: Identity) -> None:
         for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_S)
+
+
+def _remove_control_groups(identity: Identity) -> None:
+    deadline = time.monotonic() + END_DEADLINE_S
+    while found := _control_groups(identity):
+        for group in found:
+            # One is busy for as long as its last process takes to be gone altogether.
+            with suppress(OSError):
+                for inner in sorted(group.rglob("*/"), reverse=True):
+                    inner.rmdir()
+                group.rmdir()
+        if time.monotonic() > deadline:
+            raise LabFailed(f"control groups of laboratory {identity} are busy: {found}")
         time.sleep(POLL_S)
 
 

@@ -90,12 +90,10 @@ def test_a_step_that_does_not_come_out_is_told_and_ends_with_a_failure(
         raise DemoFailed("the ping was not answered")
 
     monkeypatch.setattr(program, "STEPS", (fails,))
-    before = signal.getsignal(signal.SIGTERM)
 
     with pytest.raises(typer.Exit) as ended:
         program.demo()
 
-    signal.signal(signal.SIGTERM, before)
     identity = Identity.parse((tmp_path / "lab").read_text())
     assert ended.value.exit_code == program.FAILED
     assert "the demo failed: the ping was not answered" in capsys.readouterr().out

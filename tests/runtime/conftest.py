@@ -14,13 +14,18 @@ from tests.runtime.cluster import POOLS, Cluster
 from tests.runtime.containerd import Containerd
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Cluster]:
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Containers can be run on this machine, or the reason why not."""
     missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
     why = why_impossible() or (f"not installed: {', '.join(missing)}" if missing else "")
     if why:
         # In CI a green run means that everything was tried.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+
+
+@pytest.fixture(scope="module")
+def running(possible: None) -> Iterator[Cluster]:
     with Laboratory() as laboratory:
         node = laboratory.node("node-a")
         applied = laboratory.orbctl("apply", "-f", "-", stdin=POOLS)
