@@ -100,6 +100,7 @@ class Batch:
         "_get_index",
         "_guarded",
         "_guards",
+        "_members",
         "_written",
         "alone",
         "drafts",
@@ -110,6 +111,7 @@ class Batch:
         self.drafts: list[Draft] = []
         self.writes: list[Write] = []
         self.alone = False
+        self._members = 0
         self._guards: dict[Guard, None] = {}
         self._get_index: dict[Get, int] = {}
         self._written: set[bytes] = set()
@@ -119,7 +121,9 @@ class Batch:
     @property
     def full(self) -> bool:
         """Nothing more can be added."""
-        return self.alone or len(self.drafts) >= SEGMENT_EVENTS_MAX
+        return (
+            self.alone or len(self.drafts) >= SEGMENT_EVENTS_MAX or len(self.writes) >= WRITES_MAX
+        )
 
     @property
     def guards(self) -> list[Guard]:
@@ -133,10 +137,11 @@ class Batch:
 
     def add(self, one: Prepared) -> bool:
         """Join the proposal, unless it does not fit with those already in."""
-        if not self.drafts:
+        if not self._members:
             self.alone = one.alone
         elif one.alone or not self._fits(one):
             return False
+        self._members += 1
         self.drafts.extend(one.proposal.drafts)
         self.writes.extend(one.proposal.writes)
         self._guards.update(dict.fromkeys(one.proposal.guards))
