@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from workflows.api.definitions import DEFINITION, MARK, ActivityDefinition, Role, handler_of
 from workflows.model.errors import WorkflowError
@@ -17,7 +17,7 @@ from workflows.model.payloads import Payload
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class ActivityInfo(NamedTuple):
+class Info(NamedTuple):
     """What an attempt knows of itself.
 
     ``idempotency_key`` is the same for all attempts and for no other activity.
@@ -29,12 +29,8 @@ class ActivityInfo(NamedTuple):
     workflow_type: str
     workflow_id: str
     run_id: str
-    attempt: int
-    task_queue: str
-    scheduled_time_ms: int
-    heartbeat_timeout_s: float = 0.0
+    attempt: int = 1
     heartbeat_details: tuple[Payload, ...] = ()
-    traceparent: str = ""
 
     @property
     def idempotency_key(self) -> str:
@@ -42,18 +38,17 @@ class ActivityInfo(NamedTuple):
         return f"{self.run_id}/{self.activity_id}"
 
 
-class AttemptContext(Protocol):
-    """What the worker gives to an attempt."""
-
-    info: ActivityInfo
-
-    def heartbeat(self, details: tuple[object, ...]) -> None:
-        """Report; CancelledError if the run does not want the activity any more."""
+class _Attempt(NamedTuple):
+    info: Info
+    heartbeat: Callable[..., None]
 
 
-CURRENT_ATTEMPT: ContextVar[AttemptContext | None] = ContextVar(
-    "orbweaver_activity_attempt", default=None
-)
+_CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt", default=None)
+
+
+def enter(info: Info, heartbeat: Callable[..., None]) -> None:
+    """For workers: what runs in the present context from now on is this attempt."""
+    _CURRENT.set(_Attempt(info, heartbeat))
 
 
 def defn(*, name: str = "") -> Callable[[F], F]:
@@ -70,18 +65,18 @@ def defn(*, name: str = "") -> Callable[[F], F]:
     return decorate
 
 
-def info() -> ActivityInfo:
+def info() -> Info:
     """What this attempt knows of itself."""
     return _attempt().info
 
 
 def heartbeat(*details: object) -> None:
     """Say that the attempt is alive and how far it is; CancelledError if it is not wanted."""
-    _attempt().heartbeat(details)
+    _attempt().heartbeat(*details)
 
 
-def _attempt() -> AttemptContext:
-    attempt = CURRENT_ATTEMPT.get()
+def _attempt() -> _Attempt:
+    attempt = _CURRENT.get()
     if attempt is None:
         raise WorkflowError("this function works in activities only")
     return attempt

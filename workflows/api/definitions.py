@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from workflows.api.forbidden import inspect_code
 from workflows.model.errors import PayloadError
 from workflows.model.limits import ID_CHARS_MAX
 from workflows.model.payloads import Payload, from_payload
@@ -68,7 +69,10 @@ class ActivityDefinition(NamedTuple):
 
 
 class Registry:
-    """The types that a worker can run. Two of one name are a ValueError."""
+    """The types that a worker can run.
+
+    ValueError for two of one name, ForbiddenCallError for code that cannot be replayed.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Registry:
         self.workflows: dict[str, WorkflowDefinition] = {}
         self.activities: dict[str, ActivityDefinition] = {}
         for cls in workflows:
+            inspect_code(cls)
             self._add(self.workflows, workflow_definition(cls))
         for function in activities:
             self._add(self.activities, activity_definition(function))
