@@ -16,6 +16,7 @@ from core.errors import OrbweaverError
 from ops.demo.scene import Scene
 from ops.demo.stage import DemoFailed, Stage
 from ops.demo.steps import STEPS
+from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, traces_of
 from ops.lab.runtime import CniFailed
@@ -45,7 +46,7 @@ def demo(
     except KeyboardInterrupt:
         stage.fail("interrupted; everything is removed")
         raise typer.Exit(INTERRUPTED) from None
-    except (DemoFailed, CniFailed, OrbweaverError) as error:
+    except (DemoFailed, LabFailed, CniFailed, OrbweaverError) as error:
         stage.fail(f"the demo failed: {error}")
         raise typer.Exit(FAILED) from None
     stage.end(f"Done in {took_s:.1f} s. Nothing is left: no process, no namespace, no file.")

@@ -75,10 +75,10 @@ class Daemon:
         deadline = time.monotonic() + READY_DEADLINE_S
         while not ready():
             if not self.is_running:
-                raise LabFailed(f"{program} has ended: {self.last_words()}", subject=program)
+                raise LabFailed(f"{program} has ended: {self.last_words()}")
             if time.monotonic() > deadline:
                 text = f"{program} is not ready after {READY_DEADLINE_S:g} s: {self.last_words()}"
-                raise LabFailed(text, subject=program)
+                raise LabFailed(text)
             time.sleep(POLL_S)
 
     def stop(self) -> None:

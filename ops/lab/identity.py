@@ -12,8 +12,6 @@ import re
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from core.errors import OrbweaverError
-
 ROOM: Final = Path("/run/orbweaver-lab")
 """Directories of all laboratories of this machine."""
 
@@ -31,8 +29,11 @@ _NAME: Final = re.compile(r"(?:ow-)?(?P<pid>\d+)-(?P<serial>\d+)(?:-.*)?")
 _serials: Final = itertools.count(1)
 
 
-class LabFailed(OrbweaverError):
-    """A step of the laboratory failed; an error of the laboratory alone."""
+class LabFailed(Exception):
+    """A step of the laboratory failed; no error of the product, so none of core/errors.py."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(f"{message} ({remedy})" if remedy else message)
 
 
 class Identity(NamedTuple):

@@ -89,7 +89,7 @@ def run(
     done = attempt(command, stdin=stdin, environment=environment, deadline_s=deadline_s)
     if done.returncode:
         text = f"`{' '.join(command)}` failed with {done.returncode}: {_words(done)}"
-        raise LabFailed(text, subject=command[0])
+        raise LabFailed(text)
     return done.stdout
 
 
@@ -115,7 +115,7 @@ def attempt(
         )
     except subprocess.TimeoutExpired:
         text = f"`{' '.join(command)}` did not end within {deadline_s:g} s"
-        raise LabFailed(text, subject=command[0]) from None
+        raise LabFailed(text) from None
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:
