@@ -103,12 +103,14 @@ def sighted(before: Sighting | None, finding: Finding, fence: Fence, at_s: float
         return before
     if at_s < before.last_s:
         return Sighting(finding, fence, at_s, at_s)
-    return before._replace(last_s=at_s, times=before.times + 1)
+    return Sighting(finding, fence, before.first_s, at_s, before.times + 1)
 
 
 def fence_of(endpoint: Endpoint | None, claims: tuple[tuple[str, Held], ...]) -> Fence:
     """The fence of what is judged now."""
-    revisions = tuple(sorted((address, held.revision) for address, held in claims))
+    revisions = tuple((address, held.revision) for address, held in claims)
+    if len(revisions) > 1:
+        revisions = tuple(sorted(revisions))
     if endpoint is None:
         return Fence("", "", (), revisions)
     return Fence(endpoint.uid, endpoint.holder, containers_of(endpoint), revisions)
@@ -116,6 +118,9 @@ def fence_of(endpoint: Endpoint | None, claims: tuple[tuple[str, Held], ...]) ->
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:
     """Every sandbox that has a NIC of the endpoint."""
+    if len(endpoint.nics) == 1:  # nearly all; a scan asks for every suspect
+        only = endpoint.nics[0].container
+        return (only,) if only else ()
     return tuple(sorted({nic.container for nic in endpoint.nics if nic.container}))
 
 
@@ -125,4 +130,4 @@ def utc(unix_s: float) -> str:
         at = datetime.fromtimestamp(int(unix_s), UTC)
     except (OverflowError, ValueError, OSError):
         return f"{unix_s} s"
-    return at.strftime("%Y-%m-%d %H:%M:%SZ")
+    return at.isoformat(" ")[:-6] + "Z"

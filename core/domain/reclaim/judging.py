@@ -15,7 +15,6 @@ from core.domain.reclaim.cluster import (
     EVICTED,
     ClusterFacts,
     Missing,
-    NodeState,
     PodState,
     effective,
 )
@@ -27,13 +26,18 @@ _KINDS: dict[str, FixedKind] = {"statefulset": "statefulset", "vm": "vm"}
 
 
 class Suspect(NamedTuple):
-    """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim)."""
+    """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim).
+
+    ``addresses``: those that would be released. ``claimed_by``: the UID that the claims themselves
+    name, "" for fixed ones.
+    """
 
     namespace: str
     name: str
     uid: str
     fixed: FixedKind | None
     addresses: tuple[str, ...]
+    claimed_by: str = ""
 
 
 class Verdict(NamedTuple):
@@ -96,9 +100,12 @@ def unless_in_use(verdict: Verdict, suspect: Suspect, facts: ClusterFacts) -> Ve
         user = facts.reporter(address)
         if user is not None and user.uid != suspect.uid:
             return keep(f"living Pod {_path(user)} reports {address} as its own")
-    own = facts.pod_of_uid(suspect.uid) if suspect.uid else None
-    if own is not None and own.is_living and verdict.finding != "no-address":
-        return keep(f"Pod {_path(own)} of the same UID is living")
+    if verdict.finding == "no-address":
+        return verdict
+    for uid in (suspect.uid, suspect.claimed_by):
+        own = facts.pod_of_uid(uid) if uid else None
+        if own is not None and own.is_living:
+            return keep(f"Pod {_path(own)} of UID {uid} is living")
     return verdict
 
 
@@ -164,7 +171,7 @@ def _fixed(suspect: Suspect, fixed: FixedKind, pod: PodState, rules: Rules) -> V
     if pod.deletion_s is None or pod.is_final:
         return Verdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
-    if rules.now_s > until_s:
+    if rules.now_s >= until_s:
         return keep(f"{validity.why}, but Pod {_path(pod)} is still there")
     return _terminating(pod, until_s)
 
@@ -174,7 +181,7 @@ def _stateless(pod: PodState, rules: Rules) -> Verdict:
     if pod.deletion_s is None:
         return _finished(pod, rules)
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
-    if rules.now_s <= until_s:
+    if rules.now_s < until_s:
         return _terminating(pod, until_s)
     words = f"Pod {_path(pod)} should have ended by {utc(pod.deletion_s)}"
     return _if_node_allows(pod, Verdict("stuck-terminating", words), rules)
@@ -192,7 +199,7 @@ def _finished(pod: PodState, rules: Rules) -> Verdict:
         span_s = max(grace_s, OBSERVATION_GAP_S)
         return _if_node_allows(pod, Verdict("finished", words, span_s=span_s), rules)
     until_s = ended_s + grace_s
-    if rules.now_s <= until_s:
+    if rules.now_s < until_s:
         return keep(f"{words}, its grace goes on", until_s)
     return _if_node_allows(pod, Verdict("finished", f"{words} by {utc(ended_s)}"), rules)
 
@@ -204,23 +211,27 @@ def _terminating(pod: PodState, until_s: float) -> Verdict:
 
 
 def _if_node_allows(pod: PodState, verdict: Verdict, rules: Rules) -> Verdict:
-    refusal = node_refusal(pod, rules.facts, rules.settings)
-    if refusal:
-        return keep(f"{verdict.why}; {refusal}")
-    node = rules.facts.node(pod.node)
-    ready = isinstance(node, NodeState) and node.ready
-    state = "ready" if ready else "not ready"
-    return verdict._replace(why=f"{verdict.why}; node {pod.node} is {state}")
+    allowed, words = node_says(pod, rules.facts, rules.settings)
+    if not allowed:
+        return keep(f"{verdict.why}; {words}")
+    finding, why, until_s, direct, span_s = verdict
+    return Verdict(finding, f"{why}; {words}", until_s, direct, span_s)
 
 
-def node_refusal(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> str:
-    """Why a stateless Pod's node forbids the release; "" if it does not (5.2, node flag)."""
+def node_says(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
+    """Whether the state of its node allows to reclaim a stateless Pod (5.2), and that state."""
     node = facts.node(pod.node)
     if isinstance(node, Missing):
-        return node.why
+        return False, node.why
     if node.ready:
-        return "" if settings.on_ready_node else "reclaiming on ready nodes is switched off"
-    return "" if settings.on_not_ready_node else "reclaiming on nodes not ready is switched off"
+        return settings.on_ready_node, _node_words(node.name, "ready", settings.on_ready_node)
+    allowed = settings.on_not_ready_node
+    return allowed, _node_words(node.name, "not ready", allowed)
+
+
+def _node_words(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  # words for a truth
+    refusal = "" if allowed else ", where reclaiming is switched off"
+    return f"node {name} is {state}{refusal}"
 
 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:

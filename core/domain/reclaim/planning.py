@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import EndpointKey, Held, Ledger
-from core.domain.model import Endpoint
+from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
     OBSERVATIONS_MIN,
@@ -104,21 +104,15 @@ class _Holding(NamedTuple):
     """An endpoint with the claims it shows, or the claims of one holder that no endpoint shows.
 
     ``endpoint`` of the latter: the one of that name, if there is one; ``superseded``: another
-    Pod's endpoint of that name was made later.
+    Pod's endpoint of that name was made later. ``addresses``: those claimed, else those that the
+    endpoint shows without a claim.
     """
 
     subject: Subject
     endpoint: Endpoint | None
     claims: Claims
+    addresses: tuple[str, ...]
     superseded: bool = False
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Those claimed, else those the endpoint shows without a claim."""
-        claimed = tuple(address for address, _ in self.claims)
-        if claimed or self.endpoint is None:
-            return claimed
-        return tuple(address for address, _ in self.endpoint.addresses())
 
     @property
     def holder(self) -> str:
@@ -131,8 +125,11 @@ class _Holding(NamedTuple):
         """As ``judging`` wants it."""
         holder, endpoint = self.holder, self.endpoint
         known = endpoint is not None and endpoint.holder == holder
-        uid = endpoint.uid if endpoint is not None and known else holder_uid(holder)
-        return Suspect(*self.subject.key, uid, holder_kind(holder, settings), self.addresses)
+        by = holder_uid(holder)
+        uid = endpoint.uid if endpoint is not None and known else by
+        fixed = holder_kind(holder, settings)
+        claimed = self.addresses if self.claims else ()
+        return Suspect(*self.subject.key, uid, fixed, claimed, by)
 
 
 def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
@@ -153,7 +150,7 @@ def resolve(one: Trace, ledger: Ledger, rules: Rules) -> ReclaimStep | Kept | No
     endpoint = ledger.endpoints.get(one.endpoint)
     if endpoint is None:
         return None
-    holding = _Holding(Subject(one.endpoint), endpoint, _shown(endpoint, ledger.claims))
+    holding = _holding(endpoint, ledger.claims)
     if endpoint.uid != one.uid:
         return _kept(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
     if rules.now_s < one.stop_s:
@@ -242,9 +239,10 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
     """Every endpoint, then every claim that its endpoint does not show, by holder."""
     shown: set[str] = set()
     for endpoint in ledger.endpoints.values():
-        claims = _shown(endpoint, ledger.claims)
-        shown.update(address for address, _ in claims)
-        yield _Holding(Subject(endpoint.key), endpoint, claims)
+        holding = _holding(endpoint, ledger.claims)
+        if holding.claims:
+            shown.update(holding.addresses)
+        yield holding
     if len(shown) == len(ledger.claims):
         return
     strays: defaultdict[Subject, list[tuple[str, Held]]] = defaultdict(list)
@@ -261,7 +259,10 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
         found.sort()
         for part, start in enumerate(range(0, len(found), CLAIMS_A_STEP_MAX)):
             claims = tuple(found[start : start + CLAIMS_A_STEP_MAX])
-            yield _Holding(subject._replace(part=part), endpoint_there, claims, superseded)
+            addresses = tuple(address for address, _ in claims)
+            yield _Holding(
+                Subject(*subject[:2], part), endpoint_there, claims, addresses, superseded
+            )
 
 
 def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: Claims) -> bool:
@@ -276,19 +277,33 @@ def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: C
     return bool(claims) and newest < min(held.revision for _, held in claims)
 
 
+def _holding(endpoint: Endpoint, claims: Mapping[str, Held]) -> _Holding:
+    """An endpoint as it is judged."""
+    own = _shown(endpoint, claims)
+    if own:
+        addresses = tuple([address for address, _ in own])
+    else:
+        addresses = tuple([address for address, _ in endpoint.addresses()])
+    return _Holding(Subject((endpoint.namespace, endpoint.name)), endpoint, own, addresses)
+
+
 def _shown(endpoint: Endpoint, claims: Mapping[str, Held]) -> Claims:
     """The claims that an endpoint shows and its holder has."""
-    found = []
-    for address, _ in dict.fromkeys(endpoint.addresses()):
-        held = claims.get(address)
-        if held is not None and _is_of(held, endpoint):
-            found.append((address, held))
-    return tuple(found)
+    found: dict[str, Held] = {}
+    for nic in endpoint.nics:
+        for address, _ in nic.addresses():
+            held = claims.get(address)
+            if held is not None and _is_of(held.claim, endpoint):
+                found[address] = held
+    return tuple(found.items())
 
 
-def _is_of(held: Held, endpoint: Endpoint) -> bool:
-    claim = held.claim
-    return (claim.holder, claim.namespace, claim.pod) == (endpoint.holder, *endpoint.key)
+def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
+    return (
+        claim.holder == endpoint.holder
+        and claim.pod == endpoint.name
+        and claim.namespace == endpoint.namespace
+    )
 
 
 def _inconsistency(holding: _Holding, suspect: Suspect, rules: Rules) -> Verdict | None:
@@ -311,7 +326,7 @@ def _inconsistency(holding: _Holding, suspect: Suspect, rules: Rules) -> Verdict
 
 def _step(holding: _Holding, evidence: Evidence, fence: Fence | None = None) -> ReclaimStep:
     fence = fence or fence_of(holding.endpoint, holding.claims)
-    claimed = tuple(address for address, _ in holding.claims)
+    claimed = holding.addresses if holding.claims else ()
     return ReclaimStep(holding.subject, claimed, evidence, fence)
 
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from core.domain.evolution import EndpointKey
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
-from core.domain.reclaim.judging import deletion_deadline, finished_at, node_refusal
+from core.domain.reclaim.judging import deletion_deadline, finished_at, node_says
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.validity import validity_of
 
@@ -24,7 +24,8 @@ TraceReason = Literal["deleted", "deleting", "finished"]
 class Trace(NamedTuple):
     """A Pod whose addresses may be free from ``stop_s`` on. Times are Unix seconds.
 
-    ``seen_s``: when the news came, which is the first observation. ``tries``: releases that failed.
+    ``seen_s``: when the news first came, which is the first observation. ``deadline_s``: when its
+    grace ends. ``tries``: releases that failed.
     """
 
     endpoint: EndpointKey
@@ -33,8 +34,15 @@ class Trace(NamedTuple):
     node: str
     reason: TraceReason
     seen_s: float
-    stop_s: float
+    deadline_s: float
     tries: int = 0
+
+    @property
+    def stop_s(self) -> float:
+        """When to look. Only a delete event is proof; others leave room for a second look."""
+        if self.reason == "deleted":
+            return self.deadline_s
+        return max(self.deadline_s, self.seen_s + OBSERVATION_GAP_S)
 
 
 class Untraced(NamedTuple):
@@ -51,10 +59,7 @@ def trace(
     *,
     deleted: bool = False,
 ) -> Trace | Untraced:
-    """What this news about a Pod starts. ``deleted``: its object is gone, ``pod`` the last state.
-
-    Only a delete event is proof by itself; other deadlines leave room for a second observation.
-    """
+    """What this news about a Pod starts. ``deleted``: its object is gone, ``pod`` the last state."""
     if not settings.enabled:
         return Untraced("reclaiming is switched off")
     if pod.host_network:
@@ -65,16 +70,15 @@ def trace(
         validity = validity_of(fixed, namespace, name, facts)
         if validity.keeps:
             return Untraced(f"fixed: {validity.why}")
-    stop = _deadline(pod, settings, seen_s, deleted=deleted)
-    if isinstance(stop, Untraced):
-        return stop
-    reason, stop_s = stop
+    deadline = _deadline(pod, settings, seen_s, deleted=deleted)
+    if isinstance(deadline, Untraced):
+        return deadline
+    reason, deadline_s = deadline
     if reason != "deleted":
-        refusal = node_refusal(pod, facts, settings)
-        if refusal:
-            return Untraced(refusal)
-        stop_s = max(stop_s, seen_s + OBSERVATION_GAP_S)
-    return Trace(key, pod.name, pod.uid, pod.node, reason, seen_s, stop_s)
+        allowed, words = node_says(pod, facts, settings)
+        if not allowed:
+            return Untraced(words)
+    return Trace(key, pod.name, pod.uid, pod.node, reason, seen_s, deadline_s)
 
 
 def _deadline(
@@ -82,7 +86,7 @@ def _deadline(
 ) -> tuple[TraceReason, float] | Untraced:
     if deleted:
         return "deleted", seen_s + settings.extra_delay_s
-    # A finished Pod that is being deleted is held by its deletion: the later of the two.
+    # A finished Pod that is being deleted waits for its deletion, as in the scan.
     if pod.deletion_s is not None:
         return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
     if not pod.is_final:

@@ -50,7 +50,9 @@ def _replica(namespace: str, name: str, facts: ClusterFacts) -> Validity:
 
 
 def _range(first: int, last: int) -> str:
-    return "no replicas" if last < first else f"replicas {first} to {last}"
+    if last <= first:
+        return f"replica {first}" if last == first else "no replicas"
+    return f"replicas {first} to {last}"
 
 
 def _machine(namespace: str, name: str, facts: ClusterFacts) -> Validity:

@@ -1,0 +1,131 @@
+"""A scripted cluster: Pods, Nodes and owners that live, die and are listed as a script says.
+
+It plays the API server and the kubelets; the claims are made and released by the real services on a
+memory store. What a script says of a Pod is what listings and events show of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from core.domain.facts import PodFacts
+from core.domain.model import FixedKind, Owner
+from core.domain.reclaim.cluster import (
+    ClusterSnapshot,
+    Kind,
+    Listing,
+    NodeState,
+    Objects,
+    PodState,
+    StatefulSetState,
+    VmiState,
+    VmState,
+)
+
+KINDS: tuple[Kind, ...] = (
+    "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine",
+)  # fmt: skip
+STATEFUL_SET = "StatefulSet"
+VMI = "VirtualMachineInstance"
+START_S = 1_767_268_800.0
+"""2026-01-01 12:00:00 UTC."""
+
+_TIME = re.compile(r"(\d+)(s|m|h)\Z")
+
+
+class News(NamedTuple):
+    """What a watcher of Pods hears."""
+
+    pod: PodState
+    deleted: bool = False
+
+
+class Cluster:
+    """The objects, the clock, and how the next listings fail."""
+
+    def __init__(self) -> None:
+        self.now_s = START_S
+        self.pods: dict[tuple[str, str], PodState] = {}
+        self.nodes: dict[str, NodeState] = {}
+        self.stateful_sets: dict[tuple[str, str], StatefulSetState] = {}
+        self.vmis: dict[tuple[str, str], VmiState] = {}
+        self.vms: dict[tuple[str, str], VmState] = {}
+        self.listing = "good"
+
+    def snapshot(self, claims_read_s: float) -> ClusterSnapshot:
+        """What the API server answers now, faults included."""
+        objects = Objects(
+            self.pods.values(),
+            self.nodes.values(),
+            self.stateful_sets.values(),
+            self.vmis.values(),
+            self.vms.values(),
+        )
+        taken_s = claims_read_s - 1 if self.listing == "stale" else self.now_s
+        complete = self.listing != "partial"
+        if self.listing == "empty":
+            objects = Objects()
+        if self.listing == "partial":
+            objects = objects._replace(pods=list(self.pods.values())[:1])
+        listings = {kind: Listing(taken_s, complete) for kind in KINDS}
+        return ClusterSnapshot(objects, listings, claims_read_s)
+
+    def set_pod(self, pod: PodState) -> News:
+        """Create or change; a Pod of another UID replaces the one of its name."""
+        self.pods[pod.namespace, pod.name] = pod
+        return News(pod)
+
+    def drop_pod(self, key: tuple[str, str]) -> News:
+        """Its object is gone."""
+        return News(self.pods.pop(key), deleted=True)
+
+    def lasting(self, text: str) -> Iterator[float]:
+        """Let time go on, in steps of the trace loop at most."""
+        rest = seconds(text)
+        while rest > 0:
+            step = min(rest, 5.0)
+            self.now_s += step
+            rest -= step
+            yield self.now_s
+
+
+def seconds(text: str) -> float:
+    """``30s``, ``5m``, ``1h``."""
+    found = _TIME.match(text)
+    assert found is not None, text
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def split(text: str) -> tuple[str, str]:
+    """``ns/name``."""
+    namespace, _, name = text.partition("/")
+    assert name, text
+    return namespace, name
+
+
+def owner_of(text: str) -> Owner | None:
+    """``StatefulSet/web``, ``vm/vm-a``, anything else by its kind."""
+    kind, _, name = text.partition("/")
+    if kind == "vm":
+        return Owner(VMI, name, api_version="kubevirt.io/v1")
+    if kind in (STATEFUL_SET, "Deployment"):
+        return Owner(kind, name, api_version="apps/v1")
+    if kind == "kruise":
+        return Owner(STATEFUL_SET, name, api_version="apps.kruise.io/v1beta1")
+    return Owner(kind, name, api_version="batch/v1") if name else None
+
+
+def facts_of(pod: PodState, fixed: FixedKind | None) -> PodFacts:
+    """The same Pod as an ADD sees it."""
+    name = pod.owner.name if fixed == "vm" and pod.owner is not None else ""
+    return PodFacts(
+        pod.namespace,
+        pod.name,
+        pod.uid,
+        pod.node,
+        owner=pod.owner,
+        fixed=fixed,
+        endpoint_name=name,
+    )
