@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -28,6 +29,9 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 EXIT_FENCED: Final = 3
+
+COLLECT_AFTER_OBJECTS: Final = 20_000
+"""New container objects before the collector looks at the youngest; Python's default is 700."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -70,6 +74,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return None
 
 
+def _spare_the_collector() -> None:
+    """Keep the cycle collector off what lives as long as the process.
+
+    An ADD makes some hundred short-lived values and no cycles; walking modules and views for them
+    took a tenth of the agent's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS)
+
+
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     store = EtcdStore(settings.etcd)
     agent = Agent(settings, store, tracer=tracer)
@@ -83,6 +98,7 @@ async def _serve(settings: Settings, tracer: Tracer | None) -> int:
         await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
+            _spare_the_collector()
             await ended
         if agent.parts.health.fenced is not None:
             raise agent.parts.health.fenced
