@@ -1,9 +1,10 @@
 """The writer: appends events to the log and writes the state they make, in one transaction each.
 
-Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one; a
-lone caller waits for nobody. Each proposal keeps its own guards. When a transaction fails, its
-failure branch has read the truth about exactly the guarded keys: proposals whose guards are broken
-are told so (``Lost``), the others go into the next transaction at once.
+Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one, with
+what the event loop has ready at that moment; a lone caller waits for nobody. Each proposal keeps
+its own guards. When a transaction fails, its failure branch has read the truth about exactly the
+guarded keys: proposals whose guards are broken are told so (``Lost``), the others go into the next
+transaction at once.
 
 Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
 and never will be (I9: a lost answer is settled by fencing the head and reading back). A second
@@ -37,6 +38,14 @@ QUEUE_DEPTH_MAX = 4096
 
 LEFT_OVER_MAX = 8
 """Proposals that did not fit before a batch counts as full: it keeps filling linear."""
+
+GATHERING_PASSES_MAX = 8
+"""Passes of the event loop in which callers that are ready now may still join a transaction.
+
+A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy cores:
+7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone caller
+does not change measurably.
+"""
 
 
 class Committed(NamedTuple):
@@ -139,11 +148,20 @@ class Writer:
     async def _run(self) -> None:
         try:
             while self._queue:
+                await self._gather()
                 batch, members = self._take()
                 if members:
                     await self._commit(batch, members)
         finally:
             self._pump = None
+
+    async def _gather(self) -> None:
+        """Let callers that are ready join: passes of the loop while they bring more, never time."""
+        for _ in range(GATHERING_PASSES_MAX):
+            waiting = len(self._queue)
+            await asyncio.sleep(0)
+            if len(self._queue) == waiting:
+                return
 
     def _take(self) -> tuple[Batch, list[_Waiting]]:
         """Fill a batch from the queue, keeping the order of what does not fit together."""

@@ -10,7 +10,7 @@ from core.errors import NotReady, Overloaded, StoreUnavailable, WriterFenced
 from core.store.batch import Lost
 from core.store.kv import Get, NothingNewer, Unchanged
 from core.store.log import START, LogReader
-from core.store.writer import QUEUE_DEPTH_MAX, Committed
+from core.store.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX, Committed
 from tests.event_log.conftest import Log
 from tests.support.faulty_store import Fault
 
@@ -18,6 +18,13 @@ from tests.support.faulty_store import Fault
 async def events(log: Log) -> list[str]:
     segments, _ = await LogReader(log.memory, log.keys).catch_up(START)
     return [one.event_id for segment in segments for one in segment.events()]
+
+
+async def append_after(log: Log, passes: int) -> None:
+    """Append once the event loop has gone round so often."""
+    for _ in range(passes):
+        await asyncio.sleep(0)
+    assert isinstance(await log.writer.append(log.proposal(f"late-{passes}")), Committed)
 
 
 async def test_a_lone_append_is_one_transaction(log: Log) -> None:
@@ -34,6 +41,22 @@ async def test_what_arrives_while_a_transaction_is_in_flight_shares_the_next_one
     assert all(isinstance(one, Committed) for one in outcomes)
     assert log.writer.transactions <= 2
     assert len(await events(log)) == 20
+
+
+async def test_callers_that_are_ready_when_a_transaction_begins_still_join_it(log: Log) -> None:
+    await asyncio.gather(*(append_after(log, passes) for passes in range(4)))
+
+    assert log.writer.transactions == 1
+
+
+async def test_callers_who_keep_coming_cannot_hold_up_those_who_wait(log: Log) -> None:
+    coming = [asyncio.ensure_future(append_after(log, n)) for n in range(4 * GATHERING_PASSES_MAX)]
+
+    await coming[0]
+
+    assert not coming[-1].done()
+    await asyncio.gather(*coming)
+    assert len(await events(log)) == len(coming)
 
 
 async def test_a_member_that_lost_is_told_the_truth_and_the_others_are_committed(log: Log) -> None:
