@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import datetime
+import datetime as dt
 import dis
 import os
 import random
@@ -58,19 +58,17 @@ FORBIDDEN = (
 """What can be replaced while code runs."""
 
 UNCHANGEABLE = (
-    Forbidden(datetime.datetime, _CLOCK, ("now", "utcnow", "today")),
-    Forbidden(datetime.date, _CLOCK, ("today",)),
+    Forbidden(dt.datetime, _CLOCK, ("now", "utcnow", "today")),
+    Forbidden(dt.date, _CLOCK, ("today",)),
 )
 """Methods of C types: only reading the code finds these."""
 
 
 def _by_function() -> dict[Any, str]:
     return {
-        getattr(
-            forbidden.owner, name
-        ): f"{forbidden.owner.__name__}.{name}: use {forbidden.instead}"
-        for forbidden in (*FORBIDDEN, *UNCHANGEABLE)
-        for name in forbidden.names
+        getattr(owner, name): f"{owner.__name__}.{name}: use {instead}"
+        for owner, instead, names in (*FORBIDDEN, *UNCHANGEABLE)
+        for name in names
         if name != "__init__"
     }
 
@@ -79,7 +77,7 @@ _BY_FUNCTION = _by_function()
 
 
 def inspect_code(cls: type[Any]) -> None:
-    """ForbiddenCallError if the methods of a workflow, or functions beside it, name one of these."""
+    """ForbiddenCallError if methods of a workflow, or functions beside it, name one of these."""
     seen: set[types.CodeType] = set()
     for base in cls.__mro__:
         for member in vars(base).values():

@@ -1,0 +1,184 @@
+"""One execution in the test environment: its history, and what its commands set in motion.
+
+The same order of events as the engine's, without its store: a task's events stand together, an
+activity's start stands beside its end. Every run's interpreter is warm; ``Environment`` can ask
+for a replay of the whole history before every task instead.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from workflows.api.definitions import Registry
+from workflows.interpreter import Interpreter
+from workflows.model import events as ev
+from workflows.model.commands import Command, Decision, UpdateRequest
+from workflows.model.failures import Failure
+from workflows.model.limits import HISTORY_EVENTS_SUGGEST
+from workflows.model.policies import Status
+
+STATUS_AT_END: dict[type[ev.Attributes], Status] = {
+    ev.WorkflowExecutionCompleted: Status.COMPLETED,
+    ev.WorkflowExecutionFailed: Status.FAILED,
+    ev.WorkflowExecutionCanceled: Status.CANCELED,
+    ev.WorkflowExecutionTerminated: Status.TERMINATED,
+    ev.WorkflowExecutionTimedOut: Status.TIMED_OUT,
+    ev.WorkflowExecutionContinuedAsNew: Status.CONTINUED_AS_NEW,
+}
+
+
+class Attempt(NamedTuple):
+    """The next attempt of an activity, not before ``due_ms``."""
+
+    scheduled: ev.ActivityTaskScheduled
+    due_ms: int
+    scheduled_ms: int
+    number: int = 1
+    last_failure: Failure | None = None
+    details: tuple[object, ...] = ()
+
+
+class World(Protocol):
+    """What an execution needs of its environment."""
+
+    registry: Registry
+    now_ms: int
+    replays: bool
+
+    def started_child(
+        self, parent: Execution, command: ev.StartChildWorkflowExecutionInitiated
+    ) -> None:
+        """Start it and tell the parent."""
+
+    def signalled(
+        self, sender: Execution, command: ev.SignalExternalWorkflowExecutionInitiated
+    ) -> None:
+        """Deliver it and tell the sender."""
+
+    def cancel_wanted(
+        self, sender: Execution, command: ev.RequestCancelExternalWorkflowExecutionInitiated
+    ) -> None:
+        """Deliver it and tell the sender."""
+
+    def closed(self, execution: Execution) -> None:
+        """It has ended: parent, children and the next run have to know."""
+
+
+class Execution:
+    """One run. ``due``: something came in since its last task."""
+
+    def __init__(self, world: World, started: ev.WorkflowExecutionStarted) -> None:
+        self._world = world
+        self._interpreter: Interpreter | None = None
+        self._fed = 0
+        self.started = started
+        self.history: list[ev.HistoryEvent] = []
+        self.status = Status.RUNNING
+        self.due = False
+        self.end: ev.Attributes | None = None
+        self.reason = ""
+        self.waiting_for: tuple[str, ...] = ()
+        self.attempts: dict[int, Attempt] = {}
+        self.timers: dict[int, int] = {}
+        self.updates: list[UpdateRequest] = []
+        self.rejected: dict[str, Failure] = {}
+        self.record(started)
+
+    def record(self, attributes: ev.Attributes, *, wakes: bool = True) -> None:
+        """Append an event; unless ``wakes`` is False, a task follows."""
+        self._append(attributes)
+        if wakes and self.status.open:
+            self.due = True
+        self._close_after(attributes)
+
+    def do_task(self) -> None:
+        """One workflow task. Raises WorkflowTaskError, as a test wants to see it."""
+        self.due = False
+        self.record(ev.WorkflowTaskScheduled(), wakes=False)
+        suggest = len(self.history) >= HISTORY_EVENTS_SUGGEST
+        self.record(ev.WorkflowTaskStarted(suggest_continue_as_new=suggest), wakes=False)
+        updates, self.updates = self.updates, []
+        decision = self._interpreted(updates)
+        self.waiting_for = decision.waiting_for
+        self.rejected.update({each.update_id: each.failure for each in decision.rejections})
+        self.record(ev.WorkflowTaskCompleted(), wakes=False)
+        for command in decision.commands:
+            self._append(command)
+        for command in decision.commands:
+            self._act(command)
+            self._close_after(command)
+
+    def query(self, name: str, args: tuple[object, ...]) -> object:
+        """The answer as of the last task."""
+        interpreter = self._warm()
+        if self._fed < len(self.history):
+            interpreter.activate(self.history[self._fed :])
+            self._fed = len(self.history)
+        return interpreter.query(name, args)
+
+    def drop(self) -> None:
+        """Forget the interpreter; the next task replays the history."""
+        if self._interpreter is not None:
+            self._interpreter.close()
+        self._interpreter, self._fed = None, 0
+
+    def pause(self, attempt: Attempt, failure: Failure) -> None:
+        """That was the last attempt: nothing goes on until ``unpause``."""
+        self.status = Status.PAUSED
+        self.reason = f"activity {attempt.scheduled.activity_type}: {failure.message}"
+        activity_id = attempt.scheduled.activity_id
+        self.record(ev.WorkflowExecutionPaused(self.reason, activity_id, failure), wakes=False)
+
+    def unpause(self) -> None:
+        """The activities get their attempts again, from now on."""
+        self.status, self.reason = Status.RUNNING, ""
+        self.record(ev.WorkflowExecutionUnpaused(), wakes=False)
+        now_ms = self._world.now_ms
+        for number, attempt in self.attempts.items():
+            self.attempts[number] = attempt._replace(number=1, due_ms=now_ms, scheduled_ms=now_ms)
+
+    def _warm(self) -> Interpreter:
+        if self._interpreter is None:
+            self._interpreter = Interpreter(self._world.registry)
+        return self._interpreter
+
+    def _interpreted(self, updates: list[UpdateRequest]) -> Decision:
+        if self._world.replays:
+            self.drop()
+        news = self.history[self._fed :]
+        self._fed = len(self.history)
+        return self._warm().activate(news, updates=updates)
+
+    def _append(self, attributes: ev.Attributes) -> None:
+        event = ev.HistoryEvent(len(self.history) + 1, self._world.now_ms, attributes)
+        self.history.append(event)
+
+    def _close_after(self, attributes: ev.Attributes) -> None:
+        status = STATUS_AT_END.get(type(attributes))
+        if status is None:
+            return
+        self.end = attributes
+        self.status = status
+        self.due = False
+        self.attempts.clear()
+        self.timers.clear()
+        self._world.closed(self)
+
+    def _act(self, command: Command) -> None:
+        now_ms = self._world.now_ms
+        match command:
+            case ev.ActivityTaskScheduled():
+                self.attempts[command.activity_id] = Attempt(command, now_ms, now_ms)
+            case ev.ActivityTaskCancelRequested():
+                if self.attempts.pop(command.activity_id, None) is not None:
+                    self.record(ev.ActivityTaskCanceled(command.activity_id))
+            case ev.TimerStarted():
+                self.timers[command.timer_id] = now_ms + round(command.start_to_fire_s * 1000)
+            case ev.TimerCanceled():
+                self.timers.pop(command.timer_id, None)
+            case ev.StartChildWorkflowExecutionInitiated():
+                self._world.started_child(self, command)
+            case ev.SignalExternalWorkflowExecutionInitiated():
+                self._world.signalled(self, command)
+            case ev.RequestCancelExternalWorkflowExecutionInitiated():
+                self._world.cancel_wanted(self, command)

@@ -1,0 +1,47 @@
+"""Replay of recorded histories: whether the code of today still does what it did then.
+
+Histories are kept as JSON for ever (``workflows.model.codec``). A change that breaks one of them
+would break running executions too: guard it with ``workflow.patched``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflows.api.definitions import Registry
+from workflows.interpreter import Interpreter
+from workflows.model import events as ev
+from workflows.model.codec import from_json
+from workflows.model.commands import Decision
+
+
+def replay(registry: Registry, history: Sequence[ev.HistoryEvent]) -> Decision:
+    """Run the code against a whole history; NonDeterminismError where they disagree.
+
+    A task that was open when the history was taken is not done.
+    """
+    interpreter = Interpreter(registry)
+    try:
+        decision = interpreter.activate(_without_open_task(history))
+        interpreter.check_complete()
+        return decision
+    finally:
+        interpreter.close()
+
+
+def replay_file(registry: Registry, path: Path) -> Decision:
+    """The same for a JSON file; HistoryError if it cannot be read."""
+    return replay(registry, from_json(path.read_bytes()))
+
+
+def _without_open_task(history: Sequence[ev.HistoryEvent]) -> Sequence[ev.HistoryEvent]:
+    for index in range(len(history) - 1, -1, -1):
+        attributes = history[index].attributes
+        if isinstance(attributes, ev.WorkflowTaskStarted):
+            return history[:index]
+        if isinstance(
+            attributes, ev.WorkflowTaskCompleted | ev.WorkflowTaskFailed | ev.WorkflowTaskTimedOut
+        ):
+            break
+    return history
