@@ -42,9 +42,9 @@ LEFT_OVER_MAX = 8
 GATHERING_PASSES_MAX = 8
 """Passes of the event loop in which callers that are ready now may still join a transaction.
 
-A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy cores:
-7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone caller
-does not change measurably.
+A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
+cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
+caller does not change measurably.
 """
 
 
