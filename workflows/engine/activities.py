@@ -1,0 +1,310 @@
+"""Attempts of activities: slots, the four timeouts, heartbeats, pauses and cancellation.
+
+An activity runs in the process that owns its execution. Attempts leave no trace in the history:
+between two of them an ``Attempt`` is stored, and the first needs none. An attempt may be made
+twice (its worker died after it did its work), never recorded twice.
+This module never decides what an outcome means for the execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from core.errors import OrbweaverError
+from workflows.api import activity as api
+from workflows.api.definitions import Registry
+from workflows.engine.clock import Clock
+from workflows.engine.intake import Outcome
+from workflows.engine.records import Attempt
+from workflows.engine.retries import Again, after_failure
+from workflows.engine.telemetry import Telemetry
+from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
+from workflows.model.events import ActivityTaskScheduled
+from workflows.model.failures import Failure, FailureKind, failure_of
+from workflows.model.payloads import Payload, to_payload
+from workflows.model.policies import TimeoutType
+
+SLOTS = 100
+"""Attempts that one worker runs at once."""
+
+HEARTBEAT_SHARE = 0.8
+"""Of the heartbeat timeout: how often progress is stored at most."""
+
+HEARTBEAT_STORE_S = 30.0
+"""The same without a heartbeat timeout."""
+
+STOP_S_MAX = 5.0
+"""How long an attempt may take to stop before it is left to itself."""
+
+
+class Job(NamedTuple):
+    """One activity of one run, from its next attempt on. ``recorded``: an Attempt is stored."""
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    scheduled: ActivityTaskScheduled
+    scheduled_ms: int
+    attempt: Attempt
+    recorded: bool = False
+    traceparent: str = ""
+
+
+Report = Callable[[Outcome], None]
+Store = Callable[[int, Attempt], Awaitable[None]]
+
+
+class Running:
+    """One activity at work. ``cancel`` asks it to stop, ``abandon`` forgets it."""
+
+    def __init__(self, host: ActivityHost, job: Job, report: Report, store: Store) -> None:
+        self.job = job
+        self.state = job.attempt
+        self.recorded = job.recorded
+        self.wake = asyncio.Event()
+        self._cancelled = False
+        self.beat_at = 0.0
+        self._host = host
+        self._report = report
+        self._store = store
+        self._stored_at = 0.0
+        self._storing: asyncio.Task[None] | None = None
+        self._inner: asyncio.Task[Payload] | None = None
+        self._task = asyncio.ensure_future(self._run())
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._cancelled
+
+    def cancel(self) -> None:
+        """Ask it to stop; its outcome tells what it made of that."""
+        self._cancelled = True
+        self.wake.set()
+        if self._inner is not None:
+            self._inner.cancel()
+
+    def abandon(self) -> None:
+        """The run is closed or somebody else's: stop, and tell nobody."""
+        for task in (self._inner, self._task, self._storing):
+            if task is not None:
+                task.cancel()
+
+    def heartbeat(self, details: tuple[object, ...]) -> None:
+        """The attempt is alive; ``details`` reach the next attempt if this one fails."""
+        now = self._host.clock.monotonic()
+        self.beat_at = now
+        said = tuple(to_payload(each, what="heartbeat details") for each in details)
+        timeout_s = self.job.scheduled.timeouts.heartbeat_s
+        every_s = timeout_s * HEARTBEAT_SHARE if timeout_s else HEARTBEAT_STORE_S
+        self.state = self.state._replace(details=said)
+        is_due = not self._stored_at or now - self._stored_at >= every_s
+        if is_due and said and (self._storing is None or self._storing.done()):
+            self._stored_at = now
+            self._storing = asyncio.ensure_future(self._keep())
+
+    async def _keep(self) -> None:
+        try:
+            await self._store(self.job.scheduled.activity_id, self.state)
+            self.recorded = True
+        except OrbweaverError:
+            return  # the session is over, and with it this attempt
+
+    async def _run(self) -> None:
+        outcome = await self._until_closed()
+        if self._storing is not None:
+            await self._storing  # its record must be there before the outcome takes it away
+            outcome = outcome._replace(recorded=self.recorded)
+        self._report(outcome)
+
+    async def _until_closed(self) -> Outcome:
+        host, job = self._host, self.job
+        await self._pause_until(self.state.not_before_ms)
+        while True:
+            if self.cancelled():
+                return self._outcome(failure=_cancelled())
+            failure, result = await self._in_slot()
+            if failure is None:
+                return self._outcome(result=result)
+            if self.cancelled() and failure.kind is not FailureKind.TIMEOUT:
+                return self._outcome(failure=failure)
+            now_ms = host.clock.now_ms()
+            verdict = after_failure(
+                job.scheduled.retry_policy,
+                job.scheduled.timeouts,
+                failure,
+                attempt=self.state.attempt,
+                age_s=(now_ms - job.scheduled_ms) / 1000,
+            )
+            host.telemetry.activity_failed(job.workflow_type, job.scheduled.activity_type)
+            if not isinstance(verdict, Again):
+                return self._outcome(failure=failure)
+            not_before = now_ms + round(verdict.pause_s * 1000)
+            attempt = self.state.attempt + 1
+            self.state = Attempt(attempt, not_before, failure, self.state.details)
+            await self._keep()
+            await self._pause_until(not_before)
+
+    def _outcome(self, *, result: Payload = None, failure: Failure | None = None) -> Outcome:
+        job, state = self.job, self.state
+        verdict = None
+        if failure is not None:
+            age_s = (self._host.clock.now_ms() - job.scheduled_ms) / 1000
+            decided = after_failure(
+                job.scheduled.retry_policy,
+                job.scheduled.timeouts,
+                failure._replace(non_retryable=True) if self.cancelled() else failure,
+                attempt=state.attempt,
+                age_s=age_s,
+            )
+            assert not isinstance(decided, Again), "there would be another attempt"
+            verdict = decided.state
+        return Outcome(
+            job.scheduled.activity_id,
+            state.attempt,
+            result,
+            failure,
+            verdict,
+            state.last_failure,
+            state.details,
+            self.recorded,
+        )
+
+    async def _pause_until(self, at_ms: int) -> None:
+        if self.cancelled() or not at_ms:
+            return
+        clock = self._host.clock
+        self.wake.clear()
+        await clock.wait(self.wake, (at_ms - clock.now_ms()) / 1000)
+
+    async def _in_slot(self) -> tuple[Failure | None, Payload]:
+        """One attempt, once there is a slot; the wait for it has a timeout of its own."""
+        host, timeouts = self._host, self.job.scheduled.timeouts
+        asked = host.clock.monotonic()
+        async with host.slots:
+            waited_s = host.clock.monotonic() - asked
+            if timeouts.schedule_to_start_s and waited_s > timeouts.schedule_to_start_s:
+                return _timed_out(TimeoutType.SCHEDULE_TO_START), None
+            if self.cancelled():
+                return _cancelled(), None
+            with host.telemetry.run_activity(self.job, self.state.attempt):
+                return await self._attempt()
+
+    async def _attempt(self) -> tuple[Failure | None, Payload]:
+        clock = self._host.clock
+        self.wake.clear()
+        self.beat_at = started = clock.monotonic()
+        inner = asyncio.ensure_future(self._call())
+        inner.add_done_callback(lambda _: self.wake.set())
+        self._inner = inner
+        self._host.at_work.add(inner)
+        inner.add_done_callback(self._host.at_work.discard)
+        bounds = self._bounds(started)
+        try:
+            while not inner.done():
+                now = clock.monotonic()
+                kind, at = min(self._with_heartbeat(bounds), key=lambda each: each[1])
+                if now >= at:
+                    inner.cancel()
+                    await asyncio.wait({inner}, timeout=STOP_S_MAX)
+                    return _timed_out(kind), None
+                await clock.wait(self.wake, min(at - now, 3600.0))
+                if not inner.done():
+                    self.wake.clear()
+            return None, inner.result()
+        except asyncio.CancelledError:
+            if not self.cancelled():
+                raise
+            return _cancelled(), None
+        except BaseException as error:  # noqa: BLE001 - whatever it raises is its failure
+            return _failure_of(error), None
+        finally:
+            self._inner = None
+
+    def _bounds(self, started: float) -> list[tuple[TimeoutType, float]]:
+        timeouts, clock = self.job.scheduled.timeouts, self._host.clock
+        bounds = [(TimeoutType.START_TO_CLOSE, started + (timeouts.start_to_close_s or 1e12))]
+        if timeouts.schedule_to_close_s:
+            age_s = (clock.now_ms() - self.job.scheduled_ms) / 1000
+            left_s = timeouts.schedule_to_close_s - max(age_s, 0.0)
+            bounds.append((TimeoutType.SCHEDULE_TO_CLOSE, started + left_s))
+        return bounds
+
+    def _with_heartbeat(
+        self, bounds: list[tuple[TimeoutType, float]]
+    ) -> list[tuple[TimeoutType, float]]:
+        silence_s = self.job.scheduled.timeouts.heartbeat_s
+        return [*bounds, (TimeoutType.HEARTBEAT, self.beat_at + silence_s)] if silence_s else bounds
+
+    async def _call(self) -> Payload:
+        name = self.job.scheduled.activity_type
+        definition = self._host.registry.activities.get(name)
+        if definition is None:
+            raise LookupError(f"no activity {name} is registered with this worker")
+        api.enter(self._info(), self._beat)
+        arguments = definition.handler.arguments(self.job.scheduled.args)
+        result: Any = definition.handler.function(*arguments)
+        if inspect.isawaitable(result):
+            result = await result
+        return to_payload(result, what=f"the result of activity {name}")
+
+    def _beat(self, *details: object) -> None:
+        if self.cancelled():
+            raise CancelledError("the run does not want this activity any more")
+        self.heartbeat(details)
+
+    def _info(self) -> api.Info:
+        job, state, scheduled = self.job, self.state, self.job.scheduled
+        return api.Info(
+            scheduled.activity_id,
+            scheduled.activity_type,
+            job.workflow_type,
+            job.workflow_id,
+            job.run_id,
+            state.attempt,
+            state.details,
+        )
+
+
+class ActivityHost:
+    """Runs the activities of one worker."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        slots: int = SLOTS,
+    ) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.telemetry = telemetry
+        self.slots = asyncio.Semaphore(slots)
+        self.at_work: set[asyncio.Task[Payload]] = set()
+
+    async def idle(self) -> None:
+        """Return when no attempt is under way."""
+        while self.at_work:
+            await asyncio.wait(self.at_work)
+
+    def start(self, job: Job, report: Report, store: Store) -> Running:
+        """Begin or go on with an activity."""
+        return Running(self, job, report, store)
+
+
+def _failure_of(error: BaseException) -> Failure:
+    failure = failure_of(error)
+    if isinstance(error, PayloadError | LimitExceeded):
+        return failure._replace(non_retryable=True)  # the same value again would not fit either
+    return failure
+
+
+def _cancelled() -> Failure:
+    return Failure(FailureKind.CANCELED, "the activity was cancelled")
+
+
+def _timed_out(kind: TimeoutType) -> Failure:
+    return Failure(FailureKind.TIMEOUT, f"the {kind.value} timeout was reached", kind.value)

@@ -1,0 +1,94 @@
+"""Queries and updates: calls of an execution that get an answer.
+
+Replies lie under the caller's lease, so one that nobody fetches goes by itself.
+Answers are written beside the group commit, for a caller's lease that is gone must spoil nothing.
+A reply that is lost is no lost update: its result is in the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from core.errors import StoreError
+from core.store.kv import Put
+from workflows.engine.desk import Desk
+from workflows.engine.draft import Answer, Draft
+from workflows.engine.records import REPLY, Head, Letter, Reply, Update
+from workflows.model.commands import UpdateRejection, UpdateRequest
+from workflows.model.events import WorkflowExecutionUpdateCompleted
+from workflows.model.failures import Failure, FailureKind
+from workflows.model.limits import UPDATES_IN_FLIGHT_MAX
+from workflows.model.policies import Status
+
+
+def refusal(why: str, kind: str = "Refused") -> Reply:
+    """The answer to a call that the code was not asked."""
+    failure = Failure(FailureKind.APPLICATION, why, kind)
+    return Reply(failure=failure, rejected=True)
+
+
+def write_reply(desk: Desk, answer: Answer) -> None:
+    """Answer a caller; one that is gone does not matter."""
+
+    async def write() -> None:
+        with suppress(StoreError):
+            put = Put(desk.keys.reply(answer.message), REPLY.encode(answer.reply), answer.lease)
+            await desk.store.commit([], [put])
+
+    if answer.lease:
+        task = asyncio.ensure_future(write())
+        desk.background.add(task)
+        task.add_done_callback(desk.background.discard)
+
+
+class Updates:
+    """The updates of one run that are on their way."""
+
+    def __init__(self) -> None:
+        self._callers: dict[str, tuple[str, int]] = {}
+
+    def clear(self) -> None:
+        """The run is closed: callers find it out."""
+        self._callers.clear()
+
+    def requests(self, letters: Sequence[Letter], draft: Draft) -> list[UpdateRequest]:
+        """What is to be validated; updates that cannot be asked now are answered."""
+        found: dict[str, UpdateRequest] = {}
+        for letter in letters:
+            update = letter.message
+            if not isinstance(update, Update):
+                continue
+            why = self._refused(update, draft.head, found)
+            if why:
+                draft.answers.append(Answer(letter.name, update.lease, refusal(why)))
+                continue
+            self._callers[update.update_id] = (letter.name, update.lease)
+            found[update.update_id] = UpdateRequest(
+                update.update_id, update.name, update.args, update.identity
+            )
+        return list(found.values())
+
+    def answer(self, draft: Draft, rejections: Sequence[UpdateRejection]) -> None:
+        """Add the answers of a task to its draft."""
+        for rejection in rejections:
+            self._answer(draft, rejection.update_id, Reply(None, rejection.failure, rejected=True))
+        for event in draft.events:
+            done = event.attributes
+            if isinstance(done, WorkflowExecutionUpdateCompleted):
+                self._answer(draft, done.update_id, Reply(done.result, done.failure))
+
+    def _answer(self, draft: Draft, update_id: str, reply: Reply) -> None:
+        caller = self._callers.pop(update_id, None)
+        if caller is not None:
+            draft.answers.append(Answer(*caller, reply))
+
+    def _refused(self, update: Update, head: Head, found: dict[str, UpdateRequest]) -> str:
+        if head.status is not Status.RUNNING:
+            return f"the execution is {head.status.value}"
+        if update.update_id in head.updates or update.update_id in found:
+            return f"update {update.update_id} was sent before"
+        if len(self._callers) >= UPDATES_IN_FLIGHT_MAX:
+            return f"too many updates are in flight, UPDATES_IN_FLIGHT_MAX is {len(self._callers)}"
+        return ""

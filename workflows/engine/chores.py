@@ -1,0 +1,181 @@
+"""What goes on beside a run's code: its activities at work and the alarms of its timers.
+
+Outcomes and due timers are reported to the execution; nothing here writes histories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from core.store.kv import Put, Unchanged
+from workflows.engine.activities import Job, Running
+from workflows.engine.desk import Desk
+from workflows.engine.draft import Draft
+from workflows.engine.intake import Outcome
+from workflows.engine.reading import read_history
+from workflows.engine.records import ATTEMPT, Attempt, Head
+from workflows.engine.retries import Again, after_failure
+from workflows.model.events import ActivityTaskScheduled, HistoryEvent
+from workflows.model.failures import Failure, FailureKind
+from workflows.model.policies import RetryState, TimeoutType
+
+
+class Listener(Protocol):
+    """The execution."""
+
+    head: Head
+
+    def report(self, outcome: Outcome) -> None:
+        """An activity came to an end."""
+        ...
+
+    def ring(self, run_id: str, timer_id: int) -> None:
+        """A timer of that run is due; 0 is a deadline of the run."""
+        ...
+
+
+class Chores:
+    """Of one execution, from run to run."""
+
+    def __init__(self, desk: Desk, fence: Unchanged, listener: Listener) -> None:
+        self._desk = desk
+        self._fence = fence
+        self._listener = listener
+        self._running: dict[int, Running] = {}
+        self._armed: set[int] = set()
+
+    def stop(self) -> None:
+        """Leave everything: the run is closed, or somebody else's."""
+        for running in self._running.values():
+            running.abandon()
+        self._running.clear()
+        self._armed.clear()
+
+    def follow(self, draft: Draft) -> None:
+        """Do what a committed draft asks for."""
+        head = draft.head
+        if not head.is_open:
+            self.stop()
+            return
+        for scheduled in draft.launch:
+            if scheduled.activity_id in head.activities:
+                self._launch(scheduled, draft.now_ms, Attempt(1))
+        for activity_id in draft.stop:
+            self._cancel(activity_id)
+
+    def arm(self, head: Head) -> None:
+        """Set an alarm for every timer and deadline that has none."""
+        if not head.is_open:
+            return
+        due = {timer.timer_id: timer.fire_ms for timer in head.timers}
+        for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
+            if at_ms:
+                due[-at_ms] = at_ms
+        for number, at_ms in due.items():
+            if number not in self._armed:
+                self._armed.add(number)
+                self._desk.alarms.at(at_ms, self._alarm(head.run_id, max(number, 0)))
+
+    async def relaunch(
+        self,
+        activity_ids: Iterable[int],
+        attempts: Mapping[int, Attempt],
+        *,
+        interrupted: bool,
+    ) -> None:
+        """Begin again with activities whose attributes lie in the history.
+
+        ``interrupted``: an owner before us may have died in the middle of an attempt, which counts.
+        """
+        head, desk = self._listener.head, self._desk
+        wanted = [each for each in activity_ids if each not in self._running]
+        if not wanted:
+            return
+        history = await read_history(desk.store, desk.keys, head.workflow_id, head.run_id)
+        for event in history:
+            scheduled = event.attributes
+            if isinstance(scheduled, ActivityTaskScheduled) and scheduled.activity_id in wanted:
+                attempt = attempts.get(scheduled.activity_id)
+                if interrupted:
+                    await self._after_interruption(event, scheduled, attempt)
+                else:
+                    self._launch(scheduled, desk.clock.now_ms(), Attempt(1))
+
+    async def _after_interruption(
+        self, event: HistoryEvent, scheduled: ActivityTaskScheduled, stored: Attempt | None
+    ) -> None:
+        now_ms = self._desk.clock.now_ms()
+        before = stored or Attempt(1)
+        maximum = scheduled.retry_policy.maximum_attempts
+        if maximum and before.attempt > maximum:
+            return  # it had failed for the last time: it waits for a human
+        if before.not_before_ms > now_ms:
+            self._launch(scheduled, event.event_time_ms, before, recorded=True)
+            return
+        failure = Failure(
+            FailureKind.TIMEOUT,
+            f"its worker was lost in attempt {before.attempt}",
+            TimeoutType.START_TO_CLOSE,
+            cause=before.last_failure,
+        )
+        age_s = (now_ms - event.event_time_ms) / 1000
+        verdict = after_failure(
+            scheduled.retry_policy,
+            scheduled.timeouts,
+            failure,
+            attempt=before.attempt,
+            age_s=age_s,
+        )
+        number = scheduled.activity_id
+        if not isinstance(verdict, Again):
+            outcome = Outcome(number, before.attempt, failure=failure, state=verdict.state)
+            self._listener.report(outcome)
+            return
+        again = Attempt(before.attempt + 1, 0, failure._replace(cause=None), before.details)
+        await self._store(number, again)
+        self._launch(scheduled, event.event_time_ms, again, recorded=True)
+
+    def _launch(
+        self,
+        scheduled: ActivityTaskScheduled,
+        scheduled_ms: int,
+        attempt: Attempt,
+        *,
+        recorded: bool = False,
+    ) -> None:
+        head, desk = self._listener.head, self._desk
+        name = f"StartActivity:{scheduled.activity_type}"
+        trace = desk.telemetry.moment(name, head.traceparent, {"workflow.id": head.workflow_id})
+        job = Job(
+            head.workflow_id,
+            head.run_id,
+            head.workflow_type,
+            scheduled,
+            scheduled_ms,
+            attempt,
+            recorded,
+            trace,
+        )
+        self._running[scheduled.activity_id] = desk.activities.start(job, self._report, self._store)
+
+    def _report(self, outcome: Outcome) -> None:
+        if self._running.pop(outcome.activity_id, None) is not None:
+            self._listener.report(outcome)
+
+    def _cancel(self, activity_id: int) -> None:
+        running = self._running.get(activity_id)
+        if running is not None:
+            running.cancel()
+            return
+        failure = Failure(FailureKind.CANCELED, "cancelled while it waited for a human")
+        state = RetryState.CANCEL_REQUESTED
+        self._listener.report(Outcome(activity_id, 1, failure=failure, state=state, recorded=True))
+
+    async def _store(self, activity_id: int, attempt: Attempt) -> None:
+        head, desk = self._listener.head, self._desk
+        key = desk.keys.attempt(head.workflow_id, head.run_id, activity_id)
+        await desk.committer.propose([self._fence], [Put(key, ATTEMPT.encode(attempt))])
+
+    def _alarm(self, run_id: str, timer_id: int) -> Callable[[], None]:
+        return lambda: self._listener.ring(run_id, timer_id)

@@ -1,0 +1,309 @@
+"""One execution in the hands of its owner: it takes what arrived, runs the code, commits, goes on.
+
+A step is one transaction: events of what arrived, the workflow task they cause, its commands, the
+new head. Steps of one execution never overlap. What a step took in is put back if its transaction
+is lost, so nothing is consumed without being in the history.
+It never waits for an activity or timer: those report here and wake it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from core.errors import OrbweaverError, SessionLost, StoreRejected
+from core.store.batch import Lost
+from core.store.kv import Delete, Guard, Unchanged, Write
+from workflows.engine.calls import Updates, refusal, write_reply
+from workflows.engine.chores import Chores
+from workflows.engine.committer import Committed
+from workflows.engine.committer import Outcome as CommitOutcome
+from workflows.engine.desk import Desk
+from workflows.engine.draft import Answer, Draft
+from workflows.engine.intake import (
+    Outcome,
+    pause_for_code,
+    take_deadlines,
+    take_message,
+    take_outcome,
+    take_timer,
+)
+from workflows.engine.records import Attempt, Head, Letter, Query, Reply, Reset, Retry
+from workflows.engine.tasks import Code
+from workflows.model.commands import UpdateRejection
+from workflows.model.errors import LimitExceeded, WorkflowError
+from workflows.model.failures import failure_of
+from workflows.model.policies import Status
+
+_log = logging.getLogger(__name__)
+
+STORE_PAUSE_S = 0.5
+"""Before a step that could not read the store is tried again."""
+
+
+class Taken(NamedTuple):
+    """What one step works on."""
+
+    letters: list[Letter]
+    outcomes: list[Outcome]
+    fired: list[int]
+
+
+class Room(Protocol):
+    """The shard, as its executions see it."""
+
+    fence: Unchanged
+
+    def closed(self, execution: Execution, head: Head) -> None:
+        """A run is closed; without a successor the execution is over."""
+        ...
+
+    async def lost(self, execution: Execution, lost: Lost) -> None:
+        """The store holds something else than this owner knows: find out what."""
+        ...
+
+    async def reset(self, execution: Execution, letter: Letter) -> None:
+        """A reset makes another run."""
+        ...
+
+
+class Execution:
+    """The open run of one id. ``revision`` is that of its head's key, 0: there is none yet."""
+
+    def __init__(self, desk: Desk, room: Room, head: Head, revision: int) -> None:
+        self.head = head
+        self.revision = revision
+        self.mail_revision = 0
+        self.chores = Chores(desk, room.fence, self)
+        self._desk = desk
+        self._room = room
+        self._code = Code(desk)
+        self._updates = Updates()
+        self._letters: list[Letter] = []
+        self._outcomes: list[Outcome] = []
+        self._fired: list[int] = []
+        self._expects_mail = 0
+        self._stepping: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    # ------------------------------------------------------------------- what reaches it
+
+    def deliver(self, letter: Letter) -> None:
+        """A message arrived."""
+        self._letters.append(letter)
+        self.wake()
+
+    def mail(self, revision: int) -> None:
+        """A client has signalled, as of this revision; the message comes in the same one."""
+        self.mail_revision = max(self.mail_revision, revision)
+        if self._expects_mail <= self.mail_revision:
+            self._expects_mail = 0
+            self.wake()
+
+    def report(self, outcome: Outcome) -> None:
+        """An activity came to an end."""
+        self._outcomes.append(outcome)
+        self.wake()
+
+    def ring(self, run_id: str, timer_id: int) -> None:
+        """A timer is due, or with 0 a deadline of the run."""
+        if run_id == self.head.run_id:
+            self._fired.append(timer_id)
+            self.wake()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._stepping is None and not self._stopped and self._has_work:
+            self._stepping = asyncio.ensure_future(self._work())
+
+    def stop(self) -> None:
+        """Somebody else's from now on: no further step, no activity."""
+        self._stopped = True
+        self.chores.stop()
+        if self._stepping is not None:
+            self._stepping.cancel()
+        self._code.drop()
+
+    async def settled(self) -> None:
+        """Return when no step is under way."""
+        if self._stepping is not None:
+            await asyncio.wait({self._stepping})
+
+    def take_letters(self) -> list[Letter]:
+        """What has not been taken in, for whoever follows."""
+        letters, self._letters = self._letters, []
+        return letters
+
+    async def resume(self, attempts: Mapping[int, Attempt]) -> None:
+        """Go on where the owner before us stopped."""
+        self.chores.arm(self.head)
+        if self.head.activities:
+            await self.chores.relaunch(self.head.activities, attempts, interrupted=True)
+        self.wake()
+
+    # --------------------------------------------------------------------------- the steps
+
+    @property
+    def _has_work(self) -> bool:
+        if self._expects_mail:
+            return False
+        head = self.head
+        due = head.due and head.status is Status.RUNNING and head.next_event_id > 1
+        return bool(self._letters or self._outcomes or self._fired or due)
+
+    async def _work(self) -> None:
+        try:
+            while self._has_work and not self._stopped:
+                try:
+                    await self._step()
+                except SessionLost:
+                    self._stopped = True  # the worker gives up everything it owns
+                except Exception as error:  # noqa: BLE001 - a fault of our own must not end the execution's owner
+                    if not (isinstance(error, OrbweaverError) and error.retryable):
+                        _log.exception("a step of workflow %s failed", self.head.workflow_id)
+                    await asyncio.sleep(STORE_PAUSE_S)
+        finally:
+            self._stepping = None
+
+    async def _step(self) -> None:
+        reset = next((each for each in self._letters if isinstance(each.message, Reset)), None)
+        if reset is not None:
+            self._letters.remove(reset)
+            await self._room.reset(self, reset)
+            return
+        taken = Taken(self._letters, self._outcomes, self._fired)
+        self._letters, self._outcomes, self._fired = [], [], []
+        try:
+            draft = await self._draft(taken)
+            outcome = None if draft.is_empty else await self._commit(draft)
+        except BaseException:
+            self._put_back(taken)
+            raise
+        if isinstance(outcome, Lost):
+            self._put_back(taken)
+            await self._lost(outcome)
+            return
+        if isinstance(outcome, Committed):
+            await self._go_on_from(draft, outcome.revision, taken)
+        await self._answer_queries(taken.letters)
+
+    async def _draft(self, taken: Taken) -> Draft:
+        """The transaction of what was taken, with the workflow task it causes."""
+        draft = self._take_in(taken)
+        updates = self._updates.requests(taken.letters, draft)
+        head = draft.head
+        if head.status is not Status.RUNNING or not (head.due or updates):
+            return draft
+        rejections: Sequence[UpdateRejection]
+        try:
+            await self._code.bring_up(self.head)
+            rejections = self._code.run_task(draft, updates)
+        except WorkflowError as error:
+            self._code.drop()
+            self._desk.telemetry.task_failed(head.workflow_type, type(error).__name__)
+            failure = failure_of(error)._replace(type=type(error).__name__)
+            answers = draft.answers
+            draft = self._take_in(taken)
+            draft.answers = answers
+            pause_for_code(draft, failure)
+            rejections = [UpdateRejection(update.update_id, failure) for update in updates]
+        self._updates.answer(draft, rejections)
+        return draft
+
+    def _take_in(self, taken: Taken) -> Draft:
+        desk = self._desk
+        draft = Draft(desk.keys, self.head, desk.clock.now_ms(), identity=desk.identity)
+        for letter in taken.letters:
+            draft.put(Delete(letter.key))
+            if draft.head.is_open:
+                take_message(draft, letter.message)
+        for outcome in taken.outcomes:
+            take_outcome(draft, outcome)
+        for timer_id in filter(None, taken.fired):
+            take_timer(draft, timer_id)
+        if draft.head.is_open:
+            take_deadlines(draft)
+        return draft
+
+    # ------------------------------------------------------------------------ the transaction
+
+    async def _commit(self, draft: Draft) -> CommitOutcome:
+        """Raises SessionLost."""
+        try:
+            return await self._desk.committer.propose(*self._transaction(draft))
+        except StoreRejected as error:
+            # The bounds of a draft are below those of etcd, so this is a surprise to look into.
+            self._code.drop()
+            stopped = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
+            pause_for_code(stopped, failure_of(LimitExceeded(error.message)))
+            outcome = await self._desk.committer.propose(*self._transaction(stopped))
+            if isinstance(outcome, Committed):
+                self.head, self.revision = stopped.head, outcome.revision
+            raise
+        except BaseException:
+            self._code.drop()
+            raise
+
+    def _transaction(self, draft: Draft) -> tuple[list[Guard], list[Write]]:
+        guards = draft.guards(self._room.fence, self.revision)
+        writes = draft.writes()
+        if not draft.head.is_open and draft.successor is None:
+            mail = self._desk.keys.mail(draft.head.workflow_id)
+            guards.append(Unchanged(mail, self.mail_revision))
+            if self.mail_revision:
+                writes.append(Delete(mail))
+        return guards, writes
+
+    async def _lost(self, lost: Lost) -> None:
+        """A signal that came before the end belongs into the history; all else is the shard's."""
+        self._code.drop()
+        mail = lost.truth.get(self._desk.keys.mail(self.head.workflow_id))
+        if mail is not None and mail.mod_revision > self.mail_revision:
+            self._expects_mail = mail.mod_revision
+            return
+        if mail is None or mail.mod_revision == self.mail_revision:
+            await self._room.lost(self, lost)
+
+    def _put_back(self, taken: Taken) -> None:
+        self._letters = taken.letters + self._letters
+        self._outcomes = taken.outcomes + self._outcomes
+        self._fired = taken.fired + self._fired
+
+    async def _go_on_from(self, draft: Draft, revision: int, taken: Taken) -> None:
+        before, self.head, self.revision = self.head, draft.head, revision
+        telemetry, closed = self._desk.telemetry, draft.head
+        for answer in draft.answers:
+            write_reply(self._desk, answer)
+        if before.status is not Status.PAUSED and closed.status is Status.PAUSED:
+            telemetry.closed(closed.workflow_type, closed.status.value, 0.0)
+        self.chores.follow(draft)
+        if closed.is_open:
+            self._code.committed(draft.events)
+            self.chores.arm(self.head)
+            if any(isinstance(letter.message, Retry) for letter in taken.letters):
+                await self.chores.relaunch(draft.again, {}, interrupted=False)
+            return
+        lasted_s = (closed.closed_ms - closed.started_ms) / 1000
+        telemetry.closed(closed.workflow_type, closed.status.value, lasted_s)
+        self._code.drop()
+        self._updates.clear()
+        if draft.successor is not None:
+            self.head = draft.successor
+            self.chores.arm(self.head)
+        else:
+            self._stopped = True
+        self._room.closed(self, closed)
+
+    async def _answer_queries(self, letters: Sequence[Letter]) -> None:
+        for letter in letters:
+            query = letter.message
+            if not isinstance(query, Query):
+                continue
+            try:
+                await self._code.bring_up(self.head)
+                reply = Reply(self._code.query(query.name, query.args))
+            except WorkflowError as error:
+                reply = refusal(str(error), type(error).__name__)
+            write_reply(self._desk, Answer(letter.name, query.lease, reply))

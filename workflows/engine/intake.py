@@ -1,0 +1,266 @@
+"""What reaches a run becomes events: messages, outcomes of activities, due timers. Pure.
+
+Whatever arrives is recorded at once, also while the run is paused; the workflow's code learns of it
+in the next workflow task (``Head.due``). Queries and updates are not for this module: they need
+the code.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.store.kv import Put
+from workflows.engine.draft import Closing, Draft
+from workflows.engine.records import (
+    ATTEMPT,
+    Attempt,
+    Child,
+    ChildNews,
+    ExternalNews,
+    Message,
+    RequestCancel,
+    Retry,
+    Sender,
+    Signal,
+    Start,
+    Terminate,
+)
+from workflows.model import events as ev
+from workflows.model.failures import Failure, FailureKind
+from workflows.model.payloads import Payload
+from workflows.model.policies import RetryState, Status, TimeoutType
+
+REQUESTS_KEPT_MAX = 32
+"""Request ids of signals that a run remembers, so that one sent twice counts once."""
+
+
+class Outcome(NamedTuple):
+    """What an activity came to: ``failure`` None is success, ``state`` says why no more attempts.
+
+    ``recorded``: an attempt's record lies in the store.
+    """
+
+    activity_id: int
+    attempt: int
+    result: Payload = None
+    failure: Failure | None = None
+    state: RetryState | None = None
+    last_failure: Failure | None = None
+    details: tuple[Payload, ...] = ()
+    recorded: bool = False
+
+
+def take_message(draft: Draft, message: Message) -> None:
+    """Record one message to an open run."""
+    match message:
+        case Start():
+            _start(draft, message)
+        case Signal():
+            _signal(draft, message)
+        case RequestCancel():
+            _request_cancel(draft, message)
+        case Terminate():
+            if _for_this_run(draft, message.run_id):
+                draft.add(ev.WorkflowExecutionTerminated(message.reason, message.identity))
+                draft.close(Closing(Status.TERMINATED, reason=message.reason))
+        case Retry():
+            _retry(draft, message)
+        case ChildNews():
+            _child_news(draft, message)
+        case ExternalNews():
+            _external_news(draft, message)
+
+
+def take_timer(draft: Draft, timer_id: int) -> None:
+    """The time of a timer is over; one that is not pending any more stays silent."""
+    left = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
+    if len(left) < len(draft.head.timers):
+        draft.add(ev.TimerFired(timer_id))
+        draft.change(timers=left, due=True)
+
+
+def take_deadlines(draft: Draft) -> None:
+    """End the run if its time is over."""
+    head = draft.head
+    for name, at_ms in (("run", head.run_deadline_ms), ("execution", head.execution_deadline_ms)):
+        if at_ms and draft.now_ms >= at_ms:
+            message = f"the {name} timeout was reached"
+            draft.add(ev.WorkflowExecutionTimedOut(message))
+            draft.close(Closing(Status.TIMED_OUT, reason=message))
+            return
+
+
+def take_outcome(draft: Draft, outcome: Outcome) -> None:
+    """Record how an activity ended, or pause for it; one that is not pending stays silent."""
+    if outcome.activity_id not in draft.head.activities:
+        return
+    if outcome.state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+        _exhausted(draft, outcome)
+        return
+    left = tuple(each for each in draft.head.activities if each != outcome.activity_id)
+    draft.change(activities=left, due=True)
+    if outcome.recorded:
+        draft.forget_attempt(outcome.activity_id)
+    draft.add(
+        ev.ActivityTaskStarted(
+            outcome.activity_id, outcome.attempt, draft.identity, outcome.last_failure
+        )
+    )
+    draft.add(_closing_of(outcome))
+
+
+def pause_for_code(draft: Draft, failure: Failure) -> None:
+    """The workflow's code could not go on: wait for better code."""
+    draft.add(ev.WorkflowTaskFailed(failure, draft.identity))
+    reason = f"{failure.type}: {failure.message}"
+    draft.add(ev.WorkflowExecutionPaused(reason, 0, failure))
+    draft.change(status=Status.PAUSED, reason=reason, failure=failure, due=True, paused_activity=0)
+
+
+def reply_to_sender(draft: Draft, sender: Sender, kind: str, refused: str = "") -> None:
+    """Tell another execution what became of its request."""
+    news = ExternalNews(sender.request_id, kind, refused, sender.run_id)
+    draft.send(sender.workflow_id, news)
+
+
+def _start(draft: Draft, start: Start) -> None:
+    if draft.head.next_event_id > 1:
+        return
+    draft.add(start.started)
+    draft.change(due=True)
+    parent = start.started.parent
+    if parent is not None and not start.reserved:
+        run_id = start.started.run_id
+        news = ChildNews(parent.child_id, run_id, Status.RUNNING, parent_run_id=parent.run_id)
+        draft.send(parent.workflow_id, news)
+
+
+def _for_this_run(draft: Draft, run_id: str) -> bool:
+    head = draft.head
+    return not run_id or run_id in (head.run_id, head.first_run_id)
+
+
+def _signal(draft: Draft, signal: Signal) -> None:
+    head = draft.head
+    if not _for_this_run(draft, signal.run_id):
+        if signal.sender is not None:
+            reply_to_sender(draft, signal.sender, "signal", "that run is closed")
+        return
+    if not (signal.request_id and signal.request_id in head.requests):
+        event = ev.WorkflowExecutionSignaled(
+            signal.name, signal.args, signal.identity, signal.request_id, signal.traceparent
+        )
+        draft.add(event)
+        kept = (*head.requests, signal.request_id) if signal.request_id else head.requests
+        draft.change(due=True, signals=head.signals + 1, requests=kept[-REQUESTS_KEPT_MAX:])
+    if signal.sender is not None:
+        reply_to_sender(draft, signal.sender, "signal")
+
+
+def _request_cancel(draft: Draft, request: RequestCancel) -> None:
+    fits = _for_this_run(draft, request.run_id)
+    if fits and not draft.head.cancelling:
+        draft.add(ev.WorkflowExecutionCancelRequested(request.reason, request.identity))
+        draft.change(cancelling=True, due=True)
+    if request.sender is not None:
+        reply_to_sender(draft, request.sender, "cancel", "" if fits else "that run is closed")
+
+
+def _retry(draft: Draft, retry: Retry) -> None:
+    """Attempts begin again for every activity that waits for a human."""
+    if draft.head.status is not Status.PAUSED:
+        return
+    draft.add(ev.WorkflowExecutionUnpaused(retry.reason, retry.identity))
+    draft.change(status=Status.RUNNING, reason="", failure=None, paused_activity=0)
+    for activity_id in draft.head.activities:
+        draft.again.append(activity_id)
+        draft.forget_attempt(activity_id)
+
+
+def _exhausted(draft: Draft, outcome: Outcome) -> None:
+    head, failure = draft.head, outcome.failure
+    assert failure is not None, "an activity without a failure needs no further attempt"
+    key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
+    record = Attempt(outcome.attempt + 1, 0, failure, outcome.details)
+    draft.put(Put(key, ATTEMPT.encode(record)))
+    if head.status is Status.PAUSED:
+        return
+    reason = (
+        f"activity {outcome.activity_id} failed in its last attempt, number {outcome.attempt}: "
+        f"{failure.type}: {failure.message}"
+    )
+    draft.add(ev.WorkflowExecutionPaused(reason, outcome.activity_id, failure))
+    draft.change(
+        status=Status.PAUSED,
+        reason=reason,
+        failure=failure,
+        paused_activity=outcome.activity_id,
+    )
+
+
+def _closing_of(outcome: Outcome) -> ev.Attributes:
+    failure, state = outcome.failure, outcome.state
+    if failure is None:
+        return ev.ActivityTaskCompleted(outcome.activity_id, outcome.result)
+    assert state is not None, "a failure without a verdict"
+    if failure.kind is FailureKind.CANCELED:
+        return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
+    if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
+        by_itself = failure.kind is FailureKind.TIMEOUT
+        kind = TimeoutType(failure.type) if by_itself else TimeoutType.SCHEDULE_TO_CLOSE
+        cause = failure.cause if by_itself else failure
+        return ev.ActivityTaskTimedOut(outcome.activity_id, kind, state, cause)
+    return ev.ActivityTaskFailed(outcome.activity_id, failure, state)
+
+
+def _child_news(draft: Draft, news: ChildNews) -> None:
+    children = {child.child_id: child for child in draft.head.children}
+    child = children.get(news.child_id)
+    if child is None or (child.run_id and news.refused):
+        return
+    if news.status is Status.RUNNING and not news.refused:
+        if not child.run_id:
+            children[news.child_id] = child._replace(run_id=news.run_id)
+            draft.add(ev.ChildWorkflowExecutionStarted(news.child_id, news.run_id))
+            draft.change(children=tuple(children.values()), due=True)
+        return
+    _child_over(draft, news, child)
+    left = tuple(each for each in children.values() if each.child_id != news.child_id)
+    draft.change(children=left, due=True)
+
+
+def _child_over(draft: Draft, news: ChildNews, child: Child) -> None:
+    number = news.child_id
+    if news.refused:
+        draft.add(ev.StartChildWorkflowExecutionFailed(number, news.refused))
+        return
+    if not child.run_id:
+        draft.add(ev.ChildWorkflowExecutionStarted(number, news.run_id))
+    failure = news.failure
+    match news.status:
+        case Status.COMPLETED:
+            draft.add(ev.ChildWorkflowExecutionCompleted(number, news.result))
+        case Status.CANCELED:
+            draft.add(ev.ChildWorkflowExecutionCanceled(number))
+        case Status.TIMED_OUT:
+            draft.add(ev.ChildWorkflowExecutionTimedOut(number))
+        case Status.TERMINATED:
+            draft.add(ev.ChildWorkflowExecutionTerminated(number))
+        case _:
+            assert failure is not None, "a child that failed says why"
+            draft.add(ev.ChildWorkflowExecutionFailed(number, failure))
+
+
+def _external_news(draft: Draft, news: ExternalNews) -> None:
+    if news.run_id and news.run_id != draft.head.run_id:
+        return
+    match news.kind, news.refused:
+        case "signal", "":
+            draft.add(ev.ExternalWorkflowExecutionSignaled(news.request_id))
+        case "signal", why:
+            draft.add(ev.SignalExternalWorkflowExecutionFailed(news.request_id, why))
+        case _, "":
+            draft.add(ev.ExternalWorkflowExecutionCancelRequested(news.request_id))
+        case _, why:
+            draft.add(ev.RequestCancelExternalWorkflowExecutionFailed(news.request_id, why))
+    draft.change(due=True)

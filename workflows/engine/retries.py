@@ -1,0 +1,75 @@
+"""Whether a failed attempt of an activity is followed by another one, and when. Pure.
+
+A retry policy is read as tenacity's wait and stop strategies. What is never retried: cancellation,
+failures marked or listed as not retryable, and the two timeouts that bound more than one attempt.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tenacity import RetryCallState, Retrying, stop_after_attempt, stop_never, wait_exponential
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from workflows.model.failures import Failure, FailureKind
+from workflows.model.policies import RetryPolicy, RetryState, Timeouts, TimeoutType
+
+
+class Again(NamedTuple):
+    """Another attempt, after this pause."""
+
+    pause_s: float
+
+
+class GiveUp(NamedTuple):
+    """No further attempt, and why."""
+
+    state: RetryState
+
+
+Verdict = Again | GiveUp
+
+_UNBOUND = Retrying()
+_FINAL_TIMEOUTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
+
+
+def wait_of(policy: RetryPolicy) -> wait_base:
+    """The pauses of a policy."""
+    return wait_exponential(
+        multiplier=policy.initial_interval_s,
+        exp_base=policy.backoff_coefficient,
+        max=policy.interval_ceiling_s,
+    )
+
+
+def stop_of(policy: RetryPolicy) -> stop_base:
+    """The end of a policy; 0 attempts mean without end."""
+    attempts = policy.maximum_attempts
+    return stop_after_attempt(attempts) if attempts else stop_never
+
+
+def after_failure(
+    policy: RetryPolicy,
+    timeouts: Timeouts,
+    failure: Failure,
+    *,
+    attempt: int,
+    age_s: float,
+) -> Verdict:
+    """What follows attempt number ``attempt`` of an activity scheduled ``age_s`` ago."""
+    if failure.kind is FailureKind.CANCELED:
+        return GiveUp(RetryState.CANCEL_REQUESTED)
+    if failure.kind is FailureKind.TIMEOUT and failure.type in _FINAL_TIMEOUTS:
+        return GiveUp(RetryState.TIMEOUT)
+    if failure.non_retryable or failure.type in policy.non_retryable:
+        return GiveUp(RetryState.NON_RETRYABLE_FAILURE)
+    state = RetryCallState(_UNBOUND, None, (), {})
+    state.attempt_number = attempt
+    if stop_of(policy)(state):
+        return GiveUp(RetryState.MAXIMUM_ATTEMPTS_REACHED)
+    pause_s = failure.next_retry_delay_s or wait_of(policy)(state)
+    bound_s = timeouts.schedule_to_close_s
+    if bound_s and age_s + pause_s >= bound_s:
+        return GiveUp(RetryState.TIMEOUT)
+    return Again(pause_s)

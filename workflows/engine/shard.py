@@ -1,0 +1,262 @@
+"""The executions of one shard, from taking it over to giving it up.
+
+Loading reads three ranges: open heads, attempts, inbox. From then on the watch tells what is new,
+and everything else this owner did itself. What comes while the shard is loading waits.
+It never writes for a shard whose fence is broken: every transaction carries it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any
+
+from core.errors import SessionLost
+from core.store.batch import Lost
+from core.store.kv import Get, KeyValue, Unchanged
+from workflows.engine.beginning import reserved_head
+from workflows.engine.desk import Desk
+from workflows.engine.execution import Execution
+from workflows.engine.records import (
+    ATTEMPT,
+    HEAD,
+    Attempt,
+    Head,
+    Letter,
+    Start,
+    decode_message,
+)
+from workflows.engine.resets import reset_run
+from workflows.engine.strangers import answer_stranger, may_start
+
+_log = logging.getLogger(__name__)
+
+RESUMES_AT_ONCE = 32
+"""Executions that read their histories at the same time while a shard is loaded."""
+
+
+class Shard:
+    """One shard under one fence."""
+
+    def __init__(self, desk: Desk, number: int, fence: Unchanged) -> None:
+        self.number = number
+        self.fence = fence
+        self.executions: dict[str, Execution] = {}
+        self._desk = desk
+        self._loaded_at = 0
+        self._early: list[tuple[bytes, bytes, int]] = []
+        self._early_mail: list[tuple[str, int]] = []
+        self._strangers: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    async def load(self) -> None:
+        """Read what is there and go on with it. Raises StoreUnavailable."""
+        keys = self._desk.keys
+        result = await self._desk.store.read(
+            [
+                Get(*keys.room("open", self.number)),
+                Get(*keys.room("attempt", self.number)),
+                Get(*keys.room("wake/inbox", self.number)),
+                Get(*keys.room("wake/mail", self.number)),
+            ]
+        )
+        opened, attempts, inbox, mail = (answer.kvs for answer in result.ranges)
+        for kv in opened:
+            head = HEAD.decode(kv.value)
+            self.executions[head.workflow_id] = Execution(self._desk, self, head, kv.mod_revision)
+        for kv in mail:
+            self._mail(keys.mail_name(kv.key)[1], kv.mod_revision)
+        await self._resume(attempts)
+        for kv in sorted(inbox, key=lambda kv: (kv.mod_revision, kv.key)):
+            self._deliver(kv.key, kv.value, kv.mod_revision)
+        self._loaded_at = result.revision
+        early, self._early = self._early, []
+        for key, value, revision in early:
+            self.message(key, value, revision)
+        for workflow_id, revision in self._early_mail:
+            self._mail(workflow_id, revision)
+
+    def message(self, key: bytes, value: bytes, revision: int) -> None:
+        """The watch saw a message."""
+        if not self._loaded_at:
+            self._early.append((key, value, revision))
+        elif revision > self._loaded_at:
+            self._deliver(key, value, revision)
+
+    def mail(self, workflow_id: str, revision: int) -> None:
+        """The watch saw that a client has signalled."""
+        if self._loaded_at:
+            self._mail(workflow_id, revision)
+        else:
+            self._early_mail.append((workflow_id, revision))
+
+    def stop(self) -> None:
+        """Nothing more is done for this shard here."""
+        self._stopped = True
+        for execution in self.executions.values():
+            execution.stop()
+        for task in self._strangers:
+            task.cancel()
+
+    async def settled(self) -> None:
+        """Return when no transaction of this shard is under way."""
+        for execution in list(self.executions.values()):
+            await execution.settled()
+
+    # -------------------------------------------------------------- what executions report
+
+    def closed(self, execution: Execution, head: Head) -> None:
+        """A run is closed; without a successor the id is free."""
+        self._desk.closings(head)
+        if not execution.head.is_open:
+            self.executions.pop(head.workflow_id, None)
+            for letter in execution.take_letters():
+                self._to_stranger(letter)
+
+    async def lost(self, execution: Execution, lost: Lost) -> None:
+        """Either the shard has another owner, or a client was quicker with this id."""
+        found = lost.truth.get(self.fence.key)
+        if found is None or found.mod_revision != self.fence.mod_revision:
+            self.stop()
+            self._desk.dispossessed(self.number)
+            return
+        await self._reload(execution)
+
+    async def reset(self, execution: Execution | None, letter: Letter) -> None:
+        """Another run takes over from a point in a history."""
+        made = await reset_run(self._desk, self.fence, execution, letter)
+        if made is None:
+            return
+        head, revision, closed = made
+        if execution is not None:
+            execution.stop()
+        if closed is not None:
+            self._desk.closings(closed)
+        following = Execution(self._desk, self, head, revision)
+        self.executions[head.workflow_id] = following
+        if execution is not None:
+            following.mail(execution.mail_revision)
+            for left in execution.take_letters():
+                following.deliver(left)
+        following.chores.arm(head)
+        await following.chores.relaunch(head.activities, {}, interrupted=False)
+        following.wake()
+
+    # --------------------------------------------------------------------------- messages
+
+    def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
+        if self._stopped:
+            return
+        _, workflow_id, name = self._desk.keys.inbox_name(key)
+        letter = Letter(key, name, revision, decode_message(value))
+        execution = self.executions.get(workflow_id)
+        message = letter.message
+        if isinstance(message, Start):
+            self._start(execution, letter, message)
+        elif execution is not None:
+            execution.deliver(letter)
+        else:
+            self._to_stranger(letter)
+
+    def _start(self, execution: Execution | None, letter: Letter, start: Start) -> None:
+        if execution is not None and start.started.run_id == execution.head.run_id:
+            execution.deliver(letter)
+        elif start.reserved:
+            # The client has put the head in the same transaction, under the same revision. An older
+            # run of this id is closed then, even if its owner has not yet been told so.
+            head = reserved_head(start.started, start.at_ms)
+            self._begin(head, letter.revision, letter, execution)
+        elif execution is not None:
+            self._to_stranger(letter)
+        else:
+            self._spawn(self._start_child(letter, start))
+
+    def _begin(
+        self, head: Head, revision: int, letter: Letter, before: Execution | None = None
+    ) -> None:
+        execution = Execution(self._desk, self, head, revision)
+        if before is not None:
+            before.stop()
+        self.executions[head.workflow_id] = execution
+        execution.chores.arm(head)
+        execution.deliver(letter)
+
+    async def _start_child(self, letter: Letter, start: Start) -> None:
+        """A parent only asks; whether the id is free is found out here."""
+        workflow_id = start.started.workflow_id
+        allowed = await may_start(self._desk, start)
+        if allowed and workflow_id not in self.executions:
+            self._begin(reserved_head(start.started, self._desk.clock.now_ms()), 0, letter)
+        else:
+            await answer_stranger(self._desk, self.fence, letter)
+
+    def _to_stranger(self, letter: Letter) -> None:
+        self._spawn(self._stranger(letter))
+
+    async def _stranger(self, letter: Letter) -> None:
+        """A message to an id without an open run."""
+        again = await answer_stranger(self._desk, self.fence, letter)
+        if again is not None:
+            await self.reset(None, again)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(self._guarded(work))
+        self._strangers.add(task)
+        task.add_done_callback(self._strangers.discard)
+
+    @staticmethod
+    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+        """The message stays in the inbox if the session ends meanwhile, or after a fault."""
+        try:
+            await work
+        except SessionLost:
+            return
+        except Exception:  # noqa: BLE001 - logged; one message must not end the shard
+            _log.exception("a message to no open workflow could not be answered")
+
+    def _mail(self, workflow_id: str, revision: int) -> None:
+        execution = self.executions.get(workflow_id)
+        if execution is not None:
+            execution.mail(revision)
+
+    # ---------------------------------------------------------------------------- loading
+
+    async def _resume(self, attempts: tuple[KeyValue, ...]) -> None:
+        by_run: dict[str, dict[int, Attempt]] = defaultdict(dict)
+        for kv in attempts:
+            run_id, activity_id = self._desk.keys.attempt_name(kv.key)
+            by_run[run_id][activity_id] = ATTEMPT.decode(kv.value)
+        gate = asyncio.Semaphore(RESUMES_AT_ONCE)
+
+        async def resume(execution: Execution) -> None:
+            async with gate:
+                await execution.resume(by_run.get(execution.head.run_id, {}))
+
+        busy = [each for each in self.executions.values() if each.head.activities]
+        for execution in self.executions.values():
+            if not execution.head.activities:
+                await execution.resume({})
+        await asyncio.gather(*(resume(execution) for execution in busy))
+
+    async def _reload(self, execution: Execution) -> None:
+        """Somebody else has written the head: believe the store."""
+        workflow_id = execution.head.workflow_id
+        execution.stop()
+        self.executions.pop(workflow_id, None)
+        found = (await self._desk.store.read([Get(self._desk.keys.open(workflow_id))])).ranges[0]
+        letters = execution.take_letters()
+        if found.kvs:
+            head = HEAD.decode(found.kvs[0].value)
+            following = Execution(self._desk, self, head, found.kvs[0].mod_revision)
+            self.executions[workflow_id] = following
+            await following.resume({})
+        for letter in letters:
+            following_one = self.executions.get(workflow_id)
+            if isinstance(letter.message, Start):
+                self._start(following_one, letter, letter.message)
+            elif following_one is not None:
+                following_one.deliver(letter)
+            else:
+                self._to_stranger(letter)

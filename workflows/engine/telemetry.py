@@ -1,0 +1,149 @@
+"""Metrics and spans under Temporal's names. Costs nothing where nobody listens.
+
+Spans of a workflow open and close at once, for a long span does not survive a takeover; they link
+to the trace that started the execution instead of living inside it:
+StartWorkflow, RunWorkflow, SignalWorkflow, StartActivity, RunActivity, each with ``:<type>``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry import metrics, trace
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:
+    from workflows.engine.activities import Job
+
+Attributes = Mapping[str, str]
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class TracerProvider(Protocol):
+    """Where spans go."""
+
+    def get_tracer(self, name: str, /) -> trace.Tracer:
+        """A tracer under this name."""
+        ...
+
+
+class Telemetry:
+    """What a worker and a client tell the operators. None: that part is not told."""
+
+    def __init__(
+        self,
+        *,
+        tracers: TracerProvider | None = None,
+        meters: metrics.MeterProvider | None = None,
+    ) -> None:
+        self._tracer = tracers.get_tracer("orbweaver.workflows") if tracers else None
+        meter = meters.get_meter("orbweaver.workflows") if meters else None
+        self._meter = meter
+        if meter is None:
+            return
+        counter = meter.create_counter
+        self._closed = {
+            "Completed": counter("workflow_completed"),
+            "Failed": counter("workflow_failed"),
+            "Canceled": counter("workflow_canceled"),
+            "ContinuedAsNew": counter("workflow_continue_as_new"),
+            "Terminated": counter("workflow_terminated"),
+            "TimedOut": counter("workflow_timeout"),
+            "Paused": counter("workflow_paused"),
+        }
+        self._task_failed = counter("workflow_task_execution_failed")
+        self._activity_failed = counter("activity_execution_failed")
+        self._cache_hit = counter("sticky_cache_hit")
+        self._cache_miss = counter("sticky_cache_miss")
+        self._shards_taken = counter("shard_taken_over")
+        histogram = meter.create_histogram
+        self._end_to_end = histogram("workflow_endtoend_latency", unit="s")
+        self._task = histogram("workflow_task_execution_latency", unit="s")
+        self._activity = histogram("activity_execution_latency", unit="s")
+
+    def closed(self, workflow_type: str, status: str, lasted_s: float) -> None:
+        """A run closed, or was paused."""
+        if self._meter is None or status not in self._closed:
+            return
+        attributes = {"workflow_type": workflow_type}
+        self._closed[status].add(1, attributes)
+        if status != "Paused":
+            self._end_to_end.record(lasted_s, attributes)
+
+    def task_done(self, workflow_type: str, seconds: float) -> None:
+        """A workflow task was executed."""
+        if self._meter is not None:
+            self._task.record(seconds, {"workflow_type": workflow_type})
+
+    def task_failed(self, workflow_type: str, why: str) -> None:
+        """A workflow task failed: the code could not go on."""
+        if self._meter is not None:
+            attributes = {"workflow_type": workflow_type, "failure_reason": why}
+            self._task_failed.add(1, attributes)
+
+    def activity_failed(self, workflow_type: str, activity_type: str) -> None:
+        """An attempt failed."""
+        if self._meter is not None:
+            attributes = {"workflow_type": workflow_type, "activity_type": activity_type}
+            self._activity_failed.add(1, attributes)
+
+    def warm(self) -> None:
+        """The interpreter of a run was still there."""
+        if self._meter is not None:
+            self._cache_hit.add(1)
+
+    def cold(self) -> None:
+        """A history had to be replayed."""
+        if self._meter is not None:
+            self._cache_miss.add(1)
+
+    def shard_taken(self) -> None:
+        """A shard is this worker's now."""
+        if self._meter is not None:
+            self._shards_taken.add(1)
+
+    def moment(self, name: str, traceparent: str, attributes: Attributes) -> str:
+        """A span that opens and closes at once; the traceparent of whatever follows from it."""
+        if self._tracer is None:
+            return traceparent
+        links = _links(traceparent)
+        with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
+            carrier: dict[str, str] = {}
+            _PROPAGATOR.inject(carrier)
+        return carrier.get("traceparent", traceparent)
+
+    @contextmanager
+    def run_activity(self, job: Job, attempt: int) -> Iterator[None]:
+        """Around one attempt."""
+        started = time.perf_counter()
+        try:
+            if self._tracer is None:
+                yield
+                return
+            name = f"RunActivity:{job.scheduled.activity_type}"
+            attributes = {
+                "workflow.id": job.workflow_id,
+                "workflow.run_id": job.run_id,
+                "activity.attempt": str(attempt),
+            }
+            links = _links(job.traceparent)
+            with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
+                yield
+        finally:
+            if self._meter is not None:
+                labels = {
+                    "workflow_type": job.workflow_type,
+                    "activity_type": job.scheduled.activity_type,
+                }
+                self._activity.record(time.perf_counter() - started, labels)
+
+
+def _links(traceparent: str) -> list[trace.Link]:
+    if not traceparent:
+        return []
+    found = trace.get_current_span(_PROPAGATOR.extract({"traceparent": traceparent}))
+    context = found.get_span_context()
+    return [trace.Link(context)] if context.is_valid else []
