@@ -70,16 +70,17 @@ class Controller:
 
     async def _open_ports(self) -> None:
         settings = self.settings
-        wanted = [(health_port(self.health), settings.health_port)]
+        wanted = [(health_port(self.health), settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if settings.metrics_enabled:
             sources = Sources(
                 self.projector, self.publisher, self.election, self.archiving, self.observing
             )
             self._metrics = Metrics(sources, debug=settings.debug_metrics_enabled)
-            wanted.append((metrics_port(self._metrics), settings.metrics_port))
-        for port, number in wanted:
+            port = metrics_port(self._metrics)
+            wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
+        for port, number, setting in wanted:
             self.ports.append(port)
-            await port.open(settings.listen_address, number)
+            await port.open(settings.listen_address, number, setting)
             _log.info("listening", extra={"fields": {"port": port.port}})
 
     async def _close(self) -> None:

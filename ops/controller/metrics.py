@@ -26,7 +26,7 @@ from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election
 from nodeagent.doors.tcp_ports import TcpPort
-from nodeagent.telemetry.metrics import SERVICE_NAME
+from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.archiving import Archiving
 from ops.controller.observing import Observing
 
