@@ -3,6 +3,7 @@
     OrbweaverError
     ├── Refused                     a rule said no; carries refusals as data (core.domain.refusals)
     ├── BadInput                    a text or document from outside that cannot be read
+    ├── NotFound                    there is no object of the name somebody gave
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
@@ -69,6 +70,10 @@ class Refused(OrbweaverError):
 
 class BadInput(OrbweaverError):
     """A text or document from outside cannot be read; ``subject`` is the field."""
+
+
+class NotFound(OrbweaverError):
+    """There is no object of the name somebody gave."""
 
 
 class StoreError(OrbweaverError):

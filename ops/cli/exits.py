@@ -14,6 +14,7 @@ from typing import NoReturn
 from core.domain.refusals import Refusal
 from core.errors import (
     BadInput,
+    NotFound,
     OrbweaverError,
     OutcomeUnknown,
     Refused,
@@ -44,10 +45,6 @@ class Exit(IntEnum):
     """The answer of a write was lost: look before you repeat it."""
 
     INTERRUPTED = 130
-
-
-class NotFound(OrbweaverError):
-    """There is no object of that name; an error of this program alone."""
 
 
 def exit_code(error: OrbweaverError) -> Exit:

@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 from core.domain.addresses import parse_address
 from core.domain.configuration import pool_addresses
 from core.domain.evolution import Ledger
+from core.domain.subnets import controlled, count
+from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.counting import Counts, claims_by_pool
-from ops.cli.exits import NotFound
 from ops.cli.kinds import RECORD_KINDS, Kind, plural
-from ops.cli.manifests import pool_manifest
+from ops.cli.manifests import pool_manifest, subnet_manifest
 from ops.cli.output import Format, Listing
 
 NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD)
@@ -48,6 +49,8 @@ def listing_of(ledger: Ledger, wish: Wish) -> Listing:
     match wish.kind:
         case Kind.POOL:
             listing = _pools(ledger, wish)
+        case Kind.SUBNET:
+            listing = _subnets(ledger, wish)
         case Kind.RESERVATION:
             found = [one for name, one in sorted(ledger.reservations.items()) if wish.wants(name)]
             listing = listings.reservation_listing(found)
@@ -87,6 +90,16 @@ def _pools(ledger: Ledger, wish: Wish) -> Listing:
     ]
     totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
     return listings.pool_listing(pools, counts, totals, manifests)
+
+
+def _subnets(ledger: Ledger, wish: Wish) -> Listing:
+    found = [one for name, one in sorted(ledger.subnets.items()) if wish.wants(name)]
+    lines = [
+        listings.SubnetLine(one, count(one, ledger.pools), len(controlled(one.name, ledger.pools)))
+        for one in found
+    ]
+    manifests = [subnet_manifest(one, ledger) for one in found if wish.output.is_plain]
+    return listings.subnet_listing(lines, manifests)
 
 
 def _endpoints(ledger: Ledger, wish: Wish) -> Listing:

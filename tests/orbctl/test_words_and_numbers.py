@@ -10,6 +10,7 @@ from core.domain.refusals import Refusal
 from core.errors import (
     BadInput,
     LogGap,
+    NotFound,
     OrbweaverError,
     OutcomeUnknown,
     Refused,
@@ -18,7 +19,7 @@ from core.errors import (
 )
 from core.store.keys import check_name
 from ops.cli.arguments import hoisted
-from ops.cli.exits import Exit, NotFound, exit_code
+from ops.cli.exits import Exit, exit_code
 from ops.cli.kinds import Kind, kind_of, split_name
 from ops.cli.output import age, moment
 from ops.cli.session import WRITERS_MAX, writer_name

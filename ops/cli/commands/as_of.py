@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import NotFound
 from ops.cli.commands.get import ALLOWED, complete_kind
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit, NotFound
+from ops.cli.exits import Exit
 from ops.cli.kinds import Kind, kind_of, plural, split_name
 from ops.cli.output import Format, heading, moment, show, show_value
 from ops.cli.session import Session
@@ -66,7 +67,7 @@ async def _past(session: Session, when: str) -> tuple[Ledger, str]:
 def _everything(ledger: Ledger, output: Format) -> None:
     from ops.cli.selecting import Wish, listing_of
 
-    kinds = (Kind.POOL, Kind.RESERVATION, Kind.QUARANTINE, Kind.ENDPOINT)
+    kinds = (Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.QUARANTINE, Kind.ENDPOINT)
     found = {kind: listing_of(ledger, Wish(kind, "", "", output)) for kind in kinds}
     if output.is_plain:
         items: dict[str, Any] = {plural(kind): list(one.manifests) for kind, one in found.items()}

@@ -1,4 +1,4 @@
-"""``orbctl describe``: everything about one pool, endpoint or address, and its latest history."""
+"""``orbctl describe``: everything about a pool, subnet, endpoint or address, and its history."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.errors import BadInput
+from core.errors import BadInput, NotFound
 from ops.cli.commands.get import complete_kind
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit, NotFound
+from ops.cli.exits import Exit
 from ops.cli.kinds import Kind, kind_of
 from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
 from ops.cli.session import Session
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.domain.addresses import Address
     from core.domain.evolution import Ledger
     from core.domain.labels import LabelSelector
-    from core.domain.model import Endpoint, Pool
+    from core.domain.model import Endpoint, Pool, Subnet
 
 HOLDERS_SHOWN_MAX: Final = 20
 FACTS_SHOWN_MAX: Final = 10
@@ -29,13 +29,13 @@ INTERVALS_SHOWN_MAX: Final = 8
 def describe(
     context: typer.Context,
     kind: Annotated[
-        str, typer.Argument(help="pool, endpoint or address", autocompletion=complete_kind)
+        str, typer.Argument(help="pool, subnet, endpoint or address", autocompletion=complete_kind)
     ],
     name: Annotated[str, typer.Argument(help="which one")],
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of an endpoint")] = "default",
 ) -> None:
-    """Describe a pool, an endpoint or an address: what it is, who holds it, how it came to be."""
-    said = kind_of(kind, (Kind.POOL, Kind.ENDPOINT, Kind.POD, Kind.ADDRESS))
+    """Describe a pool, subnet, endpoint or address: what it is, who holds it, how it came to be."""
+    said = kind_of(kind, (Kind.POOL, Kind.SUBNET, Kind.ENDPOINT, Kind.POD, Kind.ADDRESS))
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
@@ -44,6 +44,8 @@ def describe(
         ledger = await read_ledger(session.store, session.keys)
         if said is Kind.POOL:
             await _pool(session, ledger, name, output)
+        elif said is Kind.SUBNET:
+            await _subnet(session, ledger, name, output)
         elif said is Kind.ADDRESS:
             await _address(session, ledger, name, output)
         else:
@@ -77,7 +79,56 @@ async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> 
     await _history(session, "pool", name)
 
 
+async def _subnet(session: Session, ledger: Ledger, name: str, output: Format) -> None:
+    from core.domain.subnets import shares
+    from ops.cli.manifests import subnet_manifest
+
+    subnet = ledger.subnets.get(name)
+    if subnet is None:
+        raise NotFound(f"there is no subnet {name}")
+    if output.is_plain:
+        show_value(subnet_manifest(subnet, ledger), output)
+        return
+    pairs(_subnet_facts(subnet, ledger))
+    found = shares(name, ledger.pools)
+    if found:
+        heading(f"\nPools ({len(found):,})")
+        columns = (Column("POOL"), Column("ADDRESSES"), Column("APPLICATION"))
+        rows = [(one.pool, _shortened(one.ips), one.application or "-") for one in found]
+        shown = rows if output is Format.WIDE else rows[:HOLDERS_SHOWN_MAX]
+        show_table(columns, shown)
+        if len(shown) < len(rows):
+            print(f"... {len(rows) - len(shown):,} more (-o wide shows all)")
+    await _history(session, "subnet", name)
+
+
+def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
+    from core.domain.configuration import pool_addresses
+    from core.domain.subnets import controlled, count, shared_out
+    from ops.cli.listings import state_of
+
+    left = pool_addresses(subnet) - shared_out(subnet, controlled(subnet.name, ledger.pools))
+    counts = count(subnet, ledger.pools)
+    return [
+        ("Name", subnet.name),
+        ("Subnet", f"{subnet.subnet} (IPv{subnet.family})"),
+        ("State", state_of(subnet)),
+        ("Gateway", subnet.gateway or "none"),
+        ("Addresses", _shortened(subnet.ips) or "none"),
+        ("Excluded", _shortened(subnet.exclude_ips)),
+        ("Routes", "\n".join(f"{one.dst} via {one.gw}" for one in subnet.routes or ())),
+        (
+            "Counts",
+            ", ".join(f"{number:,} {state}" for state, number in counts._asdict().items()),
+        ),
+        ("Free", _shortened(left.to_items()) or "none"),
+        ("Reserved by", _reservations_in(subnet, ledger)),
+    ]
+
+
 def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
+    from core.domain.autopools.naming import application_of
+    from core.domain.subnets import owner_of
     from core.projections.fold import Projection
     from ops.cli.listings import state_of
 
@@ -89,6 +140,8 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
         ("Name", pool.name),
         ("Subnet", f"{pool.subnet} (IPv{pool.family})"),
         ("State", state_of(pool) + (", default" if pool.default else "")),
+        ("Belongs to", owner_of(pool)),
+        ("Application", str(application_of(pool.labels) or "")),
         ("Gateway", pool.gateway or "none"),
         ("Addresses", _shortened(pool.ips) or "none"),
         ("Excluded", _shortened(pool.exclude_ips)),
@@ -107,7 +160,7 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
     ]
 
 
-def _reservations_in(pool: Pool, ledger: Ledger) -> str:
+def _reservations_in(pool: Pool | Subnet, ledger: Ledger) -> str:
     from core.domain.address_set import AddressSet
     from core.domain.configuration import pool_addresses
 
@@ -261,7 +314,8 @@ async def _history(session: Session, kind: str, name: str) -> None:
         hidden = len(found.facts) - FACTS_SHOWN_MAX
         show_history(found._replace(facts=found.facts[-FACTS_SHOWN_MAX:]), session.now_ms())
         if hidden > 0:
-            print(f"... {hidden:,} older (`orbctl history {name}`)")
+            subject = f"subnet/{name}" if kind == "subnet" else name
+            print(f"... {hidden:,} older (`orbctl history {subject}`)")
 
 
 def _holder_row(address: str, ledger: Ledger) -> tuple[str, ...]:

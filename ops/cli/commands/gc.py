@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from core.errors import NotFound
 from ops.cli.context import confirm, globals_of, perform
-from ops.cli.exits import Exit, NotFound, fail
+from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
 from ops.cli.session import Session

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ops.cli.selecting import Wish
 
 ALLOWED: Final = (
-    *(Kind.POOL, Kind.RESERVATION, Kind.ENDPOINT, Kind.QUARANTINE, Kind.RECORD),
+    *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.ENDPOINT, Kind.QUARANTINE, Kind.RECORD),
     *RECORD_KINDS,
 )
 
@@ -33,7 +33,8 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="pools, reservations, endpoints, quarantine, records, pods, namespaces or nodes",
+            help="pools, subnets, reservations, endpoints, quarantine, records, pods, namespaces"
+            " or nodes",
             autocompletion=complete_kind,
         ),
     ],
@@ -45,7 +46,7 @@ def get(
         bool, typer.Option("-A", "--all-namespaces", help="of endpoints and Pods")
     ] = False,
 ) -> None:
-    """Show pools, reservations, endpoints, quarantined addresses or records."""
+    """Show pools, subnets, reservations, endpoints, quarantined addresses or records."""
     said = kind_of(kind, ALLOWED)
     space, name = split_name(name, "" if all_namespaces else namespace)
 
@@ -82,8 +83,8 @@ async def _read(session: Session, wish: Wish) -> tuple[Ledger, Listing]:
 async def _counted_pools(session: Session, ledger: Ledger, wish: Wish) -> Listing:
     """The table of pools, with claims counted by etcd and not read."""
     from core.domain.configuration import pool_addresses
+    from core.errors import NotFound
     from ops.cli.counting import count_pools
-    from ops.cli.exits import NotFound
     from ops.cli.listings import pool_listing
 
     pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from core.errors import NotFound
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit, NotFound
+from ops.cli.exits import Exit
 from ops.cli.output import Column, Format, age, moment, show_table, show_value
 from ops.cli.session import Session
 
@@ -20,7 +21,7 @@ def history(
     context: typer.Context,
     subject: Annotated[
         str,
-        typer.Argument(help="an address, NAMESPACE/POD, a UID, a pool, or use/POOL"),
+        typer.Argument(help="an address, NAMESPACE/POD, a UID, a pool, use/POOL or subnet/NAME"),
     ],
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="of a Pod given without one")
@@ -56,7 +57,7 @@ async def _find(session: Session, text: str, namespace: str) -> History:
     if not found.facts:
         raise NotFound(
             f"the log knows nothing of {subject}",
-            remedy="give an address, NAMESPACE/POD, a UID, pool/NAME or use/NAME",
+            remedy="give an address, NAMESPACE/POD, a UID, pool/NAME, use/NAME or subnet/NAME",
         )
     return found
 
@@ -69,7 +70,7 @@ def show_history(found: History, now_ms: int) -> None:
 def _show(found: History, now_ms: int, *, wide: bool) -> None:
     if found.dropped:
         typer.echo(f"{found.dropped:,} older facts are left out", err=True)
-    if found.subject.kind == "pool":
+    if found.subject.kind in {"pool", "subnet"}:
         show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], wide=wide)
     else:
         rows = [_holding_row(fact, now_ms) for fact in found.facts]

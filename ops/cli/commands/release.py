@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import NotFound
 from ops.cli.context import confirm, perform
-from ops.cli.exits import Exit, NotFound, fail
+from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
 from ops.cli.session import Session
