@@ -55,7 +55,9 @@ def run(
 
 def main() -> None:
     """Entry point of the console script."""
-    typer.run(run)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(run)
+    app()
 
 
 def _tracer(settings: Settings) -> Tracer | None:

@@ -42,15 +42,6 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl
 }
 
-# The language that container runtimes are spoken to in; older releases do not have the package.
-wished_packages() {
-    [ "$profile" = dev ] || return 0
-    has_file /usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto ||
-        echo golang-github-kubernetes-cri-api-dev
-}
-
-known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
-
 # The first interpreter that is new enough and can make an environment with pip in it.
 find_python() {
     local name
@@ -139,10 +130,6 @@ forget_service() {  # undoes what the package's installation has enabled, with o
 
 mapfile -t packages < <(missing_packages)
 [ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
-for package in $(wished_packages); do
-    if known "$package"; then install_packages "$package"
-    else say "this release has no $package: the tests of a real container runtime need it"; fi
-done
 
 etcd_version=$(etcd --version 2>/dev/null | sed -n 's/^etcd Version: //p')
 case $etcd_version in

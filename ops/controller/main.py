@@ -41,7 +41,9 @@ def run(
 
 def main() -> None:
     """Entry point of the console script."""
-    typer.run(run)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(run)
+    app()
 
 
 async def _serve(settings: ControllerSettings) -> int:
