@@ -44,11 +44,12 @@ STORE_PAUSE_S = 0.5
 
 
 class Taken(NamedTuple):
-    """What one step works on."""
+    """What one step works on; ``mail``: no signal is unknown up to this revision of the mail key."""
 
     letters: list[Letter]
     outcomes: list[Outcome]
     fired: list[int]
+    mail: int
 
 
 class Room(Protocol):
@@ -173,11 +174,11 @@ class Execution:
             self._letters.remove(reset)
             await self._room.reset(self, reset)
             return
-        taken = Taken(self._letters, self._outcomes, self._fired)
+        taken = Taken(self._letters, self._outcomes, self._fired, self.mail_revision)
         self._letters, self._outcomes, self._fired = [], [], []
         try:
             draft = await self._draft(taken)
-            outcome = None if draft.is_empty else await self._commit(draft)
+            outcome = None if draft.is_empty else await self._commit(draft, taken.mail)
         except BaseException:
             self._put_back(taken)
             raise
@@ -229,16 +230,16 @@ class Execution:
 
     # ------------------------------------------------------------------------ the transaction
 
-    async def _commit(self, draft: Draft) -> CommitOutcome:
+    async def _commit(self, draft: Draft, mail: int) -> CommitOutcome:
         """Raises SessionLost."""
         try:
-            return await self._desk.committer.propose(*self._transaction(draft))
+            return await self._desk.committer.propose(*self._transaction(draft, mail))
         except StoreRejected as error:
             # The bounds of a draft are below those of etcd, so this is a surprise to look into.
             self._code.drop()
             stopped = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
             pause_for_code(stopped, failure_of(LimitExceeded(error.message)))
-            outcome = await self._desk.committer.propose(*self._transaction(stopped))
+            outcome = await self._desk.committer.propose(*self._transaction(stopped, mail))
             if isinstance(outcome, Committed):
                 self.head, self.revision = stopped.head, outcome.revision
             raise
@@ -246,25 +247,29 @@ class Execution:
             self._code.drop()
             raise
 
-    def _transaction(self, draft: Draft) -> tuple[list[Guard], list[Write]]:
+    def _transaction(self, draft: Draft, mail: int) -> tuple[list[Guard], list[Write]]:
         guards = draft.guards(self._room.fence, self.revision)
         writes = draft.writes()
         if not draft.head.is_open and draft.successor is None:
-            mail = self._desk.keys.mail(draft.head.workflow_id)
-            guards.append(Unchanged(mail, self.mail_revision))
-            if self.mail_revision:
-                writes.append(Delete(mail))
+            key = self._desk.keys.mail(draft.head.workflow_id)
+            guards.append(Unchanged(key, mail))
+            if mail:
+                writes.append(Delete(key))
         return guards, writes
 
     async def _lost(self, lost: Lost) -> None:
         """A signal that came before the end belongs into the history; all else is the shard's."""
         self._code.drop()
-        mail = lost.truth.get(self._desk.keys.mail(self.head.workflow_id))
-        if mail is not None and mail.mod_revision > self.mail_revision:
-            self._expects_mail = mail.mod_revision
-            return
-        if mail is None or mail.mod_revision == self.mail_revision:
+        truth, keys = lost.truth, self._desk.keys
+        head, fence = truth[keys.open(self.head.workflow_id)], truth[self._room.fence.key]
+        is_ours = fence is not None and fence.mod_revision == self._room.fence.mod_revision
+        if not is_ours or (head.mod_revision if head is not None else 0) != self.revision:
             await self._room.lost(self, lost)
+            return
+        mail = truth[keys.mail(self.head.workflow_id)]
+        assert mail is not None, "only the end of the run takes the mail key away"
+        if mail.mod_revision > self.mail_revision:
+            self._expects_mail = mail.mod_revision
 
     def _put_back(self, taken: Taken) -> None:
         self._letters = taken.letters + self._letters

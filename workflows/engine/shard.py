@@ -251,6 +251,7 @@ class Shard:
             head = HEAD.decode(found.kvs[0].value)
             following = Execution(self._desk, self, head, found.kvs[0].mod_revision)
             self.executions[workflow_id] = following
+            following.mail(execution.mail_revision)
             await following.resume({})
         for letter in letters:
             following_one = self.executions.get(workflow_id)

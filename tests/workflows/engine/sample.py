@@ -1,0 +1,225 @@
+"""Workflows that the engine's tests run: short of words and of time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
+from workflows.model.errors import ApplicationError
+
+QUICK = workflow.ActivityOptions(
+    start_to_close_s=20, retry=workflow.RetryPolicy(initial_interval_s=0.01)
+)
+THRICE = QUICK._replace(
+    retry=workflow.RetryPolicy(
+        initial_interval_s=0.01, maximum_attempts=3, non_retryable=("Poison",)
+    )
+)
+SOON_S = 0.05
+
+
+class World:
+    """What the activities act upon; ``failures_left`` attempts of ``work`` fail first."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.failures_left = 0
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.seen_details: list[tuple[object, ...]] = []
+
+    @activity.defn()
+    async def work(self, what: str) -> str:
+        self.calls.append(what)
+        if self.failures_left:
+            self.failures_left -= 1
+            raise OSError(f"{what} did not work")
+        return what.upper()
+
+    @activity.defn()
+    async def poison(self) -> None:
+        self.calls.append("poison")
+        raise ApplicationError("no", type="Poison")
+
+    @activity.defn()
+    async def wait(self) -> str:
+        """Until the gate opens."""
+        self.begun.set()
+        self.calls.append("wait")
+        await self.gate.wait()
+        return "waited"
+
+    @activity.defn()
+    async def climb(self) -> str:
+        """Falls silent in its first attempt, after a heartbeat."""
+        info = activity.info()
+        self.seen_details.append(info.heartbeat_details)
+        activity.heartbeat(f"step {info.attempt}")
+        if info.attempt == 1:
+            await self.gate.wait()
+        return "up"
+
+
+@workflow.defn()
+class Chain:
+    """One activity after another, with a pause between them."""
+
+    @workflow.run
+    async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
+        done = []
+        for word in words:
+            done.append(str(await workflow.execute_activity("work", word, options=THRICE)))
+            if pause_s:
+                await workflow.sleep(pause_s)
+        return done
+
+
+@workflow.defn()
+class Poisoned:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await workflow.execute_activity("poison", options=THRICE)
+        except workflow.ActivityError as error:
+            return type(error.__cause__).__name__
+        return "nothing"
+
+
+@workflow.defn()
+class Waiting:
+    """Waits for an activity of the given bounds."""
+
+    @workflow.run
+    async def run(self, name: str, options: list[float]) -> str:
+        start, heartbeat, close, attempts = options
+        chosen = workflow.ActivityOptions(
+            start_to_close_s=start,
+            heartbeat_s=heartbeat,
+            schedule_to_close_s=close,
+            retry=workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=int(attempts)),
+            cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
+        )
+        try:
+            return str(await workflow.execute_activity(name, options=chosen))
+        except workflow.ActivityError as error:
+            return f"{type(error.__cause__).__name__} {getattr(error.__cause__, 'type', '')}"
+
+
+@workflow.defn()
+class Basket:
+    """Signals fill it, a query looks into it, an update takes out, closing ends it."""
+
+    def __init__(self) -> None:
+        self.things: list[str] = []
+        self.closed = False
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: self.closed)
+        return self.things
+
+    @workflow.signal
+    def put(self, thing: str) -> None:
+        self.things.append(thing)
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+    @workflow.query
+    def count(self) -> int:
+        return len(self.things)
+
+    @workflow.update
+    async def take(self, thing: str) -> int:
+        self.things.remove(thing)
+        await workflow.sleep(0.01)
+        return len(self.things)
+
+    @workflow.validator("take")
+    def may_take(self, thing: str) -> None:
+        if thing not in self.things:
+            raise ApplicationError(f"no {thing} here", type="Missing")
+
+
+@workflow.defn()
+class Parent:
+    @workflow.run
+    async def run(self, child_id: str) -> list[str]:
+        options = workflow.ChildOptions(workflow_id=child_id)
+        try:
+            return list(await workflow.execute_child(Chain, ["a", "b"], options=options))
+        except (workflow.ChildWorkflowError, ApplicationError) as error:
+            return [type(error).__name__]
+
+
+@workflow.defn()
+class Forgetful:
+    @workflow.run
+    async def run(self, policy: workflow.ParentClosePolicy) -> None:
+        options = workflow.ChildOptions(workflow_id="left-behind", parent_close=policy)
+        await workflow.start_child(Sleeper, options=options)
+
+
+@workflow.defn()
+class Sleeper:
+    @workflow.run
+    async def run(self, seconds: float = 86_400.0) -> str:
+        workflow.upsert_search_attributes({"mood": "sleepy"})
+        try:
+            await workflow.sleep(seconds)
+        except workflow.CancelledError:
+            await workflow.execute_activity("work", "tidy", options=THRICE)
+            raise
+        return "slept"
+
+
+@workflow.defn()
+class Counting:
+    @workflow.run
+    async def run(self, left: int) -> str:
+        if left:
+            workflow.continue_as_new(left - 1)
+        return workflow.info().continued_run_id
+
+
+@workflow.defn()
+class Courier:
+    @workflow.run
+    async def run(self, workflow_id: str) -> str:
+        target = workflow.external("Basket", workflow_id)
+        try:
+            await target.signal("put", "parcel")
+            await target.signal("close")
+        except ApplicationError as error:
+            return type(error).__name__
+        return "delivered"
+
+
+@workflow.defn()
+class Endless:
+    """Never continues as new."""
+
+    @workflow.run
+    async def run(self) -> None:
+        while True:
+            await workflow.sleep(0)
+
+
+@workflow.defn()
+class Greedy:
+    @workflow.run
+    async def run(self, size: int) -> int:
+        return len(str(await workflow.execute_activity("work", "x" * size, options=THRICE)))
+
+
+def registry(world: World) -> Registry:
+    """Everything in this module."""
+    return Registry(
+        [
+            *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
+            *(Endless, Greedy),
+        ],
+        [world.work, world.poison, world.wait, world.climb],
+    )

@@ -1,0 +1,190 @@
+"""Signals, queries, updates, cancellation and termination."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import CallRejected, DeadlineExceeded, ExecutionFailed, ExecutionNotFound
+from tests.workflows.engine.sample import Basket, Chain, Courier, Sleeper
+from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.model.policies import Status
+
+
+async def test_signals_arrive_in_the_order_in_which_they_were_sent(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    for number in range(10):
+        await handle.signal("put", f"thing-{number}")
+    await handle.signal("close")
+
+    assert await within(handle.result()) == [f"thing-{number}" for number in range(10)]
+
+
+async def test_many_senders_at_once_lose_nothing(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await asyncio.gather(*(handle.signal("put", f"{number}") for number in range(40)))
+    await handle.signal("close")
+
+    assert sorted(map(int, await within(handle.result()))) == list(range(40))
+
+
+async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_run(
+    stage: Stage,
+) -> None:
+    await stage.worker()
+    for number in range(10):
+        handle = await stage.client.start(Basket, id=f"race-{number}")
+        sent = await asyncio.gather(
+            handle.signal("put", "first"),
+            handle.signal("close"),
+            *(handle.signal("put", "late") for _ in range(3)),
+            return_exceptions=True,
+        )
+        accepted = sum(answer is None for answer in sent)
+        await within(handle.result())
+        events = await stage.types(handle)
+        assert events.count("WorkflowExecutionSignaled") == accepted
+
+
+async def test_a_signal_sent_twice_under_one_request_id_counts_once(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    for _ in range(2):
+        await stage.client.signal("one", "put", "thing", request_id="same")
+    await handle.signal("close")
+
+    assert await within(handle.result()) == ["thing"]
+
+
+async def test_a_signal_to_nobody_is_refused(stage: Stage) -> None:
+    with pytest.raises(ExecutionNotFound):
+        await stage.client.signal("nobody", "put", "thing")
+
+
+async def test_signal_with_start_begins_once_and_signals_every_time(stage: Stage) -> None:
+    await stage.worker()
+    handles = [
+        await stage.client.signal_with_start(Basket, id="one", signal="put", signal_args=[word])
+        for word in ("a", "b")
+    ]
+    await handles[0].signal("close")
+
+    assert handles[0].run_id == handles[1].run_id
+    assert await within(handles[0].result()) == ["a", "b"]
+
+
+async def test_a_query_sees_what_the_signals_before_it_did(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+
+    assert await handle.query("count") == 1
+
+
+async def test_a_closed_execution_answers_queries_as_it_was_in_the_end(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    await handle.signal("close")
+    await within(handle.result())
+
+    assert await handle.query("count") == 1
+
+
+async def test_an_unknown_query_is_rejected_with_its_name(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+
+    with pytest.raises(CallRejected, match="weigh"):
+        await handle.query("weigh")
+
+
+async def test_without_a_worker_a_query_ends_at_its_deadline(stage: Stage) -> None:
+    await stage.client.start(Basket, id="one")
+
+    with pytest.raises(DeadlineExceeded):
+        await stage.client.query("one", "count", timeout_s=0.05)
+
+
+async def test_an_update_changes_something_and_returns_its_result(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    await handle.signal("put", "other")
+
+    assert await within(handle.update("take", "thing")) == 1
+    assert "WorkflowExecutionUpdateCompleted" in await stage.types(handle)
+
+
+async def test_an_update_that_the_validator_refuses_leaves_no_trace(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+
+    with pytest.raises(CallRejected, match="no thing here"):
+        await within(handle.update("take", "thing"))
+    assert not [name for name in await stage.types(handle) if "Update" in name]
+
+
+async def test_a_cancelled_execution_tidies_up_before_it_ends(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Sleeper, id="one")
+    await eventually(lambda: _timers(stage))
+    await handle.cancel("enough")
+
+    with pytest.raises(ExecutionFailed) as ended:
+        await within(handle.result())
+    assert ended.value.status == "Canceled"
+    assert stage.world.calls == ["tidy"]
+
+
+async def _timers(stage: Stage) -> bool:
+    return bool((await stage.head("one")).timers)
+
+
+async def test_a_terminated_execution_ends_without_being_asked(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Sleeper, id="one")
+    await handle.terminate("enough")
+
+    with pytest.raises(ExecutionFailed, match="enough"):
+        await within(handle.result())
+    assert stage.world.calls == []
+
+
+async def test_one_execution_signals_another(stage: Stage) -> None:
+    await stage.worker()
+    basket = await stage.client.start(Basket, id="basket")
+
+    assert await stage.run(Courier, "basket", id="courier") == "delivered"
+    assert await within(basket.result()) == ["parcel"]
+
+
+async def test_a_signal_to_an_execution_that_is_not_there_fails_in_the_code(stage: Stage) -> None:
+    await stage.worker()
+
+    assert await stage.run(Courier, "nobody", id="courier") == "ApplicationError"
+
+
+async def test_lists_find_executions_by_type_status_and_attributes(stage: Stage) -> None:
+    from workflows.engine.visibility import Filter
+
+    await stage.worker()
+    await stage.client.start(Sleeper, id="s")
+    await stage.run(Chain, ["a"], id="c")
+    await eventually(lambda: _mood(stage))
+
+    async def ids(**wanted: object) -> list[str]:
+        found = await stage.visibility.newest_first(Filter(**wanted))  # type: ignore[arg-type]
+        return [head.workflow_id for head in found]
+
+    assert await ids(attributes={"mood": "sleepy"}) == ["s"]
+    assert await ids(workflow_type="Chain") == ["c"]
+    assert await ids(statuses=(Status.RUNNING,)) == ["s"]
+    assert sorted(await ids()) == ["c", "s"]
+
+
+async def _mood(stage: Stage) -> bool:
+    return bool((await stage.head("s")).search_attributes)

@@ -1,0 +1,139 @@
+"""Executions begin, end, and share ids by policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotFound
+from tests.workflows.engine.sample import Basket, Chain, Counting, Poisoned, Sleeper
+from tests.workflows.engine.stage import Stage, within
+from workflows.engine.client import StartOptions
+from workflows.model.policies import IdConflictPolicy, IdReusePolicy, Status
+
+
+async def test_an_execution_runs_its_activities_and_returns(stage: Stage) -> None:
+    await stage.worker()
+
+    assert await stage.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
+    assert (await stage.head("one")).status is Status.COMPLETED
+
+
+async def test_an_execution_waits_for_a_worker_to_come(stage: Stage) -> None:
+    handle = await stage.client.start(Chain, ["a"], id="early")
+    await stage.worker()
+
+    assert await within(handle.result()) == ["A"]
+
+
+async def test_an_id_of_an_open_execution_is_taken(stage: Stage) -> None:
+    await stage.worker()
+    first = await stage.client.start(Basket, id="one")
+
+    with pytest.raises(AlreadyStarted) as refused:
+        await stage.client.start(Basket, id="one")
+
+    assert refused.value.run_id == first.run_id
+
+
+async def test_the_existing_execution_can_be_used_instead(stage: Stage) -> None:
+    await stage.worker()
+    first = await stage.client.start(Basket, id="one")
+    again = await stage.client.start(
+        Basket, id="one", options=StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
+    )
+
+    assert again.run_id == first.run_id
+
+
+async def test_the_existing_execution_can_be_terminated_instead(stage: Stage) -> None:
+    await stage.worker()
+    first = await stage.client.start(Basket, id="one")
+    options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
+    again = await within(stage.client.start(Chain, ["a"], id="one", options=options))
+
+    assert await within(again.result()) == ["A"]
+    assert (await stage.head("one", first.run_id)).status is Status.TERMINATED
+
+
+async def test_a_completed_id_may_be_used_again_by_default(stage: Stage) -> None:
+    await stage.worker()
+
+    assert [await stage.run(Chain, ["a"]) for _ in range(2)] == [["A"], ["A"]]
+
+
+async def test_a_completed_id_is_refused_when_only_failed_ones_may_return(stage: Stage) -> None:
+    await stage.worker()
+    await stage.run(Chain, ["a"])
+    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+
+    with pytest.raises(AlreadyStarted):
+        await stage.client.start(Chain, ["b"], id="one", options=policy)
+
+
+async def test_a_terminated_id_returns_when_only_failed_ones_may(stage: Stage) -> None:
+    await stage.worker()
+    first = await stage.client.start(Basket, id="one")
+    await first.terminate("enough")
+    with pytest.raises(ExecutionFailed):
+        await within(first.result())
+    policy = StartOptions(reuse=IdReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY)
+    again = await stage.client.start(Chain, ["b"], id="one", options=policy)
+
+    assert await within(again.result()) == ["B"]
+
+
+async def test_an_id_used_once_is_refused_for_ever_if_asked(stage: Stage) -> None:
+    await stage.worker()
+    policy = StartOptions(reuse=IdReusePolicy.REJECT_DUPLICATE)
+    first = await stage.client.start(Chain, ["a"], id="one", options=policy)
+    await within(first.result())
+
+    with pytest.raises(AlreadyStarted):
+        await stage.client.start(Chain, ["a"], id="one", options=policy)
+
+
+async def test_ids_may_hold_slashes_without_meeting_each_other(stage: Stage) -> None:
+    await stage.worker()
+    for name in ("a", "a/b", "a/b/c"):
+        assert await stage.run(Chain, [name], id=name) == [name.upper()]
+
+    assert len(await stage.visibility.newest_first()) == 3
+
+
+async def test_an_empty_id_is_refused(stage: Stage) -> None:
+    with pytest.raises(BadInput):
+        await stage.client.start(Chain, ["a"], id="")
+
+
+async def test_waiting_for_nobody_is_an_error(stage: Stage) -> None:
+    with pytest.raises(ExecutionNotFound):
+        await stage.client.result("nobody")
+
+
+async def test_a_failure_that_is_not_retried_reaches_the_code(stage: Stage) -> None:
+    await stage.worker()
+
+    assert await stage.run(Poisoned) == "ApplicationError"
+    assert stage.world.calls == ["poison"]
+
+
+async def test_a_run_continues_as_new_with_the_same_id(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Counting, 3, id="one")
+    continued_from = await within(handle.result())
+
+    runs = await stage.visibility.newest_first()
+    assert len(runs) == 4
+    assert continued_from in {head.run_id for head in runs}
+    assert sum(head.status is Status.CONTINUED_AS_NEW for head in runs) == 3
+
+
+async def test_a_run_ends_when_its_time_is_over(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(
+        Sleeper, id="one", options=StartOptions(run_timeout_s=0.05)
+    )
+
+    with pytest.raises(ExecutionFailed) as ended:
+        await within(handle.result())
+    assert ended.value.status == "TimedOut"

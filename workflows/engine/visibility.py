@@ -1,0 +1,112 @@
+"""Looking at executions: lists, descriptions, histories, also of archived ones. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from core.archive.files import Files
+from core.errors import ExecutionNotFound
+from core.store.kv import Get, KeyValueStore
+from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
+from workflows.engine.ownership import HOLDER
+from workflows.engine.reading import find_run, read_history
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
+from workflows.engine.retention import read_archived
+from workflows.model.events import HistoryEvent
+from workflows.model.payloads import Payload
+from workflows.model.policies import Status
+
+LIST_MAX = 10_000
+"""Executions of one list."""
+
+
+class Filter(NamedTuple):
+    """What to list; empty parts match everything. ``attributes``: all must be equal."""
+
+    workflow_type: str = ""
+    statuses: tuple[Status, ...] = ()
+    attributes: Mapping[str, Payload] = {}
+    id_prefix: str = ""
+
+    def matches(self, head: Head) -> bool:
+        """Whether the execution belongs into the list."""
+        return (
+            self.workflow_type in ("", head.workflow_type)
+            and (not self.statuses or head.status in self.statuses)
+            and head.workflow_id.startswith(self.id_prefix)
+            and all(
+                head.search_attributes.get(name) == value for name, value in self.attributes.items()
+            )
+        )
+
+
+class Description(NamedTuple):
+    """One run with what is pending. ``owner`` "" means that no worker has its shard now."""
+
+    head: Head
+    attempts: Mapping[int, Attempt]
+    inbox: int
+    owner: str
+
+
+class Visibility:
+    """What is there, for people and programs."""
+
+    def __init__(
+        self, store: KeyValueStore, keys: WorkflowKeys, files: Files | None = None
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._files = files
+
+    async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[Head]:
+        """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``."""
+        left = LIST_MAX
+        closed_too = not wanted.statuses or any(not status.open for status in wanted.statuses)
+        open_too = not wanted.statuses or any(status.open for status in wanted.statuses)
+        kinds = (["open"] if open_too else []) + (["closed"] if closed_too else [])
+        for kind in kinds:
+            for shard in range(SHARDS):
+                found = await self._store.read([Get(*self._keys.room(kind, shard))])
+                for kv in found.ranges[0].kvs:
+                    head = HEAD.decode(kv.value)
+                    if left and wanted.matches(head):
+                        left -= 1
+                        yield head
+
+    async def newest_first(self, wanted: Filter = Filter()) -> list[Head]:
+        """The same, the newest first. Raises StoreUnavailable."""
+        found = [head async for head in self.heads(wanted)]
+        return sorted(found, key=lambda head: head.started_ms, reverse=True)
+
+    async def describe(self, workflow_id: str, run_id: str = "") -> Description:
+        """One run. Raises ExecutionNotFound."""
+        keys = self._keys
+        head = await find_run(self._store, keys, workflow_id, run_id)
+        inbox = keys.inbox(workflow_id, "")
+        answers = await self._store.read(
+            [
+                Get(*keys.attempts(workflow_id, head.run_id)),
+                Get(inbox, inbox[:-1] + b"0", keys_only=True),
+                Get(keys.owner(shard_of(workflow_id))),
+            ]
+        )
+        attempts, letters, owner = (answer.kvs for answer in answers.ranges)
+        return Description(
+            head,
+            {keys.attempt_name(kv.key)[1]: ATTEMPT.decode(kv.value) for kv in attempts},
+            sum(keys.inbox_name(kv.key)[1] == workflow_id for kv in letters),
+            HOLDER.decode(owner[0].value).session if owner else "",
+        )
+
+    async def history(self, workflow_id: str, run_id: str = "") -> tuple[Head, list[HistoryEvent]]:
+        """One run with its events; from the archive by its run id. Raises ExecutionNotFound."""
+        try:
+            head = await find_run(self._store, self._keys, workflow_id, run_id)
+        except ExecutionNotFound:
+            found = read_archived(self._files, run_id) if self._files and run_id else None
+            if found is None:
+                raise
+            return found
+        return head, await read_history(self._store, self._keys, workflow_id, head.run_id)
