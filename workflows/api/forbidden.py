@@ -102,6 +102,8 @@ def _named(code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
     found: Any = None
     for step in dis.get_instructions(code):
         if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+            if found is not None:
+                yield found
             found = names.get(step.argval, getattr(builtins, step.argval, None))
         elif step.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
             follow = isinstance(found, types.ModuleType | type)

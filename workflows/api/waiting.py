@@ -53,22 +53,31 @@ async def gather(*awaitables: Awaitable[Any], return_exceptions: bool = False) -
     errors stand among the results. Cancelling it cancels all that are not done.
     """
     futures = [_future(awaitable) for awaitable in awaitables]
+    if not futures:
+        return []
+    gate: Future[None] = Future(current().loop, f"{len(futures)} results")
+    left = len(futures)
+
+    def one_done(future: Future[Any]) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0 or (future.exception() is not None and not return_exceptions):
+            _open(gate)
+
+    for future in futures:
+        future.add_done_callback(one_done)
     try:
-        if return_exceptions:
-            for future in futures:
-                await _settled(future)
-            return [future.exception() or future.result() for future in futures]
-        while True:
-            for future in futures:
-                if future.done():
-                    future.result()
-            if all(future.done() for future in futures):
-                return [future.result() for future in futures]
-            await _any_done([future for future in futures if not future.done()], "several")
+        await gate
     except CancelledError:
         for future in futures:
             future.cancel()
         raise
+    if return_exceptions:
+        return [future.exception() or future.result() for future in futures]
+    for future in futures:
+        if future.done():
+            future.result()
+    return [future.result() for future in futures]
 
 
 async def first_done(*awaitables: Awaitable[Any]) -> int:
@@ -126,7 +135,7 @@ async def _settled(future: Future[Any]) -> None:
         if not future.done():
             raise
     except BaseException as error:
-        if error is not future.exception():
+        if not future.done() or error is not future.exception():
             raise
 
 

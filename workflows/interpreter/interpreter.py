@@ -66,10 +66,11 @@ class Interpreter:
         """
         if self._broken:
             raise HistoryError("this interpreter failed before: make a new one from the history")
-        self._broken = True
-        decision = self._activate(events, updates)
-        self._broken = False
-        return decision
+        try:
+            return self._activate(events, updates)
+        except BaseException:
+            self.close()
+            raise
 
     def query(self, name: str, args: Sequence[Payload] = ()) -> Payload:
         """The answer of a query as of the last event; QueryError if there is none."""
@@ -116,6 +117,8 @@ class Interpreter:
                     self._check_committed(event)
                 else:
                     self._input(run, event)
+            if run.closed:
+                run.close()  # what its code asks for from here on is of no account
         return decision._replace(
             closed=run.closed, waiting_for=run.waiting_for(), queries=run.messages.queries
         )

@@ -1,0 +1,52 @@
+"""A history written by hand: feed inputs, get commands, everything recorded on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflows.api.definitions import Registry
+from workflows.interpreter import Interpreter
+from workflows.model import events as ev
+from workflows.model.commands import Command, Decision, UpdateRequest
+
+START_MS = 1_700_000_000_000
+
+
+class Script:
+    """One run. Each ``task`` is a second later than the one before."""
+
+    def __init__(self, workflow: type[Any], *args: object) -> None:
+        self.registry = Registry([workflow])
+        self.interpreter = Interpreter(self.registry)
+        self.history: list[ev.HistoryEvent] = []
+        self.fed = 0
+        self.now_ms = START_MS
+        name = next(iter(self.registry.workflows))
+        self.add(ev.WorkflowExecutionStarted(name, "id", "run", "queue", args))
+
+    def add(self, *events: ev.Attributes) -> None:
+        for attributes in events:
+            number = len(self.history) + 1
+            self.history.append(ev.HistoryEvent(number, self.now_ms, attributes))
+
+    def decide(self, *inputs: ev.Attributes, updates: tuple[UpdateRequest, ...] = ()) -> Decision:
+        """Do a task after these inputs; nothing of its outcome is recorded."""
+        self.now_ms += 1000
+        self.add(*inputs, ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted())
+        news, self.fed = self.history[self.fed :], len(self.history)
+        return self.interpreter.activate(news, updates=updates)
+
+    def task(
+        self, *inputs: ev.Attributes, updates: tuple[UpdateRequest, ...] = ()
+    ) -> tuple[Command, ...]:
+        """Do a task and record its commands."""
+        decision = self.decide(*inputs, updates=updates)
+        self.add(ev.WorkflowTaskCompleted(), *decision.commands)
+        return decision.commands
+
+    def replayed(self) -> Interpreter:
+        """Another interpreter that has read the whole history."""
+        interpreter = Interpreter(self.registry)
+        interpreter.activate(self.history)
+        interpreter.check_complete()
+        return interpreter

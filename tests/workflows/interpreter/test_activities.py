@@ -1,0 +1,177 @@
+"""Activities as workflow code sees them: results, failures, cancellation of three types."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+
+from tests.workflows.interpreter.script import Script
+from workflows.api import activity, workflow
+from workflows.model import events as ev
+from workflows.model.errors import ApplicationError, WorkflowError
+from workflows.model.failures import Failure, FailureKind
+from workflows.model.policies import CancellationType, RetryState, TimeoutType
+
+QUICK = workflow.ActivityOptions(start_to_close_s=5)
+
+
+class Address(NamedTuple):
+    text: str
+    family: int
+
+
+@activity.defn()
+async def claim(pool: str) -> Address:
+    return Address(pool, 4)
+
+
+@workflow.defn()
+class Claiming:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            address = await workflow.execute_activity(claim, "pool", options=QUICK)
+        except workflow.ActivityError as error:
+            cause = error.__cause__
+            return f"{error.type} {error.retry_state} {cause!r} {type(cause).__name__}"
+        return f"{address.text}/{address.family}"
+
+
+def result_of(*commands: object) -> object:
+    (done,) = commands
+    assert isinstance(done, ev.WorkflowExecutionCompleted)
+    return done.result
+
+
+def test_a_result_has_the_type_that_the_activity_promises() -> None:
+    script = Script(Claiming)
+    (scheduled,) = script.task()
+
+    assert isinstance(scheduled, ev.ActivityTaskScheduled)
+    assert (scheduled.activity_type, scheduled.args) == ("claim", ("pool",))
+    done = ev.ActivityTaskCompleted(1, ["10.6.0.1", 4])
+    assert result_of(*script.task(ev.ActivityTaskStarted(1), done)) == "10.6.0.1/4"
+
+
+def test_a_failure_is_an_activity_error_with_its_reason_as_cause() -> None:
+    script = Script(Claiming)
+    script.task()
+    failure = Failure(FailureKind.APPLICATION, "full", "PoolFull")
+
+    text = result_of(*script.task(ev.ActivityTaskFailed(1, failure)))
+
+    assert text == "claim NonRetryableFailure ApplicationError('full') ApplicationError"
+
+
+def test_a_timeout_says_which_and_what_the_last_attempt_failed_with() -> None:
+    script = Script(Claiming)
+    script.task()
+    failure = Failure(FailureKind.APPLICATION, "down", "OSError")
+    event = ev.ActivityTaskTimedOut(1, TimeoutType.SCHEDULE_TO_CLOSE, RetryState.TIMEOUT, failure)
+
+    assert "TimeoutError('ScheduleToClose timeout')" in str(result_of(*script.task(event)))
+
+
+def test_an_activity_without_any_bound_on_its_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="start_to_close_s or schedule_to_close_s"):
+        _ = workflow.ActivityOptions().timeouts
+
+
+def test_the_language_works_in_workflow_code_only() -> None:
+    with pytest.raises(WorkflowError, match="workflow code only"):
+        workflow.now()
+    with pytest.raises(WorkflowError, match="activities only"):
+        activity.info()
+
+
+@workflow.defn()
+class Cancelling:
+    @workflow.run
+    async def run(self, kind: CancellationType, pause_s: float) -> str:
+        options = QUICK._replace(cancellation=kind)
+        future: workflow.Future[int] = workflow.start_activity("work", options=options)
+        await workflow.sleep(pause_s)
+        future.cancel()
+        try:
+            return f"result {await future}"
+        except workflow.CancelledError:
+            return "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("kind", "commands"),
+    [
+        (
+            CancellationType.TRY_CANCEL,
+            ["ActivityTaskCancelRequested", "WorkflowExecutionCompleted"],
+        ),
+        (CancellationType.WAIT_CANCELLATION_COMPLETED, ["ActivityTaskCancelRequested"]),
+        (CancellationType.ABANDON, ["WorkflowExecutionCompleted"]),
+    ],
+)
+def test_each_cancellation_type_asks_and_waits_as_it_says(
+    kind: CancellationType, commands: list[str]
+) -> None:
+    script = Script(Cancelling, kind, 1)
+    script.task()
+
+    assert [type(each).__name__ for each in script.task(ev.TimerFired(1))] == commands
+
+
+@pytest.mark.parametrize(
+    ("outcome", "result"),
+    [
+        (ev.ActivityTaskCanceled(1), "cancelled"),
+        (ev.ActivityTaskCompleted(1, 7), "result 7"),
+    ],
+)
+def test_who_waits_for_a_cancellation_gets_the_outcome_whatever_it_is(
+    outcome: ev.Attributes, result: str
+) -> None:
+    script = Script(Cancelling, CancellationType.WAIT_CANCELLATION_COMPLETED, 1)
+    script.task()
+    script.task(ev.TimerFired(1))
+
+    assert result_of(*script.task(outcome)) == result
+
+
+def test_what_is_asked_for_and_taken_back_in_one_task_leaves_no_trace() -> None:
+    script = Script(Cancelling, CancellationType.TRY_CANCEL, 0)
+
+    (done,) = script.task()
+
+    assert isinstance(done, ev.WorkflowExecutionCompleted)
+    assert script.replayed().closed
+
+
+def test_news_of_an_activity_that_nobody_waits_for_is_ignored() -> None:
+    @workflow.defn()
+    class Patient:
+        @workflow.run
+        async def run(self) -> None:
+            future: workflow.Future[int] = workflow.start_activity("work", options=QUICK)
+            await workflow.sleep(1)
+            future.cancel()
+            await workflow.sleep(9)
+
+    script = Script(Patient)
+    script.task()
+    script.task(ev.TimerFired(1))
+
+    assert script.task(ev.ActivityTaskCanceled(1)) == ()
+    assert isinstance(script.task(ev.TimerFired(2))[0], ev.WorkflowExecutionCompleted)
+
+
+def test_a_result_that_does_not_fit_its_type_fails_the_task_and_not_the_run() -> None:
+    script = Script(Claiming)
+    script.task()
+    with pytest.raises(WorkflowError, match="does not fit"):
+        script.task(ev.ActivityTaskCompleted(1, "no address"))
+
+
+def test_an_application_error_keeps_its_meaning_for_retries() -> None:
+    error = ApplicationError("later", 1, type="Busy", next_retry_delay_s=3)
+
+    assert (error.type, error.details, error.next_retry_delay_s) == ("Busy", (1,), 3)
+    assert ApplicationError("x").type == "ApplicationError"

@@ -1,0 +1,258 @@
+"""What may differ from replay to replay is refused, and what does differ is named."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from time import time as wall_clock
+
+import pytest
+
+from tests.workflows.interpreter.script import START_MS, Script
+from workflows.api import workflow
+from workflows.api.definitions import Registry
+from workflows.interpreter.watchdog import Watchdog
+from workflows.model import events as ev
+from workflows.model.errors import (
+    DeadlockError,
+    ForbiddenCallError,
+    HistoryError,
+    NonDeterminismError,
+    UnhandledError,
+)
+
+
+def workflow_of(body: Callable[[], Awaitable[object]]) -> type:
+    @workflow.defn(name="Body")
+    class Body:
+        @workflow.run
+        async def run(self) -> object:
+            return await body()
+
+    return Body
+
+
+def reach(module: object, name: str) -> Callable[..., object]:
+    """By a way that reading the code does not see."""
+    function = getattr(module, name)
+    assert callable(function)
+    return function  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("module", "name"), [(time, "time"), (time, "sleep"), (random, "random")])
+def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
+    module: object, name: str
+) -> None:
+    async def body() -> object:
+        try:
+            reach(module, name)()
+        except Exception:  # noqa: BLE001 - the point of the test
+            return "swallowed"
+        return ""
+
+    with pytest.raises(ForbiddenCallError, match=f"{name} differs from replay to replay: use"):
+        Script(workflow_of(body)).task()
+
+
+def test_everybody_else_keeps_clock_and_randomness() -> None:
+    seen: list[float] = []
+
+    async def body() -> object:
+        await workflow.sleep(1)
+        return None
+
+    Script(workflow_of(body)).task()
+    seen.append(time.time() + random.random())
+
+    assert seen
+    assert time.time.__module__ == "time"
+
+
+def test_a_file_is_not_opened_by_workflow_code() -> None:
+    async def body() -> object:
+        with open("anything", encoding="utf-8") as file:  # noqa: PTH123 - the point of the test
+            return file.read()
+
+    with pytest.raises(ForbiddenCallError, match=r"builtins\.open.*an activity"):
+        Script(workflow_of(body)).task()
+
+
+def test_a_clock_taken_by_name_is_found_when_the_type_is_registered() -> None:
+    @workflow.defn()
+    class ByName:
+        @workflow.run
+        async def run(self) -> float:
+            return wall_clock()
+
+    with pytest.raises(ForbiddenCallError, match=r"run calls time\.time: use workflow\.now"):
+        Registry([ByName])
+
+
+def helper() -> str:
+    return str(datetime.now(tz=UTC))
+
+
+def test_a_clock_behind_a_helper_of_the_same_module_is_found_too() -> None:
+    @workflow.defn()
+    class ByHelper:
+        @workflow.run
+        async def run(self) -> str:
+            return helper()
+
+    with pytest.raises(ForbiddenCallError, match=r"helper calls datetime\.now"):
+        Registry([ByHelper])
+
+
+def test_clock_numbers_and_ids_of_the_workflow_are_the_same_in_every_replay() -> None:
+    seen: list[object] = []
+
+    async def body() -> object:
+        seen.append((workflow.now(), workflow.random().random(), workflow.uuid4()))
+        await workflow.sleep(1)
+        seen.append(workflow.now())
+        return None
+
+    script = Script(workflow_of(body))
+    script.task()
+    script.task(ev.TimerFired(1))
+    script.replayed()
+
+    assert seen[:2] == seen[2:]
+    assert seen[1] == datetime.fromtimestamp(START_MS / 1000 + 2, tz=UTC)
+
+
+def test_time_does_not_go_back_when_a_clock_does() -> None:
+    seen: list[datetime] = []
+
+    async def body() -> object:
+        seen.append(workflow.now())
+        await workflow.sleep(1)
+        seen.append(workflow.now())
+        return None
+
+    script = Script(workflow_of(body))
+    script.task()
+    script.now_ms -= 3_600_000
+    script.task(ev.TimerFired(1))
+
+    assert seen[0] == seen[1]
+
+
+def test_code_that_does_not_give_way_is_ended() -> None:
+    watchdog = Watchdog(0.05)
+
+    def busy() -> None:
+        while True:
+            pass
+
+    with pytest.raises(DeadlockError, match="without awaiting"), watchdog.watched("Busy"):
+        busy()
+
+
+def test_a_deadlock_cannot_be_swallowed() -> None:
+    watchdog = Watchdog(0.05)
+
+    def busy() -> None:
+        try:
+            while True:
+                pass
+        except Exception:  # noqa: BLE001 - the point of the test
+            return
+
+    with pytest.raises(DeadlockError), watchdog.watched("Busy"):
+        busy()
+
+
+def test_a_bug_fails_the_task_and_not_the_run() -> None:
+    async def body() -> object:
+        raise KeyError("bug")
+
+    script = Script(workflow_of(body))
+    with pytest.raises(UnhandledError, match="bug") as caught:
+        script.task()
+
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(HistoryError, match="make a new one"):
+        script.interpreter.activate(script.history)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "message"),
+    [
+        (
+            ev.ActivityTaskScheduled(1, "other"),
+            r"event 5: .*activity_type='other'\), the code asked for StartTimer\(timer_id=1\)",
+        ),
+        (ev.TimerStarted(2, 1), r"StartTimer\(timer_id=2\).*StartTimer\(timer_id=1\)"),
+    ],
+)
+def test_code_that_disagrees_with_its_history_is_named_with_event_and_command(
+    recorded: ev.Attributes, message: str
+) -> None:
+    async def body() -> object:
+        await workflow.sleep(1)
+        return None
+
+    script = Script(workflow_of(body))
+    script.decide()
+    script.add(ev.WorkflowTaskCompleted(), recorded)
+
+    with pytest.raises(NonDeterminismError, match=message) as caught:
+        script.replayed()
+    assert caught.value.event_id == 5
+
+
+def test_code_that_asks_for_more_or_less_than_the_history_says_is_named() -> None:
+    async def body() -> object:
+        await workflow.sleep(1)
+        return None
+
+    more = Script(workflow_of(body))
+    more.decide()
+    more.add(ev.WorkflowTaskCompleted(), ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted())
+    with pytest.raises(NonDeterminismError, match="expects the next workflow task"):
+        more.replayed()
+
+    less = Script(workflow_of(body))
+    less.task()
+    less.add(ev.TimerStarted(2, 5))
+    with pytest.raises(NonDeterminismError, match="the code asked for nothing"):
+        less.replayed()
+
+
+def test_events_are_given_once_and_in_order() -> None:
+    async def body() -> object:
+        return None
+
+    script = Script(workflow_of(body))
+    script.task()
+    with pytest.raises(HistoryError, match="event 5 was given, 4 is the next"):
+        script.interpreter.activate(script.history[4:])
+    with pytest.raises(HistoryError, match="begins with its start"):
+        type(script.interpreter)(script.registry).activate(script.history[1:])
+
+
+def test_a_failed_task_is_done_again_with_the_same_inputs() -> None:
+    async def body() -> object:
+        await workflow.sleep(1)
+        return None
+
+    script = Script(workflow_of(body))
+    failed = ev.WorkflowTaskTimedOut()
+    script.add(ev.WorkflowTaskScheduled(), ev.WorkflowTaskStarted(), failed)
+
+    assert [type(each).__name__ for each in script.task()] == ["TimerStarted"]
+    script.replayed()
+
+
+def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
+    async def body() -> object:
+        await workflow.sleep(1)
+        return None
+
+    script = Script(workflow_of(body))
+    script.decide()
+    with pytest.raises(HistoryError, match="was not committed"):
+        script.decide(ev.WorkflowTaskTimedOut())

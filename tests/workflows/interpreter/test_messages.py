@@ -1,0 +1,209 @@
+"""Signals, queries and updates against hand-written histories."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.workflows.interpreter.script import Script
+from workflows.api import workflow
+from workflows.model import events as ev
+from workflows.model.commands import UpdateRequest
+from workflows.model.errors import ApplicationError, QueryError, UnhandledError
+
+
+@workflow.defn()
+class Notes:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        self.notes.append("run")
+        await workflow.sleep(60)
+        workflow.set_signal_handler("late", self.notes.append)
+        await workflow.sleep(60)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.notes
+
+    @workflow.signal
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @workflow.signal
+    async def slow(self) -> None:
+        await workflow.sleep(300)
+        self.notes.append("slow")
+
+    @workflow.signal
+    def refuse(self) -> None:
+        raise ApplicationError("enough", type="Refused")
+
+    @workflow.signal
+    def stumble(self) -> None:
+        raise ZeroDivisionError
+
+    @workflow.query
+    def all(self) -> list[str]:
+        return self.notes
+
+    @workflow.query
+    def draw(self) -> float:
+        return workflow.random().random()
+
+    @workflow.query
+    async def wait(self) -> None:
+        """A mistake: a query cannot wait."""
+
+    @workflow.query
+    def stumbles(self) -> None:
+        raise ZeroDivisionError("zero")
+
+    @workflow.update
+    def edit(self, text: str) -> int:
+        if text == "bad":
+            raise ApplicationError("bad text", type="Bad")
+        self.notes.append(text)
+        return len(self.notes)
+
+    @workflow.update
+    def nervous(self) -> None:
+        """Its validator looks where it must not."""
+
+    @workflow.validator("nervous")
+    def look(self) -> None:
+        workflow.upsert_search_attributes({"looked": True})
+
+
+def signal(name: str, *args: object) -> ev.WorkflowExecutionSignaled:
+    return ev.WorkflowExecutionSignaled(name, args)
+
+
+def test_a_signal_that_starts_a_workflow_is_handled_before_its_function() -> None:
+    script = Script(Notes)
+    script.task(signal("note", "first"))
+
+    assert script.interpreter.query("all") == ["first", "run"]
+
+
+def test_a_signal_waits_until_there_is_a_handler() -> None:
+    script = Script(Notes)
+    script.task(signal("late", "a"), signal("late", "b"))
+    assert script.interpreter.query("all") == ["run"]
+
+    script.task(ev.TimerFired(1))
+    assert script.interpreter.query("all") == ["run", "a", "b"]
+    assert script.replayed().query("all") == ["run", "a", "b"]
+
+
+def test_signals_are_handled_before_what_was_waited_for() -> None:
+    script = Script(Notes)
+    script.task()
+    script.task(ev.TimerFired(1))
+    (done,) = script.task(ev.TimerFired(2), signal("note", "in time"))
+
+    assert isinstance(done, ev.WorkflowExecutionCompleted)
+    assert done.result == ["run", "in time"]
+
+
+def test_a_run_can_wait_for_its_handlers() -> None:
+    script = Script(Notes)
+    script.task(signal("slow"))  # its timer is number 1
+    script.task(ev.TimerFired(2))
+    assert script.task(ev.TimerFired(3)) == ()
+
+    (done,) = script.task(ev.TimerFired(1))
+    assert isinstance(done, ev.WorkflowExecutionCompleted)
+    assert done.result == ["run", "slow"]
+
+
+def test_a_signal_handler_that_fails_fails_the_run() -> None:
+    script = Script(Notes)
+    commands = script.task(signal("refuse"))
+
+    assert isinstance(commands[-1], ev.WorkflowExecutionFailed)
+    assert commands[-1].failure.type == "Refused"
+
+
+def test_a_bug_in_a_signal_handler_fails_the_task() -> None:
+    script = Script(Notes)
+    with pytest.raises(UnhandledError, match="ZeroDivisionError"):
+        script.task(signal("stumble"))
+
+
+def test_a_signal_that_cannot_be_read_is_its_senders_fault() -> None:
+    script = Script(Notes)
+    script.task(signal("note", 7), signal("note"), signal("note", "x", "y"))
+
+    assert script.interpreter.query("all") == ["run"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("draw", "may only look"),
+        ("wait", "async"),
+        ("stumbles", "zero"),
+        ("nothing", "this workflow has: all, draw"),
+    ],
+)
+def test_a_query_that_has_no_answer_says_why(name: str, message: str) -> None:
+    script = Script(Notes)
+    script.task()
+    with pytest.raises(QueryError, match=message):
+        script.interpreter.query(name)
+
+    assert script.interpreter.query("all") == ["run"]
+
+
+def test_an_accepted_update_is_recorded_with_its_result() -> None:
+    script = Script(Notes)
+    commands = script.task(updates=(UpdateRequest("u1", "edit", ("text",)),))
+
+    assert commands[-2:] == (
+        ev.WorkflowExecutionUpdateAccepted("u1", "edit", ("text",)),
+        ev.WorkflowExecutionUpdateCompleted("u1", 2),
+    )
+    assert script.replayed().query("all") == ["run", "text"]
+
+
+def test_an_update_whose_handler_fails_is_completed_with_the_failure() -> None:
+    script = Script(Notes)
+    done = script.task(updates=(UpdateRequest("u1", "edit", ("bad",)),))[-1]
+
+    assert isinstance(done, ev.WorkflowExecutionUpdateCompleted)
+    assert done.failure is not None
+    assert done.failure.type == "Bad"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (UpdateRequest("u1", "edit", (1,)), "does not fit"),
+        (UpdateRequest("u1", "nervous"), "may only look"),
+        (UpdateRequest("u1", "unknown"), "no update unknown"),
+    ],
+)
+def test_an_update_that_cannot_be_let_in_is_rejected(request_: UpdateRequest, message: str) -> None:
+    script = Script(Notes)
+    decision = script.decide(updates=(request_,))
+
+    assert message in decision.rejections[0].failure.message
+    assert [type(each).__name__ for each in decision.commands] == ["TimerStarted"]
+
+
+def test_an_update_of_a_run_that_ends_is_rejected() -> None:
+    script = Script(Notes)
+    script.task()
+    script.task(ev.TimerFired(1))
+    decision = script.decide(ev.TimerFired(2), updates=(UpdateRequest("u1", "edit", ("late",)),))
+
+    assert decision.closed
+    assert decision.rejections[0].failure.type == "WorkflowClosed"
+
+
+def test_a_decision_says_what_is_waited_for_and_what_can_be_asked() -> None:
+    script = Script(Notes)
+    decision = script.decide(signal("slow"))
+
+    assert decision.waiting_for == ("signal slow: timer 300 s", "Notes: timer 60 s")
+    assert decision.queries == ("all", "draw", "stumbles", "wait")

@@ -1,0 +1,280 @@
+"""Waiting for several things, for some time, and being cancelled meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.workflows.interpreter.script import Script
+from workflows.api import workflow
+from workflows.model import events as ev
+from workflows.model.failures import Failure, FailureKind
+
+QUICK = workflow.ActivityOptions(start_to_close_s=5)
+FAILURE = Failure(FailureKind.APPLICATION, "full", "PoolFull")
+
+
+def script_of(body: Callable[[], Awaitable[object]]) -> Script:
+    @workflow.defn(name="Body")
+    class Body:
+        @workflow.run
+        async def run(self) -> object:
+            return await body()
+
+    return Script(Body)
+
+
+def names(commands: object) -> list[str]:
+    assert isinstance(commands, tuple)
+    return [type(command).__name__ for command in commands]
+
+
+def last_result(script: Script) -> object:
+    done = script.history[-1].attributes
+    assert isinstance(done, ev.WorkflowExecutionCompleted), done
+    script.replayed()
+    return done.result
+
+
+def work(name: str) -> workflow.Future[object]:
+    return workflow.start_activity(name, options=QUICK)
+
+
+def test_gather_keeps_the_order_of_what_it_was_given() -> None:
+    async def body() -> object:
+        return await workflow.gather(work("a"), work("b"), work("c"))
+
+    script = script_of(body)
+    script.task()
+    script.task(ev.ActivityTaskCompleted(3, "c"), ev.ActivityTaskCompleted(1, "a"))
+    script.task(ev.ActivityTaskCompleted(2, "b"))
+
+    assert last_result(script) == ["a", "b", "c"]
+
+
+def test_gather_raises_the_first_error_and_lets_the_others_go_on() -> None:
+    async def body() -> object:
+        slow = work("slow")
+        try:
+            await workflow.gather(slow, work("bad"))
+        except workflow.ActivityError:
+            return ["failed", await slow]
+        return []
+
+    script = script_of(body)
+    script.task()
+    assert script.task(ev.ActivityTaskFailed(2, FAILURE)) == ()
+    script.task(ev.ActivityTaskCompleted(1, 1))
+
+    assert last_result(script) == ["failed", 1]
+
+
+def test_gather_can_collect_errors_too() -> None:
+    async def body() -> object:
+        results = await workflow.gather(work("bad"), work("good"), return_exceptions=True)
+        return [type(results[0]).__name__, results[1], await workflow.gather()]
+
+    script = script_of(body)
+    script.task()
+    script.task(ev.ActivityTaskFailed(1, FAILURE), ev.ActivityTaskCompleted(2, 2))
+
+    assert last_result(script) == ["ActivityError", 2, []]
+
+
+def test_first_done_names_the_first_and_cancels_nothing() -> None:
+    async def body() -> object:
+        timer = workflow.start(workflow.sleep(60))
+        activity = work("a")
+        index = await workflow.first_done(timer, activity)
+        timer.cancel()
+        return index
+
+    script = script_of(body)
+    script.task()
+
+    assert names(script.task(ev.ActivityTaskCompleted(1))) == [
+        "TimerCanceled",
+        "WorkflowExecutionCompleted",
+    ]
+    assert last_result(script) == 1
+
+
+def test_wait_for_cancels_what_took_too_long() -> None:
+    async def body() -> object:
+        try:
+            return await workflow.wait_for(work("a"), 30)
+        except workflow.TimeoutError as error:
+            return str(error)
+
+    script = script_of(body)
+    assert names(script.task()) == ["ActivityTaskScheduled", "TimerStarted"]
+    assert names(script.task(ev.TimerFired(1)))[0] == "ActivityTaskCancelRequested"
+    assert last_result(script) == "activity a #1 took longer than 30 s"
+
+
+def test_wait_for_takes_its_timer_back_when_it_is_not_needed() -> None:
+    async def body() -> object:
+        return await workflow.wait_for(work("a"), 30)
+
+    script = script_of(body)
+    script.task()
+
+    assert names(script.task(ev.ActivityTaskCompleted(1, 5)))[0] == "TimerCanceled"
+    assert last_result(script) == 5
+
+
+def test_a_condition_that_holds_already_costs_no_timer() -> None:
+    async def body() -> object:
+        await workflow.wait_condition(lambda: True, timeout_s=5)
+        return None
+
+    script = script_of(body)
+
+    assert names(script.task()) == ["WorkflowExecutionCompleted"]
+
+
+def test_a_condition_is_seen_when_another_task_makes_it_true() -> None:
+    async def body() -> object:
+        seen: list[int] = []
+
+        async def other() -> None:
+            await workflow.sleep(5)
+            seen.append(1)
+
+        workflow.start(other())
+        await workflow.wait_condition(lambda: bool(seen))
+        return seen
+
+    script = script_of(body)
+    script.task()
+    script.task(ev.TimerFired(1))
+
+    assert last_result(script) == [1]
+
+
+def test_a_condition_that_raises_raises_where_it_is_awaited() -> None:
+    nothing: list[int] = []
+
+    async def body() -> object:
+        try:
+            await workflow.wait_condition(lambda: bool(nothing[0]))
+        except IndexError:
+            return "raised"
+        return ""
+
+    script = script_of(body)
+    script.task()
+
+    assert last_result(script) == "raised"
+
+
+def test_a_cancelled_run_can_finish_what_it_shields() -> None:
+    async def body() -> object:
+        release = work("release")
+        try:
+            await workflow.shield(release)
+        except workflow.CancelledError:
+            await release
+            return "released"
+        return ""
+
+    script = script_of(body)
+    script.task()
+    assert script.task(ev.WorkflowExecutionCancelRequested()) == ()
+    script.task(ev.ActivityTaskCompleted(1))
+
+    assert last_result(script) == "released"
+
+
+def test_a_cancellation_let_through_ends_the_run_as_cancelled() -> None:
+    async def body() -> object:
+        return await workflow.gather(work("a"), work("b"))
+
+    script = script_of(body)
+    script.task()
+
+    assert names(script.task(ev.WorkflowExecutionCancelRequested())) == [
+        "ActivityTaskCancelRequested",
+        "ActivityTaskCancelRequested",
+        "WorkflowExecutionCanceled",
+    ]
+    assert script.replayed().closed
+
+
+def test_except_exception_does_not_swallow_a_cancellation() -> None:
+    async def body() -> object:
+        try:
+            await workflow.sleep(5)
+        except Exception:  # noqa: BLE001 - the point of the test
+            return "swallowed"
+        return ""
+
+    script = script_of(body)
+    script.task()
+
+    assert names(script.task(ev.WorkflowExecutionCancelRequested())) == [
+        "TimerCanceled",
+        "WorkflowExecutionCanceled",
+    ]
+
+
+def test_a_task_that_is_cancelled_before_it_began_never_begins() -> None:
+    begun: list[int] = []
+
+    async def body() -> object:
+        async def other() -> None:
+            begun.append(1)
+
+        task = workflow.start(other())
+        task.cancel()
+        try:
+            await task
+        except workflow.CancelledError:
+            return "cancelled"
+        return ""
+
+    script = script_of(body)
+    script.task()
+
+    assert last_result(script) == "cancelled"
+    assert not begun
+
+
+def test_sleeping_for_no_time_lets_others_run_and_leaves_no_trace() -> None:
+    async def body() -> object:
+        order: list[str] = []
+
+        async def other() -> None:
+            order.append("other")
+
+        task = workflow.start(other())
+        await workflow.sleep(0)
+        order.append("first")
+        await task
+        return order
+
+    script = script_of(body)
+
+    assert names(script.task()) == ["WorkflowExecutionCompleted"]
+    assert last_result(script) == ["other", "first"]
+
+
+@pytest.mark.parametrize("foreign", ["asyncio", "thing"])
+def test_awaiting_what_is_not_of_the_workflow_fails_the_task(foreign: str) -> None:
+    class Thing:
+        def __await__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204
+            yield "thing"
+
+    async def body() -> object:
+        if foreign == "asyncio":
+            import asyncio
+
+            await asyncio.sleep(1)
+        else:
+            await Thing()
+        return None
+
+    script = script_of(body)
+    with pytest.raises(Exception, match=r"use workflow\.sleep"):
+        script.task()
