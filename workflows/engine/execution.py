@@ -44,7 +44,7 @@ STORE_PAUSE_S = 0.5
 
 
 class Taken(NamedTuple):
-    """What one step works on; ``mail``: no signal is unknown up to this revision of the mail key."""
+    """What one step works on; ``mail``: the mail key was seen up to this revision."""
 
     letters: list[Letter]
     outcomes: list[Outcome]

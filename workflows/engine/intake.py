@@ -25,6 +25,7 @@ from workflows.engine.records import (
     Start,
     Terminate,
 )
+from workflows.engine.retries import BOUNDS_OF_ALL
 from workflows.model import events as ev
 from workflows.model.failures import Failure, FailureKind
 from workflows.model.payloads import Payload
@@ -206,9 +207,9 @@ def _closing_of(outcome: Outcome) -> ev.Attributes:
     if failure.kind is FailureKind.CANCELED:
         return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
     if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
-        by_itself = failure.kind is FailureKind.TIMEOUT
+        by_itself = failure.kind is FailureKind.TIMEOUT and failure.type in BOUNDS_OF_ALL
         kind = TimeoutType(failure.type) if by_itself else TimeoutType.SCHEDULE_TO_CLOSE
-        cause = failure.cause if by_itself else failure
+        cause = outcome.last_failure if by_itself else failure
         return ev.ActivityTaskTimedOut(outcome.activity_id, kind, state, cause)
     return ev.ActivityTaskFailed(outcome.activity_id, failure, state)
 

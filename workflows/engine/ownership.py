@@ -50,14 +50,15 @@ class Plan(NamedTuple):
 def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> Plan:
     """Take what is vacant up to a fair share, give up what is above it.
 
-    The shares of all workers together are never less than all shards, so none stays vacant.
+    The shares of all workers together are all shards, so none stays vacant.
     """
     there = sorted({*workers, me})
-    share = -(-SHARDS // len(there))
+    rank = there.index(me)
+    share = SHARDS // len(there) + (rank < SHARDS % len(there))
     mine = sorted(shard for shard, owner in owners.items() if owner == me)
     vacant = [shard for shard in range(SHARDS) if shard not in owners]
     # Every worker begins at another place, so that two rarely reach for the same shard.
-    start = there.index(me) * share
+    start = rank * SHARDS // len(there)
     vacant.sort(key=lambda shard: (shard - start) % SHARDS)
     return Plan(tuple(vacant[: max(share - len(mine), 0)]), tuple(mine[share:]))
 

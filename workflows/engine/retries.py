@@ -31,7 +31,8 @@ class GiveUp(NamedTuple):
 Verdict = Again | GiveUp
 
 _UNBOUND = Retrying()
-_FINAL_TIMEOUTS = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
+BOUNDS_OF_ALL = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
+"""Timeouts that end all attempts, not one."""
 
 
 def wait_of(policy: RetryPolicy) -> wait_base:
@@ -60,7 +61,7 @@ def after_failure(
     """What follows attempt number ``attempt`` of an activity scheduled ``age_s`` ago."""
     if failure.kind is FailureKind.CANCELED:
         return GiveUp(RetryState.CANCEL_REQUESTED)
-    if failure.kind is FailureKind.TIMEOUT and failure.type in _FINAL_TIMEOUTS:
+    if failure.kind is FailureKind.TIMEOUT and failure.type in BOUNDS_OF_ALL:
         return GiveUp(RetryState.TIMEOUT)
     if failure.non_retryable or failure.type in policy.non_retryable:
         return GiveUp(RetryState.NON_RETRYABLE_FAILURE)

@@ -116,7 +116,7 @@ class Term:
     async def end(self) -> None:
         """Stop everything here."""
         self.session.abandon()
-        for shard in self.shards.values():
+        for shard in list(self.shards.values()):
             shard.stop()
         for task in self._tasks:
             task.cancel()
@@ -128,7 +128,7 @@ class Term:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.desk.activities.idle()
-        for shard in self.shards.values():
+        for shard in list(self.shards.values()):
             await shard.settled()
 
     async def _watch(self, revision: int) -> None:

@@ -204,7 +204,7 @@ class Endless:
     @workflow.run
     async def run(self) -> None:
         while True:
-            await workflow.sleep(0)
+            await workflow.sleep(0.001)
 
 
 @workflow.defn()

@@ -1,4 +1,4 @@
-"""What the engine's tests are given: a store, a world, workers and a client on keys of their own."""
+"""What the engine's tests are given: a store, a world, workers and a client."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ class Stage:
         heads = [head async for head in self.visibility.heads()]
         found = []
         for head in heads:
-            events = await read_history(
-                self.store, self.client.keys, head.workflow_id, head.run_id
-            )
+            events = await read_history(self.store, self.client.keys, head.workflow_id, head.run_id)
             found += [f"{head.workflow_id}: {what}" for what in violations(events, head)]
         return len(heads), found
 

@@ -130,9 +130,7 @@ async def test_a_run_continues_as_new_with_the_same_id(stage: Stage) -> None:
 
 async def test_a_run_ends_when_its_time_is_over(stage: Stage) -> None:
     await stage.worker()
-    handle = await stage.client.start(
-        Sleeper, id="one", options=StartOptions(run_timeout_s=0.05)
-    )
+    handle = await stage.client.start(Sleeper, id="one", options=StartOptions(run_timeout_s=0.05))
 
     with pytest.raises(ExecutionFailed) as ended:
         await within(handle.result())

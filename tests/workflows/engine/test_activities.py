@@ -1,0 +1,109 @@
+"""Attempts, timeouts, heartbeats, pauses for a human, cancellation."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import CallRejected
+from tests.workflows.engine.sample import Chain, Greedy, Sleeper, Waiting
+from tests.workflows.engine.stage import Stage, within
+from workflows.model.errors import LimitExceeded
+from workflows.model.limits import PAYLOAD_ERROR_BYTES
+from workflows.model.policies import Status
+
+
+async def test_attempts_leave_no_trace_in_the_history(stage: Stage) -> None:
+    stage.world.failures_left = 2
+    await stage.worker()
+    handle = await stage.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    events = await stage.history(handle)
+
+    started = [e.attributes for e in events if e.event_type == "ActivityTaskStarted"]
+    assert stage.world.calls == ["a", "a", "a"]
+    assert [each.attempt for each in started if hasattr(each, "attempt")] == [3]
+
+
+async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
+    stage: Stage,
+) -> None:
+    stage.world.failures_left = 3
+    await stage.worker()
+    await stage.client.start(Chain, ["a"], id="one")
+    head = await stage.until_status("one", Status.PAUSED)
+
+    assert "a did not work" in head.reason
+    assert head.paused_activity == 1
+
+
+async def test_a_paused_execution_goes_on_after_retry(stage: Stage) -> None:
+    stage.world.failures_left = 3
+    await stage.worker()
+    handle = await stage.client.start(Chain, ["a", "b"], id="one")
+    await stage.until_status("one", Status.PAUSED)
+    await stage.client.retry("one", "the disk is back")
+
+    assert await within(handle.result()) == ["A", "B"]
+    assert "WorkflowExecutionUnpaused" in await stage.types(handle)
+
+
+async def test_a_paused_execution_can_be_terminated(stage: Stage) -> None:
+    stage.world.failures_left = 3
+    await stage.worker()
+    handle = await stage.client.start(Chain, ["a"], id="one")
+    await stage.until_status("one", Status.PAUSED)
+    await handle.terminate("hopeless")
+
+    assert await stage.until_status("one", Status.TERMINATED)
+
+
+async def test_only_a_paused_execution_can_be_retried(stage: Stage) -> None:
+    await stage.worker()
+    await stage.client.start(Sleeper, id="one")
+
+    with pytest.raises(CallRejected):
+        await stage.client.retry("one")
+
+
+async def test_an_attempt_that_takes_too_long_is_tried_again_until_all_time_is_over(
+    stage: Stage,
+) -> None:
+    await stage.worker()
+
+    assert await stage.run(Waiting, "wait", [0.02, 0, 0.1, 0]) == "TimeoutError ScheduleToClose"
+    assert len(stage.world.calls) > 1
+
+
+async def test_a_silent_attempt_is_given_up_and_its_details_reach_the_next(stage: Stage) -> None:
+    await stage.worker()
+
+    assert await stage.run(Waiting, "climb", [10, 0.05, 0, 0]) == "up"
+    assert stage.world.seen_details == [(), ("step 1",)]
+
+
+async def test_a_cancelled_execution_stops_its_activity(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Waiting, "wait", [10, 0, 0, 0], id="one")
+    await within(stage.world.begun.wait())
+    await handle.cancel()
+    await stage.until_status("one", Status.CANCELED)
+
+    events = await stage.types(handle)
+    assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
+
+
+async def test_a_result_that_is_too_large_fails_the_activity_by_name(stage: Stage) -> None:
+    await stage.worker()
+    await stage.client.start(Greedy, PAYLOAD_ERROR_BYTES - 100, id="fits")
+    assert await stage.until_status("fits", Status.COMPLETED)
+
+    with pytest.raises(LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
+        await stage.client.start(Chain, ["x" * PAYLOAD_ERROR_BYTES], id="one")
+
+
+async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(stage: Stage) -> None:
+    await stage.worker()
+    await stage.client.start(Greedy, PAYLOAD_ERROR_BYTES + 100, id="one")
+    head = await stage.until_status("one", Status.PAUSED)
+
+    assert "PAYLOAD_ERROR_BYTES" in head.reason

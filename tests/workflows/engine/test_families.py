@@ -1,0 +1,129 @@
+"""Children, resets, long histories, retention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.archive.files import LocalFiles
+from tests.workflows.engine.sample import Basket, Chain, Endless, Forgetful, Parent, Sleeper
+from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.engine.reading import read_history
+from workflows.engine.retention import Archive
+from workflows.engine.visibility import Visibility
+from workflows.engine.worker import WorkerOptions
+from workflows.model import limits
+from workflows.model.policies import ParentClosePolicy, Status
+
+
+async def test_a_parent_gets_the_result_of_its_child(stage: Stage) -> None:
+    await stage.worker()
+
+    assert await stage.run(Parent, "child") == ["A", "B"]
+    assert (await stage.head("child")).status is Status.COMPLETED
+
+
+async def test_a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) -> None:
+    await stage.worker()
+    await stage.client.start(Basket, id="child")
+
+    assert await stage.run(Parent, "child") in (["ChildWorkflowError"], ["ApplicationError"])
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        (ParentClosePolicy.TERMINATE, Status.TERMINATED),
+        (ParentClosePolicy.REQUEST_CANCEL, Status.CANCELED),
+        (ParentClosePolicy.ABANDON, Status.RUNNING),
+    ],
+)
+async def test_a_child_ends_with_its_parent_as_was_promised(
+    stage: Stage, policy: ParentClosePolicy, status: Status
+) -> None:
+    await stage.worker()
+    await stage.run(Forgetful, policy)
+
+    assert (await stage.until_status("left-behind", status)).status is status
+
+
+async def test_a_reset_does_everything_after_a_point_again(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Chain, ["a", "b"], id="one")
+    await within(handle.result())
+    tasks = [
+        event.event_id
+        for event in await stage.history(handle)
+        if event.event_type == "WorkflowTaskStarted"
+    ]
+    new_run = await stage.client.reset("one", tasks[1], reason="b was wrong")
+
+    assert await within(stage.client.result("one", new_run)) == ["A", "B"]
+    assert stage.world.calls == ["a", "b", "b"]
+
+
+async def test_a_reset_ends_the_open_run_and_keeps_later_signals(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    await eventually(lambda: _signalled(stage))
+    new_run = await stage.client.reset("one", 1)
+    await eventually(lambda: _is_run(stage, new_run))
+    await handle.signal("close")
+
+    assert await within(stage.client.result("one", new_run)) == ["thing"]
+    assert (await stage.head("one", handle.run_id)).status is Status.TERMINATED
+
+
+async def _signalled(stage: Stage) -> bool:
+    return (await stage.head("one")).signals == 1
+
+
+async def _is_run(stage: Stage, run_id: str) -> bool:
+    return (await stage.head("one")).run_id == run_id
+
+
+async def test_a_history_that_is_full_pauses_the_execution_by_name(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
+    await stage.worker()
+    handle = await stage.client.start(Endless, id="one")
+    head = await stage.until_status("one", Status.PAUSED)
+
+    assert "HISTORY_EVENTS_MAX" in head.reason
+    assert len(await stage.history(handle)) in range(200, 205)
+
+
+async def test_closed_executions_leave_the_store_and_stay_readable(
+    stage: Stage, tmp_path: Path
+) -> None:
+    files = LocalFiles(tmp_path)
+    archive = Archive(files, retention_s=0.0, sweep_s=0.02)
+    await stage.worker(options=WorkerOptions(archive=archive))
+    handle = await stage.client.start(Chain, ["a"], id="one")
+    await within(handle.result())
+    keys = stage.client.keys
+
+    async def gone() -> bool:
+        return not await read_history(stage.store, keys, "one", handle.run_id)
+
+    await eventually(gone)
+    head, events = await Visibility(stage.store, keys, files).history("one", handle.run_id)
+    assert head.result == ["A"]
+    assert events[-1].event_type == "WorkflowExecutionCompleted"
+
+
+async def test_an_open_execution_is_never_archived(stage: Stage, tmp_path: Path) -> None:
+    archive = Archive(LocalFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
+    await stage.worker(options=WorkerOptions(archive=archive))
+    await stage.client.start(Sleeper, id="open")
+    for number in range(3):
+        await stage.run(Chain, ["a"], id=f"closed-{number}")
+
+    async def archived() -> bool:
+        return len(LocalFiles(tmp_path).names()) == 3
+
+    await eventually(archived)
+    assert (await stage.head("open")).status is Status.RUNNING
