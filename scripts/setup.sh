@@ -42,6 +42,8 @@ missing_packages() {
     command -v openssl >/dev/null || echo openssl
 }
 
+known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
+
 # The first interpreter that is new enough and can make an environment with pip in it.
 find_python() {
     local name
