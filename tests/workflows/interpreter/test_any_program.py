@@ -1,0 +1,129 @@
+"""Random programs: event by event or as a whole, warm or cold, the commands are the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
+from workflows.interpreter import Interpreter
+from workflows.model.codec import decode_history, encode_history, from_json, to_json
+from workflows.model.errors import ApplicationError
+from workflows.testing import Environment
+
+QUICK = workflow.ActivityOptions(start_to_close_s=60)
+Program = list[Any]
+"""A step is ``[kind, number]`` or ``[kind, number, program]``."""
+
+
+@activity.defn()
+def flaky(number: int) -> int:
+    """Fails for good, or at first, or not at all."""
+    if number % 5 == 0:
+        raise ApplicationError("never", non_retryable=True)
+    if number % 3 == 0 and activity.info().attempt < 2:
+        raise OSError("not yet")
+    return number
+
+
+@workflow.defn()
+class AnyProgram:
+    """Does what it is told, and remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+        self.signals = 0
+
+    @workflow.run
+    async def run(self, program: Program) -> list[Any]:
+        await self.do(program)
+        return self.seen
+
+    @workflow.signal
+    async def poke(self) -> None:
+        self.signals += 1
+        await workflow.sleep(1)
+        self.seen.append(workflow.random().randrange(10))
+
+    async def do(self, program: Program) -> None:
+        for step in program:
+            self.seen.append(await self.step(*step))
+
+    async def step(self, kind: str, number: int, inner: Program = []) -> Any:  # noqa: B006
+        try:
+            match kind:
+                case "activity":
+                    return await workflow.execute_activity(flaky, number, options=QUICK)
+                case "sleep":
+                    return await workflow.sleep(number)
+                case "patch":
+                    return workflow.patched(f"patch-{number}")
+                case "signals":
+                    return await workflow.wait_condition(lambda: self.signals >= number, number)
+                case "both":
+                    return await workflow.gather(self.do(inner), workflow.sleep(number))
+                case "bounded":
+                    return await workflow.wait_for(self.do(inner), number)
+                case "cancelled":
+                    task = workflow.start(self.do(inner))
+                    await workflow.sleep(number)
+                    task.cancel()
+                    return await task
+                case "child" if inner:
+                    return await workflow.execute_child(AnyProgram, inner[1:])
+        except (workflow.ActivityError, workflow.TimeoutError) as error:
+            return type(error).__name__
+        except workflow.CancelledError:
+            return "cancelled"
+        return None
+
+
+REGISTRY = Registry([AnyProgram], [flaky])
+SIMPLE = st.tuples(
+    st.sampled_from(["activity", "sleep", "patch", "signals"]), st.integers(0, 9)
+).map(list)
+
+
+def nested(programs: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    kinds = st.sampled_from(["both", "bounded", "cancelled", "child"])
+    return st.tuples(kinds, st.integers(0, 9), st.lists(programs, max_size=3)).map(list)
+
+
+PROGRAMS = st.lists(st.recursive(SIMPLE, nested, max_leaves=8), max_size=5)
+
+
+async def lived(program: Program, pokes: list[int], *, replays: bool) -> Environment:
+    """Run it, with a signal after each of these pauses in seconds."""
+    env = Environment(REGISTRY, replays=replays)
+    handle = env.start(AnyProgram, program)
+    for pause_s in pokes:
+        await env.advance(pause_s)
+        if handle.status.open:
+            await handle.signal("poke")
+    await handle.result()
+    return env
+
+
+@settings(max_examples=120)
+@given(PROGRAMS, st.lists(st.integers(0, 6), max_size=3))
+def test_the_commands_do_not_depend_on_how_a_history_is_fed(
+    program: Program, pokes: list[int]
+) -> None:
+    warm = asyncio.run(lived(program, pokes, replays=False))
+    cold = asyncio.run(lived(program, pokes, replays=True))
+    assert {key: [run.history for run in runs] for key, runs in warm.runs.items()} == {
+        key: [run.history for run in runs] for key, runs in cold.runs.items()
+    }
+
+    for runs in warm.runs.values():
+        history = runs[-1].history
+        assert decode_history(encode_history(history)) == history
+        whole = Interpreter(REGISTRY)
+        whole.activate(from_json(to_json(history)))
+        whole.check_complete()
+        assert whole.closed
+        whole.close()

@@ -1,0 +1,175 @@
+"""The values that worker and engine share: stored forms, defaults, limits."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple, get_type_hints
+
+import pytest
+
+from workflows.model import errors, events, limits
+from workflows.model.codec import (
+    decode_event,
+    decode_history,
+    encode_event,
+    encode_history,
+    from_json,
+    to_json,
+)
+from workflows.model.commands import COMMAND_NAMES, IDENTITY, Command, same
+from workflows.model.events import EVENT_TYPES, HistoryEvent
+from workflows.model.failures import Failure, FailureKind, error_of, failure_of
+from workflows.model.payloads import from_payload, to_payload
+from workflows.model.policies import RetryPolicy, Status, Timeouts
+
+FAILURE = Failure(
+    FailureKind.ACTIVITY,
+    "gone",
+    "release",
+    subject="3",
+    cause=Failure(FailureKind.APPLICATION, "full", "PoolFull", details=({"pool": "a"},)),
+)
+
+
+def example(kind: type) -> object:
+    """A value for every field, the optional ones too."""
+    values: dict[str, object] = {"int": 7, "str": "text", "float": 1.5, "bool": True}
+    filled: list[object] = []
+    for name, hint in get_type_hints(kind).items():
+        text = str(getattr(hint, "__name__", hint))
+        if isinstance(hint, type) and issubclass(hint, Enum):
+            filled.append(list(hint)[-1])
+        elif "Failure" in str(hint):
+            filled.append(FAILURE)
+        elif "ParentRef" in str(hint):
+            filled.append(events.ParentRef("Parent", "p", "r", 2))
+        elif hint in {Timeouts, RetryPolicy}:
+            filled.append(hint(5.0))
+        elif text in values:
+            filled.append(values[text])
+        else:
+            filled.append({"a": [1]} if name in {"search_attributes", "memo"} else (1, "x"))
+            if name == "result":
+                filled[-1] = {"deep": [None, 1.5]}
+    return kind(*filled)
+
+
+@pytest.mark.parametrize("name", sorted(EVENT_TYPES))
+def test_every_event_survives_msgpack_and_json(name: str) -> None:
+    attributes = example(EVENT_TYPES[name])
+    event = HistoryEvent(1, 1_700_000_000_000, attributes)  # type: ignore[arg-type]
+
+    assert decode_event(encode_event(event)) == event
+    assert decode_history(encode_history([event])) == [event]
+    assert from_json(to_json([event])) == [event]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\xa3abc"])
+def test_bytes_that_are_no_event_are_a_history_error(data: bytes) -> None:
+    with pytest.raises(errors.HistoryError):
+        decode_event(data)
+    with pytest.raises(errors.HistoryError):
+        decode_history(data)
+
+
+def test_every_command_has_a_name_and_an_identity_and_is_recorded_as_itself() -> None:
+    kinds = set(Command.__args__)
+
+    assert kinds == set(COMMAND_NAMES) == set(IDENTITY)
+    for kind in kinds:
+        command = example(kind)
+        assert same(command, command)  # type: ignore[arg-type]
+
+
+def test_a_failure_comes_back_as_the_error_it_was_with_its_causes() -> None:
+    error = error_of(FAILURE)
+
+    assert isinstance(error, errors.ActivityError)
+    assert (error.type, error.subject) == ("release", "3")
+    assert isinstance(error.__cause__, errors.ApplicationError)
+    assert error.__cause__.details == ({"pool": "a"},)
+    assert failure_of(error) == FAILURE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.CancelledError("c"),
+        errors.TerminatedError("t"),
+        errors.TimeoutError("late", type="Heartbeat"),
+        errors.ChildWorkflowError("child", type="T", subject="id"),
+        errors.ApplicationError("a", 1, type="X", non_retryable=True, next_retry_delay_s=2),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_of_the_language_survives_as_data(error: BaseException) -> None:
+    back = error_of(failure_of(error))
+
+    assert type(back) is type(error)
+    assert (str(back), vars(back)) == (str(error), vars(error))
+
+
+def test_an_endless_chain_of_causes_and_an_endless_message_are_cut() -> None:
+    error: BaseException = ValueError("x" * 10_000)
+    for _ in range(50):
+        above = ValueError("above")
+        above.__cause__ = error
+        error = above
+    failure: Failure | None = failure_of(error)
+
+    depth = 0
+    while failure is not None:
+        depth, failure = depth + 1, failure.cause
+    assert depth == limits.FAILURE_DEPTH_MAX + 1
+    longest = failure_of(ValueError("x" * 10_000)).message
+    assert len(longest) == limits.FAILURE_MESSAGE_CHARS_MAX
+
+
+def test_the_retry_policy_has_the_defaults_of_temporal() -> None:
+    policy = RetryPolicy()
+
+    assert [policy.pause_s(attempt) for attempt in (1, 2, 3, 8, 10_000)] == [1, 2, 4, 100, 100]
+    assert (policy.maximum_attempts, policy.non_retryable) == (0, ())
+
+
+def test_a_payload_is_plain_data_whatever_it_was() -> None:
+    class Pair(NamedTuple):
+        first: str
+        second: frozenset[int]
+
+    plain = to_payload(Pair("a", frozenset({3, 1, 2})), what="it")
+
+    assert tuple(plain) == ("a", [1, 2, 3])
+    assert from_payload(list(plain), Pair, what="it") == Pair("a", frozenset({1, 2, 3}))
+
+
+@pytest.mark.parametrize("value", ["x" * 70_000, ["y" * 70_000], list(range(40_000))])
+def test_a_payload_above_its_limit_is_refused_by_name(value: object) -> None:
+    with pytest.raises(errors.LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
+        to_payload(value, what="it")
+
+
+def test_a_value_without_a_plain_form_is_refused_by_name() -> None:
+    with pytest.raises(errors.PayloadError, match="the result of x cannot be stored"):
+        to_payload(object(), what="the result of x")
+    with pytest.raises(errors.PayloadError, match="it does not fit"):
+        from_payload("text", int, what="it")
+
+
+def test_only_running_and_paused_executions_are_open() -> None:
+    assert {status for status in Status if status.open} == {Status.RUNNING, Status.PAUSED}
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn = [
+        line.split("── ")[1].split()[0]
+        for line in str(errors.__doc__).splitlines()
+        if "── " in line
+    ]
+    classes = {
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.WorkflowError)
+    }
+
+    assert sorted(drawn) == sorted(classes - {"WorkflowError", "_OfOther"})
