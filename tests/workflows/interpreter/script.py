@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev
 from workflows.model.commands import Command, Decision, UpdateRequest
 
 START_MS = 1_700_000_000_000
+
+timer = workflow.sleep
+"""What workflow code calls to sleep. No test waits for it: its clock is in the history."""
 
 
 class Script:

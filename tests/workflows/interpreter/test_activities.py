@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.workflows.interpreter.script import Script
+from tests.workflows.interpreter.script import Script, timer
 from workflows.api import activity, workflow
 from workflows.model import events as ev
 from workflows.model.errors import ApplicationError, WorkflowError
@@ -91,7 +91,7 @@ class Cancelling:
     async def run(self, kind: CancellationType, pause_s: float) -> str:
         options = QUICK._replace(cancellation=kind)
         future: workflow.Future[int] = workflow.start_activity("work", options=options)
-        await workflow.sleep(pause_s)
+        await timer(pause_s)
         future.cancel()
         try:
             return f"result {await future}"
@@ -151,9 +151,9 @@ def test_news_of_an_activity_that_nobody_waits_for_is_ignored() -> None:
         @workflow.run
         async def run(self) -> None:
             future: workflow.Future[int] = workflow.start_activity("work", options=QUICK)
-            await workflow.sleep(1)
+            await timer(1)
             future.cancel()
-            await workflow.sleep(9)
+            await timer(9)
 
     script = Script(Patient)
     script.task()

@@ -10,7 +10,7 @@ from time import time as wall_clock
 
 import pytest
 
-from tests.workflows.interpreter.script import START_MS, Script
+from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.interpreter.watchdog import Watchdog
@@ -60,7 +60,7 @@ def test_everybody_else_keeps_clock_and_randomness() -> None:
     seen: list[float] = []
 
     async def body() -> object:
-        await workflow.sleep(1)
+        await timer(1)
         return None
 
     Script(workflow_of(body)).task()
@@ -110,7 +110,7 @@ def test_clock_numbers_and_ids_of_the_workflow_are_the_same_in_every_replay() ->
 
     async def body() -> object:
         seen.append((workflow.now(), workflow.random().random(), workflow.uuid4()))
-        await workflow.sleep(1)
+        await timer(1)
         seen.append(workflow.now())
         return None
 
@@ -128,7 +128,7 @@ def test_time_does_not_go_back_when_a_clock_does() -> None:
 
     async def body() -> object:
         seen.append(workflow.now())
-        await workflow.sleep(1)
+        await timer(1)
         seen.append(workflow.now())
         return None
 
@@ -192,7 +192,7 @@ def test_code_that_disagrees_with_its_history_is_named_with_event_and_command(
     recorded: ev.Attributes, message: str
 ) -> None:
     async def body() -> object:
-        await workflow.sleep(1)
+        await timer(1)
         return None
 
     script = Script(workflow_of(body))
@@ -206,7 +206,7 @@ def test_code_that_disagrees_with_its_history_is_named_with_event_and_command(
 
 def test_code_that_asks_for_more_or_less_than_the_history_says_is_named() -> None:
     async def body() -> object:
-        await workflow.sleep(1)
+        await timer(1)
         return None
 
     more = Script(workflow_of(body))
@@ -236,7 +236,7 @@ def test_events_are_given_once_and_in_order() -> None:
 
 def test_a_failed_task_is_done_again_with_the_same_inputs() -> None:
     async def body() -> object:
-        await workflow.sleep(1)
+        await timer(1)
         return None
 
     script = Script(workflow_of(body))
@@ -249,7 +249,7 @@ def test_a_failed_task_is_done_again_with_the_same_inputs() -> None:
 
 def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
     async def body() -> object:
-        await workflow.sleep(1)
+        await timer(1)
         return None
 
     script = Script(workflow_of(body))

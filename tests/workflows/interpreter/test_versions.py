@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.workflows.interpreter.script import Script
+from tests.workflows.interpreter.script import Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.interpreter import Interpreter
@@ -78,7 +78,7 @@ def test_the_first_answer_of_a_patch_counts_for_the_whole_run() -> None:
         @workflow.run
         async def run(self) -> None:
             for _ in range(3):
-                await workflow.sleep(1)
+                await timer(1)
 
     answers: list[bool] = []
 
@@ -88,7 +88,7 @@ def test_the_first_answer_of_a_patch_counts_for_the_whole_run() -> None:
         async def run(self) -> None:
             for _ in range(3):
                 answers.append(workflow.patched("p"))
-                await workflow.sleep(1)
+                await timer(1)
 
     script = Script(Before)
     script.task()

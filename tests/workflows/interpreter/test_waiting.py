@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.workflows.interpreter.script import Script
+from tests.workflows.interpreter.script import Script, timer
 from workflows.api import workflow
 from workflows.model import events as ev
 from workflows.model.failures import Failure, FailureKind
@@ -84,10 +84,10 @@ def test_gather_can_collect_errors_too() -> None:
 
 def test_first_done_names_the_first_and_cancels_nothing() -> None:
     async def body() -> object:
-        timer = workflow.start(workflow.sleep(60))
+        pause = workflow.start(timer(60))
         activity = work("a")
-        index = await workflow.first_done(timer, activity)
-        timer.cancel()
+        index = await workflow.first_done(pause, activity)
+        pause.cancel()
         return index
 
     script = script_of(body)
@@ -139,7 +139,7 @@ def test_a_condition_is_seen_when_another_task_makes_it_true() -> None:
         seen: list[int] = []
 
         async def other() -> None:
-            await workflow.sleep(5)
+            await timer(5)
             seen.append(1)
 
         workflow.start(other())
@@ -205,7 +205,7 @@ def test_a_cancellation_let_through_ends_the_run_as_cancelled() -> None:
 def test_except_exception_does_not_swallow_a_cancellation() -> None:
     async def body() -> object:
         try:
-            await workflow.sleep(5)
+            await timer(5)
         except Exception:  # noqa: BLE001 - the point of the test
             return "swallowed"
         return ""
@@ -270,7 +270,7 @@ def test_awaiting_what_is_not_of_the_workflow_fails_the_task(foreign: str) -> No
         if foreign == "asyncio":
             import asyncio
 
-            await asyncio.sleep(1)
+            await asyncio.sleep(0)
         else:
             await Thing()
         return None
