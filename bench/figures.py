@@ -31,8 +31,9 @@ class Target(NamedTuple):
 class Figure(NamedTuple):
     """One measured value.
 
-    ``samples``: one value per repetition. ``reference``: what it is compared with, measured in the
-    same run, in the same unit; None for nothing. ``note``: sizes, and what the value is made of.
+    ``reference``: what it is compared with, measured in the same run, in the same unit; None for
+    nothing. ``note``: sizes, and what the value is made of. ``samples``, ``references``: one value
+    per repetition.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Figure(NamedTuple):
     reference: float | None = None
     note: str = ""
     samples: tuple[float, ...] = ()
+    references: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
@@ -76,7 +78,7 @@ def median_figure(
 ) -> Figure:
     """The median of repetitions, over the median of what they are compared with."""
     reference = median(references) if references else None
-    return Figure(name, median(samples), unit, reference, note, tuple(samples))
+    return Figure(name, median(samples), unit, reference, note, tuple(samples), tuple(references))
 
 
 def ratio_figure(name: str, ratios: Sequence[float], compared_with: str, note: str = "") -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import Figure
+from bench.figures import MANY, Figure
 from bench.table import TARGETS
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MET = "#2a9d8f"
 MISSED = "#e76f51"
+COMPARED = "#bbbbbb"
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3
@@ -50,7 +51,7 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
-    """Each repetition as a point, the median as a line, the target dashed."""
+    """Each repetition as a point, its reference in grey, the median a line, the target dashed."""
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     rows = math.ceil(len(figures) / COLUMNS)
@@ -67,7 +68,9 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _plot_samples(axes: Axes, figure: Figure) -> None:
-    axes.plot(range(1, len(figure.samples) + 1), figure.samples, "o", color=MET)
+    size = 5 if len(figure.samples) < MANY else 2
+    for values, colour in ((figure.references, COMPARED), (figure.samples, MET)):
+        axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=size)
     axes.axhline(figure.value, color=MET, linewidth=1)
     bound = _bound(figure)
     if bound is not None:
@@ -76,6 +79,7 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
     axes.set_ylabel(figure.unit[:32], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _bound(figure: Figure) -> float | None:

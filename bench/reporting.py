@@ -76,7 +76,11 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
         "figures": [
             figure.line()
             | _judged(figure)
-            | {"load_before": taken.load, "samples": [rounded(one) for one in figure.samples]}
+            | {
+                "load_before": taken.load,
+                "samples": [rounded(one) for one in figure.samples],
+                "references": [rounded(one) for one in figure.references],
+            }
             for taken in results
             for figure in taken.figures
         ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -23,12 +22,11 @@ class CallFailed(Exception):
 
 
 class Calls(NamedTuple):
-    """Many calls of one verb: how many a second, how long each took, what the agent used."""
+    """Many ADDs or bare transactions: how many a second, how long each took, what CPU each used."""
 
     rate: float
     latencies_ms: list[float]
     cpu_ms: float
-    addresses: list[str]
 
     @property
     def p50_ms(self) -> float:
@@ -39,32 +37,27 @@ class Calls(NamedTuple):
 class Caller:
     """Calls an agent for ever new Pods."""
 
-    def __init__(self, lab: Lab, agent: AgentProcess, pools: Sequence[str] = ()) -> None:
+    def __init__(self, lab: Lab, agent: AgentProcess) -> None:
         self._lab = lab
         self._agent = agent
-        self._netconf = netconf(pools).decode()
         self._next = NEW_PODS
 
-    def warm_up(self) -> None:
+    def warm_up(self, *pools: str) -> None:
         """Calls that nobody times."""
-        self.add(WARM_UP_CALLS, callers=32)
+        self.add(WARM_UP_CALLS, 32, *pools)
 
-    def add(self, count: int, callers: int) -> Calls:
-        """ADDs for new Pods. Raises CallFailed."""
-        first, self._next = self._next, self._next + count
-        return self.call("ADD", first, count, callers)
-
-    def call(self, verb: str, first: int, count: int, callers: int) -> Calls:
-        """Calls for the Pods from ``first`` on. Raises CallFailed."""
+    def add(self, count: int, callers: int, *pools: str) -> Calls:
+        """ADDs for new Pods; without pools the default ones are asked. Raises CallFailed."""
+        order = {"sockets": [str(self._agent.framed_path)], "verb": "ADD", "callers": callers}
+        order |= {"first": self._next, "count": count, "netconf": netconf(pools).decode()}
+        self._next += count
         before_s = self._agent.cpu_s()
-        order = {"sockets": [str(self._agent.framed_path)], "verb": verb, "callers": callers}
-        order |= {"first": first, "count": count, "netconf": self._netconf}
         report = self._lab.call("framed", order)
         cpu_ms = (self._agent.cpu_s() - before_s) * 1e3 / count
         if report["failures"]:
-            text = f"{len(report['failures'])} of {count} {verb}: {report['failures'][0]}"
+            text = f"{len(report['failures'])} of {count} ADDs: {report['failures'][0]}"
             raise CallFailed(text)
-        return Calls(count / report["seconds"], report["latencies_ms"], cpu_ms, report["addresses"])
+        return Calls(count / report["seconds"], report["latencies_ms"], cpu_ms)
 
 
 class Bare:
@@ -80,4 +73,4 @@ class Bare:
         order: dict[str, Any] = {"endpoint": self._endpoint, "callers": callers}
         report = self._lab.call("bare", order | {"first": self._next, "count": count})
         self._next += count
-        return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"], [])
+        return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"])

@@ -11,11 +11,9 @@ from pathlib import Path
 from bench.figures import Figure, ratio_figure
 from bench.measures.calls import RECORDS_MAX, Caller
 from bench.rig.lab import Lab
-from bench.rig.seeding import many_pools, seed, spread_places
+from bench.rig.seeding import many_pools, pool_name, seed, spread_places
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-
-POOLS = ("pool-0000",)
 
 
 def seed_of(lab: Lab, claims: int) -> Path:
@@ -37,11 +35,13 @@ def measure(lab: Lab) -> list[Figure]:
         for claims in p50s:
             etcd = stack.enter_context(lab.etcd(seed_of(lab, claims)))
             agent = stack.enter_context(lab.agent(etcd, variables=RECORDS_MAX))
-            callers[claims] = Caller(lab, agent, POOLS)
-            callers[claims].warm_up()
+            callers[claims] = Caller(lab, agent)
+            callers[claims].warm_up(pool_name(0))
         for number in lab.rounds():
+            # Another pool each time, so that no round finds what earlier ones have taken.
+            pool = pool_name(1 + number)
             for claims in (few, many) if number % 2 else (many, few):
-                p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1).p50_ms)
+                p50s[claims].append(callers[claims].add(lab.scale.lone_adds, 1, pool).p50_ms)
     ratios = [a / b for a, b in zip(p50s[many], p50s[few], strict=True)]
     note = (
         f"lone p50 at {many:,} live claims ({min(p50s[many]):.2f} ms at best)"

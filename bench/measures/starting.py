@@ -6,14 +6,14 @@ weighed after it has served some ADDs. Compared with the same agent on an empty 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from bench.figures import Figure, median_figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import RECORDS_MAX, Caller
-from bench.measures.scaling import POOLS, seed_of
+from bench.measures.scaling import seed_of
 from bench.rig.lab import Lab
+from bench.rig.seeding import pool_name, wide_pool
 from tests.support.etcd import EtcdCluster
 
 
@@ -24,13 +24,13 @@ def measure(lab: Lab) -> list[Figure]:
     weight: dict[str, list[float]] = {"full": [], "empty": []}
     with ExitStack() as stack:
         etcds = {
-            "full": (stack.enter_context(lab.etcd(seed_of(lab, scale.claims))), POOLS),
-            "empty": (stack.enter_context(lab.etcd()), ()),
+            "full": (stack.enter_context(lab.etcd(seed_of(lab, scale.claims))), pool_name(0)),
+            "empty": (stack.enter_context(lab.etcd()), wide_pool().name),
         }
         lab.fill(etcds["empty"][0], define_wide_pool)
         for _ in lab.rounds():
-            for name, (etcd, pools) in etcds.items():
-                ready_s, rss_mb = _started(lab, etcd, pools)
+            for name, (etcd, pool) in etcds.items():
+                ready_s, rss_mb = _started(lab, etcd, pool)
                 ready[name].append(ready_s)
                 weight[name].append(rss_mb)
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
@@ -40,8 +40,7 @@ def measure(lab: Lab) -> list[Figure]:
     ]
 
 
-def _started(lab: Lab, etcd: EtcdCluster, pools: Sequence[str]) -> tuple[float, float]:
+def _started(lab: Lab, etcd: EtcdCluster, pool: str) -> tuple[float, float]:
     with lab.agent(etcd, variables=RECORDS_MAX) as agent:
-        caller = Caller(lab, agent, pools)
-        caller.warm_up()
+        Caller(lab, agent).warm_up(pool)
         return agent.ready_s, agent.rss_mb()

@@ -43,6 +43,11 @@ def exact_pool(name: str, addresses: int) -> Pool:
     return Pool(name, 4, "10.64.0.0/16", (f"10.64.0.2-{last}",), gateway="10.64.0.1", default=True)
 
 
+def pool_name(number: int) -> str:
+    """The name of one of ``many_pools``."""
+    return f"pool-{number:04d}"
+
+
 def many_pools(count: int) -> list[Pool]:
     """Pools of 16,380 addresses side by side in 10.0.0.0/8; none is a default pool."""
     assert count <= POOLS_MAX, count
@@ -87,7 +92,7 @@ def _numbered_pool(number: int) -> Pool:
     texts = [format_address(4, base + offset) for offset in (0, 1, 2, (1 << _POOL_BITS) - 2)]
     net, gateway, first, last = texts
     prefix = 32 - _POOL_BITS
-    return Pool(f"pool-{number:04d}", 4, f"{net}/{prefix}", (f"{first}-{last}",), gateway=gateway)
+    return Pool(pool_name(number), 4, f"{net}/{prefix}", (f"{first}-{last}",), gateway=gateway)
 
 
 def _claimed(serial: int, place: Place) -> AddressesClaimed:
