@@ -73,6 +73,9 @@ class Running:
         self._stored_at = 0.0
         self._storing: asyncio.Task[None] | None = None
         self._inner: asyncio.Task[Payload] | None = None
+        clock = host.clock
+        self._age_s = max(clock.now_ms() - job.scheduled_ms, 0) / 1000
+        self._since = clock.monotonic()
         self._task = asyncio.ensure_future(self._run())
 
     def cancelled(self) -> bool:
@@ -121,7 +124,7 @@ class Running:
 
     async def _until_closed(self) -> Outcome:
         host, job = self._host, self.job
-        await self._pause_until(self.state.not_before_ms)
+        await self._pause((self.state.not_before_ms - host.clock.now_ms()) / 1000)
         while True:
             if self.cancelled():
                 return self._outcome(failure=_cancelled())
@@ -130,34 +133,32 @@ class Running:
                 return self._outcome(result=result)
             if self.cancelled() and failure.kind is not FailureKind.TIMEOUT:
                 return self._outcome(failure=failure)
-            now_ms = host.clock.now_ms()
             verdict = after_failure(
                 job.scheduled.retry_policy,
                 job.scheduled.timeouts,
                 failure,
                 attempt=self.state.attempt,
-                age_s=(now_ms - job.scheduled_ms) / 1000,
+                age_s=self.age_s(),
             )
             host.telemetry.activity_failed(job.workflow_type, job.scheduled.activity_type)
             if not isinstance(verdict, Again):
                 return self._outcome(failure=failure)
-            not_before = now_ms + round(verdict.pause_s * 1000)
+            not_before = host.clock.now_ms() + round(verdict.pause_s * 1000)
             attempt = self.state.attempt + 1
             self.state = Attempt(attempt, not_before, failure, self.state.details)
             await self._keep()
-            await self._pause_until(not_before)
+            await self._pause(verdict.pause_s)
 
     def _outcome(self, *, result: Payload = None, failure: Failure | None = None) -> Outcome:
         job, state = self.job, self.state
         verdict = None
         if failure is not None:
-            age_s = (self._host.clock.now_ms() - job.scheduled_ms) / 1000
             decided = after_failure(
                 job.scheduled.retry_policy,
                 job.scheduled.timeouts,
                 failure._replace(non_retryable=True) if self.cancelled() else failure,
                 attempt=state.attempt,
-                age_s=age_s,
+                age_s=self.age_s(),
             )
             assert not isinstance(decided, Again), "there would be another attempt"
             verdict = decided.state
@@ -172,12 +173,14 @@ class Running:
             self.recorded,
         )
 
-    async def _pause_until(self, at_ms: int) -> None:
-        if self.cancelled() or not at_ms:
-            return
-        clock = self._host.clock
-        self.wake.clear()
-        await clock.wait(self.wake, (at_ms - clock.now_ms()) / 1000)
+    def age_s(self) -> float:
+        """Since it was scheduled, by the steady clock as far as this process can tell."""
+        return self._age_s + self._host.clock.monotonic() - self._since
+
+    async def _pause(self, seconds: float) -> None:
+        if seconds > 0 and not self.cancelled():
+            self.wake.clear()
+            await self._host.clock.wait(self.wake, seconds)
 
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
         """One attempt, once there is a slot; the wait for it has a timeout of its own."""
@@ -224,11 +227,10 @@ class Running:
             self._inner = None
 
     def _bounds(self, started: float) -> list[tuple[TimeoutType, float]]:
-        timeouts, clock = self.job.scheduled.timeouts, self._host.clock
+        timeouts = self.job.scheduled.timeouts
         bounds = [(TimeoutType.START_TO_CLOSE, started + (timeouts.start_to_close_s or 1e12))]
         if timeouts.schedule_to_close_s:
-            age_s = (clock.now_ms() - self.job.scheduled_ms) / 1000
-            left_s = timeouts.schedule_to_close_s - max(age_s, 0.0)
+            left_s = timeouts.schedule_to_close_s - self.age_s()
             bounds.append((TimeoutType.SCHEDULE_TO_CLOSE, started + left_s))
         return bounds
 

@@ -33,10 +33,6 @@ class Alarms:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def at(self, wall_ms: int, ring: Ring) -> None:
-        """Ring when the wall clock would say so, if it goes on as steadily as it should."""
-        self.after((wall_ms - self._clock.now_ms()) / 1000, ring)
-
     def after(self, seconds: float, ring: Ring) -> None:
         """Ring after this time."""
         due = self._clock.monotonic() + max(seconds, 0.0)

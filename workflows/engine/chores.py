@@ -65,9 +65,14 @@ class Chores:
             self._cancel(activity_id)
 
     def arm(self, head: Head) -> None:
-        """Set an alarm for every timer and deadline that has none."""
+        """Set an alarm for every timer and deadline that has none.
+
+        What is left is counted from the run's own time, so a wall clock that was set back in the
+        middle of a history makes no timer longer than it is.
+        """
         if not head.is_open:
             return
+        now_ms = max(self._desk.clock.now_ms(), head.last_ms)
         due = {timer.timer_id: timer.fire_ms for timer in head.timers}
         for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
             if at_ms:
@@ -75,7 +80,8 @@ class Chores:
         for number, at_ms in due.items():
             if number not in self._armed:
                 self._armed.add(number)
-                self._desk.alarms.at(at_ms, self._alarm(head.run_id, max(number, 0)))
+                ring = self._alarm(head.run_id, max(number, 0))
+                self._desk.alarms.after((at_ms - now_ms) / 1000, ring)
 
     async def relaunch(
         self,

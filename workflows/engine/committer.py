@@ -11,6 +11,7 @@ It never decides anything and never retries a lost race.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,7 +32,8 @@ QUEUE_DEPTH_MAX = 16_384
 """Proposals that may wait for the next transaction."""
 
 LEFT_OVER_MAX = 8
-AWAY_PAUSE_S = 0.1
+AWAY_PAUSE_S_MIN = 0.01
+AWAY_PAUSE_S_MAX = 0.25
 
 
 class Committed(NamedTuple):
@@ -159,6 +161,7 @@ class Committer:
     async def _transact(self, batch: Batch) -> TxnResult:
         """The transaction's result; waits for a store that is away. Raises SessionLost."""
         session = self._session
+        tries = itertools.count()
         while True:
             session.check()
             fence = FENCE.encode(Fence(session.lease, self._seq + 1))
@@ -168,7 +171,7 @@ class Committer:
             try:
                 result = await self._store.commit(guards, writes, [Get(session.key), *batch.gets])
             except StoreUnavailable:
-                await self._pause()
+                await self._pause(next(tries))
                 continue
             except OutcomeUnknown:
                 revision = await self._settle()
@@ -189,6 +192,7 @@ class Committer:
         Rewriting the fence makes a transaction that is still under way fail its own guard.
         """
         session = self._session
+        tries = itertools.count()
         while True:
             session.check()
             guard = Unchanged(session.key, session.revision)
@@ -196,7 +200,7 @@ class Committer:
             try:
                 result = await self._store.commit([guard], [same], [Get(session.key)])
             except (StoreUnavailable, OutcomeUnknown):
-                await self._pause()
+                await self._pause(next(tries))
                 continue
             if result.succeeded:
                 session.revision = result.revision
@@ -212,9 +216,11 @@ class Committer:
             self._seq += 1
             return session.revision
 
-    async def _pause(self) -> None:
+    async def _pause(self, tries: int) -> None:
+        """Before another try; ends early when the session is over."""
+        pause_s = min(AWAY_PAUSE_S_MIN * 2 ** min(tries, 10), AWAY_PAUSE_S_MAX)
         try:
-            async with asyncio.timeout(AWAY_PAUSE_S):
+            async with asyncio.timeout(pause_s):
                 await self._session.lost.wait()
         except TimeoutError:
             return

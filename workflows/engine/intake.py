@@ -74,10 +74,14 @@ def take_message(draft: Draft, message: Message) -> None:
 
 def take_timer(draft: Draft, timer_id: int) -> None:
     """The time of a timer is over; one that is not pending any more stays silent."""
-    left = tuple(timer for timer in draft.head.timers if timer.timer_id != timer_id)
-    if len(left) < len(draft.head.timers):
-        draft.add(ev.TimerFired(timer_id))
-        draft.change(timers=left, due=True)
+    timer = next((each for each in draft.head.timers if each.timer_id == timer_id), None)
+    if timer is None:
+        return
+    # The run's time has passed as its timer says, also when the wall clock was set back meanwhile.
+    draft.now_ms = max(draft.now_ms, timer.fire_ms)
+    draft.add(ev.TimerFired(timer_id))
+    left = tuple(each for each in draft.head.timers if each.timer_id != timer_id)
+    draft.change(timers=left, due=True)
 
 
 def take_deadlines(draft: Draft) -> None:

@@ -76,6 +76,19 @@ class Chain:
 
 
 @workflow.defn()
+class Steady:
+    """The same, and it never gives up."""
+
+    @workflow.run
+    async def run(self, words: list[str], pause_s: float = 0.0) -> list[str]:
+        done = []
+        for word in words:
+            done.append(str(await workflow.execute_activity("work", word, options=QUICK)))
+            await workflow.sleep(pause_s)
+        return done
+
+
+@workflow.defn()
 class Poisoned:
     @workflow.run
     async def run(self) -> str:
@@ -219,7 +232,7 @@ def registry(world: World) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy),
+            *(Endless, Greedy, Steady),
         ],
         [world.work, world.poison, world.wait, world.climb],
     )

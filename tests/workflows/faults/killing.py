@@ -1,0 +1,95 @@
+"""A store that dies with its worker at a chosen commit, and the counters of all fault tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum
+
+from core.store.kv import Get, Guard, KeyValueStore, ReadResult, TxnResult, WatchBatch, Write
+from tests.workflows.engine.stage import Stage, within
+from workflows.engine.worker import Worker
+
+
+class Counters:
+    """What all fault tests together got done; printed at the end of the run."""
+
+    executions = 0
+    kills = 0
+    violations = 0
+
+
+class Moment(Enum):
+    """When the worker dies."""
+
+    BEFORE = "before the commit"
+    AFTER = "after the commit, before its answer"
+
+
+class KillingStore:
+    """One worker's connection. At commit number ``at`` it dies: nothing answers any more."""
+
+    def __init__(self, store: KeyValueStore, at: int, moment: Moment) -> None:
+        self.store = store
+        self.commits = 0
+        self.died = asyncio.Event()
+        self._at = at
+        self._moment = moment
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        await self._alive()
+        self.commits += 1
+        is_last = self.commits == self._at
+        if is_last and self._moment is Moment.BEFORE:
+            await self._die()
+        result = await self.store.commit(guards, writes, otherwise)
+        if is_last:
+            await self._die()
+        return result
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        await self._alive()
+        return await self.store.read(gets, revision=revision)
+
+    def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        return self.store.watch(ranges, after=after)
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        await self._alive()
+        return await self.store.grant_lease(ttl_s)
+
+    async def keep_lease(self, lease: int) -> int:
+        await self._alive()
+        return await self.store.keep_lease(lease)
+
+    async def revoke_lease(self, lease: int) -> None:
+        await self._alive()
+        await self.store.revoke_lease(lease)
+
+    async def compact(self, revision: int) -> None:
+        await self.store.compact(revision)
+
+    async def close(self) -> None:
+        return
+
+    async def _alive(self) -> None:
+        if self.died.is_set():
+            await asyncio.Event().wait()
+
+    async def _die(self) -> None:
+        self.died.set()
+        await asyncio.Event().wait()
+
+
+async def bury(stage: Stage, worker: Worker) -> None:
+    """What is left of a killed process goes: its tasks, and in time its lease."""
+    Counters.kills += 1
+    term = worker.term
+    await worker.abandon()
+    stage.workers.remove(worker)
+    if term is not None:
+        await within(stage.store.revoke_lease(term.session.lease))

@@ -1,0 +1,135 @@
+"""Code that changes under a sleeping execution, and clocks that jump."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.workflows.engine.sample import Steady, World
+from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.api import workflow
+from workflows.api.definitions import Registry
+from workflows.engine.clock import SystemClock
+from workflows.engine.worker import Worker
+from workflows.model.policies import Status
+
+QUICK = workflow.ActivityOptions(start_to_close_s=20)
+
+
+@workflow.defn(name="Changing")
+class Before:
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.sleep(0.3)
+        return str(await workflow.execute_activity("work", "old", options=QUICK))
+
+
+@workflow.defn(name="Changing")
+class Patched:
+    @workflow.run
+    async def run(self) -> str:
+        if workflow.patched("work-first"):
+            await workflow.execute_activity("work", "new", options=QUICK)
+        await workflow.sleep(0.3)
+        return str(await workflow.execute_activity("work", "old", options=QUICK))
+
+
+@workflow.defn(name="Changing")
+class Unpatched:
+    @workflow.run
+    async def run(self) -> str:
+        await workflow.execute_activity("work", "new", options=QUICK)
+        await workflow.sleep(0.3)
+        return str(await workflow.execute_activity("work", "old", options=QUICK))
+
+
+def _registry(world: World, cls: type[Any]) -> Registry:
+    return Registry([cls], [world.work])
+
+
+async def _asleep(stage: Stage) -> None:
+    async def timer() -> bool:
+        return bool((await stage.head("one")).timers)
+
+    await eventually(timer)
+
+
+async def test_patched_code_takes_over_a_sleeping_execution(stage: Stage) -> None:
+    old = await stage.worker(registry=_registry(stage.world, Before))
+    handle = await stage.client.start("Changing", id="one")
+    await _asleep(stage)
+    await old.close()
+    await stage.worker(registry=_registry(stage.world, Patched))
+
+    assert await within(handle.result()) == "OLD"
+    assert stage.world.calls == ["old"]
+    assert await within((await stage.client.start("Changing", id="two")).result()) == "OLD"
+    assert stage.world.calls == ["old", "new", "old"]
+
+
+async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_comes(
+    stage: Stage,
+) -> None:
+    old = await stage.worker(registry=_registry(stage.world, Before))
+    handle = await stage.client.start("Changing", id="one")
+    await _asleep(stage)
+    await old.close()
+    wrong = await stage.worker(registry=_registry(stage.world, Unpatched))
+    head = await stage.until_status("one", Status.PAUSED)
+    await wrong.close()
+    await stage.worker(registry=_registry(stage.world, Patched))
+    await stage.client.retry("one", "the change is patched")
+
+    assert "NonDeterminismError" in head.reason
+    assert "StartTimer" in head.reason
+    assert await within(handle.result()) == "OLD"
+
+
+class JumpingClock(SystemClock):
+    """A wall clock that somebody sets; the steady one goes on."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.offset_ms
+
+
+async def test_no_history_goes_back_in_time_when_the_clock_does(stage: Stage) -> None:
+    clock = JumpingClock()
+    worker = Worker(stage.store, stage.keys, stage.registry, name="w", clock=clock)
+    stage.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    handle = await stage.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
+    for offset_ms in (-3_600_000, 7_200_000, -1):
+        clock.offset_ms = offset_ms
+        calls = len(stage.world.calls)
+
+        async def went_on(calls: int = calls) -> bool:
+            return len(stage.world.calls) > calls or await _is_closed(stage)
+
+        await eventually(went_on)
+
+    assert await within(handle.result()) == ["A", "B", "C"]
+    times = [event.event_time_ms for event in await stage.history(handle)]
+    assert times == sorted(times)
+
+
+async def _is_closed(stage: Stage) -> bool:
+    return not (await stage.head("one")).status.open
+
+
+async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(stage: Stage) -> None:
+    clock = JumpingClock()
+    worker = Worker(stage.store, stage.keys, stage.registry, name="w", clock=clock)
+    stage.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    await stage.client.start(Steady, ["a"], 3_000.0, id="one")
+    await _asleep(stage)
+    clock.offset_ms = 4_000_000
+    await within((await stage.client.start(Steady, ["b"], id="two")).result())
+
+    head = await stage.head("one")
+    assert head.timers
+    assert head.status is Status.RUNNING

@@ -1,0 +1,171 @@
+"""kill -9 of a worker before, between and after each write; two workers that both believe."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from core.store.memory import MemoryStore
+from tests.workflows.engine.sample import Basket, Chain, Parent, Steady
+from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.faults.conftest import judge
+from tests.workflows.faults.killing import Counters, KillingStore, Moment, bury
+from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
+from workflows.engine.client import Handle
+from workflows.engine.draft import Draft
+from workflows.engine.execution import Execution
+from workflows.engine.worker import Worker
+from workflows.model.events import WorkflowExecutionSignaled
+from workflows.model.policies import Status
+
+WRITES_MAX = 60
+"""More than any of these executions needs."""
+
+
+async def _story(stage: Stage) -> list[Handle]:
+    """Activities, timers, a child, signals: what a worker may be killed in."""
+    basket = await stage.client.signal_with_start(
+        Basket, id="basket", signal="put", signal_args=["thing"]
+    )
+    chain = await stage.client.start(Chain, ["a", "b"], 0.001, id="chain")
+    parent = await stage.client.start(Parent, "child", id="parent")
+    await basket.signal("close")
+    return [basket, chain, parent]
+
+
+@pytest.mark.parametrize("moment", list(Moment))
+async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> None:
+    for at in itertools.count(1):
+        stage = Stage(MemoryStore())
+        handles = await _story(stage)
+        store = KillingStore(stage.store, at, moment)
+        doomed = await _start_doomed(stage, store)
+        results = asyncio.gather(*(handle.result() for handle in handles))
+        await _died_or_done(store, results)
+        killed = store.died.is_set()
+        if killed:
+            await bury(stage, doomed)
+            await stage.worker("heir")
+        assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
+        await judge(stage)
+        await stage.close()
+        assert at < WRITES_MAX
+        if not killed:
+            return
+
+
+async def _start_doomed(
+    stage: Stage, store: KillingStore, registry: Registry | None = None
+) -> Worker:
+    worker = Worker(store, stage.keys, registry or stage.registry, name="doomed")
+    stage.workers.append(worker)
+    worker.start()
+    return worker
+
+
+async def _died_or_done(store: KillingStore, results: asyncio.Future[Any]) -> None:
+    died: asyncio.Future[Any] = asyncio.ensure_future(store.died.wait())
+    await within(asyncio.wait({died, results}, return_when=asyncio.FIRST_COMPLETED))
+    died.cancel()
+
+
+async def test_many_executions_survive_many_kills(stage: Stage) -> None:
+    chance = random.Random(20)
+    handles = [
+        await stage.client.start(Steady, list("abcdef"), 0.002, id=f"steady-{number}")
+        for number in range(300)
+    ]
+    results = asyncio.gather(*(handle.result() for handle in handles))
+    while not results.done():
+        store = KillingStore(stage.store, chance.randrange(4, 16), chance.choice(list(Moment)))
+        worker = await _start_doomed(stage, store)
+        await _died_or_done(store, results)
+        if store.died.is_set():
+            await bury(stage, worker)
+
+    assert await within(results) == [list("ABCDEF")] * 300
+    assert Counters.kills
+
+
+async def test_of_two_workers_that_both_believe_only_one_writes(stage: Stage) -> None:
+    old = await stage.worker("old")
+    basket = await stage.client.start(Basket, id="basket")
+    assert old.term is not None
+    term = old.term
+    for shard in term.shards.values():
+        for execution in shard.executions.values():
+            execution.chores.stop()
+    # The old owner's lease ends while it is sure of itself: its own clock has not told it yet.
+    await stage.store.revoke_lease(term.session.lease)
+    await stage.worker("new")
+    for word in ("a", "b"):
+        await basket.signal("put", word)
+    await basket.signal("close")
+
+    assert await within(basket.result()) == ["a", "b"]
+    assert old.sessions >= 1
+
+
+async def test_a_stale_owner_cannot_write_even_if_it_tries(stage: Stage) -> None:
+    old = await stage.worker("old")
+    await stage.client.start(Basket, id="basket")
+
+    async def loaded() -> bool:
+        return (await stage.head("basket")).next_event_id > 1
+
+    await eventually(loaded)
+    term = old.term
+    assert term is not None
+    shard = next(each for each in term.shards.values() if each.executions)
+    execution = shard.executions["basket"]
+    await bury(stage, old)
+    await stage.worker("new")
+    before = await stage.head("basket")
+    stale = await stage.store.commit(
+        [shard.fence], execution._transaction(_empty_draft(execution), 0)[1]
+    )
+
+    assert not stale.succeeded
+    assert await stage.head("basket") == before
+
+
+def _empty_draft(execution: Execution) -> Draft:
+    draft = Draft(execution._desk.keys, execution.head, 0)
+    draft.add(WorkflowExecutionSignaled("put", ("stolen",)))
+    return draft
+
+
+async def test_an_activity_that_kills_its_worker_ends_up_paused(stage: Stage) -> None:
+    stores: list[KillingStore] = []
+
+    @activity.defn(name="deadly")
+    async def deadly() -> None:
+        stores[-1].died.set()
+        await asyncio.Event().wait()
+
+    registry = Registry([Deadly], [deadly])
+    handle = await stage.client.start(Deadly, id="deadly")
+    for _ in range(3):
+        stores.append(KillingStore(stage.store, 10_000, Moment.BEFORE))
+        worker = await _start_doomed(stage, stores[-1], registry)
+        await within(stores[-1].died.wait())
+        await bury(stage, worker)
+    await stage.worker("survivor", registry=registry)
+    head = await stage.until_status("deadly", Status.PAUSED)
+
+    assert "lost in attempt 3" in head.reason
+    assert "ActivityTaskCompleted" not in await stage.types(handle)
+
+
+@workflow.defn()
+class Deadly:
+    @workflow.run
+    async def run(self) -> None:
+        policy = workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=3)
+        options = workflow.ActivityOptions(start_to_close_s=20, retry=policy)
+        await workflow.execute_activity("deadly", options=options)
