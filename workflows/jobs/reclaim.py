@@ -1,0 +1,246 @@
+"""Reclaim: look at all claims, release what is leaked on evidence, wait, and look again.
+
+One execution a cluster, id ``reclaim``. It looks every interval, when a deadline that it knows of
+is over (a second look at what was seen once), and on the signal ``scan-now``. What looks have seen
+goes from one to the next by reference (``workflows.jobs.books``), so a controller may die between
+any two steps and another one goes on where it was. A look or release that fails for good never ends
+the execution and never blocks others: it is told by the query ``status``, and the next look comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from core.domain.reclaim.settings import ReclaimSettings
+from workflows.api import workflow
+from workflows.jobs.books import EMPTY, BookRef
+from workflows.jobs.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
+from workflows.model.payloads import Payload
+
+WORKFLOW_TYPE: Final = "reclaim-scan"
+WORKFLOW_ID: Final = "reclaim"
+SCAN_NOW: Final = "scan-now"
+ORDERS: Final = "orders"
+
+LOOK_S: Final = 120.0
+"""One look, at most."""
+
+LOOKS_S: Final = 300.0
+"""All attempts at one look; then the interval goes by before the next one."""
+
+CHUNK_S: Final = 60.0
+CHUNKS_S: Final = 180.0
+"""One attempt at a chunk of releases, and all of them."""
+
+LOOK_GAP_S_MIN: Final = 1.0
+"""Between two looks, whatever deadlines say."""
+
+PAUSED_SHOWN_MAX: Final = 20
+"""Failed steps that ``status`` tells; all are counted."""
+
+_RETRY: Final = workflow.RetryPolicy(initial_interval_s=1.0, maximum_interval_s=30.0)
+# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
+_LOOK: Final = workflow.ActivityOptions(
+    start_to_close_s=LOOK_S, schedule_to_close_s=LOOKS_S, retry=_RETRY
+)
+_RELEASE: Final = workflow.ActivityOptions(
+    start_to_close_s=CHUNK_S, schedule_to_close_s=CHUNKS_S, retry=_RETRY
+)
+
+
+class Orders(NamedTuple):
+    """How often, and how much at once. Times in seconds."""
+
+    interval_s: float = 600.0
+    on_demand_gap_s: float = 1.0
+    chunks_at_once: int = 3
+
+
+def orders_of(settings: ReclaimSettings) -> Orders:
+    """What the settings of a controller say."""
+    return Orders(
+        max(settings.scan_interval_s, LOOK_GAP_S_MIN),
+        settings.on_demand_gap_s,
+        max(settings.workers, 1),
+    )
+
+
+class Tally(NamedTuple):
+    """Counts since the execution began; ``kept`` to ``paused`` are those of the last look."""
+
+    looks: int = 0
+    failed_looks: int = 0
+    released: int = 0
+    late: int = 0
+    kept: int = 0
+    suspects: int = 0
+    paused: int = 0
+
+
+class Carry(NamedTuple):
+    """What one look leaves to the next, and one run to the next. Times are Unix seconds."""
+
+    book: BookRef = EMPTY
+    outdated: BookRef = EMPTY
+    last_s: float = 0.0
+    again_s: float = 0.0
+    tally: Tally = Tally()
+    paused: tuple[PausedStep, ...] = ()
+    samples: tuple[str, ...] = ()
+    fault: str = ""
+    wanted: bool = False
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class ReclaimScan:
+    """The execution. It holds no claims and no plans, only counts and references."""
+
+    def __init__(self) -> None:
+        self._orders = Orders()
+        self._carry = Carry()
+        self._phase = "starting"
+
+    @workflow.run
+    async def run(self, orders: Orders, carry: Carry = Carry()) -> None:
+        """Go on until cancelled."""
+        self._orders, self._carry = orders, carry
+        workflow.set_signal_handler(SCAN_NOW, self._scan_now)
+        workflow.set_signal_handler(ORDERS, self._take_orders)
+        while not workflow.info().is_continue_as_new_suggested():
+            await self._wait()
+            self._change(wanted=False)
+            await self._scan()
+            self._tell()
+        workflow.continue_as_new(self._orders, self._carry)
+
+    @workflow.query
+    def status(self) -> dict[str, Payload]:
+        """What it does, and what the last look found."""
+        carry = self._carry
+        return {
+            "phase": self._phase,
+            "last_scan": _utc(carry.last_s),
+            "next_scan": _utc(self._due_s()),
+            **carry.tally._asdict(),
+            "paused_steps": [step._asdict() for step in carry.paused],
+            "samples": list(carry.samples),
+            "fault": carry.fault,
+        }
+
+    def _scan_now(self) -> None:
+        self._change(wanted=True)
+
+    def _take_orders(self, orders: Orders) -> None:
+        self._orders = orders
+
+    def _change(self, **fields: object) -> None:
+        self._carry = self._carry._replace(**fields)  # type: ignore[arg-type]  # by name
+
+    # ----------------------------------------------------------------------------- waiting
+
+    def _due_s(self) -> float:
+        """When the next look begins."""
+        last_s, again_s = self._carry.last_s, self._carry.again_s
+        if self._carry.wanted:
+            return last_s + self._orders.on_demand_gap_s
+        regular_s = last_s + self._orders.interval_s
+        return min(regular_s, max(again_s, last_s + LOOK_GAP_S_MIN)) if again_s else regular_s
+
+    async def _wait(self) -> None:
+        self._phase = "waiting"
+        while (due_s := self._due_s()) > _now_s():
+
+            def is_different(before_s: float = due_s) -> bool:
+                return self._due_s() != before_s
+
+            try:
+                await workflow.wait_condition(is_different, due_s - _now_s())
+            except workflow.TimeoutError:
+                return
+
+    # ---------------------------------------------------------------------------- scanning
+
+    async def _scan(self) -> None:
+        self._phase = "looking"
+        carry, tally = self._carry, self._carry.tally
+        try:
+            seen = await workflow.execute_activity(
+                ReclaimActivities.observe, carry.book, carry.outdated, options=_LOOK
+            )
+        except workflow.ActivityError as error:
+            failed = tally._replace(failed_looks=tally.failed_looks + 1)
+            self._change(last_s=_now_s(), again_s=0.0, tally=failed, fault=_words(error))
+            return
+        self._note(seen)
+        self._phase = "releasing"
+        for parts in _windows(seen.book.step_parts, self._orders.chunks_at_once):
+            futures = [
+                workflow.start_activity(
+                    ReclaimActivities.release, seen.book, part, options=_RELEASE
+                )
+                for part in parts
+            ]
+            found = await workflow.gather(*futures, return_exceptions=True)
+            for part, done in zip(parts, found, strict=True):
+                self._count(part, done)
+
+    def _note(self, seen: Observation) -> None:
+        tally = self._carry.tally
+        self._change(
+            book=seen.book,
+            outdated=self._carry.book,
+            last_s=_now_s(),
+            again_s=seen.look_again_s,
+            tally=tally._replace(
+                looks=tally.looks + 1, kept=seen.kept, suspects=seen.suspects, paused=0
+            ),
+            paused=(),
+            samples=seen.samples,
+            fault="",
+        )
+
+    def _count(self, part: int, done: ChunkDone | BaseException) -> None:
+        if isinstance(done, workflow.ActivityError):
+            done = ChunkDone(0, 0, (PausedStep(f"chunk {part}", _words(done)),))
+        elif isinstance(done, BaseException):
+            raise done
+        tally = self._carry.tally
+        self._change(
+            tally=tally._replace(
+                released=tally.released + done.released,
+                late=tally.late + done.late,
+                paused=tally.paused + len(done.paused),
+            ),
+            paused=(*self._carry.paused, *done.paused)[:PAUSED_SHOWN_MAX],
+        )
+
+    def _tell(self) -> None:
+        carry = self._carry
+        workflow.upsert_search_attributes(
+            {
+                "ReclaimLastScan": _utc(carry.last_s),
+                "ReclaimKept": carry.tally.kept,
+                "ReclaimReleased": carry.tally.released,
+                "ReclaimPaused": carry.tally.paused,
+            }
+        )
+
+
+def _windows(parts: int, size: int) -> Iterator[range]:
+    for start in range(0, parts, size):
+        yield range(start, min(start + size, parts))
+
+
+def _now_s() -> float:
+    return workflow.now().timestamp()
+
+
+def _utc(at_s: float) -> str:
+    """In words, to the second; "" for never."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds") if at_s else ""
+
+
+def _words(error: BaseException) -> str:
+    return str(error.__cause__ or error)
