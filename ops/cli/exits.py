@@ -14,6 +14,7 @@ from typing import NoReturn
 from core.domain.refusals import Refusal
 from core.errors import (
     BadInput,
+    ExecutionNotFound,
     NotFound,
     OrbweaverError,
     OutcomeUnknown,
@@ -53,7 +54,7 @@ def exit_code(error: OrbweaverError) -> Exit:
         case Refused():
             found = {refusal.kind for refusal in refusals_of(error)}
             return Exit.NOT_FOUND if found == {"NotFound"} else Exit.REFUSED
-        case NotFound():
+        case NotFound() | ExecutionNotFound():
             return Exit.NOT_FOUND
         case BadInput():
             return Exit.USAGE

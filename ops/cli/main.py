@@ -32,6 +32,7 @@ from ops.cli.commands import (
     status,
     verify,
     version,
+    workflow,
 )
 from ops.cli.context import Globals
 from ops.cli.exits import Exit, report
@@ -78,6 +79,7 @@ _COMMANDS = (
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
+app.add_typer(workflow.app, name="workflow", rich_help_panel=_SYSTEM)
 
 
 @app.callback()

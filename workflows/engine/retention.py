@@ -27,6 +27,9 @@ RETENTION_S = 24 * 3600.0
 CLOSED_PER_SHARD_MAX = 10_000
 """Closed executions of a shard; above it the oldest leave early."""
 
+ARCHIVE_FOLDER = "workflows"
+"""Inside the archive directory, beside the sealed segments of the log."""
+
 SWEEP_S = 300.0
 """Between two looks at what has been closed."""
 

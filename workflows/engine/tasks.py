@@ -79,6 +79,9 @@ class Code:
             head.next_event_id > limits.HISTORY_EVENTS_SUGGEST
             or head.history_bytes > limits.HISTORY_BYTES_SUGGEST
         )
+        if desk.telemetry.traces and self._interpreter.last_event_id == 0 and not self._unfed:
+            name = f"RunWorkflow:{head.workflow_type}"
+            desk.telemetry.moment(name, head.traceparent, {"workflow.id": head.workflow_id})
         draft.add(WorkflowTaskStarted(draft.identity, head.history_bytes, suggest))
         news = [*self._unfed, *draft.events]
         self._unfed.clear()

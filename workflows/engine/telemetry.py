@@ -64,6 +64,11 @@ class Telemetry:
         self._task = histogram("workflow_task_execution_latency", unit="s")
         self._activity = histogram("activity_execution_latency", unit="s")
 
+    @property
+    def traces(self) -> bool:
+        """Whether anybody listens to spans."""
+        return self._tracer is not None
+
     def closed(self, workflow_type: str, status: str, lasted_s: float) -> None:
         """A run closed, or was paused."""
         if self._meter is None or status not in self._closed:

@@ -1,0 +1,357 @@
+"""``orbctl workflow``: see executions and speak to them; a readable timeline of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.output import Column, Format, age, counted, moment, pairs, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from workflows.engine.client import Client
+    from workflows.engine.records import Head
+    from workflows.engine.visibility import Description, Visibility
+    from workflows.model.events import HistoryEvent
+
+app = typer.Typer(no_args_is_help=True, help="See durable executions, and speak to them.")
+
+Queue = Annotated[str, typer.Option("--queue", help="task queue")]
+Id = Annotated[str, typer.Argument(help="workflow id")]
+Run = Annotated[str, typer.Option("--run", help="run id; the newest run by default")]
+Reason = Annotated[str, typer.Option("--reason", help="for people, kept in the history")]
+Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
+
+_COLUMNS = (
+    Column("ID"),
+    Column("TYPE"),
+    Column("STATUS"),
+    Column("AGE", right=True),
+    Column("EVENTS", right=True),
+    Column("WAITS FOR"),
+    Column("RUN", wide=True),
+)
+_EVENT_COLUMNS = (
+    Column("EVENT", right=True),
+    Column("AT"),
+    Column("AFTER", right=True),
+    Column("WHAT"),
+    Column("DETAIL"),
+)
+DETAIL_CHARS_MAX = 120
+
+
+@app.command(name="list")
+def list_(
+    context: typer.Context,
+    workflow_type: Annotated[str, typer.Option("--type", help="only this type")] = "",
+    status: Annotated[
+        list[str] | None, typer.Option("--status", help="only this status, such as Paused")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", help="NAME=VALUE, a search attribute")
+    ] = None,
+    queue: Queue = "default",
+) -> None:
+    """List executions, the newest first."""
+    from workflows.engine.visibility import Filter
+
+    wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        heads = await _visibility(session, queue).newest_first(wanted)
+        if output.is_plain:
+            show_value({"executions": [_head_document(head) for head in heads]}, output)
+        elif output is Format.NAME:
+            print("\n".join(head.workflow_id for head in heads))
+        else:
+            rows = [_row(head, session.now_ms()) for head in heads]
+            show_table(_COLUMNS, rows, wide=output is Format.WIDE)
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def describe(
+    context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
+) -> None:
+    """Show where an execution stands and what it waits for."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        found = await _visibility(session, queue).describe(workflow_id, run)
+        if output.is_plain:
+            show_value(_head_document(found.head), output)
+        else:
+            _describe(found, session.now_ms())
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def history(
+    context: typer.Context, workflow_id: Id, run: Run = "", queue: Queue = "default"
+) -> None:
+    """Show the timeline of one run; of an archived one by its run id."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from msgspec import json
+
+        from workflows.model.codec import to_json
+
+        head, events = await _visibility(session, queue).history(workflow_id, run)
+        if output.is_plain:
+            show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
+        else:
+            show_table(_EVENT_COLUMNS, timeline(events), wide=output is Format.WIDE)
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def signal(
+    context: typer.Context,
+    workflow_id: Id,
+    name: Annotated[str, typer.Argument(help="name of the signal")],
+    arguments: Arguments = None,
+    queue: Queue = "default",
+) -> None:
+    """Send a signal to an open execution."""
+    values = [_value(text) for text in arguments or []]
+    _change(context, queue, lambda client: client.signal(workflow_id, name, *values), "signalled")
+
+
+@app.command()
+def query(
+    context: typer.Context,
+    workflow_id: Id,
+    name: Annotated[str, typer.Argument(help="name of the query")],
+    arguments: Arguments = None,
+    queue: Queue = "default",
+) -> None:
+    """Ask the code of an execution; a worker must be there."""
+    values = [_value(text) for text in arguments or []]
+
+    async def action(session: Session) -> Exit:
+        from msgspec import json
+
+        with _told_as_errors():
+            async with _client(session, queue) as client:
+                print(json.encode(await client.query(workflow_id, name, *values)).decode())
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def cancel(
+    context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
+) -> None:
+    """Ask an execution to end in an orderly way."""
+    _change(context, queue, lambda client: client.cancel(workflow_id, reason), "asked to end")
+
+
+@app.command()
+def terminate(
+    context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
+) -> None:
+    """End an execution without asking its code."""
+    _change(context, queue, lambda client: client.terminate(workflow_id, reason), "terminated")
+
+
+@app.command()
+def retry(
+    context: typer.Context, workflow_id: Id, reason: Reason = "", queue: Queue = "default"
+) -> None:
+    """Let a paused execution go on; the attempts of its activities begin again."""
+    _change(context, queue, lambda client: client.retry(workflow_id, reason), "goes on")
+
+
+@app.command()
+def reset(
+    context: typer.Context,
+    workflow_id: Id,
+    event: Annotated[int, typer.Option("--event", help="do the task at or before it again")],
+    run: Run = "",
+    reason: Reason = "",
+    queue: Queue = "default",
+) -> None:
+    """Go on in a new run from an earlier point of the history."""
+    _change(
+        context,
+        queue,
+        lambda client: client.reset(workflow_id, event, run_id=run, reason=reason),
+        "goes on in run",
+    )
+
+
+def timeline(events: list[HistoryEvent]) -> list[tuple[str, ...]]:
+    """A row for each event: number, time, time since the start, name, what it is about."""
+    start_ms = events[0].event_time_ms if events else 0
+    return [
+        (
+            str(event.event_id),
+            moment(event.event_time_ms),
+            f"{(event.event_time_ms - start_ms) / 1000:.3f}s",
+            event.event_type,
+            _detail(event),
+        )
+        for event in events
+    ]
+
+
+def _detail(event: HistoryEvent) -> str:
+    defaults = event.attributes._field_defaults
+    said = [
+        f"{name}={getattr(event.attributes, name)!r}"
+        for name in event.attributes._fields
+        if name not in defaults or defaults[name] != getattr(event.attributes, name)
+    ]
+    text = " ".join(said)
+    return text if len(text) <= DETAIL_CHARS_MAX else f"{text[: DETAIL_CHARS_MAX - 1]}…"
+
+
+def _row(head: Head, now_ms: int) -> tuple[str, ...]:
+    end_ms = head.closed_ms or now_ms
+    return (
+        head.workflow_id,
+        head.workflow_type,
+        head.status.value,
+        age(end_ms - head.started_ms),
+        str(head.next_event_id - 1),
+        _waits_for(head),
+        head.run_id,
+    )
+
+
+def _waits_for(head: Head) -> str:
+    if not head.is_open:
+        return head.reason or "-"
+    if head.reason:
+        return head.reason
+    parts = [
+        counted(len(head.activities), "activity", "activities") if head.activities else "",
+        counted(len(head.timers), "timer") if head.timers else "",
+        counted(len(head.children), "child", "children") if head.children else "",
+    ]
+    return ", ".join(filter(None, parts)) or ("a worker" if head.due else "a message")
+
+
+def _describe(found: Description, now_ms: int) -> None:
+    head = found.head
+    pairs(
+        [
+            ("Workflow id", head.workflow_id),
+            ("Run id", head.run_id),
+            ("Type", head.workflow_type),
+            ("Status", head.status.value),
+            ("Reason", head.reason),
+            ("Started", f"{moment(head.started_ms)} ({age(now_ms - head.started_ms)} ago)"),
+            ("Closed", moment(head.closed_ms) if head.closed_ms else ""),
+            ("History", f"{counted(head.next_event_id - 1, 'event')}, {head.history_bytes:,} B"),
+            ("Waits for", _waits_for(head) if head.is_open else ""),
+            ("Worker", found.owner or "none has its shard now" if head.is_open else found.owner),
+            ("Inbox", counted(found.inbox, "message") if found.inbox else ""),
+            ("Attributes", " ".join(f"{k}={v!r}" for k, v in head.search_attributes.items())),
+            ("Continued as", head.new_run_id),
+        ]
+    )
+    for activity_id, attempt in found.attempts.items():
+        failure = attempt.last_failure
+        why = f", after {failure.type}: {failure.message}" if failure else ""
+        print(f"  activity {activity_id}: attempt {attempt.attempt}{why}")
+
+
+def _head_document(head: Head) -> dict[str, Any]:
+    from msgspec import to_builtins
+
+    fields: dict[str, Any] = to_builtins(head._asdict())
+    return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}
+
+
+def _visibility(session: Session, queue: str) -> Visibility:
+    from core.archive.files import LocalFiles
+    from workflows.engine.keys import WorkflowKeys
+    from workflows.engine.retention import ARCHIVE_FOLDER
+    from workflows.engine.visibility import Visibility
+
+    files = LocalFiles(session.settings.archive / ARCHIVE_FOLDER)
+    return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
+
+
+def _client(session: Session, queue: str) -> Client:
+    from workflows.engine.client import Client
+
+    return Client(session.store, session.keys, name="orbctl", queue=queue)
+
+
+def _change(
+    context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
+) -> None:
+    async def action(session: Session) -> Exit:
+        with _told_as_errors():
+            async with _client(session, queue) as client:
+                answer = await act(client)
+        print(f"{done} {answer}" if answer else done)
+        return Exit.OK
+
+    perform(context, action)
+
+
+@contextmanager
+def _told_as_errors() -> Iterator[None]:
+    """The engine's own errors (limits, payloads) as errors of this program."""
+    from core.errors import OrbweaverError
+    from workflows.model.errors import WorkflowError
+
+    try:
+        yield
+    except WorkflowError as error:
+        raise OrbweaverError(str(error)) from error
+
+
+def _statuses(names: list[str]) -> tuple[Any, ...]:
+    from core.errors import BadInput
+    from workflows.model.policies import Status
+
+    known = {status.value.lower(): status for status in Status}
+    unknown = [name for name in names if name.lower() not in known]
+    if unknown:
+        raise BadInput(
+            f"{unknown[0]!r} is no status of an execution",
+            subject="--status",
+            remedy=f"use {', '.join(status.value for status in Status)}",
+        )
+    return tuple(known[name.lower()] for name in names)
+
+
+def _attributes(texts: list[str]) -> dict[str, Any]:
+    from core.errors import BadInput
+
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise BadInput(f"{text!r} is not NAME=VALUE", subject="--attribute")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - any JSON
+    """JSON where it is JSON, else the text itself."""
+    from msgspec import DecodeError, json
+
+    try:
+        return json.decode(text)
+    except DecodeError:
+        return text

@@ -1,0 +1,59 @@
+"""Metrics and spans under Temporal's names, linked to what started the execution."""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.workflows.engine.sample import Chain
+from tests.workflows.engine.stage import Stage, within
+from workflows.engine.client import Client, StartOptions
+from workflows.engine.telemetry import Telemetry
+from workflows.engine.worker import Worker
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
+    stage: Stage,
+) -> None:
+    exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracers, meters = TracerProvider(), MeterProvider([reader])
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = Telemetry(tracers=tracers, meters=meters)
+    stage.world.failures_left = 1
+    worker = Worker(stage.store, stage.keys, stage.registry, name="w", telemetry=telemetry)
+    stage.workers.append(worker)
+    worker.start()
+    await within(worker.ready())
+    async with Client(stage.store, stage.keys, telemetry=telemetry) as client:
+        options = StartOptions(traceparent=TRACEPARENT)
+        await within((await client.start(Chain, ["a"], id="one", options=options)).result())
+
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert set(spans) == {
+        *("StartWorkflow:Chain", "RunWorkflow:Chain"),
+        *("StartActivity:work", "RunActivity:work"),
+    }
+    assert f"{spans['StartWorkflow:Chain'].links[0].context.trace_id:032x}" == TRACE_ID
+    started = spans["StartWorkflow:Chain"].context
+    assert spans["RunWorkflow:Chain"].links[0].context.span_id == started.span_id
+    asked = spans["StartActivity:work"].context
+    assert spans["RunActivity:work"].links[0].context.span_id == asked.span_id
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    names = {
+        metric.name
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+    assert names >= {
+        *("workflow_completed", "workflow_endtoend_latency", "workflow_task_execution_latency"),
+        *("activity_execution_failed", "activity_execution_latency"),
+    }
