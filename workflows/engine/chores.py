@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from core.store.kv import Put, Unchanged
+from core.store.retrying import waiting_for_store
 from workflows.engine.activities import Job, Running
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Draft
@@ -98,7 +99,9 @@ class Chores:
         wanted = [each for each in activity_ids if each not in self._running]
         if not wanted:
             return
-        history = await read_history(desk.store, desk.keys, head.workflow_id, head.run_id)
+        history: list[HistoryEvent] = await waiting_for_store()(
+            read_history, desk.store, desk.keys, head.workflow_id, head.run_id
+        )
         for event in history:
             scheduled = event.attributes
             if isinstance(scheduled, ActivityTaskScheduled) and scheduled.activity_id in wanted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from core.errors import Compacted
-from core.store.kv import Get, KeyValueStore
+from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.records import HEAD, Head
 
@@ -22,6 +22,8 @@ class Closings:
         self._waiting: dict[str, list[asyncio.Future[Head]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._since = asyncio.Event()
+        self._asked: list[bytes] = []
+        self._looking: asyncio.Task[None] | None = None
 
     async def of(self, workflow_id: str, run_id: str) -> Head:
         """The closed head of a run, once it is there. Raises StoreUnavailable."""
@@ -29,10 +31,7 @@ class Closings:
         self._waiting.setdefault(run_id, []).append(future)
         try:
             await self._watched()
-            key = self._keys.closed(workflow_id, run_id)
-            found = (await self._store.read([Get(key)])).ranges[0].kvs
-            if found:
-                return HEAD.decode(found[0].value)
+            await self._look(self._keys.closed(workflow_id, run_id))
             return await future
         finally:
             waiting = self._waiting.get(run_id, [])
@@ -40,6 +39,25 @@ class Closings:
                 waiting.remove(future)
             if not waiting:
                 self._waiting.pop(run_id, None)
+
+    async def _look(self, key: bytes) -> None:
+        """See whether it is closed already; those who ask at the same time share one read."""
+        self._asked.append(key)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look_for_all())
+        await asyncio.shield(self._looking)
+
+    async def _look_for_all(self) -> None:
+        while self._asked:
+            await asyncio.sleep(0)
+            asked, self._asked = (
+                self._asked[:TXN_OPERATIONS_MAX],
+                self._asked[TXN_OPERATIONS_MAX:],
+            )
+            result = await self._store.read([Get(key) for key in asked])
+            for answer in result.ranges:
+                for kv in answer.kvs:
+                    self._see(kv.key, kv.value)
 
     def tell(self, head: Head) -> None:
         """A run is closed."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.store.kv import Get, KeyValue, KeyValueStore
 from tests.workflows.engine.sample import World, registry
 from workflows.api.definitions import Registry
 from workflows.engine.checker import violations
 from workflows.engine.client import Client, Handle
-from workflows.engine.reading import read_history
-from workflows.engine.records import Head
+from workflows.engine.reading import history_of, read_history
+from workflows.engine.records import HEAD, Head
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import Worker, WorkerOptions
 from workflows.model.events import HistoryEvent
@@ -88,11 +89,17 @@ class Stage:
         return await eventually(there)
 
     async def check(self) -> tuple[int, list[str]]:
-        """Executions, and everything that is wrong with their histories."""
-        heads = [head async for head in self.visibility.heads()]
+        """Executions, and everything that is wrong with their histories, as of one revision."""
+        keys = self.client.keys
+        rooms = [Get(*keys.room(kind)) for kind in ("open", "closed", "event")]
+        opened, closed, segments = (each.kvs for each in (await self.store.read(rooms)).ranges)
+        by_run: dict[str, list[KeyValue]] = defaultdict(list)
+        for kv in segments:
+            by_run[kv.key.split(b"/")[-2].decode()].append(kv)
+        heads = [HEAD.decode(kv.value) for kv in (*opened, *closed)]
         found = []
         for head in heads:
-            events = await read_history(self.store, self.client.keys, head.workflow_id, head.run_id)
+            events = history_of(tuple(by_run[head.run_id]))
             found += [f"{head.workflow_id}: {what}" for what in violations(events, head)]
         return len(heads), found
 
