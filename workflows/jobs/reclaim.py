@@ -37,6 +37,8 @@ CHUNKS_S: Final = 180.0
 LOOK_GAP_S_MIN: Final = 1.0
 """Between two looks, whatever deadlines say."""
 
+FAULT_CHARS_MAX: Final = 500
+
 PAUSED_SHOWN_MAX: Final = 20
 """Failed steps that ``status`` tells; all are counted."""
 
@@ -243,4 +245,9 @@ def _utc(at_s: float) -> str:
 
 
 def _words(error: BaseException) -> str:
-    return str(error.__cause__ or error)
+    """The failure and what is behind it, down to the first cause."""
+    words, cause = [str(error)], error.__cause__
+    while cause is not None:
+        words.append(str(cause))
+        cause = cause.__cause__
+    return ": ".join(words)[:FAULT_CHARS_MAX]

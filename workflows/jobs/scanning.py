@@ -18,7 +18,7 @@ from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import OrbweaverError, WriterFenced
-from core.service.cooldown import CoolDown
+from core.service.cooldown import COOL_DOWN_S, CoolDown
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Releaser
 from core.store.keys import Keys
@@ -38,6 +38,9 @@ ACTOR: Final = "orbweaver-controller/reclaim"
 BOOK_TTL_S_MIN: Final = 3_600
 BOOK_INTERVALS: Final = 3
 """A book lives for so many scan intervals: longer than it takes to start a controller again."""
+
+ATTEMPTS_MAX: Final = 3
+"""At a chunk, within one look: what fails then waits for the next look."""
 
 SHOWN_MAX: Final = 5
 """Releases and kept endpoints that a result tells in words; all others it counts."""
@@ -91,6 +94,7 @@ class ReclaimActivities:
         settings: ReclaimSettings,
         *,
         now_s: Callable[[], float] = time.time,
+        cool_down_s: int = COOL_DOWN_S,
     ) -> None:
         ttl_s = max(BOOK_TTL_S_MIN, int(settings.scan_interval_s * BOOK_INTERVALS))
         self._store = store
@@ -101,7 +105,7 @@ class ReclaimActivities:
         self._books = Books(store, keys, ttl_s)
         self._writer: Writer | None = None
         self._opening = asyncio.Lock()
-        self._cooldown = CoolDown(store)
+        self._cooldown = CoolDown(store, cool_down_s)
 
     @activity.defn(name="reclaim-observe")
     async def observe(self, before: BookRef, outdated: BookRef) -> Observation:
@@ -135,8 +139,8 @@ class ReclaimActivities:
     async def release(self, book: BookRef, part: int) -> ChunkDone:
         """Carry out one part of a book.
 
-        Raises the first failure that a retry helps, after all steps were tried, and remembers what
-        is done; ApplicationError when the book is gone.
+        Raises a failure that a retry helps, after all steps were tried, and remembers what is done;
+        the last of ``ATTEMPTS_MAX`` tells it instead. ApplicationError when the book is gone.
         """
         steps = await self._books.steps(book, part)
         if steps is None:
@@ -182,7 +186,7 @@ class ReclaimActivities:
         if fenced is not None:
             await self.close()
         again = fenced or next((each for each in failed.values() if each.retryable), None)
-        if again is not None:
+        if again is not None and activity.info().attempt < ATTEMPTS_MAX:
             activity.heartbeat(list(done.items()))
             raise again
 
