@@ -1,7 +1,7 @@
 """The controller: its parts, the order in which they start, and how they end.
 
-Every replica projects, observes and answers probes; the one that leads also publishes views and
-seals the log. Composition only: it decides nothing.
+Every replica projects, observes, answers probes and shares in the workflows; the one that leads
+also publishes views and seals the log. Composition only: it decides nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.settings import ControllerSettings
 from ops.settings import CONTROLLER_ROLE
+from workflows.jobs.hosting import JobHost
 
 _log: Final = logging.getLogger(__name__)
 
@@ -43,6 +44,11 @@ class Controller:
         self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
         self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
         self.health = Health(self.projector, self.observing)
+        self.jobs = (
+            JobHost(store, keys, settings.name, settings.reclaim)
+            if settings.reclaim.enabled
+            else None
+        )
         self.ports: list[TcpPort] = []
         self._store = store
         self._metrics: Metrics | None = None
@@ -50,13 +56,11 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
         await self._open_ports()
+        works = [self.projector.run(), self.observing.run(), self.election.lead(self._lead)]
+        if self.jobs is not None:
+            works.append(self.jobs.run())
         try:
-            await until_first(
-                stop.wait(),
-                self.projector.run(),
-                self.observing.run(),
-                self.election.lead(self._lead),
-            )
+            await until_first(stop.wait(), *works)
         finally:
             self.health.stopping = True
             await self._close()

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.conf_file import ConfFile, read_conf
@@ -25,6 +26,9 @@ LEASE_TTL_S_MIN: Final = 2
 
 LEASE_TTL_S_MAX: Final = 300
 
+RECLAIM_NUMBER_MAX: Final = 1_000_000
+"""Of every number about reclaiming: times in seconds, and counts."""
+
 
 class ControllerSettings(NamedTuple):
     """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over."""
@@ -38,6 +42,7 @@ class ControllerSettings(NamedTuple):
     metrics_port: int = METRICS_PORT
     log_level: str = "info"
     lease_ttl_s: int = LEASE_TTL_S
+    reclaim: ReclaimSettings = ReclaimSettings()
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -59,7 +64,21 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             LEASE_TTL_S_MIN,
             env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
         ),
+        reclaim=_reclaim(env),
     )
+
+
+def _reclaim(env: Environment) -> ReclaimSettings:
+    """What the variables of the public system say about reclaiming."""
+    found: dict[str, bool | int | float] = {}
+    for field, variable in VARIABLES.items():
+        default = getattr(ReclaimSettings(), field)
+        if isinstance(default, bool):
+            found[field] = env.truth(variable, default=default)
+        else:
+            number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
+            found[field] = type(default)(number)
+    return ReclaimSettings(**found)  # type: ignore[arg-type]  # each of its field's own type
 
 
 def _of_file(conf: ConfFile) -> dict[str, str]:
