@@ -160,7 +160,7 @@ class Stage:
         return f"has {' '.join(address for address, _ in endpoint.addresses())}"
 
     async def delete_pod(self, path: str, *, grace: str = "30s", how: str = "begin") -> str:
-        """Let it terminate (begin), or go: with its DEL (done), without (lost), unheard (unseen)."""
+        """Terminating (begin), or gone: after its DEL (done), without (lost), unheard (unseen)."""
         key = split(path)
         pod = self.cluster.pods[key]
         if how == "begin":

@@ -59,7 +59,7 @@ def trace(
     *,
     deleted: bool = False,
 ) -> Trace | Untraced:
-    """What this news about a Pod starts. ``deleted``: its object is gone, ``pod`` the last state."""
+    """What this news of a Pod starts. ``deleted``: its object is gone, ``pod`` its last state."""
     if not settings.enabled:
         return Untraced("reclaiming is switched off")
     if pod.host_network:
