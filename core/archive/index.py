@@ -5,8 +5,8 @@ the token, 20 bits of block number. It is searched in place, by bisection in the
 with the same 44 bits lead to a block for nothing, which is harmless, because what is found is
 filtered after decoding. Without an index every block is read: slower, never wrong.
 
-Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME`` (its own life);
-``use NAME`` (claims and releases in the pool).
+Tokens: ``address A``; ``pod NS/NAME`` (the endpoint); ``uid UID``; ``pool NAME``, ``subnet NAME``
+(its own life); ``use NAME`` (claims and releases in the pool).
 An endpoint is filed under all its addresses, since it may move to another Pod and keep them.
 """
 
@@ -29,8 +29,11 @@ from core.domain.events import (
     PoolDeleted,
     PoolRetired,
     QuarantineLifted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
-from core.domain.model import Pool, Quarantine
+from core.domain.model import Pool, Quarantine, Subnet
 
 BLOCK_BITS: Final = 20
 BLOCKS_MAX: Final = 1 << BLOCK_BITS
@@ -63,6 +66,8 @@ def tokens_of(event: Event) -> Iterator[str]:
                     yield f"uid {holder.removeprefix(_UID_HOLDER)}"
         case PoolDefined(Pool(name)) | PoolRetired(name) | PoolDeleted(name):
             yield f"pool {name}"
+        case SubnetDefined(Subnet(name)) | SubnetRetired(name) | SubnetDeleted(name):
+            yield f"subnet {name}"
         case AddressQuarantined(Quarantine(address)) | QuarantineLifted(address):
             yield f"address {address}"
         case _:

@@ -15,7 +15,7 @@ import zstandard
 from core.archive.chain import CHAIN_START
 from core.domain.events import RecordDefined
 from core.domain.evolution import Held, Ledger
-from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation
+from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
 
 SNAPSHOT_VERSION = 1
@@ -54,6 +54,7 @@ class _Stored(NamedTuple):
     records: list[RecordDefined]
     endpoints: list[Endpoint]
     claims: list[tuple[str, Claim, int]]
+    subnets: tuple[Subnet, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -75,6 +76,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
         list(ledger.records.values()),
         list(ledger.endpoints.values()),
         [(address, claim, revision) for address, (claim, revision) in ledger.claims.items()],
+        tuple(ledger.subnets.values()),
     )
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(_encoder.encode(stored))
 
@@ -106,4 +108,5 @@ def _ledger(stored: _Stored) -> Ledger:
     ledger.records = {(one.kind, one.namespace, one.name): one for one in stored.records}
     ledger.endpoints = {endpoint.key: endpoint for endpoint in stored.endpoints}
     ledger.claims = {address: Held(claim, revision) for address, claim, revision in stored.claims}
+    ledger.subnets = {subnet.name: subnet for subnet in stored.subnets}
     return ledger

@@ -9,15 +9,27 @@ import re
 from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses import AddressSyntaxError, parse_address
-from core.domain.events import TYPE_NAMES, PoolDefined, PoolDeleted, PoolRetired, Recorded
+from core.domain.events import (
+    TYPE_NAMES,
+    Event,
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    Recorded,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
 from core.errors import BadInput
 
-SubjectKind = Literal["address", "pod", "uid", "pool", "use"]
+SubjectKind = Literal["address", "pod", "uid", "pool", "use", "subnet"]
 FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "deleted"]
 
-_POOL_EVENTS: Final = tuple(
-    TYPE_NAMES[kind].encode() for kind in (PoolDefined, PoolRetired, PoolDeleted)
-)
+_LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
+    "pool": (PoolDefined, PoolRetired, PoolDeleted),
+    "subnet": (SubnetDefined, SubnetRetired, SubnetDeleted),
+}
+"""Subjects with a life of their own, and the events that tell it."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
@@ -26,8 +38,8 @@ class Subject(NamedTuple):
     """What history is asked about.
 
     ``address``: who held it, and its quarantines. ``pod``: the addresses of an endpoint, by
-    ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``: the pool's own life;
-    ``use``: every holding in it, which may be long.
+    ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``: its own
+    life; ``use``: every holding in a pool, which may be long.
     """
 
     kind: SubjectKind
@@ -45,7 +57,8 @@ class Subject(NamedTuple):
         """Whether a segment can speak of it: msgpack holds texts as they are, so a search tells."""
         if self.name.rpartition("/")[2].encode() not in data:
             return False
-        return self.kind != "pool" or any(name in data for name in _POOL_EVENTS)
+        life = _LIFE.get(self.kind)
+        return life is None or any(TYPE_NAMES[kind].encode() in data for kind in life)
 
 
 class Stamp(NamedTuple):
@@ -88,8 +101,8 @@ class Fact(NamedTuple):
 def parse_subject(text: str) -> Subject:
     """Read what a person types.
 
-    An address; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``, ``use/NAME``;
-    any other single word is a pool. Raises BadInput.
+    An address; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``, ``use/NAME``,
+    ``subnet/NAME``; any other single word is a pool. Raises BadInput.
     """
     head, _, rest = text.partition("/")
     parts = rest.split("/")
@@ -102,6 +115,8 @@ def parse_subject(text: str) -> Subject:
             return _named("pool", rest, text)
         case "use", 1 if rest:
             return _named("use", rest, text)
+        case "subnet", 1 if rest:
+            return _named("subnet", rest, text)
         case "address", 1 if rest:
             return Subject("address", _address(rest))
         case _, 1 if rest:
@@ -141,6 +156,6 @@ def _named(kind: SubjectKind, name: str, text: str) -> Subject:
         raise BadInput(
             f"{text!r} names nothing that has a history",
             subject="subject",
-            remedy="give an address, NAMESPACE/POD, a UID, or the name of a pool",
+            remedy="give an address, NAMESPACE/POD, a UID, a pool, or subnet/NAME",
         )
     return Subject(kind, name)

@@ -1,4 +1,4 @@
-"""History: who held an address, what a Pod held, how a pool came to be, as the log tells it.
+"""History: who held an address, what a Pod held, how a pool or subnet came to be.
 
 The archive's index names the blocks, a search for the subject's text in the undecoded segments
 leaves a handful, and only those are decoded and followed. So the answer takes milliseconds however
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from core.archive.replay import LogView, decoded
-from core.audit.facts import Fact, Stamp, Subject, stamp_of
+from core.audit.facts import Fact, FactKind, Stamp, Subject, stamp_of
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -23,9 +23,12 @@ from core.domain.events import (
     PoolRetired,
     QuarantineLifted,
     Recorded,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
 from core.domain.evolution import EndpointKey
-from core.domain.model import Endpoint, Pool, Quarantine
+from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 from core.store.log import Segment
 
 FACTS_MAX = 100_000
@@ -44,7 +47,7 @@ async def history(view: LogView, subject: Subject) -> History:
     """What the log tells about the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    follower = _Pools(subject) if subject.kind == "pool" else _Holdings(subject)
+    follower = _Life(subject) if subject.kind in {"pool", "subnet"} else _Holdings(subject)
     async for recorded in _events_about(view, subject):
         follower.take(recorded)
     return follower.answer()
@@ -201,30 +204,40 @@ class _Holdings(_Facts):
             self._quarantined = None
 
 
-class _Pools(_Facts):
-    """Follows the life of one pool."""
+class _Life(_Facts):
+    """Follows the life of one pool or subnet."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
-        self._pool: Pool | None = None
+        self._value: Pool | Subnet | None = None
 
     def take(self, recorded: Recorded) -> None:
-        name = self.subject.name
-        at = stamp_of(recorded)
-        match recorded.event:
-            case PoolDefined(pool) if pool.name == name:
-                before, self._pool = self._pool, pool
-                if before is None:
-                    self.add(Fact("defined", name, at, pool=name, text=_described(pool)))
-                else:
-                    self.add(Fact("changed", name, at, pool=name, text=_changes(before, pool)))
-            case PoolRetired(retired) if retired == name:
-                self.add(Fact("retired", name, at, pool=name))
-            case PoolDeleted(deleted) if deleted == name:
-                self._pool = None
-                self.add(Fact("deleted", name, at, pool=name))
+        name, kind = self.subject.name, self.subject.kind
+        match kind, recorded.event:
+            case ("pool", PoolDefined(value)) | ("subnet", SubnetDefined(value)):
+                if value.name == name:
+                    self._defined(value, recorded)
+            case ("pool", PoolRetired(retired)) | ("subnet", SubnetRetired(retired)):
+                if retired == name:
+                    self._add("retired", recorded)
+            case ("pool", PoolDeleted(deleted)) | ("subnet", SubnetDeleted(deleted)):
+                if deleted == name:
+                    self._value = None
+                    self._add("deleted", recorded)
             case _:
                 pass
+
+    def _defined(self, value: Pool | Subnet, recorded: Recorded) -> None:
+        before, self._value = self._value, value
+        if before is None:
+            self._add("defined", recorded, _described(value))
+        else:
+            self._add("changed", recorded, _changes(before, value))
+
+    def _add(self, kind: FactKind, recorded: Recorded, text: str = "") -> None:
+        name = self.subject.name
+        pool = name if self.subject.kind == "pool" else ""
+        self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
 
 
 def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
@@ -241,14 +254,14 @@ def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
     )
 
 
-def _described(pool: Pool) -> str:
+def _described(pool: Pool | Subnet) -> str:
     without = f" without {', '.join(pool.exclude_ips)}" if pool.exclude_ips else ""
     return f"{pool.subnet}: {', '.join(pool.ips) or 'no addresses'}{without}"
 
 
-def _changes(before: Pool, after: Pool) -> str:
+def _changes(before: Pool | Subnet, after: Pool | Subnet) -> str:
     """The fields that differ, old and new."""
-    pairs = zip(Pool._fields, before, after, strict=True)
+    pairs = zip(after._fields, before, after, strict=True)
     return "; ".join(
         f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in pairs if old != new
     )

@@ -4,13 +4,14 @@ One step for each thing that differs, each one transaction, guarded by what was 
 key has changed meanwhile does nothing and says so, and the next ``verify`` looks again. Nothing
 that agrees with the log is written.
 
-Which steps owe the log an event? Pools, reservations, records, quarantines and endpoints: none. The
-log has said it already; the key is only made to say it too, and the guard keys of the topic change
-with it, so that no allocation is decided on the wrong value. A key the log knows nothing of: none;
-it never was a fact. A claim: one. Its key's revision is the fence that its release must name (I3),
-and a key that is written again has a new revision; so the claim is restated as an event, by
-``AddressesClaimed`` with the same endpoint and holder, at the revision its key then has. Nobody
-gains or loses an address by it. The checker and history know a restated claim from a new one.
+Which steps owe the log an event? Pools, subnets, reservations, records, quarantines and endpoints:
+none. The log has said it already; the key is only made to say it too, and the guard keys of the
+topic change with it, so that no allocation is decided on the wrong value. A key the log knows
+nothing of: none; it never was a fact. A claim: one. Its key's revision is the fence that its
+release must name (I3), and a key that is written again has a new revision; so the claim is restated
+as an event, by ``AddressesClaimed`` with the same endpoint and holder, at the revision its key then
+has. Nobody gains or loses an address by it. The checker and history know a restated claim from a
+new one.
 
 One contradiction lies in the log itself: a claim whose endpoint has been released without naming
 it, because its key had been deleted by hand by then. Key and endpoint being gone, the release that
@@ -26,7 +27,7 @@ from core.audit.state import CODECS, Difference, State
 from core.domain.addresses import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
-from core.domain.model import Claim, Endpoint, Nic, Pool, Reservation
+from core.domain.model import Claim, Endpoint, Nic, Pool, Reservation, Subnet
 from core.store.batch import Lost, Proposal
 from core.store.codec import CLAIM, ENDPOINT, Draft
 from core.store.keys import Keys
@@ -35,6 +36,7 @@ from core.store.writer import Writer
 
 _TOPICS: Final[Mapping[str, str]] = {
     "pool": "pools",
+    "subnet": "subnets",
     "reservation": "reservations",
     "record": "records",
 }
@@ -204,7 +206,8 @@ def _topics(one: Difference, keys: Keys) -> tuple[Write, ...]:
         return ()
     if topic == "records":
         return (Put(keys.guard(topic, 4), b""),)
-    families = {v.family for v in (one.expected, one.found) if isinstance(v, Pool | Reservation)}
+    values = (one.expected, one.found)
+    families = {v.family for v in values if isinstance(v, Pool | Reservation | Subnet)}
     return tuple(Put(keys.guard(topic, family), b"") for family in families or set(_FAMILIES))
 
 

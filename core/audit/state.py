@@ -19,12 +19,14 @@ from core.store.codec import (
     QUARANTINE,
     RECORD,
     RESERVATION,
+    SUBNET,
     StateCodec,
 )
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 
 CODECS: Final[Mapping[str, StateCodec[Any]]] = {
+    "subnet": SUBNET,
     "pool": POOL,
     "reservation": RESERVATION,
     "quarantine": QUARANTINE,
@@ -104,6 +106,8 @@ def compare(ledger: Ledger, state: State, keys: Keys) -> list[Difference]:
 
 def expected_state(ledger: Ledger, keys: Keys) -> Iterator[tuple[bytes, Expected]]:
     """The state keys that the ledger makes."""
+    for subnet in ledger.subnets.values():
+        yield keys.subnet(subnet.name), Expected("subnet", subnet)
     for pool in ledger.pools.values():
         yield keys.pool(pool.name), Expected("pool", pool)
     for reservation in ledger.reservations.values():

@@ -14,6 +14,7 @@ recorded test run) gets the same answer. It must never repair, skip or reorder a
     pool-empty    a pool is deleted while claims exist in it, or is not there at all
     pool-shrink   a pool gives up addresses that are claimed in it
     pool-overlap  two pools of a family offer the same address
+    subnet-...    see ``core.domain.subnet_checks``
 
 A claim of an address by the endpoint that holds it already is no violation: two NICs may share an
 address, and a repair restates a claim whose key was lost (docs/audit.md).
@@ -39,9 +40,21 @@ from core.domain.events import (
     Recorded,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Held, Ledger
 from core.domain.model import Endpoint, Nic, Pool
+from core.domain.subnet_checks import (
+    SUBNET_EMPTY,
+    SUBNET_OVERLAP,
+    SUBNET_SHARE,
+    Finding,
+    judge_deletion,
+    judge_share,
+    judge_subnet,
+)
 
 ORDER: Final = "order"
 SHAPE: Final = "shape"
@@ -55,7 +68,7 @@ POOL_OVERLAP: Final = "pool-overlap"
 
 RULES: Final = (
     ORDER, SHAPE, ONE_HOLDER, IN_ITS_POOL, NAMED_CLAIM, ENDPOINT_AGREES,
-    POOL_EMPTY, POOL_SHRINK, POOL_OVERLAP,
+    POOL_EMPTY, POOL_SHRINK, POOL_OVERLAP, SUBNET_SHARE, SUBNET_OVERLAP, SUBNET_EMPTY,
 )  # fmt: skip
 
 K = TypeVar("K")
@@ -73,10 +86,6 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.position}.{self.place} {self.rule} {self.subject}: {self.text}"
-
-
-Finding = tuple[str, str, str]
-"""(rule, subject, text): a violation before its place is known."""
 
 
 class Checker:
@@ -112,6 +121,13 @@ class Checker:
                 yield from self._judge_release(event)
             case PoolDefined():
                 yield from self._judge_pool(event.pool)
+                yield from judge_share(event.pool, self.ledger)
+            case SubnetDefined():
+                yield from judge_subnet(event.subnet, self.ledger)
+            case SubnetDeleted():
+                yield from judge_deletion(event.name, self.ledger)
+            case SubnetRetired() if event.name not in self.ledger.subnets:
+                yield SUBNET_EMPTY, event.name, "a subnet retires that does not exist"
             case PoolDeleted():
                 yield from self._judge_deletion(event.name)
             case ReservationDefined():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from core.domain.events import RecordDefined
-from core.domain.model import Pool, Reservation
+from core.domain.model import Pool, Reservation, Subnet
 
 
 class ApplyPool(NamedTuple):
@@ -26,6 +26,28 @@ class RetirePool(NamedTuple):
 
 class DeletePool(NamedTuple):
     """Remove the pool; only possible while nothing is claimed in it."""
+
+    name: str
+
+
+class ApplySubnet(NamedTuple):
+    """Create the subnet, or change it to be exactly this; ``subnet.retiring`` is ignored.
+
+    Pools of its CIDR that belong to nobody are adopted: a bounded number at a time, so whoever
+    wants all of them repeats the command until it makes no event.
+    """
+
+    subnet: Subnet
+
+
+class RetireSubnet(NamedTuple):
+    """Begin deletion of the subnet and of its pools, a bounded number at a time as above."""
+
+    name: str
+
+
+class DeleteSubnet(NamedTuple):
+    """Remove the subnet; only possible while no pool belongs to it."""
 
     name: str
 
@@ -75,6 +97,9 @@ Command: TypeAlias = (
     ApplyPool
     | RetirePool
     | DeletePool
+    | ApplySubnet
+    | RetireSubnet
+    | DeleteSubnet
     | ApplyReservation
     | DeleteReservation
     | QuarantineAddress

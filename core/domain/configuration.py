@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.domain.address_set import AddressSet
 from core.domain.addresses import Family
 from core.domain.events import RecordDefined
-from core.domain.model import Pool, Quarantine, Reservation
+from core.domain.model import Pool, Quarantine, Reservation, Subnet
 
 ADDRESS_SETS_MAX: Final = 16_384
 """How many distinct lists keep their set; the least recently used one is forgotten first."""
@@ -32,14 +32,15 @@ class Configuration(NamedTuple):
     records: Mapping[tuple[str, str, str], RecordDefined]
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
+    subnets: Mapping[str, Subnet] = {}
 
     def enabled(self, family: Family) -> bool:
         """Whether the cluster uses this family at all."""
         return self.ipv4_enabled if family == 4 else self.ipv6_enabled
 
 
-def pool_addresses(pool: Pool) -> AddressSet:
-    """``ips`` minus ``excludeIPs``: what the pool stands for and ``totalIPCount`` counts.
+def pool_addresses(pool: Pool | Subnet) -> AddressSet:
+    """``ips`` minus ``excludeIPs``: what the pool or subnet has and ``totalIPCount`` counts.
 
     Raises AddressSyntaxError for items that ``decide`` would not have let in.
     """

@@ -11,7 +11,7 @@ quarantining a quarantined address. Deleting what is not there is refused, since
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import chain, islice
+from itertools import chain
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, parse_address
@@ -19,13 +19,16 @@ from core.domain.commands import (
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
+    ApplySubnet,
     Command,
     DeletePool,
     DeleteRecord,
     DeleteReservation,
+    DeleteSubnet,
     LiftQuarantine,
     QuarantineAddress,
     RetirePool,
+    RetireSubnet,
 )
 from core.domain.configuration import Configuration, pool_addresses
 from core.domain.events import (
@@ -41,7 +44,8 @@ from core.domain.events import (
     ReservationDeleted,
 )
 from core.domain.model import Claim, Pool, Quarantine, Reservation
-from core.domain.refusals import Refusal
+from core.domain.subnet_decisions import decide_subnet
+from core.domain.subnets import adopt
 from core.domain.validation.changes import (
     addresses_in_use_rule,
     empty_pool_rule,
@@ -59,13 +63,14 @@ from core.domain.validation.records import (
 )
 from core.domain.validation.reservations import items_rule
 from core.domain.validation.shared import (
-    REFUSALS_MAX,
     Subject,
     family_enabled_rule,
     object_name_rule,
+    require,
     size_rule,
+    unknown,
 )
-from core.errors import Refused
+from core.domain.validation.subnets import owner_rules
 
 
 def given_up(configuration: Configuration, command: Command) -> AddressSet | None:
@@ -88,6 +93,21 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     return (pool_addresses(existing) - kept) or None
 
 
+def left_behind(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
+    """The addresses that these events take out of pools: what their transaction has to guard."""
+    lost: AddressSet | None = None
+    for event in events:
+        match event:
+            case PoolDefined(pool) if pool.name in configuration.pools:
+                gone = pool_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
+            case PoolDeleted(name):
+                gone = pool_addresses(configuration.pools[name])
+            case _:
+                continue
+        lost = gone if lost is None else lost | gone
+    return lost or None
+
+
 def decide(
     configuration: Configuration, command: Command, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
@@ -97,18 +117,15 @@ def decide(
     harm. Raises Refused.
     """
     match command:
-        case ApplyPool():
-            return _apply_pool(configuration, command.pool, claimed)
-        case RetirePool():
-            pool = _known_pool(configuration, command.name)
-            return () if pool.retiring else (PoolRetired(pool.name),)
-        case DeletePool():
-            return _delete_pool(configuration, command, claimed)
+        case ApplyPool() | RetirePool() | DeletePool():
+            return _decide_pool(configuration, command, claimed)
+        case ApplySubnet() | RetireSubnet() | DeleteSubnet():
+            return decide_subnet(configuration, command)
         case ApplyReservation():
             return _apply_reservation(configuration, command.reservation)
         case DeleteReservation(name):
             if name not in configuration.reservations:
-                raise _unknown(Subject("SpiderReservedIP", name))
+                raise unknown(Subject("SpiderReservedIP", name))
             return (ReservationDeleted(name),)
         case QuarantineAddress():
             return _quarantine(configuration, command)
@@ -118,38 +135,55 @@ def decide(
             return _apply_record(configuration, command.record)
         case DeleteRecord(kind, namespace, name):
             if (kind, namespace, name) not in configuration.records:
-                raise _unknown(Subject(kind, name, namespace))
+                raise unknown(Subject(kind, name, namespace))
             return (RecordDeleted(kind, namespace, name),)
+
+
+def _decide_pool(
+    configuration: Configuration,
+    command: ApplyPool | RetirePool | DeletePool,
+    claimed: Mapping[str, Claim],
+) -> tuple[Event, ...]:
+    match command:
+        case ApplyPool(pool):
+            return _apply_pool(configuration, pool, claimed)
+        case RetirePool(name):
+            retiring = _known_pool(configuration, name).retiring
+            return () if retiring else (PoolRetired(name),)
+        case DeletePool():
+            return _delete_pool(configuration, command, claimed)
 
 
 def _apply_pool(
     configuration: Configuration, wanted: Pool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
     subject = Subject("SpiderIPPool", wanted.name)
-    _require(object_name_rule(subject))
-    _require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
-    pool = normalise_pool(wanted)
+    require(object_name_rule(subject))
+    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     existing = configuration.pools.get(wanted.name)
+    pool = adopt(normalise_pool(wanted), configuration.subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
         _judge_new_pool(configuration, subject, pool)
+        require(owner_rules(subject, pool, None, configuration.subnets))
         return (PoolDefined(pool),)
     pool = pool._replace(retiring=existing.retiring)
     if pool == existing:
         return ()
     if existing.retiring:
-        _require(retiring_rule(subject, existing, pool))
+        require(retiring_rule(subject, existing, pool))
     else:
         _judge_changed_pool(configuration, subject, existing, pool, claimed)
+        require(owner_rules(subject, pool, existing, configuration.subnets))
     return (PoolDefined(pool),)
 
 
 def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) -> None:
     """CREATE in spec/api.md 3.2: the first two rules answer alone."""
     enabled = configuration.enabled(pool.family)
-    _require(family_enabled_rule(subject, pool.family, enabled=enabled))
-    _require(subnet_rule(subject, pool, configuration.pools))
-    _require(content_rules(subject, pool, configuration.pools))
+    require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    require(subnet_rule(subject, pool, configuration.pools))
+    require(content_rules(subject, pool, configuration.pools))
 
 
 def _judge_changed_pool(
@@ -160,11 +194,11 @@ def _judge_changed_pool(
     claimed: Mapping[str, Claim],
 ) -> None:
     """UPDATE in spec/api.md 3.2: what may not change answers alone, the rest together."""
-    _require(immutable_pool_rule(subject, existing, pool))
+    require(immutable_pool_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
-    _require(family_enabled_rule(subject, pool.family, enabled=enabled))
+    require(family_enabled_rule(subject, pool.family, enabled=enabled))
     lost = given_up(configuration, ApplyPool(pool))
-    _require(
+    require(
         chain(
             content_rules(subject, pool, configuration.pools),
             addresses_in_use_rule(subject, lost, claimed),
@@ -177,30 +211,30 @@ def _delete_pool(
 ) -> tuple[Event, ...]:
     pool = _known_pool(configuration, command.name)
     subject = Subject("SpiderIPPool", pool.name)
-    _require(empty_pool_rule(subject, given_up(configuration, command), claimed))
+    require(empty_pool_rule(subject, given_up(configuration, command), claimed))
     return (PoolDeleted(pool.name),)
 
 
 def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
     """Spec/api.md 3.4."""
     subject = Subject("SpiderReservedIP", wanted.name)
-    _require(object_name_rule(subject))
-    _require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
+    require(object_name_rule(subject))
+    require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     reservation = normalise_reservation(wanted)
     existing = configuration.reservations.get(wanted.name)
     if reservation == existing:
         return ()
     if existing is not None:
-        _require(immutable_reservation_rule(subject, existing, reservation))
+        require(immutable_reservation_rule(subject, existing, reservation))
     enabled = configuration.enabled(reservation.family)
-    _require(family_enabled_rule(subject, reservation.family, enabled=enabled))
-    _require(items_rule(subject, reservation))
+    require(family_enabled_rule(subject, reservation.family, enabled=enabled))
+    require(items_rule(subject, reservation))
     return (ReservationDefined(reservation),)
 
 
 def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
     subject = Subject("Quarantine", command.address)
-    _require(
+    require(
         chain(
             address_rule(subject, command.address),
             reason_rule(subject, command.reason),
@@ -217,7 +251,7 @@ def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tup
 
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
     subject = Subject("Quarantine", command.address)
-    _require(
+    require(
         chain(
             address_rule(subject, command.address),
             note_rule(subject, "reason", command.reason),
@@ -225,14 +259,14 @@ def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event,
     )
     address = str(parse_address(command.address))
     if address not in configuration.quarantine:
-        raise _unknown(subject)
+        raise unknown(subject)
     return (QuarantineLifted(address, command.reason),)
 
 
 def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
     subject = Subject(record.kind, record.name, record.namespace)
-    _require(record_rules(subject, record))
-    _require(size_rule(subject, record, record.labels, record.annotations))
+    require(record_rules(subject, record))
+    require(size_rule(subject, record, record.labels, record.annotations))
     key = (record.kind, record.namespace, record.name)
     return () if configuration.records.get(key) == record else (record,)
 
@@ -240,16 +274,5 @@ def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[
 def _known_pool(configuration: Configuration, name: str) -> Pool:
     pool = configuration.pools.get(name)
     if pool is None:
-        raise _unknown(Subject("SpiderIPPool", name))
+        raise unknown(Subject("SpiderIPPool", name))
     return pool
-
-
-def _unknown(subject: Subject) -> Refused:
-    return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
-
-
-def _require(refusals: Iterable[Refusal]) -> None:
-    """Raise Refused when there is a refusal, with the first ``REFUSALS_MAX`` of them."""
-    found = tuple(islice(refusals, REFUSALS_MAX))
-    if found:
-        raise Refused(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
@@ -38,6 +38,24 @@ class PoolRetired(NamedTuple):
 
 class PoolDeleted(NamedTuple):
     """The pool is gone; nothing was claimed in it."""
+
+    name: str
+
+
+class SubnetDefined(NamedTuple):
+    """A subnet was created or changed; ``subnet`` is its whole new state."""
+
+    subnet: Subnet
+
+
+class SubnetRetired(NamedTuple):
+    """Deletion has begun: its pools go, no automatic pool is made in it any more."""
+
+    name: str
+
+
+class SubnetDeleted(NamedTuple):
+    """The subnet is gone; no pool belonged to it."""
 
     name: str
 
@@ -148,6 +166,9 @@ Event = (
     | AddressesClaimed
     | EndpointChanged
     | AddressesReleased
+    | SubnetDefined
+    | SubnetRetired
+    | SubnetDeleted
 )
 
 SCHEMA_VERSION = 1
@@ -166,6 +187,9 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "addresses-claimed": AddressesClaimed,
     "endpoint-changed": EndpointChanged,
     "addresses-released": AddressesReleased,
+    "subnet-defined": SubnetDefined,
+    "subnet-retired": SubnetRetired,
+    "subnet-deleted": SubnetDeleted,
 }
 """Wire name -> type. Names are for ever: logs hold them."""
 

@@ -10,7 +10,7 @@ question.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from core.domain.events import (
     AddressesClaimed,
@@ -27,9 +27,13 @@ from core.domain.events import (
     Recorded,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
-from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation
+from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 
+V = TypeVar("V")
 EndpointKey = tuple[str, str]
 RecordKey = tuple[str, str, str]
 
@@ -61,6 +65,17 @@ def evolve_pool(pool: Pool | None, event: PoolDefined | PoolRetired | PoolDelete
     return pool._replace(retiring=True)
 
 
+def evolve_subnet(
+    subnet: Subnet | None, event: SubnetDefined | SubnetRetired | SubnetDeleted
+) -> Subnet | None:
+    """The subnet after the event; None when it is gone."""
+    if isinstance(event, SubnetDefined):
+        return event.subnet
+    if isinstance(event, SubnetDeleted) or subnet is None:
+        return None
+    return subnet._replace(retiring=True)
+
+
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that this event makes."""
     endpoint = event.endpoint
@@ -76,11 +91,13 @@ class Ledger:
 
     __slots__ = (
         "claims", "endpoints", "pools", "position", "quarantine", "records", "reservations",
+        "subnets",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.position = 0
         self.pools: dict[str, Pool] = {}
+        self.subnets: dict[str, Subnet] = {}
         self.reservations: dict[str, Reservation] = {}
         self.quarantine: dict[str, Quarantine] = {}
         self.records: dict[RecordKey, RecordDefined] = {}
@@ -126,14 +143,12 @@ class Ledger:
 
     def _configure(self, event: Event) -> None:
         match event:
-            case PoolDefined():
-                self.pools[event.pool.name] = event.pool
-            case PoolRetired():
-                pool = evolve_pool(self.pools.get(event.name), event)
-                if pool is not None:
-                    self.pools[event.name] = pool
-            case PoolDeleted():
-                self.pools.pop(event.name, None)
+            case PoolDefined() | PoolRetired() | PoolDeleted():
+                name = event.pool.name if isinstance(event, PoolDefined) else event.name
+                _keep(self.pools, name, evolve_pool(self.pools.get(name), event))
+            case SubnetDefined() | SubnetRetired() | SubnetDeleted():
+                name = event.subnet.name if isinstance(event, SubnetDefined) else event.name
+                _keep(self.subnets, name, evolve_subnet(self.subnets.get(name), event))
             case ReservationDefined():
                 self.reservations[event.reservation.name] = event.reservation
             case ReservationDeleted():
@@ -148,3 +163,10 @@ class Ledger:
                 self.records.pop((event.kind, event.namespace, event.name), None)
             case _:
                 raise AssertionError(f"an event type without a fold: {type(event).__name__}")
+
+
+def _keep(target: dict[str, V], name: str, value: V | None) -> None:
+    if value is None:
+        target.pop(name, None)
+    else:
+        target[name] = value

@@ -1,4 +1,4 @@
-"""The nouns: pool, reservation, quarantine, claim, NIC, endpoint, holder.
+"""The nouns: pool, subnet, reservation, quarantine, claim, NIC, endpoint, holder.
 
 Plain immutable values (``NamedTuple``: the codec writes them as msgpack arrays). New fields go to
 the end and have a default, so that old logs stay readable. Addresses are kept as canonical text
@@ -46,6 +46,25 @@ class Pool(NamedTuple):
     multus_names: tuple[str, ...] = ()
     default: bool = False
     disabled: bool = False
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    retiring: bool = False
+
+
+class Subnet(NamedTuple):
+    """A SpiderSubnet (spec/api.md 1.2): addresses that its pools share out among themselves.
+
+    Texts are as stored, ``routes`` as in a pool. What each pool has of it is nowhere written twice:
+    it is the pool's own addresses (``core.domain.subnets``). ``retiring``: deletion has begun.
+    """
+
+    name: str
+    family: Family
+    subnet: str
+    ips: tuple[str, ...] = ()
+    exclude_ips: tuple[str, ...] = ()
+    gateway: str = ""
+    routes: tuple[Route, ...] | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     retiring: bool = False

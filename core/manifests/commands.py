@@ -13,14 +13,16 @@ from core.domain.commands import (
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
+    ApplySubnet,
     Command,
     DeletePool,
     DeleteRecord,
     DeleteReservation,
+    DeleteSubnet,
 )
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
-from core.domain.model import Pool, Reservation, Route
+from core.domain.model import Pool, Reservation, Route, Subnet
 from core.domain.validation.shared import (
     Subject,
     family_of_item,
@@ -33,7 +35,9 @@ from core.manifests.schemas import (
     PoolManifest,
     RecordManifest,
     ReservationManifest,
+    RouteSpec,
     SelectorSpec,
+    SubnetManifest,
 )
 
 DEFAULT_NAMESPACE: Final = "default"
@@ -46,6 +50,8 @@ def apply_command(manifest: Manifest) -> Command:
     match body:
         case PoolManifest():
             return ApplyPool(_pool(body))
+        case SubnetManifest():
+            return ApplySubnet(_subnet(body))
         case ReservationManifest():
             return ApplyReservation(_reservation(body))
         case RecordManifest():
@@ -58,6 +64,8 @@ def delete_command(manifest: Manifest) -> Command:
     match body:
         case PoolManifest():
             return DeletePool(body.metadata.name)
+        case SubnetManifest():
+            return DeleteSubnet(body.metadata.name)
         case ReservationManifest():
             return DeleteReservation(body.metadata.name)
         case RecordManifest():
@@ -74,7 +82,7 @@ def _pool(body: PoolManifest) -> Pool:
         ips=_texts(spec.ips),
         exclude_ips=_texts(spec.exclude_ips),
         gateway=spec.gateway or "",
-        routes=None if spec.routes is None else tuple(Route(r.dst, r.gw) for r in spec.routes),
+        routes=_routes(spec.routes),
         pod_affinity=_selector(spec.pod_affinity),
         namespace_affinity=_selector(spec.namespace_affinity),
         namespace_names=_texts(spec.namespace_name),
@@ -86,6 +94,27 @@ def _pool(body: PoolManifest) -> Pool:
         labels=body.metadata.labels or {},
         annotations=body.metadata.annotations or {},
     )
+
+
+def _subnet(body: SubnetManifest) -> Subnet:
+    spec = body.spec
+    subject = Subject(body.kind, body.metadata.name)
+    return Subnet(
+        name=body.metadata.name,
+        family=resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject),
+        subnet=spec.subnet,
+        ips=_texts(spec.ips),
+        exclude_ips=_texts(spec.exclude_ips),
+        gateway=spec.gateway or "",
+        routes=_routes(spec.routes),
+        labels=body.metadata.labels or {},
+        annotations=body.metadata.annotations or {},
+    )
+
+
+def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
+    """Absent and empty are different things: only the former is inherited."""
+    return None if specs is None else tuple(Route(one.dst, one.gw) for one in specs)
 
 
 def _reservation(body: ReservationManifest) -> Reservation:

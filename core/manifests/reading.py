@@ -36,7 +36,7 @@ class Manifest(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``SpiderIPPool``, ``SpiderReservedIP``, ``Pod``, ``Namespace`` or ``Node``."""
+        """One of ``SCHEMAS``: ``SpiderIPPool``, ``SpiderSubnet``, ``Pod``, ..."""
         return self.body.kind
 
     @property

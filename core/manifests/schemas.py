@@ -1,4 +1,4 @@
-"""The fields of the manifests we read, as typed structs (spec/api.md 1.1 and 1.3).
+"""The fields of the manifests we read, as typed structs (spec/api.md 1.1 to 1.3).
 
 Our kinds are strict: a field that is not here is an error. Of Pod, Namespace and Node only the
 metadata matters and everything else passes. ``null`` means "not given" wherever Kubernetes says so.
@@ -98,6 +98,17 @@ class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     disable: bool | None = None
 
 
+class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderSubnet."""
+
+    subnet: str
+    ip_version: Int64 | None = None
+    ips: list[str] | None = None
+    exclude_ips: list[str] | None = field(default=None, name="excludeIPs")
+    gateway: str | None = None
+    routes: list[RouteSpec] | None = None
+
+
 class ReservationSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
     """``spec`` of a SpiderReservedIP."""
 
@@ -112,6 +123,16 @@ class PoolManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=Tr
     kind: str
     metadata: StrictMetadata
     spec: PoolSpec
+    status: Any = None
+
+
+class SubnetManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A SpiderSubnet. ``status`` is a report and is not read."""
+
+    api_version: str
+    kind: str
+    metadata: StrictMetadata
+    spec: SubnetSpec
     status: Any = None
 
 
@@ -132,10 +153,11 @@ class RecordManifest(Struct, rename="camel", frozen=True):
     metadata: OpenMetadata
 
 
-Body = PoolManifest | ReservationManifest | RecordManifest
+Body = PoolManifest | SubnetManifest | ReservationManifest | RecordManifest
 
 SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "SpiderIPPool": (API_VERSION, PoolManifest),
+    "SpiderSubnet": (API_VERSION, SubnetManifest),
     "SpiderReservedIP": (API_VERSION, ReservationManifest),
     "Pod": (CORE_API_VERSION, RecordManifest),
     "Namespace": (CORE_API_VERSION, RecordManifest),
@@ -147,6 +169,5 @@ KINDS_NOT_SUPPORTED: Final = (
     "SpiderCoordinator",
     "SpiderEndpoint",
     "SpiderMultusConfig",
-    "SpiderSubnet",
 )
 """Kinds of the group that this version does not read."""

@@ -6,7 +6,7 @@ what was written gives the same value (a property test).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -15,7 +15,8 @@ import yaml
 from core.domain.configuration import pool_addresses
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector
-from core.domain.model import Pool, Reservation
+from core.domain.model import Pool, Reservation, Subnet
+from core.domain.subnets import Share
 from core.manifests.schemas import API_VERSION, CORE_API_VERSION
 
 Plain: TypeAlias = dict[str, object]
@@ -39,13 +40,23 @@ class PoolStatus(NamedTuple):
     allocations: Mapping[str, Allocation] = {}
 
 
-def to_manifest(
-    value: Pool | Reservation | RecordDefined, status: PoolStatus | None = None
-) -> Plain:
-    """The manifest of a value; ``status`` counts for pools only."""
+class SubnetStatus(NamedTuple):
+    """What a subnet's report says of its pools (``core.domain.subnets``)."""
+
+    allocated_count: int = 0
+    shares: Sequence[Share] = ()
+
+
+Value: TypeAlias = Pool | Subnet | Reservation | RecordDefined
+
+
+def to_manifest(value: Value, status: PoolStatus | SubnetStatus | None = None) -> Plain:
+    """The manifest of a value; ``status`` counts for pools and subnets, each its own."""
     match value:
         case Pool():
-            return _pool_manifest(value, status)
+            return _pool_manifest(value, status if isinstance(status, PoolStatus) else None)
+        case Subnet():
+            return _subnet_manifest(value, status if isinstance(status, SubnetStatus) else None)
         case Reservation():
             spec = _given(ipVersion=value.family, ips=list(value.ips))
             return _resource("SpiderReservedIP", value, spec=spec)
@@ -71,24 +82,17 @@ class _Dumper(yaml.CSafeDumper):
         return True
 
 
-def _metadata(value: Pool | Reservation | RecordDefined) -> Plain:
+def _metadata(value: Value) -> Plain:
     labels, annotations = dict(value.labels), dict(value.annotations)
     return {"name": value.name} | _given(labels=labels, annotations=annotations)
 
 
-def _resource(kind: str, value: Pool | Reservation, **parts: Plain) -> Plain:
+def _resource(kind: str, value: Value, **parts: Plain) -> Plain:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": _metadata(value), **parts}
 
 
 def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
-    spec: Plain = {"ipVersion": pool.family, "subnet": pool.subnet}
-    spec |= _given(
-        ips=list(pool.ips),
-        excludeIPs=list(pool.exclude_ips),
-        gateway=pool.gateway,
-    )
-    if pool.routes is not None:
-        spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
+    spec = _network(pool)
     for field, selector in (
         ("podAffinity", pool.pod_affinity),
         ("namespaceAffinity", pool.namespace_affinity),
@@ -105,6 +109,36 @@ def _pool_manifest(pool: Pool, status: PoolStatus | None) -> Plain:
     if status is None:
         return _resource("SpiderIPPool", pool, spec=spec)
     return _resource("SpiderIPPool", pool, spec=spec, status=_status(pool, status))
+
+
+def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
+    spec = _network(subnet)
+    if status is None:
+        return _resource("SpiderSubnet", subnet, spec=spec)
+    report: Plain = {
+        "allocatedIPCount": status.allocated_count,
+        "totalIPCount": pool_addresses(subnet).clamped_size,
+    }
+    if status.shares:
+        report["controlledIPPools"] = controlled_pools(status.shares)
+    return _resource("SpiderSubnet", subnet, spec=spec, status=report)
+
+
+def controlled_pools(shares: Sequence[Share]) -> str:
+    """``status.controlledIPPools`` as JSON text (api.md 1.2); ``application`` of auto pools."""
+    text = {
+        one.pool: {"ips": list(one.ips)} | _given(application=one.application) for one in shares
+    }
+    return msgspec.json.encode(text, order="sorted").decode()
+
+
+def _network(value: Pool | Subnet) -> Plain:
+    """The part of a spec that pools and subnets have in common."""
+    spec: Plain = {"ipVersion": value.family, "subnet": value.subnet}
+    spec |= _given(ips=list(value.ips), excludeIPs=list(value.exclude_ips), gateway=value.gateway)
+    if value.routes is not None:
+        spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in value.routes]
+    return spec
 
 
 def _status(pool: Pool, status: PoolStatus) -> Plain:

@@ -1,9 +1,10 @@
 """What an agent knows: the configuration, kept up to date by a watch.
 
-Pools, reservations, quarantine and standalone records; never claims: five thousand agents must not
-each receive every allocation. The view is a cache. Whoever decides takes one ``Snapshot``, decides
-on it, and guards the decision with the revisions of that same snapshot, so that a stale view costs
-a second try and never a wrong claim (I2). ``ready`` is false until the first load is done.
+Pools, subnets, reservations, quarantine and standalone records; never claims: five thousand agents
+must not each receive every allocation. The view is a cache. Whoever decides takes one ``Snapshot``,
+decides on it, and guards the decision with the revisions of that same snapshot, so that a stale
+view costs a second try and never a wrong claim (I2). ``ready`` is false until the first
+load is done.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import NamedTuple, TypeVar
 from core.domain.address_set import AddressSet
 from core.domain.configuration import usable
 from core.domain.events import RecordDefined
-from core.domain.model import Pool, Quarantine, Reservation
+from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, NotReady, StoreUnavailable
-from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION
+from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import waiting_for_store
@@ -27,7 +28,7 @@ from core.store.retrying import waiting_for_store
 K = TypeVar("K")
 V = TypeVar("V")
 
-ROOMS = ("pool", "reservation", "quarantine", "record", "guard")
+ROOMS = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 CATCH_UP_S_MAX = 5.0
 """How long a request waits for the view to see what a lost race has shown."""
 
@@ -51,11 +52,13 @@ class Snapshot:
         "records",
         "reservations",
         "revision",
+        "subnets",
     )
 
     def __init__(self) -> None:
         self.revision = 0
         self.pools: dict[str, HeldPool] = {}
+        self.subnets: dict[str, Subnet] = {}
         self.reservations: dict[str, Reservation] = {}
         self.quarantine: dict[str, Quarantine] = {}
         self.records: dict[tuple[str, str, str], RecordDefined] = {}
@@ -79,6 +82,7 @@ class Snapshot:
         copy = Snapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
+        copy.subnets = dict(self.subnets)
         copy.reservations = dict(self.reservations)
         copy.quarantine = dict(self.quarantine)
         copy.records = dict(self.records)
@@ -176,6 +180,8 @@ class ConfigurationView:
             case "pool":
                 held = None if value is None else HeldPool(POOL.decode(value), revision)
                 _set(into.pools, name, held)
+            case "subnet":
+                _set(into.subnets, name, None if value is None else SUBNET.decode(value))
             case "reservation":
                 _set(into.reservations, name, None if value is None else RESERVATION.decode(value))
             case "quarantine":

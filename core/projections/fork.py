@@ -15,10 +15,18 @@ from core.domain.addresses import V4, V6, Family, format_address
 from core.domain.commands import Command
 from core.domain.configuration import Configuration, reserved_addresses
 from core.domain.decisions import decide, given_up
-from core.domain.events import Cause, Event, PoolDefined, Recorded, ReservationDefined
+from core.domain.events import (
+    Cause,
+    Event,
+    PoolDefined,
+    Recorded,
+    ReservationDefined,
+    SubnetDefined,
+)
 from core.domain.evolution import Held, Ledger
-from core.domain.model import Pool, Reservation
+from core.domain.model import Pool, Reservation, Subnet
 from core.domain.refusals import Refusal
+from core.domain.subnet_decisions import wants_more
 from core.errors import Refused
 from core.projections.fold import Projection
 from core.projections.tally import PoolCounts
@@ -77,11 +85,23 @@ class Fork:
         """The configuration as it would be now."""
         ledger = self._projection.ledger
         return Configuration(
-            ledger.pools, ledger.reservations, ledger.quarantine, ledger.records, *self._enabled
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            *self._enabled,
+            subnets=ledger.subnets,
         )
 
     def apply(self, command: Command) -> Step:
-        """Try one command; refused ones leave the fork as it was."""
+        """Try one command to its end; refused ones leave the fork as it was."""
+        step = last = self._try(command)
+        while wants_more(command, last.events):
+            last = self._try(command)
+            step = step._replace(events=step.events + last.events)
+        return step
+
+    def _try(self, command: Command) -> Step:
         configuration = self.configuration
         leaving = given_up(configuration, command)
         holdings = tuple(self._inside(leaving))
@@ -147,12 +167,16 @@ class Fork:
 def _fields_changed(ledger: Ledger, event: Event) -> list[str]:
     if isinstance(event, PoolDefined):
         return _differing(ledger.pools.get(event.pool.name), event.pool)
+    if isinstance(event, SubnetDefined):
+        return _differing(ledger.subnets.get(event.subnet.name), event.subnet)
     if isinstance(event, ReservationDefined):
         return _differing(ledger.reservations.get(event.reservation.name), event.reservation)
     return []
 
 
-def _differing(before: Pool | Reservation | None, after: Pool | Reservation) -> list[str]:
+def _differing(
+    before: Pool | Reservation | Subnet | None, after: Pool | Reservation | Subnet
+) -> list[str]:
     if before is None:
         return []
     pairs = zip(after._fields, before, after, strict=True)

@@ -1,39 +1,30 @@
-"""Commands about pools, reservations, quarantine and records: read, decide, commit under guards.
+"""Commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
 
-The read, the decision and the commit are one optimistic step. A pool or reservation changes the
-guard key of its topic and family, so two overlapping pools can never be created at once; addresses
-that a command gives up are guarded as a range of keys that may not have been touched since the read
-(I2).
+The read, the decision and the commit are one optimistic step under guards. A pool, subnet or
+reservation changes the guard key of its topic and family, and guards the topics that its rules look
+at, so that of two that overlap exactly one is created, and what a pool has of its subnet is decided
+once. Addresses that events take out of a pool are guarded as a range of keys that may not have been
+touched since the read (I2).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import Family, format_address
+from core.domain.addresses import format_address
 from core.domain.commands import Command
 from core.domain.configuration import Configuration
-from core.domain.decisions import decide, given_up
-from core.domain.events import (
-    AddressQuarantined,
-    Cause,
-    Event,
-    PoolDefined,
-    PoolDeleted,
-    PoolRetired,
-    QuarantineLifted,
-    RecordDefined,
-    RecordDeleted,
-    ReservationDefined,
-    ReservationDeleted,
-)
-from core.domain.evolution import Ledger, evolve_pool
+from core.domain.decisions import decide, given_up, left_behind
+from core.domain.events import Cause, Event
+from core.domain.evolution import Ledger
 from core.domain.model import Claim
+from core.domain.subnet_decisions import wants_more
 from core.errors import LostRace
+from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, POOL, QUARANTINE, RECORD, RESERVATION, Draft
+from core.store.codec import CLAIM, Draft
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.retrying import racing
@@ -43,20 +34,21 @@ from core.store.writer import Writer
 RANGE_GUARDS_MAX = 64
 """Intervals guarded one by one; more of them are guarded as one hull."""
 
+_RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
+    "pools": ("pools", "subnets", "reservations"),
+    "subnets": ("subnets", "pools"),
+}
+"""Topic -> the topics that its rules look at, which may not have changed since they were read.
+
+An automatic pool takes no reserved address, so reservations count for pools too.
+"""
+
 
 class Applied(NamedTuple):
     """The events of a command; none: everything was so already."""
 
     events: tuple[Event, ...]
     revision: int
-
-
-class _Effect(NamedTuple):
-    """What one event writes: its own key, and the topic and family whose guard key it changes."""
-
-    write: Write
-    topic: str = ""
-    family: Family = 4
 
 
 class Configurator:
@@ -77,8 +69,17 @@ class Configurator:
         self._enabled = (ipv4_enabled, ipv6_enabled)
 
     async def apply(self, command: Command, cause: Cause) -> Applied:
-        """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace."""
-        return await racing()(self._once, command, cause)
+        """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
+
+        A command that reaches more pools than one transaction holds is repeated until it is done;
+        an error in between leaves a part of them as they were, and applying it again goes on.
+        """
+        last: Applied = await racing()(self._once, command, cause)
+        events = last.events
+        while wants_more(command, last.events):
+            last = await racing()(self._once, command, cause)
+            events += last.events
+        return Applied(events, last.revision)
 
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
         """The events the command would cause now; writes nothing. Raises Refused."""
@@ -89,22 +90,23 @@ class Configurator:
     async def _once(self, command: Command, cause: Cause) -> Applied:
         ledger, configuration = await self._read()
         at = ledger.position
-        leaving = given_up(configuration, command)
-        events = decide(configuration, command, await self._claimed(leaving, at))
+        claimed = await self._claimed(given_up(configuration, command), at)
+        events = decide(configuration, command, claimed)
         if not events:
             return Applied((), at)
-        effects = [self._effect(event, configuration) for event in events]
         guards: dict[Guard, None] = {}
         writes: dict[bytes, Write] = {}
-        for effect in effects:
+        for effect in (effect_of(event, configuration, self._keys) for event in events):
             key = effect.write.start if isinstance(effect.write, Delete) else effect.write.key
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
             if effect.topic:
                 topic = self._keys.guard(effect.topic, effect.family)
-                guards[NothingNewer(topic, topic + b"\0", at)] = None
                 writes[topic] = Put(topic, b"")
-        guards.update(dict.fromkeys(self._range_guards(leaving, at)))
+            for name in _RELIED_ON.get(effect.topic, (effect.topic,) if effect.topic else ()):
+                topic = self._keys.guard(name, effect.family)
+                guards[NothingNewer(topic, topic + b"\0", at)] = None
+        guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))
         drafts = tuple(Draft(self._writer.event_id(), cause, event) for event in events)
         proposal = Proposal(drafts, tuple(guards), tuple(writes.values()))
         outcome = await self._writer.append(proposal)
@@ -116,7 +118,12 @@ class Configurator:
         ledger = Ledger()
         await read_configuration(self._store, self._keys, ledger)
         configuration = Configuration(
-            ledger.pools, ledger.reservations, ledger.quarantine, ledger.records, *self._enabled
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            *self._enabled,
+            subnets=ledger.subnets,
         )
         return ledger, configuration
 
@@ -148,35 +155,3 @@ class Configurator:
             NothingNewer(key(family, first), key(family, last) + b"\0", at)
             for first, last in intervals
         ]
-
-    def _effect(self, event: Event, configuration: Configuration) -> _Effect:
-        keys = self._keys
-        match event:
-            case PoolDefined(pool):
-                return _Effect(Put(keys.pool(pool.name), POOL.encode(pool)), "pools", pool.family)
-            case PoolRetired(name):
-                retired = evolve_pool(configuration.pools[name], event)
-                assert retired is not None
-                return _Effect(Put(keys.pool(name), POOL.encode(retired)), "pools", retired.family)
-            case PoolDeleted(name):
-                family = configuration.pools[name].family
-                return _Effect(Delete(keys.pool(name)), "pools", family)
-            case ReservationDefined(reservation):
-                write = Put(keys.reservation(reservation.name), RESERVATION.encode(reservation))
-                return _Effect(write, "reservations", reservation.family)
-            case ReservationDeleted(name):
-                family = configuration.reservations[name].family
-                return _Effect(Delete(keys.reservation(name)), "reservations", family)
-            case AddressQuarantined(quarantine):
-                return _Effect(
-                    Put(keys.quarantine_of(quarantine.address), QUARANTINE.encode(quarantine))
-                )
-            case QuarantineLifted(address):
-                return _Effect(Delete(keys.quarantine_of(address)))
-            case RecordDefined(kind, namespace, name):
-                write = Put(keys.record(kind, namespace, name), RECORD.encode(event))
-                return _Effect(write, "records")
-            case RecordDeleted(kind, namespace, name):
-                return _Effect(Delete(keys.record(kind, namespace, name)), "records")
-            case _:
-                raise AssertionError(f"not a configuration event: {type(event).__name__}")

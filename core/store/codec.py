@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
-from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation
+from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.domain.upcasting import VERSIONS, upcast
 from core.errors import LogCorrupt
 
@@ -129,6 +129,7 @@ class StateCodec(Generic[T]):
 CLAIM = StateCodec(Claim)
 ENDPOINT = StateCodec(Endpoint)
 POOL = StateCodec(Pool)
+SUBNET = StateCodec(Subnet)
 RESERVATION = StateCodec(Reservation)
 QUARANTINE = StateCodec(Quarantine)
 RECORD = StateCodec(RecordDefined)

@@ -9,7 +9,8 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     rest/<4|6>/<address>             cool-down mark, under a lease
     quarantine/<4|6>/<address>       quarantine
     endpoint/<namespace>/<name>      endpoint
-    pool/<name>, reservation/<name>  configuration
+    pool/<name>, subnet/<name>       configuration
+    reservation/<name>               configuration
     record/<kind>/<namespace>/<name> standalone facts
     guard/<topic>/<4|6>              changes with its topic
     view/pool/<name>                 projection
@@ -92,6 +93,10 @@ class Keys:
         """A pool."""
         return self.root + f"pool/{name}".encode()
 
+    def subnet(self, name: str) -> bytes:
+        """A subnet."""
+        return self.root + f"subnet/{name}".encode()
+
     def reservation(self, name: str) -> bytes:
         """A reservation."""
         return self.root + f"reservation/{name}".encode()
@@ -101,7 +106,7 @@ class Keys:
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:
-        """A key that changes with every change of its topic (pools, reservations) in a family."""
+        """A key that changes with every change of its topic (pools, subnets, ...) in a family."""
         return self.root + f"guard/{topic}/{family}".encode()
 
     def pool_view(self, name: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from core.domain.addresses import format_address
 from core.domain.evolution import Held, Ledger
-from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION
+from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 
@@ -16,10 +16,10 @@ from core.store.kv import Get, KeyValueStore
 async def read_configuration(
     store: KeyValueStore, keys: Keys, ledger: Ledger, *, revision: int = 0
 ) -> int:
-    """Fill in pools, reservations, quarantine and records; returns the revision read at."""
-    rooms = ("pool", "reservation", "quarantine", "record")
+    """Fill in everything but claims and endpoints; returns the revision read at."""
+    rooms = ("pool", "reservation", "quarantine", "record", "subnet")
     result = await store.read([Get(*keys.room(room)) for room in rooms], revision=revision)
-    pools, reservations, quarantines, records = (found.kvs for found in result.ranges)
+    pools, reservations, quarantines, records, subnets = (found.kvs for found in result.ranges)
     for kv in pools:
         pool = POOL.decode(kv.value)
         ledger.pools[pool.name] = pool
@@ -32,6 +32,9 @@ async def read_configuration(
     for kv in records:
         record = RECORD.decode(kv.value)
         ledger.records[record.kind, record.namespace, record.name] = record
+    for kv in subnets:
+        subnet = SUBNET.decode(kv.value)
+        ledger.subnets[subnet.name] = subnet
     ledger.position = result.revision
     return result.revision
 

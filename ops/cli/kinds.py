@@ -15,6 +15,7 @@ class Kind(StrEnum):
     """A kind; the value is what ``-o name`` and messages say."""
 
     POOL = "spiderippool"
+    SUBNET = "spidersubnet"
     RESERVATION = "spiderreservedip"
     ENDPOINT = "spiderendpoint"
     QUARANTINE = "quarantine"
@@ -27,6 +28,7 @@ class Kind(StrEnum):
 
 _WORDS: Final = {
     Kind.POOL: ("pool", "pools", "ippool", "ippools", "spiderippool", "spiderippools", "sp"),
+    Kind.SUBNET: ("subnet", "subnets", "spidersubnet", "spidersubnets", "ss"),
     Kind.RESERVATION: (
         *("reservation", "reservations", "reserved", "reservedip", "reservedips"),
         *("spiderreservedip", "spiderreservedips", "sr"),
@@ -81,6 +83,10 @@ def object_name(command: object) -> str:
             return f"{Kind.POOL}/{pool.name}"
         case wishes.RetirePool(name) | wishes.DeletePool(name):
             return f"{Kind.POOL}/{name}"
+        case wishes.ApplySubnet(subnet):
+            return f"{Kind.SUBNET}/{subnet.name}"
+        case wishes.RetireSubnet(name) | wishes.DeleteSubnet(name):
+            return f"{Kind.SUBNET}/{name}"
         case wishes.ApplyReservation(reservation):
             return f"{Kind.RESERVATION}/{reservation.name}"
         case wishes.DeleteReservation(name):

@@ -7,9 +7,11 @@ shown was read before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from core.domain.events import RecordDefined
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.subnets import SubnetCounts
 from core.manifests.writing import to_manifest
 from ops.cli.counting import Counts
 from ops.cli.kinds import Kind
@@ -32,6 +34,16 @@ POOL_COLUMNS = (
     Column("NODENAME", wide=True),
     Column("MULTUSNAME", wide=True),
     Column("APP-NAMESPACE", wide=True),
+)
+SUBNET_COLUMNS = (
+    Column("NAME"),
+    Column("VERSION"),
+    Column("SUBNET"),
+    Column("ALLOCATED-IP-COUNT", right=True),
+    Column("TOTAL-IP-COUNT", right=True),
+    Column("FREE", wide=True, right=True),
+    Column("POOLS", wide=True, right=True),
+    Column("STATE", wide=True),
 )
 RESERVATION_COLUMNS = (Column("NAME"), Column("VERSION"), Column("IPS", wide=True))
 ENDPOINT_COLUMNS = (
@@ -68,6 +80,33 @@ def pool_listing(
     rows = [_pool_row(pool, counts[pool.name], totals[pool.name]) for pool in pools]
     names = [f"{Kind.POOL}.{GROUP}/{pool.name}" for pool in pools]
     return Listing(POOL_COLUMNS, rows, names, manifests)
+
+
+class SubnetLine(NamedTuple):
+    """A subnet with what its line says: counters, and how many pools belong to it."""
+
+    subnet: Subnet
+    counts: SubnetCounts
+    pools: int
+
+
+def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> Listing:
+    """Subnets; what is allocated are addresses of pools, held by Pods or not."""
+    rows = [
+        (
+            subnet.name,
+            str(subnet.family),
+            subnet.subnet,
+            str(counts.allocated),
+            str(counts.total),
+            str(counts.free),
+            str(pools),
+            state_of(subnet),
+        )
+        for subnet, counts, pools in lines
+    ]
+    names = [f"{Kind.SUBNET}.{GROUP}/{line.subnet.name}" for line in lines]
+    return Listing(SUBNET_COLUMNS, rows, names, manifests)
 
 
 def reservation_listing(reservations: Sequence[Reservation]) -> Listing:
@@ -124,9 +163,10 @@ def record_listing(records: Sequence[RecordDefined]) -> Listing:
     )
 
 
-def state_of(pool: Pool) -> str:
-    """``active``, ``disabled`` or ``retiring``."""
-    return "retiring" if pool.retiring else "disabled" if pool.disabled else "active"
+def state_of(pool: Pool | Subnet) -> str:
+    """``active``, ``disabled`` or ``retiring``; a subnet is never disabled."""
+    is_disabled = isinstance(pool, Pool) and pool.disabled
+    return "retiring" if pool.retiring else "disabled" if is_disabled else "active"
 
 
 def _pool_row(pool: Pool, counts: Counts, total: int) -> Sequence[str]:

@@ -1,7 +1,8 @@
 """Objects as manifests with their status, for ``-o json`` and ``-o yaml``.
 
-Pools and reservations are exactly the custom resources (spec/api.md 1.1, 1.3), so what is printed
-can be applied again; endpoints are SpiderEndpoints (1.4). What has no custom resource is plain.
+Pools, subnets and reservations are exactly the custom resources (spec/api.md 1.1 to 1.3), so what
+is printed can be applied again; endpoints are SpiderEndpoints (1.4). What has no custom resource is
+plain.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.domain.evolution import Held, Ledger
-from core.domain.model import Endpoint, Nic, Pool, Quarantine
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
+from core.domain.subnets import count, shares
 from core.manifests.schemas import API_VERSION
-from core.manifests.writing import Allocation, PoolStatus, to_manifest
+from core.manifests.writing import Allocation, PoolStatus, SubnetStatus, to_manifest
 
 Plain = dict[str, Any]
 
@@ -21,6 +23,12 @@ def pool_manifest(pool: Pool, addresses: Sequence[str], ledger: Ledger) -> Plain
     """A SpiderIPPool with its status; ``addresses`` are those held in it."""
     allocations = {address: _allocation(ledger.claims[address], ledger) for address in addresses}
     return to_manifest(pool, PoolStatus(len(addresses), allocations))
+
+
+def subnet_manifest(subnet: Subnet, ledger: Ledger) -> Plain:
+    """A SpiderSubnet with its status."""
+    allocated = count(subnet, ledger.pools).allocated
+    return to_manifest(subnet, SubnetStatus(allocated, shares(subnet.name, ledger.pools)))
 
 
 def endpoint_manifest(endpoint: Endpoint) -> Plain:

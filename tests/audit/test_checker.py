@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from core.domain.autopools.naming import OWNER_SUBNET
 from core.domain.checker import RULES, Checker, check_log
 from core.domain.events import (
     AddressesClaimed,
@@ -25,12 +26,17 @@ from core.domain.events import (
     Release,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
 from core.domain.evolution import Ledger
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from tests.archive.living import Move, cluster, lives, same
 
 POOL = Pool("main", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.9",), ("10.6.0.5",))
+NET = Subnet("net", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.200",))
+OWNED = POOL._replace(labels={OWNER_SUBNET: "net"})
 SIX = Pool("six", 6, "fd00:6::/64", ("fd00:6::1-fd00:6::9",))
 
 
@@ -222,6 +228,29 @@ BROKEN: dict[str, tuple[Sequence[Event], list[tuple[int, str, str]]]] = {
             claim("a", "10.6.0.1"),
         ],
         [(1, "shape", "main"), (2, "shape", "dns"), (3, "I2", "10.6.0.1")],
+    ),
+    "a pool outside of its subnet": (
+        [SubnetDefined(NET), PoolDefined(OWNED._replace(ips=("10.6.1.1",)))],
+        [(2, "subnet-share", "main")],
+    ),
+    "a pool of a subnet that is not there": (
+        [PoolDefined(OWNED)], [(1, "subnet-share", "main")],
+    ),
+    "a subnet that leaves its pool behind": (
+        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDefined(NET._replace(ips=("10.6.0.1",)))],
+        [(3, "subnet-share", "main")],
+    ),
+    "two subnets that overlap": (
+        [SubnetDefined(NET), SubnetDefined(NET._replace(name="other", subnet="10.6.0.0/24"))],
+        [(2, "subnet-overlap", "other")],
+    ),
+    "a subnet deleted under its pool": (
+        [SubnetDefined(NET), PoolDefined(OWNED), SubnetDeleted("net")],
+        [(3, "subnet-empty", "net")],
+    ),
+    "a subnet that goes without having come": (
+        [SubnetRetired("net"), SubnetDeleted("net")],
+        [(1, "subnet-empty", "net"), (2, "subnet-empty", "net")],
     ),
 }  # fmt: skip
 

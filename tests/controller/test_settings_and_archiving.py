@@ -11,10 +11,12 @@ from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from core.store.memory import MemoryStore
 from ops.controller import archiving
 from ops.controller.archiving import Archiving
+from ops.controller.controller import Controller
 from ops.controller.settings import load_settings
 from tests.support.nodes import Node, addresses, pod, pool
 
@@ -117,3 +119,14 @@ async def test_a_disk_that_refuses_is_reported_and_tried_again(
         await keeper.look()
 
     assert (keeper.failures, keeper.sealed_segments, keeper.fault) == (1, 3, "")
+
+
+async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None:
+    found = load_settings(
+        NO_FILE,
+        {"SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION": "60", "SPIDERPOOL_GC_IP_ENABLED": "false"},
+    )
+
+    assert found.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
+    assert Controller(found, MemoryStore()).jobs is None
+    assert Controller(load_settings(NO_FILE, {}), MemoryStore()).jobs is not None

@@ -135,7 +135,13 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 
 
 def configuration_of(ledger: Ledger) -> Configuration:
-    return Configuration(ledger.pools, ledger.reservations, ledger.quarantine, ledger.records)
+    return Configuration(
+        ledger.pools,
+        ledger.reservations,
+        ledger.quarantine,
+        ledger.records,
+        subnets=ledger.subnets,
+    )
 
 
 def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:

@@ -22,9 +22,12 @@ from core.domain.events import (
     Release,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
 from core.domain.labels import LabelSelector
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
 from core.domain.upcasting import upcast
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import Draft, decode_segment, encode_segment
@@ -51,6 +54,9 @@ SAMPLES: list[Event] = [
     AddressesReleased(
         "shop", "web-0", (Release("10.6.0.9", "p", "pod/uid", 7),), (), "deleted", "CNI DEL"
     ),
+    SubnetDefined(Subnet("s", 4, "10.6.0.0/16", ("10.6.0.9",), (), "10.6.0.1", ())),
+    SubnetRetired("s"),
+    SubnetDeleted("s"),
 ]
 
 

@@ -138,9 +138,7 @@ def test_an_object_that_is_none_of_ours_is_explained(text: str, expected: tuple[
     assert fault.message.startswith("document 1")
 
 
-@pytest.mark.parametrize(
-    "kind", ["SpiderSubnet", "SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"]
-)
+@pytest.mark.parametrize("kind", ["SpiderMultusConfig", "SpiderCoordinator", "SpiderEndpoint"])
 def test_other_kinds_of_the_group_are_not_supported_by_this_version(kind: str) -> None:
     fault = fault_of(POOL.replace("SpiderIPPool", kind))
 

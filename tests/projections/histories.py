@@ -25,8 +25,11 @@ from core.domain.events import (
     Release,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 
 SUBNETS = {"blue": "10.0.0.0/28", "green": "10.0.1.0/28", "six": "fd00::/124"}
 OCTETS = range(16)
@@ -102,6 +105,8 @@ plain_events: st.SearchStrategy[Event] = st.one_of(
     addresses.map(lambda text: AddressQuarantined(Quarantine(text, 6 if ":" in text else 4, "x"))),
     addresses.map(QuarantineLifted),
     endpoints().map(EndpointChanged),
+    items("blue").map(lambda ips: SubnetDefined(Subnet("net", 4, SUBNETS["blue"], ips))),
+    st.sampled_from((SubnetRetired("net"), SubnetDeleted("net"))),
 )
 claims = endpoints().map(lambda one: AddressesClaimed(one, tuple(range(len(one.nics)))))
 steps = st.one_of(

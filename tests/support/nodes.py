@@ -165,6 +165,7 @@ async def check_everything(node: Node) -> Ledger:
     assert folded.claims == truth.claims
     assert folded.endpoints == truth.endpoints
     assert folded.pools == truth.pools
+    assert folded.subnets == truth.subnets
     assert folded.reservations == truth.reservations
     assert folded.quarantine == truth.quarantine
     return truth

@@ -1,8 +1,8 @@
-"""What the mutating webhook does to an object before it is judged (spec/api.md 3.1 and 3.4).
+"""What the mutating webhook does to an object before it is judged (spec/api.md 3.1, 3.3 and 3.4).
 
 Never refuses: what cannot be read stays as it was written, and the rules speak about it.
-Left to the Kubernetes controller: the finalizer, which only an API server knows, and the adoption
-by a SpiderSubnet.
+Left to the Kubernetes controller: the finalizer, which only an API server knows. The adoption by a
+SpiderSubnet is in ``core.domain.subnets``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,38 @@ from typing import Final
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, Family
-from core.domain.model import Pool, Reservation
+from core.domain.model import Pool, Reservation, Subnet
 
 CIDR_LABEL: Final = "ipam.spidernet.io/ippool-cidr"
+
+SUBNET_CIDR_LABEL: Final = "ipam.spidernet.io/subnet-cidr"
 
 _CIDR_LABEL_CHARS: Final = str.maketrans(".:/", "---")
 
 
 def normalise_pool(pool: Pool) -> Pool:
     """The pool as it is stored: lists merged, labelled with its subnet."""
-    label = {CIDR_LABEL: pool.subnet.translate(_CIDR_LABEL_CHARS)}
+    label = {CIDR_LABEL: cidr_label(pool.subnet)}
     return pool._replace(
         ips=merge_items(pool.ips, pool.family),
         exclude_ips=merge_items(pool.exclude_ips, pool.family),
         labels={**pool.labels, **label},
     )
+
+
+def normalise_subnet(subnet: Subnet) -> Subnet:
+    """The subnet as it is stored: lists merged, labelled with its CIDR (spec/api.md 3.3)."""
+    label = {SUBNET_CIDR_LABEL: cidr_label(subnet.subnet)}
+    return subnet._replace(
+        ips=merge_items(subnet.ips, subnet.family),
+        exclude_ips=merge_items(subnet.exclude_ips, subnet.family),
+        labels={**subnet.labels, **label},
+    )
+
+
+def cidr_label(subnet: str) -> str:
+    """A CIDR as the value of a label (spec/api.md 2.5)."""
+    return subnet.translate(_CIDR_LABEL_CHARS)
 
 
 def normalise_reservation(reservation: Reservation) -> Reservation:

@@ -4,8 +4,9 @@ Each rule is a generator of refusals; its docstring names the part of the spec. 
 the spec, also where they surprise: a bad item of ``ips`` is reported at ``spec.subnet``. Addresses
 are compared parsed, ranges are never enumerated. Two comparisons stay textual because the spec says
 so: what a default route is (item 12), and when two ``dst`` are the same.
-Rule 5 (SpiderSubnet) is not here: no pool has an owner yet. Other pools are as ``decide`` let them
-in, so item 9 (a stored pool that cannot be read) does not arise.
+Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a CIDR, a
+gateway and routes with this module. Other pools are as ``decide`` let them in, so item 9 (a stored
+pool that cannot be read) does not arise.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from core.domain.addresses import (
 )
 from core.domain.configuration import pool_addresses
 from core.domain.labels import problems
-from core.domain.model import Pool, Route
+from core.domain.model import Pool, Route, Subnet
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject, shortened
 
@@ -53,25 +54,32 @@ def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iter
 
     Retiring pools count too (item 5). Of several overlapping pools the first by name is reported.
     """
+    fault = next(cidr_rule(subject, pool), None)
+    if fault is not None:
+        yield fault
+        return
+    cidr = cidr_of_subnet(pool.subnet)
+    name = min((other.name for other in pools.values() if _clashes(pool, cidr, other)), default="")
+    if name:
+        message = f"{cidr} overlaps {pools[name].subnet}, the subnet of SpiderIPPool/{name}"
+        remedy = "use exactly that subnet, or one that is apart from it"
+        yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
+
+
+def cidr_rule(subject: Subject, pool: Pool | Subnet) -> Iterator[Refusal]:
+    """The first half of rule 2: a canonical CIDR of the family."""
     field = "spec.subnet"
     try:
-        cidr = _subnet(pool.subnet)
+        cidr = cidr_of_subnet(pool.subnet)
     except AddressSyntaxError as error:
         yield subject.refuse("Invalid", "subnet-syntax", field, str(error))
         return
     if cidr.family != pool.family:
         message = f"{pool.subnet} is not an IPv{pool.family} subnet"
         yield subject.refuse("Invalid", "subnet-family", field, message)
-        return
-    if pool.subnet != str(cidr):
+    elif pool.subnet != str(cidr):
         message = f"{shortened(pool.subnet)} is not in canonical form"
         yield subject.refuse("Invalid", "subnet-canonical", field, message, f"write {cidr}")
-        return
-    name = min((other.name for other in pools.values() if _clashes(pool, cidr, other)), default="")
-    if name:
-        message = f"{cidr} overlaps {pools[name].subnet}, the subnet of SpiderIPPool/{name}"
-        remedy = "use exactly that subnet, or one that is apart from it"
-        yield subject.refuse("Invalid", "subnet-overlap", field, message, remedy)
 
 
 def content_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
@@ -85,11 +93,11 @@ def content_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> It
 
 def _address_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
     """Rule 3. Each part relies on those before it: whoever reads on after a refusal may crash."""
-    cidr = _subnet(pool.subnet)
+    cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
     yield from _disjoint_rule(subject, pool, pools)
-    yield from _gateway_rule(subject, pool, cidr)
-    yield from _routes_rule(subject, pool, cidr)
+    yield from gateway_rule(subject, pool, cidr)
+    yield from routes_rule(subject, pool, cidr)
 
 
 def _items_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
@@ -115,13 +123,13 @@ def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
         common = own & pool_addresses(pools[name])
         if common and name != pool.name:
-            message = f"{_shown(common)} already belongs to SpiderIPPool/{name}"
+            message = f"{shown(common)} already belongs to SpiderIPPool/{name}"
             remedy = "take these addresses out of one of the two pools"
             yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
             return
 
 
-def _gateway_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+def gateway_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """3(c): an address of the subnet that the pool does not hand out (item 10: compared parsed)."""
     if not pool.gateway:
         return
@@ -142,7 +150,7 @@ def _gateway_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]
             return
 
 
-def _routes_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+def routes_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """3(d): no default route, no destination twice, destinations of the family, gateways near."""
     seen: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
@@ -209,11 +217,12 @@ def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
     """Whether the other pool's subnet overlaps this one and is not the same."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
-    theirs = _subnet(other.subnet)
+    theirs = cidr_of_subnet(other.subnet)
     return cidr.first <= theirs.last and theirs.first <= cidr.last
 
 
-def _shown(addresses: AddressSet) -> str:
+def shown(addresses: AddressSet) -> str:
+    """A set in a message: its first ranges, and how many more there are."""
     items = addresses.to_items()
     hidden = len(items) - RANGES_SHOWN_MAX
     return ", ".join(items[:RANGES_SHOWN_MAX]) + (
@@ -222,5 +231,6 @@ def _shown(addresses: AddressSet) -> str:
 
 
 @lru_cache(maxsize=SUBNETS_KEPT_MAX)
-def _subnet(text: str) -> Cidr:
+def cidr_of_subnet(text: str) -> Cidr:
+    """The parsed ``spec.subnet``. Raises AddressSyntaxError."""
     return parse_cidr(text)

@@ -8,7 +8,8 @@ before anybody asks; standalone mode has nobody else.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from core.domain.addresses import (
@@ -60,6 +61,18 @@ class Subject(NamedTuple):
         """A refusal about this object; the message is cut to a readable length."""
         text = shortened(message, _MESSAGE_CHARS_MAX)
         return Refusal(kind, rule, str(self), field, text, remedy)
+
+
+def require(refusals: Iterable[Refusal]) -> None:
+    """Raise Refused when there is a refusal, with the first ``REFUSALS_MAX`` of them."""
+    found = tuple(islice(refusals, REFUSALS_MAX))
+    if found:
+        raise Refused(found)
+
+
+def unknown(subject: Subject) -> Refused:
+    """The error for a name that nothing has."""
+    return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
 
 
 def shortened(text: str, characters: int = _QUOTED_CHARS_MAX) -> str:

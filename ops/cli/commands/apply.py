@@ -1,4 +1,4 @@
-"""``orbctl apply``: make pools, reservations and records be as the manifests say."""
+"""``orbctl apply``: make pools, subnets, reservations and records be as the manifests say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def apply(
         bool, typer.Option("--dry-run", help="decide everything, write nothing")
     ] = False,
 ) -> None:
-    """Create or change pools, reservations and Pod, Namespace and Node records from YAML.
+    """Create or change pools, subnets, reservations and Pod, Namespace and Node records.
 
     Objects are applied in the order of the text; one that is refused does not stop the others.
     """
@@ -102,11 +102,13 @@ def _outcome(before: Ledger, command: Command, *, changed: bool) -> str:
 
 
 def _exists(ledger: Ledger, command: Command) -> bool:
-    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation
+    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, ApplySubnet
 
     match command:
         case ApplyPool(pool):
             return pool.name in ledger.pools
+        case ApplySubnet(subnet):
+            return subnet.name in ledger.subnets
         case ApplyReservation(reservation):
             return reservation.name in ledger.reservations
         case ApplyRecord(record):

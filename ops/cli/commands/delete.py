@@ -1,7 +1,8 @@
-"""``orbctl delete``: remove pools, reservations and records.
+"""``orbctl delete``: remove pools, subnets, reservations and records.
 
 A pool with claims is not deleted: ``--drain`` retires it, which stops new claims, and deletes it as
-soon as its last address was released.
+soon as its last address was released. A subnet with pools is not deleted either: ``--drain`` does
+the same to each of them, then to the subnet.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from ops.cli.kinds import RECORD_KINDS, Kind, kind_of, object_name, split_name
 from ops.cli.session import Session, read_text
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command
+    from core.domain.commands import Command, DeletePool, DeleteSubnet
 
-ALLOWED: Final = (Kind.POOL, Kind.RESERVATION, *RECORD_KINDS, Kind.QUARANTINE, Kind.ENDPOINT)
+ALLOWED: Final = (
+    *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION),
+    *RECORD_KINDS,
+    *(Kind.QUARANTINE, Kind.ENDPOINT),
+)
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
 INSTEAD: Final = {
@@ -32,14 +37,17 @@ INSTEAD: Final = {
 
 def delete(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="pool, reservation, pod, namespace or node")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="pool, subnet, reservation, pod, namespace or node")
+    ] = "",
     names: Annotated[list[str] | None, typer.Argument(help="names")] = None,
     file: Annotated[
         list[str] | None, typer.Option("-f", "--filename", help="YAML; - for standard input")
     ] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of Pods")] = "default",
     drain: Annotated[
-        bool, typer.Option("--drain", help="retire pools, delete them when they are empty")
+        bool,
+        typer.Option("--drain", help="retire pools and subnets, delete them when they are empty"),
     ] = False,
     timeout: Annotated[
         float, typer.Option(min=0, help="seconds to wait for a drained pool to be empty")
@@ -72,7 +80,7 @@ def _of_files(paths: list[str]) -> list[Command]:
 
 
 def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
-    from core.domain.commands import DeletePool, DeleteRecord, DeleteReservation
+    from core.domain.commands import DeletePool, DeleteRecord, DeleteReservation, DeleteSubnet
 
     kind = kind_of(word, ALLOWED)
     if kind in INSTEAD:
@@ -83,16 +91,18 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
         return [DeletePool(name) for name in names]
     if kind is Kind.RESERVATION:
         return [DeleteReservation(name) for name in names]
+    if kind is Kind.SUBNET:
+        return [DeleteSubnet(name) for name in names]
     if kind is Kind.POD:
         return [DeleteRecord("Pod", *split_name(name, namespace)) for name in names]
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
 
 
 async def _delete(session: Session, command: Command, drain_s: float | None) -> Exit:
-    from core.domain.commands import DeletePool
+    from core.domain.commands import DeletePool, DeleteSubnet
 
     try:
-        if drain_s is not None and isinstance(command, DeletePool):
+        if drain_s is not None and isinstance(command, DeletePool | DeleteSubnet):
             await _drain(session, command, drain_s)
         else:
             await _apply(session, command)
@@ -103,17 +113,19 @@ async def _delete(session: Session, command: Command, drain_s: float | None) -> 
     return Exit.OK
 
 
-async def _drain(session: Session, command: Command, drain_s: float) -> None:
-    """Retire, then delete as soon as nothing is claimed. Raises Refused when time is over."""
-    from core.domain.commands import DeletePool, RetirePool
+async def _drain(session: Session, command: DeletePool | DeleteSubnet, drain_s: float) -> None:
+    """Retire, then delete as soon as nothing is left inside. Raises Refused when time is over."""
+    from core.domain.commands import DeletePool, RetirePool, RetireSubnet
 
-    assert isinstance(command, DeletePool)
-    retired = await _apply(session, RetirePool(command.name))
-    if retired:
+    is_pool = isinstance(command, DeletePool)
+    retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
+    if await _apply(session, retire):
         print(f"{object_name(command)} retiring")
     deadline = time.monotonic() + drain_s
     while True:
         try:
+            if not is_pool:
+                await _empty(session, command.name)
             await _apply(session, command)
         except Refused:
             if time.monotonic() >= deadline:
@@ -121,6 +133,26 @@ async def _drain(session: Session, command: Command, drain_s: float) -> None:
             await asyncio.sleep(DRAIN_POLL_S)
         else:
             return
+
+
+async def _empty(session: Session, subnet: str) -> None:
+    """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
+    from core.domain.commands import DeletePool
+    from core.domain.evolution import Ledger
+    from core.domain.subnets import controlled
+    from core.store.state import read_configuration
+
+    ledger = Ledger()
+    await read_configuration(session.store, session.keys, ledger)
+    refused: Refused | None = None
+    for pool in controlled(subnet, ledger.pools):
+        try:
+            await _apply(session, DeletePool(pool.name))
+            print(f"{object_name(DeletePool(pool.name))} deleted")
+        except Refused as error:
+            refused = error
+    if refused is not None:
+        raise refused
 
 
 async def _apply(session: Session, command: Command) -> int:

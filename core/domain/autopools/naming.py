@@ -1,0 +1,115 @@
+"""What an automatic pool is called, labelled and selected by (spec/ipam.md 4.3, spec/api.md 2.5).
+
+Promise: texts only. The labels say whose a pool is; its name is for people and proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from core.domain.addresses import Family
+from core.domain.labels import LabelSelector
+
+POOL_NAME_BYTES_MAX: Final = 253
+"""A DNS subdomain (RFC 1123)."""
+
+UID_CHARS_MAX: Final = 5
+"""Of the last group of an application's UID, in the name of its pools."""
+
+PREFIX: Final = "ipam.spidernet.io/"
+OWNER_SUBNET: Final = f"{PREFIX}owner-spider-subnet"
+OWNER_GV: Final = f"{PREFIX}owner-application-gv"
+OWNER_KIND: Final = f"{PREFIX}owner-application-kind"
+OWNER_NAMESPACE: Final = f"{PREFIX}owner-application-namespace"
+OWNER_NAME: Final = f"{PREFIX}owner-application-name"
+"""The label whose presence makes a pool an automatic one."""
+OWNER_UID: Final = f"{PREFIX}owner-application-uid"
+INTERFACE: Final = f"{PREFIX}interface"
+RECLAIM: Final = f"{PREFIX}ippool-reclaim"
+IP_VERSION: Final = f"{PREFIX}ip-version"
+IP_NUMBER: Final = f"{PREFIX}ippool-ip-number"
+"""An annotation, of Pod templates and of automatic pools."""
+
+_IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
+
+
+class ApplicationKey(NamedTuple):
+    """An application as people name it; one of another UID may come back under it."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        """As ``status.controlledIPPools`` of a subnet has it: ``apps_v1_Deployment_shop_web``."""
+        gv = self.api_version.replace("/", "_")
+        return f"{gv}_{self.kind}_{self.namespace}_{self.name}"
+
+
+class Place(NamedTuple):
+    """Where an automatic pool serves: one NIC and family of an application, out of one subnet."""
+
+    application: ApplicationKey
+    interface: str
+    family: Family
+    subnet: str
+
+
+def place_labels(place: Place) -> dict[str, str]:
+    """The labels by which the pools of a place are found, whatever the application's UID."""
+    application = place.application
+    return {
+        OWNER_SUBNET: place.subnet,
+        OWNER_GV: application.api_version.replace("/", "_"),
+        OWNER_KIND: application.kind,
+        OWNER_NAMESPACE: application.namespace,
+        OWNER_NAME: application.name,
+        INTERFACE: place.interface,
+        IP_VERSION: _IP_VERSIONS[place.family],
+    }
+
+
+def owner_labels(uid: str, *, reclaim: bool) -> dict[str, str]:
+    """The labels that change when an application adopts a pool or thinks otherwise of it."""
+    return {OWNER_UID: uid, RECLAIM: "true" if reclaim else "false"}
+
+
+def affinity(application: ApplicationKey) -> LabelSelector:
+    """The selector that lets in this application's Pods and no other."""
+    group, _, version = application.api_version.rpartition("/")  # "v1" is version v1 of group ""
+    parts = {
+        "api-group": group,
+        "api-version": version,
+        "kind": application.kind,
+        "namespace": application.namespace,
+        "name": application.name,
+    }
+    return LabelSelector({f"{PREFIX}app-{part}": value for part, value in parts.items()})
+
+
+def pool_name(place: Place, uid: str, attempt: int = 1) -> str:
+    """``auto4-web-eth0-1f2e3``; the second and later attempts end in ``-2``, ``-3``, ...
+
+    The application's name is cut so that the whole is a DNS subdomain.
+    """
+    suffix = f"-{place.interface}-{uid.rpartition('-')[2][:UID_CHARS_MAX]}".lower()
+    suffix = suffix.rstrip("-") + (f"-{attempt}" if attempt > 1 else "")
+    prefix = f"auto{place.family}-"
+    room = POOL_NAME_BYTES_MAX - len(prefix) - len(suffix)
+    return prefix + place.application.name.lower()[:room].rstrip("-.") + suffix
+
+
+def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
+    """Whose automatic pool has these labels; None when it is none."""
+    if OWNER_NAME not in labels:
+        return None
+    gv = labels.get(OWNER_GV, "").replace("_", "/")
+    keys = (OWNER_KIND, OWNER_NAMESPACE, OWNER_NAME)
+    return ApplicationKey(gv, *(labels.get(key, "") for key in keys))
+
+
+def is_reclaimable(labels: Mapping[str, str]) -> bool:
+    """Whether the pool goes with its application."""
+    return labels.get(RECLAIM) == "true"

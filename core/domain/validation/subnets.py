@@ -1,0 +1,168 @@
+"""The rules of a subnet and of the pools in it: spec/api.md 3.3 and rule 5 of 3.2.
+
+As for pools each rule is a generator of refusals, fields and kinds are those of the spec, addresses
+are compared parsed and never enumerated. Other objects are as ``decide`` let them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Final
+
+from core.domain.addresses import AddressSyntaxError, Cidr, parse_range
+from core.domain.autopools.naming import OWNER_NAME
+from core.domain.configuration import pool_addresses
+from core.domain.model import Pool, Subnet
+from core.domain.refusals import Refusal
+from core.domain.subnets import same_cidr, subnet_for
+from core.domain.validation.pools import cidr_of_subnet, gateway_rule, routes_rule, shown
+from core.domain.validation.shared import Subject
+
+POOLS_SHOWN_MAX: Final = 8
+"""How many pools a refusal names; their number is always told."""
+
+
+def subnets_apart_rule(
+    subject: Subject, subnet: Subnet, subnets: Mapping[str, Subnet]
+) -> Iterator[Refusal]:
+    """No other subnet has an address of this CIDR, nor the same CIDR; the first one by name."""
+    cidr = cidr_of_subnet(subnet.subnet)
+    for name, other in sorted(subnets.items()):
+        if other.family == subnet.family and name != subnet.name and _overlap(cidr, other):
+            message = f"{cidr} overlaps {other.subnet}, the CIDR of SpiderSubnet/{name}"
+            remedy = "one SpiderSubnet has a CIDR alone: change that one, or choose another CIDR"
+            yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
+            return
+
+
+def pools_inside_rule(
+    subject: Subject, subnet: Subnet, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
+    """Every pool there is: of another CIDR and apart, or of this one and inside; the first fault.
+
+    A list of the subnet that cannot be read is Internal as soon as it would have to contain a pool
+    (section 11 item 18).
+    """
+    cidr = cidr_of_subnet(subnet.subnet)
+    for name, pool in sorted(pools.items()):
+        if pool.family != subnet.family:
+            continue
+        if pool.subnet != subnet.subnet:
+            if _overlap(cidr, pool):
+                message = f"{cidr} overlaps {pool.subnet}, the subnet of SpiderIPPool/{name}"
+                remedy = "use exactly that CIDR, or one that is apart from it"
+                yield subject.refuse("Invalid", "pool-overlap", "spec.subnet", message, remedy)
+                return
+            continue
+        try:
+            outside = pool_addresses(pool) - pool_addresses(subnet)
+        except AddressSyntaxError as error:
+            yield subject.refuse("Internal", "item-syntax", "spec.ips", str(error))
+            return
+        if outside:
+            message = f"{shown(outside)} of SpiderIPPool/{name} would be outside of the subnet"
+            remedy = "add these addresses, or take them out of the pool first"
+            yield subject.refuse("Invalid", "pool-outside", "spec.ips", message, remedy)
+            return
+
+
+def subnet_content_rules(subject: Subject, subnet: Subnet) -> Iterator[Refusal]:
+    """Items, gateway and routes: the first failure. The CIDR is known to be good."""
+    cidr = cidr_of_subnet(subnet.subnet)
+    rules = chain(
+        _items_rule(subject, subnet, cidr),
+        gateway_rule(subject, subnet, cidr),
+        routes_rule(subject, subnet, cidr),
+    )
+    yield from islice(rules, 1)
+
+
+def immutable_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> Iterator[Refusal]:
+    """IP version and CIDR stay what they were."""
+    for field, old, new in (
+        ("spec.ipVersion", existing.family, subnet.family),
+        ("spec.subnet", existing.subnet, subnet.subnet),
+    ):
+        if old != new:
+            message = f"cannot be changed; it is {old}"
+            remedy = "create a subnet of another name"
+            yield subject.refuse("Forbidden", "immutable", field, message, remedy)
+            return
+
+
+def retiring_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> Iterator[Refusal]:
+    """Of a retiring subnet only labels and annotations may change."""
+    if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
+        message = "the subnet is being retired: only its labels and annotations may change"
+        remedy = "wait until it is gone, then create it anew"
+        yield subject.refuse("Forbidden", "retiring", "spec", message, remedy)
+
+
+def shares_kept_rule(
+    subject: Subject, subnet: Subnet, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
+    """Addresses that a pool has cannot be removed from its subnet; the first pool by name."""
+    kept = pool_addresses(subnet)
+    for pool in same_cidr(subnet, pools):
+        lost = pool_addresses(pool) - kept
+        if lost:
+            message = f"remove some IP ranges {shown(lost)} used by IPPool {pool.name}"
+            remedy = "take them out of that pool first, or keep them here"
+            yield subject.refuse("Forbidden", "share-in-use", "spec.ips", message, remedy)
+            return
+
+
+def no_pools_rule(subject: Subject, pools: Sequence[Pool]) -> Iterator[Refusal]:
+    """A subnet is deleted only when no pool belongs to it."""
+    if pools:
+        names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
+        more = len(pools) - POOLS_SHOWN_MAX
+        tail = f" and {more} more" if more > 0 else ""
+        message = f"pools belong to it: {names}{tail}"
+        remedy = "delete these pools first, or `orbctl delete --drain`, which does both"
+        yield subject.refuse("Forbidden", "subnet-in-use", "", message, remedy)
+
+
+def owner_rules(
+    subject: Subject, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
+) -> Iterator[Refusal]:
+    """Rule 5 of 3.2: a pool stays inside its subnet; an automatic one has what planning gave it.
+
+    A pool without addresses passes without a look when it is created (section 11 item 13).
+    """
+    subnet = subnet_for(pool, subnets)
+    own = pool_addresses(pool)
+    if subnet is None or not (own or existing):
+        return
+    outside = own - pool_addresses(subnet)
+    if outside:
+        message = f"{shown(outside)} is outside of SpiderSubnet/{subnet.name}"
+        remedy = "add these addresses to the subnet, or take them out here"
+        yield subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
+    elif OWNER_NAME in pool.labels and (existing is None or pool_addresses(existing) != own):
+        message = "it's illegal to update AutoPool.Spec.IPs: SpiderSubnet/" + subnet.name
+        message += " gives an automatic pool its addresses by the size of its application"
+        remedy = "change ippool-ip-number of the Pod template, or remove the owner-application-*"
+        remedy += " labels and podAffinity to make this a manual pool"
+        yield subject.refuse("Forbidden", "auto-pool-share", "spec.ips", message, remedy)
+
+
+def _items_rule(subject: Subject, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
+    """Every item of ips and excludeIPs parses and lies in the CIDR; reported at the item."""
+    for field, items in (("spec.ips", subnet.ips), ("spec.excludeIPs", subnet.exclude_ips)):
+        for index, text in enumerate(items):
+            path = f"{field}[{index}]"
+            try:
+                item = parse_range(text)
+            except AddressSyntaxError as error:
+                yield subject.refuse("Invalid", "item-syntax", path, str(error))
+                continue
+            if item.family != cidr.family or item.first < cidr.first or item.last > cidr.last:
+                message = f"{text} is not inside {cidr}"
+                yield subject.refuse("Invalid", "item-outside-subnet", path, message)
+
+
+def _overlap(cidr: Cidr, other: Pool | Subnet) -> bool:
+    theirs = cidr_of_subnet(other.subnet)
+    return cidr.first <= theirs.last and theirs.first <= cidr.last

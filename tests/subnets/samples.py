@@ -1,0 +1,96 @@
+"""Subnets to decide about, the configuration they lie in, and what a command makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.domain.addresses import V4, V6
+from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
+from core.domain.configuration import Configuration
+from core.domain.decisions import decide
+from core.domain.events import Cause, Event, Recorded
+from core.domain.evolution import Ledger
+from core.domain.model import Claim, Pool, Reservation, Route, Subnet
+from core.domain.refusals import Refusal
+from core.errors import Refused
+
+NET = Subnet(
+    "net",
+    V4,
+    "10.7.0.0/16",
+    ("10.7.0.10-10.7.0.99",),
+    gateway="10.7.0.1",
+    routes=(Route("10.0.0.0/8", "10.7.0.2"),),
+)
+NET6 = Subnet("net6", V6, "fd00:7::/64", ("fd00:7::10-fd00:7::ffff",), gateway="fd00:7::1")
+BLUE = Pool("blue", V4, "10.7.0.0/16", ("10.7.0.10-10.7.0.20",))
+
+
+class State:
+    """A configuration that commands change, one after the other; starts empty."""
+
+    def __init__(self, *wishes: Command | Subnet | Pool | Reservation) -> None:
+        self.ledger = Ledger()
+        self.do(*wishes)
+
+    @property
+    def configuration(self) -> Configuration:
+        ledger = self.ledger
+        return Configuration(
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            subnets=ledger.subnets,
+        )
+
+    def do(
+        self,
+        *wishes: Command | Subnet | Pool | Reservation,
+        claimed: Mapping[str, Claim] | None = None,
+    ) -> list[Event]:
+        """Apply each; the events of all. Raises Refused."""
+        done: list[Event] = []
+        for wish in wishes:
+            for event in decide(self.configuration, command_of(wish), claimed or {}):
+                at = self.ledger.position + 1
+                self.ledger.apply(Recorded(at, 0, f"e{at}", 0, "t", Cause("t"), event))
+                done.append(event)
+        return done
+
+    def refusals(
+        self,
+        wish: Command | Subnet | Pool | Reservation,
+        claimed: Mapping[str, Claim] | None = None,
+    ) -> list[Refusal]:
+        """Why the wish is refused; none when it is not. Nothing is changed."""
+        try:
+            decide(self.configuration, command_of(wish), claimed or {})
+        except Refused as error:
+            return [one for one in error.refusals if isinstance(one, Refusal)]
+        return []
+
+    def causes(self, wish: Command | Subnet | Pool | Reservation) -> list[tuple[str, str, str]]:
+        """(kind, field, rule) of each refusal."""
+        return [(one.kind, one.field, one.rule) for one in self.refusals(wish)]
+
+
+def command_of(wish: Command | Subnet | Pool | Reservation) -> Command:
+    """A bare object means that it is applied."""
+    match wish:
+        case Subnet():
+            return ApplySubnet(wish)
+        case Pool():
+            return ApplyPool(wish)
+        case Reservation():
+            return ApplyReservation(wish)
+        case _:
+            return wish
+
+
+def claims(*addresses: str, pool: str = "blue") -> dict[str, Claim]:
+    """One Pod per address."""
+    return {
+        address: Claim(pool, f"pod/u-{index}", "shop", f"web-{index}", f"e-{index}")
+        for index, address in enumerate(addresses)
+    }
