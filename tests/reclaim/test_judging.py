@@ -103,6 +103,18 @@ def test_a_replica_without_pod_and_endpoint_is_kept_while_it_is_wanted() -> None
     assert released(twice(ledger, stateful_sets=[OUT])) == {IP}
 
 
+def test_a_living_pods_claims_stay_though_the_endpoint_names_an_older_pod() -> None:
+    """Section 8 item 9, before the living Pod's status reports any address."""
+    ledger = Ledger()
+    endpoint = hold(ledger, "web-0", "2", IP)
+    ledger.endpoints[endpoint.key] = endpoint._replace(uid="1")
+
+    plan = twice(ledger, POD._replace(uid="2", phase="Pending", ips=()))
+
+    assert plan.steps == ()
+    assert [one.why for one in plan.kept] == ["Pod shop/web-0 of UID 2 is living"]
+
+
 def test_the_extra_delay_prolongs_every_grace() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)

@@ -200,6 +200,19 @@ def test_a_deadline_is_waited_for_and_needs_a_trusted_listing() -> None:
     assert late.evidence.times == 2
 
 
+def test_a_listing_from_the_time_of_the_news_is_no_second_observation() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IP)
+    entry = traced(DELETING)
+    assert isinstance(entry, Trace)
+    old = cluster(DELETING, at_s=NOW_S + 1)
+
+    found = resolve(entry, ledger, rules(old, now_s=NOW_S + 500))
+
+    assert isinstance(found, Kept)
+    assert found.until_s == NOW_S + OBSERVATION_GAP_S
+
+
 def test_the_defaults_are_those_of_the_public_system() -> None:
     assert DEFAULTS[:13] == (
         *(True, True, True, False, 3, 5_000, 100_000),

@@ -35,7 +35,7 @@ OFFENDERS: list[tuple[Rule, str, str]] = [
     (rules.only_tools_for_people_print, "nodeagent/a.py", "print('x')\n"),
     (rules.only_tools_for_people_print, "tests/a.py", "print('x')\n"),
     (rules.no_path_of_one_machine, "ops/a.py", "ROOT = '/tmp/orbweaver'\n"),
-    (rules.no_path_of_one_machine, "core/a.py", "ROOT = '/work/main'\n"),
+    (rules.no_path_of_one_machine, "core/a.py", "ROOT = '/home/somebody'\n"),
     (rules.no_path_of_one_machine, "core/a.py", "ROOT = '/root'\n"),
     (rules.tests_are_sentences, "tests/a/test_a.py", "def test_release_2(): ...\n"),
     (rules.tests_assert_something, "tests/a/test_a.py", "def test_it_works_well():\n  work()\n"),

@@ -1,0 +1,153 @@
+"""``orbctl gc`` without Kubernetes: what it releases, on whose word, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.domain.model import Owner
+from core.store.codec import CLAIM, ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, Put
+from ops.cli.commands import gc
+from ops.cli.exits import Exit
+from tests.orbctl.world import CLUSTER, Ran, World
+from tests.support.nodes import pod, pool
+
+KEYS = Keys(CLUSTER)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Two Pods on two nodes and a replica; waiting moves the clock."""
+    made = World(tmp_path / "archive")
+    made.on_node("n1", lambda node: node.apply(pool("main", "10.6.0.11-10.6.0.20")))
+    for name, where in (("web-0", "n1"), ("web-1", "n2")):
+        made.type(f"add {name} {where}")
+    replica = pod("db-0", node="n2", fixed="statefulset")._replace(
+        owner=Owner("StatefulSet", "db", api_version="apps/v1")
+    )
+    made.on_node("n2", lambda node: node.add(replica))
+
+    async def pause(wait_s: float) -> None:
+        made.now_ms += int(wait_s * 1000)
+
+    monkeypatch.setattr(gc, "pause", pause)
+    return made
+
+
+def held(world: World) -> set[str]:
+    """Who still holds addresses."""
+
+    async def read() -> set[str]:
+        found = (await world.store.read([Get(*KEYS.room("ip"))])).ranges[0].kvs
+        return {CLAIM.decode(kv.value).pod for kv in found}
+
+    return asyncio.run(read())
+
+
+def collect(world: World, *arguments: str) -> Ran:
+    return world.orbctl("gc", "-n", "shop", *arguments)
+
+
+def leave_behind(world: World) -> None:
+    """A claim of web-0 that an older Pod made, as a store restored from pieces would have it."""
+
+    async def write() -> None:
+        path = KEYS.endpoint("shop", "web-1")
+        endpoint = ENDPOINT.decode((await world.store.read([Get(path)])).ranges[0].kvs[0].value)
+        ((address, _),) = endpoint.addresses()
+        found = (await world.store.read([Get(KEYS.ip_of(address))])).ranges[0].kvs[0]
+        claim = CLAIM.decode(found.value)
+        stray = claim._replace(holder="pod/older")
+        await world.store.commit([], [Put(KEYS.ip_of("10.6.0.99"), CLAIM.encode(stray))])
+        # The newer Pod's own claims come after it.
+        again = [Put(found.key, found.value), Put(path, ENDPOINT.encode(endpoint))]
+        await world.store.commit([], again)
+
+    asyncio.run(write())
+
+
+def test_what_nobody_can_tell_is_kept_with_the_reason(world: World) -> None:
+    ran = collect(world)
+
+    assert ran.code == Exit.OK
+    assert ran.out.startswith("Nothing to release\n\nKept: 3 endpoints\n")
+    assert ran.out.count("nobody lists Pods here") == 3
+    assert held(world) == {"web-0", "web-1", "db-0"}
+
+
+def test_a_dry_run_shows_the_plan_with_its_evidence_and_changes_nothing(world: World) -> None:
+    ran = collect(world, "--dry-run", "--gone", "web-0", "--reason", "its node burnt")
+
+    assert ran.code == Exit.OK
+    assert "To release: 1 address of 1 endpoint" in ran.out
+    assert "pod-gone: ann@desk says that Pod shop/web-0 is gone: its node burnt" in ran.out
+    assert held(world) == {"web-0", "web-1", "db-0"}
+
+
+def test_what_an_operator_names_is_released_after_the_question(world: World) -> None:
+    order = ("--gone", "shop/web-0", "--reason", "its node burnt")
+
+    asked = collect(world, *order)
+    done = collect(world, *order, "--yes")
+
+    assert (asked.code, done.code) == (Exit.FAILED, Exit.OK)
+    assert "nothing was released" in asked.err
+    assert " released\n" in done.out
+    assert held(world) == {"web-1", "db-0"}
+    history = world.orbctl("history", "shop/web-0").out
+    assert "reclaimed: pod-gone: ann@desk says that Pod shop/web-0 is gone" in history
+    assert world.orbctl("verify").code == Exit.OK
+
+
+def test_a_lost_node_frees_its_pods_and_keeps_its_replicas(world: World) -> None:
+    ran = collect(world, "--gone-node", "n2", "--reason", "no power", "--yes")
+
+    assert ran.code == Exit.OK
+    assert "fixed: nobody lists owners here" in ran.out
+    assert held(world) == {"web-0", "db-0"}
+
+
+def test_a_contradiction_in_the_state_takes_two_looks(world: World) -> None:
+    leave_behind(world)
+
+    dry = collect(world, "--dry-run")
+    done = collect(world, "--yes")
+
+    assert "Nothing to release" in dry.out
+    assert "seen once: Pod shop/web-1, UID uid-web-1, has come after it" in dry.out
+    assert "looking again in 10 s" in done.err
+    assert "10.6.0.99 released" in done.out
+    assert held(world) == {"web-0", "web-1", "db-0"}
+
+
+def test_programs_get_the_plan_and_the_results_as_json(world: World) -> None:
+    ran = collect(world, "--gone", "web-0", "--reason", "burnt", "--yes", "-o", "json")
+
+    plan = json.loads(ran.out)
+    (step,) = plan["release"]
+    assert step["endpoint"] == "shop/web-0"
+    assert step["released"] == step["addresses"]
+    assert step["evidence"]["source"] == "operator"
+    assert {one["endpoint"] for one in plan["kept"]} == {"shop/web-1", "shop/db-0"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--gone", "web-0"), Exit.USAGE),
+        (("--gone-node", "n1"), Exit.USAGE),
+        (("--gone", "a/b/c", "--reason", "x"), Exit.USAGE),
+        (("--gone", "nobody", "--reason", "x"), Exit.NOT_FOUND),
+        (("--gone-node", "nowhere", "--reason", "x"), Exit.NOT_FOUND),
+    ],
+)
+def test_a_name_that_means_nothing_releases_nothing(
+    world: World, arguments: tuple[str, ...], code: Exit
+) -> None:
+    assert collect(world, *arguments, "--yes").code == code
+    assert held(world) == {"web-0", "web-1", "db-0"}

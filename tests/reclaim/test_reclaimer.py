@@ -1,0 +1,172 @@
+"""One step carried out: exactly what it names, only while it is as it was judged (I3)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from core.domain.claims import ReleaseDecision
+from core.domain.events import AddressesReleased
+from core.domain.reclaim.evidence import Sighting, Subject
+from core.domain.reclaim.planning import ReclaimStep, plan_scan
+from core.service.reclaimer import DONE, LATE, Reclaimer
+from core.service.releaser import ReleaseOrder
+from core.store.codec import CLAIM, ENDPOINT
+from core.store.kv import Delete, Put
+from core.store.memory import MemoryStore
+from tests.reclaim.build import NOW_S, cluster, rules
+from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod, pool
+
+WEB = pod("web-0", "1")
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    async with Node(MemoryStore()) as made:
+        await made.apply(pool("main", "10.6.0.1-10.6.0.9"))
+        yield made
+
+
+def reclaimer_of(node: Node) -> Reclaimer:
+    return Reclaimer(node.store, node.keys, node.writer, node.releaser, node.cooldown)
+
+
+async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:
+    """What two looks at a cluster without Pods of ours find."""
+    before: dict[Subject, Sighting] = {}
+    steps: tuple[ReclaimStep, ...] = ()
+    for at_s in (NOW_S, NOW_S + 60):
+        plan = plan_scan(await node.truth(), rules(cluster(at_s=at_s)), before)
+        before, steps = plan.sightings, plan.steps
+    return steps
+
+
+async def test_a_step_releases_its_addresses_and_says_why_in_the_log(node: Node) -> None:
+    added = await node.add(WEB)
+    (step,) = await steps_of(node)
+
+    done = await reclaimer_of(node).reclaim(step, CAUSE)
+
+    assert (set(done.addresses), done.why) == (addresses(added), DONE)
+    event = (await node.log())[-1].event
+    assert isinstance(event, AddressesReleased)
+    assert event.reason == "reclaimed"
+    assert event.evidence.startswith("pod-gone: Pod shop/web-0 is gone (listing, seen 2 times")
+    truth = await check_everything(node)
+    assert not truth.claims
+    assert not truth.endpoints
+
+
+async def test_the_same_step_twice_is_a_no_op(node: Node) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await reclaimer_of(node).reclaim(step, CAUSE)
+    events = len(await node.log())
+
+    again = await reclaimer_of(node).reclaim(step, CAUSE)
+
+    assert again == ((), LATE, 0)
+    assert len(await node.log()) == events
+
+
+async def _new_pod(node: Node) -> None:
+    await node.add(pod("web-0", "2"))
+
+
+async def _new_sandbox(node: Node) -> None:
+    await node.add(WEB, container="another box")
+
+
+async def _released_and_claimed_again(node: Node) -> None:
+    await node.delete(WEB)
+    await node.add(WEB)
+
+
+async def _moved_by_hand(node: Node) -> None:
+    """The claim's key is written again, the endpoint stays: another revision, another claim."""
+    ((address, held),) = (await node.truth()).claims.items()
+    await node.store.commit([], [Put(node.keys.ip_of(address), CLAIM.encode(held.claim))])
+
+
+async def _endpoint_lost(node: Node) -> None:
+    await node.store.commit([], [Delete(node.keys.endpoint("shop", "web-0"))])
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        _new_pod,
+        _new_sandbox,
+        _released_and_claimed_again,
+        _moved_by_hand,
+        _endpoint_lost,
+    ],
+)
+async def test_a_late_step_is_a_no_op(
+    node: Node, meanwhile: Callable[[Node], Awaitable[None]]
+) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await meanwhile(node)
+    held = (await node.truth()).claims
+
+    done = await reclaimer_of(node).reclaim(step, CAUSE)
+
+    assert done == ((), LATE, 0)
+    assert (await node.truth()).claims == held
+
+
+async def test_a_step_ends_nothing_but_the_claims_it_names(node: Node) -> None:
+    """An endpoint left from an older Pod shows the address of the living one (section 8 item 9)."""
+    await node.add(WEB)
+    old = (await node.truth()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
+    await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])
+    step = next(one for one in await steps_of(node) if one.ends_endpoint)
+    assert step.addresses == ()
+
+    done = await reclaimer_of(node).reclaim(step, CAUSE)
+
+    truth = await node.truth()
+    assert done.revision > 0
+    assert [held.claim.holder for held in truth.claims.values()] == ["pod/1"]
+    assert not truth.endpoints
+
+
+async def test_claims_without_an_endpoint_are_ended_alone(node: Node) -> None:
+    await node.add(WEB)
+    await node.add(pod("web-1", "2"))
+    await _endpoint_lost(node)
+    (stray, whole) = sorted(await steps_of(node), key=lambda step: step.ends_endpoint)
+
+    done = await reclaimer_of(node).reclaim(stray, CAUSE)
+
+    assert set(done.addresses) == set(stray.addresses)
+    assert (await node.truth()).claims.keys() == set(whole.addresses)
+
+
+async def test_claims_beside_an_endpoint_leave_it_as_it_is(node: Node) -> None:
+    await node.add(WEB)
+    ((_, held),) = (await node.truth()).claims.items()
+    stray = held.claim._replace(holder="pod/0")
+    await node.store.commit([], [Put(node.keys.ip_of("10.6.0.200"), CLAIM.encode(stray))])
+    before = (await node.truth()).endpoints
+    step = next(one for one in await steps_of(node) if not one.ends_endpoint)
+
+    done = await reclaimer_of(node).reclaim(step, CAUSE)
+
+    assert done.addresses == ("10.6.0.200",)
+    assert (await node.truth()).endpoints == before
+
+
+async def test_a_del_that_wins_the_race_leaves_nothing_to_do(node: Node) -> None:
+    await node.add(WEB)
+    (step,) = await steps_of(node)
+    await node.releaser.release(
+        WEB.endpoint_key,
+        lambda _: ReleaseDecision(ends=True, why="the sandbox is gone"),
+        ReleaseOrder("deleted", "CNI DEL", CAUSE),
+    )
+
+    assert (await reclaimer_of(node).reclaim(step, CAUSE)).why == LATE
+    assert not (await check_everything(node)).claims
