@@ -177,10 +177,12 @@ class Allocator:
 
     async def _begin_round(self, call: AddCall) -> Round:
         """Select on the newest snapshot; no is only said by a view that is as new as etcd."""
+        snapshot = self._view.current
         try:
-            return self._round_on(self._view.current, call)
+            return self._round_on(snapshot, call)
         except AllocationError:
-            if not await self._view.freshen():
+            await self._view.freshen()
+            if self._view.current is snapshot:  # it may have moved on during the read itself
                 raise
             return self._round_on(self._view.current, call)
 
