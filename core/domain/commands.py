@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from core.domain.autopools.planning import PoolWish
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Reservation, Subnet
 
@@ -50,6 +51,23 @@ class DeleteSubnet(NamedTuple):
     """Remove the subnet; only possible while no pool belongs to it."""
 
     name: str
+
+
+class ApplyAutoPool(NamedTuple):
+    """Make, resize or adopt an application's pool; its addresses are found when it is decided."""
+
+    wish: PoolWish
+
+
+class DropAutoPool(NamedTuple):
+    """Delete an automatic pool as far as nothing is claimed in it and it is still that ``uid``'s.
+
+    Otherwise there is no event; with ``retire`` a pool in use stops handing out addresses.
+    """
+
+    name: str
+    uid: str
+    retire: bool = False
 
 
 class ApplyReservation(NamedTuple):
@@ -100,6 +118,8 @@ Command: TypeAlias = (
     | ApplySubnet
     | RetireSubnet
     | DeleteSubnet
+    | ApplyAutoPool
+    | DropAutoPool
     | ApplyReservation
     | DeleteReservation
     | QuarantineAddress

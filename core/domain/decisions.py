@@ -15,7 +15,10 @@ from itertools import chain
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.autopools.naming import OWNER_NAME, OWNER_UID
+from core.domain.autopools.planning import find_pool, plan_pool
 from core.domain.commands import (
+    ApplyAutoPool,
     ApplyPool,
     ApplyRecord,
     ApplyReservation,
@@ -25,6 +28,7 @@ from core.domain.commands import (
     DeleteRecord,
     DeleteReservation,
     DeleteSubnet,
+    DropAutoPool,
     LiftQuarantine,
     QuarantineAddress,
     RetirePool,
@@ -78,9 +82,11 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
 
     Also None when the command cannot be read well enough to tell; ``decide`` refuses it then.
     """
-    if isinstance(command, DeletePool):
+    if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
         return (pool_addresses(pool) or None) if pool else None
+    if isinstance(command, ApplyAutoPool):
+        return _perhaps_given_up(configuration, command)
     if not isinstance(command, ApplyPool):
         return None
     existing = configuration.pools.get(command.pool.name)
@@ -91,6 +97,15 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     except AddressSyntaxError:
         return None
     return (pool_addresses(existing) - kept) or None
+
+
+def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
+    """A pool that shrinks gives up its lowest unused addresses: all of them may be some."""
+    place, uid, size = command.wish[:3]
+    pool = find_pool(place, uid, configuration.pools.values())
+    if pool is None or pool_addresses(pool).size <= size:
+        return None
+    return pool_addresses(pool)
 
 
 def left_behind(configuration: Configuration, events: Iterable[Event]) -> AddressSet | None:
@@ -121,6 +136,8 @@ def decide(
             return _decide_pool(configuration, command, claimed)
         case ApplySubnet() | RetireSubnet() | DeleteSubnet():
             return decide_subnet(configuration, command)
+        case ApplyAutoPool() | DropAutoPool():
+            return _decide_auto_pool(configuration, command, claimed)
         case ApplyReservation():
             return _apply_reservation(configuration, command.reservation)
         case DeleteReservation(name):
@@ -176,6 +193,40 @@ def _apply_pool(
         _judge_changed_pool(configuration, subject, existing, pool, claimed)
         require(owner_rules(subject, pool, existing, configuration.subnets))
     return (PoolDefined(pool),)
+
+
+def _decide_auto_pool(
+    configuration: Configuration,
+    command: ApplyAutoPool | DropAutoPool,
+    claimed: Mapping[str, Claim],
+) -> tuple[Event, ...]:
+    """Planned anew on this configuration, then judged as any other pool (spec/ipam.md 4.5)."""
+    if isinstance(command, DropAutoPool):
+        return _drop_auto_pool(configuration, command, claimed)
+    _, before, pool = plan_pool(command.wish, configuration, claimed)
+    if pool == before:
+        return ()
+    subject = Subject("SpiderIPPool", pool.name)
+    require(object_name_rule(subject))
+    require(size_rule(subject, pool, pool.labels, pool.annotations))
+    if before is None:
+        _judge_new_pool(configuration, subject, pool)
+    else:
+        _judge_changed_pool(configuration, subject, before, pool, claimed)
+    return (PoolDefined(pool),)
+
+
+def _drop_auto_pool(
+    configuration: Configuration, command: DropAutoPool, claimed: Mapping[str, Claim]
+) -> tuple[Event, ...]:
+    pool = configuration.pools.get(command.name)
+    is_theirs = pool is not None and pool.labels.get(OWNER_UID) == command.uid
+    if pool is None or not is_theirs or OWNER_NAME not in pool.labels:
+        return ()
+    subject = Subject("SpiderIPPool", pool.name)
+    if any(empty_pool_rule(subject, given_up(configuration, command), claimed)):
+        return (PoolRetired(pool.name),) if command.retire and not pool.retiring else ()
+    return (PoolDeleted(pool.name),)
 
 
 def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) -> None:

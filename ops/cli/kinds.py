@@ -77,11 +77,16 @@ def split_name(text: str, namespace: str) -> tuple[str, str]:
 def object_name(command: object) -> str:
     """The object of a configuration command, as ``kind/name``."""
     from core.domain import commands as wishes
+    from core.domain.autopools.naming import pool_name
 
     match command:
         case wishes.ApplyPool(pool):
             return f"{Kind.POOL}/{pool.name}"
         case wishes.RetirePool(name) | wishes.DeletePool(name):
+            return f"{Kind.POOL}/{name}"
+        case wishes.ApplyAutoPool(wish):
+            return f"{Kind.POOL}/{pool_name(wish.place, wish.uid)}"
+        case wishes.DropAutoPool(name):
             return f"{Kind.POOL}/{name}"
         case wishes.ApplySubnet(subnet):
             return f"{Kind.SUBNET}/{subnet.name}"

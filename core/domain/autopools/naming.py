@@ -110,6 +110,14 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
     return ApplicationKey(gv, *(labels.get(key, "") for key in keys))
 
 
+def place_of(labels: Mapping[str, str], family: Family) -> Place | None:
+    """Where an automatic pool with these labels serves; None when they do not say so."""
+    application = application_of(labels)
+    if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:
+        return None
+    return Place(application, labels[INTERFACE], family, labels[OWNER_SUBNET])
+
+
 def is_reclaimable(labels: Mapping[str, str]) -> bool:
     """Whether the pool goes with its application."""
     return labels.get(RECLAIM) == "true"

@@ -13,6 +13,7 @@ from typing import Final, TypeVar, overload
 
 from core.domain import globs
 from core.domain.addresses import V4, V6, Family
+from core.domain.autopools.naming import Place, place_of
 from core.domain.model import Pool
 
 PATTERNS_MAX: Final = 256
@@ -57,6 +58,16 @@ class PoolCatalog(Mapping[str, Pool]):
             family: tuple(name for name in names if self._pools[name].default)
             for family, names in self.names.items()
         }
+
+    @cached_property
+    def automatic(self) -> dict[Place, tuple[str, ...]]:
+        """Names of the automatic pools that are not on their way out, by place, sorted."""
+        found: dict[Place, list[str]] = {}
+        for name, pool in sorted(self._pools.items()):
+            place = None if pool.retiring else place_of(pool.labels, pool.family)
+            if place is not None:
+                found.setdefault(place, []).append(name)
+        return {place: tuple(names) for place, names in found.items()}
 
     @cached_property
     def names(self) -> dict[Family, tuple[str, ...]]:

@@ -10,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from core.domain.addresses import V4, V6
+from core.domain.addresses import V4, V6, Family
+from core.domain.autopools.applications import require_controller
+from core.domain.autopools.naming import OWNER_UID, ApplicationKey, Place
+from core.domain.autopools.requests import NicSubnets, read_request
 from core.domain.facts import Facts
+from core.domain.model import Owner
 from core.domain.selection import reasoning
 from core.domain.selection.annotations import (
     NAMESPACE_IPV4_POOLS,
@@ -31,6 +35,7 @@ from core.domain.selection.request import (
     SOURCE_NAMESPACE,
     SOURCE_POD_IPPOOL,
     SOURCE_POD_IPPOOLS,
+    SOURCE_POD_SUBNETS,
     Candidates,
     NicPools,
     SelectionRequest,
@@ -79,12 +84,66 @@ def from_pod_subnets(context: Context) -> Candidates | None:
             subject=reasoning.pod_subject(pod),
             remedy="set enableAutoPoolForApplication, or name IPPools instead",
         )
-    kind, name = (pod.owner.kind, pod.owner.name) if pod.owner else ("Pod", pod.name)
-    raise NoPoolAvailable(
-        f"{FROM_SUBNET}no IPPool available, application {kind}/{pod.namespace}/{name} has no "
-        f"automatic IPPool for NIC {context.request.interface}",
-        subject=reasoning.pod_subject(pod),
-        remedy="name IPPools in the Pod's annotations instead",
+    try:
+        nic = _asked_nic(context)
+        found = {
+            family: _automatic(context, nic.interface, family, subnet)
+            for family, subnet in nic.families()
+            if settings.enabled(family)
+        }
+    except (NoPoolAvailable, WrongInput) as error:
+        raise reasoning.prefixed(error, FROM_SUBNET) from None
+    pools = (found.get(V4, ()), found.get(V6, ()))
+    clean_gateway = context.request.clean_gateway
+    return Candidates(SOURCE_POD_SUBNETS, (NicPools(nic.interface, *pools, clean_gateway),))
+
+
+def _asked_nic(context: Context) -> NicSubnets:
+    """The subnets of the NIC that is being set up. Raises WrongInput, NoPoolAvailable."""
+    pod, interface = context.facts.pod, context.request.interface
+    subject = reasoning.pod_subject(pod)
+    request = read_request(pod.annotations, subject)
+    require_controller(_application(context))
+    nic = request.find(interface) if request else None
+    if nic is None:
+        raise NoPoolAvailable(
+            f"no IPPool available, the Pod names no subnet for NIC {interface}",
+            subject=subject,
+            remedy=f"add an item for {interface} to annotation {POD_SUBNETS}",
+        )
+    return nic
+
+
+def _automatic(context: Context, interface: str, family: Family, subnet: str) -> tuple[str, ...]:
+    """The one automatic pool of the application at this place, of its UID where that is known."""
+    pod = context.facts.pod
+    application = _application(context)
+    place = Place(application, interface, family, subnet)
+    uid = pod.owner.uid if pod.owner else ""
+    names = tuple(
+        name
+        for name in context.catalog.automatic.get(place, ())
+        if not uid or context.catalog[name].labels.get(OWNER_UID) == uid
+    )
+    if len(names) == 1:
+        return names
+    who = f"application {application.kind}/{application.namespace}/{application.name}"
+    if names:
+        what = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
+        remedy = "delete all of them but one"
+    else:
+        what = f"has no automatic IPPool for NIC {interface}"
+        remedy = f"see why with `orbctl describe subnet {subnet}`, or name IPPools instead"
+    subject = reasoning.pod_subject(pod)
+    raise NoPoolAvailable(f"no IPPool available, {who} {what}", subject=subject, remedy=remedy)
+
+
+def _application(context: Context) -> ApplicationKey:
+    """The Pod's top controller; the Pod itself when it has none."""
+    pod = context.facts.pod
+    owner = pod.owner or Owner("Pod", pod.name)
+    return ApplicationKey(
+        owner.api_version, owner.kind, owner.namespace or pod.namespace, owner.name
     )
 
 

@@ -1,0 +1,94 @@
+"""Applications: the controllers whose Pods automatic pools serve, as plain facts.
+
+Six built-in kinds say how many replicas they want; any other owner is a third party, whose replicas
+nobody can know; a Pod without owner is an orphan (spec/ipam.md 4.2, 4.4). Fetches nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.autopools.naming import ApplicationKey
+from core.errors import WrongInput
+
+REPLICATED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
+"""Kinds that say ``spec.replicas``."""
+
+COMPLETED: Final = frozenset({"Job", "CronJob"})
+"""Kinds that say completions and parallelism."""
+
+DAEMON_SET: Final = "DaemonSet"
+_APPS: Final = "apps/v1"
+_BATCH: Final = "batch/v1"
+_PARENTS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, "CronJob")}
+
+
+class Scale(NamedTuple):
+    """What a workload says of its size; None where it does not.
+
+    ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
+    ``parallelism`` of a CronJob are those of its Job template.
+    """
+
+    replicas: int | None = None
+    desired: int = 0
+    completions: int | None = None
+    parallelism: int | None = None
+
+
+class Application(NamedTuple):
+    """One workload. ``annotations`` are those of its innermost Pod template.
+
+    ``controller``: (api version, kind) of its own controller, ("", "") for none.
+    """
+
+    key: ApplicationKey
+    uid: str
+    annotations: dict[str, str] = {}
+    scale: Scale = Scale()
+    host_network: bool = False
+    controller: tuple[str, str] = ("", "")
+
+    def __str__(self) -> str:
+        return f"{self.key.kind}/{self.key.namespace}/{self.key.name}"
+
+
+def is_built_in(key: ApplicationKey) -> bool:
+    """One of the six kinds whose replicas are known; any other owner is a third party."""
+    kind = key.kind
+    if key.api_version == _APPS:
+        return kind in REPLICATED or kind == DAEMON_SET
+    return key.api_version == _BATCH and kind in COMPLETED
+
+
+def replicas_of(application: Application) -> int:
+    """How many Pods it wants; 0 for a third party, since nobody can tell."""
+    kind, scale = application.key.kind, application.scale
+    if not is_built_in(application.key):
+        return 0
+    if kind in REPLICATED:
+        return scale.replicas or 0
+    if kind == DAEMON_SET:
+        return scale.desired
+    said = scale.parallelism if scale.completions is None else scale.completions
+    return said or 1
+
+
+def require_controller(key: ApplicationKey) -> None:
+    """Refuse an orphan: a Pod that nothing controls. Raises WrongInput."""
+    if (key.api_version, key.kind) == ("v1", "Pod"):
+        raise WrongInput(
+            "wrong input, SpiderSubnet feature doesn't support no-controller pod",
+            subject=f"Pod/{key.namespace}/{key.name}",
+            remedy="run the Pod by a Deployment, or name IPPools instead",
+        )
+
+
+def skip_reason(application: Application) -> str:
+    """Why it gets no pool of its own, "" when it may: another one has it, or it needs none."""
+    if application.host_network:
+        return "its Pods are in the network of the host"
+    parent = _PARENTS.get(application.key.kind)
+    if is_built_in(application.key) and parent is not None and application.controller == parent:
+        return f"the pool is made for its {parent[1]}"
+    return ""

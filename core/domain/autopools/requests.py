@@ -1,0 +1,132 @@
+"""What a Pod template asks of subnets: ``subnets``, ``subnet``, ``ippool-ip-number`` and so on.
+
+Promise: spec/ipam.md 4.1, JSON as tolerantly as everywhere (``core.domain.selection.jsontext``).
+The rules about the texts alone are here; whether the subnets exist is found out later. An agent
+reads a Pod by the same function as the controller reads a template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from core.domain.addresses import V4, V6, Family
+from core.domain.autopools.naming import IP_NUMBER, RECLAIM
+from core.domain.autopools.sizing import IpNumber, read_number
+from core.domain.selection import jsontext
+from core.domain.selection.annotations import NICS_MAX, POD_SUBNET, POD_SUBNETS
+from core.domain.selection.request import CLUSTER_INTERFACE, FAMILY_NAMES
+from core.errors import BadInput, WrongInput
+
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+
+class NicSubnets(NamedTuple):
+    """The subnets of one NIC, "" for a family that is not asked for."""
+
+    interface: str
+    ipv4: str = ""
+    ipv6: str = ""
+
+    def families(self) -> Iterator[tuple[Family, str]]:
+        """(family, subnet) of each family that is asked for, IPv4 first."""
+        if self.ipv4:
+            yield V4, self.ipv4
+        if self.ipv6:
+            yield V6, self.ipv6
+
+
+class SubnetRequest(NamedTuple):
+    """``number`` None: the template does not say, so the cluster's default counts."""
+
+    nics: tuple[NicSubnets, ...]
+    number: IpNumber | None = None
+    reclaim: bool = True
+
+    def find(self, interface: str) -> NicSubnets | None:
+        """The NIC of that name, or None."""
+        return next((nic for nic in self.nics if nic.interface == interface), None)
+
+
+def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
+    """The request of a Pod or its template; None without one. ``subnets`` hides ``subnet``.
+
+    ``subject`` is whom an error speaks of. Raises WrongInput.
+    """
+    if POD_SUBNETS in annotations:
+        key, read = POD_SUBNETS, _read_list
+    elif POD_SUBNET in annotations:
+        key, read = POD_SUBNET, _read_one
+    else:
+        return None
+    number = None
+    reclaim = True
+    try:
+        nics = read(annotations[key])
+        if IP_NUMBER in annotations:
+            key = IP_NUMBER
+            number = read_number(annotations[key])
+        if RECLAIM in annotations:
+            key = RECLAIM
+            reclaim = _read_bool(annotations[key])
+    except BadInput as error:
+        raise WrongInput(
+            f"wrong input, invalid format of Pod annotation '{key}': {error.message}",
+            subject=subject,
+            remedy="correct the annotation in the Pod template",
+        ) from None
+    return SubnetRequest(nics, number, reclaim)
+
+
+def _read_one(text: str) -> tuple[NicSubnets, ...]:
+    nic = _nic(jsontext.parse(text), "value")
+    return (nic._replace(interface=nic.interface or CLUSTER_INTERFACE),)
+
+
+def _read_list(text: str) -> tuple[NicSubnets, ...]:
+    entries = jsontext.items(jsontext.parse(text), "value")
+    if not entries:
+        raise BadInput("value requires at least one item")
+    if len(entries) > NICS_MAX:
+        raise BadInput(f"{len(entries)} items, at most {NICS_MAX} NICs are possible")
+    nics = [_nic(entry, "each item") for entry in entries]
+    if len(nics) == 1 and not nics[0].interface:
+        nics = [nics[0]._replace(interface=CLUSTER_INTERFACE)]
+    seen: set[tuple[Family, str]] = set()
+    names: set[str] = set()
+    for nic in nics:
+        if not nic.interface:
+            raise BadInput("interface must be specified in each of several items")
+        if nic.interface in names:
+            raise BadInput(f"duplicate interface {nic.interface}")
+        names.add(nic.interface)
+        for place in nic.families():
+            if place in seen:
+                raise BadInput(f"duplicate {FAMILY_NAMES[place[0]]} subnet {place[1]}")
+            seen.add(place)
+    return tuple(nics)
+
+
+def _nic(entry: object, what: str) -> NicSubnets:
+    value = jsontext.members(entry, what)
+    ipv4, ipv6 = (_first(value.get(family), family) for family in ("ipv4", "ipv6"))
+    if not ipv4 and not ipv6:
+        raise BadInput("neither an IPv4 nor an IPv6 subnet is specified")
+    return NicSubnets(jsontext.text(value.get("interface"), "interface"), ipv4, ipv6)
+
+
+def _first(value: object, what: str) -> str:
+    """The first name of a list, which alone counts; "" for none."""
+    names = jsontext.texts(value, what)
+    if names and not names[0]:
+        raise BadInput(f"the name of the subnet of {what} is empty")
+    return names[0] if names else ""
+
+
+def _read_bool(text: str) -> bool:
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise BadInput(f"{text[:80]!r} is neither true nor false")

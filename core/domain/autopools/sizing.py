@@ -1,0 +1,78 @@
+"""How many addresses an automatic pool has: one arithmetic for agents and controllers.
+
+Spec/ipam.md 4.1 and 4.2. The public system lets its two processes disagree about the default; here
+both ask ``default_number`` and ``pool_size``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from core.domain.autopools.applications import Application, is_built_in, replicas_of
+from core.errors import BadInput, WrongInput
+
+NUMBER_MAX: Final = 2**63 - 1
+"""What a 64-bit integer of the public system holds."""
+
+KEY_OBEYED: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
+"""The configuration key that the public system reads; it wins when both are given."""
+
+KEY_DOCUMENTED: Final = "clusterSubnetDefaultFlexibleIPNumber"
+"""The configuration key that its chart writes and its documentation names."""
+
+_INTEGER: Final = re.compile(r"-?[0-9]{1,32}\Z")
+
+
+class IpNumber(NamedTuple):
+    """``5``: five addresses. ``+2``, which is flexible: two more than there are replicas."""
+
+    amount: int
+    is_flexible: bool = False
+
+    def __str__(self) -> str:
+        return f"+{self.amount}" if self.is_flexible else str(self.amount)
+
+
+NO_MORE: Final = IpNumber(0, is_flexible=True)
+"""The default of the default: as many addresses as replicas."""
+
+
+def read_number(text: str) -> IpNumber:
+    """The value of ``ippool-ip-number``; what stands before a "+" is ignored. Raises BadInput."""
+    _, plus, count = text.rpartition("+")
+    if text.count("+") > 1:
+        raise BadInput(f"{text[:80]!r} has more than one '+'")
+    if not _INTEGER.match(count):
+        raise BadInput(f"{text[:80]!r} is not a number N or +N")
+    number = int(count)
+    if number < 0:
+        raise BadInput(f"{text[:80]!r} is negative")
+    if number > NUMBER_MAX:
+        raise BadInput(f"{text[:80]!r} is out of range")
+    return IpNumber(number, is_flexible=bool(plus))
+
+
+def default_number(settings: Mapping[str, object]) -> IpNumber:
+    """The cluster's default: both keys are one setting. Raises BadInput, its subject the key."""
+    for key in (KEY_OBEYED, KEY_DOCUMENTED):
+        value = settings.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= NUMBER_MAX:
+            raise BadInput(f"{key} is not a number of addresses", subject=key)
+        return IpNumber(value, is_flexible=True)
+    return NO_MORE
+
+
+def pool_size(application: Application, number: IpNumber | None, default: IpNumber) -> int:
+    """Addresses of each of its pools; ``number`` None: not annotated. Raises WrongInput."""
+    if number is None and not is_built_in(application.key):
+        raise WrongInput(
+            f"wrong input, {application} only supports fixed auto-created IPPool IP Number",
+            subject=str(application),
+            remedy="annotate ipam.spidernet.io/ippool-ip-number in the Pod template",
+        )
+    chosen = default if number is None else number
+    return chosen.amount + (replicas_of(application) if chosen.is_flexible else 0)
