@@ -99,17 +99,19 @@ class Committer:
         """Stop as a killed process does: whatever is in flight goes its own way."""
         if self._pump is not None:
             self._pump.cancel()
+            self._pump = None  # a pump that is cancelled before its first step never says so itself
         self._fail_all(SessionLost("the process was abandoned", subject=self._session.name))
 
     async def _run(self) -> None:
-        await asyncio.sleep(0)  # callers of the same turn of the loop share the transaction
         try:
+            await asyncio.sleep(0)  # callers of the same turn of the loop share the transaction
             while self._queue:
                 batch, members = self._take()
                 if members:
                     await self._commit(batch, members)
         finally:
-            self._pump = None
+            if self._pump is asyncio.current_task():
+                self._pump = None
 
     def _take(self) -> tuple[Batch, list[_Waiting]]:
         batch = Batch()

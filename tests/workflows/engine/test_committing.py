@@ -1,0 +1,37 @@
+"""The committer by itself: what becomes of proposals when the process ends under it."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import SessionLost
+from core.store.keys import Keys
+from core.store.kv import Absent, Put
+from core.store.memory import MemoryStore
+from workflows.engine.committer import Committed, Committer
+from workflows.engine.keys import WorkflowKeys
+from workflows.engine.session import open_session
+
+
+async def committer(store: MemoryStore) -> Committer:
+    return Committer(store, await open_session(store, WorkflowKeys(Keys("test")), "worker-1"))
+
+
+async def test_closing_waits_for_what_is_queued() -> None:
+    store = MemoryStore()
+    desk = await committer(store)
+    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    await desk.close()
+
+    assert isinstance(answer.result(), Committed)
+
+
+async def test_an_abandoned_committer_can_still_be_closed_before_its_first_transaction() -> None:
+    store = MemoryStore()
+    desk = await committer(store)
+    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    desk.abandon()
+    await desk.close()
+
+    with pytest.raises(SessionLost):
+        answer.result()
