@@ -11,19 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from core.errors import BadInput
-
 if TYPE_CHECKING:
     from core.store.etcd import EtcdSettings
 
-ETCD_ENDPOINT: Final = "127.0.0.1:2379"
 CLUSTER: Final = "default"
 ARCHIVE_DIRECTORY: Final = "/var/lib/orbweaver/archive"
 CONTROLLER_ROLE: Final = "controller"
 """What controllers campaign for."""
-
-ENDPOINTS_MAX: Final = 32
-PASSWORD_BYTES_MAX: Final = 4_096
 
 OPTIONS: Final = {
     "etcd": "ORBWEAVER_ETCD_ENDPOINTS",
@@ -53,6 +47,7 @@ def cluster_settings(
     variables: Mapping[str, str], options: Mapping[str, str] = {}
 ) -> ClusterSettings:
     """The settings; ``options`` by the names in ``OPTIONS``, "" for not given. Raises BadInput."""
+    from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
     from core.store.keys import check_name
 
     said = {
@@ -60,46 +55,11 @@ def cluster_settings(
         for name, variable in OPTIONS.items()
     }
     return ClusterSettings(
-        _etcd(said, variables.get(PASSWORD, "").strip()),
+        etcd_settings(
+            Access(said["etcd"] or ETCD_ENDPOINT, *(said[name] for name in Access._fields[1:])),
+            variables.get(PASSWORD, "").strip(),
+            Access("etcd", *Access._fields[1:]),
+        ),
         check_name(said["cluster"] or CLUSTER, "cluster name"),
         Path(said["archive"] or ARCHIVE_DIRECTORY),
     )
-
-
-def _etcd(said: Mapping[str, str], password: str) -> EtcdSettings:
-    from core.store.etcd import EtcdSettings
-
-    endpoints = tuple(each.strip() for each in (said["etcd"] or ETCD_ENDPOINT).split(","))
-    if not all(endpoints) or len(endpoints) > ENDPOINTS_MAX:
-        raise BadInput(
-            f"etcd endpoints {said['etcd'][:64]!r}: give 1 to {ENDPOINTS_MAX} of host:port",
-            subject="etcd",
-        )
-    if bool(said["cert_file"]) != bool(said["key_file"]):
-        raise BadInput(
-            "a certificate without its key, or a key without its certificate",
-            subject="cert_file",
-            remedy="give both",
-        )
-    for name in ("ca_file", "cert_file", "key_file"):
-        if said[name] and not Path(said[name]).is_file():
-            raise BadInput(f"{said[name]} is not a file", subject=name)
-    password = password or _password(said["password_file"])
-    if said["user"] and not password:
-        raise BadInput(
-            f"etcd user {said['user']} has no password",
-            subject="password_file",
-            remedy=f"name a file, or set {PASSWORD}",
-        )
-    files = (said["ca_file"], said["cert_file"], said["key_file"])
-    return EtcdSettings(endpoints, *files, said["user"], password)
-
-
-def _password(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(PASSWORD_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"cannot read {path}: {error}", subject="password_file") from None

@@ -18,13 +18,13 @@ from core.errors import BadInput
 from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
+from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.store.keys import check_name
 from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, EtcdConf, OrbweaverConf, read_conf
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
-    ETCD_ENDPOINT,
     HEALTH_PORT,
     LISTEN_ADDRESS,
     METRICS_PORT,
@@ -35,7 +35,13 @@ from nodeagent.settings.values import (
 
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # spec/api.md 5.1
 RECORDS_HIGHEST: Final = 1 << 31
-PASSWORD_BYTES_MAX: Final = 4_096
+ETCD_NAMES: Final = Access(
+    *(
+        f"orbweaver.etcd.{key}"
+        for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
+    )
+)
+"""What the user calls the settings of etcd in conf.yml."""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
@@ -84,46 +90,15 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
 
 
 def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:
-    endpoints = conf.endpoints or (ETCD_ENDPOINT,)
-    said = env.text("ORBWEAVER_ETCD_ENDPOINTS")
-    if said:
-        endpoints = tuple(each.strip() for each in said.split(","))
-    if not all(endpoints):
-        raise BadInput("no etcd endpoint", subject="orbweaver.etcd.endpoints")
-    ca_file = env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file)
-    cert_file = env.text("ORBWEAVER_ETCD_CERT_FILE", conf.cert_file)
-    key_file = env.text("ORBWEAVER_ETCD_KEY_FILE", conf.key_file)
-    if bool(cert_file) != bool(key_file):
-        raise BadInput(
-            "a certificate without its key, or a key without its certificate",
-            subject="orbweaver.etcd.certFile",
-            remedy="give certFile and keyFile together",
-        )
-    for key, path in (("caFile", ca_file), ("certFile", cert_file), ("keyFile", key_file)):
-        if path and not Path(path).is_file():
-            raise BadInput(f"{path} is not a file", subject=f"orbweaver.etcd.{key}")
-    user = env.text("ORBWEAVER_ETCD_USER", conf.user)
-    password = env.text("ORBWEAVER_ETCD_PASSWORD")
-    password_file = env.text("ORBWEAVER_ETCD_PASSWORD_FILE", conf.password_file)
-    if not password and password_file:
-        password = _password(Path(password_file))
-    if user and not password:
-        raise BadInput(
-            f"user {user} has no password",
-            subject="orbweaver.etcd.passwordFile",
-            remedy="name a file, or set ORBWEAVER_ETCD_PASSWORD",
-        )
-    return EtcdSettings(endpoints, ca_file, cert_file, key_file, user, password)
-
-
-def _password(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(PASSWORD_BYTES_MAX).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"cannot read {path}: {error}", subject="orbweaver.etcd.passwordFile"
-        ) from None
+    said = Access(
+        env.text("ORBWEAVER_ETCD_ENDPOINTS", ",".join(conf.endpoints or (ETCD_ENDPOINT,))),
+        env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file),
+        env.text("ORBWEAVER_ETCD_CERT_FILE", conf.cert_file),
+        env.text("ORBWEAVER_ETCD_KEY_FILE", conf.key_file),
+        env.text("ORBWEAVER_ETCD_USER", conf.user),
+        env.text("ORBWEAVER_ETCD_PASSWORD_FILE", conf.password_file),
+    )
+    return etcd_settings(said, env.text("ORBWEAVER_ETCD_PASSWORD"), ETCD_NAMES)
 
 
 def _name(name: str) -> str:

@@ -12,11 +12,11 @@ from core.domain.selection.request import SelectionSettings
 from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
+from core.store.etcd.access import ETCD_ENDPOINT
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
 CLUSTER: Final = "default"
-ETCD_ENDPOINT: Final = "127.0.0.1:2379"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}

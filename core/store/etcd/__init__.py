@@ -10,9 +10,10 @@
     wire.py      our values <-> protobuf messages
     messages.py  the typed face of the packaged stubs
     settings.py  addresses, credentials and every limit
+    access.py    what a user said about etcd -> settings, or an error by the name of the setting
 
-Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore`` and
-``EtcdSettings``.
+Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore``,
+``EtcdSettings`` and what ``access`` has.
 """
 
 from __future__ import annotations
