@@ -68,16 +68,20 @@ def plan_application(
 
     ``claimed``: the claims by address inside its pools; more do no harm. ``default``: the cluster's
     number of addresses. ``enabled``: the cluster makes automatic pools. What goes comes before what
-    comes. A template that cannot be read changes nothing.
+    comes, and what it gives up may come again: each step is planned on what the ones before it
+    leave. A template that cannot be read changes nothing.
     """
     try:
         wishes = _wishes(application, default, enabled=enabled)
     except WrongInput as error:
         return (_refusal("", error),)
     steps = list(_leftovers(application, configuration, claimed, wishes))
+    gone = {step.pool for step in steps if step.action == "delete"}
+    pools = {name: pool for name, pool in configuration.pools.items() if name not in gone}
+    left = configuration._replace(pools=pools)
     for wish in wishes:
         if configuration.enabled(wish.place.family):
-            steps += _step(wish, configuration, claimed)
+            steps += _step(wish, left, claimed)
     return tuple(steps)
 
 
