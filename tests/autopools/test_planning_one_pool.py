@@ -118,7 +118,10 @@ REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
     ),
     "more than anybody has": (
         State(NET), auto(2**63 - 1), ("Forbidden", "insufficient-subnet"),
-        f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20' in SpiderSubnet/",
+        (
+            f"insufficient subnet FreeIPs, required '{2**63 - 1}' but only left '20'"
+            " in SpiderSubnet/net"
+        ),
     ),
     "a pool of another CIDR inside the subnet": (
         State(NET, Pool("odd", V4, "10.7.0.0/24", ("10.7.0.200",))), auto(1),
