@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from core.domain.addresses import Address, parse_address
+from core.domain.addresses import Address, Family, parse_address
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
 from core.domain.evolution import claims_made, evolve_endpoint
 from core.domain.model import Endpoint
+from core.projections.configuration_view import Snapshot
 from core.store.batch import Proposal
 from core.store.codec import CLAIM, ENDPOINT, Draft
 from core.store.keys import Keys
@@ -43,6 +44,18 @@ def endpoint_guard(keys: Keys, key: tuple[str, str], seen: Seen) -> Guard:
     """The endpoint is still as it was seen."""
     name = keys.endpoint(*key)
     return Unchanged(name, seen.revision) if seen.revision else Absent(name)
+
+
+def configuration_guards(
+    keys: Keys, snapshot: Snapshot, used: Iterable[tuple[str, Family]]
+) -> list[Guard]:
+    """The pools that addresses come from, and the reservations, are as in ``snapshot``."""
+    guards: dict[Guard, None] = {}
+    for pool, family in used:
+        guards[Unchanged(keys.pool(pool), snapshot.pools[pool].revision)] = None
+        topic = keys.guard("reservations", family)
+        guards[Unchanged(topic, snapshot.guards.get(topic, 0))] = None
+    return list(guards)
 
 
 def claim_proposal(

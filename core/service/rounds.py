@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
-from core.domain.addresses import Address, AddressSyntaxError, Family, format_address, parse_cidr
+from core.domain.addresses import Address, AddressSyntaxError, Family
+from core.domain.assignment import with_address
 from core.domain.choice import AddressOrder, Search
 from core.domain.model import Nic, Pool
 from core.domain.routes import distribute_routes
@@ -20,10 +21,10 @@ from core.errors import AddressesUsedOut, AllocationError, LostRace
 from core.projections.configuration_view import Snapshot
 from core.service.finding import Finder
 from core.service.limits import RecordLimit
-from core.service.proposals import Choice
+from core.service.proposals import Choice, configuration_guards
 from core.store.batch import Lost
 from core.store.keys import Keys
-from core.store.kv import Guard, RangeResult, Unchanged
+from core.store.kv import Guard, RangeResult
 
 Place = tuple[str, Family, str]
 """(interface, family, pool): where an address is looked for."""
@@ -104,13 +105,8 @@ class Round:
 
     def guards(self, wanted: Iterable[Wanted]) -> list[Guard]:
         """The pools and reservations that the choice rests on, as this round saw them."""
-        guards: dict[Guard, None] = {}
-        for one in wanted:
-            held = self.snapshot.pools[one.pool]
-            guards[Unchanged(self._keys.pool(one.pool), held.revision)] = None
-            topic = self._keys.guard("reservations", one.demand.family)
-            guards[Unchanged(topic, self.snapshot.guards.get(topic, 0))] = None
-        return list(guards)
+        used = ((one.pool, one.demand.family) for one in wanted)
+        return configuration_guards(self._keys, self.snapshot, used)
 
     def nics(self, wanted: Iterable[Wanted]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes."""
@@ -120,7 +116,7 @@ class Round:
             interface = one.demand.interface
             pools[one.pool] = self.snapshot.pools[one.pool].pool
             nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
-            nics[interface] = _with_address(nic, pools[one.pool], one.value)
+            nics[interface] = with_address(nic, pools[one.pool], one.value)
         return distribute_routes(list(nics.values()), pools, self.selection.routes)
 
     def learn(self, wanted: Iterable[Wanted], lost: Lost) -> None:
@@ -199,10 +195,3 @@ class Round:
             remedy="extend one of these pools, or let the Pod use another one",
         )
         return in_standard_mode(error)
-
-
-def _with_address(nic: Nic, pool: Pool, value: int) -> Nic:
-    cidr = f"{format_address(pool.family, value)}/{parse_cidr(pool.subnet).prefix_length}"
-    if pool.family == 4:
-        return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
-    return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)

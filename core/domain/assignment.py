@@ -1,0 +1,124 @@
+"""Addresses that somebody names: an operator's hand, or the records of another IPAM.
+
+An assignment says who is to hold which addresses of which pools. It bends no rule of an ordinary
+claim: the addresses are usable ones of their pools, free, and all are claimed or none (I2, I4).
+Affinity alone is not asked; whoever names an address has decided where it belongs.
+Nothing here reads or writes; the answers that it needs from the store are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import Address, format_address, parse_address, parse_cidr
+from core.domain.events import AddressesClaimed
+from core.domain.model import Claim, Endpoint, Nic, Pool
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject
+from core.errors import Refused
+
+
+class Offer(NamedTuple):
+    """A pool, and what may be handed out of it: not excluded, reserved or quarantined."""
+
+    pool: Pool
+    usable: AddressSet
+
+
+class Held(NamedTuple):
+    """What is there now: the endpoint of that name, and the claims on the wanted addresses."""
+
+    endpoint: Endpoint | None
+    claims: Mapping[Address, Claim]
+
+
+def with_address(nic: Nic, pool: Pool, value: int) -> Nic:
+    """The NIC with an address of this pool, its prefix length and gateway."""
+    cidr = f"{format_address(pool.family, value)}/{parse_cidr(pool.subnet).prefix_length}"
+    if pool.family == 4:
+        return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
+    return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)
+
+
+def decide_assignment(
+    wanted: Endpoint, held: Held, offers: Mapping[str, Offer]
+) -> AddressesClaimed | None:
+    """The claim that makes ``wanted`` true, or None when it is true already.
+
+    NICs that the endpoint has and ``wanted`` does not name stay. Raises Refused.
+    """
+    present = held.endpoint
+    if present is not None and present.holder != wanted.holder:
+        raise Refused((_of_another_pod(wanted, present),))
+    nics = () if present is None else present.nics
+    missing = [nic for nic in wanted.nics if not _is_there(nic, nics)]
+    refusals = [
+        refusal
+        for nic in missing
+        for refusal in _nic_refusals(wanted, nic, nics, held.claims, offers)
+    ]
+    if refusals:
+        raise Refused(tuple(refusals))
+    if not missing:
+        return None
+    after = wanted._replace(nics=(*nics, *missing))
+    return AddressesClaimed(after, tuple(range(len(nics), len(after.nics))))
+
+
+def _subject(endpoint: Endpoint) -> Subject:
+    return Subject("SpiderEndpoint", endpoint.name, endpoint.namespace)
+
+
+def _of_another_pod(wanted: Endpoint, present: Endpoint) -> Refusal:
+    message = f"these are addresses of Pod {present.uid}, not of {wanted.uid}"
+    remedy = "release them first, or name the Pod's UID"
+    return _subject(wanted).refuse("AlreadyExists", "endpoint-in-use", "uid", message, remedy)
+
+
+def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
+    return any(
+        each.interface == nic.interface and each.addresses() == nic.addresses() for each in nics
+    )
+
+
+def _nic_refusals(
+    wanted: Endpoint,
+    nic: Nic,
+    present: tuple[Nic, ...],
+    claims: Mapping[Address, Claim],
+    offers: Mapping[str, Offer],
+) -> list[Refusal]:
+    subject = _subject(wanted)
+    if any(each.interface == nic.interface for each in present):
+        message = f"{nic.interface} has other addresses already"
+        remedy = "release the Pod's addresses first"
+        return [subject.refuse("AlreadyExists", "nic-in-use", "interface", message, remedy)]
+    found = []
+    for text, name in nic.addresses():
+        refusal = _address_refusal(subject, parse_address(text), offers.get(name), name)
+        claim = claims.get(parse_address(text))
+        if claim is not None:
+            message = f"{text} is held by {claim.namespace}/{claim.pod} ({claim.holder})"
+            remedy = "release it there first"
+            refusal = subject.refuse("AlreadyExists", "address-in-use", "ip", message, remedy)
+        if refusal is not None:
+            found.append(refusal)
+    return found
+
+
+def _address_refusal(
+    subject: Subject, address: Address, offer: Offer | None, name: str
+) -> Refusal | None:
+    if offer is None:
+        message = f"there is no IPPool {name} for {address}"
+        return subject.refuse("NotFound", "no-pool", "pool", message, "apply the pool first")
+    if offer.pool.disabled or offer.pool.retiring:
+        what = "retiring" if offer.pool.retiring else "disabled"
+        return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {what}")
+    if offer.pool.family != address.family or address.value not in offer.usable:
+        message = f"{address} is not an address that IPPool {name} may hand out"
+        remedy = "it is outside the pool, excluded, reserved or quarantined"
+        return subject.refuse("Forbidden", "address-not-usable", "ip", message, remedy)
+    return None
