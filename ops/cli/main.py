@@ -18,6 +18,7 @@ from ops.cli.arguments import hoisted
 from ops.cli.commands import (
     apply,
     as_of,
+    assign,
     delete,
     describe,
     explain,
@@ -66,6 +67,7 @@ _COMMANDS = (
     (apply.apply, _CHANGE),
     (delete.delete, _CHANGE),
     (release.release, _CHANGE),
+    (assign.assign, _CHANGE),
     (gc.gc, _CHANGE),
     (history.history, _AUDIT),
     (as_of.as_of, _AUDIT),
@@ -123,9 +125,14 @@ def options(
     context.obj = Globals(said, output, surroundings)
 
 
-def run(arguments: Sequence[str], surroundings: Surroundings, program: str = "orbctl") -> int:
+def run(
+    arguments: Sequence[str],
+    surroundings: Surroundings,
+    program: str = "orbctl",
+    application: typer.Typer = app,
+) -> int:
     """One run of the program; its exit code."""
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(application)
     try:
         command.main(
             args=hoisted(arguments), prog_name=program, obj=surroundings, standalone_mode=True

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from core.store.etcd import EtcdSettings
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, KeyValueStore, Put
 from core.store.memory import MemoryStore
+from ops.cli import spiderpoolctl
 from ops.cli.main import run
 from ops.cli.session import Surroundings
 from tests.support.nodes import Node, pod
@@ -28,6 +29,9 @@ from tests.support.nodes import Node, pod
 CLUSTER: Final = "default"
 START_MS: Final = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
+
+Program = Callable[[Sequence[str], Surroundings], int]
+PROGRAMS: Final[dict[str, Program]] = {"orbctl": run, "spiderpoolctl": spiderpoolctl.run}
 
 _WAIT: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -70,8 +74,8 @@ class World:
         self.store: KeyValueStore = KeptStore(lambda: self.now_ms / 1000)
         self.archive = archive
 
-    def orbctl(self, *arguments: str) -> Ran:
-        """One run of the program."""
+    def orbctl(self, *arguments: str, program: Program = run) -> Ran:
+        """One run of the program, or of another one."""
         surroundings = Surroundings(self._open, lambda: self.now_ms, lambda: "ann@desk")
         terminal = io.StringIO()
         out, err = _Stream(terminal), _Stream(terminal)
@@ -80,7 +84,7 @@ class World:
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            code = run(arguments, surroundings)
+            code = program(arguments, surroundings)
         return Ran(code, out.getvalue(), err.getvalue(), terminal.getvalue())
 
     def on_node(self, name: str, action: Callable[[Node], Awaitable[object]]) -> None:
@@ -104,8 +108,8 @@ class World:
         """What a person sees after typing this line."""
         program, *words = shlex.split(line)
         match program:
-            case "orbctl":
-                ran = self.orbctl(*words)
+            case "orbctl" | "spiderpoolctl":
+                ran = self.orbctl(*words, program=PROGRAMS[program])
                 said = ran.said + (f"[exit {ran.code}]\n" if ran.code else "")
                 return _LATENCY.sub("1.0 ms", said.replace(str(self.archive), "ARCHIVE"))
             case "wait":

@@ -1,0 +1,129 @@
+"""``orbctl assign``: give a Pod the addresses that a person names.
+
+For a Pod that runs already with addresses nobody recorded, or that must have these very ones. Every
+rule of an ordinary claim holds but affinity: a free address that its pool may hand out, and all of
+them or none. The Pod's next ADD finds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import BadInput, NotFound
+from ops.cli.context import perform
+from ops.cli.exits import Exit
+from ops.cli.kinds import split_name
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.addresses import Address
+    from core.domain.model import Endpoint, Nic
+    from core.projections.configuration_view import Snapshot
+    from core.service.assigner import Assigned
+
+
+def assign(
+    context: typer.Context,
+    addresses: Annotated[list[str], typer.Argument(help="the addresses of one NIC")],
+    pod: Annotated[str, typer.Option("--pod", help="NAMESPACE/POD or POD")],
+    node: Annotated[str, typer.Option("--node", help="where the Pod runs")],
+    container: Annotated[
+        str, typer.Option("--container", help="id of the Pod's sandbox; its DEL will name it")
+    ],
+    interface: Annotated[str, typer.Option("--interface", help="the NIC")] = "eth0",
+    uid: Annotated[str, typer.Option("--uid", help="of the Pod; else the sandbox's id")] = "",
+    pools: Annotated[
+        list[str] | None, typer.Option("--pool", help="of the addresses, if several have them")
+    ] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+) -> None:
+    """Give a Pod addresses by name: free ones that their pools may hand out, all or none."""
+    key = split_name(pod, namespace)
+
+    async def action(session: Session) -> Exit:
+        from core.domain.claims import holder_of
+        from core.domain.model import Endpoint
+        from nodeagent.cniwire.arguments import PodArguments
+        from ops.cli import trying
+
+        store, keys = session.store, session.keys
+        snapshot = await trying.read_snapshot(store, keys, [])
+        arguments = PodArguments(*key, uid or container)
+        facts = trying.facts_of(store, keys, snapshot, arguments, node).pod
+        nic = _nic(addresses, snapshot, pools or [])._replace(
+            interface=interface, container=container
+        )
+        owner = ("Pod", facts.name) if facts.owner is None else facts.owner[:2]
+        wanted = Endpoint(
+            *facts.endpoint_key, facts.uid, node, holder_of(facts), *owner, nics=(nic,)
+        )
+        assigned = await _assign(session, wanted)
+        done = "assigned to" if assigned.revision else "already held by"
+        for address, name in nic.addresses():
+            print(f"{address} of pool {name} {done} {'/'.join(wanted.key)}, {interface}")
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _assign(session: Session, wanted: Endpoint) -> Assigned:
+    from core.projections.configuration_view import ConfigurationView
+    from core.service.assigner import Assigner
+
+    view = ConfigurationView(session.store, session.keys)
+    await view.start()
+    try:
+        return await session.write(
+            lambda writer: Assigner(session.store, session.keys, writer, view).assign(
+                wanted, session.cause
+            )
+        )
+    finally:
+        await view.close()
+
+
+def _nic(texts: list[str], snapshot: Snapshot, pools: list[str]) -> Nic:
+    """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
+    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.domain.assignment import with_address
+    from core.domain.model import Nic
+
+    nic = Nic("")
+    for text in texts:
+        try:
+            address = parse_address(text)
+        except AddressSyntaxError as error:
+            raise BadInput(str(error), subject="address") from None
+        if nic.ipv4 if address.family == 4 else nic.ipv6:
+            raise BadInput(
+                "a NIC has one address of a family",
+                subject="address",
+                remedy="assign each NIC by itself, with --interface",
+            )
+        name = _pool_of(address, snapshot, pools)
+        nic = with_address(nic, snapshot.pools[name].pool, address.value)
+        nic = nic._replace(routes=(*nic.routes, *(snapshot.pools[name].pool.routes or ())))
+    return nic
+
+
+def _pool_of(address: Address, snapshot: Snapshot, named: list[str]) -> str:
+    """The one pool that may hand the address out, or has it at all. Raises NotFound, BadInput."""
+    from core.domain.configuration import pool_addresses
+
+    found = [
+        name
+        for name, held in sorted(snapshot.pools.items())
+        if held.pool.family == address.family
+        and (name in named or not named)
+        and address.value in pool_addresses(held.pool)
+    ]
+    if not found:
+        where = f"none of the pools {', '.join(named)} has" if named else "no pool has"
+        raise NotFound(f"{where} {address}", remedy="look at `orbctl get pools`")
+    if len(found) > 1:
+        raise BadInput(
+            f"{address} is in the pools {', '.join(found)}", subject="pool", remedy="give --pool"
+        )
+    return found[0]

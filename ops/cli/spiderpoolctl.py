@@ -1,0 +1,85 @@
+"""``spiderpoolctl``: the public system's names for a part of orbctl (spec/api.md section 7).
+
+There they are stubs; here each does what its name says, by the command of orbctl that does it.
+The global options are orbctl's. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ops.cli import main as orbctl
+from ops.cli.commands import assign, describe, gc, get, release
+from ops.cli.session import Surroundings
+
+PROGRAM = "spiderpoolctl"
+REASON = "spiderpoolctl ip release"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="See and change addresses, by the public system's names; orbctl can do more.",
+)
+ip = typer.Typer(no_args_is_help=True, help="Show, release or set an address.")
+app.callback()(orbctl.options)
+app.add_typer(ip, name="ip")
+
+Address = Annotated[str, typer.Option("--ip", help="the address")]
+
+
+@app.command(name="gc")
+def gc_(context: typer.Context) -> None:
+    """Release leaked addresses, each with its evidence."""
+    gc.gc(context, yes=True)
+
+
+@ip.command()
+def show(context: typer.Context, address: Address = "") -> None:
+    """Show who holds the address, or all that are held."""
+    if address:
+        describe.describe(context, "address", address)
+    else:
+        get.get(context, "endpoints", all_namespaces=True)
+
+
+@ip.command(name="release")
+def release_(
+    context: typer.Context,
+    address: Address,
+    force: Annotated[bool, typer.Option("-f", "--force", help="do not ask")] = False,
+) -> None:
+    """Release all addresses of the Pod that holds this one."""
+    release.release(context, address, REASON, yes=force)
+
+
+@ip.command(name="set")
+def set_(
+    context: typer.Context,
+    address: Address,
+    pod: Annotated[str, typer.Option("--pod", help="name of the Pod")],
+    namespace: Annotated[str, typer.Option("--namespace", help="of the Pod")],
+    containerid: Annotated[str, typer.Option("--containerid", help="its sandbox")],
+    node: Annotated[str, typer.Option("--node", help="where it runs")],
+    interface: Annotated[str, typer.Option("--interface", help="the NIC")],
+) -> None:
+    """Give the address to a Pod."""
+    assign.assign(context, [address], pod, node, containerid, interface, namespace=namespace)
+
+
+def run(arguments: Sequence[str], surroundings: Surroundings) -> int:
+    """One run of the program; its exit code."""
+    return orbctl.run(arguments, surroundings, PROGRAM, app)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:], Surroundings()))
+
+
+if __name__ == "__main__":
+    main()
