@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.domain.evolution import Held, Ledger
+from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
-from core.domain.reclaim.cluster import (
-    ClusterSnapshot,
-    Listing,
-    NodeState,
-    Objects,
-    PodState,
-    StatefulSetState,
-)
+from core.domain.reclaim.cluster import ClusterSnapshot, Listing, NodeState, Objects, PodState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Sighting, Subject
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, plan_scan

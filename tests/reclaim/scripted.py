@@ -11,18 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.domain.facts import PodFacts
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
-from core.domain.reclaim.cluster import (
-    ClusterSnapshot,
-    Kind,
-    Listing,
-    NodeState,
-    Objects,
-    PodState,
-    StatefulSetState,
-    VmiState,
-    VmState,
-)
+from core.domain.reclaim.cluster import ClusterSnapshot, Kind, Listing, NodeState, Objects, PodState
 
 KINDS: tuple[Kind, ...] = (
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine",

@@ -10,14 +10,9 @@ import shlex
 
 from core.domain.commands import DeletePool
 from core.domain.events import Cause
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
-from core.domain.reclaim.cluster import (
-    NodeState,
-    PodState,
-    StatefulSetState,
-    VmiState,
-    VmState,
-)
+from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Sighting, Subject
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import Kept, ReclaimPlan, ReclaimStep, plan_scan, resolve

@@ -5,18 +5,11 @@ from __future__ import annotations
 import pytest
 
 from core.domain.evolution import Ledger
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner
-from core.domain.reclaim.cluster import (
-    ClusterSnapshot,
-    Listing,
-    Objects,
-    PodState,
-    StatefulSetState,
-    VmiState,
-    VmState,
-)
+from core.domain.reclaim.cluster import ClusterSnapshot, Listing, Objects, PodState
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.validity import validity_of
 from tests.reclaim.build import DB, NOW_S, cluster, hold, released, twice
 from tests.reclaim.scripted import KINDS
 

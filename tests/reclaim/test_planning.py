@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.evolution import Ledger
+from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Owner, pod_holder
 from core.domain.reclaim import planning
-from core.domain.reclaim.cluster import PodState, StatefulSetState
+from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
     EVIDENCE_CHARS_MAX,
     OBSERVATION_GAP_S,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.domain.evolution import Ledger
-from core.domain.reclaim.cluster import PodState, StatefulSetState
+from core.domain.fixed.owners import StatefulSetState
+from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.planning import Kept, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import EndpointKey, Ledger
-from core.domain.reclaim.cluster import ClusterFacts, Missing, PodState
+from core.domain.fixed.owners import Missing
+from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import utc
 from core.domain.reclaim.standalone import StandaloneCluster, Word
 from core.errors import LogGap

@@ -1,8 +1,7 @@
 """Reclaiming, the pure part: which addresses may be taken back, on what evidence, and why not.
 
     settings   what operators may change (spec/ipam.md 5.6)
-    cluster    what the rules may know of Pods, Nodes, StatefulSets and VMs, and how far to trust it
-    validity   whether a fixed address still has an owner (sections 3.3 and 3.5)
+    cluster    what the rules may know of Pods, Nodes and owners, and how far to trust it
     tracing    which event about a Pod starts a deadline (5.2)
     judging    the decision table of a scan (5.3), for one subject
     evidence   what was seen, when, how often: two observations, or one report (I6)

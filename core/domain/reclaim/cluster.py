@@ -1,10 +1,11 @@
 """What reclaiming may know of the cluster: plain values behind one small interface.
 
-A question has three answers: the object, "it is gone", or "nobody can tell"; only the first two
-are evidence (I6). ``ClusterSnapshot`` answers from listings and trusts one only if it is complete,
-was taken after the claims were read, and is not empty where no cluster's is: a Pod exists before
-its ADD, so whoever held an address when the claims were read and still lives must be in a listing
-that is newer. Nothing here fetches, decides, or knows Kubernetes' own objects.
+Questions are answered as those about owners are (``core.domain.fixed.owners``): the object, "it is
+gone", or "nobody can tell", which is no evidence (I6). ``ClusterSnapshot`` answers from listings
+and trusts one only if it is complete, was taken after the claims were read, and is not empty where
+no cluster's is: a Pod exists before its ADD, so whoever held an address when the claims were read
+and still lives must be in a listing that is newer. Nothing here fetches, decides, or knows
+Kubernetes' own objects.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
+from core.domain.fixed.kinds import Switches, kind_of_pod
+from core.domain.fixed.owners import Missing, OwnerFacts, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
-from core.domain.reclaim.settings import ReclaimSettings
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine"]
@@ -21,11 +23,6 @@ Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualM
 EVICTED: Final = "Evicted"
 NEVER_EMPTY: Final[frozenset[Kind]] = frozenset({"Pod", "Node"})
 """The controller that asks is a Pod on a Node: a listing without any is wrong."""
-
-_FIXED_OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
-    ("apps/v1", "StatefulSet"): "statefulset",
-    ("kubevirt.io/v1", "VirtualMachineInstance"): "vm",
-}
 
 
 class PodState(NamedTuple):
@@ -68,16 +65,13 @@ class PodState(NamedTuple):
             return self.restart_policy == "Always"
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
-    def fixed(self, settings: ReclaimSettings) -> FixedKind | None:
+    def fixed(self, switches: Switches) -> FixedKind | None:
         """Whether its addresses are fixed, by its controller and the settings."""
-        if self.owner is None:
-            return None
-        kind = _FIXED_OWNERS.get((self.owner.api_version, self.owner.kind))
-        return effective(kind, settings)
+        return kind_of_pod(self.name, self.owner, switches)
 
-    def endpoint_key(self, settings: ReclaimSettings) -> tuple[str, str]:
+    def endpoint_key(self, switches: Switches) -> tuple[str, str]:
         """(namespace, name) of its endpoint: a VM's is named after the VM instance."""
-        if self.owner is not None and self.fixed(settings) == "vm":
+        if self.owner is not None and self.fixed(switches) == "vm":
             return self.namespace, self.owner.name
         return self.namespace, self.name
 
@@ -89,43 +83,6 @@ class NodeState(NamedTuple):
     ready: bool
 
 
-class StatefulSetState(NamedTuple):
-    """``start`` is spec.ordinals.start. One that is being deleted still counts."""
-
-    namespace: str
-    name: str
-    replicas: int
-    start: int = 0
-
-
-class VmiState(NamedTuple):
-    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls it."""
-
-    namespace: str
-    name: str
-    deleting: bool = False
-    of_vm: bool = True
-
-
-class VmState(NamedTuple):
-    """A VirtualMachine."""
-
-    namespace: str
-    name: str
-    deleting: bool = False
-
-
-class Missing(NamedTuple):
-    """An object that was not found. ``certain``: it is gone; else nobody can tell.
-
-    ``direct``: somebody who must know said so (an operator), so that one observation is enough.
-    """
-
-    certain: bool
-    why: str
-    direct: bool = False
-
-
 class Listing(NamedTuple):
     """How objects of one kind were listed: when it began (Unix seconds), and whether to the end."""
 
@@ -133,8 +90,8 @@ class Listing(NamedTuple):
     complete: bool = True
 
 
-class ClusterFacts(Protocol):
-    """What the rules may ask. Answers never change while one plan is made."""
+class ClusterFacts(OwnerFacts, Protocol):
+    """What the rules may ask, of owners too. Answers never change while one plan is made."""
 
     @property
     def seen_s(self) -> float:
@@ -155,18 +112,6 @@ class ClusterFacts(Protocol):
 
     def node(self, name: str) -> NodeState | Missing:
         """The Node of that name."""
-        ...
-
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
-        """The StatefulSet of that name."""
-        ...
-
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
-        """The VM instance of that name."""
-        ...
-
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
-        """The VM of that name."""
         ...
 
 
@@ -272,10 +217,3 @@ def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read_s: floa
     if not size and kind in NEVER_EMPTY:
         return f"the listing of {kind} objects is empty, which no cluster's is"
     return ""
-
-
-def effective(kind: FixedKind | None, settings: ReclaimSettings) -> FixedKind | None:
-    """The kind of fixed address, unless the feature is switched off."""
-    if kind == "statefulset":
-        return kind if settings.stateful_sets else None
-    return kind if settings.vms else None

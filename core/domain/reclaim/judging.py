@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from core.domain.fixed.owners import Missing
+from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import (
     EVICTED,
     ClusterFacts,
-    Missing,
     PodState,
-    effective,
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.validity import validity_of
-
-_KINDS: dict[str, FixedKind] = {"statefulset": "statefulset", "vm": "vm"}
 
 
 class Suspect(NamedTuple):
@@ -65,11 +62,6 @@ class Rules(NamedTuple):
 def keep(why: str, until_s: float = 0.0) -> Verdict:
     """The address stays."""
     return Verdict(None, why, until_s)
-
-
-def holder_kind(holder: str, settings: ReclaimSettings) -> FixedKind | None:
-    """Whether a holder's addresses are fixed, by its name."""
-    return effective(_KINDS.get(holder.partition("/")[0]), settings)
 
 
 def holder_uid(holder: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.fixed.kinds import kind_of_holder
 from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
@@ -30,7 +31,6 @@ from core.domain.reclaim.judging import (
     Rules,
     Suspect,
     Verdict,
-    holder_kind,
     holder_uid,
     judge,
     judge_deleted,
@@ -127,7 +127,7 @@ class _Holding(NamedTuple):
         known = endpoint is not None and endpoint.holder == holder
         by = holder_uid(holder)
         uid = endpoint.uid if endpoint is not None and known else by
-        fixed = holder_kind(holder, settings)
+        fixed = kind_of_holder(holder, settings)
         claimed = self.addresses if self.claims else ()
         return Suspect(*self.subject.key, uid, fixed, claimed, by)
 

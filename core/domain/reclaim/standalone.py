@@ -10,15 +10,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import EndpointKey
+from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import (
-    Missing,
-    NodeState,
-    PodState,
-    StatefulSetState,
-    VmiState,
-    VmState,
-)
+from core.domain.reclaim.cluster import NodeState, PodState
 
 UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
 UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from core.domain.evolution import EndpointKey
+from core.domain.fixed.validity import validity_of
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.judging import deletion_deadline, finished_at, node_says
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.validity import validity_of
 
 TraceReason = Literal["deleted", "deleting", "finished"]
 

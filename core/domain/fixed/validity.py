@@ -7,15 +7,11 @@ What nobody can tell is neither valid nor invalid, and keeps everything.
 
 from __future__ import annotations
 
-import re
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from core.domain.fixed.kinds import replica_of
+from core.domain.fixed.owners import Missing, OwnerFacts
 from core.domain.model import FixedKind
-from core.domain.reclaim.cluster import ClusterFacts, Missing
-
-_REPLICA: Final = re.compile(r"(.*)-([0-9]+)\Z", re.DOTALL)
-ORDINAL_DIGITS_MAX: Final = 18
-"""Longer numbers are no ordinals, and would cost time to read."""
 
 
 class Validity(NamedTuple):
@@ -30,22 +26,22 @@ class Validity(NamedTuple):
         return self.state != "invalid"
 
 
-def validity_of(kind: FixedKind, namespace: str, name: str, facts: ClusterFacts) -> Validity:
+def validity_of(kind: FixedKind, namespace: str, name: str, facts: OwnerFacts) -> Validity:
     """Whether the replica or VM that owns a fixed address is still wanted."""
     judge = _replica if kind == "statefulset" else _machine
     return judge(namespace, name, facts)
 
 
-def _replica(namespace: str, name: str, facts: ClusterFacts) -> Validity:
-    found = _REPLICA.match(name)
-    if found is None or len(found[2]) > ORDINAL_DIGITS_MAX:
+def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
+    replica = replica_of(name)
+    if replica is None:
         return Validity("invalid", f"{name} is no name of a replica")
-    owner = facts.stateful_set(namespace, found[1])
+    owner = facts.stateful_set(namespace, replica.stateful_set)
     if isinstance(owner, Missing):
         return _missing(owner)
     last = owner.start + owner.replicas - 1
     wanted = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
-    inside = owner.start <= int(found[2]) <= last
+    inside = owner.start <= replica.ordinal <= last
     return Validity("valid" if inside else "invalid", wanted)
 
 
@@ -55,7 +51,7 @@ def _range(first: int, last: int) -> str:
     return f"replicas {first} to {last}"
 
 
-def _machine(namespace: str, name: str, facts: ClusterFacts) -> Validity:
+def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     instance = facts.vmi(namespace, name)
     if isinstance(instance, Missing):
         if not instance.certain:

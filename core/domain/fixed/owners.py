@@ -1,0 +1,62 @@
+"""What the rules may know of StatefulSets and VMs: plain values behind one small interface.
+
+A question has three answers: the object, "it is gone", or "nobody can tell"; only the first two
+are evidence (I6). Nothing here fetches, decides, or knows Kubernetes' own objects.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class StatefulSetState(NamedTuple):
+    """``start`` is spec.ordinals.start. One that is being deleted still counts."""
+
+    namespace: str
+    name: str
+    replicas: int
+    start: int = 0
+
+
+class VmiState(NamedTuple):
+    """A VirtualMachineInstance; ``of_vm``: a VirtualMachine controls it."""
+
+    namespace: str
+    name: str
+    deleting: bool = False
+    of_vm: bool = True
+
+
+class VmState(NamedTuple):
+    """A VirtualMachine."""
+
+    namespace: str
+    name: str
+    deleting: bool = False
+
+
+class Missing(NamedTuple):
+    """An object that was not found. ``certain``: it is gone; else nobody can tell.
+
+    ``direct``: somebody who must know said so (an operator), so that one observation is enough.
+    """
+
+    certain: bool
+    why: str
+    direct: bool = False
+
+
+class OwnerFacts(Protocol):
+    """What is known of owners."""
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """The StatefulSet of that name."""
+        ...
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """The VM instance of that name."""
+        ...
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """The VM of that name."""
+        ...
