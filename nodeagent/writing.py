@@ -11,7 +11,8 @@ from core.errors import WriterFenced
 from core.store.batch import Proposal
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from core.store.writer import Outcome, Writer
+from core.store.pump import Outcome
+from core.store.writer import Writer
 from nodeagent.telemetry.tracing import Tracer
 
 

@@ -1,10 +1,7 @@
 """The writer: appends events to the log and writes the state they make, in one transaction each.
 
-Group commit: one transaction is in flight, and what arrives meanwhile goes into the next one, with
-what the event loop has ready at that moment; a lone caller waits for nobody. Each proposal keeps
-its own guards. When a transaction fails, its failure branch has read the truth about exactly the
-guarded keys: proposals whose guards are broken are told so (``Lost``), the others go into the next
-transaction at once.
+Appends go through a pump (``core.store.pump``): one transaction is in flight, and what arrives
+meanwhile goes into the next one. Here a transaction gets its segment and its fence.
 
 Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
 and never will be (I9: a lost answer is settled by fencing the head and reading back). A second
@@ -14,52 +11,19 @@ never retries a lost race.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-from core.errors import (
-    NotReady,
-    OutcomeUnknown,
-    Overloaded,
-    StoreUnavailable,
-    WriterFenced,
-)
-from core.store.batch import Batch, Lost, Prepared, Proposal, prepare, sort_out
+from core.errors import NotReady, OutcomeUnknown, StoreUnavailable, WriterFenced
+from core.store.batch import Batch, Proposal
 from core.store.codec import HEAD, WriterHead, encode_segment
 from core.store.keys import Keys, check_name
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
+from core.store.pump import Outcome, Pump
 from core.store.retrying import settling
 
 QUEUE_DEPTH_MAX = 4096
 """Proposals that may wait for the next transaction."""
-
-LEFT_OVER_MAX = 8
-"""Proposals that did not fit before a batch counts as full: it keeps filling linear."""
-
-GATHERING_PASSES_MAX = 8
-"""Passes of the event loop in which callers that are ready now may still join a transaction.
-
-A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
-cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
-caller does not change measurably.
-"""
-
-
-class Committed(NamedTuple):
-    """The proposal is in the log, at this revision."""
-
-    revision: int
-
-
-Outcome = Committed | Lost
-
-
-class _Waiting(NamedTuple):
-    prepared: Prepared
-    answer: asyncio.Future[Outcome]
 
 
 def unix_ms() -> int:
@@ -77,8 +41,9 @@ class Writer:
         self._store = store
         self._keys = keys
         self._now_ms = now_ms
-        self._queue: deque[_Waiting] = deque()
-        self._pump: asyncio.Task[None] | None = None
+        self._pump = Pump(
+            self._transact, ends=WriterFenced, name="writer queue", depth_max=QUEUE_DEPTH_MAX
+        )
         self._head = WriterHead(0, 0)
         self._head_revision = -1
         self._event_counter = 0
@@ -94,7 +59,7 @@ class Writer:
     @property
     def depth(self) -> int:
         """Proposals waiting."""
-        return len(self._queue)
+        return self._pump.depth
 
     async def open(self) -> None:
         """Take the name over: from here on, a process that had it before is fenced.
@@ -127,81 +92,18 @@ class Writer:
             raise self._fenced
         if self._head_revision < 0:
             raise NotReady("the writer is not open", subject=self.name)
-        if len(self._queue) >= QUEUE_DEPTH_MAX:
-            raise Overloaded(
-                f"the writer's queue is full with a maximum length of {QUEUE_DEPTH_MAX}",
-                subject="writer queue",
-                remedy="try again; if it stays full, etcd is too slow for this load",
-            )
-        waiting = _Waiting(prepare(proposal), asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        if self._pump is None:
-            self._pump = asyncio.ensure_future(self._run())
-        return await waiting.answer
+        return await self._pump.put(proposal)
 
     async def close(self) -> None:
         """Wait for what is in flight; nothing may be appended afterwards."""
-        if self._pump is not None:
-            await self._pump
+        await self._pump.drain()
         self._head_revision = -1
 
-    async def _run(self) -> None:
-        try:
-            while self._queue:
-                await self._gather()
-                batch, members = self._take()
-                if members:
-                    await self._commit(batch, members)
-        finally:
-            self._pump = None
-
-    async def _gather(self) -> None:
-        """Let callers that are ready join: passes of the loop while they bring more, never time."""
-        for _ in range(GATHERING_PASSES_MAX):
-            waiting = len(self._queue)
-            await asyncio.sleep(0)
-            if len(self._queue) == waiting:
-                return
-
-    def _take(self) -> tuple[Batch, list[_Waiting]]:
-        """Fill a batch from the queue, keeping the order of what does not fit together."""
-        batch = Batch()
-        members: list[_Waiting] = []
-        left: list[_Waiting] = []
-        while self._queue and not batch.full and len(left) < LEFT_OVER_MAX:
-            waiting = self._queue.popleft()
-            if waiting.answer.done():
-                continue
-            (members if batch.add(waiting.prepared) else left).append(waiting)
-        self._queue.extendleft(reversed(left))
-        return batch, members
-
-    async def _commit(self, batch: Batch, members: Sequence[_Waiting]) -> None:
-        """One transaction; answers every member or puts it back at the front of the queue."""
-        try:
-            if self._unsettled is not None:
-                await self._settle(self._unsettled)
-            segment = encode_segment(self._now_ms(), batch.drafts)
-            result = await self._transact(batch, segment)
-        except WriterFenced as error:
-            _fail([*members, *self._queue], error)
-            self._queue.clear()
-            return
-        except Exception as error:  # noqa: BLE001 - no caller may wait for an answer nobody gives
-            _fail(members, error)
-            return
-        if result.succeeded:
-            _answer(members, Committed(result.revision))
-            return
-        verdicts = sort_out(batch, [member.prepared for member in members], result)
-        assert any(verdicts), "a transaction failed although every guard holds"
-        for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
-            if lost is None:
-                self._queue.appendleft(member)
-            else:
-                _answer([member], lost)
-
-    async def _transact(self, batch: Batch, segment: bytes) -> TxnResult:
+    async def _transact(self, batch: Batch) -> TxnResult:
+        """The batch with its segment, under the head. Raises what ``append`` does."""
+        if self._unsettled is not None:
+            await self._settle(self._unsettled)
+        segment = encode_segment(self._now_ms(), batch.drafts)
         head = WriterHead(self._head.seq + 1, self._head.epoch)
         head_key = self._keys.head(self.name)
         guards = [Unchanged(head_key, self._head_revision), *batch.guards]
@@ -272,15 +174,3 @@ class Writer:
             remedy="give every agent a node name of its own, then restart this one",
         )
         return self._fenced
-
-
-def _answer(members: Sequence[_Waiting], outcome: Outcome) -> None:
-    for member in members:
-        if not member.answer.done():
-            member.answer.set_result(outcome)
-
-
-def _fail(members: Sequence[_Waiting], error: Exception) -> None:
-    for member in members:
-        if not member.answer.done():
-            member.answer.set_exception(error)

@@ -26,11 +26,12 @@ from core.errors import (
 from core.store.batch import Lost
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, Guard, KeyValueStore, NothingNewer, Put, Write
+from core.store.pump import Committed, Outcome
 from workflows.api.definitions import workflow_definition
 from workflows.engine.beginning import reserved_head
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.closings import Closings
-from workflows.engine.committer import Committed, Committer, Outcome
+from workflows.engine.committer import Committer
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.reading import find_run, read_heads
 from workflows.engine.records import (

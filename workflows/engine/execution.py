@@ -16,10 +16,10 @@ from typing import NamedTuple, Protocol
 from core.errors import OrbweaverError, SessionLost, StoreRejected
 from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Unchanged, Write
+from core.store.pump import Committed
+from core.store.pump import Outcome as CommitOutcome
 from workflows.engine.calls import Updates, refusal, write_reply
 from workflows.engine.chores import Chores
-from workflows.engine.committer import Committed
-from workflows.engine.committer import Outcome as CommitOutcome
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Answer, Draft
 from workflows.engine.intake import (

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 
 from core.store.codec import StateCodec
 from core.store.kv import Absent, Change, Delete, KeyValue, Put, Unchanged
-from workflows.engine.committer import Committed, Committer
+from core.store.pump import Committed
+from workflows.engine.committer import Committer
 from workflows.engine.keys import SHARDS, WorkflowKeys
 from workflows.engine.session import Session
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from core.errors import ExecutionNotFound
 from core.store.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.committer import Committed
+from core.store.pump import Committed
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Closing, Draft
 from workflows.engine.folding import fold

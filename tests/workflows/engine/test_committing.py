@@ -8,7 +8,8 @@ from core.errors import SessionLost
 from core.store.keys import Keys
 from core.store.kv import Absent, Put
 from core.store.memory import MemoryStore
-from workflows.engine.committer import Committed, Committer
+from core.store.pump import Committed
+from workflows.engine.committer import Committer
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.session import open_session
 

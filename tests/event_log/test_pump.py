@@ -1,0 +1,83 @@
+"""The pump by itself: everybody is answered, once, with what became of their own proposal."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.errors import StoreRejected, StoreUnavailable, WriterFenced
+from core.store.batch import Batch, Lost, Proposal
+from core.store.kv import Absent, Put, TxnResult
+from core.store.memory import MemoryStore
+from core.store.pump import Committed, Pump
+
+
+class Town:
+    """A store that refuses one key, and counts."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.transactions = 0
+        self.failures: list[Exception] = []
+        self.pump = Pump(self.transact, ends=WriterFenced, name="queue of the town", depth_max=100)
+
+    async def transact(self, batch: Batch) -> TxnResult:
+        self.transactions += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        if any(isinstance(each, Put) and each.key == b"refused" for each in batch.writes):
+            raise StoreRejected("not this one")
+        return await self.store.commit(batch.guards, batch.writes, batch.gets)
+
+    def put(self, key: str) -> asyncio.Future[Committed | Lost]:
+        return self.pump.put(
+            Proposal((), (Absent(key.encode()),), (Put(key.encode(), b""),)),
+        )
+
+
+async def test_a_refused_proposal_takes_no_other_with_it() -> None:
+    town = Town()
+    answers = [town.put(key) for key in ("a", "refused", "b")]
+    results = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in results] == [Committed, StoreRejected, Committed]
+
+
+async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() -> None:
+    town = Town()
+    town.failures.append(StoreUnavailable("away"))
+    first = town.put("a")
+    with pytest.raises(StoreUnavailable):
+        await first
+
+    assert isinstance(await town.put("a"), Committed)
+
+
+async def test_the_end_of_the_fence_reaches_everybody_who_waits() -> None:
+    town = Town()
+    town.failures.append(WriterFenced("somebody else"))
+    answers = [town.put("same") for _ in range(3)]  # one key: three transactions
+    results = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in results] == [WriterFenced] * 3
+    assert town.transactions == 1
+
+
+async def test_who_lost_is_told_the_truth_and_the_others_go_again() -> None:
+    town = Town()
+    await town.put("taken")
+    answers = [town.put(key) for key in ("a", "taken", "b")]
+    found = await asyncio.gather(*answers)
+
+    assert [type(each) for each in found] == [Committed, Lost, Committed]
+    assert town.transactions == 3
+
+
+async def test_draining_waits_for_all() -> None:
+    town = Town()
+    answers = [town.put("same") for _ in range(3)]
+    await town.pump.drain()
+
+    assert all(answer.done() for answer in answers)
+    assert town.pump.depth == 0
