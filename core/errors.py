@@ -24,6 +24,10 @@
     │   ├── NoPoolAvailable         "no IPPool available"
     │   ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
     │   └── RetriesExhausted        "exhaust all retries"                   (retryable)
+    ├── DatapathError               the network stack of this node
+    │   ├── NamespaceGone           the network namespace is no more
+    │   ├── NetlinkRefused          the kernel refuses an operation, with its own words
+    │   └── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
     └── ExecutionError              the durable execution of a workflow
         ├── ExecutionNotFound       no execution of that id, or none that is open
         ├── AlreadyStarted          the id is taken, by the policy asked for
@@ -202,6 +206,28 @@ class RetriesExhausted(AllocationError):
     """Lost every race within the bound."""
 
     sentinel = "exhaust all retries"
+    retryable = True
+
+
+class DatapathError(OrbweaverError):
+    """Setting up or reading the network stack failed; ``subject`` is the link or namespace."""
+
+
+class NamespaceGone(DatapathError):
+    """There is no network namespace at the path; for a DEL that is success."""
+
+
+class NetlinkRefused(DatapathError):
+    """The kernel refused one operation; ``number`` is its errno (include/uapi/asm/errno.h)."""
+
+    def __init__(self, message: str, *, number: int, subject: str = "", remedy: str = "") -> None:
+        super().__init__(message, subject=subject, remedy=remedy)
+        self.number = number
+
+
+class NetlinkLost(DatapathError):
+    """Answers were dropped or a reading was interrupted more often than the bound allows."""
+
     retryable = True
 
 

@@ -1,0 +1,356 @@
+"""What can be asked of the kernel, as messages: one function an operation.
+
+Promise: the same arguments give the same bytes; nothing is asked for that was not said. A request
+names the errors that are as good as success for it (``tolerated``), such as EEXIST where somebody
+was quicker. It never sends anything.
+"""
+
+from __future__ import annotations
+
+from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
+from struct import Struct
+from typing import Final, NamedTuple
+
+from core.domain.addresses import ADDRESS_BITS, Address, Family
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink.values import Hop, LinkAddress, Mac, Neighbour, Route, Rule, mac_text
+from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, nested
+
+IFINFOMSG: Final = Struct("=BxHiII")
+IFADDRMSG: Final = Struct("=BBBBI")
+RTMSG: Final = Struct("=BBBBBBBBI")
+NDMSG: Final = Struct("=BxxxiHBB")
+FIB_RULE_HDR: Final = Struct("=BBBBBBBBI")
+RTNEXTHOP: Final = Struct("=HBBi")
+RTVIA: Final = Struct("=H")
+
+AF_OF: Final[dict[Family, int]] = {4: 2, 6: 10}
+"""The kernel's number of a family (AF_INET, AF_INET6)."""
+
+ALL_BITS: Final = 0xFFFFFFFF
+NEW: Final = n.NLM_F_CREATE | n.NLM_F_EXCL
+EXISTS: Final = frozenset({EEXIST})
+GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
+
+
+class Request(NamedTuple):
+    """One message without its header's running fields.
+
+    ``verb`` and ``subject`` are told when it is refused, and become words only then.
+    """
+
+    kind: int
+    flags: int
+    body: bytes
+    verb: str
+    subject: object = ""
+    tolerated: frozenset[int] = frozenset()
+
+    @property
+    def what(self) -> str:
+        """What is asked for, in words."""
+        return f"{self.verb} {self.subject}" if self.subject else self.verb
+
+
+# ------------------------------------------------------------------------------------ links
+
+
+def get_link(name: str) -> Request:
+    """Ask for one link by its name; the answer reads as ``replies.link``."""
+    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter() + attribute_text(n.IFLA_IFNAME, name)
+    return Request(n.RTM_GETLINK, 0, body, "read link", name)
+
+
+def get_link_number(number: int) -> Request:
+    """Ask for one link by its index."""
+    body = IFINFOMSG.pack(0, 0, number, 0, 0) + _link_filter()
+    return Request(n.RTM_GETLINK, 0, body, "read link", number)
+
+
+def add_link(
+    name: str, kind: str, *, parent: int = 0, mtu: int = 0, mac: Mac = b"", data: bytes = b""
+) -> Request:
+    """Make a link of a kind (``vlan``, ``bond``, ``macvlan``, ...); ``data``: packed attributes."""
+    details = [attribute(n.IFLA_INFO_KIND, kind.encode())]
+    if data:
+        details.append(nested(n.IFLA_INFO_DATA, data))
+    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_attributes(name, mtu, mac)
+    if parent:
+        body += attribute_u32(n.IFLA_LINK, parent)
+    body += nested(n.IFLA_LINKINFO, *details)
+    return Request(n.RTM_NEWLINK, NEW, body, f"add {kind} link", name)
+
+
+class VethEnd(NamedTuple):
+    """One end of a veth pair that is to be made."""
+
+    name: str
+    mac: Mac
+
+
+def add_veth(near: VethEnd, far: VethEnd, *, mtu: int, far_netns_fd: int) -> Request:
+    """Make a pair with its far end inside another namespace: moving it there would take 12-20 ms.
+
+    The near end is up from its birth; the far end is made first, has no peer yet and cannot be.
+    """
+    up = IFINFOMSG.pack(0, 0, 0, n.IFF_UP, n.IFF_UP)
+    inside = attribute_u32(n.IFLA_NET_NS_FD, far_netns_fd)
+    down = IFINFOMSG.pack(0, 0, 0, 0, 0)
+    peer = down + _link_attributes(far.name, mtu, far.mac) + inside
+    details = (
+        attribute(n.IFLA_INFO_KIND, b"veth"),
+        nested(n.IFLA_INFO_DATA, nested(n.VETH_INFO_PEER, peer)),
+    )
+    body = up + _link_attributes(near.name, mtu, near.mac) + nested(n.IFLA_LINKINFO, *details)
+    return Request(n.RTM_NEWLINK, NEW, body, "add veth pair", f"{near.name} and {far.name}")
+
+
+def set_up(link: int, *, up: bool = True) -> Request:
+    """Switch a link on or off."""
+    body = IFINFOMSG.pack(0, 0, link, n.IFF_UP if up else 0, n.IFF_UP)
+    return Request(n.RTM_NEWLINK, 0, body, f"set {'up' if up else 'down'} link", link)
+
+
+def set_mac(link: int, mac: Mac) -> Request:
+    """Give a link another hardware address."""
+    body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute(n.IFLA_ADDRESS, mac)
+    return Request(n.RTM_NEWLINK, 0, body, f"set address {mac_text(mac)} of link", link)
+
+
+def set_mtu(link: int, mtu: int) -> Request:
+    """Give a link another MTU."""
+    body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MTU, mtu)
+    return Request(n.RTM_NEWLINK, 0, body, f"set MTU {mtu} of link", link)
+
+
+def set_tx_queue_len(link: int, length: int) -> Request:
+    """Give a link another transmit queue length (packets)."""
+    body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_TXQLEN, length)
+    return Request(n.RTM_NEWLINK, 0, body, f"set transmit queue length {length} of link", link)
+
+
+def set_master(link: int, master: int) -> Request:
+    """Make a link a member of a bridge or bond; 0 takes it out."""
+    body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MASTER, master)
+    return Request(n.RTM_NEWLINK, 0, body, f"set master {master} of link", link)
+
+
+def delete_link(name: str) -> Request:
+    """Remove a link; that it is not there is fine."""
+    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)
+    return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
+
+
+def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
+    packed = attribute_text(n.IFLA_IFNAME, name)
+    if mtu:
+        packed += attribute_u32(n.IFLA_MTU, mtu)
+    if mac:
+        packed += attribute(n.IFLA_ADDRESS, mac)
+    return packed
+
+
+def _link_filter() -> bytes:
+    # Counters are half of a link's answer, and are asked for by nobody here.
+    return attribute_u32(n.IFLA_EXT_MASK, n.RTEXT_FILTER_SKIP_STATS)
+
+
+# -------------------------------------------------------------------------------- addresses
+
+
+def add_address(value: LinkAddress) -> Request:
+    """Give a link an address; ``flags`` such as IFA_F_NODAD count. There already is fine."""
+    return Request(n.RTM_NEWADDR, NEW, _address_body(value), "add address", value, EXISTS)
+
+
+def delete_address(value: LinkAddress) -> Request:
+    """Take an address from a link; that it is not there is fine."""
+    return Request(n.RTM_DELADDR, 0, _address_body(value), "delete address", value, GONE)
+
+
+def _address_body(value: LinkAddress) -> bytes:
+    address = packed_address(value.address)
+    family = AF_OF[value.address.family]
+    return (
+        IFADDRMSG.pack(family, value.prefix_length, 0, value.scope, value.link)
+        + attribute(n.IFA_LOCAL, address)
+        + attribute(n.IFA_ADDRESS, address)
+        + attribute_u32(n.IFA_FLAGS, value.flags)
+    )
+
+
+# ----------------------------------------------------------------------------------- routes
+
+
+def get_route(destination: Address) -> Request:
+    """Ask which route the kernel takes to an address; the answer reads as ``replies.route``."""
+    bits = ADDRESS_BITS[destination.family]
+    body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(n.RTA_DST, packed_address(destination))
+    return Request(n.RTM_GETROUTE, 0, body, "find the route to", destination)
+
+
+def add_route(route: Route) -> Request:
+    """Add a route; that it is there already is fine."""
+    return Request(n.RTM_NEWROUTE, NEW, _route_body(route), "add route", route, EXISTS)
+
+
+def append_route(route: Route) -> Request:
+    """Add a route beside others to the same destination, as the ways of one come and go."""
+    flags = n.NLM_F_CREATE | n.NLM_F_APPEND
+    return Request(n.RTM_NEWROUTE, flags, _route_body(route), "append route", route, EXISTS)
+
+
+def replace_route(route: Route) -> Request:
+    """Make this the route to its destination in its table."""
+    flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
+    return Request(n.RTM_NEWROUTE, flags, _route_body(route), "replace route", route)
+
+
+def delete_route(route: Route) -> Request:
+    """Remove a route; that it is not there is fine."""
+    return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
+
+
+def _route_body(route: Route) -> bytes:
+    family, first, _, length, _ = route.destination
+    # Tables beyond eight bits are said by the attribute, which counts in any case.
+    table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
+    body = RTMSG.pack(
+        AF_OF[family], length, 0, 0, table, route.protocol, route.scope, route.kind, route.flags
+    )
+    parts = [body, attribute_u32(n.RTA_TABLE, route.table)]
+    if length:
+        parts.append(attribute(n.RTA_DST, first.to_bytes(ADDRESS_BITS[family] // 8, "big")))
+    if route.metric:
+        parts.append(attribute_u32(n.RTA_PRIORITY, route.metric))
+    if route.source is not None:
+        parts.append(attribute(n.RTA_PREFSRC, packed_address(route.source)))
+    if route.metrics:
+        parts.append(nested(n.RTA_METRICS, route.metrics))
+    if route.hops:
+        hops = b"".join(_packed_hop(hop, family) for hop in route.hops)
+        parts.append(attribute(n.RTA_MULTIPATH, hops))
+        return b"".join(parts)
+    if route.gateway is not None:
+        parts.append(_packed_gateway(route.gateway, family))
+    if route.link:
+        parts.append(attribute_u32(n.RTA_OIF, route.link))
+    return b"".join(parts)
+
+
+def _packed_hop(hop: Hop, family: Family) -> bytes:
+    gateway = b"" if hop.gateway is None else _packed_gateway(hop.gateway, family)
+    length = RTNEXTHOP.size + len(gateway)
+    return RTNEXTHOP.pack(length, hop.flags, hop.weight - 1, hop.link) + gateway
+
+
+def _packed_gateway(gateway: Address, family: Family) -> bytes:
+    packed = packed_address(gateway)
+    if gateway.family == family:
+        return attribute(n.RTA_GATEWAY, packed)
+    # RFC 5549: an IPv4 route over an IPv6 gateway.
+    return attribute(n.RTA_VIA, RTVIA.pack(AF_OF[gateway.family]) + packed)
+
+
+# ------------------------------------------------------------------------------------ rules
+
+
+def add_rule(rule: Rule) -> Request:
+    """Add a policy rule; that the very same is there already is fine."""
+    return Request(n.RTM_NEWRULE, NEW, _rule_body(rule), "add rule", rule, EXISTS)
+
+
+def delete_rule(rule: Rule) -> Request:
+    """Remove a policy rule; that it is not there is fine."""
+    return Request(n.RTM_DELRULE, 0, _rule_body(rule), "delete rule", rule, GONE)
+
+
+def _rule_body(rule: Rule) -> bytes:
+    source, destination = rule.source, rule.destination
+    body = FIB_RULE_HDR.pack(
+        AF_OF[rule.family],
+        destination.prefix_length if destination else 0,
+        source.prefix_length if source else 0,
+        *(0, rule.table if rule.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC, 0, 0),
+        *(n.FR_ACT_TO_TBL, 0),
+    )
+    size = ADDRESS_BITS[rule.family] // 8
+    parts = [body, attribute_u32(n.FRA_TABLE, rule.table)]
+    if rule.priority:
+        parts.append(attribute_u32(n.FRA_PRIORITY, rule.priority))
+    if source is not None:
+        parts.append(attribute(n.FRA_SRC, source.first.to_bytes(size, "big")))
+    if destination is not None:
+        parts.append(attribute(n.FRA_DST, destination.first.to_bytes(size, "big")))
+    if rule.mark:
+        parts.append(attribute_u32(n.FRA_FWMARK, rule.mark))
+        parts.append(attribute_u32(n.FRA_FWMASK, rule.mask or ALL_BITS))
+    if rule.incoming:
+        parts.append(attribute_text(n.FRA_IIFNAME, rule.incoming))
+    if rule.outgoing:
+        parts.append(attribute_text(n.FRA_OIFNAME, rule.outgoing))
+    return b"".join(parts)
+
+
+# ------------------------------------------------------------------------------- neighbours
+
+
+def set_neighbour(entry: Neighbour) -> Request:
+    """Say who has an address on a link, whatever was believed before."""
+    flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
+    return Request(n.RTM_NEWNEIGH, flags, _neighbour_body(entry), "set neighbour", entry)
+
+
+def delete_neighbour(entry: Neighbour) -> Request:
+    """Forget who has an address on a link; that it is not known is fine."""
+    body = _neighbour_body(entry._replace(mac=b""))
+    return Request(n.RTM_DELNEIGH, 0, body, "delete neighbour", entry, GONE)
+
+
+def _neighbour_body(entry: Neighbour) -> bytes:
+    body = NDMSG.pack(AF_OF[entry.address.family], entry.link, entry.state, 0, n.RTN_UNICAST)
+    body += attribute(n.NDA_DST, packed_address(entry.address))
+    return body + attribute(n.NDA_LLADDR, entry.mac) if entry.mac else body
+
+
+# ------------------------------------------------------------------------------------ dumps
+
+
+def all_links() -> Request:
+    """Ask for every link."""
+    body = IFINFOMSG.pack(0, 0, 0, 0, 0) + _link_filter()
+    return Request(n.RTM_GETLINK, n.NLM_F_DUMP, body, "list links")
+
+
+def all_addresses(family: Family) -> Request:
+    """Ask for every address of a family."""
+    body = IFADDRMSG.pack(AF_OF[family], 0, 0, 0, 0)
+    return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list IPv{family} addresses")
+
+
+def all_routes(family: Family, table: int) -> Request:
+    """Ask for every route of a family; 0: of every table."""
+    body = RTMSG.pack(AF_OF[family], 0, 0, 0, 0, 0, 0, 0, 0)
+    if table:
+        body += attribute_u32(n.RTA_TABLE, table)
+    # An IPv4 table that nothing was ever put into does not exist, which means it is empty.
+    what = f"list IPv{family} routes"
+    return Request(n.RTM_GETROUTE, n.NLM_F_DUMP, body, what, "", frozenset({ENOENT}))
+
+
+def all_rules(family: Family) -> Request:
+    """Ask for every policy rule of a family."""
+    body = FIB_RULE_HDR.pack(AF_OF[family], 0, 0, 0, 0, 0, 0, 0, 0)
+    return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list IPv{family} rules")
+
+
+def all_neighbours(family: Family) -> Request:
+    """Ask for every neighbour entry of a family."""
+    body = NDMSG.pack(AF_OF[family], 0, 0, 0, 0)
+    return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list IPv{family} neighbours")
+
+
+def packed_address(address: Address) -> bytes:
+    """The address in network order."""
+    return address.value.to_bytes(4 if address.family == 4 else 16, "big")

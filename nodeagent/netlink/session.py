@@ -1,0 +1,300 @@
+"""One rtnetlink socket: many requests in one send, listings that are whole.
+
+rtnetlink works inside ``sendmsg``: when it returns, every answer is in the socket's queue, so that
+nothing here ever waits for the network stack but in the kernel itself. Promise: an answer for every
+request or an error; an interrupted listing is read again, a lost answer is asked for again, both
+within bounds. A session belongs to one thread and stays in the namespace it was opened in, wherever
+the thread goes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from errno import EAGAIN, ENOBUFS
+from types import TracebackType
+from typing import Final, NamedTuple, Self, TypeVar
+
+from core.domain.addresses import Address, Family
+from core.errors import NetlinkLost, NetlinkRefused
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink import replies, requests
+from nodeagent.netlink.requests import Request
+from nodeagent.netlink.values import Link, LinkAddress, Neighbour, Route, Rule
+from nodeagent.netlink.wire import HEADER, I32, Message, attributes, message, messages, text
+
+T = TypeVar("T")
+
+SEND_REQUESTS_MAX: Final = 128
+"""In one send: their answers fit into the smallest receive buffer there is."""
+
+SEND_TRIES_MAX: Final = 4
+LISTING_TRIES_MAX: Final = 16
+"""A busy node changes while it is read; each try takes a millisecond."""
+
+RECEIVE_BYTES: Final = 1 << 16
+RECEIVE_BUFFER_BYTES: Final = 1 << 20
+LISTING_MESSAGES_MAX: Final = 1_000_000
+
+_OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CHK)
+
+
+class Outcome(NamedTuple):
+    """How one request ended: ``number`` 0 or an errno, the kernel's words, its answer if any."""
+
+    number: int = 0
+    words: str = ""
+    answer: bytes = b""
+
+
+class _Interrupted(Exception):
+    """What was listed changed meanwhile, or part of it was lost."""
+
+
+class Session:
+    """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in its system calls."""
+
+    def __init__(self, netlink: socket.socket) -> None:
+        self._socket = netlink
+        self._sequence = 0
+        self.kernel_s = 0.0
+
+    @classmethod
+    def open(cls) -> Self:
+        """A session in the namespace of the calling thread. Raises OSError."""
+        netlink = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, n.NETLINK_ROUTE
+        )
+        try:
+            # Old kernels lack some: then errors have fewer words and listings are longer.
+            for option in _OPTIONS:
+                with suppress(OSError):
+                    netlink.setsockopt(n.SOL_NETLINK, option, 1)
+            netlink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            netlink.setblocking(False)
+            netlink.bind((0, 0))
+        except BaseException:
+            netlink.close()
+            raise
+        return cls(netlink)
+
+    def close(self) -> None:
+        """Close the socket; twice is fine."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -------------------------------------------------------------------------- operations
+
+    def apply(self, wanted: Sequence[Request]) -> list[Outcome]:
+        """Do all of it in order; errors that a request tolerates are none.
+
+        The kernel goes on after a refusal: what stands behind it in the same send is done. Raises
+        NetlinkRefused with the first refusal, NetlinkLost.
+        """
+        outcomes = self.attempt(wanted)
+        for request, outcome in zip(wanted, outcomes, strict=True):
+            check(request, outcome)
+        return outcomes
+
+    def attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
+        """As ``apply``, with every refusal in its outcome. Raises NetlinkLost."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(wanted), SEND_REQUESTS_MAX):
+            outcomes += self._attempt(wanted[start : start + SEND_REQUESTS_MAX])
+        return outcomes
+
+    def ask(self, request: Request) -> bytes | None:
+        """The body of the answer to one question; None: there is no such thing.
+
+        Raises NetlinkRefused, NetlinkLost.
+        """
+        (outcome,) = self.attempt([request])
+        if outcome.number in requests.GONE:
+            return None
+        check(request, outcome)
+        return outcome.answer
+
+    def _attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
+        found: dict[int, Outcome] = {}
+        for tried in range(SEND_TRIES_MAX):
+            left = [index for index in range(len(wanted)) if index not in found]
+            if not left:
+                break
+            for index, outcome in self._exchange(wanted, left).items():
+                # Whose answer was lost may have been done: its own trace is success then.
+                ghost = tried and outcome.number in (requests.EXISTS | requests.GONE)
+                found[index] = Outcome() if ghost else outcome
+        if len(found) < len(wanted):
+            raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
+        return [found[index] for index in range(len(wanted))]
+
+    def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, Outcome]:
+        first = self._sequence + 1
+        parts = []
+        for index in indexes:
+            request = wanted[index]
+            self._sequence = self._sequence % 0xFFFFFFFF + 1
+            flags = n.NLM_F_REQUEST | n.NLM_F_ACK | request.flags
+            parts.append(message(request.kind, flags, self._sequence, request.body))
+        numbers = {(first + place - 1) % 0xFFFFFFFF + 1: i for place, i in enumerate(indexes)}
+        self._send(b"".join(parts))
+        outcomes: dict[int, Outcome] = {}
+        answers: dict[int, bytes] = {}
+        while len(outcomes) < len(indexes):
+            data = self._receive()
+            if data is None:
+                break
+            for reply in messages(data):
+                index = numbers.get(reply.sequence, -1)
+                if index < 0:
+                    continue
+                if reply.kind == n.NLMSG_ERROR:
+                    outcomes[index] = _outcome(reply, answers.get(index, b""))
+                else:
+                    answers[index] = bytes(reply.body)
+        return outcomes
+
+    # ---------------------------------------------------------------------------- listings
+
+    def listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
+        """Everything a listing answers, each body read. Raises NetlinkRefused, NetlinkLost."""
+        for _ in range(LISTING_TRIES_MAX):
+            with suppress(_Interrupted):
+                return self._listing(request, read)
+        raise _lost(f"`{request.what}`: what it lists changed {LISTING_TRIES_MAX} times meanwhile")
+
+    def links(self) -> list[Link]:
+        """Every link. Raises as ``listing``."""
+        return self.listing(requests.all_links(), replies.link)
+
+    def link(self, name: str) -> Link | None:
+        """The link of that name; None: there is none. Raises NetlinkRefused, NetlinkLost."""
+        answer = self.ask(requests.get_link(name))
+        return None if answer is None else replies.link(memoryview(answer))
+
+    def addresses(self, family: Family) -> list[LinkAddress]:
+        """Every address of a family. Raises as ``listing``."""
+        return self.listing(requests.all_addresses(family), replies.link_address)
+
+    def routes(self, family: Family, table: int = 0) -> list[Route]:
+        """Every route of a table, 0: of all, but no cached ones. Raises as ``listing``."""
+        # Kernels before 4.20 do not filter.
+        return [
+            route
+            for route in self.listing(requests.all_routes(family, table), replies.route)
+            if table in (0, route.table) and not route.flags & n.RTM_F_CLONED
+        ]
+
+    def rules(self, family: Family) -> list[Rule]:
+        """Every policy rule, in the order of their priorities. Raises as ``listing``."""
+        return self.listing(requests.all_rules(family), replies.rule)
+
+    def neighbours(self, family: Family) -> list[Neighbour]:
+        """Every neighbour entry. Raises as ``listing``."""
+        found = self.listing(requests.all_neighbours(family), replies.neighbour)
+        return [entry for entry in found if entry is not None]
+
+    def route_to(self, destination: Address) -> Route | None:
+        """The route the kernel takes to an address; None: it has none. Raises as ``ask``."""
+        answer = self.ask(requests.get_route(destination))
+        return None if answer is None else replies.route(memoryview(answer))
+
+    def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
+        self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
+        self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
+        found: list[T] = []
+        whole = True
+        while True:
+            data = self._receive()
+            if data is None:
+                raise _Interrupted
+            for reply in messages(data):
+                if reply.sequence != sequence:
+                    continue
+                whole = whole and not reply.flags & n.NLM_F_DUMP_INTR
+                if reply.kind == n.NLMSG_DONE:
+                    if not whole:
+                        raise _Interrupted
+                    return found
+                if reply.kind == n.NLMSG_ERROR:
+                    outcome = _outcome(reply, b"")
+                    check(request, outcome)
+                    return found
+                found.append(read(reply.body))
+                if len(found) > LISTING_MESSAGES_MAX:
+                    raise _lost(f"`{request.what}`: more than {LISTING_MESSAGES_MAX} entries")
+
+    # ------------------------------------------------------------------------------ socket
+
+    def _send(self, data: bytes) -> None:
+        self._drain()
+        started = time.perf_counter()
+        try:
+            self._socket.send(data)
+        finally:
+            self.kernel_s += time.perf_counter() - started
+
+    def _receive(self) -> memoryview | None:
+        """The next datagram; None: none is there, or some were lost."""
+        started = time.perf_counter()
+        try:
+            return memoryview(self._socket.recv(RECEIVE_BYTES))
+        except OSError as error:
+            if error.errno in (EAGAIN, ENOBUFS):
+                return None
+            raise
+        finally:
+            self.kernel_s += time.perf_counter() - started
+
+    def _drain(self) -> None:
+        """Throw away what an exchange that was broken off has left."""
+        while True:
+            try:
+                self._socket.recv(RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise
+
+
+def check(request: Request, outcome: Outcome) -> None:
+    """Raises NetlinkRefused, unless it is done or the request tolerates the error."""
+    number = outcome.number
+    if not number or number in request.tolerated:
+        return
+    words = os.strerror(number) + (f": {outcome.words}" if outcome.words else "")
+    raise NetlinkRefused(f"cannot {request.what}: {words}", number=number)
+
+
+def _outcome(reply: Message, answer: bytes) -> Outcome:
+    """Struct nlmsgerr: errno, the header of the request, then attributes if a flag says so."""
+    number = -I32.unpack_from(reply.body)[0]
+    words = ""
+    if reply.flags & n.NLM_F_ACK_TLVS:
+        start = I32.size + HEADER.size
+        if not reply.flags & n.NLM_F_CAPPED:
+            length = HEADER.unpack_from(reply.body, I32.size)[0]
+            start = I32.size + length + (-length & 3)
+        words = text(attributes(reply.body[start:]).get(n.NLMSGERR_ATTR_MSG))
+    return Outcome(number, words, answer)
+
+
+def _lost(what: str) -> NetlinkLost:
+    return NetlinkLost(
+        f"netlink: {what} did not arrive",
+        remedy="the call can be repeated; net.core.rmem_max bounds the queue they were lost from",
+    )

@@ -1,0 +1,177 @@
+"""What a network stack is made of: links, addresses, routes, rules, neighbours, as plain values.
+
+The same value is read from the kernel and written to it, so that a plan can be compared with what
+is there. Links are named by their index in the namespace. Nothing here decides or does anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.addresses import Address, Cidr, Family
+from nodeagent.netlink.numbers import (
+    IFF_BROADCAST,
+    IFF_LOOPBACK,
+    IFF_MULTICAST,
+    IFF_UP,
+    NUD_PERMANENT,
+    RT_SCOPE_UNIVERSE,
+    RT_TABLE_MAIN,
+    RTN_UNICAST,
+    RTPROT_BOOT,
+)
+
+Mac = bytes
+"""A hardware address; six bytes on what is like Ethernet."""
+
+
+class Link(NamedTuple):
+    """A network interface. ``parent`` is IFLA_LINK: a veth's peer, a macvlan's or VLAN's master.
+
+    ``parent_netns`` is the kernel's id of the namespace that ``parent`` is an index of; None: this
+    one. ``data`` holds the attributes of its ``kind``, as the kernel wrote them.
+    """
+
+    number: int
+    name: str
+    flags: int = 0
+    kind: str = ""
+    mac: Mac = b""
+    mtu: int = 0
+    tx_queue_len: int = 0
+    parent: int = 0
+    parent_netns: int | None = None
+    master: int = 0
+    operstate: int = 0
+    promiscuity: int = 0
+    data: bytes = b""
+
+    @property
+    def up(self) -> bool:
+        """Whether it is switched on; a cable may be missing all the same."""
+        return bool(self.flags & IFF_UP)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether it is ``lo``."""
+        return bool(self.flags & IFF_LOOPBACK)
+
+    @property
+    def broadcasts(self) -> bool:
+        """Whether it is up and like Ethernet: what the coordinator counts as a NIC."""
+        wanted = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
+        return self.flags & wanted == wanted
+
+
+class LinkAddress(NamedTuple):
+    """An address of a link; ``flags`` are IFA_F_*, ``scope`` RT_SCOPE_*."""
+
+    link: int
+    address: Address
+    prefix_length: int
+    scope: int = RT_SCOPE_UNIVERSE
+    flags: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.address}/{self.prefix_length} on link {self.link}"
+
+
+class Hop(NamedTuple):
+    """One way of a route with several; ``weight`` from 1, ``flags`` are RTNH_F_*."""
+
+    link: int
+    gateway: Address | None = None
+    weight: int = 1
+    flags: int = 0
+
+
+class Route(NamedTuple):
+    """A route. With ``hops`` it has several ways, and ``link`` and ``gateway`` say nothing.
+
+    ``metrics`` are RTA_METRICS as the kernel wrote them, so that a copy keeps them. The kernel
+    gives IPv6 routes without ``metric`` the metric 1024.
+    """
+
+    destination: Cidr
+    link: int = 0
+    gateway: Address | None = None
+    table: int = RT_TABLE_MAIN
+    source: Address | None = None
+    scope: int = RT_SCOPE_UNIVERSE
+    protocol: int = RTPROT_BOOT
+    kind: int = RTN_UNICAST
+    metric: int = 0
+    flags: int = 0
+    metrics: bytes = b""
+    hops: tuple[Hop, ...] = ()
+
+    @property
+    def family(self) -> Family:
+        """Of its destination."""
+        return self.destination.family
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it leads everywhere."""
+        return self.destination.prefix_length == 0
+
+    @property
+    def links(self) -> tuple[int, ...]:
+        """The links it leads over."""
+        return tuple(hop.link for hop in self.hops) or (self.link,)
+
+    def __str__(self) -> str:
+        parts = [str(self.destination)]
+        for way in self.hops or (Hop(self.link, self.gateway),):
+            parts += [f"via {way.gateway}"] if way.gateway else []
+            parts.append(f"on link {way.link}")
+        return " ".join((*parts, f"table {self.table}"))
+
+
+class Rule(NamedTuple):
+    """A policy rule: which table is looked up for what. ``mask`` 0 with a mark: all bits."""
+
+    family: Family
+    table: int
+    priority: int
+    source: Cidr | None = None
+    destination: Cidr | None = None
+    mark: int = 0
+    mask: int = 0
+    incoming: str = ""
+    outgoing: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.priority}:"]
+        parts += [f"from {self.source}"] if self.source else []
+        parts += [f"to {self.destination}"] if self.destination else []
+        parts += [f"fwmark {self.mark:#x}"] if self.mark else []
+        return " ".join((*parts, f"lookup {self.table}"))
+
+
+class Neighbour(NamedTuple):
+    """Who has an address on a link; ``state`` is NUD_*."""
+
+    link: int
+    address: Address
+    mac: Mac
+    state: int = NUD_PERMANENT
+
+    def __str__(self) -> str:
+        return f"{self.address} on link {self.link}"
+
+
+def mac_text(mac: Mac) -> str:
+    """``0a:1b:ac:12:1e:8b``."""
+    return mac.hex(":")
+
+
+def host_prefix(address: Address) -> Cidr:
+    """The address alone as a prefix: /32 or /128."""
+    family, value = address
+    return Cidr(family, value, value, 32 if family == 4 else 128, value)
+
+
+def everywhere(family: Family) -> Cidr:
+    """The prefix of a default route."""
+    return Cidr(family, 0, 2**32 - 1 if family == 4 else 2**128 - 1, 0, 0)

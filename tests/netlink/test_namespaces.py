@@ -1,0 +1,164 @@
+"""Namespaces are entered by one thread that comes back, and never made by looking for them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput, DatapathError, NamespaceGone
+from nodeagent.netlink import namespaces
+from nodeagent.netlink.namespaces import (
+    Namespace,
+    Visitor,
+    read_sysctl,
+    write_sysctls,
+)
+from nodeagent.netlink.session import Session
+from ops.lab.namespaces import Namespace as NamedNamespace
+
+pytestmark = pytest.mark.netns
+
+FORWARD = "net/ipv4/ip_forward"
+
+
+def here() -> str:
+    return str(Path("/proc/thread-self/ns/net").readlink())
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_looking_for_a_namespace_makes_none(tmp_path: Path) -> None:
+    path = tmp_path / "gone"
+    with pytest.raises(NamespaceGone, match="there is no network namespace"):
+        Namespace.open(str(path))
+    assert not path.exists()
+
+
+def test_a_file_that_is_no_namespace_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "left-over"
+    path.touch()
+    with pytest.raises(NamespaceGone):
+        Namespace.open(str(path))
+
+
+def test_a_namespace_of_another_kind_is_refused() -> None:
+    with pytest.raises(DatapathError, match="none of networks"):
+        Namespace.open("/proc/self/ns/uts")
+
+
+def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with pytest.raises(DatapathError, match="cannot be opened"):
+        Namespace.open(str(path / "below"))
+
+
+def test_the_thread_goes_there_and_comes_back(visitor: Visitor, namespace: Namespace) -> None:
+    inside = visitor.visit(namespace, here)
+    assert inside != here()
+    assert inside == f"net:[{namespace.identity.inode}]"
+    assert visitor.visit(visitor.home, here) == here()
+
+
+def test_what_fails_inside_fails_for_its_caller_alone(
+    visitor: Visitor, namespace: Namespace
+) -> None:
+    def fail() -> None:
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        visitor.visit(namespace, fail)
+    assert visitor.visit(visitor.home, here) == here()
+
+
+def test_a_thread_that_cannot_come_back_is_replaced(
+    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = visitor.visit(namespace, threading.get_ident)
+    enter = namespaces._enter
+    calls = iter([True, False])
+
+    def stuck(fd: int) -> None:
+        if next(calls, True):
+            enter(fd)
+        else:
+            raise OSError(1, "not allowed")
+
+    monkeypatch.setattr(namespaces, "_enter", stuck)
+    assert visitor.visit(namespace, threading.get_ident) == lost
+    assert visitor.visit(visitor.home, here) == here()
+    assert visitor.visit(visitor.home, threading.get_ident) != lost
+
+
+def test_a_namespace_that_is_held_outlives_its_name(
+    visitor: Visitor, namespace: Namespace, named: NamedNamespace
+) -> None:
+    named.delete()
+    with visitor.session(namespace) as session:
+        assert [link.name for link in session.links()] == ["lo"]
+    with pytest.raises(NamespaceGone):
+        Namespace.open(str(named.path))
+
+
+def test_a_closed_namespace_is_gone(visitor: Visitor, named: NamedNamespace) -> None:
+    held = Namespace.open(str(named.path))
+    held.close()
+    held.close()
+    with pytest.raises(NamespaceGone):
+        visitor.visit(held, here)
+
+
+def test_nobody_is_let_in_after_the_end(namespace: Namespace) -> None:
+    visitor = Visitor()
+    visitor.visit(namespace, here)
+    visitor.close()
+    visitor.close()
+    with pytest.raises(DatapathError, match="ending"):
+        visitor.visit(namespace, here)
+
+
+def test_visits_leave_no_descriptor_and_no_thread(namespace: Namespace) -> None:
+    before = (open_descriptors(), threading.active_count())
+    visitor = Visitor()
+
+    def once(_: int) -> None:
+        with visitor.session(namespace) as session:
+            session.links()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(once, range(200)))
+    visitor.close()
+    assert (open_descriptors(), threading.active_count()) == before
+
+
+def test_the_own_namespace_needs_no_visit(visitor: Visitor) -> None:
+    with visitor.session(visitor.home) as session, Session.open() as own:
+        assert session.links() == own.links()
+    assert visitor._thread is None
+
+
+def test_sysctls_are_those_of_the_namespace(visitor: Visitor, namespace: Namespace) -> None:
+    before = Path("/proc/sys", FORWARD).read_text()
+    for value in ("1", "0"):
+        assert write_sysctls(visitor, namespace, {FORWARD: value}) == []
+        assert read_sysctl(visitor, namespace, FORWARD) == value
+    assert Path("/proc/sys", FORWARD).read_text() == before
+
+
+def test_a_sysctl_the_kernel_does_not_have_is_named(visitor: Visitor, namespace: Namespace) -> None:
+    missing = "net/ipv4/conf/nowhere/rp_filter"
+    assert write_sysctls(visitor, namespace, {missing: "0", FORWARD: "1"}) == [missing]
+    assert read_sysctl(visitor, namespace, missing) is None
+    assert read_sysctl(visitor, namespace, FORWARD) == "1"
+
+
+def test_a_sysctl_that_cannot_be_set_is_an_error(visitor: Visitor, namespace: Namespace) -> None:
+    with pytest.raises(DatapathError, match="cannot set net/ipv4/ip_forward to nonsense"):
+        write_sysctls(visitor, namespace, {FORWARD: "nonsense"})
+    with pytest.raises(BadInput):
+        read_sysctl(visitor, namespace, "kernel/hostname")

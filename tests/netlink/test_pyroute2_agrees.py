@@ -1,0 +1,132 @@
+"""An independent reader: pyroute2 has the same numbers and reads what is packed here."""
+
+from __future__ import annotations
+
+import pyroute2.netlink
+import pyroute2.netlink.rtnl
+import pytest
+from pyroute2.netlink.rtnl import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg
+
+from core.domain.addresses import parse_address, parse_cidr
+from nodeagent.netlink import numbers, replies, requests
+from nodeagent.netlink.requests import Request, VethEnd
+from nodeagent.netlink.values import Hop, LinkAddress, Neighbour, Route, Rule
+from nodeagent.netlink.wire import message, messages
+
+MAC = bytes.fromhex("0a1bac121e8b")
+PLACES = (pyroute2.netlink, pyroute2.netlink.rtnl, ifinfmsg)
+ATTRIBUTES = {
+    "IFLA_": ifinfmsg.ifinfmsg,
+    "IFA_": ifaddrmsg.ifaddrmsg,
+    "RTA_": rtmsg.rtmsg,
+    "FRA_": fibmsg.fibmsg,
+    "NDA_": ndmsg.ndmsg,
+}
+
+
+def number_there(name: str) -> int | None:
+    for prefix, kind in ATTRIBUTES.items():
+        if name.startswith(prefix) and name in [row[0] for row in kind.nla_map]:
+            return [row[0] for row in kind.nla_map].index(name)
+    for place in PLACES:
+        if hasattr(place, name):
+            return int(getattr(place, name))
+    return None
+
+
+def test_the_numbers_are_the_same() -> None:
+    ours = {name: value for name, value in vars(numbers).items() if name.isupper()}
+    there = {name: number_there(name) for name in ours}
+    known = {name: number for name, number in there.items() if number is not None}
+    assert len(known) > 60
+    assert {name: ours[name] for name in known} == known
+
+
+def test_a_veth_pair_reads_as_it_was_meant() -> None:
+    near, far = VethEnd("veth0123456789a", MAC), VethEnd("veth0", MAC)
+    read = decoded(requests.add_veth(near, far, mtu=1400, far_netns_fd=7), ifinfmsg.ifinfmsg)
+    assert read.get_attr("IFLA_IFNAME") == "veth0123456789a"
+    assert read["flags"] == 1
+    info = read.get_attr("IFLA_LINKINFO")
+    assert info.get_attr("IFLA_INFO_KIND") == "veth"
+    peer = info.get_attr("IFLA_INFO_DATA").get_attr("VETH_INFO_PEER")
+    assert peer.get_attr("IFLA_IFNAME") == "veth0"
+    assert peer.get_attr("IFLA_NET_NS_FD") == 7
+    assert peer.get_attr("IFLA_ADDRESS") == "0a:1b:ac:12:1e:8b"
+    assert peer.get_attr("IFLA_MTU") == 1400
+
+
+@pytest.mark.parametrize(
+    ("to", "via", "source"),
+    [
+        ("10.20.0.0/16", "10.9.0.1", "10.9.0.7"),
+        ("fd00:20::/48", "fd00:9::1", "fd00:9::7"),
+        ("0.0.0.0/0", "10.9.0.1", None),
+    ],
+)
+def test_a_route_reads_as_it_was_meant(to: str, via: str, source: str | None) -> None:
+    own = None if source is None else parse_address(source)
+    route = Route(parse_cidr(to), 3, parse_address(via), 500, own, metric=7)
+    read = decoded(requests.add_route(route), rtmsg.rtmsg)
+    length = int(to.partition("/")[2])
+    assert read["dst_len"] == length
+    assert read.get_attr("RTA_DST") == (to.partition("/")[0] if length else None)
+    assert read.get_attr("RTA_GATEWAY") == via
+    assert read.get_attr("RTA_PREFSRC") == source
+    assert read.get_attr("RTA_TABLE") == 500
+    assert read.get_attr("RTA_OIF") == 3
+    assert read.get_attr("RTA_PRIORITY") == 7
+
+
+def test_the_ways_of_a_route_read_as_they_were_meant() -> None:
+    hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), 5))
+    read = decoded(
+        requests.add_route(Route(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
+    )
+    found = [
+        (hop["oif"], hop["hops"], hop.get_attr("RTA_GATEWAY"))
+        for hop in read.get_attr("RTA_MULTIPATH")
+    ]
+    assert found == [(3, 0, "10.9.0.1"), (4, 4, "10.9.0.2")]
+
+
+def test_rules_addresses_and_neighbours_read_as_they_were_meant() -> None:
+    own = parse_address("fd00:9::7")
+    rule = Rule(6, 101, 999, parse_cidr("fd00:9::7/128"), mark=1)
+    read = decoded(requests.add_rule(rule), fibmsg.fibmsg)
+    names = ("FRA_SRC", "FRA_PRIORITY", "FRA_TABLE", "FRA_FWMARK", "FRA_FWMASK")
+    assert [read.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]
+    read = decoded(
+        requests.add_address(LinkAddress(3, own, 64, flags=numbers.IFA_F_NODAD)),
+        ifaddrmsg.ifaddrmsg,
+    )
+    assert (read["prefixlen"], read.get_attr("IFA_LOCAL"), read.get_attr("IFA_FLAGS")) == (
+        64,
+        "fd00:9::7",
+        numbers.IFA_F_NODAD,
+    )
+    read = decoded(requests.set_neighbour(Neighbour(3, own, MAC)), ndmsg.ndmsg)
+    assert (read["state"], read.get_attr("NDA_DST"), read.get_attr("NDA_LLADDR")) == (
+        numbers.NUD_PERMANENT,
+        "fd00:9::7",
+        "0a:1b:ac:12:1e:8b",
+    )
+
+
+def test_what_pyroute2_packs_is_read_here() -> None:
+    packed = rtmsg.rtmsg()
+    packed["family"], packed["dst_len"], packed["table"], packed["scope"] = 2, 32, 254, 253
+    packed["attrs"] = [["RTA_DST", "10.9.0.7"], ["RTA_OIF", 3], ["RTA_PREFSRC", "10.9.0.1"]]
+    packed.encode()
+    (read,) = messages(memoryview(bytes(packed.data)))
+    route = replies.route(read.body)
+    assert route.destination == parse_cidr("10.9.0.7/32")
+    assert (route.link, route.scope, route.table) == (3, 253, 254)
+    assert route.source == parse_address("10.9.0.1")
+
+
+def decoded(request: Request, kind: type) -> pyroute2.netlink.nlmsg:
+    packed = message(request.kind, request.flags, 1, request.body)
+    read = kind(packed)
+    read.decode()
+    return read

@@ -1,0 +1,249 @@
+"""What is written to a namespace is what is read from it, in few system calls."""
+
+from __future__ import annotations
+
+from errno import EEXIST, ENETUNREACH
+
+import pytest
+
+from core.domain.addresses import Address, Cidr, parse_address, parse_cidr
+from core.errors import NetlinkLost, NetlinkRefused
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink import requests
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.requests import VethEnd
+from nodeagent.netlink.session import Outcome, Session
+from nodeagent.netlink.values import (
+    Hop,
+    Link,
+    LinkAddress,
+    Neighbour,
+    Route,
+    Rule,
+    everywhere,
+    host_prefix,
+)
+from ops.lab.namespaces import Namespace as NamedNamespace
+
+pytestmark = pytest.mark.netns
+
+NEAR_MAC = bytes.fromhex("021122334455")
+FAR_MAC = bytes.fromhex("0a0102030405")
+
+
+def address(text: str) -> Address:
+    return parse_address(text)
+
+
+def prefix(text: str) -> Cidr:
+    return parse_cidr(text)
+
+
+@pytest.fixture
+def veth(session: Session, other: NamedNamespace) -> Link:
+    """A veth whose far end is in the other namespace."""
+    with Namespace.open(str(other.path)) as far:
+        wanted = requests.add_veth(
+            VethEnd("near", NEAR_MAC), VethEnd("far", FAR_MAC), mtu=1400, far_netns_fd=far.fd
+        )
+        session.apply([wanted])
+    found = session.link("near")
+    assert found is not None
+    return found
+
+
+def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
+    veth: Link, visitor: Visitor, other: NamedNamespace
+) -> None:
+    with Namespace.open(str(other.path)) as held, visitor.session(held) as inside:
+        far = inside.link("far")
+    assert far is not None
+    assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
+    assert (veth.mtu, far.mtu) == (1400, 1400)
+    assert (veth.kind, far.kind) == ("veth", "veth")
+    assert (veth.parent, far.parent) == (far.number, veth.number)
+    assert veth.up
+    assert veth.broadcasts
+    assert veth.parent_netns is not None
+
+
+@pytest.mark.parametrize("text", ["10.9.0.7", "fd00:9::7"])
+def test_an_address_is_read_as_it_was_written(session: Session, veth: Link, text: str) -> None:
+    wanted = LinkAddress(veth.number, address(text), 24, 0, n.IFA_F_NODAD)
+    session.apply([requests.add_address(wanted)])
+    (found,) = [a for a in session.addresses(wanted.address.family) if a.address == wanted.address]
+    assert found._replace(flags=0) == wanted._replace(flags=0)
+    assert found.flags & n.IFA_F_PERMANENT
+    session.apply([requests.delete_address(wanted), requests.delete_address(wanted)])
+    assert wanted.address not in [a.address for a in session.addresses(wanted.address.family)]
+
+
+@pytest.mark.parametrize(
+    ("own", "gateway", "beyond"),
+    [("10.9.0.7", "10.9.0.1", "10.20.0.0/16"), ("fd00:9::7", "fd00:9::1", "fd00:20::/48")],
+)
+def test_routes_are_read_as_they_were_written(
+    session: Session, veth: Link, own: str, gateway: str, beyond: str
+) -> None:
+    family = address(own).family
+    session.apply(
+        [requests.add_address(LinkAddress(veth.number, address(own), 24, flags=n.IFA_F_NODAD))]
+    )
+    scope = n.RT_SCOPE_LINK if family == 4 else n.RT_SCOPE_UNIVERSE
+    metric = 0 if family == 4 else 1024
+    wanted = [
+        Route(host_prefix(address(gateway)), veth.number, table=500, scope=scope, metric=metric),
+        Route(prefix(beyond), veth.number, address(gateway), 500, metric=metric),
+        Route(everywhere(family), veth.number, address(gateway), 500, metric=metric),
+    ]
+    session.apply([requests.add_route(route) for route in wanted])
+    assert sorted(session.routes(family, 500)) == sorted(wanted)
+    assert all(route.table == n.RT_TABLE_MAIN for route in session.routes(family, 254))
+    session.apply([requests.delete_route(route) for route in (*wanted, *wanted)])
+    assert session.routes(family, 500) == []
+
+
+def test_a_route_with_several_ways_is_read_as_it_was_written(session: Session, veth: Link) -> None:
+    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
+    hops = (
+        Hop(veth.number, address("10.9.0.1")),
+        Hop(veth.number, address("10.9.0.2"), weight=3),
+    )
+    wanted = Route(everywhere(4), table=77, hops=hops)
+    session.apply([requests.add_route(wanted)])
+    assert session.routes(4, 77) == [wanted]
+    assert wanted.links == (veth.number, veth.number)
+
+
+@pytest.mark.parametrize("own", ["10.9.0.7", "fd00:9::7"])
+def test_rules_are_read_as_they_were_written(session: Session, own: str) -> None:
+    family = address(own).family
+    wanted = [
+        Rule(family, 500, 1000),
+        Rule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
+        Rule(family, 101, 999, host_prefix(address(own))),
+    ]
+    session.apply([requests.add_rule(rule) for rule in (*wanted, *wanted)])
+    found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    session.apply([requests.delete_rule(rule) for rule in (*wanted, *wanted)])
+    assert not [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
+
+
+@pytest.mark.parametrize("own", ["10.9.0.8", "fd00:9::8"])
+def test_a_neighbour_entry_replaces_what_was_believed(
+    session: Session, veth: Link, own: str
+) -> None:
+    wanted = Neighbour(veth.number, address(own), FAR_MAC)
+    session.apply([requests.set_neighbour(wanted._replace(mac=NEAR_MAC))])
+    session.apply([requests.set_neighbour(wanted)])
+    found = [entry for entry in session.neighbours(wanted.address.family) if entry.mac == FAR_MAC]
+    assert found == [wanted]
+    session.apply([requests.delete_neighbour(wanted), requests.delete_neighbour(wanted)])
+    assert wanted.address not in [e.address for e in session.neighbours(wanted.address.family)]
+
+
+def test_the_kernel_tells_which_way_it_goes(session: Session, veth: Link) -> None:
+    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
+    route = session.route_to(address("10.9.0.9"))
+    assert route is not None
+    assert (route.link, route.source) == (veth.number, address("10.9.0.7"))
+    with pytest.raises(NetlinkRefused) as refused:
+        session.route_to(address("10.77.0.1"))
+    assert refused.value.number == ENETUNREACH
+
+
+def test_a_link_that_is_not_there_is_none(session: Session) -> None:
+    assert session.link("nowhere") is None
+    session.apply([requests.delete_link("nowhere")])
+
+
+def test_a_refusal_says_what_was_wanted_in_the_kernels_words(session: Session) -> None:
+    route = Route(prefix("10.20.0.0/16"), 1, address("10.9.0.1"))
+    with pytest.raises(NetlinkRefused, match=r"cannot add route 10.20.0.0/16 via 10.9.0.1.*: .+"):
+        session.apply([requests.add_route(route)])
+
+
+def test_all_of_a_send_is_answered_in_order_and_the_kernel_goes_on_after_a_refusal(
+    session: Session,
+) -> None:
+    rules = [Rule(4, 500, priority) for priority in range(1000, 1300)]
+    wanted = [requests.add_rule(rule) for rule in rules]
+    refused = requests.add_route(Route(prefix("10.20.0.0/16"), 99))
+    outcomes = session.attempt([*wanted[:100], refused, *wanted[100:], wanted[0]])
+    assert outcomes[100].number
+    assert outcomes[-1].number == EEXIST
+    assert all(outcome.number == 0 for outcome in (*outcomes[:100], *outcomes[101:-1]))
+    assert len([rule for rule in session.rules(4) if rule.table == 500]) == 300
+
+
+def test_answers_that_were_lost_are_asked_for_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = iter([True, False])
+    receive = session._receive
+
+    def forgetful() -> memoryview | None:
+        if next(lost, False):
+            receive()
+            return None
+        return receive()
+
+    monkeypatch.setattr(session, "_receive", forgetful)
+    rules = [Rule(4, 500, 1000), Rule(4, 501, 1001)]
+    assert session.apply([requests.add_rule(rule) for rule in rules]) == [Outcome(), Outcome()]
+    assert [rule for rule in session.rules(4) if rule.table in (500, 501)] == [
+        Rule(4, 500, 1000),
+        Rule(4, 501, 1001),
+    ]
+
+
+def test_answers_that_never_come_are_an_error(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_receive", lambda: None)
+    with pytest.raises(NetlinkLost, match="1 of 1 answers"):
+        session.apply([requests.add_rule(Rule(4, 500, 1000))])
+    with pytest.raises(NetlinkLost, match="list IPv4 rules"):
+        session.rules(4)
+
+
+def test_a_listing_that_was_interrupted_is_read_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = session._receive
+    marked = iter([True])
+
+    def marking() -> memoryview | None:
+        data = receive()
+        if data is None or not next(marked, False):
+            return data
+        changed = bytearray(data)
+        changed[6] |= n.NLM_F_DUMP_INTR
+        return memoryview(bytes(changed))
+
+    monkeypatch.setattr(session, "_receive", marking)
+    assert [link.name for link in session.links()] == ["lo"]
+    assert next(marked, None) is None
+
+
+def test_what_a_broken_off_listing_left_is_thrown_away(session: Session) -> None:
+    session.apply([requests.add_rule(Rule(4, 500, p)) for p in range(1000, 1500)])
+
+    def once(_: memoryview) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        session.listing(requests.all_rules(4), once)
+    assert [link.name for link in session.links()] == ["lo"]
+
+
+def test_a_table_nobody_has_used_is_empty(session: Session) -> None:
+    assert session.routes(4, 4321) == []
+    assert session.routes(6, 4321) == []
+
+
+def test_a_session_stays_where_it_was_opened(session: Session, veth: Link) -> None:
+    assert {link.name for link in session.links()} == {"lo", "near"}
+    with Session.open() as own:
+        assert "near" not in {link.name for link in own.links()}
