@@ -11,6 +11,7 @@
     shard.py       the executions and timers of one shard
     activities.py  attempts: slots, timeouts, heartbeats, retries
     worker.py      one process: session, shards, activities, retention
+    answers.py     waiting for the answer to a query or update
     client.py      start, signal, query, update, cancel, terminate, retry, reset, list, result
     retention.py   closed executions leave the store for archive files
     checker.py     what must hold of every history

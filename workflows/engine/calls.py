@@ -2,7 +2,8 @@
 
 Replies lie under the caller's lease, so one that nobody fetches goes by itself.
 Answers are written beside the group commit, for a caller's lease that is gone must spoil nothing.
-A reply that is lost is no lost update: its result is in the history.
+A reply that is lost is no lost update: its caller finds the result in the history
+(``answers.recorded_update``), and so does whoever sends an update again.
 """
 
 from __future__ import annotations
@@ -58,9 +59,9 @@ class Updates:
         found: dict[str, UpdateRequest] = {}
         for letter in letters:
             update = letter.message
-            if not isinstance(update, Update):
+            if not isinstance(update, Update) or update.update_id in (*draft.head.updates, *found):
                 continue
-            why = self._refused(update, draft.head, found)
+            why = self._refused(draft.head)
             if why:
                 draft.answers.append(Answer(letter.name, update.lease, refusal(why)))
                 continue
@@ -84,11 +85,9 @@ class Updates:
         if caller is not None:
             draft.answers.append(Answer(*caller, reply))
 
-    def _refused(self, update: Update, head: Head, found: dict[str, UpdateRequest]) -> str:
+    def _refused(self, head: Head) -> str:
         if head.status is not Status.RUNNING:
             return f"the execution is {head.status.value}"
-        if update.update_id in head.updates or update.update_id in found:
-            return f"update {update.update_id} was sent before"
         if len(self._callers) >= UPDATES_IN_FLIGHT_MAX:
             return f"too many updates are in flight, UPDATES_IN_FLIGHT_MAX is {len(self._callers)}"
         return ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +29,7 @@ from core.store.keys import Keys
 from core.store.kv import Absent, Get, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.pump import Committed, Outcome
 from workflows.api.definitions import workflow_definition
+from workflows.engine.answers import Look, await_reply, recorded_update
 from workflows.engine.beginning import reserved_head
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.closings import Closings
@@ -36,7 +38,6 @@ from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.reading import find_run, read_heads
 from workflows.engine.records import (
     HEAD,
-    REPLY,
     Head,
     Message,
     Query,
@@ -315,17 +316,22 @@ class Client:
         """Ask the code to change something, and wait for the result.
 
         Raises CallRejected when the validator says no, the handler's own failure, and
-        DeadlineExceeded: then it may still happen; its result will be in the history.
+        DeadlineExceeded: then it may still happen, and its result will be in the history. Sent
+        again under its ``update_id``, an update that was accepted is waited for, not repeated.
         """
         payloads = to_payloads(args, what=f"arguments of update {name}")
         number = update_id or new_id(self._clock.now_ms())
-        await self._open_head(workflow_id)
-        reply = await self._call(
-            workflow_id,
-            lambda lease: Update(number, name, payloads, self.identity, lease),
-            name,
-            timeout_s,
-        )
+        look = partial(recorded_update, self.store, self.keys, workflow_id, number)
+        reply = await look() if update_id else None
+        if reply is None:
+            await self._open_head(workflow_id)
+            reply = await self._call(
+                workflow_id,
+                lambda lease: Update(number, name, payloads, self.identity, lease),
+                name,
+                timeout_s,
+                look,
+            )
         return _result(reply, workflow_id, name)
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
@@ -387,11 +393,11 @@ class Client:
         message: Callable[[int], Message],
         name: str,
         timeout_s: float,
+        look: Look | None = None,
     ) -> Reply:
         await self._ready()
         assert self._session is not None
         number = new_id(self._clock.now_ms())
-        key = self.keys.reply(number)
         put = Put(
             self.keys.inbox(workflow_id, number), encode_message(message(self._session.lease))
         )
@@ -399,10 +405,9 @@ class Client:
         assert isinstance(outcome, Committed), "a proposal without guards loses to nobody"
         try:
             async with asyncio.timeout(timeout_s):
-                async for batch in self.store.watch([(key, key + b"\0")], after=outcome.revision):
-                    for change in batch.changes:
-                        if change.value is not None:
-                            return REPLY.decode(change.value)
+                return await await_reply(
+                    self.store, self.keys, number, after=outcome.revision, look=look
+                )
         except TimeoutError:
             pass
         raise DeadlineExceeded(

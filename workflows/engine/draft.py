@@ -21,7 +21,8 @@ from workflows.engine.records import (
     encode_message,
 )
 from workflows.model import events as ev
-from workflows.model.codec import encode_history
+from workflows.model.codec import encode_event, encode_history
+from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import ParentClosePolicy, Status
 
 WRITES_MAX = 110
@@ -137,6 +138,14 @@ class Draft:
         if self._segment is None and self.events:
             self._segment = encode_history(self.events)
             self.change(history_bytes=self.head.history_bytes + len(self._segment))
+
+    @property
+    def heavy(self) -> list[tuple[ev.HistoryEvent, int]]:
+        """Events with payloads that belong elsewhere, and their bytes."""
+        if len(self._segment or b"") < PAYLOAD_WARN_BYTES:
+            return []
+        sizes = ((event, len(encode_event(event))) for event in self.events)
+        return [(event, size) for event, size in sizes if size >= PAYLOAD_WARN_BYTES]
 
     @property
     def weight(self) -> tuple[int, int]:

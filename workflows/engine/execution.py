@@ -35,6 +35,7 @@ from workflows.engine.tasks import Code
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
 from workflows.model.failures import failure_of
+from workflows.model.limits import PAYLOAD_WARN_BYTES
 from workflows.model.policies import Status
 
 _log = logging.getLogger(__name__)
@@ -281,6 +282,12 @@ class Execution:
         telemetry, closed = self._desk.telemetry, draft.head
         for answer in draft.answers:
             write_reply(self._desk, answer)
+        for event, size in draft.heavy:
+            _log.warning(
+                "event %d of workflow %s, %s, has %d bytes, PAYLOAD_WARN_BYTES is %d: keep what is "
+                "large elsewhere and pass a reference",
+                *(event.event_id, closed.workflow_id, event.event_type, size, PAYLOAD_WARN_BYTES),
+            )
         if before.status is not Status.PAUSED and closed.status is Status.PAUSED:
             telemetry.closed(closed.workflow_type, closed.status.value, 0.0)
         self.chores.follow(draft)

@@ -20,7 +20,7 @@ HISTORY_BYTES_SUGGEST = 3 * 1024 * 1024
 """From here on a run is advised to continue as new."""
 
 PAYLOAD_WARN_BYTES = 8 * 1024
-"""Arguments or a result of this size are logged: they belong in a store, by reference."""
+"""An event of this size is logged: what is large belongs in a store, by reference."""
 
 PAYLOAD_ERROR_BYTES = 64 * 1024
 """Arguments or a result above this are refused."""

@@ -119,6 +119,23 @@ def history(
 
 
 @app.command()
+def start(
+    context: typer.Context,
+    workflow_type: Annotated[str, typer.Argument(help="type that the workers know")],
+    workflow_id: Id,
+    arguments: Arguments = None,
+    queue: Queue = "default",
+) -> None:
+    """Begin an execution; the id must not belong to an open one."""
+    values = [_value(text) for text in arguments or []]
+
+    async def begin(client: Client) -> str:
+        return (await client.start(workflow_type, *values, id=workflow_id)).run_id
+
+    _change(context, queue, begin, "started run")
+
+
+@app.command()
 def signal(
     context: typer.Context,
     workflow_id: Id,
@@ -141,16 +158,27 @@ def query(
 ) -> None:
     """Ask the code of an execution; a worker must be there."""
     values = [_value(text) for text in arguments or []]
+    _ask(context, queue, lambda client: client.query(workflow_id, name, *values))
 
-    async def action(session: Session) -> Exit:
-        from msgspec import json
 
-        with _told_as_errors():
-            async with _client(session, queue) as client:
-                print(json.encode(await client.query(workflow_id, name, *values)).decode())
-        return Exit.OK
-
-    perform(context, action)
+@app.command()
+def update(
+    context: typer.Context,
+    workflow_id: Id,
+    name: Annotated[str, typer.Argument(help="name of the update")],
+    arguments: Arguments = None,
+    update_id: Annotated[
+        str, typer.Option("--update-id", help="sent again under the same id, it counts once")
+    ] = "",
+    queue: Queue = "default",
+) -> None:
+    """Ask the code to change something, and print the result; a worker must be there."""
+    values = [_value(text) for text in arguments or []]
+    _ask(
+        context,
+        queue,
+        lambda client: client.update(workflow_id, name, *values, update_id=update_id),
+    )
 
 
 @app.command()
@@ -303,6 +331,20 @@ def _change(
             async with _client(session, queue) as client:
                 answer = await act(client)
         print(f"{done} {answer}" if answer else done)
+        return Exit.OK
+
+    perform(context, action)
+
+
+def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[object]]) -> None:
+    """Print the answer as JSON."""
+
+    async def action(session: Session) -> Exit:
+        from msgspec import json
+
+        with _told_as_errors():
+            async with _client(session, queue) as client:
+                print(json.encode(await ask(client)).decode())
         return Exit.OK
 
     perform(context, action)

@@ -150,6 +150,10 @@ class Basket:
         await workflow.sleep(0.01)
         return len(self.things)
 
+    @workflow.update
+    async def brood(self) -> None:
+        await workflow.wait_condition(lambda: len(self.things) > 1_000)
+
     @workflow.validator("take")
     def may_take(self, thing: str) -> None:
         if thing not in self.things:

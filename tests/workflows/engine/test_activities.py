@@ -6,10 +6,10 @@ import pytest
 
 from core.errors import CallRejected
 from tests.workflows.engine.sample import Chain, Greedy, Sleeper, Waiting
-from tests.workflows.engine.stage import Stage, within
+from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
-from workflows.model.limits import PAYLOAD_ERROR_BYTES
+from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
 from workflows.model.policies import Status
 
 
@@ -108,3 +108,18 @@ async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(stage:
     head = await stage.until_status("one", Status.PAUSED)
 
     assert "PAYLOAD_ERROR_BYTES" in head.reason
+
+
+async def test_what_is_large_is_logged_with_the_event_that_carries_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.worker()
+    await stage.run(Greedy, PAYLOAD_WARN_BYTES, id="large")
+
+    async def told() -> list[str] | None:
+        said = [each.getMessage() for each in caplog.records if "large," in each.getMessage()]
+        return said if len(said) == 2 else None
+
+    asked_for, done = await eventually(told)
+    assert "ActivityTaskScheduled, has 8303 bytes, PAYLOAD_WARN_BYTES is" in asked_for
+    assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in done

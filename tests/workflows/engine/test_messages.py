@@ -128,6 +128,42 @@ async def test_an_update_that_the_validator_refuses_leaves_no_trace(stage: Stage
     assert not [name for name in await stage.types(handle) if "Update" in name]
 
 
+async def test_an_update_sent_again_under_its_id_happens_once_and_has_its_result_again(
+    stage: Stage,
+) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    for thing in ("thing", "other"):
+        await handle.signal("put", thing)
+    answers = await within(
+        asyncio.gather(
+            *(stage.client.update("one", "take", "thing", update_id="same") for _ in range(2))
+        )
+    )
+    await handle.signal("close")
+    left = await within(handle.result())
+
+    assert [*answers, await stage.client.update("one", "take", update_id="same")] == [1, 1, 1]
+    assert left == ["other"]
+    assert (await stage.types(handle)).count("WorkflowExecutionUpdateAccepted") == 1
+
+
+async def test_an_update_that_its_run_did_not_live_to_complete_is_refused(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    asked = asyncio.ensure_future(stage.client.update("one", "brood", update_id="long"))
+
+    async def accepted() -> bool:
+        return bool((await stage.head("one")).updates)
+
+    await eventually(accepted)
+    await handle.terminate("enough")
+
+    with pytest.raises(CallRejected, match="did not complete"):
+        await within(asked)
+
+
 async def test_a_cancelled_execution_tidies_up_before_it_ends(stage: Stage) -> None:
     await stage.worker()
     handle = await stage.client.start(Sleeper, id="one")

@@ -7,10 +7,12 @@ import json
 
 import pytest
 
+from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.memory import MemoryStore
 from ops.cli.main import run
 from ops.cli.session import Surroundings
-from tests.workflows.engine.sample import Chain, Sleeper
+from tests.support.etcd import EtcdCluster
+from tests.workflows.engine.sample import Basket, Chain, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.model.policies import Status
 
@@ -124,6 +126,42 @@ def test_a_reset_names_the_new_run(town: Town) -> None:
 
     assert code == 0
     assert said.startswith("goes on in run ")
+
+
+def test_an_execution_can_be_started_once(town: Town) -> None:
+    code, said = town.say("start", "Chain", "new", '["a", "b"]')
+    again, refusal = town.say("start", "Chain", "new", "[]")
+    town.work_until("new", Status.COMPLETED)
+
+    assert code == 0
+    assert said.startswith("started run ")
+    assert again != 0
+    assert "belongs to an open execution" in refusal
+
+
+@pytest.mark.etcd
+async def test_queries_and_updates_print_what_the_code_answers(
+    etcd: EtcdCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(EtcdStore(EtcdSettings(etcd.endpoints)))
+    await stage.worker()
+    basket = await stage.client.start(Basket, id="basket")
+    await basket.signal("put", "thing")
+
+    async def say(*arguments: str) -> tuple[int, str]:
+        at = ["--etcd", etcd.endpoints[0], "--cluster", stage.keys.cluster, "workflow"]
+        code = await asyncio.to_thread(run, [*at, *arguments], Surroundings())
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    assert await say("query", "basket", "count") == (0, "1\n")
+    refused, why = await say("update", "basket", "take", "other")
+    assert refused != 0
+    assert "no other here" in why
+    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    assert await say("update", "basket", "take", "thing", "--update-id", "same") == (0, "0\n")
+    await stage.close()
+    await stage.store.close()
 
 
 def test_nobody_cannot_be_signalled(town: Town) -> None:

@@ -59,6 +59,31 @@ async def test_a_kill_at_any_write_loses_and_doubles_nothing(moment: Moment) -> 
             return
 
 
+@pytest.mark.parametrize("moment", list(Moment))
+async def test_an_update_is_answered_and_happens_once_whoever_dies_over_it(moment: Moment) -> None:
+    for at in itertools.count(1):
+        stage = Stage(MemoryStore())
+        basket = await stage.client.signal_with_start(
+            Basket, id="basket", signal="put", signal_args=["thing"]
+        )
+        store = KillingStore(stage.store, at, moment)
+        doomed = await _start_doomed(stage, store)
+        update = asyncio.ensure_future(basket.update("take", "thing"))
+        await _died_or_done(store, update)
+        killed = store.died.is_set()
+        if killed:
+            await bury(stage, doomed)
+            await stage.worker("heir")
+        assert await within(update) == 0
+        types = await stage.types(basket)
+        assert types.count("WorkflowExecutionUpdateCompleted") == 1
+        await judge(stage)
+        await stage.close()
+        assert at < WRITES_MAX
+        if not killed:
+            return
+
+
 async def _start_doomed(
     stage: Stage, store: KillingStore, registry: Registry | None = None
 ) -> Worker:
