@@ -42,7 +42,7 @@ from core.service.rounds import Round, Wanted
 from core.store.batch import Lost, Proposal
 from core.store.codec import ENDPOINT, Draft
 from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.retrying import racing
 from core.store.writer import Writer
 
@@ -73,15 +73,23 @@ class Added(NamedTuple):
 
 
 class _Progress:
-    """What one ADD has learnt over its tries."""
+    """What one ADD has learnt over its tries; ``seen`` is a guess until ``knows_endpoint``."""
 
-    __slots__ = ("call", "round", "seen", "tries")
+    __slots__ = ("call", "knows_endpoint", "round", "seen", "tries")
 
     def __init__(self, call: AddCall) -> None:
         self.call = call
         self.seen = Seen()
+        self.knows_endpoint = False
         self.round: Round | None = None
         self.tries = 0
+
+    def see(self, found: KeyValue | None) -> None:
+        """Take in the endpoint's key as it was read."""
+        self.seen = (
+            Seen() if found is None else Seen(ENDPOINT.decode(found.value), found.mod_revision)
+        )
+        self.knows_endpoint = True
 
 
 class Allocator:
@@ -97,6 +105,7 @@ class Allocator:
         cooldown: CoolDown,
         settings: AllocatorSettings = AllocatorSettings(),
     ) -> None:
+        self._store = store
         self._keys = keys
         self._writer = writer
         self._view = view
@@ -138,7 +147,13 @@ class Allocator:
             return Added(need.endpoint, fresh=False, tries=progress.tries)
         if isinstance(need, Change):
             return await self._change(progress, need.event)
-        return await self._claim(progress, need)
+        try:
+            return await self._claim(progress, need)
+        except AllocationError:
+            if progress.knows_endpoint:
+                raise
+            await self._look(progress)  # what the Pod has already needs no pool (I7)
+            return await self._try(progress)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
         draft = Draft(self._writer.event_id(), progress.call.cause, event)
@@ -233,12 +248,15 @@ class Allocator:
         named = candidates(call.request, call.facts, catalog, self._settings.selection)
         return moved_nics(endpoint, named, call.request)
 
+    async def _look(self, progress: _Progress) -> None:
+        """Read the endpoint that the first try only guessed at."""
+        key = self._keys.endpoint(*progress.call.facts.pod.endpoint_key)
+        found = (await self._store.read([Get(key)])).ranges[0].kvs
+        progress.see(found[0] if found else None)
+
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.call.facts.pod.endpoint_key
-        found = lost.truth[self._keys.endpoint(*key)]
-        progress.seen = (
-            Seen() if found is None else Seen(ENDPOINT.decode(found.value), found.mod_revision)
-        )
+        progress.see(lost.truth[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
     async def _learn(

@@ -292,3 +292,18 @@ async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
 
     assert len({address for one in added for address in addresses(one)}) == 20
     assert max(one.tries for one in added) <= 2
+
+
+async def test_a_repeat_is_answered_although_no_pool_would_serve_it_any_more(node: Node) -> None:
+    await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9"))
+    first = await node.add(pod("web-0"))
+    await node.apply(pool("pool-v4", "10.6.0.1-10.6.0.9")._replace(disabled=True))
+
+    assert (await node.add(pod("web-0"))).endpoint == first.endpoint
+
+
+async def test_a_repeat_is_answered_although_the_pool_is_full(node: Node) -> None:
+    await node.apply(pool("pool-v4", "10.6.0.1"))
+    first = await node.add(pod("web-0"))
+
+    assert (await node.add(pod("web-0"))).endpoint == first.endpoint
