@@ -27,7 +27,7 @@ class Offer(NamedTuple):
     usable: AddressSet
 
 
-class Held(NamedTuple):
+class Present(NamedTuple):
     """What is there now: the endpoint of that name, and the claims on the wanted addresses."""
 
     endpoint: Endpoint | None
@@ -43,21 +43,21 @@ def with_address(nic: Nic, pool: Pool, value: int) -> Nic:
 
 
 def decide_assignment(
-    wanted: Endpoint, held: Held, offers: Mapping[str, Offer]
+    wanted: Endpoint, present: Present, offers: Mapping[str, Offer]
 ) -> AddressesClaimed | None:
     """The claim that makes ``wanted`` true, or None when it is true already.
 
     NICs that the endpoint has and ``wanted`` does not name stay. Raises Refused.
     """
-    present = held.endpoint
-    if present is not None and present.holder != wanted.holder:
-        raise Refused((_of_another_pod(wanted, present),))
-    nics = () if present is None else present.nics
+    endpoint = present.endpoint
+    if endpoint is not None and endpoint.holder != wanted.holder:
+        raise Refused((_of_another_pod(wanted, endpoint),))
+    nics = () if endpoint is None else endpoint.nics
     missing = [nic for nic in wanted.nics if not _is_there(nic, nics)]
     refusals = [
         refusal
         for nic in missing
-        for refusal in _nic_refusals(wanted, nic, nics, held.claims, offers)
+        for refusal in _nic_refusals(wanted, nic, nics, present.claims, offers)
     ]
     if refusals:
         raise Refused(tuple(refusals))

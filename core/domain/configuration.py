@@ -62,6 +62,14 @@ def usable(pool: Pool, reservations: Mapping[str, Reservation]) -> AddressSet:
     return _usable(pool.family, pool.ips, pool.exclude_ips, lists)
 
 
+def offered(
+    pool: Pool, reservations: Mapping[str, Reservation], quarantine: Mapping[str, Quarantine]
+) -> AddressSet:
+    """What may be claimed in the pool, if nobody has it: usable, and not quarantined."""
+    set_aside = [one.address for one in quarantine.values() if one.family == pool.family]
+    return usable(pool, reservations) - AddressSet.from_items(set_aside, pool.family)
+
+
 @lru_cache(maxsize=ADDRESS_SETS_MAX)
 def _difference(family: Family, ips: tuple[str, ...], exclude_ips: tuple[str, ...]) -> AddressSet:
     return AddressSet.from_items(ips, family) - AddressSet.from_items(exclude_ips, family)

@@ -48,7 +48,7 @@ class Manifest(NamedTuple):
 def load_documents(text: str) -> list[Manifest]:
     """Every object of a YAML text, in order. Raises BadInput."""
     manifests: list[Manifest] = []
-    for place, value in _objects(text):
+    for place, value in objects(text):
         if len(manifests) == MANIFESTS_MAX:
             message = f"more objects than the limit of {MANIFESTS_MAX}"
             raise BadInput(message, remedy="split the file")
@@ -76,7 +76,8 @@ def read_object(value: object, place: str = "object") -> Body:
         raise BadInput(message, subject=fault.path, remedy=fault.remedy) from None
 
 
-def _objects(text: str) -> Iterator[tuple[str, object]]:
+def objects(text: str) -> Iterator[tuple[str, object]]:
+    """Every object of a YAML text with its place, lists taken apart. Raises BadInput."""
     for number, value in load_yaml(text):
         place = f"document {number}"
         if not (isinstance(value, Mapping) and value.get("kind") == "List"):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from core.domain.address_set import AddressSet
-from core.domain.configuration import usable
+from core.domain.configuration import offered
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
@@ -71,9 +71,7 @@ class Snapshot:
         found = self._usable.get(name)
         if found is None:
             pool = self.pools[name].pool
-            set_aside = [q.address for q in self.quarantine.values() if q.family == pool.family]
-            found = usable(pool, self.reservations)
-            found -= AddressSet.from_items(set_aside, pool.family)
+            found = offered(pool, self.reservations, self.quarantine)
             self._usable[name] = found
         return found
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import V4, V6, Family, format_address
+from core.domain.addresses import V4, V6, Family, format_address, parse_address
+from core.domain.assignment import Offer, Present, decide_assignment
 from core.domain.commands import Command
-from core.domain.configuration import Configuration, reserved_addresses
+from core.domain.configuration import Configuration, offered, reserved_addresses
 from core.domain.decisions import decide, given_up
 from core.domain.events import (
     Cause,
@@ -24,7 +25,7 @@ from core.domain.events import (
     SubnetDefined,
 )
 from core.domain.evolution import Held, Ledger
-from core.domain.model import Pool, Reservation, Subnet
+from core.domain.model import Endpoint, Pool, Reservation, Subnet
 from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import wants_more
 from core.errors import Refused
@@ -114,9 +115,30 @@ class Fork:
             return Step(command, (), refusals, holdings)
         changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
-            position = ledger.position + 1
-            self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
+            self._fold(event)
         return Step(command, events, changed=changed)
+
+    def assign(self, wanted: Endpoint) -> tuple[Refusal, ...]:
+        """Try a claim of named addresses; why it would be refused, nothing if it would not."""
+        ledger = self._projection.ledger
+        offers = {
+            name: Offer(pool, offered(pool, ledger.reservations, ledger.quarantine))
+            for _, name in wanted.addresses()
+            if (pool := ledger.pools.get(name)) is not None
+        }
+        claims = {
+            parse_address(text): ledger.claims[text].claim
+            for text, _ in wanted.addresses()
+            if text in ledger.claims
+        }
+        present = Present(ledger.endpoints.get(wanted.key), claims)
+        try:
+            event = decide_assignment(wanted, present, offers)
+        except Refused as error:
+            return tuple(one for one in error.refusals if isinstance(one, Refusal))
+        if event is not None:
+            self._fold(event)
+        return ()
 
     def effects(self) -> list[PoolEffect]:
         """Every pool whose counters differ from those at the beginning, by name."""
@@ -149,6 +171,10 @@ class Fork:
                 tally = self._projection.tallies[name]
                 values = AddressSet.from_values(tally.held, tally.pool.family)
                 yield from self._inside(values, why)
+
+    def _fold(self, event: Event) -> None:
+        position = self._projection.ledger.position + 1
+        self._projection.apply(Recorded(position, 0, "", 0, "", _CAUSE, event))
 
     def _inside(self, addresses: AddressSet | None, why: str = "") -> Iterator[Holding]:
         """The holders of addresses in a set; linear in the claims of the family."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.domain.addresses import Address, parse_address
-from core.domain.assignment import Held, Offer, decide_assignment
+from core.domain.assignment import Offer, Present, decide_assignment
 from core.domain.events import Cause
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
@@ -55,15 +55,15 @@ class Assigner:
         await self._view.freshen()
         snapshot = self._view.current
         addresses = [parse_address(text) for text, _ in wanted.addresses()]
-        held, seen, rests = await self._read(wanted, addresses)
+        present, seen, rests = await self._read(wanted, addresses)
         offers = {
             name: Offer(snapshot.pools[name].pool, snapshot.usable(name))
             for _, name in wanted.addresses()
             if name in snapshot.pools
         }
-        event = decide_assignment(wanted, held, offers)
+        event = decide_assignment(wanted, present, offers)
         if event is None:
-            return Assigned(held.endpoint or wanted, 0)
+            return Assigned(present.endpoint or wanted, 0)
         new = [pair for index in event.new_nics for pair in event.endpoint.nics[index].addresses()]
         choices = [
             Choice(address, address.value, rests[address])
@@ -81,7 +81,7 @@ class Assigner:
 
     async def _read(
         self, wanted: Endpoint, addresses: Sequence[Address]
-    ) -> tuple[Held, Seen, dict[Address, int]]:
+    ) -> tuple[Present, Seen, dict[Address, int]]:
         """What is there, the endpoint's revision, and the rest marks of the addresses."""
         keys = self._keys
         gets = [Get(keys.endpoint(*wanted.key))]
@@ -96,4 +96,4 @@ class Assigner:
             if claimed:
                 claims[address] = CLAIM.decode(claimed[0].value)
             rests[address] = resting[0].mod_revision if resting else 0
-        return Held(seen.endpoint, claims), seen, rests
+        return Present(seen.endpoint, claims), seen, rests

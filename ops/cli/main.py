@@ -25,6 +25,7 @@ from ops.cli.commands import (
     gc,
     get,
     history,
+    importing,
     install,
     log,
     quarantine,
@@ -80,6 +81,7 @@ _COMMANDS = (
 )
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)
+app.add_typer(importing.app, name="import", rich_help_panel=_CHANGE)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
 app.add_typer(workflow.app, name="workflow", rich_help_panel=_SYSTEM)
 

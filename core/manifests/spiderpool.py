@@ -1,0 +1,234 @@
+"""What ``kubectl get -o json`` (or yaml) prints of a Spiderpool cluster -> domain values.
+
+Pools, subnets and reservations are the manifests that ``apply`` reads; here their status counts as
+well, and SpiderEndpoints are read (spec/api.md 1.1 to 1.4). Kinds that have nothing to do with
+addresses are passed over and counted.
+Promise: ``BadInput`` and nothing else; it names the document and the field.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
+from core.domain.model import (
+    Endpoint,
+    FixedKind,
+    Nic,
+    Pool,
+    Reservation,
+    Route,
+    Subnet,
+    pod_holder,
+    stateful_holder,
+)
+from core.domain.takeover import ForeignCluster, ForeignPool, Record
+from core.errors import BadInput, Refused
+from core.manifests.commands import apply_command
+from core.manifests.reading import Manifest, objects, read_object
+from core.manifests.schemas import OpenMetadata, PoolManifest, RouteSpec
+
+T = TypeVar("T")
+
+TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
+"""JSON of a whole cluster: some 100,000 endpoints."""
+
+READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
+FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
+    "StatefulSet": "statefulset",
+    "VirtualMachine": "vm",
+    "VirtualMachineInstance": "vm",
+}
+"""``ownerControllerType`` of endpoints that outlive their Pods: those without a Pod as owner."""
+
+
+class _Address(Struct, rename="camel", frozen=True):
+    interface: str = ""
+    ipv4: str | None = None
+    ipv4_pool: str | None = None
+    ipv4_gateway: str | None = None
+    ipv6: str | None = None
+    ipv6_pool: str | None = None
+    ipv6_gateway: str | None = None
+    clean_gateway: bool | None = None
+    vlan: int | None = None
+    mac: str | None = None
+    routes: list[RouteSpec] | None = None
+
+
+class _Current(Struct, frozen=True):
+    uid: str
+    node: str
+    ips: list[_Address]
+
+
+class _EndpointStatus(Struct, rename="camel", frozen=True):
+    current: _Current
+    owner_controller_type: str = "Pod"
+    owner_controller_name: str = ""
+
+
+class _EndpointManifest(Struct, frozen=True):
+    metadata: OpenMetadata
+    status: _EndpointStatus
+
+
+class _PoolStatus(Struct, frozen=True):
+    allocated: str | None = field(default=None, name="allocatedIPs")
+
+
+class _RecordValue(Struct, rename="camel", frozen=True):
+    pod: str
+    pod_uid: str = ""
+
+
+class Dump(NamedTuple):
+    """What was read; ``passed_over``: kind -> how many objects."""
+
+    cluster: ForeignCluster
+    passed_over: dict[str, int]
+
+
+def read_dump(texts: Iterable[str]) -> Dump:
+    """Everything in these texts, JSON or YAML. Raises BadInput."""
+    pools: list[ForeignPool] = []
+    subnets: list[Subnet] = []
+    reservations: list[Reservation] = []
+    endpoints: list[Endpoint] = []
+    passed_over: Counter[str] = Counter()
+    for place, value in _values(texts):
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        if kind == "SpiderEndpoint":
+            endpoints.append(_endpoint(value, place))
+        elif kind not in READ_KINDS:
+            passed_over[str(kind)[:80]] += 1
+        else:
+            match _applied(value, place):
+                case PoolManifest() as body, Pool() as pool:
+                    deleting = body.metadata.deletion_timestamp is not None
+                    pools.append(ForeignPool(pool, _records(pool, body.status, place), deleting))
+                case _, Subnet() as subnet:
+                    subnets.append(subnet)
+                case _, Reservation() as reservation:
+                    reservations.append(reservation)
+    cluster = ForeignCluster(tuple(pools), tuple(subnets), tuple(reservations), tuple(endpoints))
+    return Dump(cluster, dict(passed_over))
+
+
+def _values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    for text in texts:
+        if not text.lstrip().startswith("{"):
+            yield from objects(text)
+            continue
+        if len(text) > TEXT_BYTES_MAX:
+            raise BadInput(
+                f"{len(text)} characters of JSON are more than the limit of {TEXT_BYTES_MAX}",
+                remedy="one file for each kind",
+            )
+        try:
+            value = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise BadInput(f"not JSON: {error}") from None
+        items = value.get("items")
+        if isinstance(items, list):
+            yield from ((f"items[{index}]", item) for index, item in enumerate(items))
+        else:
+            yield "object", value
+
+
+def _applied(value: object, place: str) -> tuple[object, object]:
+    """The manifest, and the pool, subnet or reservation that it is. Raises BadInput."""
+    body = read_object(value, place)
+    try:
+        match apply_command(Manifest(place, body)):
+            case ApplyPool(pool):
+                return body, pool
+            case ApplySubnet(subnet):
+                return body, subnet
+            case ApplyReservation(reservation):
+                return body, reservation
+    except Refused as error:
+        raise BadInput(f"{place}: {error}") from None
+    raise AssertionError("READ_KINDS are these three")
+
+
+def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:
+    where = f"{place} (SpiderIPPool {pool.name}): status.allocatedIPs"
+    text = _convert(status or {}, _PoolStatus, where).allocated
+    if not text:
+        return ()
+    try:
+        values = msgspec.json.decode(text, type=dict[str, _RecordValue])
+    except msgspec.DecodeError as error:
+        raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
+    records = []
+    for address, value in values.items():
+        namespace, _, name = value.pod.partition("/")
+        try:
+            canonical = str(parse_address(address))
+        except AddressSyntaxError as error:
+            raise BadInput(f"{where}: {error}", subject="status.allocatedIPs") from None
+        records.append(Record(canonical, pool.name, namespace, name, value.pod_uid))
+    return tuple(records)
+
+
+def _endpoint(value: object, place: str) -> Endpoint:
+    body = _convert(value, _EndpointManifest, f"{place} (SpiderEndpoint)")
+    metadata, status = body.metadata, body.status
+    where = f"{place} (SpiderEndpoint {metadata.namespace}/{metadata.name})"
+    namespace, current = metadata.namespace or "default", status.current
+    fixed = FIXED_KINDS.get(status.owner_controller_type)
+    if any(owner.kind == "Pod" for owner in metadata.owner_references or ()):
+        fixed = None
+    holder = (
+        pod_holder(current.uid)
+        if fixed is None
+        else stateful_holder(fixed, namespace, metadata.name)
+    )
+    return Endpoint(
+        namespace,
+        metadata.name,
+        current.uid,
+        current.node,
+        holder,
+        status.owner_controller_type,
+        status.owner_controller_name or metadata.name,
+        tuple(_nic(one, where) for one in current.ips),
+    )
+
+
+def _nic(one: _Address, where: str) -> Nic:
+    return Nic(
+        one.interface,
+        _cidr(one.ipv4, where),
+        one.ipv4_pool or "",
+        one.ipv4_gateway or "",
+        _cidr(one.ipv6, where),
+        one.ipv6_pool or "",
+        one.ipv6_gateway or "",
+        clean_gateway=bool(one.clean_gateway),
+        routes=tuple(Route(route.dst, route.gw) for route in one.routes or ()),
+        vlan=one.vlan or 0,
+        mac=one.mac or "",
+    )
+
+
+def _cidr(text: str | None, where: str) -> str:
+    """Canonical with its host bits, "" for none."""
+    try:
+        return parse_cidr(text).text_with_host_bits() if text else ""
+    except AddressSyntaxError as error:
+        raise BadInput(f"{where}: {error}") from None
+
+
+def _convert(value: object, schema: type[T], where: str) -> T:
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        raise BadInput(f"{where}: {error}") from None

@@ -1,0 +1,170 @@
+"""``orbctl import``: take over the addresses of another IPAM, without touching a running Pod.
+
+The other system's objects are read as kubectl prints them, so nothing but kubectl needs access to
+its cluster. Look with ``--dry-run`` first; then run it, as often as you like: what is there already
+changes nothing. At the end every address is read back and compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ops.cli.context import confirm, globals_of, perform, stdin_text
+from ops.cli.exits import Exit, fail, refusals_of, report_refusals
+from ops.cli.output import Column, Format, counted, heading, show_table, show_value
+from ops.cli.session import Session, read_text
+
+if TYPE_CHECKING:
+    from core.domain.commands import Command
+    from core.domain.refusals import Refusal
+    from core.domain.takeover import TakeOver
+    from core.projections.fork import Step
+    from core.service.takeover import Outcome
+
+FINDINGS_SHOWN_MAX: Final = 50
+
+app = typer.Typer(no_args_is_help=True, help="Take over the addresses of another IPAM.")
+
+
+@app.command()
+def spiderpool(
+    context: typer.Context,
+    file: Annotated[
+        list[str],
+        typer.Option(
+            "-f",
+            "--filename",
+            help="what `kubectl get spiderippools,spidersubnets,spiderreservedips,spiderendpoints"
+            " -A -o json` prints; - for standard input",
+        ),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="decide everything, write nothing")
+    ] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+) -> None:
+    """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster."""
+    from core.domain.takeover import plan_take_over
+    from core.manifests.spiderpool import read_dump
+
+    output = globals_of(context).output
+    dump = read_dump(read_text(path, stdin_text) for path in file)
+    whole = plan_take_over(dump.cluster)
+
+    async def action(session: Session) -> Exit:
+        plan, refusals = await _rehearse(session, whole)
+        if output.is_plain:
+            show_value(_plain(plan, refusals, dump.passed_over), output)
+        else:
+            _show(plan, dump.passed_over, wide=output is Format.WIDE)
+        if dry_run:
+            report_refusals(refusals)
+            return Exit.REFUSED if refusals else Exit.OK
+        if not confirm(f"Take over {_counted(plan)}?", yes=yes):
+            fail("nothing was taken over", Exit.FAILED, "answer yes, or give --yes")
+        outcome = await _carry_out(session, plan)
+        for error in outcome.refused:
+            report_refusals(refusals_of(error))
+        missing = await _missing(session, whole)
+        _show_outcome(outcome, whole.addresses, missing)
+        return Exit.REFUSED if outcome.refused or missing else Exit.OK
+
+    perform(context, action)
+
+
+async def _rehearse(session: Session, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
+    """What is left to do, and what would be refused of it."""
+    from core.domain.takeover import remaining
+    from core.projections.fork import Fork
+    from core.store.state import read_ledger
+
+    ledger = await read_ledger(session.store, session.keys)
+    plan = remaining(whole, ledger.pools, ledger.endpoints)
+    fork = Fork(ledger)
+    first = [fork.apply(command) for command in plan.first]
+    refusals = [refusal for endpoint in plan.endpoints for refusal in fork.assign(endpoint)]
+    last = [fork.apply(command) for command in plan.last]
+    refusals += [refusal for step in (*first, *last) for refusal in step.refusals]
+    return plan._replace(first=_effective(first), last=_effective(last)), refusals
+
+
+def _effective(steps: list[Step]) -> tuple[Command, ...]:
+    """The commands that would change something, or be refused."""
+    return tuple(step.command for step in steps if step.events or step.refusals)
+
+
+async def _carry_out(session: Session, plan: TakeOver) -> Outcome:
+    from core.projections.configuration_view import ConfigurationView
+    from core.service.assigner import Assigner
+    from core.service.takeover import TakeOverRun
+
+    view = ConfigurationView(session.store, session.keys)
+    await view.start()
+    try:
+        return await session.write(
+            lambda writer: TakeOverRun(
+                session.configurator(writer),
+                Assigner(session.store, session.keys, writer, view),
+                session.cause,
+            ).carry_out(plan)
+        )
+    finally:
+        await view.close()
+
+
+async def _missing(session: Session, plan: TakeOver) -> list[str]:
+    """The addresses of the plan that are not claimed for whom it says."""
+    from core.store.state import read_ledger
+
+    claims = (await read_ledger(session.store, session.keys)).claims
+    return [
+        address
+        for endpoint in plan.endpoints
+        for address, pool in endpoint.addresses()
+        if address not in claims
+        or (claims[address].claim.pool, claims[address].claim.holder) != (pool, endpoint.holder)
+    ]
+
+
+def _show(plan: TakeOver, passed_over: dict[str, int], *, wide: bool) -> None:
+    heading(f"To take over: {_counted(plan)}")
+    for kind, number in sorted(passed_over.items()):
+        print(f"{counted(number, kind)} passed over: no addresses in there")
+    if plan.findings:
+        heading(f"\nWhat was not as it should be: {counted(len(plan.findings), 'finding')}")
+        shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]
+        show_table((Column("OBJECT"), Column("FINDING"), Column("DONE ABOUT IT")), shown)
+        if len(shown) < len(plan.findings):
+            print(f"... {len(plan.findings) - len(shown):,} more (-o wide shows them)")
+
+
+def _show_outcome(outcome: Outcome, addresses: int, missing: Sequence[str]) -> None:
+    changes = counted(outcome.commands, "change of configuration", "changes of configuration")
+    print(f"{changes}, {counted(outcome.endpoints, 'endpoint')} taken over")
+    print(f"verified: {addresses - len(missing):,} of {counted(addresses, 'address', 'addresses')}")
+    for address in missing[:FINDINGS_SHOWN_MAX]:
+        print(f"  not ours: {address}")
+
+
+def _counted(plan: TakeOver) -> str:
+    addresses = counted(plan.addresses, "address", "addresses")
+    commands = counted(
+        len(plan.first) + len(plan.last), "step of configuration", "steps of configuration"
+    )
+    return f"{addresses} of {counted(len(plan.endpoints), 'endpoint')}, {commands}"
+
+
+def _plain(
+    plan: TakeOver, refusals: Sequence[Refusal], passed_over: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "endpoints": len(plan.endpoints),
+        "addresses": plan.addresses,
+        "configuration": len(plan.first) + len(plan.last),
+        "findings": [finding._asdict() for finding in plan.findings],
+        "refusals": [refusal._asdict() for refusal in refusals],
+        "passedOver": passed_over,
+    }

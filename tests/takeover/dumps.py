@@ -1,0 +1,72 @@
+"""What a Spiderpool cluster would print, in small."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from core.domain.takeover import ForeignCluster
+from core.manifests.spiderpool import read_dump
+
+API = "spiderpool.spidernet.io/v2beta1"
+Plain = dict[str, Any]
+
+
+def pool(
+    name: str, subnet: str, *ips: str, records: dict[str, str] | None = None, **spec: Any
+) -> Plain:
+    """A SpiderIPPool; ``records``: address -> "namespace/pod uid"."""
+    values = {
+        address: dict(zip(("pod", "podUid"), text.split(), strict=True))
+        for address, text in (records or {}).items()
+    }
+    status = {"allocatedIPs": json.dumps(values)} if values else {}
+    return {
+        "apiVersion": API,
+        "kind": "SpiderIPPool",
+        "metadata": {"name": name, "finalizers": ["spiderpool.spidernet.io"]},
+        "spec": {"subnet": subnet, "ips": list(ips), **spec},
+        "status": {**status, "totalIPCount": 9},
+    }
+
+
+def endpoint(
+    name: str, uid: str, *nics: Plain, owner: str = "Deployment", keeps: bool = False
+) -> Plain:
+    """A SpiderEndpoint of namespace shop; ``keeps``: it outlives its Pod."""
+    references = [] if keeps else [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
+    return {
+        "apiVersion": API,
+        "kind": "SpiderEndpoint",
+        "metadata": {"name": name, "namespace": "shop", "ownerReferences": references},
+        "status": {
+            "current": {"uid": uid, "node": "node-a", "ips": list(nics)},
+            "ownerControllerType": owner,
+            "ownerControllerName": name.rpartition("-")[0],
+        },
+    }
+
+
+def nic(ipv4: str, pool: str, interface: str = "eth0", **more: Any) -> Plain:
+    """One of ``current.ips``."""
+    return {"interface": interface, "ipv4": ipv4, "ipv4Pool": pool, "vlan": 0, **more}
+
+
+def reservation(name: str, *ips: str) -> Plain:
+    """A SpiderReservedIP."""
+    return {
+        "apiVersion": API,
+        "kind": "SpiderReservedIP",
+        "metadata": {"name": name},
+        "spec": {"ipVersion": 4, "ips": list(ips)},
+    }
+
+
+def listing(*objects: Plain) -> str:
+    """As ``kubectl get -o json`` prints them."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+
+
+def cluster(*objects: Plain) -> ForeignCluster:
+    """The objects as they are read."""
+    return read_dump([listing(*objects)]).cluster
