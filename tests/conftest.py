@@ -1,7 +1,8 @@
 """What every test shares: how hypothesis searches. Fixtures live beside the behaviour they serve.
 
 A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
-everything was tried.
+everything was tried. The one exception are those of Kubernetes, which no distribution packages: the
+last lines of a run name what was not tried without them.
 """
 
 from __future__ import annotations

@@ -29,16 +29,11 @@ from core.domain.validation.shared import (
     family_of_subnet,
     resolve_family,
 )
+from core.manifests.kinds.addresses import RouteSpec
+from core.manifests.kinds.fields import SelectorSpec
+from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
+from core.manifests.kinds.records import OwnerReference, RecordManifest
 from core.manifests.reading import Manifest
-from core.manifests.schemas import (
-    OwnerReference,
-    PoolManifest,
-    RecordManifest,
-    ReservationManifest,
-    RouteSpec,
-    SelectorSpec,
-    SubnetManifest,
-)
 
 DEFAULT_NAMESPACE: Final = "default"
 """Where a Pod is whose manifest names no namespace, as with kubectl."""

@@ -15,12 +15,8 @@ import msgspec
 from core.errors import BadInput
 from core.manifests.documents import load_yaml
 from core.manifests.faults import explain
-from core.manifests.schemas import (
-    CORE_API_VERSION,
-    KINDS_NOT_SUPPORTED,
-    SCHEMAS,
-    Body,
-)
+from core.manifests.kinds.fields import CORE_API_VERSION
+from core.manifests.schemas import KINDS_NOT_SUPPORTED, SCHEMAS, Body
 
 MANIFESTS_MAX: Final = 10_000
 """Of one text, items of lists counted."""

@@ -17,7 +17,7 @@ from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Subnet
 from core.domain.subnets import Share
-from core.manifests.schemas import API_VERSION, CORE_API_VERSION
+from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
 
 Plain: TypeAlias = dict[str, object]
 """A manifest as YAML and JSON know it."""

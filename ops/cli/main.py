@@ -19,6 +19,7 @@ from ops.cli.commands import (
     apply,
     as_of,
     assign,
+    crds,
     delete,
     describe,
     explain,
@@ -77,6 +78,7 @@ _COMMANDS = (
     (log.replay, _AUDIT),
     (log.archive, _SYSTEM),
     (install.install, _SYSTEM),
+    (crds.crds, _SYSTEM),
     (version.version, _SYSTEM),
 )
 for _command, _panel in _COMMANDS:

@@ -13,7 +13,7 @@ from typing import Any
 from core.domain.evolution import Held, Ledger
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
 from core.domain.subnets import count, shares
-from core.manifests.schemas import API_VERSION
+from core.manifests.kinds.fields import API_VERSION
 from core.manifests.writing import Allocation, PoolStatus, SubnetStatus, to_manifest
 
 Plain = dict[str, Any]

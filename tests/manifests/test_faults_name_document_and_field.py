@@ -6,8 +6,8 @@ import pytest
 
 from core.errors import BadInput
 from core.manifests.faults import known_paths
+from core.manifests.kinds.pools import PoolManifest
 from core.manifests.reading import read_object
-from core.manifests.schemas import PoolManifest
 from tests.manifests.samples import POOL, RESERVATION, fault_of
 
 TYPES = {
@@ -78,7 +78,10 @@ UNKNOWN = {
         "did you mean spec.podAffinity.matchLabels?",
     ),
     RESERVATION + "  gateway: a\n": ("spec.gateway", "known here: ipVersion, ips"),
-    RESERVATION + "status: {}\n": ("status", "known here: apiVersion, kind, metadata, spec"),
+    RESERVATION + "colour: {}\n": (
+        "colour",
+        "known here: apiVersion, kind, metadata, spec, status",
+    ),
     POOL.replace("  name: blue", "  nmae: blue"): ("metadata.nmae", "did you mean metadata.name?"),
 }
 

@@ -1,0 +1,167 @@
+"""Texts that hold addresses, and what CEL can judge about them.
+
+CEL's address functions are stricter than the public system in one place: they do not know
+IPv4-mapped text (``::ffff:10.0.0.1``), which counts as IPv4 here (spec/api.md section 11 item 1).
+So every rule lets a text with ``ffff:`` in it pass on to the domain. They cannot compare addresses
+either: reversed ranges and overlaps are the domain's alone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Struct
+
+from core.manifests.kinds.fields import ROUTE_CHARS_MAX, ROUTES_MAX, Int64, Rule, told
+
+ITEMS_MAX: Final = 8192
+"""Items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
+
+ITEM_CHARS_MAX: Final = 91
+"""Two addresses in their longest spelling and a hyphen."""
+
+ADDRESS_CHARS_MAX: Final = 45
+CIDR_CHARS_MAX: Final = 49
+
+ITEM_PATTERN: Final = "^[0-9A-Fa-f:.]+(-[0-9A-Fa-f:.]+)?$"
+MAPPED: Final = "matches('(?i)ffff:')"
+
+
+def is_address(text: str) -> str:
+    """CEL: ``text`` (an expression) is an address, or IPv4-mapped, which is judged elsewhere."""
+    return f"(isIP({text}) || {text}.{MAPPED})"
+
+
+def ends_of(item: str) -> tuple[str, str]:
+    """CEL: both ends of ``A`` or ``A-B``; of ``A`` twice the same."""
+    return f"{item}.split('-')[0]", f"{item}.split('-')[{item}.split('-').size() - 1]"
+
+
+def for_both_ends(item: str, rule: str) -> str:
+    """CEL: ``rule`` with ``{}`` for each end of an item."""
+    return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
+
+
+ITEM_RULE: Final = Rule(
+    for_both_ends("self", "isIP({0}) || {0}." + MAPPED),
+    "must be an address or a range of two addresses, such as 10.6.0.10-10.6.0.20",
+)
+Item = Annotated[
+    str,
+    told(
+        "An address, or a range of addresses as first-last.",
+        rules=(ITEM_RULE,),
+        maxLength=ITEM_CHARS_MAX,
+        pattern=ITEM_PATTERN,
+    ),
+]
+SUBNET_RULES: Final = (
+    Rule(
+        "isCIDR(self) && string(cidr(self).masked()) == self",
+        "must be a CIDR in canonical form, host bits zero, such as 10.6.0.0/16",
+    ),
+    Rule("self == oldSelf", "is immutable: make a new object"),
+)
+GATEWAY_RULE: Final = Rule(f"self == '' || {is_address('self')}", "must be an address")
+DEFAULT_ROUTE_RULE: Final = Rule(
+    "!(self in ['0.0.0.0/0', '::/0'])", "must not be the default route: use gateway"
+)
+
+FAMILY_RULE: Final = Rule(
+    "!has(self.ipVersion) || !isCIDR(self.subnet)"
+    " || cidr(self.subnet).ip().family() == self.ipVersion",
+    "subnet is not of the IP version that ipVersion names",
+)
+IMMUTABLE_FAMILY_RULE: Final = Rule(
+    "!has(oldSelf.ipVersion) || !has(self.ipVersion) || self.ipVersion == oldSelf.ipVersion",
+    "ipVersion is immutable: make a new object",
+)
+
+
+def _inside(field: str) -> Rule:
+    """Every item of a list lies in the subnet."""
+    inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
+    return Rule(
+        f"!has(self.{field}) || !isCIDR(self.subnet)"
+        f" || self.{field}.all(item, {for_both_ends('item', inside)})",
+        f"{field} must lie in subnet",
+    )
+
+
+NETWORK_RULES: Final = (
+    FAMILY_RULE,
+    IMMUTABLE_FAMILY_RULE,
+    _inside("ips"),
+    _inside("excludeIPs"),
+    Rule(
+        "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.subnet)"
+        " || cidr(self.subnet).containsIP(self.gateway)",
+        "gateway must lie in subnet",
+    ),
+    Rule(
+        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one,"
+        " !isIP(one.gw) || cidr(self.subnet).containsIP(one.gw))",
+        "the gw of every route must lie in subnet",
+    ),
+    Rule(
+        "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one, !isCIDR(one.dst)"
+        " || cidr(one.dst).ip().family() == cidr(self.subnet).ip().family())",
+        "the dst of every route must be of the family of subnet",
+    ),
+)
+"""What pools and subnets can be judged by on their own (spec/api.md 3.2 rules 1 to 3)."""
+
+
+class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A route of a pool."""
+
+    dst: Annotated[
+        str,
+        told(
+            "The destination as a CIDR, not a default route.",
+            rules=(DEFAULT_ROUTE_RULE,),
+            maxLength=ROUTE_CHARS_MAX,
+        ),
+    ]
+    gw: Annotated[
+        str,
+        told(
+            "The next hop, an address inside the subnet.",
+            rules=(Rule(is_address("self"), "must be an address"),),
+            maxLength=ADDRESS_CHARS_MAX,
+        ),
+    ]
+
+
+IpVersion = Annotated[
+    Int64 | None,
+    told("The IP version, 4 or 6; without it that of the addresses.", enum=[4, 6], format="int64"),
+]
+SubnetText = Annotated[
+    str,
+    told(
+        "The CIDR that all addresses lie in, in canonical form, such as 10.6.0.0/16.",
+        rules=SUBNET_RULES,
+        maxLength=CIDR_CHARS_MAX,
+    ),
+]
+Gateway = Annotated[
+    str | None,
+    told(
+        "The default gateway of the interface; it may not be among the addresses handed out.",
+        rules=(GATEWAY_RULE,),
+        maxLength=ADDRESS_CHARS_MAX,
+    ),
+]
+Ips = Annotated[
+    list[Item] | None,
+    told("The addresses that may be handed out.", maxItems=ITEMS_MAX),
+]
+ExcludedIps = Annotated[
+    list[Item] | None,
+    told("Addresses taken out of ips again.", maxItems=ITEMS_MAX),
+]
+Routes = Annotated[
+    list[RouteSpec] | None,
+    told("Routes beside the default one.", maxItems=ROUTES_MAX),
+]

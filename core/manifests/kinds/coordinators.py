@@ -1,0 +1,131 @@
+"""SpiderCoordinator, whose fields a SpiderMultusConfig has too (spec/api.md 1.5)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Struct, field
+
+from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is_address
+from core.manifests.kinds.fields import ROUTES_MAX, Rule, told
+
+NETWORKS_MAX: Final = 256
+_NETWORK_RULE: Final = Rule(f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR")
+
+
+class PolicyRoute(Struct, rename="camel", frozen=True):
+    """A static route of a Pod's policy table."""
+
+    dst: Annotated[
+        str,
+        told(
+            "The destination: an address or a CIDR.",
+            rules=(_NETWORK_RULE,),
+            maxLength=CIDR_CHARS_MAX,
+        ),
+    ]
+    gw: Annotated[
+        str,
+        told(
+            "The next hop.",
+            rules=(Rule(is_address("self"), "must be an address"),),
+            maxLength=ADDRESS_CHARS_MAX,
+        ),
+    ]
+
+
+Network = Annotated[
+    str, told("An address or a CIDR.", rules=(_NETWORK_RULE,), maxLength=CIDR_CHARS_MAX)
+]
+
+
+class CoordinatorSpec(Struct, rename="camel", frozen=True):
+    """``spec`` of a SpiderCoordinator, and ``spec.coordinator`` of a SpiderMultusConfig."""
+
+    mode: Annotated[
+        str | None,
+        told(
+            "How Pods are tuned: underlay, overlay, found out (auto), or not at all (disabled).",
+            default="auto",
+            enum=["auto", "underlay", "overlay", "disabled"],
+        ),
+    ] = None
+    pod_cidr_type: Annotated[
+        str | None,
+        told(
+            "Where the overlay network's Pod CIDRs are found.",
+            enum=["auto", "cluster", "calico", "cilium", "none"],
+        ),
+    ] = field(default=None, name="podCIDRType")
+    hijack_cidr: Annotated[
+        list[Network] | None,
+        told("Further destinations sent through the host's stack.", maxItems=NETWORKS_MAX),
+    ] = field(default=None, name="hijackCIDR")
+    policy_routes: Annotated[
+        list[PolicyRoute] | None,
+        told("Static routes of the interface's policy table.", maxItems=ROUTES_MAX),
+    ] = None
+    pod_mac_prefix: Annotated[
+        str | None,
+        told(
+            "The first two bytes of Pods' MAC addresses, such as 0a:1b; the rest follows from the"
+            " address. Empty: MAC addresses are left alone.",
+            pattern="^([0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2})?$",
+        ),
+    ] = field(default=None, name="podMACPrefix")
+    tune_pod_routes: Annotated[
+        bool | None,
+        told("Whether routes of further interfaces move into policy tables.", default=True),
+    ] = None
+    pod_default_route_nic: Annotated[
+        str | None, told("The interface that keeps the default route; empty: the first one.")
+    ] = field(default=None, name="podDefaultRouteNIC")
+    host_rule_table: Annotated[
+        int | None,
+        told("The host's policy table for routes to Pods.", default=500, format="int64"),
+    ] = None
+    pod_rp_filter: Annotated[
+        int | None,
+        told(
+            "rp_filter inside Pods: 0, 1 or 2; negative: left alone.",
+            default=0,
+            format="int64",
+            maximum=2,
+        ),
+    ] = field(default=None, name="podRPFilter")
+    tx_queue_len: Annotated[
+        int | None,
+        told(
+            "The length of the interface's transmit queue; 0: left alone.",
+            default=0,
+            format="int64",
+            minimum=0,
+        ),
+    ] = None
+    veth_link_address: Annotated[
+        str | None,
+        told(
+            "An address for veth0 inside Pods; empty: none.",
+            rules=(Rule(f"self == '' || {is_address('self')}", "must be an address"),),
+            maxLength=ADDRESS_CHARS_MAX,
+        ),
+    ] = None
+    veth_mtu: Annotated[
+        int | None, told("The MTU of the veth pair.", format="int64", minimum=1)
+    ] = field(default=None, name="vethMTU")
+
+
+CLUSTER_RULES: Final = (Rule("has(self.podCIDRType)", "podCIDRType is required"),)
+
+
+class CoordinatorReport(Struct, rename="camel", frozen=True):
+    """``status`` of a SpiderCoordinator."""
+
+    phase: Annotated[str, told("Synced, or NotReady while the CIDRs below could not be found out.")]
+    reason: Annotated[str | None, told("Why it is NotReady.")] = None
+    overlay_pod_cidr: Annotated[list[str] | None, told("The Pod CIDRs of the overlay network.")] = (
+        field(default=None, name="overlayPodCIDR")
+    )
+    service_cidr: Annotated[list[str] | None, told("The Service CIDRs of the cluster.")] = field(
+        default=None, name="serviceCIDR"
+    )

@@ -1,0 +1,121 @@
+"""How a field is described, and the structs that several kinds share.
+
+``told`` hangs a description, bounds and CEL rules on a field. The decoder ignores all of it: what a
+field may hold is decided by the API server (from the CRD) and by the domain, which also serves
+standalone mode and words its refusals better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, NamedTuple
+
+from msgspec import Meta, Struct
+
+API_VERSION: Final = "spiderpool.spidernet.io/v2beta1"
+CORE_API_VERSION: Final = "v1"
+
+RULES: Final = "x-kubernetes-validations"
+"""The schema keyword of CEL rules."""
+
+NAMES_MAX: Final = 1024
+"""Namespaces, nodes or networks that one object names."""
+
+NAME_CHARS_MAX: Final = 253
+ROUTES_MAX: Final = 256
+ROUTE_CHARS_MAX: Final = 64
+EXPRESSIONS_MAX: Final = 64
+CONDITIONS_MAX: Final = 16
+INT64_MAX: Final = 2**63 - 1
+
+
+class Rule(NamedTuple):
+    """A CEL expression over ``self`` that must hold, and what to tell when it does not."""
+
+    expression: str
+    message: str
+
+
+def told(description: str, *, rules: Sequence[Rule] = (), **schema: object) -> Meta:
+    """Say what a field means; ``schema`` are OpenAPI keywords."""
+    if rules:
+        schema[RULES] = [{"rule": one.expression, "message": one.message} for one in rules]
+    return Meta(description=description, extra_json_schema=schema)
+
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=INT64_MAX)]
+
+
+class StrictMetadata(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """Metadata of our kinds. What the API server fills in may be there and is not used."""
+
+    name: str
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    namespace: Any = None
+    generate_name: Any = None
+    self_link: Any = None
+    uid: Any = None
+    resource_version: Any = None
+    generation: Any = None
+    creation_timestamp: Any = None
+    deletion_timestamp: Any = None
+    deletion_grace_period_seconds: Any = None
+    finalizers: Any = None
+    owner_references: Any = None
+    managed_fields: Any = None
+
+
+class ExpressionSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """One requirement of a label selector."""
+
+    key: Annotated[str, told("The label's key.")]
+    operator: Annotated[
+        str, told("How the label is compared with values: In, NotIn, Exists or DoesNotExist.")
+    ]
+    values: Annotated[
+        list[str] | None, told("What the label is compared with; empty for Exists, DoesNotExist.")
+    ] = None
+
+
+class SelectorSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A Kubernetes label selector."""
+
+    match_labels: Annotated[
+        dict[str, str] | None, told("Labels that must be there with exactly these values.")
+    ] = None
+    match_expressions: Annotated[
+        list[ExpressionSpec] | None,
+        told("Requirements that must all be met.", maxItems=EXPRESSIONS_MAX),
+    ] = None
+
+
+class Condition(Struct, rename="camel", frozen=True):
+    """One observation of an object, as Kubernetes' API conventions have it."""
+
+    type: Annotated[
+        str, told("What is observed, such as Ready or Exhausted.", maxLength=316, minLength=1)
+    ]
+    status: Annotated[
+        str, told("Whether it is so: True, False or Unknown.", enum=["True", "False", "Unknown"])
+    ]
+    reason: Annotated[
+        str,
+        told("Why, as one word for programs.", maxLength=1024, pattern="^[A-Za-z][A-Za-z0-9]*$"),
+    ]
+    message: Annotated[str, told("Why, in words for people.", maxLength=32768)]
+    last_transition_time: Annotated[str, told("When status last changed.", format="date-time")]
+    observed_generation: Annotated[
+        int | None,
+        told("The metadata.generation that was judged.", format="int64", minimum=0),
+    ] = None
+
+
+Conditions = Annotated[
+    list[Condition] | None,
+    told(
+        "What is observed of the object, one entry of each type.",
+        maxItems=CONDITIONS_MAX,
+        **{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    ),
+]

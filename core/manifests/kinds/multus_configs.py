@@ -1,0 +1,258 @@
+"""SpiderMultusConfig: one network of Multus, from which its NAD is made (spec/api.md 1.6)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Struct, field
+
+from core.manifests.kinds.coordinators import CoordinatorSpec
+from core.manifests.kinds.fields import NAME_CHARS_MAX, Rule, told
+
+POOLS_MAX: Final = 256
+MASTERS_MAX: Final = 64
+TRUNKS_MAX: Final = 4096
+PLUGINS_MAX: Final = 32
+VLAN_MAX: Final = 4094
+
+TYPES: Final = {
+    "macvlan": "macvlan",
+    "ipvlan": "ipvlan",
+    "vlan": "vlan",
+    "sriov": "sriov",
+    "ovs": "ovs",
+    "ib-sriov": "ibsriov",
+    "ipoib": "ipoib",
+}
+"""``cniType`` -> the block that belongs to it; ``custom`` has ``customCNI``."""
+
+PoolName = Annotated[str, told("A SpiderIPPool.", maxLength=NAME_CHARS_MAX)]
+VlanId = Annotated[
+    int | None,
+    told("The VLAN; 0 for none.", format="int32", minimum=0, maximum=VLAN_MAX),
+]
+Mtu = Annotated[
+    int | None, told("The MTU; 0: that of the master.", default=0, format="int32", minimum=0)
+]
+Rate = {"format": "int64", "minimum": 0}
+
+
+class NetworkPools(Struct, rename="camel", frozen=True):
+    """Which pools the network's interfaces use by default."""
+
+    match_master_subnet: Annotated[
+        bool | None,
+        told(
+            "Whether a pool must be of a subnet that the master has an address in.", default=False
+        ),
+    ] = None
+    ipv4: Annotated[list[PoolName] | None, told("IPv4 pools.", maxItems=POOLS_MAX)] = None
+    ipv6: Annotated[list[PoolName] | None, told("IPv6 pools.", maxItems=POOLS_MAX)] = None
+
+
+Pools = Annotated[NetworkPools | None, told("The default pools of the network.")]
+ResourceName = Annotated[
+    str | None, told("The extended resource of the device plugin.", maxLength=317)
+]
+_UNMATCHED: Final = Rule(
+    "!has(self.ippools) || !has(self.ippools.matchMasterSubnet) || !self.ippools.matchMasterSubnet",
+    "ippools.matchMasterSubnet is for sriov, ib-sriov and ipoib",
+)
+_BONDED: Final = Rule(
+    "size(self.master) < 2 || (has(self.bond) && self.bond.name != '')",
+    "several masters need bond with a name",
+)
+LINK_RULES: Final = (_UNMATCHED, _BONDED)
+
+
+class Bond(Struct, rename="camel", frozen=True):
+    """The bond made of several masters."""
+
+    name: Annotated[str, told("The interface's name.", maxLength=15)]
+    mode: Annotated[int, told("The bonding mode, 0 to 6.", format="int32", minimum=0, maximum=6)]
+    options: Annotated[str | None, told("Options as key=value;key=value.")] = None
+
+
+class LinkSpec(Struct, rename="camel", frozen=True):
+    """``macvlan`` and ``ipvlan``; ``vlan`` has one field more."""
+
+    master: Annotated[
+        list[Annotated[str, told("A host interface.", maxLength=15)]],
+        told("The host interfaces; several are bonded.", minItems=1, maxItems=MASTERS_MAX),
+    ]
+    mtu: Mtu = None
+    vlan_id: VlanId = field(default=None, name="vlanID")
+    bond: Annotated[Bond | None, told("The bond of several masters.")] = None
+    rdma_resource_name: ResourceName = None
+    ippools: Pools = None
+
+
+class VlanSpec(LinkSpec, rename="camel", frozen=True):
+    """``vlan``."""
+
+    vlan_mode: Annotated[
+        str | None,
+        told(
+            "Who chooses the VLAN: vlanID (manual) or the network provider (auto).",
+            default="manual",
+            enum=["manual", "auto"],
+        ),
+    ] = None
+
+
+VLAN_RULES: Final = (
+    Rule(
+        "self.vlanMode != 'auto' || !has(self.vlanID)",
+        "vlanMode auto chooses the VLAN itself: leave vlanID out",
+    ),
+    *LINK_RULES,
+)
+
+
+class SriovSpec(Struct, rename="camel", frozen=True):
+    """``sriov``."""
+
+    resource_name: ResourceName = None
+    vlan_id: VlanId = field(default=None, name="vlanID")
+    mtu: Mtu = None
+    min_tx_rate_mbps: Annotated[
+        int | None, told("The least transmit rate in Mbit/s; 0: none.", **Rate)
+    ] = None
+    max_tx_rate_mbps: Annotated[
+        int | None, told("The greatest transmit rate in Mbit/s; 0: none.", **Rate)
+    ] = None
+    rdma_isolation: Annotated[
+        bool | None,
+        told("Whether the RDMA device moves into the Pod.", default=False),
+    ] = None
+    ippools: Pools = None
+
+
+_RESOURCE_RULE: Final = Rule(
+    "has(self.resourceName) && self.resourceName != ''", "resourceName is required"
+)
+SRIOV_RULES: Final = (
+    Rule(
+        "(has(self.minTxRateMbps) ? self.minTxRateMbps : 0)"
+        " <= (has(self.maxTxRateMbps) ? self.maxTxRateMbps : 0)",
+        "minTxRateMbps is more than maxTxRateMbps",
+    ),
+    _RESOURCE_RULE,
+)
+
+
+class IbSriovSpec(Struct, rename="camel", frozen=True):
+    """``ibsriov``."""
+
+    resource_name: ResourceName = None
+    pkey: Annotated[str | None, told("The partition key.")] = None
+    link_state: Annotated[
+        str | None,
+        told(
+            "The state of the virtual function's link.",
+            default="enable",
+            enum=["auto", "enable", "disable"],
+        ),
+    ] = None
+    rdma_isolation: Annotated[
+        bool | None,
+        told("Whether the RDMA device moves into the Pod.", default=True),
+    ] = None
+    enable_ib_kubernetes: Annotated[
+        bool | None, told("Whether ib-kubernetes gives out GUIDs.", default=False)
+    ] = None
+    ippools: Pools = None
+
+
+IB_SRIOV_RULES: Final = (_RESOURCE_RULE,)
+
+
+class IpoibSpec(Struct, rename="camel", frozen=True):
+    """``ipoib``."""
+
+    master: Annotated[str | None, told("The host's InfiniBand interface.")] = None
+    ippools: Pools = None
+
+
+IPOIB_RULES: Final = (Rule("has(self.master) && self.master != ''", "master is required"),)
+
+
+class Trunk(Struct, rename="camel", frozen=True):
+    """VLANs that pass: one, or a range."""
+
+    min_id: VlanId = field(default=None, name="minID")
+    max_id: VlanId = field(default=None, name="maxID")
+    id: VlanId = None
+
+
+TRUNK_RULES: Final = (
+    Rule(
+        "!has(self.maxID) || (has(self.minID) && self.minID <= self.maxID)",
+        "maxID needs a minID that is not greater",
+    ),
+)
+
+
+class OvsSpec(Struct, rename="camel", frozen=True):
+    """``ovs``."""
+
+    bridge: Annotated[str, told("The Open vSwitch bridge.")]
+    vlan: Annotated[int | None, told("The VLAN; 0 for none.", format="int32")] = None
+    trunk: Annotated[
+        list[Annotated[Trunk, told("VLANs that pass.", rules=TRUNK_RULES)]] | None,
+        told("VLANs that pass tagged.", maxItems=TRUNKS_MAX),
+    ] = None
+    device_id: Annotated[str | None, told("The PCI address of an offloaded device.")] = field(
+        default=None, name="deviceID"
+    )
+    ippools: Pools = None
+
+
+class MultusConfigSpec(Struct, rename="camel", frozen=True):
+    """``spec`` of a SpiderMultusConfig."""
+
+    cni_type: Annotated[
+        str | None,
+        told("The main plugin.", default="custom", enum=[*TYPES, "custom"]),
+    ] = None
+    macvlan: Annotated[LinkSpec | None, told("Of cniType macvlan.", rules=LINK_RULES)] = None
+    ipvlan: Annotated[LinkSpec | None, told("Of cniType ipvlan.", rules=LINK_RULES)] = None
+    vlan: Annotated[VlanSpec | None, told("Of cniType vlan.", rules=VLAN_RULES)] = None
+    sriov: Annotated[SriovSpec | None, told("Of cniType sriov.", rules=SRIOV_RULES)] = None
+    ovs: Annotated[OvsSpec | None, told("Of cniType ovs.")] = None
+    ibsriov: Annotated[IbSriovSpec | None, told("Of cniType ib-sriov.", rules=IB_SRIOV_RULES)] = (
+        None
+    )
+    ipoib: Annotated[IpoibSpec | None, told("Of cniType ipoib.", rules=IPOIB_RULES)] = None
+    enable_coordinator: Annotated[
+        bool | None,
+        told("Whether the coordinator plugin follows; never with custom.", default=True),
+    ] = None
+    disable_ipam: Annotated[
+        bool | None, told("Whether interfaces get no addresses.", default=False)
+    ] = field(default=None, name="disableIPAM")
+    coordinator: Annotated[
+        CoordinatorSpec | None, told("What the coordinator plugin does on this network.")
+    ] = None
+    chain_cni_json_data: Annotated[
+        list[Annotated[str, told("A plugin's configuration as JSON.", minLength=1)]] | None,
+        told("Further plugins of the chain.", maxItems=PLUGINS_MAX),
+    ] = field(default=None, name="chainCNIJsonData")
+    custom_cni: Annotated[
+        str | None, told("A whole CNI configuration as JSON; of cniType custom.")
+    ] = field(default=None, name="customCNI")
+
+
+MULTUS_RULES: Final = (
+    *(
+        Rule(f"self.cniType != '{name}' || has(self.{block})", f"cniType {name} needs {block}")
+        for name, block in TYPES.items()
+    ),
+    *(
+        Rule(
+            f"!has(self.{block}) || self.cniType == '{name}'",
+            f"{block} is for cniType {name} only",
+        )
+        for name, block in [*TYPES.items(), ("custom", "customCNI")]
+    ),
+)

@@ -1,0 +1,200 @@
+"""SpiderIPPool, SpiderSubnet and SpiderReservedIP: what a user writes, and what we report.
+
+``status`` is never read: it is a report of the projection, not the truth.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from msgspec import Struct, field
+
+from core.manifests.kinds.addresses import (
+    IMMUTABLE_FAMILY_RULE,
+    ITEMS_MAX,
+    ExcludedIps,
+    Gateway,
+    Ips,
+    IpVersion,
+    Item,
+    Routes,
+    SubnetText,
+    for_both_ends,
+)
+from core.manifests.kinds.fields import (
+    NAME_CHARS_MAX,
+    NAMES_MAX,
+    Conditions,
+    Rule,
+    SelectorSpec,
+    StrictMetadata,
+    told,
+)
+
+Names = list[Annotated[str, told("A name.", maxLength=NAME_CHARS_MAX)]]
+Count = {"format": "int64", "minimum": 0}
+
+SELECTOR_OPERATORS_RULE: Final = Rule(
+    "!has(self.matchExpressions) || self.matchExpressions.all(one,"
+    " one.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",
+    "an operator is In, NotIn, Exists or DoesNotExist",
+)
+
+
+class PoolSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderIPPool."""
+
+    subnet: SubnetText
+    ip_version: IpVersion = None
+    ips: Ips = None
+    exclude_ips: ExcludedIps = field(default=None, name="excludeIPs")
+    gateway: Gateway = None
+    routes: Routes = None
+    pod_affinity: Annotated[
+        SelectorSpec | None,
+        told(
+            "Which Pods may use the pool, by their labels.",
+            rules=(SELECTOR_OPERATORS_RULE,),
+            **{"x-kubernetes-map-type": "atomic"},
+        ),
+    ] = None
+    namespace_affinity: Annotated[
+        SelectorSpec | None,
+        told("Which namespaces may use the pool; ignored when namespaceName names some."),
+    ] = None
+    namespace_name: Annotated[
+        Names | None, told("The namespaces that may use the pool.", maxItems=NAMES_MAX)
+    ] = None
+    node_affinity: Annotated[
+        SelectorSpec | None,
+        told("Which nodes' Pods may use the pool; ignored when nodeName names some."),
+    ] = None
+    node_name: Annotated[
+        Names | None, told("The nodes whose Pods may use the pool.", maxItems=NAMES_MAX)
+    ] = None
+    multus_name: Annotated[
+        Names | None,
+        told(
+            "The NetworkAttachmentDefinitions whose interfaces may use the pool,"
+            " as namespace/name or name.",
+            maxItems=NAMES_MAX,
+        ),
+    ] = None
+    default: Annotated[
+        bool | None,
+        told("Whether Pods that ask for no pool may use this one.", default=False),
+    ] = None
+    disable: Annotated[
+        bool | None,
+        told("Whether the pool hands out nothing; what is held stays held.", default=False),
+    ] = None
+
+
+class PoolReport(Struct, rename="camel", frozen=True):
+    """``status`` of a SpiderIPPool."""
+
+    allocated_ips: Annotated[
+        str | None,
+        told(
+            "Who holds which address, as JSON by address: the Pod as namespace/name and its UID."
+            " Absent when nothing is held."
+        ),
+    ] = field(default=None, name="allocatedIPs")
+    total_ip_count: Annotated[
+        int | None, told("How many addresses ips without excludeIPs are.", **Count)
+    ] = field(default=None, name="totalIPCount")
+    allocated_ip_count: Annotated[int | None, told("How many addresses are held.", **Count)] = (
+        field(default=None, name="allocatedIPCount")
+    )
+    conditions: Conditions = None
+
+
+class SubnetSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderSubnet."""
+
+    subnet: SubnetText
+    ip_version: IpVersion = None
+    ips: Ips = None
+    exclude_ips: ExcludedIps = field(default=None, name="excludeIPs")
+    gateway: Gateway = None
+    routes: Routes = None
+
+
+class SubnetReport(Struct, rename="camel", frozen=True):
+    """``status`` of a SpiderSubnet."""
+
+    controlled_ip_pools: Annotated[
+        str | None,
+        told(
+            "What each pool has of the subnet, as JSON by pool: its addresses, and for an"
+            " automatic pool the application. Absent when there is no pool."
+        ),
+    ] = field(default=None, name="controlledIPPools")
+    total_ip_count: Annotated[
+        int | None, told("How many addresses ips without excludeIPs are.", **Count)
+    ] = field(default=None, name="totalIPCount")
+    allocated_ip_count: Annotated[int | None, told("How many addresses pools have.", **Count)] = (
+        field(default=None, name="allocatedIPCount")
+    )
+    conditions: Conditions = None
+
+
+class ReservationSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """``spec`` of a SpiderReservedIP."""
+
+    ip_version: IpVersion = None
+    ips: Annotated[
+        list[Item] | None,
+        told("Addresses that no pool of the IP version hands out.", maxItems=ITEMS_MAX),
+    ] = None
+
+
+RESERVATION_RULES: Final = (
+    IMMUTABLE_FAMILY_RULE,
+    Rule(
+        "has(self.ipVersion) || (has(self.ips) && size(self.ips) > 0)",
+        "needs ips, from which ipVersion follows, or ipVersion",
+    ),
+    Rule(
+        "!has(self.ipVersion) || !has(self.ips) || self.ips.all(item, "
+        + for_both_ends("item", "!isIP({0}) || ip({0}).family() == self.ipVersion")
+        + ")",
+        "ips must be of the IP version that ipVersion names",
+    ),
+)
+
+
+class ReservationReport(Struct, rename="camel", frozen=True):
+    """``status`` of a SpiderReservedIP, which the public system does not have."""
+
+    conditions: Conditions = None
+
+
+class PoolManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A SpiderIPPool."""
+
+    api_version: str
+    kind: str
+    metadata: StrictMetadata
+    spec: PoolSpec
+    status: Any = None
+
+
+class SubnetManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A SpiderSubnet."""
+
+    api_version: str
+    kind: str
+    metadata: StrictMetadata
+    spec: SubnetSpec
+    status: Any = None
+
+
+class ReservationManifest(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
+    """A SpiderReservedIP."""
+
+    api_version: str
+    kind: str
+    metadata: StrictMetadata
+    spec: ReservationSpec
+    status: Any = None

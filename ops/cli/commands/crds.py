@@ -1,0 +1,27 @@
+"""``orbctl crds``: the CustomResourceDefinitions, for ``kubectl apply`` and for the chart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def crds(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="write one file per kind there, and print nothing"
+        ),
+    ] = None,
+) -> None:
+    """Print the CustomResourceDefinitions of the group spiderpool.spidernet.io."""
+    from core.manifests.crds.definitions import KINDS, definition_of
+    from core.manifests.writing import dump_yaml
+
+    if directory is None:
+        print(dump_yaml(map(definition_of, KINDS)), end="")
+        return
+    for kind in KINDS:
+        (directory / f"{kind.plural}.yaml").write_text(dump_yaml([definition_of(kind)]))

@@ -1,0 +1,67 @@
+"""Custom resources as users of the public system write them, and shapes to make more from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.manifests.crds.definitions import KINDS
+from core.manifests.kinds.fields import API_VERSION
+from tests.kubernetes.conftest import GROUP_PATH
+from tests.support.kubernetes import Answer, ApiServer
+
+Object = dict[str, Any]
+
+
+def pool(name: str = "blue", **spec: object) -> Object:
+    """A SpiderIPPool of 10.6.0.0/16."""
+    return made("SpiderIPPool", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec)
+
+
+def subnet(name: str = "wide", **spec: object) -> Object:
+    """A SpiderSubnet of 10.6.0.0/16."""
+    return made("SpiderSubnet", name, {"subnet": "10.6.0.0/16", "ips": ["10.6.0.10"]} | spec)
+
+
+def reservation(name: str = "kept", **spec: object) -> Object:
+    """A SpiderReservedIP."""
+    return made("SpiderReservedIP", name, spec)
+
+
+def coordinator(name: str = "default", **spec: object) -> Object:
+    """A SpiderCoordinator."""
+    return made("SpiderCoordinator", name, {"podCIDRType": "auto"} | spec)
+
+
+def network(cni_type: str, name: str = "net", **spec: object) -> Object:
+    """A SpiderMultusConfig."""
+    return made("SpiderMultusConfig", name, {"cniType": cni_type} | spec)
+
+
+def made(kind: str, name: str, spec: object) -> Object:
+    """An object of one of our kinds; those with a namespace are in ``default``."""
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def path_of(kind: str, name: str = "") -> str:
+    """Where objects of the kind are, or the one of a name."""
+    found = next(one for one in KINDS if one.name == kind)
+    within = "/namespaces/default" if found.namespaced else ""
+    return f"{GROUP_PATH}{within}/{found.plural}" + (f"/{name}" if name else "")
+
+
+def create(server: ApiServer, one: Object) -> Answer:
+    """Create it, as any client would."""
+    return server.request("POST", path_of(one["kind"]), one)
+
+
+def replace(server: ApiServer, one: Object) -> Answer:
+    """Put it in the place of what is stored, whatever that is by now."""
+    path = path_of(one["kind"], one["metadata"]["name"])
+    stored = server.request("GET", path).body["metadata"]
+    version = {"resourceVersion": stored["resourceVersion"]}
+    return server.request("PUT", path, one | {"metadata": stored | one["metadata"] | version})
+
+
+def get(server: ApiServer, kind: str, name: str) -> Object:
+    """The stored object."""
+    return server.request("GET", path_of(kind, name)).body

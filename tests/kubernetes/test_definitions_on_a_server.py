@@ -1,0 +1,171 @@
+"""What an API server makes of the definitions: names, defaults, columns, existing YAML."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.kubernetes.objects import (
+    Object,
+    coordinator,
+    create,
+    get,
+    made,
+    network,
+    path_of,
+    pool,
+    reservation,
+    subnet,
+)
+from tests.support.kubernetes import MERGE, ApiServer
+
+SELECTOR = {
+    "matchLabels": {"app": "web"},
+    "matchExpressions": [{"key": "tier", "operator": "Exists"}],
+}
+EXISTING: dict[str, Object] = {
+    "a pool with everything": pool(
+        ipVersion=4,
+        ips=["10.6.0.10", "10.6.0.20-10.6.0.30"],
+        excludeIPs=["10.6.0.25"],
+        gateway="10.6.0.1",
+        routes=[{"dst": "10.20.0.0/16", "gw": "10.6.0.1"}],
+        podAffinity=SELECTOR,
+        namespaceAffinity=SELECTOR,
+        namespaceName=["shop"],
+        nodeAffinity=SELECTOR,
+        nodeName=["node-1"],
+        multusName=["kube-system/macvlan", "other"],
+        default=True,
+        disable=False,
+    ),
+    "a pool without addresses": made("SpiderIPPool", "empty", {"subnet": "10.6.0.0/16"}),
+    "an IPv6 pool": pool(subnet="fd00:6::/64", ips=["fd00:6::10-fd00:6::20"], gateway="fd00:6::1"),
+    "IPv4-mapped addresses": pool(ips=["::ffff:10.6.0.9"], gateway="::FFFF:10.6.0.1"),
+    "a route with host bits": pool(routes=[{"dst": "10.20.0.7/16", "gw": "10.6.0.1"}]),
+    "a subnet": subnet(ipVersion=4, excludeIPs=["10.6.0.10"], gateway="10.6.0.1", routes=[]),
+    "a reservation": reservation(ips=["10.6.0.10-10.6.0.20", "10.6.0.30"]),
+    "a reservation of nothing": reservation(ipVersion=6),
+    "a coordinator": coordinator(
+        mode="underlay",
+        hijackCIDR=["169.254.0.0/16", "10.9.9.9", "fd00::/64"],
+        policyRoutes=[{"dst": "10.1.0.0/16", "gw": "10.6.0.1"}],
+        podMACPrefix="0a:1b",
+        podRPFilter=-1,
+        vethLinkAddress="169.254.1.1",
+        vethMTU=1500,
+    ),
+    "a custom network": network("custom", customCNI='{"type":"bridge"}'),
+    "a network that says nothing": made("SpiderMultusConfig", "bare", {}),
+    "macvlan with a bond": network(
+        "macvlan",
+        macvlan={
+            "master": ["eth0", "eth1"],
+            "vlanID": 10,
+            "bond": {"name": "bond0", "mode": 1, "options": "miimon=100"},
+            "ippools": {"ipv4": ["blue"], "ipv6": []},
+        },
+        coordinator={"mode": "auto", "podDefaultRouteNIC": "net1"},
+        chainCNIJsonData=['{"type":"tuning"}'],
+    ),
+    "a VLAN by the provider": network("vlan", vlan={"master": ["eth0"], "vlanMode": "auto"}),
+    "sriov": network("sriov", sriov={"resourceName": "spidernet.io/vf", "maxTxRateMbps": 10}),
+    "ib-sriov": network("ib-sriov", ibsriov={"resourceName": "spidernet.io/ib"}),
+    "ipoib": network("ipoib", ipoib={"master": "ib0"}),
+    "ovs": network("ovs", ovs={"bridge": "br0", "trunk": [{"minID": 1, "maxID": 9}, {"id": 20}]}),
+}
+
+
+@pytest.mark.parametrize("one", EXISTING.values(), ids=EXISTING)
+def test_existing_yaml_is_taken_unchanged(server: ApiServer, one: Object) -> None:
+    answer = create(server, one)
+
+    assert answer.status == 201, answer.message
+    kept = {name: answer.body["spec"].get(name) for name in one["spec"]}
+    assert all(value is not None for value in kept.values())
+    assert kept.get("ips") == one["spec"].get("ips")
+
+
+def test_defaults_are_filled_in(server: ApiServer) -> None:
+    for one in (pool(), coordinator(), network("vlan", vlan={"master": ["eth0"]})):
+        assert create(server, one).status == 201
+
+    assert get(server, "SpiderIPPool", "blue")["spec"] == {
+        "subnet": "10.6.0.0/16",
+        "ips": ["10.6.0.10"],
+        "default": False,
+        "disable": False,
+    }
+    assert get(server, "SpiderCoordinator", "default")["spec"] == {
+        "podCIDRType": "auto",
+        "mode": "auto",
+        "tunePodRoutes": True,
+        "hostRuleTable": 500,
+        "podRPFilter": 0,
+        "txQueueLen": 0,
+    }
+    assert get(server, "SpiderMultusConfig", "net")["spec"] == {
+        "cniType": "vlan",
+        "enableCoordinator": True,
+        "disableIPAM": False,
+        "vlan": {"master": ["eth0"], "mtu": 0, "vlanMode": "manual"},
+    }
+
+
+def test_columns_are_the_documented_ones(server: ApiServer) -> None:
+    affinity = {"matchLabels": {"ipam.spidernet.io/app-namespace": "shop"}}
+    create(server, pool(ipVersion=4, nodeName=["n1"], podAffinity=affinity))
+    counts = {"status": {"allocatedIPCount": 1, "totalIPCount": 2}}
+    status = f"{path_of('SpiderIPPool', 'blue')}/status"
+    assert server.request("PATCH", status, counts, content=MERGE).status == 200
+
+    header, row = server.kubectl("get", "sp").splitlines()
+    wide_header, wide_row = server.kubectl("get", "sp", "-o", "wide").splitlines()
+
+    names = ["NAME", "VERSION", "SUBNET", "ALLOCATED-IP-COUNT", "TOTAL-IP-COUNT", "DEFAULT"]
+    assert header.split() == names
+    assert row.split() == ["blue", "4", "10.6.0.0/16", "1", "2", "false"]
+    more = ["DISABLE", "NODENAME", "MULTUSNAME", "APP-NAMESPACE"]
+    assert wide_header.split() == names + more
+    assert wide_row.split()[-1] == "shop"
+
+
+def test_an_endpoint_shows_its_first_interface(server: ApiServer) -> None:
+    one = made("SpiderEndpoint", "web-0", None)
+    nics = [{"interface": "eth0", "ipv4": "10.6.0.10/16", "ipv4Pool": "blue"}]
+    one["status"] = {
+        "current": {"uid": "u-1", "node": "node-1", "ips": nics},
+        "ownerControllerType": "StatefulSet",
+        "ownerControllerName": "web",
+    }
+    del one["spec"]
+    assert create(server, one).status == 201
+
+    header, row = server.kubectl("get", "se", "-o", "wide").splitlines()
+
+    wanted = ["NAME", "INTERFACE", "IPV4POOL", "IPV4", "IPV6POOL", "IPV6", "NODE"]
+    assert header.split() == wanted
+    assert row.split() == ["web-0", "eth0", "blue", "10.6.0.10/16", "node-1"]
+
+
+@pytest.mark.parametrize("short", ["sp", "ss", "sr", "se", "smc", "scc", "spiderpool"])
+def test_short_names_and_the_category_are_known(server: ApiServer, short: str) -> None:
+    assert server.kubectl("get", short, "-o", "name") == ""
+
+
+def test_objects_are_selected_by_their_fields(server: ApiServer) -> None:
+    create(server, pool("one", default=True))
+    create(server, pool("two"))
+
+    found = server.kubectl("get", "sp", "--field-selector=spec.default=true", "-o", "name")
+
+    assert found.split() == ["spiderippool.spiderpool.spidernet.io/one"]
+
+
+def test_kubectl_explains_a_field(server: ApiServer) -> None:
+    assert "in canonical form" in server.kubectl("explain", "sp.spec.subnet")
+
+
+def test_a_write_to_the_object_leaves_its_status(server: ApiServer) -> None:
+    create(server, pool() | {"status": {"allocatedIPCount": 7}})
+
+    assert "allocatedIPCount" not in get(server, "SpiderIPPool", "blue").get("status", {})

@@ -1,0 +1,153 @@
+"""What the API server refuses by itself, by the schema, and that the domain refuses it too."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.configuration import Configuration
+from core.domain.decisions import decide
+from core.errors import BadInput, Refused
+from core.manifests.commands import apply_command
+from core.manifests.reading import Manifest, read_object
+from core.manifests.schemas import SCHEMAS
+from tests.kubernetes.objects import (
+    Object,
+    coordinator,
+    create,
+    network,
+    pool,
+    replace,
+    reservation,
+    subnet,
+)
+from tests.support.kubernetes import ApiServer
+
+V6 = "fd00:6::/64"
+MASTER = {"master": ["eth0"]}
+REFUSED: dict[str, tuple[Object, str]] = {
+    "an unknown IP version": (pool(ipVersion=5), "spec.ipVersion"),
+    "another family than said": (pool(ipVersion=6), "not of the IP version"),
+    "host bits": (pool(subnet="10.6.0.7/16"), "canonical form"),
+    "a longer spelling": (pool(subnet="FD00:6:0::/64", ips=[]), "canonical form"),
+    "no prefix": (pool(subnet="10.6.0.0"), "canonical form"),
+    "a word for an address": (pool(ips=["cafe"]), "an address or a range"),
+    "leading zeros": (pool(ips=["10.6.0.010"]), "an address or a range"),
+    "a CIDR for an address": (pool(ips=["10.6.0.0/24"]), "spec.ips[0]"),
+    "a blank": (pool(ips=["10.6.0.1 - 10.6.0.9"]), "spec.ips[0]"),
+    "an address outside": (pool(ips=["10.7.0.1"]), "ips must lie in subnet"),
+    "a range that leaves": (pool(ips=["10.6.0.1-10.7.0.1"]), "ips must lie in subnet"),
+    "an exclusion outside": (pool(excludeIPs=["10.7.0.1"]), "excludeIPs must lie in subnet"),
+    "an address of the other family": (pool(ips=["fd00:6::1"]), "ips must lie in subnet"),
+    "a gateway outside": (pool(gateway="10.7.0.1"), "gateway must lie in subnet"),
+    "a word for a gateway": (pool(gateway="router"), "must be an address"),
+    "a default route": (
+        pool(routes=[{"dst": "0.0.0.0/0", "gw": "10.6.0.1"}]),
+        "must not be the default route",
+    ),
+    "a next hop outside": (
+        pool(routes=[{"dst": "10.20.0.0/16", "gw": "10.7.0.1"}]),
+        "the gw of every route",
+    ),
+    "a destination of the other family": (
+        pool(routes=[{"dst": V6, "gw": "10.6.0.1"}]),
+        "the dst of every route",
+    ),
+    "an unknown operator": (
+        pool(podAffinity={"matchExpressions": [{"key": "a", "operator": "Like"}]}),
+        "an operator is",
+    ),
+    "a subnet with host bits": (subnet(subnet="10.6.0.7/16"), "canonical form"),
+    "a subnet's address outside": (subnet(ips=["10.7.0.1"]), "ips must lie in subnet"),
+    "a reservation of nothing": (reservation(), "needs ips"),
+    "a reservation of both families": (
+        reservation(ipVersion=4, ips=["10.6.0.1", "fd00::1"]),
+        "ips must be of the IP version",
+    ),
+    "a coordinator without a type": (
+        {**coordinator(), "spec": {"mode": "auto"}},
+        "podCIDRType is required",
+    ),
+    "an unknown mode": (coordinator(mode="magic"), "spec.mode"),
+    "a word among CIDRs": (coordinator(hijackCIDR=["lan"]), "an address or a CIDR"),
+    "a multicast MAC": (coordinator(podMACPrefix="01:00"), "spec.podMACPrefix"),
+    "a signed MAC": (coordinator(podMACPrefix="+a:00"), "spec.podMACPrefix"),
+    "an rp_filter of three": (coordinator(podRPFilter=3), "spec.podRPFilter"),
+    "a veth without MTU": (coordinator(vethMTU=0), "spec.vethMTU"),
+    "an unknown cniType": (network("token-ring"), "spec.cniType"),
+    "a missing block": (network("macvlan"), "cniType macvlan needs macvlan"),
+    "a foreign block": (
+        network("macvlan", macvlan=MASTER, ipvlan=MASTER),
+        "ipvlan is for cniType ipvlan only",
+    ),
+    "a custom text elsewhere": (
+        network("macvlan", macvlan=MASTER, customCNI=""),
+        "customCNI is for cniType custom only",
+    ),
+    "no master": (network("ipvlan", ipvlan={"master": []}), "spec.ipvlan.master"),
+    "masters without a bond": (
+        network("ipvlan", ipvlan={"master": ["a", "b"]}),
+        "several masters need bond",
+    ),
+    "a master's subnet": (
+        network("macvlan", macvlan=MASTER | {"ippools": {"matchMasterSubnet": True}}),
+        "matchMasterSubnet is for",
+    ),
+    "a VLAN chosen twice": (
+        network("vlan", vlan=MASTER | {"vlanMode": "auto", "vlanID": 7}),
+        "leave vlanID out",
+    ),
+    "a VLAN beyond": (network("macvlan", macvlan=MASTER | {"vlanID": 4095}), "vlanID"),
+    "a least above the greatest": (
+        network("sriov", sriov={"resourceName": "a/b", "minTxRateMbps": 5}),
+        "minTxRateMbps is more",
+    ),
+    "sriov without a resource": (network("sriov", sriov={}), "resourceName is required"),
+    "ipoib without a master": (network("ipoib", ipoib={}), "master is required"),
+    "a trunk that has no begin": (
+        network("ovs", ovs={"bridge": "br0", "trunk": [{"maxID": 9}]}),
+        "maxID needs a minID",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "message"), REFUSED.values(), ids=REFUSED)
+def test_the_server_refuses_and_says_why(server: ApiServer, one: Object, message: str) -> None:
+    answer = create(server, one)
+
+    assert answer.status == 422, answer.body
+    assert message in answer.message
+
+
+JUDGED = {name: one for name, (one, _) in REFUSED.items() if one["kind"] in SCHEMAS}
+
+
+@pytest.mark.parametrize("one", JUDGED.values(), ids=JUDGED)
+def test_the_domain_refuses_the_same(one: Object) -> None:
+    empty = Configuration({}, {}, {}, {})
+
+    with pytest.raises((Refused, BadInput)):
+        decide(empty, apply_command(Manifest("object", read_object(one))), {})
+
+
+def test_the_subnet_of_a_pool_stays_what_it_is(server: ApiServer) -> None:
+    assert create(server, pool()).status == 201
+
+    answer = replace(server, pool(subnet="10.6.0.0/24"))
+
+    assert answer.status == 422
+    assert "is immutable" in answer.message
+
+
+def test_the_ip_version_stays_what_it_is(server: ApiServer) -> None:
+    assert create(server, reservation(ipVersion=4)).status == 201
+
+    answer = replace(server, reservation(ipVersion=6))
+
+    assert answer.status == 422
+    assert "ipVersion is immutable" in answer.message
+
+
+def test_an_ip_version_that_was_derived_may_be_left_out_again(server: ApiServer) -> None:
+    assert create(server, pool(ipVersion=4)).status == 201
+
+    assert replace(server, pool(gateway="10.6.0.1")).status == 200
