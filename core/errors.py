@@ -23,6 +23,9 @@
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
     │   ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
+    │   ├── AddressConflict         "ip conflict"                           (retryable)
+    │   ├── GatewayUnreachable      "unreachable"                           (retryable)
+    │   ├── DetectionFailed         the link of a NIC could not be looked at
     │   └── RetriesExhausted        "exhaust all retries"                   (retryable)
     ├── DatapathError               the network stack of this node
     │   ├── NamespaceGone           the network namespace is no more
@@ -200,6 +203,24 @@ class AddressesUsedOut(AllocationError):
 
     sentinel = "all IP addresses used out"
     retryable = True
+
+
+class AddressConflict(AllocationError):
+    """A stranger on the link uses an address of ours."""
+
+    sentinel = "ip conflict"
+    retryable = True
+
+
+class GatewayUnreachable(AllocationError):
+    """The pool's gateway does not answer on the NIC's link."""
+
+    sentinel = "unreachable"
+    retryable = True
+
+
+class DetectionFailed(AllocationError):
+    """Whether a stranger is there could not be found out, which never means that none is."""
 
 
 class RetriesExhausted(AllocationError):

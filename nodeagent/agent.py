@@ -97,6 +97,8 @@ class Agent:
             _log.warning("%d requests did not end in time", parts.gate.under_way)
         await parts.framed.end()
         await parts.http.end()
+        await parts.detector.close()
+        await asyncio.to_thread(parts.visitor.close)
         await parts.view.close()
         await parts.writer.close()
         for port in (self.health_port, self.metrics_port):

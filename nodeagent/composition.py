@@ -17,6 +17,7 @@ from core.service.releaser import Releaser
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from nodeagent.detection.detector import Detector, Switches
 from nodeagent.doors.call_log import CallLog
 from nodeagent.doors.cni import CniDoor
 from nodeagent.doors.framed import FramedDoor
@@ -24,6 +25,7 @@ from nodeagent.doors.http_api import HttpDoor
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.gate import Gate
 from nodeagent.health import Health, StoreWatchdog
+from nodeagent.netlink.namespaces import Visitor
 from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import Metrics
@@ -31,6 +33,7 @@ from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 from nodeagent.telemetry.tracing import Tracer
 from nodeagent.verbs.adding import Adding
+from nodeagent.verbs.attaching import Attaching
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.deleting import Deleting
@@ -53,6 +56,8 @@ class Parts(NamedTuple):
     plugin_log: PluginLog
     framed: FramedDoor
     http: HttpDoor
+    visitor: Visitor
+    detector: Detector
 
 
 def compose(
@@ -83,16 +88,6 @@ def compose(
         Adding(allocator, facts, settings.actor),
         Deleting(releaser, facts, settings.actor),
     )
-    plugin_log = PluginLog()
-    cni = CniDoor(
-        gate,
-        health,
-        serving,
-        Checking(store, keys, facts),
-        Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
-        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
-        CallLog(plugin_log, settings.plugin_log_path),
-    )
     withdrawing = Withdrawing(
         store,
         keys,
@@ -102,10 +97,35 @@ def compose(
         settings.actor,
         allowed=settings.release_conflicts,
     )
+    visitor = Visitor()
+    detector = Detector(visitor)
+    plugin_log = PluginLog()
+    cni = CniDoor(
+        gate,
+        health,
+        serving,
+        Attaching(serving, gate, detector, withdrawing, facts, _switches(settings)),
+        Checking(store, keys, facts),
+        Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
+        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
+        CallLog(plugin_log, settings.plugin_log_path),
+    )
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing)
     framed = FramedDoor(cni.answer)
     parts = Parts(
-        store, keys, writer, view, gate, health, metrics, tracer, plugin_log, framed, http
+        store,
+        keys,
+        writer,
+        view,
+        gate,
+        health,
+        metrics,
+        tracer,
+        plugin_log,
+        framed,
+        http,
+        visitor,
+        detector,
     )
     _observe(parts)
     return parts
@@ -121,6 +141,10 @@ def _configurator(
         ipv4_enabled=settings.selection.ipv4_enabled,
         ipv6_enabled=settings.selection.ipv6_enabled,
     )
+
+
+def _switches(settings: Settings) -> Switches:
+    return Switches(settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses)
 
 
 def _status_settings(settings: Settings) -> StatusSettings:
@@ -144,4 +168,17 @@ def _observe(parts: Parts) -> None:
         "plugin_log_dropped_lines",
         "Lines of the plugin's log that came too fast to be written",
         lambda: parts.plugin_log.dropped,
+    )
+    detected = parts.detector.counts
+    metrics.counter("detection_looks", "NICs whose link was looked at", lambda: detected.looks)
+    metrics.counter(
+        "detection_strangers", "Addresses found in use by strangers", lambda: detected.strangers
+    )
+    metrics.counter(
+        "detection_silent_gateways",
+        "Gateways that did not answer",
+        lambda: detected.silent_gateways,
+    )
+    metrics.counter(
+        "detection_failures", "NICs that could not be looked at", lambda: detected.failures
     )

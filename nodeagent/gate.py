@@ -8,7 +8,8 @@ request does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from core.errors import DeadlineExceeded, NotReady, Overloaded
@@ -36,6 +37,7 @@ class Gate:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._staying = 0
         self.under_way = 0
 
     async def run(self, work: Callable[[], Awaitable[T]], deadline_s: float) -> T:
@@ -51,6 +53,17 @@ class Gate:
             ) from None
         finally:
             self._leave()
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """While a request does one thing after the other: the drain waits for all of it."""
+        self._staying += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._staying -= 1
+            self._note_idle()
 
     async def drain(self, seconds: float) -> bool:
         """Let nobody in any more and wait; False when somebody is still there after ``seconds``."""
@@ -77,5 +90,8 @@ class Gate:
 
     def _leave(self) -> None:
         self.under_way -= 1
-        if not self.under_way:
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self.under_way and not self._staying:
             self._idle.set()

@@ -39,7 +39,7 @@ Outcome = TypeVar("Outcome", bound=Tried)
 
 
 class Serving:
-    """Does ADDs and DELs for the doors."""
+    """Does ADDs and DELs for the doors. ``order``: what a DEL of a container has to wait for."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Serving:
         self._tracer = tracer
         self._adding = adding
         self._deleting = deleting
-        self._order = ContainerOrder()
+        self.order = ContainerOrder()
 
     async def add(self, order: AddOrder, arrived: float) -> Added:
         """``arrived``: when the request was there, by ``time.perf_counter``.
@@ -62,7 +62,7 @@ class Serving:
         Raises AllocationError and its kinds, StoreError, RequestError, LogError.
         """
         work = self._metrics.allocation
-        with self._order.adding(order.attachment.container):
+        with self.order.adding(order.attachment.container):
             return await self._counted(lambda: self._add(order), ADD_DEADLINE_S, work, arrived)
 
     async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:
@@ -103,7 +103,7 @@ class Serving:
             return added
 
     async def _delete(self, order: DeleteOrder) -> Deleted:
-        await self._order.added(order.attachment.container)
+        await self.order.added(order.attachment.container)
         if self._tracer is None:
             if order.traceparent:
                 order = order._replace(traceparent=valid_traceparent(order.traceparent))

@@ -11,9 +11,12 @@ from typing import Final
 import msgspec
 
 from core.errors import (
+    AddressConflict,
     AddressesUsedOut,
     AllocationError,
     BadInput,
+    DetectionFailed,
+    GatewayUnreachable,
     LogError,
     NoPoolAvailable,
     OrbweaverError,
@@ -40,6 +43,9 @@ WRONG_INPUT: Final = 112
 NOT_ALLOCATED: Final = 113
 NO_ADDRESS_FOR_INTERFACE: Final = 114
 REFUSED: Final = 115
+CONFLICT: Final = 116
+UNREACHABLE: Final = 117
+NOT_DETECTED: Final = 118
 CHECK_FAILED: Final = 120
 GC_INCOMPLETE: Final = 121
 STORE_REFUSES: Final = 130
@@ -54,6 +60,9 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressesUsedOut, USED_OUT),
     (NoPoolAvailable, NO_POOL),
     (WrongInput, WRONG_INPUT),
+    (AddressConflict, CONFLICT),
+    (GatewayUnreachable, UNREACHABLE),
+    (DetectionFailed, NOT_DETECTED),
     (OutcomeUnknown, TRY_AGAIN_LATER),
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),

@@ -18,7 +18,6 @@ from core.errors import OrbweaverError
 from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,
-    NO_ADDRESS_FOR_INTERFACE,
     NOT_AVAILABLE,
     UNHEALTHY,
     CniFailure,
@@ -32,7 +31,7 @@ from nodeagent.doors.framed import Answer
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.health import Health
 from nodeagent.serving import Serving
-from nodeagent.verbs.adding import add_order
+from nodeagent.verbs.attaching import Attaching
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.deleting import delete_order
@@ -54,6 +53,7 @@ class CniDoor:
         gate: Gate,
         health: Health,
         serving: Serving,
+        attaching: Attaching,
         checking: Checking,
         status: Status,
         collecting: Collecting,
@@ -62,6 +62,7 @@ class CniDoor:
         self._gate = gate
         self._health = health
         self._serving = serving
+        self._attaching = attaching
         self._checking = checking
         self._status = status
         self._collecting = collecting
@@ -98,14 +99,7 @@ class CniDoor:
     async def _add(self, call: Call, arrived: float) -> Done:
         self._check_ready()
         try:
-            added = await self._serving.add(add_order(call), arrived)
-            nic = added.endpoint.find(call.interface)
-            if nic is None or not (nic.ipv4 or nic.ipv6):
-                raise CniFailure(
-                    NO_ADDRESS_FOR_INTERFACE,
-                    f"no Interface {call.interface} IP allocation found",
-                    "the Pod's annotation must list this interface",
-                )
+            nic = await self._attaching.add(call, arrived)
         except (OrbweaverError, CniFailure) as error:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         addresses = [cidr for cidr in (nic.ipv4, nic.ipv6) if cidr]

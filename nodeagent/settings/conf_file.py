@@ -40,6 +40,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     etcd: EtcdConf = EtcdConf()
     address_order: AddressOrder | None = None
     cool_down_seconds: Annotated[int, msgspec.Meta(ge=0, le=COOL_DOWN_S_MAX)] | None = None
+    announce_addresses: bool = True
     listen_address: str = ""
     traces_endpoint: str = ""
 

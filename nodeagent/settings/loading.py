@@ -74,6 +74,9 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         release_conflicts=env.truth(
             "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
         ),
+        announce_addresses=env.truth(
+            "ORBWEAVER_ANNOUNCE_ADDRESSES", default=ours.announce_addresses
+        ),
         records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
         address_order=_order(env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")),
         cool_down_s=_cool_down(ours, env),

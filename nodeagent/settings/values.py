@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     detect_conflicts: bool = False
     detect_gateway: bool = False
     release_conflicts: bool = True
+    announce_addresses: bool = True
     records_max: int = RECORDS_MAX
     address_order: AddressOrder = "spread"
     cool_down_s: int = COOL_DOWN_S

@@ -1,28 +1,33 @@
-"""The batch release after a failed detection: ``DELETE /v1/ipam/ips`` (spec/ipam.md 2.4).
+"""Giving addresses back after a failed detection (spec/ipam.md 2.4).
 
-With ``conflict`` the caller says that a stranger uses an address: the addresses are quarantined
-first, so that nobody gets them in between, then released. Fixed addresses are never given up this
-way. It releases only what the Pod of that UID holds.
+``withdraw`` is ``DELETE /v1/ipam/ips`` for callers that look for themselves, ``give_up`` is for the
+agent's own detection, which knows more. Where a stranger uses an address it is quarantined first,
+so that nobody gets it in between, then released. Fixed addresses are never given up this way. Only
+what the Pod of that UID holds is released.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
-from core.domain.model import Endpoint
+from core.domain.model import Attachment, Endpoint, Nic
 from core.errors import Refused
 from core.service.configurator import Configurator
 from core.service.releaser import ReleaseOrder, Releaser
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
+from nodeagent.detection.detector import Stranger
 from nodeagent.facts import FactsSource, PodReference
+from nodeagent.verbs.adding import AddOrder
 
 REASON: Final = "in use by a stranger, as the plugin on this node has seen"
+STRANGER: Final = "in use by a stranger, who answered before the address was on a link"
 
 
 class Withdrawal(Enum):
@@ -81,9 +86,47 @@ class Withdrawing:
         await self._releaser.release(endpoint.key, decide, order)
         return Withdrawal.DONE
 
+    async def give_up(self, order: AddOrder, strangers: Sequence[Stranger], why: str) -> Withdrawal:
+        """After the agent's own detection: give back what the ADD has got for this interface.
+
+        Addresses that strangers use are quarantined, with who uses them, and no others. The Pod's
+        other interfaces, which may be on links already, keep theirs. Raises StoreError.
+        """
+        pod = self._facts.facts(order.pod).pod
+        if strangers and not self._allowed:
+            return Withdrawal.SWITCHED_OFF
+        if pod.fixed:
+            return Withdrawal.STATEFUL
+        attachment = order.attachment
+        cause = Cause(self._actor, attachment.container, "", order.traceparent)
+        for address, mac in strangers:
+            seen = f"{mac}, seen by {self._actor} for {attachment.container} {attachment.interface}"
+            await self._configurator.apply(QuarantineAddress(address, STRANGER, seen), cause)
+
+        def decide(now: Endpoint) -> ReleaseDecision:
+            nic = now.find(attachment.interface)
+            ours = nic is not None and nic.container == attachment.container
+            return ReleaseDecision(ours and now.uid == pod.uid, why, _others(now, attachment))
+
+        release = ReleaseOrder("conflict", why, cause)
+        await self._releaser.release(pod.endpoint_key, decide, release)
+        return Withdrawal.DONE
+
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
         """Set all addresses aside: the caller does not say which of them the stranger uses."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"{self._actor}, container {container}, one of {' '.join(addresses)}"
             await self._configurator.apply(QuarantineAddress(address, REASON, evidence), cause)
+
+
+def _others(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
+    """The NICs that stay: those before this one, and those behind it that have a name.
+
+    What is behind and open belongs to later items of an unnamed list (spec/ipam.md 1.7). Those
+    are counted from the front, so that a hole in the middle would shift them.
+    """
+    names = [nic.interface for nic in endpoint.nics]
+    place = names.index(attachment.interface) if attachment.interface in names else len(names)
+    behind = (nic for nic in endpoint.nics[place + 1 :] if nic.interface)
+    return (*endpoint.nics[:place], *behind)

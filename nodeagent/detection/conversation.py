@@ -1,0 +1,110 @@
+"""Finding out about one address: a state machine. Times and frames in, frames and a finding out.
+
+    begin ──▶ LOOKING FOR STRANGERS ──window over──▶ LOOKING FOR THE GATEWAY ──answer──▶ Free
+                     │                                   │              │
+                 a stranger ──▶ Conflict ◀── a stranger ─┘         window over ──▶ Unreachable
+
+Strangers come first, because asking for the gateway teaches caches where the address is. Both
+windows hold several probes, since a probe or its answer may be lost, and silence means opposite
+things: nobody objects; nobody is there. Pure: ``now`` is any clock in seconds that never goes back.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+from nodeagent.detection.languages import Language, Question
+
+CONFLICT_WINDOW_S: Final = 0.1
+"""Spec/datapath.md 1.13. Answers come within 0.1 ms; RFC 5227's seconds would be the Pod's."""
+CONFLICT_PROBES: Final = 3
+"""PROBE_NUM of RFC 5227, 1.1."""
+
+GATEWAY_WINDOW_S: Final = 0.5
+GATEWAY_PROBES: Final = 5
+"""Only a gateway that does not answer makes an ADD wait so long, and that ADD fails."""
+
+
+class Free(NamedTuple):
+    """Nobody else uses the address. ``gateway``: the hardware address it answers with, or b""."""
+
+    gateway: bytes = b""
+
+
+class Conflict(NamedTuple):
+    """A stranger uses the address, with this hardware address."""
+
+    mac: bytes
+
+
+class Unreachable(NamedTuple):
+    """The gateway did not answer."""
+
+
+Finding: TypeAlias = Free | Conflict | Unreachable
+
+
+class State(NamedTuple):
+    """Where the conversation is. ``finding`` is None until it is over.
+
+    ``due``: when ``tick`` has something to do; ``left``: probes still to be sent in this window,
+    the next one at ``due``; with none left the window ends at ``due``.
+    """
+
+    question: Question
+    at_gateway: bool
+    due: float
+    left: int
+    finding: Finding | None = None
+
+
+class Step(NamedTuple):
+    """The state after something happened, and the frames to send now."""
+
+    state: State
+    send: tuple[bytes, ...] = ()
+
+
+def begin(question: Question, language: Language, now: float) -> Step:
+    """Ask for the first time."""
+    if question.conflict:
+        return tick(State(question, False, now, CONFLICT_PROBES), language, now)
+    return _to_gateway(State(question, False, now, 0), language, now)
+
+
+def tick(state: State, language: Language, now: float) -> Step:
+    """Time has passed: the next probe, the other window, or the end. Early ticks do nothing."""
+    if state.finding is not None or now < state.due:
+        return Step(state)
+    if state.left:
+        ask = language.gateway_probe if state.at_gateway else language.conflict_probe
+        after = state._replace(due=now + _pace(state), left=state.left - 1)
+        return Step(after, (ask(state.question),))
+    if state.at_gateway:
+        return Step(state._replace(finding=Unreachable()))
+    return _to_gateway(state, language, now)
+
+
+def hear(state: State, language: Language, frame: bytes) -> Step:
+    """A frame came in."""
+    question = state.question
+    if state.finding is not None:
+        return Step(state)
+    stranger = language.stranger_in(frame, question) if question.conflict else b""
+    if stranger:
+        return Step(state._replace(finding=Conflict(stranger)))
+    gateway = language.gateway_in(frame, question) if state.at_gateway else b""
+    return Step(state._replace(finding=Free(gateway)) if gateway else state)
+
+
+def _to_gateway(state: State, language: Language, now: float) -> Step:
+    if not state.question.gateway:
+        return Step(state._replace(finding=Free()))
+    return tick(state._replace(at_gateway=True, due=now, left=GATEWAY_PROBES), language, now)
+
+
+def _pace(state: State) -> float:
+    """Seconds between two probes, and between the last one and the end of the window."""
+    if state.at_gateway:
+        return GATEWAY_WINDOW_S / GATEWAY_PROBES
+    return CONFLICT_WINDOW_S / CONFLICT_PROBES

@@ -1,0 +1,246 @@
+"""One NIC of a Pod before its addresses are on it: strangers, gateways, announcements.
+
+Promise: both families at once, never longer than ``DETECTION_S_MAX``; nothing is left open. What
+cannot be looked at is DetectionFailed, never "nobody there". It gives nothing up and takes nothing:
+what a finding means for addresses is the caller's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from core.domain.addresses import Family
+from core.domain.model import Nic
+from core.errors import DatapathError, DetectionFailed, OrbweaverError
+from nodeagent.detection.conversation import Conflict, Finding, Unreachable
+from nodeagent.detection.languages import LANGUAGES, Question
+from nodeagent.detection.wire import Closer, Wire, converse, open_wires, wait_for_carrier
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.values import mac_text
+
+DETECTION_S_MAX: Final = 8.0
+"""Carrier and both windows take 2.6 s at most; the rest is for a busy machine."""
+
+ANNOUNCING_MAX: Final = 1_000
+"""Announcements under way that nobody waits for; one more is left out."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Switches(NamedTuple):
+    """What is done: enableIPConflictDetection, enableGatewayDetection (spec/api.md 5.1), and ours.
+
+    ``announce``: whether the neighbours are told of addresses that nobody else uses.
+    """
+
+    conflicts: bool = False
+    gateway: bool = False
+    announce: bool = False
+
+    @property
+    def looking(self) -> bool:
+        """Whether anything has to be found out."""
+        return self.conflicts or self.gateway
+
+
+class Counts:
+    """What has come out so far."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.strangers = 0
+        self.silent_gateways = 0
+        self.failures = 0
+
+
+class Stranger(NamedTuple):
+    """Somebody who uses an address that is ours to give. ``mac`` as text."""
+
+    address: str
+    mac: str
+
+
+class Found(NamedTuple):
+    """What is wrong: strangers, and the gateways that did not answer. Nothing: all is well."""
+
+    strangers: tuple[Stranger, ...] = ()
+    silent_gateways: tuple[str, ...] = ()
+
+
+class _Asked(NamedTuple):
+    """One address of the NIC, without prefix length, and its gateway or ""."""
+
+    family: Family
+    address: str
+    gateway: str
+
+
+class Detector:
+    """Looks at NICs in network namespaces. Make it inside the event loop that runs it."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.counts = Counts()
+        self._visitor = visitor
+        self._closer = Closer()
+        self._opening: set[asyncio.Future[tuple[Wire, ...]]] = set()
+        self._announcing: set[asyncio.Task[None]] = set()
+
+    async def look(self, netns: str, nic: Nic, switches: Switches) -> Found:
+        """What the link of the NIC says about its addresses; if all is well, they are announced.
+
+        Raises DetectionFailed where something had to be found out and could not, Overloaded.
+        """
+        if not switches.looking:
+            if switches.announce:
+                self._announce_later(netns, nic)
+            return Found()
+        try:
+            async with asyncio.timeout(DETECTION_S_MAX):
+                found = await self._look(netns, nic, switches)
+        except (OSError, DatapathError, TimeoutError) as error:
+            self.counts.failures += 1
+            raise _failed(netns, nic.interface, error) from error
+        self.counts.looks += 1
+        self.counts.strangers += len(found.strangers)
+        self.counts.silent_gateways += len(found.silent_gateways)
+        return found
+
+    async def close(self) -> None:
+        """Close every socket and end the threads; nobody may ask any more."""
+        await asyncio.gather(*self._announcing, *self._opening, return_exceptions=True)
+        await asyncio.to_thread(self._closer.end)
+
+    async def _look(self, netns: str, nic: Nic, switches: Switches) -> Found:
+        asked = _asked(nic)
+        async with self._wires(netns, nic.interface, asked) as wires:
+            found = _found(asked, await _converse_on_all(wires, asked, switches))
+            if switches.announce and found == Found():
+                _announce(wires, asked)
+        return found
+
+    def _announce_later(self, netns: str, nic: Nic) -> None:
+        """Nobody waits for it: without a look there is nothing to wait for."""
+        if len(self._announcing) >= ANNOUNCING_MAX:
+            _log.warning("%s in %s: addresses not announced: too many are", nic.interface, netns)
+            return
+        task = asyncio.create_task(self._announce_alone(netns, nic), name="announce")
+        self._announcing.add(task)
+        task.add_done_callback(self._announcing.discard)
+
+    async def _announce_alone(self, netns: str, nic: Nic) -> None:
+        asked = _asked(nic)
+        try:
+            async with self._wires(netns, nic.interface, asked) as wires:
+                _announce(wires, asked)
+        except (OSError, OrbweaverError) as error:
+            _log.info("%s in %s: addresses not announced: %s", nic.interface, netns, error)
+
+    @asynccontextmanager
+    async def _wires(
+        self, netns: str, interface: str, asked: tuple[_Asked, ...]
+    ) -> AsyncIterator[tuple[Wire, ...]]:
+        """A wire for each address, closed at the end, on a NIC that is up."""
+        wires = await self._open(netns, interface, asked)
+        try:
+            await wait_for_carrier(wires[0])
+            yield wires
+        finally:
+            for wire in wires:
+                self._closer.close(wire.socket)
+
+    async def _open(
+        self, netns: str, interface: str, asked: tuple[_Asked, ...]
+    ) -> tuple[Wire, ...]:
+        self._closer.check_room()
+        heard = [(LANGUAGES[one.family], _packed(one.address)) for one in asked]
+        with Namespace.open(netns) as namespace:
+            visit = self._visitor.submit(
+                namespace, lambda: open_wires(interface, heard, self._closer)
+            )
+        opening = asyncio.wrap_future(visit)
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on without us, and what it opens has nobody else to close it.
+            opening.add_done_callback(self._close_unwanted)
+            raise
+
+    def _close_unwanted(self, opening: asyncio.Future[tuple[Wire, ...]]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            for wire in opening.result():
+                self._closer.close(wire.socket)
+
+
+def _announce(wires: tuple[Wire, ...], asked: tuple[_Asked, ...]) -> None:
+    """What cannot be sent is only logged: neighbours then learn of the address by asking."""
+    for wire, one in zip(wires, asked, strict=True):
+        try:
+            for frame in wire.language.announcements(_packed(one.address), wire.mac_now()):
+                wire.send(frame)
+        except OSError as error:
+            _log.info("%s on %s was not announced: %s", one.address, wire.interface, error)
+
+
+async def _converse_on_all(
+    wires: tuple[Wire, ...], asked: tuple[_Asked, ...], switches: Switches
+) -> list[Finding]:
+    conversations = (
+        converse(wire, _question(one, wire.mac, switches))
+        for wire, one in zip(wires, asked, strict=True)
+    )
+    # With a failure the other family still ends by itself, before its wire is closed.
+    ends = await asyncio.gather(*conversations, return_exceptions=True)
+    findings: list[Finding] = []
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+        findings.append(end)
+    return findings
+
+
+def _asked(nic: Nic) -> tuple[_Asked, ...]:
+    both: tuple[tuple[Family, str, str], ...] = (
+        (4, nic.ipv4, nic.ipv4_gateway),
+        (6, nic.ipv6, nic.ipv6_gateway),
+    )
+    return tuple(
+        _Asked(family, cidr.partition("/")[0], gateway) for family, cidr, gateway in both if cidr
+    )
+
+
+def _question(asked: _Asked, mac: bytes, switches: Switches) -> Question:
+    gateway = _packed(asked.gateway) if asked.gateway and switches.gateway else b""
+    return Question(_packed(asked.address), mac, switches.conflicts, gateway)
+
+
+def _packed(address: str) -> bytes:
+    return ip_address(address).packed
+
+
+def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> Found:
+    both = list(zip(asked, findings, strict=True))
+    return Found(
+        tuple(
+            Stranger(one.address, mac_text(finding.mac))
+            for one, finding in both
+            if isinstance(finding, Conflict)
+        ),
+        tuple(one.gateway for one, finding in both if isinstance(finding, Unreachable)),
+    )
+
+
+def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
+    why = f"not done within {DETECTION_S_MAX:g} s" if isinstance(error, TimeoutError) else error
+    return DetectionFailed(
+        f"cannot look for conflicts and gateway on {interface} in {netns}: {why}",
+        subject=interface,
+        remedy="the interface must be there, and be Ethernet, when addresses are handed out;"
+        " where it cannot, switch enableIPConflictDetection and enableGatewayDetection off",
+    )

@@ -1,0 +1,150 @@
+"""The CNI ADD whole: addresses, a look at the link before they are on it, and what follows from it.
+
+    allocate ──▶ look ──all is well──▶ announce, answer
+       ▲          ├─ stranger ──▶ quarantine the address, release, allocate again
+       │          │                 (or keep and fail: fixed addresses, or switched off)
+       └──────────┘
+                  └─ silent gateway ──▶ release, fail
+
+The HTTP API answers its callers with flags instead, because they look for themselves (spec/ipam.md
+2.4). Promise: at most ``ROUNDS_MAX`` allocations and ``ADD_DEADLINE_S`` in all; a DEL of the same
+container waits for the end; what an ADD that fails here has got is given back, unless it is fixed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from core.domain.model import Nic
+from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
+from nodeagent.cniwire.call import Call
+from nodeagent.cniwire.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
+from nodeagent.detection.detector import Detector, Found, Stranger, Switches
+from nodeagent.facts import FactsSource, PodReference
+from nodeagent.gate import ADD_DEADLINE_S, Gate
+from nodeagent.serving import Serving
+from nodeagent.verbs.adding import AddOrder, add_order
+from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
+
+ROUNDS_MAX: Final = 3
+"""Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
+that the pool is somebody else's, and a person must look."""
+
+MIGRATION: Final = "kubevirt.io/migrationJobName"
+"""The source of a live migration still has the address that the target is given."""
+
+
+class Attaching:
+    """Does ADDs for the executables."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        gate: Gate,
+        detector: Detector,
+        withdrawing: Withdrawing,
+        facts: FactsSource,
+        switches: Switches,
+    ) -> None:
+        self._serving = serving
+        self._gate = gate
+        self._detector = detector
+        self._withdrawing = withdrawing
+        self._facts = facts
+        self._switches = switches
+
+    async def add(self, call: Call, arrived: float) -> Nic:
+        """The NIC with addresses that nobody else uses. ``arrived`` as in ``Serving.add``.
+
+        Raises AllocationError and its kinds, StoreError, RequestError, LogError, CniFailure.
+        """
+        order = add_order(call)
+        switches = self._switches_for(order.pod)
+        try:
+            with self._serving.order.adding(call.container), self._gate.staying():
+                async with asyncio.timeout(ADD_DEADLINE_S):
+                    return await self._rounds(order, switches, arrived)
+        except TimeoutError:
+            raise DeadlineExceeded(f"not done within {ADD_DEADLINE_S:g} s") from None
+
+    async def _rounds(self, order: AddOrder, switches: Switches, arrived: float) -> Nic:
+        strangers: tuple[Stranger, ...] = ()
+        for _ in range(ROUNDS_MAX):
+            nic = await self._allocate(order, arrived, strangers)
+            found = await self._look(order, nic, switches)
+            if found == Found():
+                return nic
+            strangers += found.strangers
+            await self._give_up(order, found)
+            arrived = time.perf_counter()
+        raise _conflict(order, strangers, f"and {ROUNDS_MAX} addresses were tried")
+
+    async def _allocate(
+        self, order: AddOrder, arrived: float, strangers: Sequence[Stranger]
+    ) -> Nic:
+        try:
+            added = await self._serving.add(order, arrived)
+        except OrbweaverError as error:
+            if not strangers:
+                raise
+            raise _conflict(order, strangers, f"and there is no other address: {error}") from error
+        nic = added.endpoint.find(order.attachment.interface)
+        if nic is None or not (nic.ipv4 or nic.ipv6):
+            raise CniFailure(
+                NO_ADDRESS_FOR_INTERFACE,
+                f"no Interface {order.attachment.interface} IP allocation found",
+                "the Pod's annotation must list this interface",
+            )
+        return nic
+
+    async def _look(self, order: AddOrder, nic: Nic, switches: Switches) -> Found:
+        try:
+            return await self._detector.look(order.attachment.netns, nic, switches)
+        except OrbweaverError as error:
+            await self._withdrawing.give_up(order, (), error.message)
+            raise
+
+    async def _give_up(self, order: AddOrder, found: Found) -> None:
+        """Return when another allocation may help, raise where it cannot."""
+        why = _conflicts(order, found.strangers) or _silence(found)
+        how = await self._withdrawing.give_up(order, found.strangers, why)
+        if not found.strangers:
+            raise GatewayUnreachable(
+                why,
+                subject=found.silent_gateways[0],
+                remedy="is the gateway of the pool right, and the interface on its link?",
+            )
+        if how is not Withdrawal.DONE:
+            raise _conflict(order, found.strangers, how.value)
+
+    def _switches_for(self, pod: PodReference) -> Switches:
+        switches = self._switches
+        if switches.conflicts:
+            facts = self._facts.facts(pod).pod
+            if facts.fixed == "vm" and MIGRATION in facts.annotations:
+                return switches._replace(conflicts=False)
+        return switches
+
+
+def _conflict(order: AddOrder, strangers: Sequence[Stranger], then: str) -> AddressConflict:
+    return AddressConflict(
+        f"{_conflicts(order, strangers)}; {then}",
+        subject=strangers[0].address,
+        remedy="find who has this hardware address, or reserve the address for it",
+    )
+
+
+def _conflicts(order: AddOrder, strangers: Sequence[Stranger]) -> str:
+    """In the public system's words, which its users and tests look for."""
+    return "; ".join(
+        f"ip conflict: pod's interface {order.attachment.interface} with an conflicting ip"
+        f" {address}, {address} is located at {mac}"
+        for address, mac in strangers
+    )
+
+
+def _silence(found: Found) -> str:
+    return "; ".join(f"gateway {gateway} is unreachable" for gateway in found.silent_gateways)

@@ -1,0 +1,286 @@
+"""What is asked when, and what is concluded: the state machine without a wire."""
+
+from __future__ import annotations
+
+from socket import AF_INET, AF_INET6, inet_pton
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeagent.detection.arp import (
+    REPLY,
+    REQUEST,
+    ArpPacket,
+    announcement,
+    decode_arp,
+    encode_arp,
+    probe,
+)
+from nodeagent.detection.conversation import (
+    CONFLICT_PROBES,
+    CONFLICT_WINDOW_S,
+    GATEWAY_PROBES,
+    GATEWAY_WINDOW_S,
+    Conflict,
+    Free,
+    State,
+    Step,
+    Unreachable,
+    begin,
+    hear,
+    tick,
+)
+from nodeagent.detection.languages import ARP, ND, Language, Question
+from nodeagent.detection.ndp import (
+    ALL_NODES,
+    UNSPECIFIED,
+    Advertisement,
+    Solicitation,
+    decode_message,
+    encode_advertisement,
+    encode_solicitation,
+)
+
+OURS = bytes.fromhex("020000000001")
+THEIRS = bytes.fromhex("020000000099")
+ROUTERS = bytes.fromhex("0200000000fe")
+ADDRESS = inet_pton(AF_INET, "10.6.0.17")
+GATEWAY = inet_pton(AF_INET, "10.6.0.1")
+ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
+GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
+
+ASKED = Question(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
+ASKED6 = Question(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
+
+BOTH = pytest.mark.parametrize(
+    ("language", "question", "stranger", "router"),
+    [
+        (
+            ARP,
+            ASKED,
+            encode_arp(ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)), OURS),
+            encode_arp(ArpPacket(REPLY, ROUTERS, GATEWAY, OURS, ADDRESS), OURS),
+        ),
+        (
+            ND,
+            ASKED6,
+            encode_advertisement(Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, THEIRS), THEIRS),
+            encode_advertisement(
+                Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, ROUTERS, solicited=True), ROUTERS, OURS
+            ),
+        ),
+    ],
+    ids=["ARP", "ND"],
+)
+
+
+def silence(step: Step, language: Language) -> tuple[State, list[tuple[float, bytes]]]:
+    """Where nobody answering leads, and what was sent when."""
+    sent = [(0.0, frame) for frame in step.send]
+    state = step.state
+    while state.finding is None:
+        now = state.due
+        step = tick(state, language, now)
+        sent += [(round(now, 6), frame) for frame in step.send]
+        state = step.state
+    return state, sent
+
+
+@BOTH
+def test_silence_means_free_and_then_unreachable(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    state, sent = silence(begin(question, language, 0.0), language)
+
+    assert state.finding == Unreachable()
+    assert state.due == pytest.approx(CONFLICT_WINDOW_S + GATEWAY_WINDOW_S)
+    probes = [when for when, frame in sent if frame == language.conflict_probe(question)]
+    asked = [when for when, frame in sent if frame == language.gateway_probe(question)]
+    assert len(probes) == CONFLICT_PROBES
+    assert len(asked) == GATEWAY_PROBES
+    assert max(probes) < CONFLICT_WINDOW_S <= min(asked), "conflict before gateway"
+
+
+@BOTH
+def test_without_a_gateway_silence_means_free(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    state, _ = silence(begin(question._replace(gateway=b""), language, 0.0), language)
+
+    assert state.finding == Free()
+    assert state.due == pytest.approx(CONFLICT_WINDOW_S)
+
+
+@BOTH
+def test_only_the_gateway_is_looked_for_where_conflicts_are_not(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    step = begin(question._replace(conflict=False), language, 0.0)
+
+    assert step.send == (language.gateway_probe(question),)
+    assert hear(step.state, language, stranger).state.finding is None
+    assert hear(step.state, language, router).state.finding == Free(ROUTERS)
+
+
+def test_with_both_switches_off_there_is_nothing_to_do() -> None:
+    step = begin(Question(ADDRESS, OURS, conflict=False), ARP, 0.0)
+
+    assert step == Step(step.state, ())
+    assert step.state.finding == Free()
+
+
+@BOTH
+def test_a_stranger_ends_it_at_once(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    step = hear(begin(question, language, 0.0).state, language, stranger)
+
+    assert step.state.finding == Conflict(THEIRS)
+    assert tick(step.state, language, 1.0) == Step(step.state), "and nothing more is said"
+    assert hear(step.state, language, router) == Step(step.state)
+
+
+@BOTH
+def test_a_stranger_is_heard_while_the_gateway_is_asked(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    state = begin(question, language, 0.0).state
+    while not state.at_gateway:
+        state = tick(state, language, state.due).state
+
+    assert hear(state, language, stranger).state.finding == Conflict(THEIRS)
+
+
+@BOTH
+def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    state = begin(question, language, 0.0).state
+    assert hear(state, language, router).state.finding is None
+    while not state.at_gateway:
+        state = tick(state, language, state.due).state
+
+    assert hear(state, language, router).state.finding == Free(ROUTERS)
+
+
+@BOTH
+def test_a_tick_too_early_does_nothing(
+    language: Language, question: Question, stranger: bytes, router: bytes
+) -> None:
+    state = begin(question, language, 5.0).state
+
+    assert tick(state, language, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == Step(state)
+
+
+def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
+    """A busy machine wakes late: probes must not collapse into one instant at the window's end."""
+    state = begin(ASKED._replace(gateway=b""), ARP, 0.0).state
+    sent, now = 1, 0.0
+    while state.finding is None:
+        now = state.due + 10.0
+        step = tick(state, ARP, now)
+        sent += len(step.send)
+        state = step.state
+        assert state.finding is not None or state.due > now
+
+    assert (sent, state.finding) == (CONFLICT_PROBES, Free())
+
+
+STRANGERS_ARP = {
+    "a reply from the address": ArpPacket(REPLY, THEIRS, ADDRESS, OURS, bytes(4)),
+    "a request from the address": ArpPacket(REQUEST, THEIRS, ADDRESS, bytes(6), GATEWAY),
+    "a gratuitous announcement": announcement(THEIRS, ADDRESS),
+    "another host's probe": probe(THEIRS, ADDRESS),
+}
+OTHERS_ARP = {
+    "our own probe, come back": probe(OURS, ADDRESS),
+    "our own address in a reply": ArpPacket(REPLY, OURS, ADDRESS, THEIRS, GATEWAY),
+    "somebody asking for the address": ArpPacket(REQUEST, THEIRS, GATEWAY, bytes(6), ADDRESS),
+    "a probe for another address": probe(THEIRS, GATEWAY),
+    "a reply from another address": ArpPacket(REPLY, THEIRS, GATEWAY, OURS, ADDRESS),
+    "a group as the sender": ArpPacket(REPLY, b"\xff" * 6, ADDRESS, OURS, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("packet", STRANGERS_ARP.values(), ids=STRANGERS_ARP)
+def test_arp_that_shows_a_stranger(packet: ArpPacket) -> None:
+    assert ARP.stranger_in(encode_arp(packet), ASKED) == THEIRS
+
+
+@pytest.mark.parametrize("packet", OTHERS_ARP.values(), ids=OTHERS_ARP)
+def test_arp_that_shows_none(packet: ArpPacket) -> None:
+    assert ARP.stranger_in(encode_arp(packet), ASKED) == b""
+
+
+def test_an_advertisement_without_option_shows_the_frames_sender() -> None:
+    said = Advertisement(ADDRESS6, ALL_NODES, ADDRESS6)
+    assert ND.stranger_in(encode_advertisement(said, THEIRS), ASKED6) == THEIRS
+
+
+def test_another_hosts_duplicate_address_detection_shows_a_stranger() -> None:
+    theirs = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), THEIRS)
+    ours = encode_solicitation(Solicitation(UNSPECIFIED, ADDRESS6), OURS)
+    asking = encode_solicitation(Solicitation(GATEWAY6, ADDRESS6, ROUTERS), ROUTERS)
+
+    assert ND.stranger_in(theirs, ASKED6) == THEIRS
+    assert ND.stranger_in(ours, ASKED6) == b"", "our own frame, come back (RFC 4862, 5.4.3)"
+    assert ND.stranger_in(asking, ASKED6) == b"", "who asks for it does not use it"
+
+
+def test_the_gateway_question_carries_where_to_answer() -> None:
+    arp = decode_arp(ARP.gateway_probe(ASKED))
+    heard = decode_message(ND.gateway_probe(ASKED6))
+
+    assert arp == ArpPacket(REQUEST, OURS, ADDRESS, bytes(6), GATEWAY)
+    assert heard is not None
+    assert heard.message == Solicitation(ADDRESS6, GATEWAY6, OURS)
+
+
+def test_addresses_are_announced_to_everybody() -> None:
+    (arp,) = ARP.announcements(ADDRESS, OURS)
+    advertised, solicited = (decode_message(one) for one in ND.announcements(ADDRESS6, OURS))
+
+    assert decode_arp(arp) == announcement(OURS, ADDRESS)
+    assert advertised is not None
+    assert advertised.message == Advertisement(ADDRESS6, ALL_NODES, ADDRESS6, OURS, override=True)
+    assert solicited is not None
+    assert solicited.message == Solicitation(ADDRESS6, ADDRESS6, OURS)
+
+
+frames = st.binary(max_size=100) | st.sampled_from(
+    (
+        encode_arp(STRANGERS_ARP["another host's probe"]),
+        encode_arp(OTHERS_ARP["a reply from another address"]),
+        *ND.announcements(ADDRESS6, THEIRS),
+        *ARP.announcements(ADDRESS, THEIRS),
+    )
+)
+
+
+@given(
+    st.sampled_from(((ARP, ASKED), (ND, ASKED6))),
+    st.lists(frames | st.floats(0, 0.2), max_size=30),
+    st.booleans(),
+    st.booleans(),
+)
+def test_whatever_happens_it_ends_in_time_and_says_one_thing(
+    spoken: tuple[Language, Question], things: list[bytes | float], conflict: bool, gateway: bool
+) -> None:
+    language, question = spoken
+    question = question._replace(conflict=conflict, gateway=question.gateway if gateway else b"")
+    now, sent = 0.0, 0
+    step = begin(question, language, now)
+    for thing in things:
+        sent += len(step.send)
+        if isinstance(thing, float):
+            now += thing
+            step = tick(step.state, language, now)
+        else:
+            step = hear(step.state, language, thing)
+    state, rest = silence(step, language)
+
+    assert state.finding is not None
+    assert sent + len(rest) <= CONFLICT_PROBES + GATEWAY_PROBES
+    assert conflict or not isinstance(state.finding, Conflict)
+    assert gateway or state.finding in (Free(), Conflict(THEIRS))
