@@ -76,7 +76,7 @@ def compose(
     view = ConfigurationView(store, keys)
     health = Health(store, keys, view, writer, watchdog, monotonic)
     if facts is None:
-        facts = StandaloneFacts(view, settings.node_name, stateful_sets=settings.stateful_sets)
+        facts = StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown = CoolDown(store, settings.cool_down_s)
     releaser = Releaser(store, keys, writer, cooldown)
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)

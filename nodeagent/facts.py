@@ -7,19 +7,29 @@ decides and never waits: what it does not know yet is not known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from core.domain.events import RecordDefined
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
-from core.domain.model import FixedKind, Owner
+from core.domain.fixed.kinds import (
+    STATEFUL_SET,
+    VM_INSTANCE,
+    FixedSettings,
+    kind_of_holder,
+    kind_of_pod,
+)
+from core.domain.fixed.validity import Validity
+from core.domain.model import Endpoint, FixedKind, Owner
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.cniwire.arguments import PodArguments
 
 NAMESPACE_UNSAID = "default"
-STATEFUL_SET = "StatefulSet"
-APPS = "apps/v1"
-"""Other groups have kinds of that name too; their Pods are stateless (spec/ipam.md 2.5)."""
+MIGRATION: Final = "kubevirt.io/migrationJobName"
+"""The annotation of a launcher that a live migration goes to (spec/api.md 2)."""
+
+_API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
+"""Of owners whose record says none. Other groups have kinds of these names too."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
 
@@ -38,6 +48,13 @@ class FactsSource(Protocol):
         """Everything one request may be judged by. Raises NotReady when it is not known yet."""
         ...
 
+    def wanted(self, endpoint: Endpoint) -> Validity | None:
+        """Whether the replica or VM behind these addresses is wanted; None: they are not fixed.
+
+        By who holds them, not by a Pod, which may be gone already.
+        """
+        ...
+
 
 class StandaloneFacts:
     """Facts from the request and from applied records.
@@ -47,10 +64,10 @@ class StandaloneFacts:
     counts.
     """
 
-    def __init__(self, view: ConfigurationView, node: str, *, stateful_sets: bool) -> None:
+    def __init__(self, view: ConfigurationView, node: str, fixed: FixedSettings) -> None:
         self._view = view
         self._node = node
-        self._stateful_sets = stateful_sets
+        self._fixed = fixed
 
     def facts(self, reference: PodReference) -> Facts:
         """The facts as of the view's revision."""
@@ -64,34 +81,51 @@ class StandaloneFacts:
             pod = self._described(pod, record)
         return Facts(pod, _namespace(records, namespace), _node(records, self._node))
 
+    def wanted(self, endpoint: Endpoint) -> Validity | None:
+        """As long as a Pod's record makes it so."""
+        kind = kind_of_holder(endpoint.holder, self._fixed)
+        if kind is None:
+            return None
+        for record in self._pods_of(kind, endpoint):
+            if kind_of_pod(record.name, _owner(record), self._fixed) == kind:
+                return Validity(
+                    "valid", f"the record of Pod {record.namespace}/{record.name} says so"
+                )
+        return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
+
     def _described(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
-        owner = None
-        fixed: FixedKind | None = None
-        if record.owner_name:
-            owner = Owner(
-                record.owner_kind, record.owner_name, pod.namespace, record.owner_api_version
-            )
-            if self._stateful_sets and is_replica(pod.name, record):
-                fixed = "statefulset"
+        owner = _owner(record)
+        fixed = kind_of_pod(pod.name, owner, self._fixed)
         return pod._replace(
             labels=record.labels,
             annotations=record.annotations,
             owner=owner,
             fixed=fixed,
+            endpoint_name=record.owner_name if fixed == "vm" else "",
             known=True,
+            migrating=fixed == "vm" and MIGRATION in record.annotations,
         )
 
+    def _pods_of(self, kind: FixedKind, endpoint: Endpoint) -> Iterable[RecordDefined]:
+        """The replica's record, or those of the VM's launchers, whose names tell nothing."""
+        records: Records = self._view.current.records
+        if kind == "vm":
+            wanted = VM_INSTANCE, endpoint.namespace, endpoint.name
+            return (
+                one
+                for one in records.values()
+                if (one.owner_kind, one.namespace, one.owner_name) == wanted
+            )
+        replica = records.get(("Pod", *endpoint.key))
+        return () if replica is None else (replica,)
 
-def is_replica(name: str, record: RecordDefined) -> bool:
-    """Whether the Pod is a replica: owned by a StatefulSet, and named after it with an ordinal."""
-    ordinal = name.removeprefix(f"{record.owner_name}-")
-    return (
-        record.owner_kind == STATEFUL_SET
-        and record.owner_api_version in ("", APPS)
-        and ordinal != name
-        and ordinal.isascii()
-        and ordinal.isdigit()
-    )
+
+def _owner(record: RecordDefined) -> Owner | None:
+    if not record.owner_name:
+        return None
+    kind = record.owner_kind
+    api_version = record.owner_api_version or _API_VERSIONS.get(kind, "")
+    return Owner(kind, record.owner_name, record.namespace, api_version)
 
 
 def _namespace(records: Records, name: str) -> NamespaceFacts:

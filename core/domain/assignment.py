@@ -26,6 +26,15 @@ class Offer(NamedTuple):
     pool: Pool
     usable: AddressSet
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it hands out nothing at all."""
+        return self.pool.disabled or self.pool.retiring
+
+    def contains(self, address: Address) -> bool:
+        """Whether the address is one that it may hand out while it is open."""
+        return self.pool.family == address.family and address.value in self.usable
+
 
 class Present(NamedTuple):
     """What is there now: the endpoint of that name, and the claims on the wanted addresses."""
@@ -114,10 +123,10 @@ def _address_refusal(
     if offer is None:
         message = f"there is no IPPool {name} for {address}"
         return subject.refuse("NotFound", "no-pool", "pool", message, "apply the pool first")
-    if offer.pool.disabled or offer.pool.retiring:
+    if offer.is_closed:
         what = "retiring" if offer.pool.retiring else "disabled"
         return subject.refuse("Forbidden", "pool-closed", "pool", f"IPPool {name} is {what}")
-    if offer.pool.family != address.family or address.value not in offer.usable:
+    if not offer.contains(address):
         message = f"{address} is not an address that IPPool {name} may hand out"
         remedy = "it is outside the pool, excluded, reserved or quarantined"
         return subject.refuse("Forbidden", "address-not-usable", "ip", message, remedy)

@@ -9,10 +9,11 @@ whether a DEL ends anything (I3, I7). Nothing here chooses addresses, knows revi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from core.domain.events import AddressesClaimed, EndpointChanged
 from core.domain.facts import PodFacts
+from core.domain.fixed.validity import Validity
 from core.domain.model import (
     Attachment,
     Endpoint,
@@ -25,11 +26,15 @@ from core.domain.selection.request import (
     Demand,
     NicPools,
     Selection,
-    SelectionRequest,
 )
+from core.errors import AllocationError
 
 FIRST_INTERFACE = "eth0"
 """What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
+
+
+Ending = Literal["superseded", "pools-changed", "repair"]
+"""Why claims end with an ADD; each is a reason of a release."""
 
 
 class Repeat(NamedTuple):
@@ -39,7 +44,7 @@ class Repeat(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The endpoint changes, addresses stay."""
+    """The endpoint changes, addresses stay: a new sandbox, an open NIC, the holder's next Pod."""
 
     event: EndpointChanged
 
@@ -47,13 +52,16 @@ class Change(NamedTuple):
 class Need(NamedTuple):
     """Addresses are to be claimed.
 
-    ``keep``: the endpoint's NICs that stay. ``give_up``: (address, pool) pairs whose claims end in
-    the same transaction, because the endpoint belonged to an older Pod (``superseded``) or names
-    pools that the Pod's template no longer lists (``pools-changed``).
+    ``keep``: the endpoint's NICs that stay. ``holder``: who holds all addresses afterwards.
+    ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
+    endpoint belonged to an older Pod (``superseded``), names pools that the Pod's template no
+    longer lists (``pools-changed``), or shows addresses that cannot be had again (``repair``).
     """
 
     keep: tuple[Nic, ...]
+    holder: str
     give_up: tuple[tuple[str, str], ...] = ()
+    why: Ending = "superseded"
 
 
 def holder_of(pod: PodFacts) -> str:
@@ -64,53 +72,78 @@ def holder_of(pod: PodFacts) -> str:
     return stateful_holder(pod.fixed, namespace, name)
 
 
+def require_alive(pod: PodFacts) -> None:
+    """A Pod that has ended gets no addresses. Raises AllocationError."""
+    if pod.alive is False:
+        raise AllocationError(
+            f"dead Pod {pod.namespace}/{pod.name}, we cannot allocate IP addresses to it",
+            subject=pod.name,
+            remedy="the Pod is being deleted or has finished; its next one will get addresses",
+        )
+
+
 def decide_add(
     pod: PodFacts,
     attachment: Attachment,
     endpoint: Endpoint | None,
     *,
     moved: frozenset[int] = frozenset(),
+    lost: frozenset[int] = frozenset(),
 ) -> Repeat | Change | Need:
     """Which kind of ADD this is.
 
     ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
-    (``moved_nics``); their addresses are given up when the replacement is certain, never before.
+    (``moved_nics``), ``lost``: of those whose addresses cannot be had again
+    (``core.domain.fixed.retrieval``). What they hold is given up when the replacement is certain,
+    never before. A Pod that asks again keeps its addresses, whoever they are held for: the switches
+    of fixed addresses may have been turned since.
     """
     if endpoint is None:
-        return Need(())
-    if endpoint.holder != holder_of(pod):
-        return Need((), endpoint.addresses())
-    if moved:
-        going = [nic for index, nic in enumerate(endpoint.nics) if index in moved]
-        keep = tuple(nic for index, nic in enumerate(endpoint.nics) if index not in moved)
-        return Need(keep, tuple(pair for nic in going for pair in nic.addresses()))
+        return Need((), holder_of(pod))
+    if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
+        return Need((), holder_of(pod), endpoint.addresses())
+    if moved or lost:
+        going = moved | lost
+        keep = tuple(nic for index, nic in enumerate(endpoint.nics) if index not in going)
+        gone = [pair for index in sorted(going) for pair in endpoint.nics[index].addresses()]
+        return Need(keep, endpoint.holder, tuple(gone), "repair" if lost else "pools-changed")
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
-        return Need(endpoint.nics)
+        return Need(endpoint.nics, endpoint.holder)
     nics = list(endpoint.nics)
     nics[position] = _attached(nics[position], attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
     return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
 
 
-def moved_nics(endpoint: Endpoint, named: Candidates, request: SelectionRequest) -> frozenset[int]:
-    """The NICs of a fixed Pod whose pools its template no longer lists (spec/ipam.md 3.2).
+def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
+    """Whether this sandbox has been given the NIC before: asking again changes nothing (I7)."""
+    nic = endpoint.find(attachment.interface)
+    return nic is not None and nic.container == attachment.container != ""
+
+
+def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) -> frozenset[int]:
+    """The NICs of a replica whose pools its template no longer lists (spec/ipam.md 3.2).
 
     Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
     index, and one difference there moves them all. A family that the template has added moves
-    nothing (section 10 item 18).
+    nothing (section 10 item 18). What this sandbox has been given already never moves.
     """
     if named.unnamed:
+        if any(nic.container == attachment.container != "" for nic in endpoint.nics):
+            return frozenset()
         items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
         changed = len(endpoint.nics) > len(items) or any(
             _lists_differ(nic, pools) for nic, pools in zip(endpoint.nics, items, strict=False)
         )
         return frozenset(range(len(endpoint.nics))) if changed else frozenset()
-    pools = named.find(request.interface)
+    pools = named.find(attachment.interface)
+    if pools is None or has_attached(endpoint, attachment):
+        return frozenset()
     return frozenset(
         index
         for index, nic in enumerate(endpoint.nics)
-        if nic.interface == request.interface and pools is not None and _lists_differ(nic, pools)
+        if nic.interface == attachment.interface and _lists_differ(nic, pools)
     )
 
 
@@ -136,7 +169,7 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
 def claim(
     pod: PodFacts,
     attachment: Attachment,
-    keep: tuple[Nic, ...],
+    need: Need,
     chosen: Sequence[Nic],
 ) -> AddressesClaimed:
     """The event of a claim: ``chosen`` are the new NICs with their addresses.
@@ -145,38 +178,56 @@ def claim(
     others stay open ("") until an ADD names them, and the request's own interface takes the first
     open one.
     """
-    nics = [*keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
+    nics = [*need.keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:
         nics[position] = _attached(nics[position], attachment)
     namespace, name = pod.endpoint_key
     owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
     endpoint = Endpoint(
-        namespace, name, pod.uid, pod.node, holder_of(pod), owner_kind, owner_name, tuple(nics)
+        namespace, name, pod.uid, pod.node, need.holder, owner_kind, owner_name, tuple(nics)
     )
-    return AddressesClaimed(endpoint, tuple(range(len(keep), len(nics))))
+    return AddressesClaimed(endpoint, tuple(range(len(need.keep), len(nics))))
 
 
 class ReleaseDecision(NamedTuple):
-    """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``."""
+    """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``.
+
+    ``evidence``: what proves that nobody wants them, beside the call itself.
+    """
 
     ends: bool
     why: str
     keep: tuple[Nic, ...] = ()
+    evidence: str = ""
 
 
 def decide_release(
-    endpoint: Endpoint, attachment: Attachment, uid: str, *, alive: bool | None
+    endpoint: Endpoint,
+    attachment: Attachment,
+    uid: str,
+    *,
+    alive: bool | None,
+    wanted: Validity | None = None,
 ) -> ReleaseDecision:
     """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
 
     ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
-    counts. A DEL for another UID or an older sandbox is late and ends nothing (I3). While another
-    sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC that the new
-    sandbox has not come to yet must not take away those that it uses.
+    counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that
+    nobody wants them. A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    While another sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC
+    that the new sandbox has not come to yet must not take away those that it uses.
     """
     if alive:
         return ReleaseDecision(False, "the Pod is alive")
+    if wanted is None:
+        return _released_by(endpoint, attachment, uid)
+    if wanted.keeps:
+        return ReleaseDecision(False, f"fixed: {wanted.why}")
+    return _released_by(endpoint, attachment, uid)._replace(evidence=wanted.why)
+
+
+def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> ReleaseDecision:
     if uid and endpoint.uid != uid:
         return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)

@@ -16,9 +16,10 @@ class PodFacts(NamedTuple):
     """One Pod.
 
     ``alive`` as in spec/ipam.md 0; None when nobody can tell (the runtime's word counts).
-    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` names the endpoint when
-    the Pod's addresses are fixed, else is None; ``endpoint_name`` is then the replica's or the VM's
-    name, else the Pod's.
+    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` says how the Pod's
+    addresses are fixed, None if they are not; ``endpoint_name`` is the VM's name where they are a
+    VM's, else "". ``migrating``: it is the target of a live migration, whose source still uses the
+    addresses.
     """
 
     namespace: str
@@ -32,6 +33,7 @@ class PodFacts(NamedTuple):
     fixed: FixedKind | None = None
     endpoint_name: str = ""
     known: bool = True
+    migrating: bool = False
 
     @property
     def endpoint_key(self) -> tuple[str, str]:

@@ -10,26 +10,29 @@ reported full only after a read of the truth. A failed request leaves nothing be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
 
 from core.domain.addresses import Address, Family
 from core.domain.choice import AddressOrder
 from core.domain.claims import (
     Change,
+    Ending,
     Need,
     Repeat,
     claim,
     decide_add,
+    has_attached,
     holder_of,
     moved_nics,
+    require_alive,
     unmet,
 )
 from core.domain.events import AddressesReleased, Cause, EndpointChanged
 from core.domain.facts import Facts
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.reasoning import in_standard_mode, no_item_left
-from core.domain.selection.request import Demand, SelectionRequest, SelectionSettings
+from core.domain.selection.request import Candidates, Demand, SelectionRequest, SelectionSettings
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView, Snapshot
@@ -38,6 +41,7 @@ from core.service.finding import Finder
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.service.proposals import Seen, change_proposal, claim_proposal, release_in_claim
 from core.service.releaser import Releaser
+from core.service.retrieving import Retriever
 from core.service.rounds import Round, Wanted
 from core.store.batch import Lost, Proposal
 from core.store.codec import ENDPOINT, Draft
@@ -45,6 +49,13 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.retrying import racing
 from core.store.writer import Writer
+
+_ENDING_WORDS: Final[dict[Ending, str]] = {
+    "superseded": "addresses under this name",
+    "pools-changed": "addresses of other pools",
+    "repair": "addresses in place of some that are not its own any more",
+}
+"""What the next Pod wants, by why the older claims end; kept in the log."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -65,11 +76,16 @@ class AddCall(NamedTuple):
 
 
 class Added(NamedTuple):
-    """The endpoint after the ADD; ``fresh``: this call claimed, in ``tries`` tries."""
+    """The endpoint after the ADD; ``fresh``: this call claimed, in ``tries`` tries.
+
+    ``migrating``: another launcher of the VM still uses the addresses, so that a probe for
+    conflicts would find it.
+    """
 
     endpoint: Endpoint
     fresh: bool
     tries: int
+    migrating: bool = False
 
 
 class _Progress:
@@ -113,6 +129,7 @@ class Allocator:
         self._cooldown = cooldown
         self._settings = settings
         self._finder = Finder(store, keys)
+        self._retriever = Retriever(store, keys, writer, view)
         self._limit = RecordLimit(self._finder, settings.records_max)
         self._claiming: dict[Family, set[int]] = {4: set(), 6: set()}
 
@@ -122,6 +139,7 @@ class Allocator:
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
         NotReady.
         """
+        require_alive(call.facts.pod)
         progress = _Progress(call)
         try:
             return await self._try(progress)  # the common case pays for no retry policy
@@ -140,9 +158,7 @@ class Allocator:
 
     async def _try(self, progress: _Progress) -> Added:
         progress.tries += 1
-        call, seen = progress.call, progress.seen
-        moved = self._moved(call, seen.endpoint)
-        need = decide_add(call.facts.pod, call.attachment, seen.endpoint, moved=moved)
+        need = await self._need(progress)
         if isinstance(need, Repeat):
             return Added(need.endpoint, fresh=False, tries=progress.tries)
         if isinstance(need, Change):
@@ -154,6 +170,35 @@ class Allocator:
                 raise
             await self._look(progress)  # what the Pod has already needs no pool (I7)
             return await self._try(progress)
+
+    async def _need(self, progress: _Progress) -> Repeat | Change | Need:
+        call = progress.call
+        pod, attachment, endpoint = call.facts.pod, call.attachment, progress.seen.endpoint
+        if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
+            return decide_add(pod, attachment, endpoint)
+        lost: frozenset[int] = frozenset()
+        if endpoint.uid != pod.uid:
+            progress.seen, lost = await self._retriever.make_whole(progress.seen, call.cause)
+        if lost and self._candidates(self._view.current, call).unnamed:
+            lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
+        moved = await self._moved(call, endpoint)
+        return decide_add(pod, attachment, endpoint, moved=moved, lost=lost)
+
+    async def _moved(self, call: AddCall, endpoint: Endpoint) -> frozenset[int]:
+        """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
+        if call.facts.pod.fixed != "statefulset" or has_attached(endpoint, call.attachment):
+            return frozenset()  # VMs: spec/ipam.md section 10 item 29
+        with suppress(AllocationError):
+            named = self._candidates(self._view.current, call)
+            if not moved_nics(endpoint, named, call.attachment):
+                return frozenset()
+        await self._view.freshen()
+        named = self._candidates(self._view.current, call)
+        return moved_nics(endpoint, named, call.attachment)
+
+    def _candidates(self, snapshot: Snapshot, call: AddCall) -> Candidates:
+        settings = self._settings.selection
+        return candidates(call.request, call.facts, snapshot.catalog, settings)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
         draft = Draft(self._writer.event_id(), progress.call.cause, event)
@@ -174,7 +219,7 @@ class Allocator:
         with self._holding() as mine:
             wanted = [await self._pick(this, demand, mine) for demand in demands]
             nics = this.nics(wanted)
-            event = claim(call.facts.pod, call.attachment, need.keep, nics)
+            event = claim(call.facts.pod, call.attachment, need, nics)
             draft = Draft(self._writer.event_id(), call.cause, event)
             outcome = await self._writer.append(
                 claim_proposal(
@@ -230,23 +275,10 @@ class Allocator:
         if not need.give_up or endpoint is None:
             return None
         releases = await self._releaser.fences(need.give_up, endpoint.key)
-        superseded = endpoint.holder != holder_of(progress.call.facts.pod)
-        event = AddressesReleased(
-            *endpoint.key,
-            releases,
-            need.keep,
-            "superseded" if superseded else "pools-changed",
-            f"Pod {progress.call.facts.pod.uid} asks for addresses under this name",
-        )
+        evidence = f"Pod {progress.call.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
+        event = AddressesReleased(*endpoint.key, releases, need.keep, need.why, evidence)
         draft = Draft(self._writer.event_id(), progress.call.cause, event)
         return release_in_claim(self._keys, draft, await self._cooldown.lease())
-
-    def _moved(self, call: AddCall, endpoint: Endpoint | None) -> frozenset[int]:
-        if endpoint is None or call.facts.pod.fixed != "statefulset":
-            return frozenset()  # VMs keep their addresses (spec/ipam.md section 10 item 29)
-        catalog = self._view.current.catalog
-        named = candidates(call.request, call.facts, catalog, self._settings.selection)
-        return moved_nics(endpoint, named, call.request)
 
     async def _look(self, progress: _Progress) -> None:
         """Read the endpoint that the first try only guessed at."""

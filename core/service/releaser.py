@@ -102,7 +102,8 @@ class Releaser:
         kept = {pair for nic in keep for pair in nic.addresses()}
         pairs = [pair for pair in endpoint.addresses() if pair not in kept]
         releases = await self.fences(pairs, key)
-        event = AddressesReleased(*key, releases, keep, order.reason, order.evidence)
+        evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
+        event = AddressesReleased(*key, releases, keep, order.reason, evidence)
         draft = Draft(self._writer.event_id(), order.cause, event)
         seen = Seen(endpoint, found[0].mod_revision)
         lease = await self._cooldown.lease()

@@ -145,7 +145,7 @@ class HttpDoor:
         added = await self._serving.add(order, arrived)
         document = add_response(
             added.endpoint,
-            detect_conflicts=self._settings.detect_conflicts,
+            detect_conflicts=self._settings.detect_conflicts and not added.migrating,
             detect_gateway=self._settings.detect_gateway,
         )
         return _json(200, document)

@@ -53,6 +53,7 @@ class ConfFile(
         "ipv4": "enableIPv4",
         "ipv6": "enableIPv6",
         "stateful_sets": "enableStatefulSet",
+        "vms": "enableKubevirtStaticIP",
         "subnets": "enableSpiderSubnet",
         "auto_pools": "enableAutoPoolForApplication",
         "detect_conflicts": "enableIPConflictDetection",
@@ -65,6 +66,7 @@ class ConfFile(
     ipv4: bool = True
     ipv6: bool = True
     stateful_sets: bool = True
+    vms: bool = True
     subnets: bool = False
     auto_pools: bool = False
     detect_conflicts: bool = False

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from core.domain.choice import AddressOrder
+from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
 from core.service.cooldown import COOL_DOWN_S
@@ -68,7 +69,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
             agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, required=True),
         ),
-        stateful_sets=conf.stateful_sets,
+        fixed=FixedSettings(conf.stateful_sets, conf.vms),
         detect_conflicts=conf.detect_conflicts,
         detect_gateway=conf.detect_gateway,
         release_conflicts=env.truth(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.choice import AddressOrder
+from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
@@ -36,7 +37,7 @@ class Settings(NamedTuple):
     etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
     socket_path: str = SOCKET_PATH
     selection: SelectionSettings = SelectionSettings(agent_namespace=AGENT_NAMESPACE)
-    stateful_sets: bool = True
+    fixed: FixedSettings = FixedSettings()
     detect_conflicts: bool = False
     detect_gateway: bool = False
     release_conflicts: bool = True

@@ -59,4 +59,5 @@ class Adding:
         if request.match_master_subnet:
             found = await master_addresses(attachment.netns, attachment.interface)
             request = request._replace(master_addresses=found)
-        return await self._allocator.add(AddCall(facts, attachment, request, cause))
+        added = await self._allocator.add(AddCall(facts, attachment, request, cause))
+        return added._replace(migrating=True) if facts.pod.migrating else added

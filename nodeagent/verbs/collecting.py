@@ -22,11 +22,10 @@ from core.service.releaser import ReleaseOrder, Releaser
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
 from nodeagent.cniwire.netconf import NetConf
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 
 GC_TWICE_S: Final = 60.0
 """Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""
@@ -138,20 +137,18 @@ class Collecting:
 
     async def _release(self, endpoint: Endpoint, order: ReleaseOrder) -> bool:
         """Release, if the endpoint still is what the evidence is about."""
-        fixed = self._is_fixed(endpoint)
+        wanted = self._facts.wanted(endpoint)
+        evidence = "" if wanted is None else wanted.why
 
         def decide(found: Endpoint) -> ReleaseDecision:
-            if fixed:
-                return ReleaseDecision(ends=False, why="fixed addresses stay")
-            same = found == endpoint
-            return ReleaseDecision(same, "the runtime no longer knows it" if same else "it changed")
+            if wanted is not None and wanted.keeps:
+                return ReleaseDecision(False, f"fixed: {wanted.why}")
+            if found != endpoint:
+                return ReleaseDecision(False, "it changed")
+            return ReleaseDecision(True, "the runtime no longer knows it", evidence=evidence)
 
         released = await self._releaser.release(endpoint.key, decide, order)
         return bool(released.addresses)
-
-    def _is_fixed(self, endpoint: Endpoint) -> bool:
-        pod = PodArguments(endpoint.namespace, endpoint.name, endpoint.uid)
-        return bool(self._facts.facts(PodReference(pod, endpoint.uid)).pod.fixed)
 
     def _remember(self, network: str, missed: dict[Sandbox, float]) -> None:
         self._missed.pop(network, None)

@@ -1,7 +1,7 @@
 """DEL: release what an attachment held, once, and only what it held.
 
 Promise: nothing left to do is success (I7); a late DEL of an older sandbox ends nothing (I3); a
-fixed Pod keeps its addresses while the record that makes it fixed is there.
+fixed address stays unless it is certain that its replica or VM is not wanted any more.
 """
 
 from __future__ import annotations
@@ -55,11 +55,10 @@ class Deleting:
         def decide(endpoint: Endpoint) -> ReleaseDecision:
             nonlocal tries
             tries += 1
-            if pod.fixed:
-                return ReleaseDecision(ends=False, why=f"{pod.fixed} addresses stay")
             # The UID as the runtime says it: without one, the container fences.
             uid = order.pod.pod.uid
-            return decide_release(endpoint, attachment, uid, alive=pod.alive)
+            wanted = self._facts.wanted(endpoint)
+            return decide_release(endpoint, attachment, uid, alive=pod.alive, wanted=wanted)
 
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", order.traceparent)

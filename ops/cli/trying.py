@@ -14,6 +14,7 @@ from core.domain.choice import Search
 from core.domain.claims import Need, decide_add, holder_of, unmet
 from core.domain.events import RecordDefined
 from core.domain.facts import Facts
+from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import (
     Demand,
@@ -100,7 +101,7 @@ def facts_of(
     view = ConfigurationView(store, keys)
     view.current = snapshot
     reference = PodReference(pod, pod.uid)
-    return StandaloneFacts(view, node, stateful_sets=True).facts(reference)
+    return StandaloneFacts(view, node, FixedSettings()).facts(reference)
 
 
 async def explain_add(

@@ -64,12 +64,12 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             LEASE_TTL_S_MIN,
             env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
         ),
-        reclaim=_reclaim(env),
+        reclaim=_reclaim(conf, env),
     )
 
 
-def _reclaim(env: Environment) -> ReclaimSettings:
-    """What the variables of the public system say about reclaiming."""
+def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:
+    """What the variables of the public system say about reclaiming, and whose addresses stay."""
     found: dict[str, bool | int | float] = {}
     for field, variable in VARIABLES.items():
         default = getattr(ReclaimSettings(), field)
@@ -78,7 +78,8 @@ def _reclaim(env: Environment) -> ReclaimSettings:
         else:
             number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
             found[field] = type(default)(number)
-    return ReclaimSettings(**found)  # type: ignore[arg-type]  # each of its field's own type
+    said = ReclaimSettings(**found)  # type: ignore[arg-type]  # each of its field's own type
+    return said._replace(stateful_sets=conf.stateful_sets, vms=conf.vms)
 
 
 def _of_file(conf: ConfFile) -> dict[str, str]:

@@ -7,6 +7,7 @@ reads the log that the nodes have written.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from core.domain.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
 from core.domain.evolution import Ledger
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
 from core.domain.selection.request import SelectionRequest
 from core.projections.configuration_view import ConfigurationView
@@ -127,13 +129,20 @@ class Node:
         )
 
     async def delete(
-        self, who: PodFacts, interface: str = "eth0", *, container: str = ""
+        self,
+        who: PodFacts,
+        interface: str = "eth0",
+        *,
+        container: str = "",
+        wanted: Callable[[Endpoint], Validity | None] = lambda _: None,
     ) -> Released:
-        """One DEL."""
+        """One DEL; ``wanted`` is what the agent knows of the owner of fixed addresses."""
         attachment = Attachment(container or f"box-{who.uid}", interface)
         return await self.releaser.release(
             who.endpoint_key,
-            lambda endpoint: decide_release(endpoint, attachment, who.uid, alive=who.alive),
+            lambda endpoint: decide_release(
+                endpoint, attachment, who.uid, alive=who.alive, wanted=wanted(endpoint)
+            ),
             ReleaseOrder("deleted", "CNI DEL", CAUSE),
         )
 
