@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
-from core.domain.fixed.kinds import Switches, kind_of_pod
+from core.domain.fixed.kinds import VM_INSTANCE, Switches, kind_of_pod
 from core.domain.fixed.owners import Missing, OwnerFacts, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 
@@ -106,6 +106,10 @@ class ClusterFacts(OwnerFacts, Protocol):
         """The Pod of that UID, from whatever was seen: it can only keep addresses."""
         ...
 
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """A Pod of the VM instance of that name that has not ended, from whatever was seen."""
+        ...
+
     def reporter(self, address: str) -> PodState | None:
         """A living Pod that reports the address as its own, from whatever was seen."""
         ...
@@ -136,8 +140,8 @@ class ClusterSnapshot:
     """
 
     __slots__ = (
-        "_by_uid", "_doubts", "_nodes", "_pods", "_reporters", "_stateful_sets", "_vmis", "_vms",
-        "seen_s",
+        "_by_uid", "_doubts", "_launchers", "_nodes", "_pods", "_reporters", "_stateful_sets",
+        "_vmis", "_vms", "seen_s",
     )  # fmt: skip
 
     def __init__(
@@ -152,6 +156,7 @@ class ClusterSnapshot:
         self._reporters = {
             ip: pod for pod in self._pods.values() if pod.is_living for ip in pod.ips
         }
+        self._launchers = _launchers(self._pods.values())
         sizes: dict[Kind, int] = {
             "Pod": len(self._pods),
             "Node": len(self._nodes),
@@ -173,6 +178,10 @@ class ClusterSnapshot:
     def pod_of_uid(self, uid: str) -> PodState | None:
         """From any listing."""
         return self._by_uid.get(uid)
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """From any listing, living ones first."""
+        return self._launchers.get((namespace, name))
 
     def reporter(self, address: str) -> PodState | None:
         """From any listing."""
@@ -204,6 +213,19 @@ class ClusterSnapshot:
         if found is not None:
             return found
         return Missing(certain=True, why=f"{kind} {name} is gone")
+
+
+def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
+    """By the VM instance: the Pod that runs it, or one that is still ending."""
+    found: dict[tuple[str, str], PodState] = {}
+    for pod in pods:
+        owner = pod.owner
+        if owner is None or owner.kind != VM_INSTANCE or pod.is_final:
+            continue
+        key = pod.namespace, owner.name
+        if pod.is_living or key not in found:
+            found[key] = pod
+    return found
 
 
 def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read_s: float) -> str:

@@ -81,6 +81,10 @@ def judge_deleted(suspect: Suspect, words: str, rules: Rules) -> Verdict:
         validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
         if validity.keeps:
             return keep(f"fixed: {validity.why}")
+    if suspect.fixed == "vm":
+        other = rules.facts.launcher(suspect.namespace, suspect.name)
+        if other is not None and other.uid != suspect.uid:
+            return keep(f"Pod {_path(other)} of the same VM is still there")
     return unless_in_use(Verdict("deleted", words, direct=True), suspect, rules.facts)
 
 
@@ -106,8 +110,11 @@ def _by_name(suspect: Suspect, rules: Rules) -> Verdict:
     if isinstance(pod, Missing):
         if not pod.certain:
             return keep(pod.why)
-        # A VM's launcher is not named as its endpoint is.
+        # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
+        # have ended before the one that a migration was to leave.
         launcher = rules.facts.pod_of_uid(suspect.uid) if suspect.uid else None
+        if launcher is None and suspect.fixed == "vm":
+            launcher = rules.facts.launcher(suspect.namespace, suspect.name)
         if launcher is None:
             return _absent(suspect, pod, rules)
         pod = launcher

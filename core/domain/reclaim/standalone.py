@@ -56,6 +56,10 @@ class StandaloneCluster:
         """Nobody knows."""
         return None
 
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """Nobody knows."""
+        return None
+
     def reporter(self, address: str) -> PodState | None:
         """Nobody reports."""
         return None
