@@ -40,6 +40,7 @@ missing_packages() {
     command -v containerd >/dev/null || echo containerd
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
+    command -v promtool >/dev/null || echo prometheus
 }
 
 known() { apt-cache show --no-all-versions "$@" >/dev/null 2>&1; }
@@ -117,6 +118,7 @@ install_packages() {
         case $name in
             etcd-server) forget_service etcd ;;
             containerd) forget_service containerd ;;
+            prometheus) forget_service prometheus ;;
         esac
     done
 }

@@ -16,6 +16,7 @@ from tests.packaging.project import PACKAGES, ROOT, scripts
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 OURS = ("agent", "controller")
+WATCHING = ("collector", "jaeger", "prometheus", "grafana")
 SETTING = re.compile(r"\b(?:ORBWEAVER|SPIDERPOOL)_[A-Z_]+\b")
 
 
@@ -34,8 +35,29 @@ def stages() -> dict[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def test_it_has_three_members_a_controller_and_an_agent(services: Mapping[str, Any]) -> None:
-    assert services.keys() == {*MEMBERS, *OURS}
+def test_it_has_three_members_our_processes_and_what_watches_them(
+    services: Mapping[str, Any],
+) -> None:
+    assert services.keys() == {*MEMBERS, *OURS, *WATCHING}
+
+
+def test_nothing_is_reachable_from_other_machines(services: Mapping[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_every_file_that_is_mounted_exists(services: Mapping[str, Any]) -> None:
+    mounted = [
+        volume.partition(":")[0]
+        for service in services.values()
+        for volume in service.get("volumes", ())
+        if isinstance(volume, str) and volume.startswith("./ops/")
+    ]
+
+    assert mounted
+    assert all((ROOT / path).exists() for path in mounted)
 
 
 def test_every_member_knows_the_same_three(services: Mapping[str, Any]) -> None:
@@ -52,7 +74,7 @@ def test_every_image_from_outside_is_pinned_to_a_release(services: Mapping[str, 
     text = (ROOT / "Containerfile").read_text(encoding="utf-8")
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
     bases = [name for name in re.findall(r"^FROM (\S+)", text, re.MULTILINE) if name not in stages]
-    images = bases + [services[member]["image"] for member in MEMBERS]
+    images = bases + [services[name]["image"] for name in (*MEMBERS, *WATCHING)]
 
     assert all(re.search(r":v?\d+\.\d+", image) for image in images)
 
