@@ -7,7 +7,7 @@ projection starts from here and then follows the log. This module only reads.
 from __future__ import annotations
 
 from core.domain.addresses import format_address
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import EndpointKey, Held, Ledger
 from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
@@ -52,4 +52,30 @@ async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
     for kv in endpoints.ranges[0].kvs:
         endpoint = ENDPOINT.decode(kv.value)
         ledger.endpoints[endpoint.key] = endpoint
+    return ledger
+
+
+async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
+    """One endpoint, with its claims and the records of its Pod and its node; else nothing.
+
+    The claims may be newer than the endpoint: whoever acts on them names their revisions (I3).
+    Raises StoreUnavailable.
+    """
+    ledger = Ledger()
+    found = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])
+    ledger.position = found.revision
+    if not found.ranges[0].kvs:
+        return ledger
+    endpoint = ENDPOINT.decode(found.ranges[0].kvs[0].value)
+    ledger.endpoints[endpoint.key] = endpoint
+    addresses = [address for address, _ in endpoint.addresses()]
+    gets = [Get(keys.ip_of(address)) for address in addresses]
+    more = await store.read([Get(keys.record("Node", "", endpoint.node)), *gets])
+    for one in (found.ranges[1], more.ranges[0]):
+        for kv in one.kvs:
+            record = RECORD.decode(kv.value)
+            ledger.records[record.kind, record.namespace, record.name] = record
+    for address, one in zip(addresses, more.ranges[1:], strict=True):
+        for kv in one.kvs:
+            ledger.claims[address] = Held(CLAIM.decode(kv.value), kv.mod_revision)
     return ledger

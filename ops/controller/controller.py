@@ -68,7 +68,10 @@ class Controller:
     async def _lead(self, term: Term) -> None:
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
-            await until_first(self.publisher.run(term.fence), self.archiving.run())
+            works = [self.publisher.run(term.fence), self.archiving.run()]
+            if self.jobs is not None:
+                works.append(self.jobs.lead())
+            await until_first(*works)
         finally:
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
 

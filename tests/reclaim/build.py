@@ -12,7 +12,7 @@ from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Sighting, Subject
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
-from tests.reclaim.scripted import KINDS
+from tests.reclaim.scripted import KINDS, moment
 
 NOW_S = 100_000.0
 WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
@@ -50,15 +50,15 @@ def cluster(
     """What listings show at ``at_s``; ``witness`` is the controller's own Pod."""
     all_pods = (*pods, WITNESS) if witness else pods
     objects = Objects(all_pods, NODES, stateful_sets)
-    listings = {kind: Listing(at_s, complete) for kind in KINDS}
-    return ClusterSnapshot(objects, listings, at_s if read_s is None else read_s)
+    listings = {kind: Listing(moment(at_s), complete) for kind in KINDS}
+    return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
 
 
 def rules(
     facts: ClusterSnapshot, settings: ReclaimSettings = ReclaimSettings(), now_s: float = 0.0
 ) -> Rules:
     """Judged at the time of the listing, unless said otherwise."""
-    return Rules(facts, settings, now_s or facts.seen_s)
+    return Rules(facts, settings, now_s or facts.seen.unix_s)
 
 
 def twice(

@@ -14,6 +14,7 @@ from core.domain.facts import PodFacts
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.cluster import ClusterSnapshot, Kind, Listing, NodeState, Objects, PodState
+from core.domain.reclaim.evidence import Moment
 
 KINDS: tuple[Kind, ...] = (
     "Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine",
@@ -26,11 +27,25 @@ START_S = 1_767_268_800.0
 _TIME = re.compile(r"(\d+)(s|m|h)\Z")
 
 
+OBSERVER = "watcher"
+
+
+def moment(at_s: float, observer: str = OBSERVER) -> Moment:
+    """A moment of an observer whose clocks agree."""
+    return Moment(at_s, observer, at_s)
+
+
 class News(NamedTuple):
     """What a watcher of Pods hears."""
 
     pod: PodState
     deleted: bool = False
+
+    @property
+    def report(self) -> str:
+        """As the API's delete event says it; "" for any other news."""
+        namespace, name, uid, *_ = self.pod
+        return f"Pod {namespace}/{name}, UID {uid}, was deleted" if self.deleted else ""
 
 
 class Cluster:
@@ -45,7 +60,7 @@ class Cluster:
         self.vms: dict[tuple[str, str], VmState] = {}
         self.listing = "good"
 
-    def snapshot(self, claims_read_s: float) -> ClusterSnapshot:
+    def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
         """What the API server answers now, faults included."""
         objects = Objects(
             self.pods.values(),
@@ -54,14 +69,15 @@ class Cluster:
             self.vmis.values(),
             self.vms.values(),
         )
-        taken_s = claims_read_s - 1 if self.listing == "stale" else self.now_s
+        taken = moment(claims_read.unix_s - 1 if self.listing == "stale" else self.now_s)
+        taken = taken._replace(observer=claims_read.observer)
         complete = self.listing != "partial"
         if self.listing == "empty":
             objects = Objects()
         if self.listing == "partial":
             objects = objects._replace(pods=list(self.pods.values())[:1])
-        listings = {kind: Listing(taken_s, complete) for kind in KINDS}
-        return ClusterSnapshot(objects, listings, claims_read_s)
+        listings = {kind: Listing(taken, complete) for kind in KINDS}
+        return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> News:
         """Create or change; a Pod of another UID replaces the one of its name."""

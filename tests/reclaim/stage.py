@@ -24,7 +24,7 @@ from core.service.reclaimer import Reclaimer
 from core.store.codec import CLAIM, ENDPOINT
 from core.store.kv import Delete, Put
 from core.store.memory import MemoryStore
-from tests.reclaim.scripted import Cluster, News, facts_of, owner_of, seconds, split
+from tests.reclaim.scripted import Cluster, News, facts_of, moment, owner_of, seconds, split
 from tests.support.nodes import Node, check_everything, pool
 
 CAUSE = Cause("reclaim-test")
@@ -219,7 +219,7 @@ class Stage:
             said += await self._carry_out(step)
         said += [self._keep(one) for one in plan.kept]
         for one in plan.traces:
-            self.book.put(one)
+            await self._follow(one)
         return "\n".join(sorted(said))
 
     async def judge(self) -> str:
@@ -307,8 +307,9 @@ class Stage:
     def _hear(self, news: News) -> None:
         if not self.watching:
             return
-        facts = self.cluster.snapshot(self.cluster.now_s)
-        found = trace(news.pod, facts, self.settings, self.cluster.now_s, deleted=news.deleted)
+        now = moment(self.cluster.now_s)
+        facts = self.cluster.snapshot(now)
+        found = trace(news.pod, facts, self.settings, now, deleted=news.report)
         if isinstance(found, Trace):
             self.book.put(found)
         elif news.pod.is_living:
@@ -316,13 +317,17 @@ class Stage:
 
     async def _rules(self) -> Rules:
         now_s = self.cluster.now_s
-        return Rules(self.cluster.snapshot(now_s), self.settings, now_s)
+        return Rules(self.cluster.snapshot(moment(now_s)), self.settings, now_s)
 
     async def _plan(self) -> ReclaimPlan:
         ledger = await (await self.agent("operator")).truth()
         plan = plan_scan(ledger, await self._rules(), self.sightings)
         self.sightings = plan.sightings
         return plan
+
+    async def _follow(self, one: Trace) -> None:
+        """A scan has found a deadline."""
+        self.book.put(one)
 
     async def _resolve(self, one: Trace) -> list[str]:
         ledger = await (await self.agent("operator")).truth()

@@ -36,6 +36,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         made.now_ms += int(wait_s * 1000)
 
     monkeypatch.setattr(gc, "pause", pause)
+    monkeypatch.setattr(gc, "steady_s", lambda: made.now_ms / 1000)
     return made
 
 

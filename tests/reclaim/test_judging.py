@@ -11,7 +11,7 @@ from core.domain.model import Owner
 from core.domain.reclaim.cluster import ClusterSnapshot, Listing, Objects, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.reclaim.build import DB, NOW_S, cluster, hold, released, twice
-from tests.reclaim.scripted import KINDS
+from tests.reclaim.scripted import KINDS, moment
 
 IP = "10.6.0.1"
 SET = StatefulSetState("shop", "db", 1)
@@ -157,13 +157,13 @@ def test_a_virtual_machine_is_valid_by_instance_and_machine(
     instance: VmiState | None, machine: VmState | None, state: str
 ) -> None:
     objects = Objects(vmis=[instance] if instance else [], vms=[machine] if machine else [])
-    facts = ClusterSnapshot(objects, {kind: Listing(1.0) for kind in KINDS}, 1.0)
+    facts = ClusterSnapshot(objects, {kind: Listing(moment(1.0)) for kind in KINDS}, moment(1.0))
 
     assert validity_of("vm", "shop", "a", facts).state == state
 
 
 def test_an_owner_that_nobody_has_listed_keeps_the_address() -> None:
-    facts = ClusterSnapshot(Objects(), {}, 1.0)
+    facts = ClusterSnapshot(Objects(), {}, moment(1.0))
 
     assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"
     assert validity_of("vm", "shop", "a", facts).state == "unknown"

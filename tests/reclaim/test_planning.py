@@ -31,6 +31,7 @@ from tests.reclaim.build import (
     rules,
     twice,
 )
+from tests.reclaim.scripted import moment
 
 NAMES = ("web-0", "web-1", "db-0", "db-1", "job")
 UIDS = ("1", "2", "3", "4", "5", "6")
@@ -239,8 +240,19 @@ def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:
 
 def test_the_same_listing_twice_is_one_observation() -> None:
     fence = Fence("1", "pod/1", (), ())
-    first = sighted(None, "pod-gone", fence, 5.0)
+    first = sighted(None, "pod-gone", fence, moment(5))
 
-    assert sighted(first, "pod-gone", fence, 5.0) == first
-    assert sighted(first, "uid-changed", fence, 9.0).times == 1
-    assert sighted(first, "pod-gone", fence, 9.0).times == 2
+    assert sighted(first, "pod-gone", fence, moment(5)) == first
+    assert sighted(first, "uid-changed", fence, moment(9)).times == 1
+    assert sighted(first, "pod-gone", fence, moment(9)).times == 2
+    assert sighted(first, "pod-gone", fence, moment(4)).times == 1
+
+
+def test_another_observer_begins_anew_however_far_its_calendar_is_ahead() -> None:
+    fence = Fence("1", "pod/1", (), ())
+    first = sighted(None, "pod-gone", fence, moment(5))
+
+    other = sighted(first, "pod-gone", fence, moment(3_600, "another controller"))
+
+    assert (other.times, other.span_s) == (1, 0.0)
+    assert not other.is_enough(OBSERVATION_GAP_S)

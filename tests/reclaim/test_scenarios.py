@@ -18,8 +18,9 @@ from tests.reclaim.stage import Stage
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
 
-async def played(text: str) -> str:
-    stage = Stage()
+async def played(text: str, kind: type[Stage] = Stage) -> str:
+    """The script with the answers of today."""
+    stage = kind()
     lines: list[str] = []
     try:
         for line in text.splitlines():

@@ -7,11 +7,12 @@ import pytest
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.reclaim.cluster import PodState
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.planning import Kept, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
 from tests.reclaim.build import DB, NOW_S, cluster, hold, rules
+from tests.reclaim.scripted import OBSERVER, moment
 
 IP = "10.6.0.1"
 POD = PodState("shop", "web-0", "1", node="n1", ips=(IP,), grace_s=30)
@@ -28,7 +29,8 @@ def traced(
     *,
     deleted: bool = False,
 ) -> Trace | Untraced:
-    return trace(pod, cluster(stateful_sets=sets), settings, NOW_S, deleted=deleted)
+    report = "it was deleted" if deleted else ""
+    return trace(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,9 @@ def test_a_deadline_that_is_over_still_leaves_room_for_a_second_look() -> None:
 
 def test_the_book_has_a_capacity_and_says_what_it_dropped() -> None:
     book = TraceBook(2)
-    entries = [Trace(("shop", str(i)), str(i), str(i), "n1", "deleted", 1.0, 1.0) for i in range(3)]
+    entries = [
+        Trace(("shop", str(i)), str(i), str(i), "n1", "deleted", moment(1), 1.0) for i in range(3)
+    ]
 
     assert [book.put(entry) for entry in entries] == [True, True, False]
     assert (len(book), book.dropped) == (2, 1)
@@ -108,33 +112,30 @@ def test_the_book_has_a_capacity_and_says_what_it_dropped() -> None:
 
 def test_the_book_keeps_the_first_observation_and_never_takes_a_deletion_back() -> None:
     book = TraceBook(9)
-    first = Trace(("shop", "a"), "a", "1", "n1", "deleting", 1.0, 60.0)
+    first = Trace(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
     book.put(first)
-    book.put(first._replace(seen_s=5.0, deadline_s=90.0))
+    book.put(first._replace(seen=moment(5), deadline_s=90.0))
     assert list(book) == [first._replace(deadline_s=90.0)]
 
-    gone = first._replace(reason="deleted", seen_s=9.0, deadline_s=9.0)
+    gone = first._replace(reason="deleted", seen=moment(9), deadline_s=9.0)
     book.put(gone)
-    book.put(first._replace(seen_s=10.0))
+    book.put(first._replace(seen=moment(10)))
 
     assert list(book) == [gone]
 
 
-def test_what_is_due_comes_oldest_first_and_fails_a_bounded_number_of_times() -> None:
+def test_what_is_due_comes_oldest_first() -> None:
     book = TraceBook(9)
     for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
-        book.put(Trace(("shop", uid), uid, uid, "n1", "deleted", 0.0, stop))
+        book.put(Trace(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
 
     assert [one.uid for one in book.due(20.0)] == ["a", "b"]
-    assert [book.failed("a", DEFAULTS) for _ in range(5)] == [True] * 4 + [False]
-    assert [one.uid for one in book.due(99.0)] == ["b", "late"]
-    assert not book.failed("a", DEFAULTS)
 
 
 def test_a_reported_deletion_is_released_after_one_look() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", NOW_S, NOW_S)
+    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     step = resolve(entry, ledger, rules(cluster()))
 
@@ -144,7 +145,7 @@ def test_a_reported_deletion_is_released_after_one_look() -> None:
 
 
 def test_a_trace_ends_with_its_endpoint() -> None:
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", NOW_S, NOW_S)
+    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     assert resolve(entry, Ledger(), rules(cluster())) is None
 
@@ -162,7 +163,7 @@ def test_a_reported_deletion_that_is_contradicted_frees_nothing(
 ) -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", NOW_S, NOW_S)
+    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     assert isinstance(resolve(entry, ledger, rules(cluster(*pods))), Kept)
 
@@ -170,7 +171,7 @@ def test_a_reported_deletion_that_is_contradicted_frees_nothing(
 def test_a_trace_of_an_older_pod_does_not_touch_its_successor() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "2", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", NOW_S, NOW_S)
+    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     assert isinstance(resolve(entry, ledger, rules(cluster())), Kept)
 
@@ -178,7 +179,7 @@ def test_a_trace_of_an_older_pod_does_not_touch_its_successor() -> None:
 def test_a_replica_that_is_wanted_again_keeps_its_address() -> None:
     ledger = Ledger()
     hold(ledger, "db-0", "1", IP, fixed=True)
-    entry = Trace(("shop", "db-0"), "db-0", "1", "n1", "deleted", NOW_S, NOW_S)
+    entry = Trace(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
     wanted = cluster(stateful_sets=[StatefulSetState("shop", "db", 1)])
 
     assert isinstance(resolve(entry, ledger, rules(wanted)), Kept)
@@ -211,7 +212,35 @@ def test_a_listing_from_the_time_of_the_news_is_no_second_observation() -> None:
     found = resolve(entry, ledger, rules(old, now_s=NOW_S + 500))
 
     assert isinstance(found, Kept)
-    assert found.until_s == NOW_S + OBSERVATION_GAP_S
+    assert found.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
+
+
+@pytest.mark.parametrize("jump_s", [-3_600.0, 3_600.0])
+def test_a_calendar_that_is_set_neither_shortens_nor_hides_the_gap(jump_s: float) -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IP)
+    entry = traced(DELETING._replace(deletion_s=5.0))
+    assert isinstance(entry, Trace)
+
+    def look(after_s: float) -> ReclaimStep | Kept | None:
+        listed = cluster(DELETING._replace(deletion_s=5.0))
+        listed.seen = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
+        return resolve(entry, ledger, rules(listed, now_s=NOW_S + 4_000))
+
+    assert isinstance(look(OBSERVATION_GAP_S - 1), Kept)
+    assert isinstance(look(OBSERVATION_GAP_S), ReclaimStep)
+
+
+def test_news_that_another_observer_heard_is_no_first_observation() -> None:
+    ledger = Ledger()
+    hold(ledger, "web-0", "1", IP)
+    entry = traced(DELETING)
+    assert isinstance(entry, Trace)
+    elsewhere = entry._replace(seen=moment(NOW_S, "another controller"))
+    late = rules(cluster(DELETING, at_s=NOW_S + 500))
+
+    assert isinstance(resolve(entry, ledger, late), ReclaimStep)
+    assert isinstance(resolve(elsewhere, ledger, late), Kept)
 
 
 def test_the_defaults_are_those_of_the_public_system() -> None:

@@ -1,8 +1,13 @@
 """The jobs of the controller, written as workflows: what is done again and again, by whoever lives.
 
-reclaim      the workflow: look, release, wait, look again
+reclaim      the workflow of the cluster: look, release, wait, look again
 scanning     its activities: one look at everything, one chunk of releases
 books        what a look has found, kept in the store and named by reference
-facts        where a look gets its knowledge of Pods
+reclaim_pod  the workflow of one Pod: wait for its time, look, release
+resolving    its activity
+listening    news of Pods, and the executions they begin
+releasing    what all releases share
+facts        where reclaiming gets its knowledge of Pods
+records      the same without Kubernetes
 hosting      a worker for all of this inside a controller
 """

@@ -86,19 +86,28 @@ class Books:
         return book
 
     async def sightings(self, book: BookRef) -> dict[Subject, Sighting]:
-        """What was seen; nothing of a book that is gone. Raises StoreUnavailable."""
+        """What was seen; nothing of a book that is gone or of another version.
+
+        Raises StoreUnavailable.
+        """
         found: dict[Subject, Sighting] = {}
         for part in range(book.sighting_parts):
             data = await self._get(book, "sighting", part)
             if data is None:
                 return {}
-            found.update(_sightings.decode(data))
+            try:
+                found.update(_sightings.decode(data))
+            except msgspec.ValidationError:  # of another version, which is as good as gone
+                return {}
         return found
 
     async def steps(self, book: BookRef, part: int) -> list[ReclaimStep] | None:
         """One part of the releases; None of a book that is gone. Raises StoreUnavailable."""
         data = await self._get(book, "step", part)
-        return None if data is None else _steps.decode(data)
+        try:
+            return None if data is None else _steps.decode(data)
+        except msgspec.ValidationError:
+            return None
 
     async def drop(self, book: BookRef) -> None:
         """A book that nobody reads any more; dropping it again is fine."""

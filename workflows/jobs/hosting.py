@@ -1,27 +1,34 @@
 """A worker for the jobs inside a controller: every replica has one, any of them may die.
 
 The executions belong to no replica. Whoever starts makes sure that they exist and tells them its
-settings; whoever owns their shard does their work, and when it dies another takes over. Told to
-stop, the worker lets what it is doing come to an end and gives its shards back at once.
+settings; whoever owns their shard does their work, and when it dies another takes over. The one
+that leads listens to the news. Told to stop, the worker lets what it is doing come to an end and
+gives its shards back at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from typing import Final
 
 from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace
+from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
 from workflows.api.definitions import Registry
 from workflows.engine.client import Client
+from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker import Worker, WorkerOptions
-from workflows.jobs.facts import FactsSource, StandaloneFacts
-from workflows.jobs.reclaim import ORDERS, WORKFLOW_ID, ReclaimScan, orders_of
+from workflows.jobs.facts import FactsSource
+from workflows.jobs.listening import Beginner, Listener
+from workflows.jobs.reclaim import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
+from workflows.jobs.reclaim_pod import ReclaimPod
+from workflows.jobs.records import StandaloneFacts
+from workflows.jobs.releasing import Means, Releases
+from workflows.jobs.resolving import PodActivities
 from workflows.jobs.scanning import ReclaimActivities
 
 _log: Final = logging.getLogger(__name__)
@@ -39,20 +46,27 @@ class JobHost:
         *,
         facts: FactsSource | None = None,
         options: WorkerOptions = WorkerOptions(),
-        now_s: Callable[[], float] = time.time,
+        observer: Observer | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
-        self._store = store
-        self._keys = keys
-        self._name = name
-        self._settings = settings
+        telemetry = telemetry or Telemetry()
         source = facts or StandaloneFacts(store, keys)
-        self.activities = ReclaimActivities(store, keys, source, settings, now_s=now_s)
+        seeing = observer or Observer()
+        self._settings = settings
+        self._client = Client(store, keys, name=name, telemetry=telemetry)
+        self._beginner = Beginner(self._client, settings)
+        self.releases = Releases(store, keys)
+        means = Means(store, keys, source, settings, seeing, self.releases)
+        pods = PodActivities(means)
+        scan = ReclaimActivities(means, self._begin_pod)
+        self.listener = Listener(means, self._beginner.begin, self._scan_now)
         self.worker = _WatchedWorker(
             store,
             keys,
-            Registry([ReclaimScan], [self.activities.observe, self.activities.release]),
+            Registry([ReclaimScan, ReclaimPod], [scan.observe, scan.release, pods.resolve]),
             name=name,
             options=options,
+            telemetry=telemetry,
         )
 
     async def run(self) -> None:
@@ -64,16 +78,27 @@ class JobHost:
             await self.worker.ended()
         finally:
             await self.worker.close()
-            await self.activities.close()
+            await self.releases.close()
+            await self._client.close()
+
+    async def lead(self) -> None:
+        """What only one replica does, until cancelled. Raises what no retry helps."""
+        await self.listener.run()
 
     async def _begin(self) -> None:
         """See that the execution is there, with the settings of whoever started last."""
         orders = orders_of(self._settings)
-        async with Client(self._store, self._keys, name=self._name) as client:
-            handle = await client.signal_with_start(
-                ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]
-            )
+        handle = await self._client.signal_with_start(
+            ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]
+        )
         _log.info("reclaiming is at work", extra={"fields": {"run": handle.run_id}})
+
+    async def _begin_pod(self, one: Trace) -> None:
+        await self._beginner.begin(one)
+
+    async def _scan_now(self) -> None:
+        orders = orders_of(self._settings)
+        await self._client.signal_with_start(ReclaimScan, orders, id=WORKFLOW_ID, signal=SCAN_NOW)
 
 
 class _WatchedWorker(Worker):

@@ -9,31 +9,21 @@ is reported and the others go on; it comes again with the next look.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
-from core.domain.events import Cause
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, ReclaimStep, plan_scan
-from core.domain.reclaim.settings import ReclaimSettings
-from core.errors import OrbweaverError, WriterFenced
-from core.service.cooldown import COOL_DOWN_S, CoolDown
-from core.service.reclaimer import Reclaimer
-from core.service.releaser import Releaser
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.domain.reclaim.tracing import Trace
+from core.errors import OrbweaverError
 from core.store.state import read_ledger
-from core.store.writer import Writer
 from workflows.api import activity
 from workflows.jobs.books import BookRef, Books
-from workflows.jobs.facts import FactsSource
+from workflows.jobs.releasing import Means, can_be_retried
 from workflows.model.errors import ApplicationError
 
-WRITER: Final = "reclaim"
-"""One name for all controllers: only one of them owns the execution, and fences who had it."""
-
-ACTOR: Final = "orbweaver-controller/reclaim"
+Begin = Callable[[Trace], Awaitable[None]]
+"""Begins the execution of a Pod whose grace runs."""
 
 BOOK_TTL_S_MIN: Final = 3_600
 BOOK_INTERVALS: Final = 3
@@ -84,28 +74,13 @@ class ChunkDone(NamedTuple):
 
 
 class ReclaimActivities:
-    """The activities and what they need. ``now_s``: the clock of observations, Unix seconds."""
+    """The activities and what they need. ``begin`` gets the Pods whose grace runs."""
 
-    def __init__(
-        self,
-        store: KeyValueStore,
-        keys: Keys,
-        facts: FactsSource,
-        settings: ReclaimSettings,
-        *,
-        now_s: Callable[[], float] = time.time,
-        cool_down_s: int = COOL_DOWN_S,
-    ) -> None:
-        ttl_s = max(BOOK_TTL_S_MIN, int(settings.scan_interval_s * BOOK_INTERVALS))
-        self._store = store
-        self._keys = keys
-        self._facts = facts
-        self._settings = settings
-        self._now_s = now_s
-        self._books = Books(store, keys, ttl_s)
-        self._writer: Writer | None = None
-        self._opening = asyncio.Lock()
-        self._cooldown = CoolDown(store, cool_down_s)
+    def __init__(self, means: Means, begin: Begin) -> None:
+        ttl_s = max(BOOK_TTL_S_MIN, int(means.settings.scan_interval_s * BOOK_INTERVALS))
+        self._means = means
+        self._begin = begin
+        self._books = Books(means.store, means.keys, ttl_s)
 
     @activity.defn(name="reclaim-observe")
     async def observe(self, before: BookRef, outdated: BookRef) -> Observation:
@@ -114,18 +89,21 @@ class ReclaimActivities:
         Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and what the facts raise.
         """
         await self._books.drop(outdated)
-        read_s = self._now_s()
-        ledger = await read_ledger(self._store, self._keys)
-        facts = await self._facts.facts(ledger, read_s)
-        rules = Rules(facts, self._settings, self._now_s())
+        means = self._means
+        claims_read = means.observer.moment()
+        ledger = await read_ledger(means.store, means.keys)
+        facts = await means.facts.facts(ledger, claims_read)
+        rules = Rules(facts, means.settings, means.observer.now_s())
         sightings = await self._books.sightings(before)
         # A large cluster takes seconds, in which the worker must keep its leases.
         plan = await asyncio.to_thread(plan_scan, ledger, rules, sightings)
         book = await self._books.write(plan.sightings, plan.steps)
+        for one in plan.traces[: means.settings.queue_max]:
+            await self._begin(one)
         return Observation(
             book,
             ledger.position,
-            facts.seen_s,
+            facts.seen.unix_s,
             len(ledger.endpoints),
             len(ledger.claims),
             len(plan.steps),
@@ -145,11 +123,10 @@ class ReclaimActivities:
         steps = await self._books.steps(book, part)
         if steps is None:
             raise ApplicationError(f"book {book.name} is gone", type="BookGone", non_retryable=True)
-        reclaimer = Reclaimer(self._store, self._keys, *await self._services())
         done = _remembered()
         todo = [number for number in range(len(steps)) if number not in done]
         outcomes = await asyncio.gather(
-            *(reclaimer.reclaim(steps[number], _cause()) for number in todo),
+            *(self._means.releases.make(steps[number]) for number in todo),
             return_exceptions=True,
         )
         failed: dict[int, OrbweaverError] = {}
@@ -160,46 +137,21 @@ class ReclaimActivities:
                 raise outcome
             else:
                 done[number] = len(outcome.addresses) if outcome.revision else -1
-        await self._raise_if_a_retry_helps(failed, done)
+        _raise_if_a_retry_helps(failed, done)
         return _told(steps, done, failed)
 
-    async def close(self) -> None:
-        """Give the writer back."""
-        async with self._opening:
-            writer, self._writer = self._writer, None
-        if writer is not None:
-            await writer.close()
 
-    async def _services(self) -> tuple[Writer, Releaser, CoolDown]:
-        async with self._opening:
-            if self._writer is None:
-                writer = Writer(self._store, self._keys, WRITER)
-                await writer.open()
-                self._writer = writer
-            found = self._writer
-        return found, Releaser(self._store, self._keys, found, self._cooldown), self._cooldown
-
-    async def _raise_if_a_retry_helps(
-        self, failed: dict[int, OrbweaverError], done: dict[int, int]
-    ) -> None:
-        fenced = next((each for each in failed.values() if isinstance(each, WriterFenced)), None)
-        if fenced is not None:
-            await self.close()
-        again = fenced or next((each for each in failed.values() if each.retryable), None)
-        if again is not None and activity.info().attempt < ATTEMPTS_MAX:
-            activity.heartbeat(list(done.items()))
-            raise again
+def _raise_if_a_retry_helps(failed: dict[int, OrbweaverError], done: dict[int, int]) -> None:
+    again = next((each for each in failed.values() if can_be_retried(each)), None)
+    if again is not None and activity.info().attempt < ATTEMPTS_MAX:
+        activity.heartbeat(list(done.items()))
+        raise again
 
 
 def _remembered() -> dict[int, int]:
     """Step -> addresses released (-1: it was late), of the attempts before this one."""
     details = activity.info().heartbeat_details
     return {int(number): int(count) for number, count in details[0]} if details else {}
-
-
-def _cause() -> Cause:
-    info = activity.info()
-    return Cause(ACTOR, correlation_id=info.run_id, causation_id=info.idempotency_key)
 
 
 def _told(

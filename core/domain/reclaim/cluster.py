@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 from core.domain.fixed.kinds import VM_INSTANCE, Switches, kind_of_pod
 from core.domain.fixed.owners import Missing, OwnerFacts, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
+from core.domain.reclaim.evidence import Moment
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
 Kind = Literal["Pod", "Node", "StatefulSet", "VirtualMachineInstance", "VirtualMachine"]
@@ -84,9 +85,9 @@ class NodeState(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """How objects of one kind were listed: when it began (Unix seconds), and whether to the end."""
+    """How objects of one kind were listed: when it began, and whether to the end."""
 
-    taken_s: float
+    taken: Moment
     complete: bool = True
 
 
@@ -94,8 +95,8 @@ class ClusterFacts(OwnerFacts, Protocol):
     """What the rules may ask, of owners too. Answers never change while one plan is made."""
 
     @property
-    def seen_s(self) -> float:
-        """When this was so, Unix seconds: the time of the observation."""
+    def seen(self) -> Moment:
+        """When this was so: the time of the observation."""
         ...
 
     def pod(self, namespace: str, name: str) -> PodState | Missing:
@@ -135,17 +136,17 @@ T = TypeVar("T")
 class ClusterSnapshot:
     """Facts from one round of listings.
 
-    ``listings``: one for each kind that was asked for. ``claims_read_s``: when the claims were
-    read that will be judged by it.
+    ``listings``: one for each kind that was asked for. ``claims_read``: when the claims were read
+    that will be judged by it, by the clock of the same observer.
     """
 
     __slots__ = (
         "_by_uid", "_doubts", "_launchers", "_nodes", "_pods", "_reporters", "_stateful_sets",
-        "_vmis", "_vms", "seen_s",
+        "_vmis", "_vms", "seen",
     )  # fmt: skip
 
     def __init__(
-        self, objects: Objects, listings: Mapping[Kind, Listing], claims_read_s: float
+        self, objects: Objects, listings: Mapping[Kind, Listing], claims_read: Moment
     ) -> None:
         self._pods = {(pod.namespace, pod.name): pod for pod in objects.pods}
         self._nodes = {one.name: one for one in objects.nodes}
@@ -165,11 +166,11 @@ class ClusterSnapshot:
             "VirtualMachine": len(self._vms),
         }
         self._doubts = {
-            kind: doubt_of(kind, size, listings.get(kind), claims_read_s)
+            kind: doubt_of(kind, size, listings.get(kind), claims_read)
             for kind, size in sizes.items()
         }
         pods = listings.get("Pod")
-        self.seen_s = claims_read_s if pods is None else pods.taken_s
+        self.seen = claims_read if pods is None else pods.taken
 
     def pod(self, namespace: str, name: str) -> PodState | Missing:
         """Only from a listing that is trusted, else nobody can tell."""
@@ -228,13 +229,13 @@ def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
     return found
 
 
-def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read_s: float) -> str:
+def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read: Moment) -> str:
     """Why a listing proves nothing; "" when it can be trusted."""
     if listing is None:
         return f"nobody has listed {kind} objects"
     if not listing.complete:
         return f"the listing of {kind} objects is not complete"
-    if listing.taken_s < claims_read_s:
+    if listing.taken.is_before(claims_read):
         return f"the listing of {kind} objects is older than the claims"
     if not size and kind in NEVER_EMPTY:
         return f"the listing of {kind} objects is empty, which no cluster's is"

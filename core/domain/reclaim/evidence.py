@@ -2,8 +2,9 @@
 
 One report is enough when it comes from somebody who must know: the API's delete event, a person.
 Everything else is an observation, and it takes two of the same finding, about the same claims,
-``OBSERVATION_GAP_S`` apart. What changes in between (another UID, another sandbox, a new claim)
-starts the count anew. Pure values; what an observation finds is ``judging``'s business.
+``OBSERVATION_GAP_S`` apart by the steady clock of one observer. What changes in between (another
+UID, another sandbox, a new claim, another observer) starts the count anew. Pure values; what an
+observation finds is ``judging``'s business.
 """
 
 from __future__ import annotations
@@ -32,6 +33,27 @@ Finding = Literal[
     "deleted",  # the API reported the deletion
 ]
 Source = Literal["event", "listing", "operator"]
+
+
+class Moment(NamedTuple):
+    """When somebody looked: by the calendar for people (Unix seconds), by a steady clock for gaps.
+
+    Calendars may be set, and steady clocks of two observers say nothing about each other.
+    """
+
+    unix_s: float
+    observer: str = ""
+    steady_s: float = 0.0
+
+    def since(self, earlier: Moment) -> float:
+        """Seconds that have gone by for certain since then: none since another observer's."""
+        if self.observer != earlier.observer:
+            return 0.0
+        return max(self.steady_s - earlier.steady_s, 0.0)
+
+    def is_before(self, other: Moment) -> bool:
+        """Whether it may have been before; two observers cannot tell."""
+        return self.observer != other.observer or self.steady_s < other.steady_s
 
 
 class Evidence(NamedTuple):
@@ -86,24 +108,29 @@ class Sighting(NamedTuple):
 
     finding: Finding
     fence: Fence
-    first_s: float
-    last_s: float
+    first: Moment
+    last: Moment
     times: int = 1
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the first to the last one."""
+        return self.last.since(self.first)
 
     def is_enough(self, span_s: float) -> bool:
         """Whether it is evidence, with the first and the last one ``span_s`` apart."""
-        return self.last_s - self.first_s >= span_s and self.times >= OBSERVATIONS_MIN
+        return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 
-def sighted(before: Sighting | None, finding: Finding, fence: Fence, at_s: float) -> Sighting:
-    """One more observation; a new beginning if anything is different or time ran backwards."""
+def sighted(before: Sighting | None, finding: Finding, fence: Fence, at: Moment) -> Sighting:
+    """One more observation; a new beginning if anything is different, the observer too."""
     if before is None or (before.finding, before.fence) != (finding, fence):
-        return Sighting(finding, fence, at_s, at_s)
-    if at_s == before.last_s:
+        return Sighting(finding, fence, at, at)
+    if at == before.last:
         return before
-    if at_s < before.last_s:
-        return Sighting(finding, fence, at_s, at_s)
-    return Sighting(finding, fence, before.first_s, at_s, before.times + 1)
+    if at.is_before(before.last):
+        return Sighting(finding, fence, at, at)
+    return Sighting(finding, fence, before.first, at, before.times + 1)
 
 
 def fence_of(endpoint: Endpoint | None, claims: tuple[tuple[str, Held], ...]) -> Fence:

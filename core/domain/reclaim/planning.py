@@ -90,7 +90,7 @@ class ReclaimPlan(NamedTuple):
     """What one scan found.
 
     ``traces``: Pods whose deadline runs. ``look_again_s``: the first moment at which another
-    scan could release more, None if nothing is waiting.
+    scan could release more, None if nothing is waiting that has no trace.
     """
 
     steps: tuple[ReclaimStep, ...]
@@ -156,21 +156,21 @@ def resolve(one: Trace, ledger: Ledger, rules: Rules) -> ReclaimStep | Kept | No
     if rules.now_s < one.stop_s:
         return _kept(holding, keep("its deadline runs", one.stop_s))
     suspect = holding.suspect(rules.settings)
+    last, times = one.seen, 1
+    source: Source = "event"
     if one.reason == "deleted":
-        words = f"Pod {one.endpoint[0]}/{one.pod}, UID {one.uid}, was deleted"
-        verdict = judge_deleted(suspect, words, rules)
-        source: Source = "event"
-        last_s, times = one.seen_s, 1
+        verdict = judge_deleted(suspect, one.words, rules)
     else:
         verdict = judge(suspect, rules)
         source = "listing"
-        last_s, times = rules.facts.seen_s, OBSERVATIONS_MIN
-        if verdict.finding is not None and last_s - one.seen_s < verdict.span_s:
-            verdict = keep(f"seen once: {verdict.why}", one.seen_s + verdict.span_s)
+        last, times = rules.facts.seen, OBSERVATIONS_MIN
+        missing_s = verdict.span_s - last.since(one.seen)
+        if verdict.finding is not None and missing_s > 0:
+            verdict = keep(f"seen once: {verdict.why}", rules.now_s + missing_s)
     if verdict.finding is None:
         return _kept(holding, verdict)
-    evidence = Evidence(verdict.finding, verdict.why, source, one.seen_s, last_s, times)
-    return _step(holding, evidence)
+    when = one.seen.unix_s, last.unix_s, times
+    return _step(holding, Evidence(verdict.finding, verdict.why, source, *when))
 
 
 class _Scan:
@@ -190,19 +190,17 @@ class _Scan:
         suspect = holding.suspect(self._rules.settings)
         verdict = _inconsistency(holding, suspect, self._rules) or judge(suspect, self._rules)
         if verdict.finding is None:
-            self._keep(holding, verdict)
-            if verdict.until_s:
-                self._follow(suspect)
+            self._keep(holding, verdict, traced=bool(verdict.until_s) and self._follow(suspect))
             return
         sighting = self._see(holding, verdict.finding)
         if not verdict.direct and not sighting.is_enough(verdict.span_s):
-            again_s = sighting.first_s + verdict.span_s
+            again_s = self._rules.now_s + max(verdict.span_s - sighting.span_s, 0.0)
             self._keep(holding, keep(f"seen {_times(sighting.times)}: {verdict.why}", again_s))
         elif len(self._steps) >= STEPS_MAX:
             self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
         else:
             source: Source = "operator" if verdict.direct else "listing"
-            seen = sighting.first_s, sighting.last_s, sighting.times
+            seen = sighting.first.unix_s, sighting.last.unix_s, sighting.times
             evidence = Evidence(verdict.finding, verdict.why, source, *seen)
             self._steps.append(_step(holding, evidence, sighting.fence))
 
@@ -215,24 +213,26 @@ class _Scan:
     def _see(self, holding: _Holding, finding: Finding) -> Sighting:
         fence = fence_of(holding.endpoint, holding.claims)
         before = self._before.get(holding.subject)
-        sighting = sighted(before, finding, fence, self._rules.facts.seen_s)
+        sighting = sighted(before, finding, fence, self._rules.facts.seen)
         if len(self._sightings) < SIGHTINGS_MAX:
             self._sightings[holding.subject] = sighting
         return sighting
 
-    def _keep(self, holding: _Holding, verdict: Verdict) -> None:
+    def _keep(self, holding: _Holding, verdict: Verdict, *, traced: bool = False) -> None:
         self._kept.append(_kept(holding, verdict))
-        if verdict.until_s:
+        if verdict.until_s and not traced:
             self._waits_until_s.append(verdict.until_s)
 
-    def _follow(self, suspect: Suspect) -> None:
-        """A deadline runs: tell whoever keeps traces."""
+    def _follow(self, suspect: Suspect) -> bool:
+        """A deadline runs: tell whoever keeps traces. Whether there is one."""
         facts, settings, _ = self._rules
         pod = facts.pod(suspect.namespace, suspect.name)
         if isinstance(pod, PodState) and pod.uid == suspect.uid:
-            found = trace(pod, facts, settings, facts.seen_s)
+            found = trace(pod, facts, settings, facts.seen)
             if isinstance(found, Trace):
                 self._traces.append(found)
+                return True
+        return False
 
 
 def _holdings(ledger: Ledger) -> Iterator[_Holding]:

@@ -13,6 +13,7 @@ from core.domain.evolution import EndpointKey
 from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import NodeState, PodState
+from core.domain.reclaim.evidence import Moment
 
 UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
 UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")
@@ -28,16 +29,14 @@ class Word(NamedTuple):
 
 
 class StandaloneCluster:
-    """Facts of standalone mode at ``seen_s`` (Unix seconds); ``endpoints`` tell who is where."""
+    """Facts of standalone mode; ``endpoints`` tell who is where."""
 
-    __slots__ = ("_endpoints", "_word", "seen_s")
+    __slots__ = ("_endpoints", "_word", "seen")
 
-    def __init__(
-        self, endpoints: Mapping[EndpointKey, Endpoint], word: Word, seen_s: float
-    ) -> None:
+    def __init__(self, endpoints: Mapping[EndpointKey, Endpoint], word: Word, seen: Moment) -> None:
         self._endpoints = endpoints
         self._word = word
-        self.seen_s = seen_s
+        self.seen = seen
 
     def pod(self, namespace: str, name: str) -> PodState | Missing:
         """Gone if the operator says so, else nobody can tell."""

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from core.domain.evolution import EndpointKey
 from core.domain.fixed.validity import validity_of
 from core.domain.reclaim.cluster import ClusterFacts, PodState
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.judging import deletion_deadline, finished_at, node_says
 from core.domain.reclaim.settings import ReclaimSettings
 
@@ -24,8 +24,8 @@ TraceReason = Literal["deleted", "deleting", "finished"]
 class Trace(NamedTuple):
     """A Pod whose addresses may be free from ``stop_s`` on. Times are Unix seconds.
 
-    ``seen_s``: when the news first came, which is the first observation. ``deadline_s``: when its
-    grace ends. ``tries``: releases that failed.
+    ``seen``: when the news first came, which is the first observation. ``deadline_s``: when its
+    grace ends. ``words``: what was reported, for the evidence.
     """
 
     endpoint: EndpointKey
@@ -33,16 +33,16 @@ class Trace(NamedTuple):
     uid: str
     node: str
     reason: TraceReason
-    seen_s: float
+    seen: Moment
     deadline_s: float
-    tries: int = 0
+    words: str = ""
 
     @property
     def stop_s(self) -> float:
         """When to look. Only a delete event is proof; others leave room for a second look."""
         if self.reason == "deleted":
             return self.deadline_s
-        return max(self.deadline_s, self.seen_s + OBSERVATION_GAP_S)
+        return max(self.deadline_s, self.seen.unix_s + OBSERVATION_GAP_S)
 
 
 class Untraced(NamedTuple):
@@ -55,11 +55,14 @@ def trace(
     pod: PodState,
     facts: ClusterFacts,
     settings: ReclaimSettings,
-    seen_s: float,
+    seen: Moment,
     *,
-    deleted: bool = False,
+    deleted: str = "",
 ) -> Trace | Untraced:
-    """What this news of a Pod starts. ``deleted``: its object is gone, ``pod`` its last state."""
+    """What this news of a Pod starts.
+
+    ``deleted``: who has reported that its object is gone, in words; ``pod`` is its last state.
+    """
     if not settings.enabled:
         return Untraced("reclaiming is switched off")
     if pod.host_network:
@@ -70,7 +73,7 @@ def trace(
         validity = validity_of(fixed, namespace, name, facts)
         if validity.keeps:
             return Untraced(f"fixed: {validity.why}")
-    deadline = _deadline(pod, settings, seen_s, deleted=deleted)
+    deadline = _deadline(pod, settings, seen.unix_s, deleted=bool(deleted))
     if isinstance(deadline, Untraced):
         return deadline
     reason, deadline_s = deadline
@@ -78,7 +81,7 @@ def trace(
         allowed, words = node_says(pod, facts, settings)
         if not allowed:
             return Untraced(words)
-    return Trace(key, pod.name, pod.uid, pod.node, reason, seen_s, deadline_s)
+    return Trace(key, pod.name, pod.uid, pod.node, reason, seen, deadline_s, deleted)
 
 
 def _deadline(
@@ -128,8 +131,8 @@ class TraceBook:
             return False
         if old is not None and old.reason == "deleted":
             return True
-        first_s = new.seen_s if old is None or new.reason == "deleted" else old.seen_s
-        self._traces[new.uid] = new._replace(seen_s=first_s)
+        first = new.seen if old is None or new.reason == "deleted" else old.seen
+        self._traces[new.uid] = new._replace(seen=first)
         return True
 
     def forget(self, uid: str) -> None:
@@ -140,14 +143,3 @@ class TraceBook:
         """Whose time has come, the oldest first. Linear in what is kept."""
         over = [one for one in self._traces.values() if one.stop_s <= now_s]
         return sorted(over, key=lambda one: one.stop_s)
-
-    def failed(self, uid: str, settings: ReclaimSettings) -> bool:
-        """A release failed: try again with the next round. False, and forgotten, after the last."""
-        one = self._traces.get(uid)
-        if one is None:
-            return False
-        if one.tries + 1 >= settings.tries_max:
-            self.forget(uid)
-            return False
-        self._traces[uid] = one._replace(tries=one.tries + 1)
-        return True

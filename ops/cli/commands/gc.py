@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -31,7 +32,8 @@ SHOWN_MAX: Final = 50
 """Endpoints that are listed as kept; -o wide lists all."""
 
 pause = asyncio.sleep
-"""Between two looks; tests give their own."""
+steady_s = time.monotonic
+"""Between two looks, and how long that was; tests give their own."""
 
 
 def gc(
@@ -90,6 +92,7 @@ async def _look(
     session: Session, word: Word, settings: ReclaimSettings, before: ReclaimPlan | None
 ) -> ReclaimPlan:
     """One observation of the state. Raises NotFound when the operator names what is not there."""
+    from core.domain.reclaim.evidence import Moment
     from core.domain.reclaim.judging import Rules
     from core.domain.reclaim.planning import plan_scan
     from core.domain.reclaim.standalone import StandaloneCluster
@@ -99,7 +102,7 @@ async def _look(
     ledger = await read_ledger(session.store, session.keys)
     if before is None:
         _check_names(ledger, word)
-    facts = StandaloneCluster(ledger.endpoints, word, now_s)
+    facts = StandaloneCluster(ledger.endpoints, word, Moment(now_s, session.actor, steady_s()))
     return plan_scan(ledger, Rules(facts, settings, now_s), before.sightings if before else {})
 
 

@@ -1,4 +1,4 @@
-"""The scripted cluster of ``tests/reclaim`` under the workflow: its looks, its time, its releases.
+"""The scripted cluster of ``tests/reclaim`` under the workflows: their looks, time and releases.
 
 Scripts say what happens to Pods; nobody says when to scan. Time is skipped by the environment, and
 the cluster's clock follows it.
@@ -6,13 +6,23 @@ the cluster's clock follows it.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from tests.reclaim.scripted import Cluster, seconds
+from core.domain.reclaim.tracing import Trace
+from core.service.observer import Observer
+from tests.reclaim.scripted import Cluster, News, seconds
 from tests.reclaim.stage import Stage
 from workflows.api.definitions import Registry
+from workflows.jobs.facts import PodChange
+from workflows.jobs.listening import Heard, Listener, Origin
 from workflows.jobs.reclaim import Orders, ReclaimScan
+from workflows.jobs.reclaim_pod import NEWS, Outcome, ReclaimPod, workflow_id
+from workflows.jobs.releasing import Means, Releases
+from workflows.jobs.resolving import PodActivities
 from workflows.jobs.scanning import ReclaimActivities
 from workflows.model.payloads import Payload
 from workflows.testing.environment import Environment
@@ -26,34 +36,61 @@ class ScriptedFacts:
         self.fault: Exception | None = None
         self.asked = 0
 
-    async def facts(self, ledger: Ledger, claims_read_s: float) -> ClusterFacts:
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         self.asked += 1
         if self.fault is not None:
             raise self.fault
-        return self.cluster.snapshot(claims_read_s)
+        return self.cluster.snapshot(claims_read)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        """Nothing: a script's news go to ``Listener.take``."""
+        nothing: tuple[PodChange, ...] = ()
+        for change in nothing:
+            yield change
 
 
 class JobStage(Stage):
-    """One cluster with the workflow at work in it. ``tick`` lets time go on."""
+    """One cluster with the workflows at work in it. ``tick`` lets time go on."""
 
     def __init__(self, settings: ReclaimSettings = ReclaimSettings()) -> None:
         super().__init__()
         self.watching = False
         self.settings = settings
         self.facts = ScriptedFacts(self.cluster)
-        self.activities: ReclaimActivities | None = None
+        self.observer = self.new_observer()
+        self.releases: Releases | None = None
+        self.begun: dict[str, Trace] = {}
+        self.is_prepared = False
+
+    def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
+        """Another controller, with a calendar that may be ahead."""
+        return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
     async def begin(self, orders: Orders = Orders()) -> None:
-        """Start the execution; the first look is at once."""
-        keys = (await self.agent("operator")).keys
-        self.activities = ReclaimActivities(
-            self.store, keys, self.facts, self.settings, now_s=self._now_s, cool_down_s=0
-        )
-        registry = Registry([ReclaimScan], [self.activities.observe, self.activities.release])
-        start_ms = round(self.cluster.now_s * 1000)
-        self.environment = Environment(registry, replays=True, start_ms=start_ms)
+        """Start the scan's execution; the first look is at once."""
+        await self.prepare()
         self.handle = self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
         await self.environment.settle()
+
+    async def prepare(self) -> None:
+        """The environment, with nothing at work in it yet."""
+        start_ms = round(self.cluster.now_s * 1000)
+        self.environment = Environment(await self._registry(), replays=True, start_ms=start_ms)
+        self.is_prepared = True
+
+    async def take_settings(self) -> None:
+        """What is done from now on goes by the present settings."""
+        self.environment.registry = await self._registry()
+
+    async def _registry(self) -> Registry:
+        keys = (await self.agent("operator")).keys
+        if self.releases is None:
+            self.releases = Releases(self.store, keys, cool_down_s=0)
+        means = Means(self.store, keys, self.facts, self.settings, self.observer, self.releases)
+        self.listener = Listener(means, self._begin, self._nothing)
+        scan = ReclaimActivities(means, self._begin)
+        pods = PodActivities(means)
+        return Registry([ReclaimScan, ReclaimPod], [scan.observe, scan.release, pods.resolve])
 
     async def tick(self, text: str) -> str:
         rest = seconds(text)
@@ -79,10 +116,28 @@ class JobStage(Stage):
         """Addresses that are claimed."""
         return set((await (await self.agent("operator")).truth()).claims)
 
+    async def tell(self, news: News) -> None:
+        """What a watcher hears of a Pod goes to the listener; it may begin something."""
+        change = PodChange(news.pod, news.report)
+        await self.listener.take(Heard(change, self.observer.moment()))
+
+    async def outcome(self, one: str) -> Outcome:
+        """How a Pod's execution ended, by its id."""
+        found: Outcome = await self.environment.handle(one).result()
+        return found
+
     async def close(self) -> None:
-        if self.activities is not None:
-            await self.activities.close()
+        if self.releases is not None:
+            await self.releases.close()
         await super().close()
 
-    def _now_s(self) -> float:
-        return self.cluster.now_s
+    async def _begin(self, one: Trace, origin: Origin = Origin()) -> None:
+        name = workflow_id(one)
+        if self.environment.running(name) is not None:
+            await self.environment.handle(name).signal(NEWS, one)
+            return
+        self.begun[name] = one
+        self.environment.start(ReclaimPod, one, 5.0, workflow_id=name)
+
+    async def _nothing(self) -> None:
+        pass

@@ -12,6 +12,7 @@ import pytest
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
 from core.domain.reclaim.settings import ReclaimSettings
+from core.service.observer import Observer
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from core.store.etcd import EtcdSettings, EtcdStore
@@ -59,10 +60,14 @@ async def _leak(node: Node) -> None:
 
 async def _play(store: KeyValueStore, dying: Dying) -> None:
     skew = [0.0]
+
+    def later() -> float:
+        return time.monotonic() + skew[0]
+
     async with Node(store) as node:
         await _leak(node)
         hosts = [
-            JobHost(store, node.keys, name, ReclaimSettings(), now_s=lambda: time.time() + skew[0])
+            JobHost(store, node.keys, name, ReclaimSettings(), observer=Observer(time.time, later))
             for name in ("one", "two")
         ]
         works = [asyncio.ensure_future(host.run()) for host in hosts]

@@ -1,7 +1,8 @@
-"""Without Kubernetes: a deleted record is evidence, its absence is none."""
+"""Without Kubernetes: a deleted record is evidence, its absence is none; the log tells it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -10,34 +11,48 @@ import pytest
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace
+from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
-from workflows.jobs import facts as facts_module
+from tests.workflows.engine.stage import eventually, within
+from workflows.jobs import records
 from workflows.jobs.books import EMPTY
-from workflows.jobs.facts import StandaloneFacts
+from workflows.jobs.facts import PodChange
+from workflows.jobs.records import StandaloneFacts
+from workflows.jobs.releasing import Means, Releases
 from workflows.jobs.scanning import ReclaimActivities
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
 FORGET = DeleteRecord("Pod", "shop", "web-0")
+NODE = RecordDefined("Node", "", "node-a")
+FORGET_NODE = DeleteRecord("Node", "", "node-a")
 
 
 class Desk(NamedTuple):
     """A node, and the look at it."""
 
     node: Node
+    other: Node
     activities: ReclaimActivities
+    facts: StandaloneFacts
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     store = MemoryStore()
-    async with Node(store) as node:
+    async with Node(store) as node, Node(store, "node-b") as other:
         await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         keys = Keys("test")
-        yield Desk(
-            node, ReclaimActivities(store, keys, StandaloneFacts(store, keys), ReclaimSettings())
-        )
+        facts = StandaloneFacts(store, keys)
+        releases = Releases(store, keys)
+        means = Means(store, keys, facts, ReclaimSettings(), Observer(), releases)
+
+        async def begin(one: Trace) -> None:
+            raise AssertionError(f"no deadline is known without Kubernetes: {one}")
+
+        yield Desk(node, other, ReclaimActivities(means, begin), facts)
         await check_everything(node)
 
 
@@ -91,9 +106,72 @@ async def test_a_fixed_pod_stays_whatever_happens_to_its_record(desk: Desk) -> N
 async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(facts_module, "DELETIONS_MAX", 1)
+    monkeypatch.setattr(records, "DELETIONS_MAX", 1)
     await desk.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
     await desk.node.add(pod("web-0"))
     await desk.node.apply(FORGET, FORGET._replace(name="web-1"))
 
     assert await suspects(desk) == 0
+
+
+async def test_a_node_whose_record_was_deleted_takes_its_pods_with_it(desk: Desk) -> None:
+    await desk.node.apply(ApplyRecord(NODE))
+    await desk.node.add(pod("web-0"))
+    await desk.other.add(pod("web-1"))
+    await desk.node.add(pod("db-0", fixed="statefulset"))
+    assert await suspects(desk) == 0
+
+    await desk.node.apply(FORGET_NODE)
+    assert await suspects(desk) == 1
+    await desk.node.apply(ApplyRecord(NODE))
+
+    assert await suspects(desk) == 0
+
+
+async def heard(desk: Desk, *commands: ApplyRecord | DeleteRecord) -> list[PodChange]:
+    """What is told of these commands, between news of two Pods that mark begin and end."""
+    for name in ("begin", "end"):
+        await desk.other.add(pod(name))
+    changes = desk.facts.changes()
+    first = asyncio.ensure_future(anext(changes))
+
+    async def is_listening() -> bool:
+        record = RECORD._replace(name="begin")
+        await desk.other.apply(ApplyRecord(record), FORGET._replace(name="begin"))
+        return first.done()
+
+    await eventually(is_listening)
+    end = RECORD._replace(name="end")
+    await desk.node.apply(*commands, ApplyRecord(end), FORGET._replace(name="end"))
+    found = [await first]
+    while found[-1].pod.name != "end":
+        found.append(await within(anext(changes)))
+    return [change for change in found if change.pod.name not in ("begin", "end")]
+
+
+async def test_a_deleted_record_is_told_with_the_pod_it_speaks_of(desk: Desk) -> None:
+    await desk.node.apply(ApplyRecord(RECORD))
+    endpoint = (await desk.node.add(pod("web-0"))).endpoint
+
+    (change,) = await heard(desk, FORGET)
+
+    assert (change.pod.name, change.pod.uid, change.pod.node) == ("web-0", endpoint.uid, "node-a")
+    assert "deleted the record of Pod shop/web-0" in change.deleted
+    assert change.trigger
+
+
+async def test_a_deleted_node_is_told_as_a_deletion_of_each_pod_on_it(desk: Desk) -> None:
+    for name, node in (("web-0", desk.node), ("web-1", desk.other), ("web-2", desk.node)):
+        await node.add(pod(name))
+    await desk.node.apply(ApplyRecord(NODE))
+
+    changes = await heard(desk, FORGET_NODE)
+
+    assert {change.pod.name for change in changes} == {"web-0", "web-2"}
+    assert all("deleted the record of Node node-a" in change.deleted for change in changes)
+
+
+async def test_records_that_are_made_and_pods_without_addresses_are_no_news(desk: Desk) -> None:
+    await desk.node.apply(ApplyRecord(RECORD))
+
+    assert await heard(desk, ApplyRecord(NODE), FORGET, FORGET_NODE) == []

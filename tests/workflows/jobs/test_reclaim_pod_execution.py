@@ -1,0 +1,180 @@
+"""One Pod's execution: what it waits for, what it keeps, and when it leaves it to the scan."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S
+from core.domain.reclaim.settings import ReclaimSettings
+from core.errors import StoreUnavailable
+from core.service.reclaimer import Reclaimer
+from core.service.releaser import Released
+from tests.reclaim.scripted import News
+from tests.workflows.jobs.stage import JobStage
+from workflows.model.policies import Status
+
+WEB = "reclaim/shop/web-0/1"
+
+
+async def a_pod(stage: JobStage, settings: ReclaimSettings = ReclaimSettings()) -> None:
+    """web-0 runs on n3 with 10.6.0.11, and the watch is at work."""
+    stage.settings = settings
+    await stage.script("pod shop/web-0 uid=1 node=n3")
+    await stage.prepare()
+
+
+async def hear(stage: JobStage, line: str) -> None:
+    """Something happens to web-0, and whoever listens hears of it."""
+    key = ("shop", "web-0")
+    last = stage.cluster.pods[key]
+    await stage.script(line)
+    there = stage.cluster.pods.get(key)
+    await stage.tell(News(there or last, deleted=there is None))
+    await stage.environment.settle()
+
+
+async def test_a_deleted_pod_is_free_at_once_though_its_del_was_lost(stage: JobStage) -> None:
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 how=lost")
+
+    assert await stage.held() == set()
+    done = await stage.outcome(WEB)
+    assert done.released == ("10.6.0.11",)
+    assert done.why.startswith("deleted: Pod shop/web-0, UID 1, was deleted (event")
+    assert stage.environment.handle(WEB).event_types == [
+        "WorkflowExecutionStarted",
+        "ActivityTaskScheduled",
+        "ActivityTaskStarted",
+        "ActivityTaskCompleted",
+        "WorkflowExecutionCompleted",
+    ]
+
+
+async def test_the_additional_delay_is_waited_for_after_a_deletion(stage: JobStage) -> None:
+    await a_pod(stage, ReclaimSettings(extra_delay_s=20.0))
+    await hear(stage, "delete pod shop/web-0 how=lost")
+    await stage.tick("19s")
+    assert await stage.held() == {"10.6.0.11"}
+    await stage.tick("1s")
+
+    assert await stage.held() == set()
+
+
+async def test_the_additional_delay_comes_after_twice_the_grace_too(stage: JobStage) -> None:
+    await a_pod(stage, ReclaimSettings(extra_delay_s=20.0))
+    await hear(stage, "delete pod shop/web-0 grace=30s")
+    await stage.tick("79s")
+    assert await stage.held() == {"10.6.0.11"}
+    await stage.tick("1s")
+
+    assert await stage.held() == set()
+
+
+async def test_a_pod_whose_del_arrived_begins_nothing(stage: JobStage) -> None:
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 how=done")
+
+    assert stage.begun == {}
+
+
+async def test_a_deletion_ends_the_wait_for_a_termination(stage: JobStage) -> None:
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 grace=5m")
+    await stage.tick("7s")
+    assert await stage.held() == {"10.6.0.11"}
+    await hear(stage, "delete pod shop/web-0 how=lost")
+
+    assert await stage.held() == set()
+    assert len(stage.environment.runs[WEB]) == 1
+
+
+async def test_a_termination_that_ends_well_leaves_an_execution_with_nothing_to_do(
+    stage: JobStage,
+) -> None:
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 grace=30s")
+    await stage.script("cni_del shop/web-0")
+    await stage.tick("1m")
+
+    assert (await stage.outcome(WEB)).why == "nothing of it is left: its addresses were released"
+
+
+async def test_an_observer_that_takes_over_waits_for_its_own_second_look(stage: JobStage) -> None:
+    """Its calendar may be ahead of the one before: that shortens nothing."""
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 grace=30s")
+    await stage.tick("59s")
+    stage.observer = stage.new_observer(ahead_s=1.0)
+    await stage.take_settings()
+    await stage.tick("1s")
+    assert await stage.held() == {"10.6.0.11"}
+    await stage.tick(f"{OBSERVATION_GAP_S:.0f}s")
+
+    assert await stage.held() == set()
+
+
+@pytest.mark.parametrize("listing", ["empty", "partial", "stale"])
+async def test_a_termination_is_not_decided_by_a_listing_that_proves_nothing(
+    stage: JobStage, listing: str
+) -> None:
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 grace=30s")
+    await stage.script(f"listing {listing}")
+    await stage.tick("10m")
+
+    assert await stage.held() == {"10.6.0.11"}
+
+
+async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
+    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[float] = []
+
+    async def reclaim(self: Reclaimer, step: object, cause: object) -> Released:
+        tries.append(stage.cluster.now_s)
+        raise StoreUnavailable("etcd is away")
+
+    monkeypatch.setattr(Reclaimer, "reclaim", reclaim)
+    await a_pod(stage)
+    await hear(stage, "delete pod shop/web-0 how=lost")
+    await stage.tick("2m")
+
+    assert [late - tries[0] for late in tries] == [0, 5, 10, 15, 20]
+    assert stage.environment.handle(WEB).status is Status.COMPLETED
+    assert "left to the scan after 5 tries" in (await stage.outcome(WEB)).why
+
+
+async def test_a_pod_that_got_its_addresses_anew_is_left_alone(stage: JobStage) -> None:
+    """The same name, another Pod: the news of the older one is late."""
+    await a_pod(stage, ReclaimSettings(extra_delay_s=20.0))
+    await hear(stage, "delete pod shop/web-0 how=lost")
+    await stage.script("pod shop/web-0 uid=2")
+    await stage.tick("1m")
+
+    assert (await stage.outcome(WEB)).why == "the endpoint belongs to UID 2 now"
+    assert len(await stage.held()) == 1
+
+
+async def test_a_scan_begins_the_execution_of_a_pod_whose_grace_runs(stage: JobStage) -> None:
+    """It was terminating when the controller came up: nobody heard of it."""
+    await stage.script("pod shop/web-0 uid=1 node=n3\ndelete pod shop/web-0 grace=30s")
+    await stage.begin()
+    assert list(stage.begun) == [WEB]
+    looks = stage.facts.asked
+    await stage.tick("1m")
+
+    assert await stage.held() == set()
+    assert stage.facts.asked == looks + 1, "no second scan for a deadline that an execution keeps"
+
+
+async def test_without_room_for_a_trace_the_pod_is_left_to_the_scan(stage: JobStage) -> None:
+    await a_pod(stage, ReclaimSettings(traces_max=1))
+    await stage.script("pod shop/web-1 uid=2 node=n3")
+    for name in ("web-0", "web-1"):
+        await stage.script(f"delete pod shop/{name} grace=30s")
+        await stage.tell(News(stage.cluster.pods["shop", name]))
+    assert (list(stage.begun), stage.listener.left) == ([WEB], 1)
+    await stage.tick("61s")
+    await stage.tell(News(stage.cluster.pods["shop", "web-1"]))
+
+    assert len(stage.begun) == 2, "what is over has made room"

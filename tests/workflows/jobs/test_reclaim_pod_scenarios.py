@@ -1,0 +1,83 @@
+"""The golden scenarios again, this time with an execution for every Pod: the same answers."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.domain.reclaim.tracing import Trace
+from tests.reclaim.scripted import News
+from tests.reclaim.test_scenarios import SCRIPTS, played
+from tests.workflows.jobs.stage import JobStage
+from workflows.jobs.reclaim_pod import Outcome
+from workflows.jobs.resolving import NOTHING_LEFT
+
+FORGETFUL = "> restart\n"
+"""What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""
+
+PLAYED = [script for script in SCRIPTS if FORGETFUL not in script.read_text()]
+
+
+class PodStage(JobStage):
+    """Plays scripts: ``tick`` answers what the executions that ended meanwhile came to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watching = True
+        self._news: list[News] = []
+        self._told: set[str] = set()
+
+    async def play(self, line: str) -> str:
+        if not self.is_prepared:
+            await self.prepare()
+        answer = await super().play(line)
+        news, self._news = self._news, []
+        for one in news:
+            await self.tell(one)
+        return answer
+
+    async def setting(self, **fields: str) -> str:
+        answer = await super().setting(**fields)
+        await self.take_settings()
+        return answer
+
+    async def tick(self, text: str) -> str:
+        said: list[str] = []
+        before_s = self.cluster.now_s
+        for now_s in self.cluster.lasting(text):
+            await self.environment.advance(now_s - before_s)
+            before_s = now_s
+            said += [line for each in self.begun.items() if (line := await self._ended(*each))]
+        return "\n".join(said)
+
+    async def _ended(self, name: str, one: Trace) -> str:
+        if self.environment.running(name) is not None or name in self._told:
+            return ""
+        self._told.add(name)
+        found: Outcome = await self.environment.handle(name).result()
+        path = "/".join(one.endpoint)
+        if found.released:
+            self.released |= set(found.released)
+            return f"released {' '.join(found.released)} of {path}, {found.why}"
+        if found.why == NOTHING_LEFT:
+            return ""
+        endpoint = (await (await self.agent("operator")).truth()).endpoints[one.endpoint]
+        addresses = [address for address, _ in endpoint.addresses()]
+        self.kept |= dict.fromkeys(addresses, found.why)
+        return f"kept {' '.join(addresses) or '-'} of {path}: {found.why}"
+
+    def _hear(self, news: News) -> None:
+        if self.watching:
+            self._news.append(news)
+
+    async def _follow(self, one: Trace) -> None:
+        await self._begin(one)
+
+
+@pytest.mark.parametrize("script", PLAYED, ids=lambda script: script.stem)
+def test_a_scenario_goes_as_written_with_an_execution_for_every_pod(script: Path) -> None:
+    expected = script.read_text()
+
+    assert asyncio.run(played(expected, PodStage)) == expected

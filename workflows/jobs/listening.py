@@ -1,0 +1,162 @@
+"""Hears what happens to Pods, and begins an execution for each whose addresses may be free.
+
+One controller listens, the one that leads. Nothing heard is ever evidence by being missing: what
+was not heard (nobody led, the watch broke, the queue was full) is found by the next scan, and one
+is asked for whenever listening begins. News without addresses behind it begins nothing, so that a
+Pod whose DEL arrived costs one read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, NoReturn
+
+from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
+from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
+from core.store.state import read_endpoint
+from workflows.engine.client import Client, StartOptions
+from workflows.jobs.facts import PodChange
+from workflows.jobs.reclaim_pod import NEWS, ReclaimPod, workflow_id
+from workflows.jobs.releasing import Means
+
+AWAY_PAUSE_S: Final = 0.5
+"""Before listening begins anew after something failed."""
+
+BEGINS_MAX: Final = 3
+"""Attempts to tell an execution that closes and begins at the same time."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Origin(NamedTuple):
+    """The event behind a trace: its id, and the context of the request that made it."""
+
+    trigger: str = ""
+    traceparent: str = ""
+
+
+class Beginner:
+    """Begins executions through a client of the jobs' queue."""
+
+    def __init__(self, client: Client, settings: ReclaimSettings) -> None:
+        self._client = client
+        self._retry_s = max(settings.trace_interval_s, AWAY_PAUSE_S)
+
+    async def begin(self, one: Trace, origin: Origin = Origin()) -> None:
+        """See that the Pod's execution is there and knows this. Raises what the client raises."""
+        options = StartOptions(
+            search_attributes={"ReclaimReason": one.reason, "ReclaimNode": one.node},
+            trigger=origin.trigger,
+            traceparent=origin.traceparent,
+        )
+        name = workflow_id(one)
+        for attempt in range(1, BEGINS_MAX + 1):
+            try:
+                await self._client.start(ReclaimPod, one, self._retry_s, id=name, options=options)
+            except AlreadyStarted:
+                try:
+                    await self._client.signal(name, NEWS, one)
+                except ExecutionNotFound:
+                    if attempt == BEGINS_MAX:
+                        raise
+                    continue
+            return
+
+
+class Heard(NamedTuple):
+    """A change, and when it was heard: the first observation."""
+
+    change: PodChange
+    seen: Moment
+
+
+class Listener:
+    """``heard``, ``begun`` and ``left`` count changes since the start; ``left``: to the scan."""
+
+    def __init__(
+        self,
+        means: Means,
+        begin: Callable[[Trace, Origin], Awaitable[None]],
+        scan_now: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._means = means
+        self._settings = means.settings
+        self._begin = begin
+        self._scan_now = scan_now
+        self._book = TraceBook(means.settings.traces_max)
+        self.heard = 0
+        self.begun = 0
+        self.left = 0
+
+    @property
+    def waiting(self) -> int:
+        """Pods whose time has not come yet, as far as this listener has begun them."""
+        return len(self._book)
+
+    async def run(self) -> NoReturn:
+        """Listen until cancelled. Raises what no retry helps."""
+        queue: asyncio.Queue[Heard] = asyncio.Queue(self._settings.queue_max)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(max(self._settings.workers, 1)):
+                group.create_task(self._act(queue))
+            while True:
+                await self._hear(queue)
+
+    async def _hear(self, queue: asyncio.Queue[Heard]) -> None:
+        """Until the changes break off."""
+        try:
+            await self._scan_now()
+            async for change in self._means.facts.changes():
+                self.heard += 1
+                await self._queue(queue, Heard(change, self._means.observer.moment()))
+        except OrbweaverError as error:
+            _log.warning("news of Pods broke off, a scan makes up for it: %s", error)
+        await asyncio.sleep(AWAY_PAUSE_S)
+
+    async def _queue(self, queue: asyncio.Queue[Heard], one: Heard) -> None:
+        try:
+            async with asyncio.timeout(self._settings.queue_wait_s):
+                await queue.put(one)
+        except TimeoutError:
+            self._leave(one, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
+
+    async def _act(self, queue: asyncio.Queue[Heard]) -> NoReturn:
+        while True:
+            one = await queue.get()
+            try:
+                await self.take(one)
+            except OrbweaverError as error:
+                self._leave(one, str(error))
+
+    async def take(self, one: Heard) -> None:
+        """Begin what the news calls for. Raises StoreUnavailable, and what beginning raises."""
+        change, pod = one.change, one.change.pod
+        key = pod.endpoint_key(self._settings)
+        ledger = await read_endpoint(self._means.store, self._means.keys, key)
+        endpoint = ledger.endpoints.get(key)
+        if endpoint is None or endpoint.uid != pod.uid:
+            return
+        facts = await self._means.facts.facts(ledger, self._means.observer.moment())
+        found = trace(pod, facts, self._settings, one.seen, deleted=change.deleted)
+        if isinstance(found, Untraced):
+            return
+        self._forget_what_is_over()
+        if not self._book.put(found):
+            self._leave(one, "no trace has room (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
+            return
+        await self._begin(found, Origin(change.trigger, change.traceparent))
+        self.begun += 1
+
+    def _forget_what_is_over(self) -> None:
+        if len(self._book) >= self._settings.traces_max:
+            for one in self._book.due(self._means.observer.now_s()):
+                self._book.forget(one.uid)
+
+    def _leave(self, one: Heard, why: str) -> None:
+        self.left += 1
+        pod = one.change.pod
+        _log.warning("%s/%s is left to the scan: %s", pod.namespace, pod.name, why)

@@ -1,0 +1,189 @@
+"""What is known without Kubernetes: records take the place of API objects, the log that of a watch.
+
+A Pod whose record an operator has deleted is gone, and so is every Pod on a node whose record was
+deleted, unless a record or a claim is newer than the deletion. A Pod without a record was never
+promised to have one: nobody can tell (I6). Deletions are read from the live log; one that has gone
+to the archive before anybody saw it frees nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from core.domain.events import RecordDefined, RecordDeleted, Recorded
+from core.domain.evolution import Ledger, RecordKey
+from core.domain.fixed.owners import Missing
+from core.domain.model import Endpoint
+from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.evidence import Moment, utc
+from core.domain.reclaim.standalone import StandaloneCluster, Word
+from core.errors import LogGap
+from core.store.codec import ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValue, KeyValueStore
+from core.store.log import Cursor, LogReader, Segment
+from workflows.jobs.facts import PodChange
+
+DELETIONS_MAX: Final = 100_000
+"""Deleted records that are remembered; the oldest are forgotten first."""
+
+POD: Final = "Pod"
+NODE: Final = "Node"
+_MARK: Final = b"record-"
+"""In the bytes of every segment that holds an event about a record."""
+
+_NOBODY: Final = Word("", "")
+
+
+class Deletion(NamedTuple):
+    """A record was deleted: when in the log, by whom, and when by the clock."""
+
+    position: int
+    actor: str
+    at_s: float
+
+    def words(self, key: RecordKey) -> str:
+        """What has happened."""
+        kind, namespace, name = key
+        subject = f"{namespace}/{name}" if namespace else name
+        return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
+
+
+class RecordFacts(StandaloneCluster):
+    """Facts about what is in the ledger, from ``deletions`` of records."""
+
+    __slots__ = ("_claimed", "_gone", "_recorded")
+
+    def __init__(
+        self, ledger: Ledger, deletions: Mapping[RecordKey, Deletion], seen: Moment
+    ) -> None:
+        super().__init__(ledger.endpoints, _NOBODY, seen)
+        self._gone = dict(_deletions_about(ledger, deletions)) if deletions else {}
+        self._claimed = _newest_claims(ledger) if self._gone else {}
+        self._recorded = _recorded_pods(ledger, self._gone)
+
+    def pod(self, namespace: str, name: str) -> PodState | Missing:
+        """Gone if its record or its node's was deleted and nothing came after, else unknown."""
+        pod: RecordKey = POD, namespace, name
+        endpoint = self._endpoints.get((namespace, name))
+        node: RecordKey = NODE, "", endpoint.node if endpoint is not None else ""
+        for key in (pod, node):
+            found = self._gone.get(key)
+            if found is None:
+                continue
+            if self._claimed.get((namespace, name), 0) <= found.position:
+                return Missing(certain=True, why=found.words(key))
+            late = f"Pod {namespace}/{name} got an address after its record was deleted"
+            return Missing(certain=False, why=late)
+        return super().pod(namespace, name)
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """A Pod that an operator describes is living, unless its node is gone."""
+        return self._recorded.get(uid)
+
+
+def _deletions_about(
+    ledger: Ledger, deletions: Mapping[RecordKey, Deletion]
+) -> Iterable[tuple[RecordKey, Deletion]]:
+    """Those that concern the ledger and were not taken back; linear in the smaller one."""
+    if len(deletions) <= len(ledger.claims) + len(ledger.endpoints):
+        wanted: Iterable[RecordKey] = deletions
+    else:
+        pods = {(POD, *key) for key in ledger.endpoints}
+        pods |= {(POD, one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
+        wanted = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
+    for key in wanted:
+        if key in deletions and key not in ledger.records:
+            yield key, deletions[key]
+
+
+def _newest_claims(ledger: Ledger) -> dict[tuple[str, str], int]:
+    newest: dict[tuple[str, str], int] = {}
+    for held in ledger.claims.values():
+        key = held.claim.namespace, held.claim.pod
+        newest[key] = max(newest.get(key, 0), held.revision)
+    return newest
+
+
+def _recorded_pods(ledger: Ledger, gone: Mapping[RecordKey, Deletion]) -> dict[str, PodState]:
+    found: dict[str, PodState] = {}
+    for kind, namespace, name in ledger.records:
+        endpoint = ledger.endpoints.get((namespace, name)) if kind == POD else None
+        if endpoint is not None and (NODE, "", endpoint.node) not in gone:
+            found[endpoint.uid] = PodState(namespace, name, endpoint.uid, node=endpoint.node)
+    return found
+
+
+class StandaloneFacts:
+    """Follows the log for deleted records; what it has read it does not read again."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self._reader = LogReader(store, keys)
+        self._cursor: Cursor | None = None
+        self._deletions: dict[RecordKey, Deletion] = {}
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt."""
+        segments, self._cursor = await self._news()
+        for event in _about_records(segments):
+            self._take(event)
+        return RecordFacts(ledger, self._deletions, claims_read)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
+        async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
+            for one in _about_records(segments):
+                if isinstance(one.event, RecordDeleted):
+                    async for change in self._gone(one, one.event):
+                        yield change
+
+    async def _gone(self, one: Recorded, event: RecordDeleted) -> AsyncIterator[PodChange]:
+        """The Pods that a deleted record speaks of. What was written later speaks of others."""
+        deletion = _deletion(one)
+        words = deletion.words(event)
+        for endpoint in await self._endpoints(event, one.position):
+            pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
+            yield PodChange(pod, words, one.event_id, one.cause.traceparent)
+
+    async def _endpoints(self, event: RecordDeleted, position: int) -> list[Endpoint]:
+        kind, namespace, name = event
+        if kind not in (POD, NODE):
+            return []
+        start = self._keys.endpoint(namespace, name)
+        get = Get(start) if kind == POD else Get(*self._keys.room("endpoint"))
+        found: tuple[KeyValue, ...] = (await self._store.read([get])).ranges[0].kvs
+        older = [ENDPOINT.decode(kv.value) for kv in found if kv.mod_revision < position]
+        return older if kind == POD else [each for each in older if each.node == name]
+
+    async def _news(self) -> tuple[list[Segment], Cursor]:
+        if self._cursor is not None:
+            try:
+                return await self._reader.catch_up(self._cursor)
+            except LogGap:
+                # Part of the log was sealed unread: begin anew with what is left of it.
+                self._deletions.clear()
+        return await self._reader.live()
+
+    def _take(self, one: Recorded) -> None:
+        match one.event:
+            case RecordDefined(kind=kind, namespace=namespace, name=name):
+                self._deletions.pop((kind, namespace, name), None)
+            case RecordDeleted(kind, namespace, name) if kind in (POD, NODE):
+                key = kind, namespace, name
+                self._deletions.pop(key, None)
+                self._deletions[key] = _deletion(one)
+                if len(self._deletions) > DELETIONS_MAX:
+                    del self._deletions[next(iter(self._deletions))]
+
+
+def _about_records(segments: Iterable[Segment]) -> Iterable[Recorded]:
+    for segment in segments:
+        if _MARK in segment.data:
+            yield from segment.events()
+
+
+def _deletion(one: Recorded) -> Deletion:
+    return Deletion(one.position, one.cause.actor, one.recorded_at_ms / 1000)
