@@ -14,13 +14,13 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterSnapshot, Objects, PodState
 from core.errors import OrbweaverError
-from tests.reclaim.scripted import facts_of, split
+from tests.reclaim.scripted import facts_of, moment, split
 from tests.reclaim.stage import Stage
 from tests.support.nodes import pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
-NOBODY = ClusterSnapshot(Objects(), {}, 0.0)
+NOBODY = ClusterSnapshot(Objects(), {}, moment(0))
 
 
 class FixedStage(Stage):
@@ -45,7 +45,7 @@ class FixedStage(Stage):
 
     async def agents_see(self, what: str) -> str:
         """``nobody``, the ``past`` (as it is now, from now on), or the ``cluster``."""
-        now = self.cluster.snapshot(self.cluster.now_s)
+        now = self.cluster.snapshot(moment(self.cluster.now_s))
         self.seen = {"nobody": NOBODY, "past": now, "cluster": None}[what]
         return ""
 
@@ -99,7 +99,7 @@ class FixedStage(Stage):
         kind = kind_of_holder(endpoint.holder, self.settings)
         if kind is None:
             return None
-        owners = self.seen or self.cluster.snapshot(self.cluster.now_s)
+        owners = self.seen or self.cluster.snapshot(moment(self.cluster.now_s))
         return validity_of(kind, *endpoint.key, owners)
 
 
