@@ -31,8 +31,10 @@ from core.domain.model import (
 from core.domain.takeover import ForeignCluster, ForeignPool, Record
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
+from core.manifests.kinds.addresses import RouteSpec
+from core.manifests.kinds.pools import PoolManifest
+from core.manifests.kinds.records import OpenMetadata
 from core.manifests.reading import Manifest, objects, read_object
-from core.manifests.schemas import OpenMetadata, PoolManifest, RouteSpec
 
 T = TypeVar("T")
 
