@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
@@ -31,8 +31,8 @@ from core.domain.model import (
 from core.domain.takeover import ForeignCluster, ForeignPool, Record
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
-from core.manifests.kinds.addresses import RouteSpec
-from core.manifests.kinds.pools import PoolManifest
+from core.manifests.kinds.endpoints import EndpointNic, EndpointReport
+from core.manifests.kinds.pools import PoolManifest, PoolReport
 from core.manifests.kinds.records import OpenMetadata
 from core.manifests.reading import Manifest, objects, read_object
 
@@ -50,39 +50,9 @@ FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
 """``ownerControllerType`` of endpoints that outlive their Pods: those without a Pod as owner."""
 
 
-class _Address(Struct, rename="camel", frozen=True):
-    interface: str = ""
-    ipv4: str | None = None
-    ipv4_pool: str | None = None
-    ipv4_gateway: str | None = None
-    ipv6: str | None = None
-    ipv6_pool: str | None = None
-    ipv6_gateway: str | None = None
-    clean_gateway: bool | None = None
-    vlan: int | None = None
-    mac: str | None = None
-    routes: list[RouteSpec] | None = None
-
-
-class _Current(Struct, frozen=True):
-    uid: str
-    node: str
-    ips: list[_Address]
-
-
-class _EndpointStatus(Struct, rename="camel", frozen=True):
-    current: _Current
-    owner_controller_type: str = "Pod"
-    owner_controller_name: str = ""
-
-
 class _EndpointManifest(Struct, frozen=True):
     metadata: OpenMetadata
-    status: _EndpointStatus
-
-
-class _PoolStatus(Struct, frozen=True):
-    allocated: str | None = field(default=None, name="allocatedIPs")
+    status: EndpointReport
 
 
 class _RecordValue(Struct, rename="camel", frozen=True):
@@ -162,7 +132,7 @@ def _applied(value: object, place: str) -> tuple[object, object]:
 
 def _records(pool: Pool, status: object, place: str) -> tuple[Record, ...]:
     where = f"{place} (SpiderIPPool {pool.name}): status.allocatedIPs"
-    text = _convert(status or {}, _PoolStatus, where).allocated
+    text = _convert(status or {}, PoolReport, where).allocated_ips
     if not text:
         return ()
     try:
@@ -205,7 +175,7 @@ def _endpoint(value: object, place: str) -> Endpoint:
     )
 
 
-def _nic(one: _Address, where: str) -> Nic:
+def _nic(one: EndpointNic, where: str) -> Nic:
     return Nic(
         one.interface,
         _cidr(one.ipv4, where),
