@@ -9,7 +9,8 @@
     effects.py     commands become history events and writes (pure)
     execution.py   one execution: one workflow task at a time, one transaction each
     shard.py       the executions and timers of one shard
-    activities.py  attempts: slots, timeouts, heartbeats, retries
+    activities.py  attempts: slots, timeouts, heartbeats
+    retries.py     whether a failed attempt is followed by another one, and when (pure)
     worker.py      one process: session, shards, activities, retention
     answers.py     waiting for the answer to a query or update
     client.py      start, signal, query, update, cancel, terminate, retry, reset, list, result

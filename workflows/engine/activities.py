@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from workflows.engine.clock import Clock
 from workflows.engine.intake import Outcome
 from workflows.engine.records import Attempt
 from workflows.engine.retries import Again, after_failure
+from workflows.engine.slots import Slots
 from workflows.engine.telemetry import Telemetry
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
 from workflows.model.events import ActivityTaskScheduled
@@ -53,8 +55,13 @@ class Job(NamedTuple):
     traceparent: str = ""
 
 
+WAIT_S_MAX = 3600.0
+"""The longest uninterrupted wait."""
+
 Report = Callable[[Outcome], None]
 Store = Callable[[int, Attempt], Awaitable[None]]
+Moment = tuple[TimeoutType, float]
+"""A bound, and when it is reached by the steady clock."""
 
 
 class Running:
@@ -76,7 +83,7 @@ class Running:
         clock = host.clock
         self._age_s = max(clock.now_ms() - job.scheduled_ms, 0) / 1000
         self._since = clock.monotonic()
-        self._task = asyncio.ensure_future(self._run())
+        self.task = asyncio.ensure_future(self._run())
 
     def cancelled(self) -> bool:
         """Whether nobody wants it any more."""
@@ -91,7 +98,7 @@ class Running:
 
     def abandon(self) -> None:
         """The run is closed or somebody else's: stop, and tell nobody."""
-        for task in (self._inner, self._task, self._storing):
+        for task in (self._inner, self.task, self._storing):
             if task is not None:
                 task.cancel()
 
@@ -183,17 +190,39 @@ class Running:
             await self._host.clock.wait(self.wake, seconds)
 
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
-        """One attempt, once there is a slot; the wait for it has a timeout of its own."""
-        host, timeouts = self._host, self.job.scheduled.timeouts
-        asked = host.clock.monotonic()
-        async with host.slots:
-            waited_s = host.clock.monotonic() - asked
-            if timeouts.schedule_to_start_s and waited_s > timeouts.schedule_to_start_s:
-                return _timed_out(TimeoutType.SCHEDULE_TO_START), None
-            if self.cancelled():
-                return _cancelled(), None
+        """One attempt, once there is a slot."""
+        host = self._host
+        failure = await self._take_slot()
+        if failure is not None:
+            return failure, None
+        try:
             with host.telemetry.run_activity(self.job, self.state.attempt):
                 return await self._attempt()
+        finally:
+            host.slots.give_back()
+
+    async def _take_slot(self) -> Failure | None:
+        """Wait for a slot; the wait has bounds of its own, and can be cancelled."""
+        host, timeouts = self._host, self.job.scheduled.timeouts
+        asked = host.clock.monotonic()
+        queue_s = timeouts.schedule_to_start_s or math.inf
+        kind, at = min(
+            (TimeoutType.SCHEDULE_TO_START, asked + queue_s),
+            self._schedule_to_close(asked),
+            key=_moment,
+        )
+        try:
+            while not host.slots.take(self.wake):
+                now = host.clock.monotonic()
+                if now >= at:
+                    return _timed_out(kind)
+                await host.clock.wait(self.wake, min(at - now, WAIT_S_MAX))
+                self.wake.clear()
+                if self.cancelled():
+                    return _cancelled()
+            return None
+        finally:
+            host.slots.leave(self.wake)
 
     async def _attempt(self) -> tuple[Failure | None, Payload]:
         clock = self._host.clock
@@ -204,16 +233,22 @@ class Running:
         self._inner = inner
         self._host.at_work.add(inner)
         inner.add_done_callback(self._host.at_work.discard)
-        bounds = self._bounds(started)
+        close_s = self.job.scheduled.timeouts.start_to_close_s or math.inf
+        bounds = [
+            (TimeoutType.START_TO_CLOSE, started + close_s),
+            self._schedule_to_close(started),
+        ]
+        silence_s = self.job.scheduled.timeouts.heartbeat_s or math.inf
         try:
             while not inner.done():
                 now = clock.monotonic()
-                kind, at = min(self._with_heartbeat(bounds), key=lambda each: each[1])
+                silent = (TimeoutType.HEARTBEAT, self.beat_at + silence_s)
+                kind, at = min(*bounds, silent, key=_moment)
                 if now >= at:
                     inner.cancel()
                     await asyncio.wait({inner}, timeout=STOP_S_MAX)
                     return _timed_out(kind), None
-                await clock.wait(self.wake, min(at - now, 3600.0))
+                await clock.wait(self.wake, min(at - now, WAIT_S_MAX))
                 if not inner.done():
                     self.wake.clear()
             return None, inner.result()
@@ -226,19 +261,9 @@ class Running:
         finally:
             self._inner = None
 
-    def _bounds(self, started: float) -> list[tuple[TimeoutType, float]]:
-        timeouts = self.job.scheduled.timeouts
-        bounds = [(TimeoutType.START_TO_CLOSE, started + (timeouts.start_to_close_s or 1e12))]
-        if timeouts.schedule_to_close_s:
-            left_s = timeouts.schedule_to_close_s - self.age_s()
-            bounds.append((TimeoutType.SCHEDULE_TO_CLOSE, started + left_s))
-        return bounds
-
-    def _with_heartbeat(
-        self, bounds: list[tuple[TimeoutType, float]]
-    ) -> list[tuple[TimeoutType, float]]:
-        silence_s = self.job.scheduled.timeouts.heartbeat_s
-        return [*bounds, (TimeoutType.HEARTBEAT, self.beat_at + silence_s)] if silence_s else bounds
+    def _schedule_to_close(self, now: float) -> Moment:
+        bound_s = self.job.scheduled.timeouts.schedule_to_close_s or math.inf
+        return TimeoutType.SCHEDULE_TO_CLOSE, now + bound_s - self.age_s()
 
     async def _call(self) -> Payload:
         name = self.job.scheduled.activity_type
@@ -284,7 +309,7 @@ class ActivityHost:
         self.registry = registry
         self.clock = clock
         self.telemetry = telemetry
-        self.slots = asyncio.Semaphore(slots)
+        self.slots = Slots(slots)
         self.at_work: set[asyncio.Task[Payload]] = set()
 
     async def idle(self) -> None:
@@ -302,6 +327,10 @@ def _failure_of(error: BaseException) -> Failure:
     if isinstance(error, PayloadError | LimitExceeded):
         return failure._replace(non_retryable=True)  # the same value again would not fit either
     return failure
+
+
+def _moment(bound: Moment) -> float:
+    return bound[1]
 
 
 def _cancelled() -> Failure:

@@ -106,12 +106,27 @@ def take_outcome(draft: Draft, outcome: Outcome) -> None:
     draft.change(activities=left, due=True)
     if outcome.recorded:
         draft.forget_attempt(outcome.activity_id)
-    draft.add(
-        ev.ActivityTaskStarted(
-            outcome.activity_id, outcome.attempt, draft.identity, outcome.last_failure
-        )
+    for event in events_of(outcome, draft.identity):
+        draft.add(event)
+
+
+def events_of(outcome: Outcome, identity: str = "") -> tuple[ev.Attributes, ev.Attributes]:
+    """What the history says of an activity that has ended: its start is written with its end."""
+    started = ev.ActivityTaskStarted(
+        outcome.activity_id, outcome.attempt, identity, outcome.last_failure
     )
-    draft.add(_closing_of(outcome))
+    return started, _closing_of(outcome)
+
+
+def exhausted(outcome: Outcome) -> ev.WorkflowExecutionPaused:
+    """That was the last attempt: a human has to look."""
+    failure = outcome.failure
+    assert failure is not None, "an activity without a failure needs no further attempt"
+    reason = (
+        f"activity {outcome.activity_id} failed in its last attempt, number {outcome.attempt}: "
+        f"{failure.type}: {failure.message}"
+    )
+    return ev.WorkflowExecutionPaused(reason, outcome.activity_id, failure)
 
 
 def pause_for_code(draft: Draft, failure: Failure) -> None:
@@ -184,20 +199,16 @@ def _retry(draft: Draft, retry: Retry) -> None:
 
 def _exhausted(draft: Draft, outcome: Outcome) -> None:
     head, failure = draft.head, outcome.failure
-    assert failure is not None, "an activity without a failure needs no further attempt"
     key = draft.keys.attempt(head.workflow_id, head.run_id, outcome.activity_id)
     record = Attempt(outcome.attempt + 1, 0, failure, outcome.details)
     draft.put(Put(key, ATTEMPT.encode(record)))
     if head.status is Status.PAUSED:
         return
-    reason = (
-        f"activity {outcome.activity_id} failed in its last attempt, number {outcome.attempt}: "
-        f"{failure.type}: {failure.message}"
-    )
-    draft.add(ev.WorkflowExecutionPaused(reason, outcome.activity_id, failure))
+    paused = exhausted(outcome)
+    draft.add(paused)
     draft.change(
         status=Status.PAUSED,
-        reason=reason,
+        reason=paused.reason,
         failure=failure,
         paused_activity=outcome.activity_id,
     )

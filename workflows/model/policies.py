@@ -30,15 +30,6 @@ class RetryPolicy(NamedTuple):
         """The longest pause between two attempts."""
         return self.maximum_interval_s or self.initial_interval_s * MAXIMUM_INTERVAL_FACTOR
 
-    def pause_s(self, attempt: int) -> float:
-        """The pause after attempt number ``attempt`` (1 is the first) has failed."""
-        assert attempt >= 1, attempt
-        try:
-            pause = self.initial_interval_s * self.backoff_coefficient ** (attempt - 1)
-        except OverflowError:
-            return self.interval_ceiling_s
-        return min(pause, self.interval_ceiling_s)
-
 
 class Timeouts(NamedTuple):
     """The four timeouts of an activity. One of the first and the third must be given.

@@ -3,25 +3,32 @@
     env = Environment(Registry([Reclaim], [release]))
     assert await env.execute(Reclaim, "pod-1") == 3
 
-Nothing waits for real: when all that can happen now has happened, the clock jumps to the next
-timer or attempt. Activities are run for real, one at a time. With ``replays=True`` every task
-replays its history first, which finds non-determinism in every test that uses it.
+Nothing waits for real: when all that can happen now has happened, the clock jumps to what is due
+next. Activities run for real and at the same time, by the engine's own rules: slots, retries, the
+four timeouts, heartbeats. An activity of a test that shall take long says so with
+``await env.spend(seconds)``; one that waits for anything else is at work, and the clock waits for
+it. With ``replays=True`` every task replays its history first, which finds non-determinism in every
+test that uses it.
 
-No store, no leases, no timeouts within an attempt: those are the engine's, and tested there.
+No store and no owners: those are the engine's, and tested there.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from workflows.api.definitions import Registry, workflow_definition
+from workflows.engine.activities import SLOTS, ActivityHost, Job, Running
+from workflows.engine.records import Attempt
+from workflows.engine.telemetry import Telemetry
 from workflows.model import events as ev
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import to_payloads
 from workflows.model.policies import ParentClosePolicy, Status
-from workflows.testing.attempts import Again, Paused, run_attempt
-from workflows.testing.execution import Attempt, Execution
+from workflows.testing.clock import SkippedClock
+from workflows.testing.execution import Execution
 from workflows.testing.handle import Handle
 
 START_MS = 1_700_000_000_000
@@ -36,12 +43,27 @@ class Environment:
     """A small world of executions with one clock."""
 
     def __init__(
-        self, registry: Registry, *, replays: bool = False, start_ms: int = START_MS
+        self,
+        registry: Registry,
+        *,
+        replays: bool = False,
+        start_ms: int = START_MS,
+        slots: int = SLOTS,
     ) -> None:
         self.registry = registry
         self.replays = replays
-        self.now_ms = start_ms
+        self._clock = SkippedClock(start_ms)
+        self._host = ActivityHost(registry, self._clock, Telemetry(), slots=slots)
         self.runs: dict[str, list[Execution]] = {}
+
+    @property
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, by the clock of this world."""
+        return self._clock.now_ms()
+
+    async def spend(self, seconds: float) -> None:
+        """For activities: take this long, in skipped time; ``math.inf`` never comes back."""
+        await self._clock.wait(asyncio.Event(), seconds)
 
     async def execute(
         self, workflow: str | type[Any], *args: object, workflow_id: str = "workflow"
@@ -64,12 +86,13 @@ class Environment:
 
     async def settle(self) -> None:
         """Let everything happen that can happen without the clock moving on."""
-        while execution := next((each for each in self._running() if each.due), None):
-            execution.do_task()
-        due = self._next_attempt()
-        if due is not None:
-            await self._attempt(*due)
-            await self.settle()
+        while True:
+            while execution := next((each for each in self._running() if each.due), None):
+                execution.do_task()
+            awake = [task for task in self._tasks() if not self._clock.is_asleep(task)]
+            if not awake:
+                return
+            await self._clock.rest(awake)
 
     async def advance(self, seconds: float) -> None:
         """Let ``seconds`` go by, with everything that falls due meanwhile."""
@@ -78,7 +101,7 @@ class Environment:
         while (due_ms := self._next_due_ms()) is not None and due_ms <= until_ms:
             self._move_to(due_ms)
             await self.settle()
-        self.now_ms = until_ms
+        self._clock.move_to(until_ms)
 
     async def run_until(self, condition: Callable[[], bool]) -> None:
         """Skip time until ``condition()`` holds; StuckError if it never will."""
@@ -96,43 +119,19 @@ class Environment:
         latest = [runs[-1] for runs in self.runs.values()]
         return [execution for execution in latest if execution.status is Status.RUNNING]
 
-    def _next_attempt(self) -> tuple[Execution, Attempt] | None:
-        for execution in self._running():
-            for attempt in execution.attempts.values():
-                if attempt.due_ms <= self.now_ms:
-                    return execution, attempt
-        return None
-
-    async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
-        activity_id = attempt.scheduled.activity_id
-        outcome = await run_attempt(self.registry, attempt, execution.started, self.now_ms)
-        if isinstance(outcome, Again):
-            execution.attempts[activity_id] = outcome.attempt
-        elif isinstance(outcome, Paused):
-            execution.pause(attempt, outcome.failure)
-        else:
-            del execution.attempts[activity_id]
-            begun = ev.ActivityTaskStarted(
-                activity_id, attempt.number, last_failure=attempt.last_failure
-            )
-            execution.record(begun, wakes=False)
-            execution.record(outcome)
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        """All that may be at work."""
+        runs = (runs[-1] for runs in self.runs.values())
+        running = [one.task for run in runs for one in run.running.values()]
+        return [*running, *self._host.at_work]
 
     def _next_due_ms(self) -> int | None:
-        return min(
-            (
-                due_ms
-                for execution in self._running()
-                for due_ms in (
-                    *execution.timers.values(),
-                    *(attempt.due_ms for attempt in execution.attempts.values()),
-                )
-            ),
-            default=None,
-        )
+        timers = [due_ms for each in self._running() for due_ms in each.timers.values()]
+        asleep = self._clock.next_due_ms()
+        return min([*timers, *([] if asleep is None else [asleep])], default=None)
 
     def _move_to(self, due_ms: int) -> None:
-        self.now_ms = max(self.now_ms, due_ms)
+        self._clock.move_to(due_ms)
         for execution in self._running():
             fired = [number for number, at in execution.timers.items() if at <= self.now_ms]
             for number in fired:
@@ -149,6 +148,19 @@ class Environment:
         ]
 
     # ---------------------------------------------------------------- between the executions
+
+    def launched(self, execution: Execution, scheduled: ev.ActivityTaskScheduled) -> Running:
+        """Begin an activity at its first attempt; it reports to the execution."""
+        here = execution.started
+        job = Job(
+            here.workflow_id,
+            here.run_id,
+            here.workflow_type,
+            scheduled,
+            self.now_ms,
+            Attempt(1),
+        )
+        return self._host.start(job, execution.report, _keep)
 
     def _begin(self, started: ev.WorkflowExecutionStarted) -> None:
         runs = self.runs.setdefault(started.workflow_id, [])
@@ -240,6 +252,10 @@ class Environment:
                 child.record(ev.WorkflowExecutionTerminated("its parent closed"))
             elif event.attributes.parent_close_policy is ParentClosePolicy.REQUEST_CANCEL:
                 child.record(ev.WorkflowExecutionCancelRequested("its parent closed"))
+
+
+async def _keep(_activity_id: int, _attempt: Attempt) -> None:
+    """Attempts are kept by the activity itself: no owner dies here."""
 
 
 def child_event(end: ev.Attributes, child_id: int) -> ev.Attributes:

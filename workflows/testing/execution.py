@@ -7,43 +7,32 @@ for a replay of the whole history before every task instead.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from workflows.api.definitions import Registry
+from workflows.engine.activities import Running
+from workflows.engine.folding import CLOSED_AS
+from workflows.engine.intake import Outcome, events_of, exhausted
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev
 from workflows.model.commands import Command, Decision, UpdateRequest
 from workflows.model.failures import Failure
 from workflows.model.limits import HISTORY_EVENTS_SUGGEST
-from workflows.model.policies import Status
-
-STATUS_AT_END: dict[type[ev.Attributes], Status] = {
-    ev.WorkflowExecutionCompleted: Status.COMPLETED,
-    ev.WorkflowExecutionFailed: Status.FAILED,
-    ev.WorkflowExecutionCanceled: Status.CANCELED,
-    ev.WorkflowExecutionTerminated: Status.TERMINATED,
-    ev.WorkflowExecutionTimedOut: Status.TIMED_OUT,
-    ev.WorkflowExecutionContinuedAsNew: Status.CONTINUED_AS_NEW,
-}
-
-
-class Attempt(NamedTuple):
-    """The next attempt of an activity, not before ``due_ms``."""
-
-    scheduled: ev.ActivityTaskScheduled
-    due_ms: int
-    scheduled_ms: int
-    number: int = 1
-    last_failure: Failure | None = None
-    details: tuple[object, ...] = ()
+from workflows.model.policies import RetryState, Status
 
 
 class World(Protocol):
     """What an execution needs of its environment."""
 
     registry: Registry
-    now_ms: int
     replays: bool
+
+    @property
+    def now_ms(self) -> int:
+        """Its clock."""
+
+    def launched(self, execution: Execution, scheduled: ev.ActivityTaskScheduled) -> Running:
+        """Begin an activity."""
 
     def started_child(
         self, parent: Execution, command: ev.StartChildWorkflowExecutionInitiated
@@ -78,7 +67,8 @@ class Execution:
         self.end: ev.Attributes | None = None
         self.reason = ""
         self.waiting_for: tuple[str, ...] = ()
-        self.attempts: dict[int, Attempt] = {}
+        self.activities: dict[int, ev.ActivityTaskScheduled] = {}
+        self.running: dict[int, Running] = {}
         self.timers: dict[int, int] = {}
         self.updates: list[UpdateRequest] = []
         self.rejected: dict[str, Failure] = {}
@@ -122,20 +112,32 @@ class Execution:
             self._interpreter.close()
         self._interpreter, self._fed = None, 0
 
-    def pause(self, attempt: Attempt, failure: Failure) -> None:
-        """That was the last attempt: nothing goes on until ``unpause``."""
-        self.status = Status.PAUSED
-        self.reason = f"activity {attempt.scheduled.activity_type}: {failure.message}"
-        activity_id = attempt.scheduled.activity_id
-        self.record(ev.WorkflowExecutionPaused(self.reason, activity_id, failure), wakes=False)
+    def report(self, outcome: Outcome) -> None:
+        """An activity came to an end, or to its last attempt."""
+        self.running.pop(outcome.activity_id, None)
+        if outcome.activity_id not in self.activities:
+            return
+        if outcome.state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+            self._pause(exhausted(outcome))
+            return
+        del self.activities[outcome.activity_id]
+        started, closing = events_of(outcome)
+        self.record(started, wakes=False)
+        self.record(closing)
 
     def unpause(self) -> None:
         """The activities get their attempts again, from now on."""
         self.status, self.reason = Status.RUNNING, ""
         self.record(ev.WorkflowExecutionUnpaused(), wakes=False)
-        now_ms = self._world.now_ms
-        for number, attempt in self.attempts.items():
-            self.attempts[number] = attempt._replace(number=1, due_ms=now_ms, scheduled_ms=now_ms)
+        for number, scheduled in self.activities.items():
+            if number not in self.running:
+                self.running[number] = self._world.launched(self, scheduled)
+
+    def _pause(self, paused: ev.WorkflowExecutionPaused) -> None:
+        """Nothing goes on until ``unpause``."""
+        if self.status is Status.RUNNING:
+            self.status, self.reason = Status.PAUSED, paused.reason
+            self.record(paused, wakes=False)
 
     def _warm(self) -> Interpreter:
         if self._interpreter is None:
@@ -154,13 +156,16 @@ class Execution:
         self.history.append(event)
 
     def _close_after(self, attributes: ev.Attributes) -> None:
-        status = STATUS_AT_END.get(type(attributes))
+        status = CLOSED_AS.get(type(attributes))
         if status is None:
             return
         self.end = attributes
         self.status = status
         self.due = False
-        self.attempts.clear()
+        for running in self.running.values():
+            running.abandon()
+        self.running.clear()
+        self.activities.clear()
         self.timers.clear()
         self._world.closed(self)
 
@@ -168,10 +173,10 @@ class Execution:
         now_ms = self._world.now_ms
         match command:
             case ev.ActivityTaskScheduled():
-                self.attempts[command.activity_id] = Attempt(command, now_ms, now_ms)
+                self.activities[command.activity_id] = command
+                self.running[command.activity_id] = self._world.launched(self, command)
             case ev.ActivityTaskCancelRequested():
-                if self.attempts.pop(command.activity_id, None) is not None:
-                    self.record(ev.ActivityTaskCanceled(command.activity_id))
+                self._cancel(command.activity_id)
             case ev.TimerStarted():
                 self.timers[command.timer_id] = now_ms + round(command.start_to_fire_s * 1000)
             case ev.TimerCanceled():
@@ -182,3 +187,10 @@ class Execution:
                 self._world.signalled(self, command)
             case ev.RequestCancelExternalWorkflowExecutionInitiated():
                 self._world.cancel_wanted(self, command)
+
+    def _cancel(self, activity_id: int) -> None:
+        running = self.running.get(activity_id)
+        if running is not None:
+            running.cancel()
+        elif self.activities.pop(activity_id, None) is not None:
+            self.record(ev.ActivityTaskCanceled(activity_id))

@@ -7,6 +7,7 @@ from typing import NamedTuple, get_type_hints
 
 import pytest
 
+from workflows.engine.retries import Again, after_failure
 from workflows.model import errors, events, limits
 from workflows.model.codec import (
     decode_event,
@@ -125,10 +126,16 @@ def test_an_endless_chain_of_causes_and_an_endless_message_are_cut() -> None:
     assert len(longest) == limits.FAILURE_MESSAGE_CHARS_MAX
 
 
+def pause_s(policy: RetryPolicy, attempt: int) -> float:
+    verdict = after_failure(policy, Timeouts(), FAILURE, attempt=attempt, age_s=0)
+    assert isinstance(verdict, Again)
+    return verdict.pause_s
+
+
 def test_the_retry_policy_has_the_defaults_of_temporal() -> None:
     policy = RetryPolicy()
 
-    assert [policy.pause_s(attempt) for attempt in (1, 2, 3, 8, 10_000)] == [1, 2, 4, 100, 100]
+    assert [pause_s(policy, attempt) for attempt in (1, 2, 3, 8, 10_000)] == [1, 2, 4, 100, 100]
     assert (policy.maximum_attempts, policy.non_retryable) == (0, ())
 
 

@@ -66,7 +66,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_somebody_say
 
     env = Environment(Registry([Failing], [fragile]))
     handle = env.start(Failing, 7, "twice")
-    with pytest.raises(StuckError, match=r"Paused.*activity fail: down"):
+    with pytest.raises(StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"):
         await handle.result()
 
     assert handle.status is Status.PAUSED
@@ -213,6 +213,6 @@ async def test_an_activity_that_is_not_registered_is_tried_again() -> None:
     handle = env.start(Failing, 1)
     await env.settle()
 
-    failure = handle.execution.attempts[1].last_failure
+    failure = handle.execution.running[1].state.last_failure
     assert failure is not None
     assert "fail is registered" in failure.message
