@@ -23,7 +23,7 @@ from core.domain.events import (
 from core.errors import BadInput
 
 SubjectKind = Literal["address", "pod", "uid", "pool", "use", "subnet"]
-FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "deleted"]
+FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "reinstated", "deleted"]
 
 _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "pool": (PoolDefined, PoolRetired, PoolDeleted),

@@ -28,7 +28,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey
-from core.domain.model import Endpoint, Pool, Quarantine, Subnet
+from core.domain.model import Endpoint, Pool, Quarantine, Stranger, Subnet
 from core.store.log import Segment
 
 FACTS_MAX = 100_000
@@ -194,7 +194,9 @@ class _Holdings(_Facts):
 
     def _quarantine(self, quarantine: Quarantine, recorded: Recorded) -> None:
         if self.subject == ("address", quarantine.address):
-            address, _, reason, evidence = quarantine
+            address, _, reason, evidence, stranger = quarantine
+            if stranger is not None:
+                evidence = "; ".join(filter(None, (evidence, _seen(stranger))))
             at = stamp_of(recorded)
             self._quarantined = Fact("quarantined", address, at, reason=reason, evidence=evidence)
 
@@ -219,6 +221,7 @@ class _Life(_Facts):
                     self._defined(value, recorded)
             case ("pool", PoolRetired(retired)) | ("subnet", SubnetRetired(retired)):
                 if retired == name:
+                    self._value = self._value and self._value._replace(retiring=True)
                     self._add("retired", recorded)
             case ("pool", PoolDeleted(deleted)) | ("subnet", SubnetDeleted(deleted)):
                 if deleted == name:
@@ -231,6 +234,8 @@ class _Life(_Facts):
         before, self._value = self._value, value
         if before is None:
             self._add("defined", recorded, _described(value))
+        elif before.retiring and not value.retiring:
+            self._add("reinstated", recorded)
         else:
             self._add("changed", recorded, _changes(before, value))
 
@@ -238,6 +243,13 @@ class _Life(_Facts):
         name = self.subject.name
         pool = name if self.subject.kind == "pool" else ""
         self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
+
+
+def _seen(stranger: Stranger) -> str:
+    """Where the stranger was seen, in words."""
+    where = "/".join(filter(None, (stranger.node, stranger.interface)))
+    said = (("MAC", stranger.mac), ("on", where), ("seen by", stranger.seen_by))
+    return " ".join(f"{word} {text}" for word, text in said if text)
 
 
 def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:

@@ -6,11 +6,11 @@ turns a command into events or refuses it. Allocation and release are ``core.dom
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from core.domain.autopools.planning import PoolWish
 from core.domain.events import RecordDefined
-from core.domain.model import Pool, Reservation, Subnet
+from core.domain.model import Pool, Reservation, Stranger, Subnet
 
 
 class ApplyPool(NamedTuple):
@@ -53,6 +53,28 @@ class DeleteSubnet(NamedTuple):
     name: str
 
 
+Retirable = Literal["pool", "subnet"]
+
+
+class Reinstate(NamedTuple):
+    """End a retirement: the pool or subnet serves again; of a subnet, its pools do not yet."""
+
+    kind: Retirable
+    name: str
+
+
+class AdvanceRetirement(NamedTuple):
+    """Go on with a retirement as far as it goes, and never begin one.
+
+    A retiring pool is deleted when nothing is claimed in it, a retiring subnet when no pool belongs
+    to it; its pools retire first, a bounded number at a time as above. Otherwise there is no event,
+    also when it is not retiring or not there at all.
+    """
+
+    kind: Retirable
+    name: str
+
+
 class ApplyAutoPool(NamedTuple):
     """Make, resize or adopt an application's pool; its addresses are found when it is decided."""
 
@@ -83,17 +105,29 @@ class DeleteReservation(NamedTuple):
 
 
 class QuarantineAddress(NamedTuple):
-    """Set an address aside. ``reason`` for people, ``evidence`` who saw what (a MAC, a node)."""
+    """Set an address aside. ``reason`` for people, ``evidence`` who saw what (a MAC, a node).
+
+    Without a ``stranger`` a person says so, and nothing but a person lifts it.
+    """
 
     address: str
     reason: str
     evidence: str = ""
+    stranger: Stranger | None = None
 
 
 class LiftQuarantine(NamedTuple):
     """Let the address be handed out again."""
 
     address: str
+    reason: str = ""
+
+
+class ReturnAddress(NamedTuple):
+    """Lift the quarantine that was made because of this very stranger; otherwise no event."""
+
+    address: str
+    stranger: Stranger
     reason: str = ""
 
 
@@ -118,12 +152,15 @@ Command: TypeAlias = (
     | ApplySubnet
     | RetireSubnet
     | DeleteSubnet
+    | Reinstate
+    | AdvanceRetirement
     | ApplyAutoPool
     | DropAutoPool
     | ApplyReservation
     | DeleteReservation
     | QuarantineAddress
     | LiftQuarantine
+    | ReturnAddress
     | ApplyRecord
     | DeleteRecord
 )

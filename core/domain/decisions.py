@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.addresses import AddressSyntaxError
 from core.domain.autopools.naming import OWNER_NAME, OWNER_UID
 from core.domain.autopools.planning import find_pool, plan_pool
 from core.domain.commands import (
+    AdvanceRetirement,
     ApplyAutoPool,
     ApplyPool,
     ApplyRecord,
@@ -31,23 +32,25 @@ from core.domain.commands import (
     DropAutoPool,
     LiftQuarantine,
     QuarantineAddress,
+    Reinstate,
     RetirePool,
     RetireSubnet,
+    ReturnAddress,
 )
 from core.domain.configuration import Configuration, pool_addresses
 from core.domain.events import (
-    AddressQuarantined,
     Event,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
-    QuarantineLifted,
     RecordDefined,
     RecordDeleted,
     ReservationDefined,
     ReservationDeleted,
 )
-from core.domain.model import Claim, Pool, Quarantine, Reservation
+from core.domain.model import Claim, Pool, Reservation
+from core.domain.quarantine import decide_quarantine
+from core.domain.retirement import decide_retirement, drained
 from core.domain.subnet_decisions import decide_subnet
 from core.domain.subnets import adopt
 from core.domain.validation.changes import (
@@ -59,12 +62,7 @@ from core.domain.validation.changes import (
 )
 from core.domain.validation.normalising import normalise_pool, normalise_reservation
 from core.domain.validation.pools import content_rules, subnet_rule
-from core.domain.validation.records import (
-    address_rule,
-    note_rule,
-    reason_rule,
-    record_rules,
-)
+from core.domain.validation.records import record_rules
 from core.domain.validation.reservations import items_rule
 from core.domain.validation.shared import (
     Subject,
@@ -85,6 +83,8 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
         return (pool_addresses(pool) or None) if pool else None
+    if isinstance(command, AdvanceRetirement):
+        return drained(configuration, command)
     if isinstance(command, ApplyAutoPool):
         return _perhaps_given_up(configuration, command)
     if not isinstance(command, ApplyPool):
@@ -136,6 +136,8 @@ def decide(
             return _decide_pool(configuration, command, claimed)
         case ApplySubnet() | RetireSubnet() | DeleteSubnet():
             return decide_subnet(configuration, command)
+        case Reinstate() | AdvanceRetirement():
+            return decide_retirement(configuration, command, claimed)
         case ApplyAutoPool() | DropAutoPool():
             return _decide_auto_pool(configuration, command, claimed)
         case ApplyReservation():
@@ -144,10 +146,8 @@ def decide(
             if name not in configuration.reservations:
                 raise unknown(Subject("SpiderReservedIP", name))
             return (ReservationDeleted(name),)
-        case QuarantineAddress():
-            return _quarantine(configuration, command)
-        case LiftQuarantine():
-            return _lift(configuration, command)
+        case QuarantineAddress() | LiftQuarantine() | ReturnAddress():
+            return decide_quarantine(configuration, command)
         case ApplyRecord():
             return _apply_record(configuration, command.record)
         case DeleteRecord(kind, namespace, name):
@@ -281,37 +281,6 @@ def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tup
     require(family_enabled_rule(subject, reservation.family, enabled=enabled))
     require(items_rule(subject, reservation))
     return (ReservationDefined(reservation),)
-
-
-def _quarantine(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
-    subject = Subject("Quarantine", command.address)
-    require(
-        chain(
-            address_rule(subject, command.address),
-            reason_rule(subject, command.reason),
-            note_rule(subject, "reason", command.reason),
-            note_rule(subject, "evidence", command.evidence),
-        )
-    )
-    address = parse_address(command.address)
-    if str(address) in configuration.quarantine:
-        return ()
-    family, reason, evidence = address.family, command.reason, command.evidence
-    return (AddressQuarantined(Quarantine(str(address), family, reason, evidence)),)
-
-
-def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
-    subject = Subject("Quarantine", command.address)
-    require(
-        chain(
-            address_rule(subject, command.address),
-            note_rule(subject, "reason", command.reason),
-        )
-    )
-    address = str(parse_address(command.address))
-    if address not in configuration.quarantine:
-        raise unknown(subject)
-    return (QuarantineLifted(address, command.reason),)
 
 
 def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:

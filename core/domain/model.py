@@ -80,13 +80,31 @@ class Reservation(NamedTuple):
     annotations: dict[str, str] = {}
 
 
+class Stranger(NamedTuple):
+    """Who uses an address of ours, and how that is known.
+
+    ``mac`` as the stranger answered, ``seen_by`` the actor that saw it, from which ``node`` and
+    ``interface``, and when (Unix milliseconds by its clock); "" and 0 for what nobody knows.
+    """
+
+    mac: str = ""
+    seen_by: str = ""
+    node: str = ""
+    interface: str = ""
+    seen_ms: int = 0
+
+
 class Quarantine(NamedTuple):
-    """An address seen in use by a stranger. ``evidence`` says who saw what (a MAC, a node)."""
+    """An address seen in use by a stranger. ``evidence`` says who saw what (a MAC, a node).
+
+    ``stranger`` None: a person has set it aside, and nothing but a person lifts it.
+    """
 
     address: str
     family: Family
     reason: str
     evidence: str = ""
+    stranger: Stranger | None = None
 
 
 class Attachment(NamedTuple):

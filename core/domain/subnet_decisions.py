@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from core.domain.commands import ApplySubnet, Command, DeleteSubnet, RetireSubnet
+from core.domain.commands import (
+    AdvanceRetirement,
+    ApplySubnet,
+    Command,
+    DeleteSubnet,
+    RetireSubnet,
+)
 from core.domain.configuration import Configuration
 from core.domain.events import (
     Event,
@@ -61,7 +67,7 @@ def decide_subnet(
 def wants_more(command: Command, events: tuple[Event, ...]) -> bool:
     """Whether the command touched pools, so that repeating it may touch others."""
     pools = (PoolDefined, PoolRetired)
-    is_bounded = isinstance(command, ApplySubnet | RetireSubnet)
+    is_bounded = isinstance(command, ApplySubnet | RetireSubnet | AdvanceRetirement)
     return is_bounded and any(isinstance(event, pools) for event in events)
 
 

@@ -82,21 +82,25 @@ def object_name(command: object) -> str:
     match command:
         case wishes.ApplyPool(pool):
             return f"{Kind.POOL}/{pool.name}"
-        case wishes.RetirePool(name) | wishes.DeletePool(name):
+        case wishes.RetirePool(name) | wishes.DeletePool(name) | wishes.DropAutoPool(name):
             return f"{Kind.POOL}/{name}"
         case wishes.ApplyAutoPool(wish):
             return f"{Kind.POOL}/{pool_name(wish.place, wish.uid)}"
-        case wishes.DropAutoPool(name):
-            return f"{Kind.POOL}/{name}"
         case wishes.ApplySubnet(subnet):
             return f"{Kind.SUBNET}/{subnet.name}"
         case wishes.RetireSubnet(name) | wishes.DeleteSubnet(name):
             return f"{Kind.SUBNET}/{name}"
+        case wishes.Reinstate(kind, name) | wishes.AdvanceRetirement(kind, name):
+            return f"{Kind.POOL if kind == 'pool' else Kind.SUBNET}/{name}"
         case wishes.ApplyReservation(reservation):
             return f"{Kind.RESERVATION}/{reservation.name}"
         case wishes.DeleteReservation(name):
             return f"{Kind.RESERVATION}/{name}"
-        case wishes.QuarantineAddress(address) | wishes.LiftQuarantine(address):
+        case (
+            wishes.QuarantineAddress(address)
+            | wishes.LiftQuarantine(address)
+            | wishes.ReturnAddress(address)
+        ):
             return f"{Kind.QUARANTINE}/{address}"
         case wishes.ApplyRecord(record):
             return _record_name(record.kind, record.namespace, record.name)

@@ -31,6 +31,7 @@ from ops.cli.commands import (
     log,
     quarantine,
     release,
+    retire,
     simulate,
     status,
     verify,
@@ -84,6 +85,7 @@ _COMMANDS = (
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)
 app.add_typer(importing.app, name="import", rich_help_panel=_CHANGE)
+app.add_typer(retire.app, name="retire", rich_help_panel=_CHANGE)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
 app.add_typer(workflow.app, name="workflow", rich_help_panel=_SYSTEM)
 

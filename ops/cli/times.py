@@ -1,7 +1,8 @@
-"""Points of time as people type them.
+"""Points and lengths of time as people type them.
 
 ``2026-03-01T14:03:00Z``, ``2026-03-01 14:03``, ``2026-03-01``, ``14:03`` (today), ``15m`` (ago). A
-time without a zone is UTC, as all times that orbctl prints. Pure: the present is an argument.
+time without a zone is UTC, as all times that orbctl prints. A length is ``90s``, ``15m``, ``2h``,
+``3d``. Pure: the present is an argument.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 from core.errors import BadInput
 
 _AGO: Final = re.compile(r"(\d+)\s*(s|m|h|d|w)(?:\s+ago)?\Z")
+_LENGTH: Final = re.compile(r"(\d{1,6})(s|m|h|d|w)\Z")
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
@@ -37,3 +39,15 @@ def parse_time(text: str, now_ms: int) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000)
+
+
+def parse_length(text: str) -> float:
+    """Seconds; 0 for "". Raises BadInput."""
+    if not text:
+        return 0.0
+    found = _LENGTH.match(text.strip())
+    if found is None:
+        raise BadInput(
+            f"{text[:64]!r} is no length of time", subject="time", remedy="write 90s, 15m, 2h or 3d"
+        )
+    return int(found[1]) * _UNIT_MS[found[2]] / 1000

@@ -1,7 +1,8 @@
 """The controller: its parts, the order in which they start, and how they end.
 
 Every replica projects, observes, answers probes and shares in the workflows; the one that leads
-also publishes views and seals the log. Composition only: it decides nothing.
+also publishes views, seals the log, and sees to it that executions are there that must be.
+Composition only: it decides nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.settings import ControllerSettings
 from ops.settings import CONTROLLER_ROLE
-from workflows.jobs.hosting import JobHost
+from workflows.engine.retention import ARCHIVE_FOLDER, Archive
+from workflows.engine.worker import WorkerOptions
+from workflows.jobs.hosting import NOTICES, JobHost
+from workflows.jobs.noticing import Noticing
 
 _log: Final = logging.getLogger(__name__)
 
@@ -44,11 +48,11 @@ class Controller:
         self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
         self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
         self.health = Health(self.projector, self.observing)
-        self.jobs = (
-            JobHost(store, keys, settings.name, settings.reclaim)
-            if settings.reclaim.enabled
-            else None
+        closed = Archive(LocalFiles(settings.cluster.archive / ARCHIVE_FOLDER))
+        self.jobs = JobHost(
+            store, keys, settings.name, settings.reclaim, options=WorkerOptions(archive=closed)
         )
+        self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.ports: list[TcpPort] = []
         self._store = store
         self._metrics: Metrics | None = None
@@ -57,10 +61,8 @@ class Controller:
         """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
         await self._open_ports()
         works = [self.projector.run(), self.observing.run(), self.election.lead(self._lead)]
-        if self.jobs is not None:
-            works.append(self.jobs.run())
         try:
-            await until_first(stop.wait(), *works)
+            await until_first(stop.wait(), *works, self.jobs.run())
         finally:
             self.health.stopping = True
             await self._close()
@@ -68,10 +70,10 @@ class Controller:
     async def _lead(self, term: Term) -> None:
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
-            works = [self.publisher.run(term.fence), self.archiving.run()]
-            if self.jobs is not None:
-                works.append(self.jobs.lead())
-            await until_first(*works)
+            await until_first(
+                *(self.publisher.run(term.fence), self.archiving.run()),
+                *(self.jobs.lead(), self.noticing.run()),
+            )
         finally:
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
 

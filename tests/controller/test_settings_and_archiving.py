@@ -16,7 +16,6 @@ from core.errors import BadInput
 from core.store.memory import MemoryStore
 from ops.controller import archiving
 from ops.controller.archiving import Archiving
-from ops.controller.controller import Controller
 from ops.controller.settings import load_settings
 from tests.support.nodes import Node, addresses, pod, pool
 
@@ -128,5 +127,3 @@ async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None
     )
 
     assert found.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
-    assert Controller(found, MemoryStore()).jobs is None
-    assert Controller(load_settings(NO_FILE, {}), MemoryStore()).jobs is not None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from core.domain.addresses import V4, V6
-from core.domain.commands import Command, LiftQuarantine, QuarantineAddress
+from core.domain.commands import Command, LiftQuarantine, QuarantineAddress, ReturnAddress
 from core.domain.decisions import decide
 from core.domain.events import AddressQuarantined, QuarantineLifted
-from core.domain.model import Quarantine
+from core.domain.model import Quarantine, Stranger
 from tests.decisions.samples import EMPTY, causes
 
 SEEN = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
@@ -37,6 +37,36 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
     assert lifted == (QuarantineLifted("fd00:7::9", "gone"),)
 
 
+MET = Stranger("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+ASIDE = SEEN._replace(stranger=MET)
+WITH_STRANGER = EMPTY._replace(quarantine={SEEN.address: ASIDE})
+
+
+def test_a_stranger_is_kept_as_it_was_seen_first() -> None:
+    command = QuarantineAddress(SEEN.address, SEEN.reason, SEEN.evidence, MET)
+
+    assert decide(EMPTY, command, {}) == (AddressQuarantined(ASIDE),)
+    assert decide(WITH_STRANGER, command._replace(stranger=MET._replace(node="n2")), {}) == ()
+
+
+def test_a_persons_word_wins_over_a_machines() -> None:
+    by_hand = QuarantineAddress(SEEN.address, "keep it away")
+
+    assert decide(WITH_STRANGER, by_hand, {}) == (
+        AddressQuarantined(Quarantine(SEEN.address, V6, "keep it away")),
+    )
+    assert decide(CONFIGURATION, by_hand._replace(stranger=MET), {}) == ()
+
+
+def test_an_address_is_returned_from_the_very_stranger_alone() -> None:
+    back = ReturnAddress(SEEN.address, MET, "silent 3 times")
+
+    assert decide(WITH_STRANGER, back, {}) == (QuarantineLifted(SEEN.address, "silent 3 times"),)
+    assert decide(WITH_STRANGER, back._replace(stranger=MET._replace(seen_ms=1)), {}) == ()
+    assert decide(CONFIGURATION, back, {}) == (), "set aside by hand"
+    assert decide(EMPTY, back, {}) == ()
+
+
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
@@ -47,6 +77,10 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
         (QuarantineAddress("x", "", "é" * 513), [
             ("Invalid", "address"), ("Required", "reason"), ("Invalid", "evidence"),
         ]),
+        (QuarantineAddress("10.7.0.1", "seen", "", MET._replace(mac="x" * 1025, seen_ms=-1)), [
+            ("Invalid", "mac"), ("Invalid", "seen_ms"),
+        ]),
+        (ReturnAddress("nowhere", MET), [("Invalid", "address")]),
         (LiftQuarantine("fe80::1%eth0"), [("Invalid", "address")]),
         (LiftQuarantine("fd00:7::9", "x" * 1025), [("Invalid", "reason")]),
         (LiftQuarantine("10.7.0.9"), [("NotFound", "")]),

@@ -168,7 +168,10 @@ class Term:
         while True:
             await asyncio.sleep(archive.sweep_s)
             for shard in list(self.shards.values()):
-                await retire(self.desk, shard.number, shard.fence, archive)
+                try:
+                    await retire(self.desk, shard.number, shard.fence, archive)
+                except OSError as error:
+                    _log.warning("closed executions stay for now, not archived: %s", error)
 
 
 class Worker:

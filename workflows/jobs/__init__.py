@@ -9,5 +9,9 @@ listening    news of Pods, and the executions they begin
 releasing    what all releases share
 facts        where reclaiming gets its knowledge of Pods
 records      the same without Kubernetes
+retirement   pools and subnets that were told to go: emptied by time, then deleted
+noticing     executions that must be there, begun and told by the leader
+writers      who writes to the log for jobs with many executions
+telling      how jobs tell times and failures
 hosting      a worker for all of this inside a controller
 """

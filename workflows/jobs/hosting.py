@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Final
 
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
+from core.errors import ExecutionNotFound
 from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
@@ -29,7 +31,15 @@ from workflows.jobs.reclaim_pod import ReclaimPod
 from workflows.jobs.records import StandaloneFacts
 from workflows.jobs.releasing import Means, Releases
 from workflows.jobs.resolving import PodActivities
+from workflows.jobs.retirement.activities import RetirementActivities
+from workflows.jobs.retirement.notices import retirement_notices
+from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.writers import ShardWriters
+
+NOTICES: Final = (retirement_notices,)
+"""What the leader's ``Noticing`` asks which executions there must be."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -60,13 +70,17 @@ class JobHost:
         pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
+        self.writers = ShardWriters(store, keys)
+        retirement = RetirementActivities(store, keys, self.writers)
+        registry = Registry(
+            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement],
+            [
+                *(scan.observe, scan.release, pods.resolve),
+                *(retirement.step, retirement.reinstate),
+            ],
+        )
         self.worker = _WatchedWorker(
-            store,
-            keys,
-            Registry([ReclaimScan, ReclaimPod], [scan.observe, scan.release, pods.resolve]),
-            name=name,
-            options=options,
-            telemetry=telemetry,
+            store, keys, registry, name=name, options=options, telemetry=telemetry
         )
 
     async def run(self) -> None:
@@ -79,14 +93,22 @@ class JobHost:
         finally:
             await self.worker.close()
             await self.releases.close()
+            await self.writers.close()
             await self._client.close()
 
     async def lead(self) -> None:
         """What only one replica does, until cancelled. Raises what no retry helps."""
-        await self.listener.run()
+        if self._settings.enabled:
+            await self.listener.run()
+        else:
+            await asyncio.Event().wait()
 
     async def _begin(self) -> None:
         """See that the execution is there, with the settings of whoever started last."""
+        if not self._settings.enabled:
+            with suppress(ExecutionNotFound):
+                await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
+            return
         orders = orders_of(self._settings)
         handle = await self._client.signal_with_start(
             ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]

@@ -10,13 +10,13 @@ the execution and never blocks others: it is told by the query ``status``, and t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from workflows.api import workflow
 from workflows.jobs.books import EMPTY, BookRef
 from workflows.jobs.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
+from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "reclaim-scan"
@@ -36,8 +36,6 @@ CHUNKS_S: Final = 180.0
 
 LOOK_GAP_S_MIN: Final = 1.0
 """Between two looks, whatever deadlines say."""
-
-FAULT_CHARS_MAX: Final = 500
 
 PAUSED_SHOWN_MAX: Final = 20
 """Failed steps that ``status`` tells; all are counted."""
@@ -123,8 +121,8 @@ class ReclaimScan:
         carry = self._carry
         return {
             "phase": self._phase,
-            "last_scan": _utc(carry.last_s),
-            "next_scan": _utc(self._due_s()),
+            "last_scan": utc(carry.last_s),
+            "next_scan": utc(self._due_s()),
             **carry.tally._asdict(),
             "paused_steps": [step._asdict() for step in carry.paused],
             "samples": list(carry.samples),
@@ -152,13 +150,13 @@ class ReclaimScan:
 
     async def _wait(self) -> None:
         self._phase = "waiting"
-        while (due_s := self._due_s()) > _now_s():
+        while (due_s := self._due_s()) > now_s():
 
             def is_different(before_s: float = due_s) -> bool:
                 return self._due_s() != before_s
 
             try:
-                await workflow.wait_condition(is_different, due_s - _now_s())
+                await workflow.wait_condition(is_different, due_s - now_s())
             except workflow.TimeoutError:
                 return
 
@@ -173,7 +171,7 @@ class ReclaimScan:
             )
         except workflow.ActivityError as error:
             failed = tally._replace(failed_looks=tally.failed_looks + 1)
-            self._change(last_s=_now_s(), again_s=0.0, tally=failed, fault=_words(error))
+            self._change(last_s=now_s(), again_s=0.0, tally=failed, fault=words(error))
             return
         self._note(seen)
         self._phase = "releasing"
@@ -193,7 +191,7 @@ class ReclaimScan:
         self._change(
             book=seen.book,
             outdated=self._carry.book,
-            last_s=_now_s(),
+            last_s=now_s(),
             again_s=seen.look_again_s,
             tally=tally._replace(
                 looks=tally.looks + 1, kept=seen.kept, suspects=seen.suspects, paused=0
@@ -205,7 +203,7 @@ class ReclaimScan:
 
     def _count(self, part: int, done: ChunkDone | BaseException) -> None:
         if isinstance(done, workflow.ActivityError):
-            done = ChunkDone(0, 0, (PausedStep(f"chunk {part}", _words(done)),))
+            done = ChunkDone(0, 0, (PausedStep(f"chunk {part}", words(done)),))
         elif isinstance(done, BaseException):
             raise done
         tally = self._carry.tally
@@ -222,7 +220,7 @@ class ReclaimScan:
         carry = self._carry
         workflow.upsert_search_attributes(
             {
-                "ReclaimLastScan": _utc(carry.last_s),
+                "ReclaimLastScan": utc(carry.last_s),
                 "ReclaimKept": carry.tally.kept,
                 "ReclaimReleased": carry.tally.released,
                 "ReclaimPaused": carry.tally.paused,
@@ -233,21 +231,3 @@ class ReclaimScan:
 def _windows(parts: int, size: int) -> Iterator[range]:
     for start in range(0, parts, size):
         yield range(start, min(start + size, parts))
-
-
-def _now_s() -> float:
-    return workflow.now().timestamp()
-
-
-def _utc(at_s: float) -> str:
-    """In words, to the second; "" for never."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds") if at_s else ""
-
-
-def _words(error: BaseException) -> str:
-    """The failure and what is behind it, down to the first cause."""
-    words, cause = [str(error)], error.__cause__
-    while cause is not None:
-        words.append(str(cause))
-        cause = cause.__cause__
-    return ": ".join(words)[:FAULT_CHARS_MAX]

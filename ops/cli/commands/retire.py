@@ -1,0 +1,256 @@
+"""``orbctl retire``: let pools and subnets go when they are empty, see what is left, take it back.
+
+A retired pool hands out nothing from that moment on. A controller deletes it with its last claim;
+without one nothing is lost: the retirement begins as soon as a controller is there.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput, ExecutionNotFound, NotFound
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.kinds import Kind, kind_of, object_name
+from ops.cli.output import Column, Format, counted, pairs, show_table, show_value
+from ops.cli.session import Session
+from ops.cli.times import parse_length
+
+if TYPE_CHECKING:
+    from core.domain.commands import Command, Retirable
+    from core.domain.retirement import InUse
+    from workflows.jobs.retirement.words import AtDeadline, Left, Order
+
+app = typer.Typer(
+    no_args_is_help=True, help="Let pools and subnets go when they are empty, and take it back."
+)
+
+_COLUMNS: Final = (Column("OBJECT"), Column("LEFT"), Column("EXECUTION"), Column("ID", wide=True))
+WAIT: Final = "wait"
+REFUSE: Final = "refuse"
+
+Names = Annotated[list[str], typer.Argument(help="names")]
+Deadline = Annotated[str, typer.Option("--deadline", help="how long it may take: 90s, 2h, 3d")]
+GiveBack = Annotated[
+    bool, typer.Option("--give-back", help="serve again when the deadline is over")
+]
+IfInUse = Annotated[
+    str,
+    typer.Option(
+        "--in-use", envvar="ORBWEAVER_RETIRE_IN_USE", help="wait: retire; refuse: now or never"
+    ),
+]
+KindWord = Annotated[str, typer.Argument(help="pool or subnet")]
+Name = Annotated[str, typer.Argument(help="name")]
+
+
+@app.command()
+def pool(
+    context: typer.Context,
+    names: Names,
+    deadline: Deadline = "",
+    give_back: GiveBack = False,
+    in_use: IfInUse = WAIT,
+) -> None:
+    """Retire pools: no new claims; each is deleted when its last claim has ended."""
+    _retire(context, "pool", names, _said(deadline, in_use), give_back=give_back)
+
+
+@app.command()
+def subnet(
+    context: typer.Context,
+    names: Names,
+    deadline: Deadline = "",
+    give_back: GiveBack = False,
+    in_use: IfInUse = WAIT,
+) -> None:
+    """Retire subnets with all their pools; each is deleted when its last pool has gone."""
+    _retire(context, "subnet", names, _said(deadline, in_use), give_back=give_back)
+
+
+@app.command(name="list")
+def list_(context: typer.Context) -> None:
+    """Show what is retiring, and what is in its way."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        found = [
+            (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
+        ]
+        if output.is_plain:
+            items = [_document(kind, name, left, ran) for kind, name, left, ran in found]
+            show_value({"retirements": items}, output)
+        elif output is Format.NAME:
+            print("\n".join(f"{kind}/{name}" for kind, name, _, _ in found))
+        else:
+            rows = [
+                (f"{kind}/{name}", _left(kind, left), ran or "none yet", _id(kind, name))
+                for kind, name, left, ran in found
+            ]
+            show_table(_COLUMNS, rows, wide=output is Format.WIDE)
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def show(context: typer.Context, kind: KindWord, name: Name) -> None:
+    """Show who is in the way of one retirement."""
+    what, output = _kind(kind), globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        left, ran = await _state(session, what, name)
+        if left.state == "gone":
+            raise NotFound(f"there is no {what} {name}", subject=name)
+        if output.is_plain:
+            show_value(_document(what, name, left, ran), output)
+            return Exit.OK
+        pairs(
+            (
+                ("object", f"{what}/{name}"),
+                ("state", "retiring" if left.state == "held" else "serving"),
+                ("left", _left(what, left) if left.state == "held" else ""),
+                ("execution", f"{_id(what, name)}, {ran}" if ran else "none yet"),
+                ("holders", "\n".join(f"{one.address} {one.pod}" for one in left.holders)),
+                ("pools", "\n".join(left.pools)),
+            )
+        )
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
+    """Let a pool or subnet serve again."""
+    what = _kind(kind)
+
+    async def action(session: Session) -> Exit:
+        from core.domain.commands import Reinstate
+        from workflows.engine.client import Client
+
+        done = await _apply(session, Reinstate(what, name))
+        async with Client(session.store, session.keys, name="orbctl") as client:
+            with suppress(ExecutionNotFound):
+                await client.cancel(_id(what, name), f"taken back by {session.actor}")
+        print(f"{object_name(Reinstate(what, name))} {'serves again' if done else 'serves'}")
+        return Exit.OK
+
+    perform(context, action)
+
+
+def _retire(
+    context: typer.Context,
+    kind: Retirable,
+    names: list[str],
+    said: tuple[float, InUse],
+    *,
+    give_back: bool,
+) -> None:
+    deadline_s, in_use = said
+    if give_back and not deadline_s:
+        raise BadInput("--give-back needs a --deadline", subject="give-back")
+
+    async def action(session: Session) -> Exit:
+        from core.domain.retirement import deletion
+        from workflows.jobs.retirement.words import Order
+
+        at_deadline: AtDeadline = "reinstate" if give_back else "wait"
+        for name in names:
+            command = deletion(kind, name, in_use)
+            done = await _apply(session, command)
+            if in_use == REFUSE:
+                print(f"{object_name(command)} deleted")
+                continue
+            await _order(session, kind, Order(name, deadline_s, at_deadline, session.actor))
+            print(f"{object_name(command)} {'retiring' if done else 'retiring already'}")
+        return Exit.OK
+
+    perform(context, action)
+
+
+async def _order(session: Session, kind: Retirable, order: Order) -> None:
+    """Begin the execution, or give the one that is there this order."""
+    from workflows.engine.client import Client
+    from workflows.jobs.retirement.words import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
+
+    workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
+    async with Client(session.store, session.keys, name="orbctl") as client:
+        await client.signal_with_start(
+            workflow, order, id=_id(kind, order.name), signal=ORDER, signal_args=[order]
+        )
+
+
+async def _apply(session: Session, command: Command) -> int:
+    """How many events it made. Raises Refused."""
+    applied = await session.write(
+        lambda writer: session.configurator(writer).apply(command, session.cause)
+    )
+    return len(applied.events)
+
+
+async def _all(session: Session) -> list[tuple[Retirable, str]]:
+    from core.domain.evolution import Ledger
+    from core.store.state import read_configuration
+
+    ledger = Ledger()
+    await read_configuration(session.store, session.keys, ledger)
+    subnets = sorted(name for name, one in ledger.subnets.items() if one.retiring)
+    pools = sorted(name for name, one in ledger.pools.items() if one.retiring)
+    return [*(("subnet", name) for name in subnets), *(("pool", name) for name in pools)]
+
+
+async def _state(session: Session, kind: Retirable, name: str) -> tuple[Left, str]:
+    """What is left, and the status of the execution ("": there is none)."""
+    from workflows.engine.keys import WorkflowKeys
+    from workflows.engine.visibility import Visibility
+    from workflows.jobs.retirement.activities import look
+
+    left = await look(session.store, session.keys, kind, name)
+    try:
+        found = await Visibility(session.store, WorkflowKeys(session.keys)).describe(
+            _id(kind, name)
+        )
+    except ExecutionNotFound:
+        return left, ""
+    overdue = found.head.search_attributes.get("RetirementOverdue")
+    return left, f"{found.head.status.value}{', overdue' if overdue else ''}"
+
+
+def _said(deadline: str, in_use: str) -> tuple[float, InUse]:
+    if in_use == WAIT:
+        return parse_length(deadline), WAIT
+    if in_use == REFUSE:
+        return parse_length(deadline), REFUSE
+    raise BadInput(f"{in_use[:32]!r} is neither {WAIT} nor {REFUSE}", subject="in-use")
+
+
+def _kind(word: str) -> Retirable:
+    return "pool" if kind_of(word, (Kind.POOL, Kind.SUBNET)) is Kind.POOL else "subnet"
+
+
+def _id(kind: Retirable, name: str) -> str:
+    from workflows.jobs.retirement.words import retirement_id
+
+    return retirement_id(kind, name)
+
+
+def _left(kind: Retirable, left: Left) -> str:
+    return counted(left.claims, "claim") if kind == "pool" else counted(left.pool_count, "pool")
+
+
+def _document(kind: Retirable, name: str, left: Left, ran: str) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "name": name,
+        "state": "retiring" if left.state == "held" else left.state,
+        "claims": left.claims,
+        "holders": [holder._asdict() for holder in left.holders],
+        "poolCount": left.pool_count,
+        "pools": list(left.pools),
+        "workflowId": _id(kind, name),
+        "execution": ran,
+    }

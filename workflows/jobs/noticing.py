@@ -1,0 +1,122 @@
+"""Noticing: makes sure that the executions there must be are there, and tells them the news.
+
+What there must be is a pure function of the projection. The leader runs this: whenever the
+projection moves, an execution whose news has changed is signalled, and begun if it is not there;
+now and then all of them are, so that one that was ended by hand comes back and a word that was lost
+is said again. It never decides what an execution does with the news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from core.errors import OrbweaverError, OutcomeUnknown
+from core.projections.fold import Projection
+from core.projections.projector import Projector
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from workflows.engine.client import Client
+
+NOTICE_PERIOD_S: Final = 0.2
+"""Between two looks at a projection that moves all the time."""
+
+AGAIN_S: Final = 600.0
+"""After so long everybody is told again, whether there is news or not."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Notice(NamedTuple):
+    """An execution that must be there. Its signal has no arguments; ``news`` decides when."""
+
+    workflow: type[Any]
+    workflow_id: str
+    arguments: tuple[object, ...]
+    signal: str
+    news: object = None
+
+
+Notices = Callable[[Projection], Iterable[Notice]]
+
+
+class Noticing:
+    """Tells what one projector sees. ``told``: notices that were given so far."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+        sources: Sequence[Notices],
+        name: str,
+        *,
+        period_s: float = NOTICE_PERIOD_S,
+        again_s: float = AGAIN_S,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.told = 0
+        self._store = store
+        self._keys = keys
+        self._projector = projector
+        self._sources = sources
+        self._name = name
+        self._period_s = period_s
+        self._again_s = again_s
+        self._monotonic = monotonic
+        self._known: dict[str, object] = {}
+
+    async def run(self) -> None:
+        """Tell until cancelled. Raises what no retry helps."""
+        await self._projector.wait_for(lambda: self._projector.ready)
+        self._known.clear()
+        async with Client(self._store, self._keys, name=self._name) as client:
+            again_at = self._monotonic() + self._again_s
+            while True:
+                seen = self._projector.projection.position
+                is_all_told = await self._tell(client)
+                wait_s = again_at - self._monotonic() if is_all_told else self._period_s
+                await self._until_news(seen, max(wait_s, self._period_s))
+                if self._monotonic() >= again_at:
+                    self._known.clear()
+                    again_at = self._monotonic() + self._again_s
+
+    async def _tell(self, client: Client) -> bool:
+        """Tell all news; whether everybody could be told."""
+        projection = self._projector.projection
+        notices = [notice for source in self._sources for notice in source(projection)]
+        ids = {notice.workflow_id for notice in notices}
+        self._known = {key: news for key, news in self._known.items() if key in ids}
+        for notice in notices:
+            if notice.workflow_id in self._known and (
+                self._known[notice.workflow_id] == notice.news
+            ):
+                continue
+            try:
+                await client.signal_with_start(
+                    notice.workflow, *notice.arguments, id=notice.workflow_id, signal=notice.signal
+                )
+            except OrbweaverError as error:
+                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                    raise
+                _log.warning("%s was not told, it will be again: %s", notice.workflow_id, error)
+                return False
+            self._known[notice.workflow_id] = notice.news
+            self.told += 1
+        return True
+
+    async def _until_news(self, seen: int, wait_s: float) -> None:
+        """Until the projection has moved, and a little longer; at most ``wait_s``."""
+
+        def has_moved() -> bool:
+            return self._projector.projection.position != seen
+
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._projector.wait_for(has_moved)
+        except TimeoutError:
+            return
+        await asyncio.sleep(self._period_s)

@@ -1,0 +1,102 @@
+"""The activities of retirements: one step towards the deletion, and the way back.
+
+A step goes on with a retirement and never begins one, so that a late or repeated step does nothing
+to an object that serves again or was made anew. What is in the way is read from the keys
+themselves: the transaction that deletes guards the same range (I2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from core.domain.address_set import AddressSet
+from core.domain.commands import AdvanceRetirement, Reinstate, Retirable
+from core.domain.configuration import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.subnets import controlled
+from core.store.codec import CLAIM, POOL, SUBNET
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValue, KeyValueStore
+from core.store.state import read_configuration
+from workflows.api import activity
+from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, POOLS_NAMED_MAX, Holder, Left
+from workflows.jobs.writers import ShardWriters
+
+RANGES_PER_READ_MAX: Final = 100
+"""Ranges of one read; etcd takes 128."""
+
+GONE: Final = Left("gone")
+SERVING: Final = Left("serving")
+
+
+class RetirementActivities:
+    """The activities and what they need."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, writers: ShardWriters) -> None:
+        self._store = store
+        self._keys = keys
+        self._writers = writers
+
+    @activity.defn(name="retirement-step")
+    async def step(self, kind: Retirable, name: str) -> Left:
+        """Go on as far as it goes; what is left then.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced.
+        """
+        await self._writers.apply(AdvanceRetirement(kind, name))
+        return await look(self._store, self._keys, kind, name)
+
+    @activity.defn(name="retirement-reinstate")
+    async def reinstate(self, kind: Retirable, name: str) -> None:
+        """Let it serve again. Raises as ``step``, and ApplicationError when a rule forbids it."""
+        await self._writers.apply(Reinstate(kind, name))
+
+
+async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> Left:
+    """What is in the way of a deletion, as the keys say now. Raises StoreUnavailable."""
+    if kind == "subnet":
+        return await _look_at_subnet(store, keys, name)
+    found = (await store.read([Get(keys.pool(name))])).ranges[0].kvs
+    if not found:
+        return GONE
+    pool = POOL.decode(found[0].value)
+    if not pool.retiring:
+        return SERVING
+    count, holders = 0, list[Holder]()
+    for gets in _reads(keys, pool_addresses(pool)):
+        for answer in (await store.read(gets)).ranges:
+            count += answer.count
+            holders += [_holder(keys, kv) for kv in answer.kvs]
+    return Left("held", count, tuple(holders[:HOLDERS_SHOWN_MAX]))
+
+
+async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> Left:
+    found = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
+    if not found:
+        return GONE
+    if not SUBNET.decode(found[0].value).retiring:
+        return SERVING
+    ledger = Ledger()
+    await read_configuration(store, keys, ledger)
+    pools = [pool.name for pool in controlled(name, ledger.pools)]
+    return Left("held", pool_count=len(pools), pools=tuple(pools[:POOLS_NAMED_MAX]))
+
+
+def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
+    """The claim keys of a pool, interval by interval."""
+    intervals = list(addresses)
+    for start in range(0, len(intervals), RANGES_PER_READ_MAX):
+        yield [
+            Get(
+                keys.ip(addresses.family, first),
+                keys.ip(addresses.family, last) + b"\0",
+                limit=HOLDERS_SHOWN_MAX,
+            )
+            for first, last in intervals[start : start + RANGES_PER_READ_MAX]
+        ]
+
+
+def _holder(keys: Keys, kv: KeyValue) -> Holder:
+    claim = CLAIM.decode(kv.value)
+    return Holder(str(keys.address_in(kv.key)), f"{claim.namespace}/{claim.pod}", kv.mod_revision)

@@ -1,0 +1,36 @@
+"""Which retirements there must be: one for every pool and subnet that is retiring.
+
+Pure. Whoever tells a pool to retire (a person, a translated object, a subnet) needs to do nothing
+else. The pools of a retiring subnet are its own execution's children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.domain.subnets import controlled, owner_of
+from core.projections.fold import Projection
+from workflows.jobs.noticing import Notice
+from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.subnet import SubnetRetirement
+from workflows.jobs.retirement.words import LOOK, Order, retirement_id
+
+
+def retirement_notices(projection: Projection) -> Iterator[Notice]:
+    """An execution for each, told when nothing is left in its way."""
+    ledger = projection.ledger
+    going = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
+    for name in going:
+        is_empty = not controlled(name, ledger.pools)
+        yield Notice(
+            SubnetRetirement, retirement_id("subnet", name), (Order(name),), LOOK, is_empty
+        )
+    for name, pool in ledger.pools.items():
+        if not pool.retiring:
+            continue
+        tally = projection.tallies.get(name)
+        is_empty = tally is None or not tally.held
+        if is_empty or owner_of(pool) not in going:
+            yield Notice(
+                PoolRetirement, retirement_id("pool", name), (Order(name),), LOOK, is_empty
+            )

@@ -1,0 +1,82 @@
+"""The retirement of one pool: nothing new is claimed, what is claimed ends, the pool is deleted.
+
+Id ``retire/pool/<name>``. The pool was told to retire before (``RetirePool``); the execution only
+ever goes on with that. It sleeps until the last claim has ended, the slow look comes, or the
+deadline is over. Cancelling it makes the pool serve again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.domain.commands import Retirable
+from workflows.api import workflow
+from workflows.jobs.retirement.activities import RetirementActivities
+from workflows.jobs.retirement.vigil import Vigil
+from workflows.jobs.retirement.words import POOL_WORKFLOW, Carry, Left, Order, Outcome
+from workflows.model.payloads import Payload
+
+STEP_S: Final = 60.0
+"""One attempt at a step, at most."""
+
+STEPS_S: Final = 300.0
+"""All attempts at one step; then the next look tries again."""
+
+# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
+# A step that is under way is waited for: what it still does must not come after the way back.
+STEP: Final = workflow.ActivityOptions(
+    start_to_close_s=STEP_S,
+    schedule_to_close_s=STEPS_S,
+    retry=workflow.RetryPolicy(initial_interval_s=0.2, maximum_interval_s=30.0),
+    cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
+)
+
+
+@workflow.defn(name=POOL_WORKFLOW)
+class PoolRetirement:
+    """The execution."""
+
+    def __init__(self) -> None:
+        self._vigil: Vigil | None = None
+
+    @workflow.run
+    async def run(self, order: Order, carry: Carry = Carry()) -> Outcome:
+        """Until the pool is deleted, or serves again."""
+        vigil = self._vigil = Vigil(order, carry)
+        try:
+            while True:
+                state = await take_step(vigil, "pool", order.name)
+                if state != "held":
+                    return Outcome("deleted" if state == "gone" else "serving", vigil.took_s())
+                if vigil.is_overdue and vigil.order.at_deadline == "reinstate":
+                    return await give_back(vigil, "pool", order.name)
+                if workflow.info().is_continue_as_new_suggested():
+                    workflow.continue_as_new(vigil.order, vigil.carry())
+                await vigil.wait()
+        except workflow.CancelledError:
+            await give_back(vigil, "pool", order.name)
+            raise
+
+    @workflow.query
+    def status(self) -> dict[str, Payload]:
+        """What is left, who holds it, since when."""
+        return self._vigil.status() if self._vigil else {}
+
+
+async def take_step(vigil: Vigil, kind: Retirable, name: str) -> str:
+    """One step; the state it found, ``held`` if it failed for good."""
+    try:
+        left: Left = await workflow.execute_activity(
+            RetirementActivities.step, kind, name, options=STEP
+        )
+    except workflow.ActivityError as error:
+        vigil.failed(error)
+        return "held"
+    vigil.found(left)
+    return left.state
+
+
+async def give_back(vigil: Vigil, kind: Retirable, name: str) -> Outcome:
+    """The object serves again. ActivityError when a rule forbids it."""
+    await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
+    return Outcome("serving", vigil.took_s())

@@ -1,0 +1,79 @@
+"""Who writes to the log for jobs with many executions: one writer for each shard of the engine.
+
+A shard has one owner at a time, and only its executions' activities write under its name. A worker
+that has lost a shard is fenced as soon as the next owner writes: what it still had under way fails.
+That gives sixteen names for ever, however many controllers come and go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from core.domain.commands import Command
+from core.domain.events import Cause
+from core.errors import Refused, WriterFenced
+from core.service.configurator import Applied, Configurator
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.writer import Writer
+from workflows.api import activity
+from workflows.engine.keys import shard_of
+from workflows.model.errors import ApplicationError
+
+ACTOR: Final = "orbweaver-controller"
+
+REFUSED: Final = "Refused"
+"""The failure type of a command that a rule forbids: no retry helps."""
+
+
+class ShardWriters:
+    """Writers by shard, opened when they are first needed. Only activities use them."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self._writers: dict[int, Writer] = {}
+        self._opening = asyncio.Lock()
+
+    async def apply(self, command: Command) -> Applied:
+        """Decide and commit a command, signed with the present execution.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced: another attempt may help;
+        ApplicationError of type ``REFUSED``: none will.
+        """
+        info = activity.info()
+        shard = shard_of(info.workflow_id)
+        cause = Cause(
+            f"{ACTOR}/{info.workflow_type}",
+            correlation_id=info.workflow_id,
+            causation_id=info.idempotency_key,
+        )
+        try:
+            writer = await self._of(shard)
+            return await Configurator(self._store, self._keys, writer).apply(command, cause)
+        except Refused as error:
+            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+        except WriterFenced:
+            await self._forget(shard)
+            raise
+
+    async def close(self) -> None:
+        """Give all of them back."""
+        for shard in list(self._writers):
+            await self._forget(shard)
+
+    async def _of(self, shard: int) -> Writer:
+        async with self._opening:
+            found = self._writers.get(shard)
+            if found is None:
+                found = Writer(self._store, self._keys, f"jobs-{shard:02x}")
+                await found.open()
+                self._writers[shard] = found
+            return found
+
+    async def _forget(self, shard: int) -> None:
+        async with self._opening:
+            writer = self._writers.pop(shard, None)
+        if writer is not None:
+            await writer.close()
