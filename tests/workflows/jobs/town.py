@@ -31,6 +31,8 @@ class Town:
         self._make = make
         self._works: dict[str, tuple[JobHost, asyncio.Task[None]]] = {}
         self._stack = AsyncExitStack()
+        # What hangs on a dead store must not be collected as a task that was forgotten.
+        self._dead: list[object] = []
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.node)
@@ -70,6 +72,7 @@ class Town:
         killing.died.set()
         Counters.kills += 1
         host, work = self._works.pop(name)
+        self._dead.append((host, killing))
         term = host.worker.term
         await host.worker.abandon()
         while not work.done():  # it may wait for the dead store more than once on its way out
