@@ -8,7 +8,6 @@ begin in the middle, fold from ``sealed.snapshot_before``. This module only read
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import chain
@@ -21,6 +20,7 @@ from core.archive.sealed import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import HEAD
+from core.store.collector import collector_paused
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.log import Segment
@@ -67,18 +67,9 @@ class LogView:
 
 
 def decoded(segments: Iterable[Segment]) -> list[Recorded]:
-    """The events of some segments.
-
-    Decoding makes many values and drops none, which the cycle collector takes for a reason to run
-    over and over; it waits for these few milliseconds. That halves the time of a long replay.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    """The events of some segments."""
+    with collector_paused():
         return list(chain.from_iterable([segment.events() for segment in segments]))
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def unix_now_ms() -> int:

@@ -156,7 +156,8 @@ class Nic(NamedTuple):
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """The (address, pool) pairs this NIC holds; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))
-        return tuple((cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr)
+        # A list, because a scan asks for every NIC there is and generators take twice as long.
+        return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
 class Owner(NamedTuple):

@@ -20,8 +20,9 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
 from __future__ import annotations
 
 import re
+from socket import AF_INET, inet_ntop
 
-from core.domain.addresses import Address, Family, parse_address
+from core.domain.addresses import Address, Family, format_address, parse_address
 from core.errors import BadInput
 
 LAYOUT = "v1"
@@ -139,6 +140,13 @@ class Keys:
         """The quarantine key of an address given as text."""
         parsed = parse_address(address)
         return self.quarantine(parsed.family, parsed.value)
+
+    @staticmethod
+    def address_text_in(key: bytes) -> str:
+        """The same as canonical text; a look at everything asks for every claim."""
+        if key[-34:-33] == b"4":
+            return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
+        return format_address(6, int(key[-32:], 16))
 
     @staticmethod
     def address_in(key: bytes) -> Address:

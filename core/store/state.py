@@ -6,9 +6,11 @@ projection starts from here and then follows the log. This module only reads.
 
 from __future__ import annotations
 
-from core.domain.addresses import format_address
+import asyncio
+
 from core.domain.evolution import EndpointKey, Held, Ledger
 from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.store.collector import collector_paused
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 
@@ -42,16 +44,18 @@ async def read_configuration(
 async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> Ledger:
     """Everything, at one revision (the newest unless one is named). Raises Compacted."""
     ledger = Ledger()
-    at = await read_configuration(store, keys, ledger, revision=revision)
-    claims = await store.read([Get(*keys.room("ip"))], revision=at)
-    for kv in claims.ranges[0].kvs:
-        address = keys.address_in(kv.key)
-        text = format_address(address.family, address.value)
-        ledger.claims[text] = Held(CLAIM.decode(kv.value), kv.mod_revision)
-    endpoints = await store.read([Get(*keys.room("endpoint"))], revision=at)
-    for kv in endpoints.ranges[0].kvs:
-        endpoint = ENDPOINT.decode(kv.value)
-        ledger.endpoints[endpoint.key] = endpoint
+    with collector_paused():
+        at = await read_configuration(store, keys, ledger, revision=revision)
+        # Both at once: while one is decoded, etcd reads the other.
+        claims, endpoints = await asyncio.gather(
+            *(store.read([Get(*keys.room(room))], revision=at) for room in ("ip", "endpoint"))
+        )
+        for kv in claims.ranges[0].kvs:
+            held = Held(CLAIM.decode(kv.value), kv.mod_revision)
+            ledger.claims[keys.address_text_in(kv.key)] = held
+        for kv in endpoints.ranges[0].kvs:
+            endpoint = ENDPOINT.decode(kv.value)
+            ledger.endpoints[endpoint.key] = endpoint
     return ledger
 
 

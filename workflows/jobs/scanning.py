@@ -16,6 +16,7 @@ from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, ReclaimStep, plan_scan
 from core.domain.reclaim.tracing import Trace
 from core.errors import OrbweaverError
+from core.store.collector import collector_paused
 from core.store.state import read_ledger
 from workflows.api import activity
 from workflows.jobs.books import BookRef, Books
@@ -31,6 +32,9 @@ BOOK_INTERVALS: Final = 3
 
 ATTEMPTS_MAX: Final = 3
 """At a chunk, within one look: what fails then waits for the next look."""
+
+BEGUN_AT_ONCE: Final = 50
+"""Executions of Pods whose grace runs; they share transactions."""
 
 SHOWN_MAX: Final = 5
 """Releases and kept endpoints that a result tells in words; all others it counts."""
@@ -89,6 +93,10 @@ class ReclaimActivities:
         Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and what the facts raise.
         """
         await self._books.drop(outdated)
+        with collector_paused():
+            return await self._observe(before)
+
+    async def _observe(self, before: BookRef) -> Observation:
         means = self._means
         claims_read = means.observer.moment()
         ledger = await read_ledger(means.store, means.keys)
@@ -98,8 +106,7 @@ class ReclaimActivities:
         # A large cluster takes seconds, in which the worker must keep its leases.
         plan = await asyncio.to_thread(plan_scan, ledger, rules, sightings)
         book = await self._books.write(plan.sightings, plan.steps)
-        for one in plan.traces[: means.settings.queue_max]:
-            await self._begin(one)
+        await self._begin_all(plan.traces[: means.settings.queue_max])
         return Observation(
             book,
             ledger.position,
@@ -112,6 +119,11 @@ class ReclaimActivities:
             plan.look_again_s or 0.0,
             _why_kept(plan),
         )
+
+    async def _begin_all(self, traces: Sequence[Trace]) -> None:
+        for first in range(0, len(traces), BEGUN_AT_ONCE):
+            some = traces[first : first + BEGUN_AT_ONCE]
+            await asyncio.gather(*(self._begin(one) for one in some))
 
     @activity.defn(name="reclaim-release")
     async def release(self, book: BookRef, part: int) -> ChunkDone:
