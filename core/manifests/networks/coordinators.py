@@ -1,0 +1,77 @@
+"""What a coordinator's settings must be: spec/api.md 3.5, section 11, 20 to 24.
+
+The same for a SpiderCoordinator and for ``spec.coordinator`` of a SpiderMultusConfig; that the
+former needs podCIDRType is the caller's rule. Where the public system accepts what no network can
+use (signs in a MAC prefix, zones in an address), this refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from core.domain.addresses import AddressSyntaxError, Family, parse_address, parse_cidr
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject, shortened
+from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
+
+CIDR_TYPES: Final = ("auto", "cluster", "calico", "cilium", "none")
+RP_FILTER_MAX: Final = 2
+_MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
+
+
+def coordinator_rules(subject: Subject, spec: CoordinatorSpec) -> Iterator[Refusal]:
+    """Every broken rule, in the public system's order and at its paths."""
+    if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
+        message = f"{shortened(spec.pod_cidr_type)!r} is none of {', '.join(CIDR_TYPES)}"
+        yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)
+    for text in spec.hijack_cidr or ():
+        if _family(text) is None:
+            message = f"{shortened(text)!r} is neither an address nor a CIDR"
+            yield subject.refuse("Invalid", "hijack-cidr", "spec.extraCIDR", message)
+    for index, route in enumerate(spec.policy_routes or ()):
+        yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
+    if spec.pod_mac_prefix and not _MAC_PREFIX.match(spec.pod_mac_prefix):
+        message = f"{shortened(spec.pod_mac_prefix)!r} is not two octets such as 0a:1b, unicast"
+        yield subject.refuse("Invalid", "mac-prefix", "spec.podMACPrefix", message)
+    if (spec.tx_queue_len or 0) < 0:
+        yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", "it is not negative")
+    if (spec.pod_rp_filter or 0) > RP_FILTER_MAX:
+        message = f"{spec.pod_rp_filter} is none of 0, 1, 2, or negative to leave it alone"
+        yield subject.refuse("Invalid", "rp-filter", "spec.podRPFilter", message)
+    if spec.veth_link_address and _address_family(spec.veth_link_address) is None:
+        message = f"{shortened(spec.veth_link_address)!r} is not an address"
+        yield subject.refuse("Invalid", "veth-address", "spec.vethLinkAddress", message)
+    if spec.veth_mtu is not None and spec.veth_mtu <= 0:
+        yield subject.refuse("Invalid", "veth-mtu", "spec.vethMTU", "an MTU is more than 0")
+
+
+def _route_rule(subject: Subject, field: str, route: PolicyRoute) -> Iterator[Refusal]:
+    destination, gateway = _family(route.dst), _address_family(route.gw)
+    if destination is None:
+        message = f"dst {shortened(route.dst)!r} is neither an address nor a CIDR"
+        yield subject.refuse("Invalid", "policy-route", f"{field}.dst", message)
+    elif gateway is None:
+        message = f"gw {shortened(route.gw)!r} is not an address"
+        yield subject.refuse("Invalid", "policy-route", f"{field}.gw", message)
+    elif destination != gateway:
+        message = f"dst is IPv{destination} and gw IPv{gateway}"
+        yield subject.refuse("Invalid", "policy-route", field, message)
+
+
+def _family(text: str) -> Family | None:
+    """The family of an address or CIDR; None when it is neither. /08 is refused here."""
+    try:
+        cidr = parse_cidr(text)
+    except AddressSyntaxError:
+        return _address_family(text)
+    length = text.rpartition("/")[2]
+    return cidr.family if length == str(int(length)) else None
+
+
+def _address_family(text: str) -> Family | None:
+    try:
+        return parse_address(text).family
+    except AddressSyntaxError:
+        return None

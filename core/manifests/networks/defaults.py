@@ -1,0 +1,109 @@
+"""What a SpiderMultusConfig means where it says nothing: the mutating webhook (spec/api.md 3.6).
+
+The block of the chosen cniType is completed, the others are left alone: the rules refuse them. Only
+fields that are not given are filled in, so completing a completed spec changes nothing, but for one
+quirk of the public system that NADs show: a coordinator block that was absent the first time gets
+its txQueueLen the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct, structs
+
+from core.manifests.kinds.coordinators import CoordinatorSpec
+from core.manifests.kinds.multus_configs import (
+    TYPES,
+    IbSriovSpec,
+    IpoibSpec,
+    LinkSpec,
+    MultusConfigSpec,
+    NetworkPools,
+    OvsSpec,
+    SriovSpec,
+    VlanSpec,
+)
+
+T = TypeVar("T", bound=Struct)
+
+CUSTOM: Final = "custom"
+INJECTIONS: Final = (
+    "cni.spidernet.io/rdma-resource-inject",
+    "cni.spidernet.io/network-resource-inject",
+)
+"""Annotations that become labels of the same key and value (2.4)."""
+
+
+def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
+    """The spec with everything filled in that it leaves open."""
+    kind = spec.cni_type or CUSTOM
+    changes: dict[str, Any] = {"cni_type": kind}
+    if spec.chain_cni_json_data is None:
+        changes["chain_cni_json_data"] = []
+    if kind == CUSTOM:
+        changes |= {"enable_coordinator": False, "coordinator": None}
+        changes["custom_cni"] = spec.custom_cni or ""
+        return structs.replace(spec, **changes)
+    changes["coordinator"] = _coordinator(spec.coordinator)
+    changes |= _filled(spec, {"enable_coordinator": True, "disable_ipam": False})
+    block = getattr(spec, TYPES[kind]) if kind in TYPES else None
+    if block is not None:
+        changes[TYPES[kind]] = _block(block)
+    return structs.replace(spec, **changes)
+
+
+def injected_labels(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The labels that the Pod webhook selects networks by."""
+    return {key: annotations[key] for key in INJECTIONS if key in annotations}
+
+
+def _block(block: Struct) -> Struct:
+    match block:
+        case VlanSpec():
+            block = _complete(block, vlan_mode="manual", mtu=0, rdma_resource_name="")
+            if block.vlan_mode == "manual":
+                block = _complete(block, vlan_id=0)
+            return _complete(_with_bond(block), ippools=NetworkPools())
+        case LinkSpec():
+            block = _complete(block, vlan_id=0, mtu=0, rdma_resource_name="")
+            return _complete(_with_bond(block), ippools=NetworkPools())
+        case SriovSpec():
+            rates = {"min_tx_rate_mbps": 0, "max_tx_rate_mbps": 0}
+            block = _complete(block, vlan_id=0, mtu=0, rdma_isolation=False, **rates)
+            return _complete(block, resource_name="", ippools=NetworkPools())
+        case IbSriovSpec():
+            block = _complete(block, pkey="", link_state="enable", rdma_isolation=True)
+            block = _complete(block, enable_ib_kubernetes=False, resource_name="")
+            return _complete(block, ippools=NetworkPools())
+        case OvsSpec():
+            return _complete(block, vlan=0, device_id="", ippools=NetworkPools())
+        case IpoibSpec():
+            return _complete(block, ippools=NetworkPools())
+    raise AssertionError("these are the blocks")
+
+
+def _with_bond(block: T) -> T:
+    bond = getattr(block, "bond", None)
+    return structs.replace(block, bond=_complete(bond, options="")) if bond is not None else block
+
+
+def _coordinator(given: CoordinatorSpec | None) -> CoordinatorSpec:
+    """A given block and an absent one differ in two fields (section 11, 28)."""
+    if given is None:
+        given = CoordinatorSpec(veth_link_address="")
+    else:
+        given = _complete(given, tx_queue_len=0)
+    given = _complete(given, hijack_cidr=[], policy_routes=[], pod_mac_prefix="")
+    # The schema's default of tunePodRoutes has been there before any webhook.
+    given = _complete(given, tune_pod_routes=True, pod_default_route_nic="")
+    return _complete(given, mode="auto", pod_rp_filter=0)
+
+
+def _complete(struct: T, **values: Any) -> T:  # noqa: ANN401  # fields of any type
+    return structs.replace(struct, **_filled(struct, values))
+
+
+def _filled(struct: Struct, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if getattr(struct, name) is None}

@@ -1,0 +1,200 @@
+"""A completed SpiderMultusConfig -> its NetworkAttachmentDefinition (spec/api.md 4.5).
+
+The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
+in which the public system emits them, and fields that it always emits appear though they say
+nothing. What it never writes (hostRuleTable, podCIDRType) is not written either: byte for byte the
+same, so that nothing is rewritten when a cluster is taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from core.manifests.kinds.coordinators import CoordinatorSpec
+from core.manifests.kinds.multus_configs import (
+    IbSriovSpec,
+    IpoibSpec,
+    LinkSpec,
+    MultusConfigSpec,
+    NetworkPools,
+    OvsSpec,
+    SriovSpec,
+    Trunk,
+    VlanSpec,
+)
+from core.manifests.networks.chain import chain_item
+from core.manifests.networks.defaults import CUSTOM
+from core.manifests.networks.gojson import Json, dumps
+
+CR_NAME: Final = "multus.spidernet.io/cr-name"
+CNI_VERSION: Final = "multus.spidernet.io/cni-version"
+CONFIG_NAME: Final = "cni.spidernet.io/cniconfig-name"
+RESOURCE_NAME: Final = "k8s.v1.cni.cncf.io/resourceName"
+OVS_RESOURCES: Final = "ovs-cni.network.kubevirt.io"
+CNI_VERSION_DEFAULT: Final = "0.3.1"
+SEVERAL: Final = 2
+"""Masters from which on there is a bond."""
+
+Plugin = dict[str, Json]
+
+
+class Attachment(NamedTuple):
+    """The NAD; ``config`` None: Multus looks a file up by the NAD's name."""
+
+    name: str
+    annotations: dict[str, str]
+    config: str | None
+
+
+def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
+    """What the NAD of a SpiderMultusConfig of this name is called."""
+    return annotations.get(CR_NAME) or name
+
+
+def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> Attachment:
+    """The NAD of a completed and valid spec. Raises BadInput for a bad item of the chain."""
+    called = attachment_name(name, annotations)
+    if spec.cni_type == CUSTOM:
+        return Attachment(called, dict(annotations), spec.custom_cni or None)
+    config = {
+        "cniVersion": annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT),
+        "name": annotations.get(CONFIG_NAME) or called,
+        "plugins": _plugins(spec),
+    }
+    resource = _resource(spec)
+    told = dict(annotations) | ({RESOURCE_NAME: resource} if resource else {})
+    return Attachment(called, told, dumps(config))
+
+
+def _plugins(spec: MultusConfigSpec) -> list[Json]:
+    plugins = [*_main(spec), *map(chain_item, spec.chain_cni_json_data or ())]
+    if spec.enable_coordinator and spec.coordinator is not None:
+        plugins.append(_coordinator(spec.coordinator))
+    if spec.cni_type == "sriov" and spec.sriov is not None and spec.sriov.mtu:
+        plugins.append({"type": "tuning", "mtu": spec.sriov.mtu})
+    return plugins
+
+
+def _main(spec: MultusConfigSpec) -> list[Json]:
+    """The main plugin with what belongs before and behind it."""
+    match spec.cni_type:
+        case "macvlan" if spec.macvlan is not None:
+            ipam = _ipam(spec, spec.macvlan.ippools)
+            return _link(spec.macvlan, {"type": "macvlan"}, {"mode": "bridge"}, ipam)
+        case "ipvlan" if spec.ipvlan is not None:
+            return _link(spec.ipvlan, {"type": "ipvlan"}, {}, _ipam(spec, spec.ipvlan.ippools))
+        case "vlan" if spec.vlan is not None:
+            return _vlan(spec.vlan, _ipam(spec, spec.vlan.ippools))
+        case "sriov" if spec.sriov is not None:
+            return _sriov(spec.sriov, _ipam(spec, spec.sriov.ippools))
+        case "ib-sriov" if spec.ibsriov is not None:
+            return [_ib_sriov(spec.ibsriov, _ipam(spec, spec.ibsriov.ippools))]
+        case "ipoib" if spec.ipoib is not None:
+            return [_ipoib(spec.ipoib, _ipam(spec, spec.ipoib.ippools))]
+        case "ovs" if spec.ovs is not None:
+            return [_ovs(spec.ovs, _ipam(spec, spec.ovs.ippools))]
+    raise AssertionError("the rules ask for the block of the cniType")
+
+
+def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
+    """``{"ipam": ...}``, or nothing where interfaces get no addresses."""
+    if spec.disable_ipam:
+        return {}
+    ipam: Plugin = {"type": "spiderpool"}
+    if pools is not None:
+        ipam |= {"default_ipv4_ippool": pools.ipv4} if pools.ipv4 else {}
+        ipam |= {"default_ipv6_ippool": pools.ipv6} if pools.ipv6 else {}
+        if pools.match_master_subnet and spec.cni_type == "sriov":
+            ipam["match_master_subnet"] = True
+    return {"ipam": ipam}
+
+
+def _link(link: LinkSpec, kind: Plugin, mode: Plugin, ipam: Plugin) -> list[Json]:
+    vlan = link.vlan_id or 0
+    master = _master(link) + (f".{vlan}" if vlan else "")
+    main = {**kind, "master": master, **mode, "mtu": link.mtu, **ipam}
+    return [*_ifacer(link, vlan), main]
+
+
+def _vlan(link: VlanSpec, ipam: Plugin) -> list[Json]:
+    main: Plugin = {"type": "vlan", "master": _master(link), "vlanMode": link.vlan_mode}
+    if link.vlan_mode == "manual":
+        main["vlanId"] = link.vlan_id
+    return [*_ifacer(link, 0), {**main, "mtu": link.mtu, **ipam}]
+
+
+def _master(link: LinkSpec) -> str:
+    if len(link.master) >= SEVERAL and link.bond is not None:
+        return link.bond.name
+    return link.master[0]
+
+
+def _ifacer(link: LinkSpec, vlan: int) -> list[Json]:
+    """The plugin that makes VLAN and bond on the host, where one is wanted."""
+    if not vlan and len(link.master) < SEVERAL:
+        return []
+    ifacer: Plugin = {"vlanID": vlan} if vlan else {}
+    ifacer |= {"type": "ifacer", "interfaces": link.master}
+    if link.bond is not None:
+        bond = link.bond
+        ifacer["bond"] = {"name": bond.name, "mode": bond.mode, "options": bond.options}
+    return [ifacer]
+
+
+def _sriov(sriov: SriovSpec, ipam: Plugin) -> list[Json]:
+    rates = {"min_tx_rate": sriov.min_tx_rate_mbps, "max_tx_rate": sriov.max_tx_rate_mbps}
+    main = {"vlan": sriov.vlan_id, **rates, "type": "sriov", **ipam}
+    return [main, *([{"type": "rdma"}] if sriov.rdma_isolation else [])]
+
+
+def _ib_sriov(ib: IbSriovSpec, ipam: Plugin) -> Plugin:
+    states = {"link_state": ib.link_state, "rdmaIsolation": ib.rdma_isolation}
+    kubernetes = {"ibKubernetesEnabled": ib.enable_ib_kubernetes}
+    return {"type": "ib-sriov", "pkey": ib.pkey, **states, **kubernetes, **ipam}
+
+
+def _ipoib(ipoib: IpoibSpec, ipam: Plugin) -> Plugin:
+    return {"type": "ipoib", "master": ipoib.master, **ipam}
+
+
+def _ovs(ovs: OvsSpec, ipam: Plugin) -> Plugin:
+    device: Plugin = {"deviceID": ovs.device_id} if ovs.device_id else {}
+    trunk: Plugin = {"trunk": [_trunk(one) for one in ovs.trunk]} if ovs.trunk else {}
+    return {"vlan": ovs.vlan, "type": "ovs", "bridge": ovs.bridge, **device, **ipam, **trunk}
+
+
+def _trunk(trunk: Trunk) -> Plugin:
+    fields = {"minID": trunk.min_id, "maxID": trunk.max_id, "id": trunk.id}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _coordinator(spec: CoordinatorSpec) -> Plugin:
+    """Fields that point somewhere appear when set, even to 0; texts and lists when not empty."""
+    routes = [{"dst": route.dst, "gw": route.gw} for route in spec.policy_routes or ()]
+    fields: Sequence[tuple[str, Json, bool]] = (
+        ("txQueueLen", spec.tx_queue_len, spec.tx_queue_len is not None),
+        ("vethLinkAddress", spec.veth_link_address, bool(spec.veth_link_address)),
+        ("vethMTU", spec.veth_mtu, spec.veth_mtu is not None),
+        ("tunePodRoutes", spec.tune_pod_routes, spec.tune_pod_routes is not None),
+        ("podMACPrefix", spec.pod_mac_prefix, bool(spec.pod_mac_prefix)),
+        ("mode", spec.mode, bool(spec.mode)),
+        ("type", "coordinator", True),
+        ("podDefaultRouteNic", spec.pod_default_route_nic, bool(spec.pod_default_route_nic)),
+        ("podRPFilter", spec.pod_rp_filter, spec.pod_cidr_type is not None),
+        ("hijackCIDR", spec.hijack_cidr, bool(spec.hijack_cidr)),
+        ("policyRoutes", routes, bool(routes)),
+    )
+    return {name: value for name, value, appears in fields if appears}
+
+
+def _resource(spec: MultusConfigSpec) -> str:
+    """The extended resource that Multus asks the device plugin for."""
+    match spec.cni_type:
+        case "sriov" if spec.sriov is not None:
+            return spec.sriov.resource_name or ""
+        case "ib-sriov" if spec.ibsriov is not None:
+            return spec.ibsriov.resource_name or ""
+        case "ovs" if spec.ovs is not None and spec.ovs.device_id:
+            return f"{OVS_RESOURCES}/{spec.ovs.bridge}"
+    return ""

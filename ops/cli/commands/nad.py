@@ -1,0 +1,70 @@
+"""``orbctl nad``: the NetworkAttachmentDefinition that a SpiderMultusConfig becomes.
+
+Writes nothing and asks no cluster: for review, for tests in a pipeline, and for clusters that keep
+their NADs in git.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from core.errors import BadInput
+from ops.cli.context import globals_of, stdin_text
+from ops.cli.exits import Exit, report_refusals
+from ops.cli.output import Format, show_value
+from ops.cli.session import read_text
+
+NAD = ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition")
+
+
+def nad(
+    context: typer.Context,
+    file: Annotated[
+        list[str], typer.Option("-f", "--filename", help="SpiderMultusConfigs; - for stdin")
+    ],
+) -> None:
+    """Show the NetworkAttachmentDefinitions that SpiderMultusConfigs become; changes nothing."""
+    output = globals_of(context).output
+    worst = Exit.OK
+    made: list[dict[str, Any]] = []
+    for path in file:
+        found, refused = _definitions(read_text(path, stdin_text))
+        made += found
+        worst = Exit.REFUSED if refused else worst
+    if output in (Format.JSON, Format.YAML):
+        show_value(made, output)
+    elif made:
+        print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
+    raise typer.Exit(worst)
+
+
+def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """The manifests, and whether one was refused; refusals are told. Raises BadInput."""
+    from core.domain.validation.shared import REFUSALS_MAX
+    from core.manifests.networks.defaults import completed
+    from core.manifests.networks.reading import networks
+    from core.manifests.networks.rendering import render
+    from core.manifests.networks.rules import network_rules
+
+    made: list[dict[str, Any]] = []
+    refused = False
+    for network in networks(text):
+        network = network._replace(spec=completed(network.spec))  # noqa: PLW2901  # the same, whole
+        refusals = list(network_rules(network))[:REFUSALS_MAX]
+        if refusals:
+            report_refusals(refusals)
+            refused = True
+            continue
+        attachment = render(network.name, network.annotations, network.spec)
+        spec = {} if attachment.config is None else {"config": attachment.config}
+        metadata: dict[str, Any] = {"name": attachment.name, "namespace": network.namespace}
+        if attachment.annotations:
+            metadata["annotations"] = attachment.annotations
+        version, kind = NAD
+        made.append({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+    if not made and not refused:
+        raise BadInput("there is no SpiderMultusConfig in there", subject="filename")
+    return made, refused

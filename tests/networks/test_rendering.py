@@ -1,0 +1,203 @@
+"""The NAD of each cniType, byte by byte: the worked examples of spec/api.md 4.5 and one of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.manifests.kinds.multus_configs import MultusConfigSpec
+from core.manifests.networks.defaults import completed
+from core.manifests.networks.rendering import Attachment, render
+from core.manifests.networks.rules import Network, network_rules
+
+COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
+
+
+def nad(name: str, spec: dict[str, Any], **annotations: str) -> Attachment:
+    """The NAD of a spec as a user writes it; it must be a valid one."""
+    whole = completed(msgspec.convert(spec, MultusConfigSpec))
+    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    assert list(network_rules(Network("shop", name, told, whole))) == []
+    return render(name, told, whole)
+
+
+def config(name: str, spec: dict[str, Any]) -> str | None:
+    return nad(name, spec).config
+
+
+def chain(name: str, *plugins: str) -> str:
+    """A configuration of these plugins."""
+    return f'{{"cniVersion":"0.3.1","name":"{name}","plugins":[{",".join(plugins)}]}}'
+
+
+def test_macvlan_with_one_master() -> None:
+    assert config("mv", {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}}) == chain(
+        "mv",
+        '{"type":"macvlan","master":"ens3","mode":"bridge","mtu":0,"ipam":{"type":"spiderpool"}}',
+        COORDINATOR,
+    )
+
+
+def test_macvlan_on_a_vlan_of_a_bond() -> None:
+    block = {"master": ["ens3", "ens4"], "vlanID": 30, "bond": {"name": "bd0", "mode": 1}}
+    spec = {"cniType": "macvlan", "macvlan": block, "coordinator": {}}
+
+    assert config("mvb", spec) == chain(
+        "mvb",
+        '{"vlanID":30,"type":"ifacer","interfaces":["ens3","ens4"],'
+        '"bond":{"name":"bd0","mode":1,"options":""}}',
+        '{"type":"macvlan","master":"bd0.30","mode":"bridge","mtu":0,"ipam":{"type":"spiderpool"}}',
+        '{"txQueueLen":0,"tunePodRoutes":true,"mode":"auto","type":"coordinator"}',
+    )
+
+
+def test_ipvlan_has_no_mode() -> None:
+    block = {"master": ["ens3"], "vlanID": 7, "ippools": {"ipv4": ["a", "b"], "ipv6": ["c"]}}
+
+    assert config("iv", {"cniType": "ipvlan", "ipvlan": block}) == chain(
+        "iv",
+        '{"vlanID":7,"type":"ifacer","interfaces":["ens3"]}',
+        '{"type":"ipvlan","master":"ens3.7","mtu":0,"ipam":{"type":"spiderpool",'
+        '"default_ipv4_ippool":["a","b"],"default_ipv6_ippool":["c"]}}',
+        COORDINATOR,
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "main"),
+    [
+        (
+            {"master": ["ens3"], "vlanID": 9},
+            (
+                '{"type":"vlan","master":"ens3","vlanMode":"manual","vlanId":9,"mtu":0,'
+                '"ipam":{"type":"spiderpool"}}'
+            ),
+        ),
+        (
+            {"master": ["ens3"], "vlanMode": "auto"},
+            (
+                '{"type":"vlan","master":"ens3","vlanMode":"auto","mtu":0,'
+                '"ipam":{"type":"spiderpool"}}'
+            ),
+        ),
+    ],
+)
+def test_vlan_says_who_chooses_the_vlan(block: dict[str, Any], main: str) -> None:
+    assert config("v", {"cniType": "vlan", "vlan": block}) == chain("v", main, COORDINATOR)
+
+
+def test_sriov_with_rdma_mtu_and_a_chain_item() -> None:
+    block = {"resourceName": "x/y", "rdmaIsolation": True, "mtu": 4000, "ippools": {"ipv4": ["p4"]}}
+    spec = {"cniType": "sriov", "sriov": block, "chainCNIJsonData": ['{"type":"bandwidth"}']}
+    made = nad("sr", spec)
+
+    assert made.config == chain(
+        "sr",
+        '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"type":"sriov",'
+        '"ipam":{"type":"spiderpool","default_ipv4_ippool":["p4"]}}',
+        '{"type":"rdma"}',
+        '{"type":"bandwidth"}',
+        COORDINATOR,
+        '{"type":"tuning","mtu":4000}',
+    )
+    assert made.annotations == {"k8s.v1.cni.cncf.io/resourceName": "x/y"}
+
+
+def test_only_sriov_matches_the_masters_subnet() -> None:
+    block = {"resourceName": "x/y", "ippools": {"matchMasterSubnet": True}}
+    text = config("sr", {"cniType": "sriov", "sriov": block, "enableCoordinator": False})
+
+    assert text == chain(
+        "sr",
+        '{"vlan":0,"min_tx_rate":0,"max_tx_rate":0,"type":"sriov",'
+        '"ipam":{"type":"spiderpool","match_master_subnet":true}}',
+    )
+
+
+def test_ib_sriov_isolates_rdma_by_a_key_of_its_own() -> None:
+    assert config("ib", {"cniType": "ib-sriov", "ibsriov": {"resourceName": "x/y"}}) == chain(
+        "ib",
+        '{"type":"ib-sriov","pkey":"","link_state":"enable","rdmaIsolation":true,'
+        '"ibKubernetesEnabled":false,"ipam":{"type":"spiderpool"}}',
+        COORDINATOR,
+    )
+
+
+def test_ipoib_without_addresses() -> None:
+    spec = {"cniType": "ipoib", "ipoib": {"master": "ib0"}, "disableIPAM": True}
+
+    assert config("ipo", spec) == chain("ipo", '{"type":"ipoib","master":"ib0"}', COORDINATOR)
+
+
+def test_ovs_with_trunk_and_device() -> None:
+    trunk = [{"minID": 10, "maxID": 20}, {"id": 42}]
+    made = nad("o", {"cniType": "ovs", "ovs": {"bridge": "br1", "trunk": trunk, "deviceID": "d"}})
+
+    assert made.config == chain(
+        "o",
+        '{"vlan":0,"type":"ovs","bridge":"br1","deviceID":"d","ipam":{"type":"spiderpool"},'
+        '"trunk":[{"minID":10,"maxID":20},{"id":42}]}',
+        COORDINATOR,
+    )
+    assert made.annotations == {
+        "k8s.v1.cni.cncf.io/resourceName": "ovs-cni.network.kubevirt.io/br1"
+    }
+
+
+@pytest.mark.parametrize(("text", "written"), [('{"any": 1}', '{"any": 1}'), ("", None)])
+def test_custom_is_written_as_it_is(text: str, written: str | None) -> None:
+    assert config("c", {"customCNI": text}) == written
+
+
+def test_every_member_of_the_coordinator() -> None:
+    coordinator = {
+        "mode": "underlay",
+        "hijackCIDR": ["10.9.0.0/16"],
+        "policyRoutes": [{"dst": "10.8.0.0/16", "gw": "10.6.0.1"}],
+        "podMACPrefix": "0a:1b",
+        "tunePodRoutes": False,
+        "podDefaultRouteNIC": "net1",
+        "hostRuleTable": 600,
+        "podRPFilter": 2,
+        "podCIDRType": "none",
+        "txQueueLen": 5,
+        "vethLinkAddress": "169.254.1.2",
+        "vethMTU": 1400,
+    }
+    block = {"master": ["ens3"]}
+    text = config("m", {"cniType": "macvlan", "macvlan": block, "coordinator": coordinator})
+
+    assert text is not None
+    assert text.endswith(
+        '{"txQueueLen":5,"vethLinkAddress":"169.254.1.2","vethMTU":1400,"tunePodRoutes":false,'
+        '"podMACPrefix":"0a:1b","mode":"underlay","type":"coordinator",'
+        '"podDefaultRouteNic":"net1","podRPFilter":2,"hijackCIDR":["10.9.0.0/16"],'
+        '"policyRoutes":[{"dst":"10.8.0.0/16","gw":"10.6.0.1"}]}]}'
+    )
+
+
+def test_names_and_versions_come_from_annotations() -> None:
+    made = nad(
+        "m",
+        {"cniType": "macvlan", "macvlan": {"master": ["ens3"]}},
+        **{
+            "multus.spidernet.io__cr-name": "net-a",
+            "multus.spidernet.io__cni-version": "1.0.0",
+            "cni.spidernet.io__cniconfig-name": "conf-a",
+            "team": "blue",
+        },
+    )
+
+    assert made.name == "net-a"
+    assert made.annotations["team"] == "blue"
+    assert made.config is not None
+    assert made.config.startswith('{"cniVersion":"1.0.0","name":"conf-a",')
+
+
+def test_completing_twice_changes_nothing() -> None:
+    given = {"cniType": "vlan", "vlan": {"master": ["ens3"]}, "coordinator": {}}
+    spec = completed(msgspec.convert(given, MultusConfigSpec))
+
+    assert completed(spec) == spec

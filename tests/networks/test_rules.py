@@ -1,0 +1,164 @@
+"""What is refused, in which order, and where (spec/api.md 3.6; section 11, 20 to 29)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.manifests.kinds.multus_configs import MultusConfigSpec
+from core.manifests.networks.defaults import completed, injected_labels
+from core.manifests.networks.rules import Network, network_rules
+
+RDMA = "cni.spidernet.io/rdma-resource-inject"
+NETWORK = "cni.spidernet.io/network-resource-inject"
+LINK = {"master": ["ens3"]}
+
+
+def broken(
+    spec: dict[str, Any], before: dict[str, str] | None = None, **annotations: str
+) -> list[tuple[str, str]]:
+    """(rule, field) of every refusal, in order."""
+    whole = completed(msgspec.convert(spec, MultusConfigSpec))
+    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    refusals = network_rules(Network("shop", "net", told, whole, before))
+    return [(one.rule, one.field) for one in refusals]
+
+
+def macvlan(**block: Any) -> dict[str, Any]:
+    return {"cniType": "macvlan", "macvlan": LINK | block}
+
+
+@pytest.mark.parametrize(
+    ("spec", "rules"),
+    [
+        ({"cniType": "macvlan"}, [("block-missing", "spec.macvlanConfig")]),
+        (macvlan(master=[]), [("master", "spec.macvlanConfig")]),
+        (macvlan(master=["a", "b"]), [("bond", "spec.macvlanConfig")]),
+        (
+            macvlan(master=["a", "b"], bond={"name": "", "mode": 0}),
+            [("bond", "spec.macvlanConfig")],
+        ),
+        (macvlan(vlanID=4095), [("vlan", "spec.macvlanConfig")]),
+        (macvlan(mtu=-1), [("mtu", "spec.macvlanConfig")]),
+        (
+            macvlan(ippools={"matchMasterSubnet": True}),
+            [("match-master-subnet", "spec.macvlanConfig")],
+        ),
+        (macvlan() | {"ipoib": {"master": "x"}}, [("foreign-block", "spec.cniType")]),
+        (macvlan() | {"customCNI": ""}, [("foreign-block", "spec.cniType")]),
+        (
+            {"cniType": "vlan", "vlan": LINK | {"vlanMode": "auto", "vlanID": 3}},
+            [("vlan-mode", "spec.vlan")],
+        ),
+        (
+            {"cniType": "sriov", "sriov": {"resourceName": "x/y", "minTxRateMbps": 1}},
+            [("tx-rate", "spec.sriovConfig")],
+        ),
+        ({"cniType": "sriov", "sriov": {}}, [("resourceName", "spec.sriovConfig")]),
+        ({"cniType": "ib-sriov", "ibsriov": {}}, [("resourceName", "spec.ibsriovConfig")]),
+        ({"cniType": "ipoib", "ipoib": {}}, [("master", "spec.ipoibConfig")]),
+        (
+            {"cniType": "ovs", "ovs": {"bridge": "b", "trunk": [{"maxID": 3}]}},
+            [("trunk", "spec.ovsConfig")],
+        ),
+        ({"cniType": "custom", "customCNI": "{"}, [("custom-json", "spec.customCniTypeConfig")]),
+        (
+            macvlan() | {"chainCNIJsonData": ["{}"]},
+            [("chain-item", "spec.chainCNIJsonData")],
+        ),
+    ],
+)
+def test_a_fault_is_refused_at_its_place(
+    spec: dict[str, Any], rules: list[tuple[str, str]]
+) -> None:
+    assert broken(spec) == rules
+
+
+def test_own_faults_come_before_foreign_blocks() -> None:
+    spec = macvlan(vlanID=4095) | {"ipoib": {"master": "x"}}
+
+    assert [rule for rule, _ in broken(spec)] == ["vlan", "foreign-block"]
+
+
+def test_ovs_is_asked_for_injections_first() -> None:
+    assert [rule for rule, _ in broken({"cniType": "ovs"}, None, **{RDMA: "x"})] == [
+        "inject",
+        "block-missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "key", "valid"),
+    [
+        (macvlan(rdmaResourceName="x/y", ippools={"ipv4": ["p"]}), RDMA, True),
+        (macvlan(ippools={"ipv4": ["p"]}), RDMA, False),
+        (macvlan(rdmaResourceName="x/y"), RDMA, False),
+        (macvlan(), NETWORK, True),
+        (macvlan(rdmaResourceName="x/y"), NETWORK, False),
+        ({"cniType": "ipoib", "ipoib": {"master": "ib0", "ippools": {"ipv4": ["p"]}}}, RDMA, True),
+        ({"customCNI": ""}, NETWORK, False),
+    ],
+)
+def test_what_the_pod_webhook_injects_must_be_there(
+    spec: dict[str, Any], key: str, valid: bool
+) -> None:
+    assert (broken(spec, None, **{key: "team-a"}) == []) == valid
+
+
+def test_inject_annotations_become_labels() -> None:
+    assert injected_labels({RDMA: "a", "other": "b"}) == {RDMA: "a"}
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "rules"),
+    [
+        ({"podCIDRType": "sometimes"}, [("pod-cidr-type", "spec.podCIDRType")]),
+        ({"hijackCIDR": ["10.0.0.0/8", "10.9.9.9", "fd00::/8"]}, []),
+        ({"hijackCIDR": ["10.0.0.0/08"]}, [("hijack-cidr", "spec.extraCIDR")]),
+        ({"hijackCIDR": ["fe80::1%eth0"]}, [("hijack-cidr", "spec.extraCIDR")]),
+        (
+            {"policyRoutes": [{"dst": "10.0.0.0/8", "gw": "fd00::1"}]},
+            [("policy-route", "spec.policyRoutes[0]")],
+        ),
+        (
+            {"policyRoutes": [{"dst": "10.0.0.0/8", "gw": "10.1.1.1%e"}]},
+            [("policy-route", "spec.policyRoutes[0].gw")],
+        ),
+        ({"podMACPrefix": "0a:1b"}, []),
+        ({"podMACPrefix": "01:1b"}, [("mac-prefix", "spec.podMACPrefix")]),
+        ({"podMACPrefix": "+a:00"}, [("mac-prefix", "spec.podMACPrefix")]),
+        ({"txQueueLen": -1}, [("tx-queue", "spec.txQueueLen")]),
+        ({"podRPFilter": 3}, [("rp-filter", "spec.podRPFilter")]),
+        ({"podRPFilter": -5}, []),
+        ({"vethLinkAddress": "fe80::1"}, []),
+        ({"vethLinkAddress": "x"}, [("veth-address", "spec.vethLinkAddress")]),
+        ({"vethMTU": 0}, [("veth-mtu", "spec.vethMTU")]),
+    ],
+)
+def test_the_coordinators_settings(
+    coordinator: dict[str, Any], rules: list[tuple[str, str]]
+) -> None:
+    assert broken(macvlan() | {"coordinator": coordinator}) == rules
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "rules"),
+    [
+        ({}, {"multus.spidernet.io__cr-name": "a"}, ["immutable"]),
+        (
+            {"multus.spidernet.io/cr-name": "a"},
+            {"multus.spidernet.io__cr-name": "b"},
+            ["immutable"],
+        ),
+        ({"multus.spidernet.io/cr-name": "a"}, {"multus.spidernet.io__cr-name": "a"}, []),
+        ({"multus.spidernet.io/cr-name": "a"}, {}, []),
+        (None, {"multus.spidernet.io__cr-name": "A_b"}, ["nad-name"]),
+        (None, {"multus.spidernet.io__cni-version": "2.0.0"}, ["cni-version"]),
+    ],
+)
+def test_annotations_name_the_nad_once_and_a_known_version(
+    before: dict[str, str] | None, after: dict[str, str], rules: list[str]
+) -> None:
+    assert [rule for rule, _ in broken(macvlan(), before, **after)] == rules
