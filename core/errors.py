@@ -31,6 +31,12 @@
     │   ├── NamespaceGone           the network namespace is no more
     │   ├── NetlinkRefused          the kernel refuses an operation, with its own words
     │   └── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
+    ├── ApiError                    the API server of Kubernetes
+    │   ├── ApiUnavailable          it did not answer, or not now           (retryable)
+    │   ├── ApiConflict             the object was changed or made meanwhile  (retryable)
+    │   ├── ApiExpired              the version is gone: list again         (retryable)
+    │   ├── ApiNotFound             there is no such object, or no such kind
+    │   └── ApiRejected             it refuses this request as it is
     └── ExecutionError              the durable execution of a workflow
         ├── ExecutionNotFound       no execution of that id, or none that is open
         ├── AlreadyStarted          the id is taken, by the policy asked for
@@ -250,6 +256,36 @@ class NetlinkLost(DatapathError):
     """Answers were dropped or a reading was interrupted more often than the bound allows."""
 
     retryable = True
+
+
+class ApiError(OrbweaverError):
+    """The API server failed us; ``subject`` is the path."""
+
+
+class ApiUnavailable(ApiError):
+    """No answer, an answer too late, or "not now" (429, 5xx): a write may have happened."""
+
+    retryable = True
+
+
+class ApiConflict(ApiError):
+    """409: somebody else was quicker."""
+
+    retryable = True
+
+
+class ApiExpired(ApiError):
+    """410: the server remembers nothing as old as that."""
+
+    retryable = True
+
+
+class ApiNotFound(ApiError):
+    """404."""
+
+
+class ApiRejected(ApiError):
+    """Forbidden, invalid, too large: repeating it cannot help."""
 
 
 class ExecutionError(OrbweaverError):

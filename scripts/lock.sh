@@ -27,9 +27,9 @@ compile() {  # compile OUTPUT [pip-compile options]
         --no-emit-find-links --output-file "$output" "$@" pyproject.toml
 }
 
-compile requirements/lock.txt --extra otlp "$@"
+compile requirements/lock.txt --extra otlp --extra kubernetes "$@"
 compile requirements/build.txt --build-deps-for wheel --only-build-deps "$@"
-compile requirements/dev.txt --extra otlp --extra test --extra bench \
+compile requirements/dev.txt --extra otlp --extra kubernetes --extra test --extra bench \
     --constraint requirements/lock.txt "$@"
 
 if grep -nE '://|find-links|index-url|^-' requirements/*.txt; then

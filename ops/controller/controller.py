@@ -1,16 +1,15 @@
 """The controller: its parts, the order in which they start, and how they end.
 
 Every replica projects, observes, answers probes and shares in the workflows; the one that leads
-also publishes views, seals the log, and sees to it that executions are there that must be.
-Composition only: it decides nothing.
+also translates custom resources, publishes views, seals the log, and sees to it that executions are
+there that must be. Composition only: it decides nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Final
 
 from core.archive.archiver import Archiver
 from core.archive.files import LocalFiles
@@ -20,11 +19,13 @@ from core.store.election import Election, Term
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from nodeagent.doors.tcp_ports import TcpPort
+from ops.concurrency import until_first
 from ops.controller.archiving import Archiving
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.settings import ControllerSettings
+from ops.kubernetes.hosting import KubernetesHost
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.worker import WorkerOptions
@@ -53,6 +54,11 @@ class Controller:
             store, keys, settings.name, settings.reclaim, options=WorkerOptions(archive=closed)
         )
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
+        self.kubernetes = (
+            KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
+            if settings.kubernetes is not None
+            else None
+        )
         self.ports: list[TcpPort] = []
         self._store = store
         self._metrics: Metrics | None = None
@@ -70,10 +76,11 @@ class Controller:
     async def _lead(self, term: Term) -> None:
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
-            await until_first(
-                *(self.publisher.run(term.fence), self.archiving.run()),
-                *(self.jobs.lead(), self.noticing.run()),
-            )
+            works = [self.publisher.run(term.fence), self.archiving.run()]
+            works += [self.jobs.lead(), self.noticing.run()]
+            if self.kubernetes is not None:
+                works.append(self.kubernetes.run())
+            await until_first(*works)
         finally:
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
 
@@ -98,16 +105,3 @@ class Controller:
         if self._metrics is not None:
             self._metrics.close()
         await self._store.close()
-
-
-async def until_first(*works: Coroutine[Any, Any, object]) -> None:
-    """Run all until one of them ends; stop the others and raise what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()

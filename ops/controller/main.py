@@ -16,7 +16,7 @@ import typer
 from core.errors import BadInput, OrbweaverError
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
-from ops.controller.settings import ControllerSettings, load_settings
+from ops.controller.settings import KUBECONFIG, ControllerSettings, load_settings
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -27,11 +27,14 @@ _log: Final = logging.getLogger(__name__)
 
 def run(
     config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
+    kubeconfig: Annotated[
+        str, typer.Option(envvar=KUBECONFIG, help="Translate the custom resources of this cluster.")
+    ] = "",
 ) -> None:
     """Keep views, metrics and the archive up to date until told to stop."""
     set_up_logging("info")
     try:
-        settings = load_settings(config_path, os.environ)
+        settings = load_settings(config_path, {**os.environ, KUBECONFIG: kubeconfig})
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None

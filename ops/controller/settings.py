@@ -16,6 +16,7 @@ from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.environment import Environment
+from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import OPTIONS, ClusterSettings, cluster_settings
 
 HEALTH_PORT: Final = 5720
@@ -25,6 +26,12 @@ LEASE_TTL_S_MIN: Final = 2
 """etcd makes shorter leases this long anyway."""
 
 LEASE_TTL_S_MAX: Final = 300
+
+KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
+"""A file: the controller translates the custom resources of that cluster."""
+
+KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
+"""``true``: those of the cluster it runs in."""
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
 """Of every number about reclaiming: times in seconds, and counts."""
@@ -43,6 +50,7 @@ class ControllerSettings(NamedTuple):
     log_level: str = "info"
     lease_ttl_s: int = LEASE_TTL_S
     reclaim: ReclaimSettings = ReclaimSettings()
+    kubernetes: KubernetesSettings | None = None
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -65,7 +73,16 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
         ),
         reclaim=_reclaim(conf, env),
+        kubernetes=_kubernetes(conf, env),
     )
+
+
+def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
+    """None: standalone. A kubeconfig switches Kubernetes on, and so does being told to."""
+    kubeconfig = env.text(KUBECONFIG)
+    if not kubeconfig and not env.truth(KUBERNETES, default=False):
+        return None
+    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6)
 
 
 def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:

@@ -23,7 +23,9 @@ LEASE_TTL_S = 2
 class ControllerProcess:
     """One replica on ports of its own."""
 
-    def __init__(self, name: str, endpoint: str, cluster: str, directory: Path) -> None:
+    def __init__(
+        self, name: str, endpoint: str, cluster: str, directory: Path, *options: str
+    ) -> None:
         self.name = name
         self.health, self.metrics = free_ports(2)
         self._log = (directory / f"{name}.log").open("wb")
@@ -39,7 +41,14 @@ class ControllerProcess:
             "SPIDERPOOL_ENABLED_DEBUG_METRIC": "true",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ops.controller.main", "--config-path", "/nonexistent"],
+            [
+                sys.executable,
+                "-m",
+                "ops.controller.main",
+                "--config-path",
+                "/nonexistent",
+                *options,
+            ],
             env=os.environ | environment,
             stdout=self._log,
             stderr=self._log,
@@ -65,6 +74,10 @@ class ControllerProcess:
     def terminate(self) -> int:
         """Ask it to end; its exit code."""
         self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(PATIENCE_S)
+
+    def wait(self) -> int:
+        """Wait for it to end by itself; its exit code."""
         return self._process.wait(PATIENCE_S)
 
     def get(self, port: int, path: str) -> tuple[int, str]:

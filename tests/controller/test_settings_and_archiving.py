@@ -17,6 +17,7 @@ from core.store.memory import MemoryStore
 from ops.controller import archiving
 from ops.controller.archiving import Archiving
 from ops.controller.settings import load_settings
+from ops.kubernetes.settings import KubernetesSettings
 from tests.support.nodes import Node, addresses, pod, pool
 
 NO_FILE = "/nonexistent/conf.yml"
@@ -62,6 +63,16 @@ def test_a_lease_is_never_shorter_than_etcd_makes_it() -> None:
 def test_a_setting_that_cannot_be_used_is_refused(variable: str, value: str) -> None:
     with pytest.raises(BadInput):
         load_settings(NO_FILE, {variable: value})
+
+
+def test_kubernetes_is_off_unless_somebody_says_which() -> None:
+    def said(**variables: str) -> KubernetesSettings | None:
+        return load_settings(NO_FILE, variables).kubernetes
+
+    assert said() is None
+    assert said(ORBWEAVER_KUBERNETES="false") is None
+    assert said(ORBWEAVER_KUBERNETES="true") == KubernetesSettings("")
+    assert said(ORBWEAVER_KUBECONFIG="/etc/kube") == KubernetesSettings("/etc/kube")
 
 
 def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def server(server_with_crds: ApiServer) -> Iterator[ApiServer]:
     """The same, and empty again after the test."""
     yield server_with_crds
     for kind in KINDS:
-        for one in server_with_crds.request("GET", f"{GROUP_PATH}/{kind.plural}").body["items"]:
+        for one in server_with_crds.wait_served(f"{GROUP_PATH}/{kind.plural}")["items"]:
             metadata = one["metadata"]
             within = f"/namespaces/{metadata['namespace']}" if kind.namespaced else ""
             path = f"{GROUP_PATH}{within}/{kind.plural}/{metadata['name']}"

@@ -91,6 +91,11 @@ class ApiServer:
         self._etcd.kill()
 
     @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """Where its etcd is, which has room for other keys too."""
+        return self._etcd.endpoints
+
+    @property
     def url(self) -> str:
         """Where it listens."""
         return f"https://127.0.0.1:{self.port}"
@@ -151,13 +156,14 @@ class ApiServer:
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.loads(error.read()))
 
-    def wait_served(self, path: str) -> None:
-        """Wait until a path answers, which a new kind does a moment after it is established."""
+    def wait_served(self, path: str) -> dict[str, Any]:
+        """Wait until a path answers, which a new kind and a new server do a moment late."""
         deadline = time.monotonic() + _START_DEADLINE_S
-        while self.request("GET", path).status != HTTPStatus.OK:
+        while (answer := self.request("GET", path)).status != HTTPStatus.OK:
             if time.monotonic() > deadline:
-                raise ApiServerFailed(f"{path} is not served")
+                raise ApiServerFailed(f"{path} is not served: {answer.message}")
             time.sleep(_POLL_S)
+        return answer.body
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl and return what it prints. Raises ApiServerFailed with its complaint."""

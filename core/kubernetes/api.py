@@ -1,0 +1,185 @@
+"""Requests to an API server, with its refusals as errors of our tree.
+
+Objects are plain mappings as in JSON: what we do not know of passes through. Every request has a
+deadline; a list is read in pages; nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from urllib.parse import urlencode
+
+import aiohttp
+import msgspec
+
+from core.errors import (
+    ApiConflict,
+    ApiExpired,
+    ApiNotFound,
+    ApiRejected,
+    ApiUnavailable,
+    OrbweaverError,
+)
+from core.kubernetes.connection import Connection
+
+Object: TypeAlias = dict[str, Any]
+"""An object of the API as JSON knows it."""
+
+REQUEST_DEADLINE_S: Final = 30.0
+PAGE_OBJECTS: Final = 500
+"""Objects of a list that are asked for at once, as kubectl does."""
+
+WATCH_S: Final = 290
+"""The server ends a watch after this long; the informer begins the next one."""
+
+SILENCE_S_MAX: Final = WATCH_S + 30.0
+"""A watch that says nothing for this long, not even its end, has lost its server."""
+
+MESSAGE_CHARS_MAX: Final = 1_000
+
+_JSON: Final = "application/json"
+_MERGE: Final = "application/merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"
+_FAILURES: Final[dict[int, type[OrbweaverError]]] = {
+    404: ApiNotFound,
+    409: ApiConflict,
+    410: ApiExpired,
+    429: ApiUnavailable,
+}
+
+
+class Listed(NamedTuple):
+    """Everything of a collection at one version."""
+
+    items: list[Object]
+    version: str
+
+
+class Change(NamedTuple):
+    """``kind`` is ADDED, MODIFIED, DELETED or BOOKMARK, which only has a version."""
+
+    kind: str
+    object: Object
+
+
+class Api:
+    """One server. Paths begin with ``/api`` or ``/apis``.
+
+    Every request raises ApiUnavailable, ApiNotFound, ApiConflict, ApiExpired or ApiRejected.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, path: str) -> Object:
+        """One object."""
+        return await self._request("GET", path)
+
+    async def list(self, path: str) -> Listed:
+        """A collection at one version, in pages of which the server remembers the version."""
+        items: list[Object] = []
+        query = {"limit": str(PAGE_OBJECTS)}
+        while True:
+            page = await self._request("GET", _with(path, query))
+            items += page.get("items") or ()
+            metadata = page["metadata"]
+            following = metadata.get("continue")
+            if not following:
+                return Listed(items, metadata["resourceVersion"])
+            query["continue"] = following
+
+    async def create(self, path: str, body: Mapping[str, object]) -> Object:
+        """Create an object in a collection."""
+        return await self._request("POST", path, body)
+
+    async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
+        """Server-side apply: these fields are the manager's, and what it had before goes.
+
+        Created when it is not there, unless ``body`` has a UID. What others want of these fields is
+        overruled: the manager must own only fields that are its own business.
+        """
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._request("PATCH", _with(path, query), body, _APPLY)
+
+    async def merge(self, path: str, body: Mapping[str, object]) -> Object:
+        """Merge into what is stored; with a ``resourceVersion`` only into that version."""
+        return await self._request("PATCH", path, body, _MERGE)
+
+    async def delete(self, path: str, uid: str = "") -> Object:
+        """Begin to delete an object; with ``uid`` only that one and no other of its name."""
+        body = {"preconditions": {"uid": uid}} if uid else {}
+        return await self._request("DELETE", path, body)
+
+    async def watch(self, path: str, version: str) -> AsyncIterator[Change]:
+        """What happened after a version, until the server ends the watch in good order."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_S),
+        }
+        timeout = aiohttp.ClientTimeout(sock_connect=REQUEST_DEADLINE_S, sock_read=SILENCE_S_MAX)
+        try:
+            response = await self._connection.send("GET", _with(path, query), None, _JSON, timeout)
+            async with response:
+                if response.status >= 400:
+                    _raise(response.status, await response.read(), path)
+                async for line in response.content:
+                    yield _change(line, path)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _unavailable(path, error) from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._connection.close()
+
+    async def _request(
+        self, method: str, path: str, body: object = None, content: str = _JSON
+    ) -> Object:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
+        try:
+            async with asyncio.timeout(REQUEST_DEADLINE_S):
+                response = await self._connection.send(method, path, body, content, timeout)
+                async with response:
+                    text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unavailable(path, error) from None
+        if response.status >= 400:
+            _raise(response.status, text, path)
+        answer: Object = msgspec.json.decode(text)
+        return answer
+
+
+def _with(path: str, query: Mapping[str, str]) -> str:
+    return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+
+
+def _change(line: bytes, path: str) -> Change:
+    """One line of a watch. Raises ApiExpired and its like when the server ends it with an error."""
+    said = msgspec.json.decode(line)
+    if said["type"] == "ERROR":
+        status = said["object"]
+        raise _failure(status.get("code", 500), str(status.get("message", "")), path)
+    return Change(said["type"], said["object"])
+
+
+def _raise(status: int, text: bytes, path: str) -> NoReturn:
+    try:
+        message = str(msgspec.json.decode(text)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        message = text.decode("utf-8", "replace")
+    raise _failure(status, message, path)
+
+
+def _failure(status: int, message: str, path: str) -> OrbweaverError:
+    unfit = ApiUnavailable if status >= 500 else ApiRejected
+    kind = _FAILURES.get(status, unfit)
+    return kind(f"{status}: {message[:MESSAGE_CHARS_MAX]}", subject=path.partition("?")[0])
+
+
+def _unavailable(path: str, error: Exception) -> ApiUnavailable:
+    said = str(error) or type(error).__name__
+    message = f"the API server does not answer: {said[:MESSAGE_CHARS_MAX]}"
+    return ApiUnavailable(message, subject=path.partition("?")[0])

@@ -1,0 +1,36 @@
+"""Credentials for an API server, by the ``kubernetes`` package (docs/decisions/0011).
+
+Only its asyncio side's configuration and transport are used: service account tokens that rotate,
+kubeconfig with certificates, tokens and exec plugins. Its models and watches are not. The package
+is an extra: only who switches Kubernetes on imports this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from core.errors import BadInput
+from core.kubernetes.connection import Connection
+
+
+async def connect(kubeconfig: str) -> Connection:
+    """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
+
+    Raises BadInput when there are none that can be used.
+    """
+    settings = Configuration()
+    if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
+        raise BadInput(f"{kubeconfig} is not a file", subject="kubeconfig")
+    try:
+        if kubeconfig:
+            await load_kube_config(kubeconfig, client_configuration=settings)
+        else:
+            load_incluster_config(settings)
+    except (ConfigException, OSError) as error:
+        where = kubeconfig or "this Pod's service account"
+        raise BadInput(f"{where} gives no access: {error}", subject="kubeconfig") from None
+    return Connection(ApiClient(settings))

@@ -1,0 +1,14 @@
+"""Kubernetes and the log: custom resources become commands, and what is refused is told.
+
+    settings.py      whether and how
+    resources.py     where our kinds are, and what of an object is read
+    conditions.py    observations of an object, and Events
+    objects.py       what we write into custom resources: finalizers, derived fields, conditions
+    commanding.py    commands, tried on the projection first
+    draining.py      pools and subnets on their way out
+    translator.py    the difference between custom resources and the log, closed
+    hosting.py       all of it inside a controller, while it leads
+
+The log is the truth for addresses, the custom resources are the truth for what users want. A
+deletion never frees an address: it stops new claims and waits for the last one to go.
+"""

@@ -1,0 +1,63 @@
+"""Kubernetes inside a controller: credentials, translator, and their end; one replica at a time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from core.errors import BadInput
+from core.kubernetes.api import Api
+from core.kubernetes.connection import Connection
+from core.projections.projector import Projector
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from ops.kubernetes.commanding import Commands
+from ops.kubernetes.objects import Objects
+from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.translator import Translator
+
+_log: Final = logging.getLogger(__name__)
+
+
+class KubernetesHost:
+    """What a leading controller does for Kubernetes. ``translator`` is there while it runs."""
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+        name: str,
+    ) -> None:
+        self.translator: Translator | None = None
+        self._settings = settings
+        self._store = store
+        self._keys = keys
+        self._projector = projector
+        self._name = name
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
+        api = Api(await open_connection(self._settings))
+        commands = Commands(self._store, self._keys, self._projector, self._settings)
+        try:
+            await commands.open()
+            self.translator = Translator(api, commands, Objects(api, self._name))
+            _log.info("custom resources are translated")
+            await self.translator.run()
+        finally:
+            self.translator = None
+            await commands.close()
+            await api.close()
+
+
+async def open_connection(settings: KubernetesSettings) -> Connection:
+    """Load the credentials. Raises BadInput, also when the package is not installed."""
+    try:
+        from core.kubernetes.credentials import connect
+    except ImportError:
+        message = "Kubernetes is switched on and the package kubernetes is not installed"
+        remedy = "pip install 'orbweaver[kubernetes]'"
+        raise BadInput(message, subject="kubernetes", remedy=remedy) from None
+    return await connect(settings.kubeconfig)

@@ -1,0 +1,104 @@
+"""The custom resources that are translated: where they are, and how one becomes a command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
+from core.domain.evolution import Ledger
+from core.domain.model import Pool, Reservation, Subnet
+from core.kubernetes.api import Object
+from core.manifests.commands import apply_command
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.reading import Manifest, read_object
+
+SOURCE: Final = "orbweaver.io/kubernetes-uid"
+"""An annotation of values in the log: the UID of the custom resource they were made from.
+
+Only a value with it is retired when its custom resource is gone: what ``orbctl apply`` made, or
+what was there before Kubernetes was switched on, is never taken for deleted.
+"""
+
+FINALIZER: Final = "spiderpool.spidernet.io"
+
+_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+class Kind(StrEnum):
+    """A translated kind; the value is its plural."""
+
+    SUBNET = "spidersubnets"
+    POOL = "spiderippools"
+    RESERVATION = "spiderreservedips"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # a text's own title() is of no use here
+        """The kind as manifests name it."""
+        return _TITLES[self]
+
+    @property
+    def collection(self) -> str:
+        """The path of all objects."""
+        return f"/apis/{API_VERSION}/{self.value}"
+
+    def path(self, name: str) -> str:
+        """The path of one object."""
+        return f"{self.collection}/{name}"
+
+
+_TITLES: Final = {
+    Kind.SUBNET: "SpiderSubnet",
+    Kind.POOL: "SpiderIPPool",
+    Kind.RESERVATION: "SpiderReservedIP",
+}
+
+Value = Pool | Subnet | Reservation
+
+
+def stored(ledger: Ledger, kind: Kind, name: str) -> Value | None:
+    """What the log has of that name."""
+    return table(ledger, kind).get(name)
+
+
+def table(ledger: Ledger, kind: Kind) -> Mapping[str, Value]:
+    """Everything of a kind that the log has."""
+    match kind:
+        case Kind.POOL:
+            return ledger.pools
+        case Kind.SUBNET:
+            return ledger.subnets
+        case Kind.RESERVATION:
+            return ledger.reservations
+
+
+def source_of(value: Value) -> str:
+    """The UID of the custom resource it was made from, "" for none."""
+    return value.annotations.get(SOURCE, "")
+
+
+def command_of(one: Object) -> Command:
+    """What a custom resource asks for. Raises BadInput, Refused."""
+    command = apply_command(Manifest("object", read_object(one)))
+    uid = one["metadata"]["uid"]
+    match command:
+        case ApplyPool(pool):
+            return ApplyPool(pool._replace(annotations=_kept(pool, uid)))
+        case ApplySubnet(subnet):
+            return ApplySubnet(subnet._replace(annotations=_kept(subnet, uid)))
+        case ApplyReservation(reservation):
+            return ApplyReservation(reservation._replace(annotations=_kept(reservation, uid)))
+        case _:
+            raise AssertionError(f"a kind that is not translated: {one['kind']}")
+
+
+def _kept(value: Value, uid: str) -> dict[str, str]:
+    """Annotations without what kubectl keeps there for itself, a second copy of everything."""
+    kept = {key: text for key, text in value.annotations.items() if key != _LAST_APPLIED}
+    return kept | {SOURCE: uid}
+
+
+def is_leaving(one: Object) -> bool:
+    """Whether its deletion has begun."""
+    return "deletionTimestamp" in one["metadata"]

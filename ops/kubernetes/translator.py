@@ -1,0 +1,209 @@
+"""The translator: closes the difference between custom resources and the log.
+
+Level-triggered: it is told which objects may differ, looks at what is there now, and does what is
+missing. One object at a time, each step can be done again; an object that fails is tried again
+later and holds up no other. A refusal is told in the object's conditions and by an Event, and tried
+again when something else has changed, since most rules speak of several objects.
+
+It never takes a collection that cannot be listed for an empty one, and only retires what a custom
+resource had made (``resources.SOURCE``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from core.domain.model import Reservation
+from core.domain.validation.pools import AUTO_POOL_LABEL
+from core.errors import BadInput, OrbweaverError, Refused
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer, ObjectKey
+from ops.concurrency import until_first
+from ops.kubernetes.commanding import Commands
+from ops.kubernetes.conditions import APPLIED, draining, refused
+from ops.kubernetes.draining import Draining
+from ops.kubernetes.objects import Objects
+from ops.kubernetes.resources import (
+    Kind,
+    command_of,
+    is_leaving,
+    source_of,
+    stored,
+    table,
+)
+
+RETRY_S_MIN: Final = 0.25
+RETRY_S_MAX: Final = 30.0
+"""Between two tries at an object that failed; doubled each time."""
+
+RESYNC_S: Final = 300.0
+"""Everything is looked at again after this long, in case somebody changed the log by hand."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Item(NamedTuple):
+    """An object that may differ."""
+
+    kind: Kind
+    name: str
+
+
+class Translator:
+    """One controller's translator; ``refused`` and ``draining`` are what waits for a change."""
+
+    def __init__(self, api: Api, commands: Commands, objects: Objects) -> None:
+        self.informers = {kind: self._informer(api, kind) for kind in Kind}
+        self.refused: set[Item] = set()
+        self.draining: dict[Item, int] = {}
+        self.failing: dict[Item, int] = {}
+        self._commands = commands
+        self._objects = objects
+        self._drainer = Draining(self.informers, commands, objects)
+        self._dirty: dict[Item, None] = {}
+        self._news = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything was looked at, and nothing has to be tried again."""
+        listed = all(informer.listed.is_set() for informer in self.informers.values())
+        return listed and not self._dirty and not self.failing
+
+    async def run(self) -> None:
+        """Translate until cancelled. Raises LostRace when another controller has taken over."""
+        await until_first(
+            *(informer.run() for informer in self.informers.values()),
+            self._translate(),
+            self._await_drained(),
+            self._resync(),
+        )
+
+    async def _translate(self) -> None:
+        for informer in self.informers.values():
+            await informer.listed.wait()
+        self._add(self._all())
+        while True:
+            while self._dirty:
+                await self._settle(next(iter(self._dirty)))
+            self._news.clear()
+            await self._news.wait()
+
+    async def _settle(self, item: Item) -> None:
+        """Look at one object; what fails is tried again later."""
+        del self._dirty[item]
+        try:
+            await self._look(item)
+        except OrbweaverError as error:
+            if self._commands.overtaken:
+                raise
+            self._again(item, error)
+        else:
+            self.failing.pop(item, None)
+
+    async def _look(self, item: Item) -> None:
+        one = self.informers[item.kind].objects.get(("", item.name))
+        self.refused.discard(item)
+        self.draining.pop(item, None)
+        if one is None:
+            await self._vanished(item)
+        elif is_leaving(one):
+            await self._leaving(item, one)
+        elif AUTO_POOL_LABEL not in one["metadata"].get("labels", {}):
+            # Pools of applications are made by their workflow; their resources are reports.
+            await self._wanted(item, one)
+
+    async def _wanted(self, item: Item, one: Object) -> None:
+        if await self._former(item, one):
+            return
+        try:
+            command = command_of(one)
+            await self._objects.adorn(item.kind, one, command)
+            changed = await self._commands.apply(command)
+        except (Refused, BadInput) as error:
+            self.refused.add(item)
+            await self._objects.observe(item.kind, one, [refused(error)])
+            return
+        if changed:
+            self._add(self.refused)
+        await self._objects.observe(item.kind, one, [APPLIED])
+
+    async def _former(self, item: Item, one: Object) -> bool:
+        """Whether what had the name before is still on its way out."""
+        known = stored(self._commands.ledger, item.kind, item.name)
+        if known is None or isinstance(known, Reservation) or not known.retiring:
+            return False
+        if why := await self._drain(item):
+            message = f"what had this name before is being drained: {why}"
+            await self._objects.observe(item.kind, one, draining(message))
+        return bool(why)
+
+    async def _leaving(self, item: Item, one: Object) -> None:
+        if why := await self._drain(item):
+            await self._objects.observe(item.kind, one, draining(why))
+        else:
+            await self._objects.release(item.kind, one)
+
+    async def _vanished(self, item: Item) -> None:
+        """Its finalizer was removed by hand, or it never had one."""
+        known = stored(self._commands.ledger, item.kind, item.name)
+        if known is not None and source_of(known):
+            await self._drain(item)
+
+    async def _drain(self, item: Item) -> str:
+        position = self._commands.ledger.position
+        if why := await self._drainer.drain(*item):
+            self.draining[item] = position
+        else:
+            # Addresses and names are free again for those that were refused.
+            self._add(self.refused)
+        return why
+
+    async def _await_drained(self) -> None:
+        """Look again at what drains when nothing seems to hold it any longer."""
+        while True:
+            await self._commands.projector.wait_for(lambda: any(self._drained()))
+            self._add(list(self._drained()))
+
+    def _drained(self) -> Iterator[Item]:
+        position = self._commands.ledger.position
+        for item, tried_at in self.draining.items():
+            is_new = position > tried_at and item not in self._dirty
+            if is_new and self._drainer.may_go_on(*item):
+                yield item
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_S)
+            self._add(self._all())
+
+    def _all(self) -> list[Item]:
+        """Every custom resource, and what of the log was one and is none any more."""
+        found = {Item(kind, name) for kind in Kind for _, name in self.informers[kind].objects} | {
+            Item(kind, name)
+            for kind in Kind
+            for name, value in table(self._commands.ledger, kind).items()
+            if source_of(value)
+        }
+        # Subnets before pools: what is adopted at once is written once.
+        order = list(Kind)
+        return sorted(found, key=lambda item: (order.index(item.kind), item.name))
+
+    def _again(self, item: Item, error: OrbweaverError) -> None:
+        tries = self.failing[item] = self.failing.get(item, 0) + 1
+        pause_s = min(RETRY_S_MIN * 2 ** (tries - 1), RETRY_S_MAX)
+        fields = {"kind": item.kind.title, "name": item.name, "tries": tries}
+        _log.warning("not translated yet: %s", error, extra={"fields": fields})
+        asyncio.get_running_loop().call_later(pause_s, self._add, [item])
+
+    def _add(self, items: Iterable[Item]) -> None:
+        self._dirty.update(dict.fromkeys(items))
+        self._news.set()
+
+    def _informer(self, api: Api, kind: Kind) -> Informer:
+        def changed(keys: set[ObjectKey]) -> None:
+            self._add(Item(kind, name) for _, name in keys)
+
+        return Informer(api, kind.collection, changed)

@@ -1,0 +1,37 @@
+"""The controller as a process, with the option that switches Kubernetes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.controller.processes import ControllerProcess
+from tests.kubernetes.cluster import until_said
+from tests.kubernetes.objects import create, pool
+from tests.support.kubernetes import ApiServer
+
+
+async def test_a_controller_with_a_kubeconfig_translates(server: ApiServer, tmp_path: Path) -> None:
+    (endpoint,) = server.etcd_endpoints
+    option = f"--kubeconfig={server.kubeconfig}"
+    create(server, pool())
+
+    with ControllerProcess("c-1", endpoint, "translating", tmp_path, option) as controller:
+        await controller.until_ready()
+        said = await until_said(server, "SpiderIPPool", "blue", "Ready", "True")
+
+        assert said["reason"] == "Applied"
+        assert controller.terminate() == 0
+
+
+async def test_a_controller_without_credentials_says_so_and_ends(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    (endpoint,) = server.etcd_endpoints
+    (tmp_path / "kubeconfig").write_text("{}")
+    option = f"--kubeconfig={tmp_path / 'kubeconfig'}"
+
+    with ControllerProcess("c-1", endpoint, "nobody", tmp_path, option) as controller:
+        code = controller.wait()
+
+    assert code == 1
+    assert "gives no access" in (tmp_path / "c-1.log").read_text()
