@@ -6,7 +6,7 @@ books        what a look has found, kept in the store and named by reference
 reclaim_pod  the workflow of one Pod: wait for its time, look, release
 resolving    its activity
 listening    news of Pods, and the executions they begin
-releasing    what all releases share
+releasing    its releases, made and counted
 facts        where reclaiming gets its knowledge of Pods
 records      the same without Kubernetes
 retirement   pools and subnets that were told to go: emptied by time, then deleted

@@ -65,12 +65,12 @@ class JobHost:
         self._settings = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         self._beginner = Beginner(self._client, settings)
-        self.releases = Releases(store, keys)
+        self.writers = ShardWriters(store, keys)
+        self.releases = Releases(store, keys, self.writers)
         means = Means(store, keys, source, settings, seeing, self.releases)
         pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
-        self.writers = ShardWriters(store, keys)
         retirement = RetirementActivities(store, keys, self.writers)
         registry = Registry(
             [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement],
@@ -92,7 +92,6 @@ class JobHost:
             await self.worker.ended()
         finally:
             await self.worker.close()
-            await self.releases.close()
             await self.writers.close()
             await self._client.close()
 

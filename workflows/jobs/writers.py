@@ -8,6 +8,8 @@ That gives sixteen names for ever, however many controllers come and go.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from core.domain.commands import Command
@@ -42,6 +44,18 @@ class ShardWriters:
         Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced: another attempt may help;
         ApplicationError of type ``REFUSED``: none will.
         """
+        try:
+            async with self.borrowed() as (writer, cause):
+                return await Configurator(self._store, self._keys, writer).apply(command, cause)
+        except Refused as error:
+            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[tuple[Writer, Cause]]:
+        """The writer of the present execution, and what its events are signed with.
+
+        WriterFenced that leaves the block makes the next attempt open the writer anew.
+        """
         info = activity.info()
         shard = shard_of(info.workflow_id)
         cause = Cause(
@@ -50,10 +64,7 @@ class ShardWriters:
             causation_id=info.idempotency_key,
         )
         try:
-            writer = await self._of(shard)
-            return await Configurator(self._store, self._keys, writer).apply(command, cause)
-        except Refused as error:
-            raise ApplicationError(str(error), type=REFUSED, non_retryable=True) from error
+            yield await self._of(shard), cause
         except WriterFenced:
             await self._forget(shard)
             raise

@@ -24,6 +24,7 @@ from workflows.jobs.reclaim_pod import NEWS, Outcome, ReclaimPod, workflow_id
 from workflows.jobs.releasing import Means, Releases
 from workflows.jobs.resolving import PodActivities
 from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import Environment
 
@@ -58,7 +59,6 @@ class JobStage(Stage):
         self.settings = settings
         self.facts = ScriptedFacts(self.cluster)
         self.observer = self.new_observer()
-        self.releases: Releases | None = None
         self.begun: dict[str, Trace] = {}
         self.is_prepared = False
 
@@ -74,23 +74,28 @@ class JobStage(Stage):
 
     async def prepare(self) -> None:
         """The environment, with nothing at work in it yet."""
+        self.writers = ShardWriters(self.store, (await self.agent("operator")).keys)
+        means = await self._means()
+        self._scan = ReclaimActivities(means, self._begin)
+        self._pods = PodActivities(means)
+        self.listener = Listener(means, self._begin, self._nothing)
+        registry = Registry(
+            [ReclaimScan, ReclaimPod],
+            [self._scan.observe, self._scan.release, self._pods.resolve],
+        )
         start_ms = round(self.cluster.now_s * 1000)
-        self.environment = Environment(await self._registry(), replays=True, start_ms=start_ms)
+        self.environment = Environment(registry, replays=True, start_ms=start_ms)
         self.is_prepared = True
 
     async def take_settings(self) -> None:
-        """What is done from now on goes by the present settings."""
-        self.environment.registry = await self._registry()
-
-    async def _registry(self) -> Registry:
-        keys = (await self.agent("operator")).keys
-        if self.releases is None:
-            self.releases = Releases(self.store, keys, cool_down_s=0)
-        means = Means(self.store, keys, self.facts, self.settings, self.observer, self.releases)
+        """What is done from now on goes by the present settings and observer."""
+        self._scan._means = self._pods._means = means = await self._means()
         self.listener = Listener(means, self._begin, self._nothing)
-        scan = ReclaimActivities(means, self._begin)
-        pods = PodActivities(means)
-        return Registry([ReclaimScan, ReclaimPod], [scan.observe, scan.release, pods.resolve])
+
+    async def _means(self) -> Means:
+        keys = (await self.agent("operator")).keys
+        releases = Releases(self.store, keys, self.writers, cool_down_s=0)
+        return Means(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
         rest = seconds(text)
@@ -127,8 +132,8 @@ class JobStage(Stage):
         return found
 
     async def close(self) -> None:
-        if self.releases is not None:
-            await self.releases.close()
+        if self.is_prepared:
+            await self.writers.close()
         await super().close()
 
     async def _begin(self, one: Trace, origin: Origin = Origin()) -> None:

@@ -23,6 +23,7 @@ from workflows.jobs.facts import PodChange
 from workflows.jobs.records import StandaloneFacts
 from workflows.jobs.releasing import Means, Releases
 from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")
 FORGET = DeleteRecord("Pod", "shop", "web-0")
@@ -46,7 +47,7 @@ async def desk() -> AsyncIterator[Desk]:
         await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         keys = Keys("test")
         facts = StandaloneFacts(store, keys)
-        releases = Releases(store, keys)
+        releases = Releases(store, keys, ShardWriters(store, keys))
         means = Means(store, keys, facts, ReclaimSettings(), Observer(), releases)
 
         async def begin(one: Trace) -> None:
