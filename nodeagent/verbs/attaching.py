@@ -33,9 +33,6 @@ ROUNDS_MAX: Final = 3
 """Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
 that the pool is somebody else's, and a person must look."""
 
-MIGRATION: Final = "kubevirt.io/migrationJobName"
-"""The source of a live migration still has the address that the target is given."""
-
 
 class Attaching:
     """Does ADDs for the executables."""
@@ -122,10 +119,8 @@ class Attaching:
 
     def _switches_for(self, pod: PodReference) -> Switches:
         switches = self._switches
-        if switches.conflicts:
-            facts = self._facts.facts(pod).pod
-            if facts.fixed == "vm" and MIGRATION in facts.annotations:
-                return switches._replace(conflicts=False)
+        if switches.conflicts and self._facts.facts(pod).pod.migrating:
+            return switches._replace(conflicts=False)  # the source has the addresses on its link
         return switches
 
 

@@ -14,9 +14,11 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterSnapshot, Objects, PodState
 from core.errors import OrbweaverError
+from core.service.allocator import AllocatorSettings
+from core.store.kv import KeyValueStore
 from tests.reclaim.scripted import facts_of, moment, split
 from tests.reclaim.stage import Stage
-from tests.support.nodes import pool
+from tests.support.nodes import Node, pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -26,8 +28,11 @@ NOBODY = ClusterSnapshot(Objects(), {}, moment(0))
 class FixedStage(Stage):
     """A cluster whose Pods have templates."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: KeyValueStore | None = None, cluster: str = "test") -> None:
         super().__init__()
+        self.keys_of = cluster
+        if store is not None:
+            self.store = store  # type: ignore[assignment]  # scripts about memory itself are elsewhere
         self.templates: dict[str, dict[str, str]] = {}
         self.seen: OwnerFacts | None = None
 
@@ -83,6 +88,14 @@ class FixedStage(Stage):
             return await self.cni_add(path, interface)
         except OrbweaverError as error:
             return f"{type(error).__name__}: {error.message}"
+
+    async def agent(self, name: str) -> Node:
+        if name not in self.agents:
+            order = AllocatorSettings(order="sequential")
+            node = Node(self.store, name, cluster=self.keys_of, settings=order, cool_down_s=0)
+            self.agents[name] = await node.__aenter__()
+        await self.agents[name].view.freshen()
+        return self.agents[name]
 
     async def _add(self, pod: PodState) -> Endpoint:
         agent = await self.agent(pod.node)
