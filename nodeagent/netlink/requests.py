@@ -11,7 +11,7 @@ from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
 from struct import Struct
 from typing import Final, NamedTuple
 
-from core.domain.addresses import ADDRESS_BITS, Address, Family
+from core.domain.addresses import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink.values import Hop, LinkAddress, Mac, Neighbour, Route, Rule, mac_text
 from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, nested
@@ -251,6 +251,16 @@ def _packed_gateway(gateway: Address, family: Family) -> bytes:
         return attribute(n.RTA_GATEWAY, packed)
     # RFC 5549: an IPv4 route over an IPv6 gateway.
     return attribute(n.RTA_VIA, RTVIA.pack(AF_OF[gateway.family]) + packed)
+
+
+def clear_route(destination: Cidr, table: int) -> Request:
+    """Remove the route to a destination from a table, whatever else it says; none is fine."""
+    family = destination.family
+    wildcards = (0, n.RT_SCOPE_NOWHERE, 0, 0)
+    body = RTMSG.pack(AF_OF[family], destination.prefix_length, 0, 0, n.RT_TABLE_UNSPEC, *wildcards)
+    first = destination.first.to_bytes(ADDRESS_BITS[family] // 8, "big")
+    body += attribute_u32(n.RTA_TABLE, table) + attribute(n.RTA_DST, first)
+    return Request(n.RTM_DELROUTE, 0, body, "clear the route to", destination, GONE)
 
 
 # ------------------------------------------------------------------------------------ rules

@@ -74,16 +74,22 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
     """The attributes, by their type; of several of one type the last counts."""
-    view = memoryview(data)
-    found: dict[int, memoryview] = {}
+    return dict(_attributes(memoryview(data)))
+
+
+def elements(data: memoryview) -> list[memoryview]:
+    """The values of a list, which netlink writes as attributes in a row."""
+    return [value for _, value in _attributes(data)]
+
+
+def _attributes(view: memoryview) -> Iterator[tuple[int, memoryview]]:
     offset, end = 0, len(view)
     while offset + ATTRIBUTE.size <= end:
         length, kind = ATTRIBUTE.unpack_from(view, offset)
         if length < ATTRIBUTE.size or offset + length > end:
-            break
-        found[kind & NLA_TYPE_MASK] = view[offset + ATTRIBUTE.size : offset + length]
+            return
+        yield kind & NLA_TYPE_MASK, view[offset + ATTRIBUTE.size : offset + length]
         offset += length + (-length & 3)
-    return found
 
 
 def u32(value: memoryview | None, otherwise: int = 0) -> int:

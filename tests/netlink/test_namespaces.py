@@ -95,6 +95,44 @@ def test_a_thread_that_cannot_come_back_is_replaced(
     assert visitor.visit(visitor.home, threading.get_ident) != lost
 
 
+def test_a_thread_that_travels_goes_itself_and_comes_back(
+    visitor: Visitor, namespace: Namespace
+) -> None:
+    with ThreadPoolExecutor(1, initializer=visitor.travels) as workers:
+        there = workers.submit(visitor.visit, namespace, here).result()
+        own = workers.submit(here).result()
+        assert workers.submit(visitor.visit, visitor.home, here).result() == own
+        with pytest.raises(ZeroDivisionError):
+            workers.submit(visitor.visit, namespace, lambda: 1 // 0).result()
+        assert workers.submit(here).result() == own
+    assert there == f"net:[{namespace.identity.inode}]"
+    assert visitor._thread is None
+
+
+def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
+    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = namespaces._enter
+    calls = iter([True, False])
+
+    def stuck(fd: int) -> None:
+        if next(calls, True):
+            enter(fd)
+        else:
+            raise OSError(1, "not allowed")
+
+    def home_links() -> list[str]:
+        with visitor.session(visitor.home) as session:
+            return [link.name for link in session.links()]
+
+    expected = home_links()
+    monkeypatch.setattr(namespaces, "_enter", stuck)
+    with ThreadPoolExecutor(1, initializer=visitor.travels) as workers:
+        with pytest.raises(OSError, match="not allowed"):
+            workers.submit(visitor.visit, namespace, here).result()
+        assert workers.submit(home_links).result() == expected
+
+
 def test_a_namespace_that_is_held_outlives_its_name(
     visitor: Visitor, namespace: Namespace, named: NamedNamespace
 ) -> None:

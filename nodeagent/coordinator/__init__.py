@@ -1,0 +1,6 @@
+"""The coordinator: a Pod's traffic with its node, its Services and its NICs, set up in the kernel.
+
+``reading`` gathers facts, ``planning`` turns them into netlink requests without any I/O, ``engine``
+applies those in as few sends as possible, and takes back what a failure has left half done.
+Rules: spec/datapath.md section 1; drawings: docs/datapath.md.
+"""

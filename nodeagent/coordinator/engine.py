@@ -1,0 +1,312 @@
+"""ADD, DEL, CHECK and GC of the coordinator in the kernel: read, plan, record, apply.
+
+Promise: an ADD that fails takes back what it has changed; one that is repeated, by a runtime or
+after a crash in the middle, ends as the first would have; a DEL goes on after every refusal of the
+kernel and succeeds when there is nothing left. It blocks, and belongs into a worker thread; calls
+for one container must not overlap. The machine's own namespace is never set up as a Pod's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from errno import EEXIST
+from typing import Final, NamedTuple
+
+import msgspec
+
+from core.domain.model import Attachment
+from core.errors import BadInput, DatapathError, NamespaceGone
+from nodeagent.coordinator.comparing import differences
+from nodeagent.coordinator.facts import VETH, PodStack, VethPair
+from nodeagent.coordinator.marks import Marks
+from nodeagent.coordinator.modes import Decision, decide
+from nodeagent.coordinator.planning import plan
+from nodeagent.coordinator.reading import read_host, read_pod, read_veth
+from nodeagent.coordinator.records import Records, Undertaking
+from nodeagent.coordinator.settings import CoordinatorSettings
+from nodeagent.coordinator.steps import Plan, Step
+from nodeagent.netlink import requests
+from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
+from nodeagent.netlink.requests import VethEnd
+from nodeagent.netlink.session import Session, check
+from nodeagent.netlink.values import Mac
+
+HOST_END_PREFIX: Final = "veth"
+HOST_END_ID_CHARACTERS: Final = 11
+MAC_BYTES: Final = 6
+
+
+class Order(NamedTuple):
+    """One ADD. ``expected``: NICs that the Pod will get later."""
+
+    attachment: Attachment
+    settings: CoordinatorSettings
+    expected: frozenset[str] = frozenset()
+
+
+class Done(NamedTuple):
+    """What an ADD did. ``kernel_s``: seconds in system calls of netlink."""
+
+    mode: str
+    table: int
+    repeated: bool
+    kernel_s: float
+
+
+class Stacks(NamedTuple):
+    """Both sides of one Pod, opened."""
+
+    namespace: Namespace
+    pod: Session
+    host: Session
+
+    @property
+    def kernel_s(self) -> float:
+        """Seconds in system calls of both."""
+        return self.pod.kernel_s + self.host.kernel_s
+
+
+class Engine:
+    """The coordinator over one node, whose namespace ``node`` is. ``random_bytes`` makes MACs."""
+
+    def __init__(
+        self,
+        visitor: Visitor,
+        node: Namespace,
+        marks: Marks,
+        records: Records,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._visitor = visitor
+        self._node = node
+        self._marks = marks
+        self._records = records
+        self._random_bytes = random_bytes
+
+    # -------------------------------------------------------------------------------- ADD
+
+    def add(self, order: Order) -> Done:
+        """Set one NIC up. Raises BadInput, DatapathError and its kinds."""
+        attachment = order.attachment
+        with Namespace.open(attachment.netns) as namespace:
+            if namespace.identity == self._node.identity:
+                text = f"{attachment.netns} is the node's own network namespace"
+                raise BadInput(text, subject="CNI_NETNS", remedy="give the Pod one of its own")
+            with self._visitor.session(namespace) as pod, self._visitor.session(self._node) as host:
+                stacks = Stacks(namespace, pod, host)
+                recorded = self._records.get(attachment.container, attachment.interface)
+                if recorded is not None and _is_same(recorded, stacks):
+                    self._apply(recorded, stacks)
+                    return Done(
+                        recorded.mode, recorded.table, repeated=True, kernel_s=stacks.kernel_s
+                    )
+                return self._add(order, stacks)
+
+    def _add(self, order: Order, stacks: Stacks) -> Done:
+        settings, interface = order.settings, order.attachment.interface
+        seen = read_pod(stacks.pod, interface)
+        decision = decide(settings, seen)
+        owns = decision.mode == "underlay" and decision.first
+        if owns and seen.link(VETH) is not None:
+            # A pair that an ADD has left which nobody finished: its routes must not be read.
+            self._remove_pair(order, stacks)
+            seen = read_pod(stacks.pod, interface)
+        outside = read_host(stacks.host, seen, settings.host_table)
+        stacks.host.apply([requests.delete_neighbour(entry) for entry in outside.stale])
+        try:
+            veth = self._wire(order, decision, stacks)
+            wanted = plan(settings, decision, seen, outside, veth, order.expected)
+            undertaking = _undertaking(order, decision, seen, veth, wanted, stacks.namespace)
+            self._records.put(undertaking)
+            changed = self._apply(undertaking, stacks)
+            if changed != undertaking.plan:
+                # What was there before is nobody's to take back.
+                self._records.put(msgspec.structs.replace(undertaking, plan=changed))
+        except Exception:
+            # The pair takes its routes and neighbours along.
+            if owns:
+                stacks.host.attempt([requests.delete_link(host_end(order.attachment.container))])
+            self._records.remove(order.attachment.container, interface)
+            raise
+        return Done(decision.mode, decision.table, repeated=False, kernel_s=stacks.kernel_s)
+
+    def _wire(self, order: Order, decision: Decision, stacks: Stacks) -> VethPair:
+        if decision.mode == "overlay":
+            return read_veth(stacks.pod, stacks.host, order.settings.first_nic)
+        if decision.first:
+            self._make_pair(order, stacks)
+        return read_veth(stacks.pod, stacks.host, VETH)
+
+    def _make_pair(self, order: Order, stacks: Stacks) -> None:
+        name = host_end(order.attachment.container)
+        making = requests.add_veth(
+            VethEnd(name, self._mac()),
+            VethEnd(VETH, self._mac()),
+            mtu=order.settings.veth_mtu,
+            far_netns_fd=stacks.namespace.fd,
+        )
+        (outcome,) = stacks.host.attempt([making])
+        if outcome.number == EEXIST:
+            # The name is of this container alone: what has it is left of an earlier sandbox.
+            stacks.host.apply([requests.delete_link(name), making])
+        else:
+            check(making, outcome)
+        accept_ra = {f"net/ipv6/conf/{name}/accept_ra": "0"}
+        write_sysctls(self._visitor, self._node, accept_ra)
+
+    def _remove_pair(self, order: Order, stacks: Stacks) -> None:
+        pair = read_veth(stacks.pod, stacks.host, VETH)
+        name = host_end(order.attachment.container)
+        if pair.host_name != name:
+            text = f"container veth name {VETH} with peer {pair.host_name} already exists"
+            raise DatapathError(text, subject=VETH, remedy="DEL the attachment that made it")
+        stacks.host.apply([requests.delete_link(name)])
+
+    def _mac(self) -> Mac:
+        """A random address, locally administered and of one station (IEEE 802-2014, 8.4)."""
+        random = self._random_bytes(MAC_BYTES)
+        return bytes([random[0] & 0xFE | 0x02]) + random[1:]
+
+    def _apply(self, undertaking: Undertaking, stacks: Stacks) -> Plan:
+        """Both sides and the marks, all taken back if one of them fails.
+
+        The plan as it came out: what was there before is not to be taken back.
+        """
+        wanted = undertaking.plan
+        write_sysctls(self._visitor, stacks.namespace, wanted.sysctls)
+        done: list[tuple[Session, Step]] = []
+        try:
+            pod = _apply_steps(stacks.pod, wanted.pod, done)
+            host = _apply_steps(stacks.host, wanted.host, done)
+            if wanted.marked:
+                self._marks.put(stacks.namespace, undertaking.families)
+        except Exception:
+            for session, step in reversed(done):
+                session.attempt(_undo([step]))
+            raise
+        return wanted._replace(pod=pod, host=host)
+
+    # -------------------------------------------------------------------------------- DEL
+
+    def delete(self, attachment: Attachment, first_nic: str) -> bool:
+        """Take everything of an attachment back; whether there was something.
+
+        Without a record, by its name: ``first_nic`` owns the pair. Raises NetlinkLost, OSError.
+        """
+        container, interface = attachment.container, attachment.interface
+        recorded = self._records.get(container, interface)
+        with self._visitor.session(self._node) as host:
+            if recorded is None:
+                if interface != first_nic:
+                    return False
+                (outcome,) = host.attempt([requests.delete_link(host_end(container))])
+                return not outcome.number
+            self._take_back(recorded, host)
+        self._records.remove(container, interface)
+        return True
+
+    def _take_back(self, recorded: Undertaking, host: Session) -> None:
+        undoing = _undo(recorded.plan.host)
+        if recorded.own_veth:
+            undoing.append(requests.delete_link(recorded.peer_name))
+        try:
+            with Namespace.open(recorded.netns) as namespace:
+                # Another Pod may have the path by now.
+                if tuple(namespace.identity) == (recorded.device, recorded.inode):
+                    with self._visitor.session(namespace) as pod:
+                        pod.attempt(_undo(recorded.plan.pod))
+        except NamespaceGone:
+            pass
+        host.attempt(undoing)
+
+    # ------------------------------------------------------------------------------ CHECK
+
+    def check(self, attachment: Attachment) -> list[str]:
+        """What in the kernel is not as ADD has set it up, in words.
+
+        Raises DatapathError and its kinds.
+        """
+        recorded = self._records.get(attachment.container, attachment.interface)
+        if recorded is None:
+            return [f"nothing is recorded of interface {attachment.interface}"]
+        with (
+            Namespace.open(attachment.netns) as namespace,
+            self._visitor.session(namespace) as pod,
+            self._visitor.session(self._node) as host,
+        ):
+            if not _is_same(recorded, Stacks(namespace, pod, host)):
+                return [f"{attachment.netns}: another namespace, NIC or veth than ADD has set up"]
+            found = differences(recorded.plan.pod, pod) + differences(recorded.plan.host, host)
+            if recorded.plan.marked:
+                found += self._marks.missing(namespace, recorded.families)
+            return found
+
+
+def host_end(container: str) -> str:
+    """The name of the host's end of an underlay Pod's pair."""
+    return HOST_END_PREFIX + container[:HOST_END_ID_CHARACTERS]
+
+
+def _apply_steps(
+    session: Session, steps: Sequence[Step], done: list[tuple[Session, Step]]
+) -> tuple[Step, ...]:
+    """One send; what it has changed is noted before a refusal is raised."""
+    outcomes = session.attempt([step.do for step in steps])
+    came_out = []
+    for step, outcome in zip(steps, outcomes, strict=True):
+        if not outcome.number:
+            done.append((session, step))
+        came_out.append(step._replace(undo=None) if outcome.number else step)
+    for step, outcome in zip(steps, outcomes, strict=True):
+        check(step.do, outcome)
+    return tuple(came_out)
+
+
+def _undo(steps: Sequence[Step]) -> list[requests.Request]:
+    return [step.undo for step in reversed(steps) if step.undo is not None]
+
+
+def _is_same(recorded: Undertaking, stacks: Stacks) -> bool:
+    """Whether the Pod still has the namespace, the NIC and the wire of the record."""
+    if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
+        return False
+    nic = stacks.pod.link(recorded.interface)
+    try:
+        wire = read_veth(stacks.pod, stacks.host, recorded.wire_name)
+    except DatapathError:
+        return False
+    return (
+        nic is not None
+        and nic.number == recorded.link
+        and (wire.pod, wire.host) == (recorded.wire, recorded.peer)
+    )
+
+
+def _undertaking(
+    order: Order,
+    decision: Decision,
+    seen: PodStack,
+    veth: VethPair,
+    wanted: Plan,
+    namespace: Namespace,
+) -> Undertaking:
+    attachment = order.attachment
+    overlay = decision.mode == "overlay"
+    return Undertaking(
+        network=attachment.network,
+        container=attachment.container,
+        interface=attachment.interface,
+        netns=attachment.netns,
+        device=namespace.identity.device,
+        inode=namespace.identity.inode,
+        link=seen.interface.number,
+        wire=veth.pod,
+        wire_name=order.settings.first_nic if overlay else VETH,
+        peer=veth.host,
+        peer_name=veth.host_name,
+        own_veth=decision.first and not overlay,
+        families=seen.families,
+        mode=decision.mode,
+        table=decision.table,
+        plan=wanted,
+    )

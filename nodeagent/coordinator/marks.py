@@ -1,0 +1,179 @@
+"""Marks of the reply path: what came in through veth0 is answered through it (datapath.md 1.10).
+
+Three rules in the Pod's namespace: new connections from veth0 get the mark, the mark is kept with
+the connection, and packets that the Pod sends get it back. nftables takes them in one transaction;
+where the kernel has none, the node's iptables does the same, a process a rule. Promise: done twice
+is done once, and tables of others are left alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+from errno import EEXIST
+from typing import Final, Protocol
+
+from core.domain.addresses import Family
+from core.errors import DatapathError, NetlinkRefused
+from nodeagent.coordinator.facts import VETH
+from nodeagent.coordinator.planning import MARK
+from nodeagent.netlink import nftables as nft
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.wire import U32
+
+TABLE: Final = "orbweaver"
+IPTABLES_S_MAX: Final = 5.0
+WORDS_CHARACTERS_MAX: Final = 300
+
+_CHAINS: Final = (
+    nft.Chain(
+        "prerouting",
+        "filter",
+        nft.PREROUTING,
+        nft.MANGLE,
+        (
+            (
+                nft.load_meta(nft.META_IIFNAME),
+                nft.equals(nft.interface_name(VETH)),
+                nft.load_ct(nft.CT_STATE),
+                *nft.has_bits(nft.CT_STATE_NEW),
+                nft.put(U32.pack(MARK)),
+                nft.set_meta(nft.META_MARK),
+            ),
+            (
+                nft.load_meta(nft.META_MARK),
+                nft.equals(U32.pack(MARK)),
+                nft.set_ct(nft.CT_MARK),
+            ),
+        ),
+    ),
+    # "route": a packet whose mark has changed is routed anew.
+    nft.Chain(
+        "output",
+        "route",
+        nft.OUTPUT,
+        nft.MANGLE,
+        ((nft.load_ct(nft.CT_MARK), nft.set_meta(nft.META_MARK)),),
+    ),
+)
+_RULES_THERE: Final = (
+    "prerouting meta cmp ct bitwise cmp immediate meta",
+    "prerouting meta cmp ct",
+    "output ct meta",
+)
+
+_IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
+_IPTABLES_RULES: Final = (
+    f"PREROUTING -i {VETH} -m conntrack --ctstate NEW -j MARK --set-xmark {MARK:#x}",
+    f"PREROUTING -m mark --mark {MARK:#x} -j CONNMARK --save-mark",
+    "OUTPUT -j CONNMARK --restore-mark",
+)
+
+
+class Marks(Protocol):
+    """One way of having the three rules."""
+
+    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+        """Have them in place. Raises DatapathError and its kinds."""
+        ...
+
+    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+        """What is not in place, in words. Raises DatapathError and its kinds."""
+        ...
+
+
+class NftMarks(Marks):
+    """By nftables: a table of our own for each family."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+
+    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+        for family in families:
+            try:
+                nft.create_table(self._visitor, namespace, family, TABLE, _CHAINS)
+            except NetlinkRefused as refused:
+                if refused.number != EEXIST:
+                    raise
+                if self._rules_missing(namespace, family):
+                    nft.replace_table(self._visitor, namespace, family, TABLE, _CHAINS)
+
+    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+        return [
+            f"IPv{family} rule `{rule}` of nftables table {TABLE}"
+            for family in families
+            for rule in self._rules_missing(namespace, family)
+        ]
+
+    def _rules_missing(self, namespace: Namespace, family: Family) -> list[str]:
+        there = nft.rules_in(self._visitor, namespace, family, TABLE)
+        return [rule for rule in _RULES_THERE if rule not in there]
+
+
+class IptablesMarks(Marks):
+    """By the node's iptables, run inside: rules in its mangle table."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._visitor = visitor
+
+    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+        for family in families:
+            for rule in self._rules_missing(namespace, family):
+                done = self._run(namespace, family, "-A", rule)
+                if done.returncode:
+                    raise _failed(family, rule, done)
+
+    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+        return [
+            f"{_IPTABLES[family]} -t mangle rule `{rule}`"
+            for family in families
+            for rule in self._rules_missing(namespace, family)
+        ]
+
+    def _rules_missing(self, namespace: Namespace, family: Family) -> list[str]:
+        return [r for r in _IPTABLES_RULES if self._run(namespace, family, "-C", r).returncode]
+
+    def _run(
+        self, namespace: Namespace, family: Family, verb: str, rule: str
+    ) -> subprocess.CompletedProcess[str]:
+        program = shutil.which(_IPTABLES[family])
+        if program is None:
+            text = f"the kernel has no nftables, and there is no {_IPTABLES[family]}"
+            raise DatapathError(text, remedy="install iptables where the agent runs")
+        command = [program, "-w", "-t", "mangle", verb, *rule.split()]
+
+        def run() -> subprocess.CompletedProcess[str]:
+            return subprocess.run(  # noqa: S603 - fixed words, no shell
+                command, capture_output=True, check=False, text=True, timeout=IPTABLES_S_MAX
+            )
+
+        return self._visitor.visit(namespace, run)
+
+
+class BestMarks(Marks):
+    """By nftables, or by iptables once the kernel has said that it has no nftables."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self._iptables = IptablesMarks(visitor)
+        self._way: Marks = NftMarks(visitor)
+
+    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+        wanted = tuple(families)
+        try:
+            self._way.put(namespace, wanted)
+        except NetlinkRefused as refused:
+            if refused.number not in nft.UNSUPPORTED:
+                raise
+            self._way = self._iptables
+            self._way.put(namespace, wanted)
+
+    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+        return self._way.missing(namespace, families)
+
+
+def _failed(family: Family, rule: str, done: subprocess.CompletedProcess[str]) -> DatapathError:
+    words = " ".join(done.stderr.split())[-WORDS_CHARACTERS_MAX:]
+    return DatapathError(
+        f"{_IPTABLES[family]} -t mangle -A {rule}: exit status {done.returncode}: {words}"
+    )

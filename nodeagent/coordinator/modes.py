@@ -1,0 +1,67 @@
+"""Which mode, which table, and whether this is the first NIC: spec/datapath.md 1.2.
+
+Pure: a table of the specification as a function.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from core.errors import BadInput
+from nodeagent.coordinator.facts import VETH, PodStack
+from nodeagent.coordinator.settings import CoordinatorSettings
+
+Mode = Literal["underlay", "overlay"]
+
+REPLY_TABLE: Final = 100
+"""Underlay: replies through veth0. Overlay: a copy of the first NIC's default route."""
+
+FIRST_TABLE: Final = 101
+_UNDERLAY_BASE: Final = 98
+_OVERLAY_BASE: Final = 99
+_LINKS_OF_FIRST_OVERLAY: Final = 2
+
+
+class Decision(NamedTuple):
+    """How one NIC is set up; ``table`` is the policy table of its own."""
+
+    mode: Mode
+    first: bool
+    table: int
+
+
+def decide(settings: CoordinatorSettings, pod: PodStack) -> Decision:
+    """The decision for this call's NIC. Raises BadInput when mode and Pod do not fit."""
+    name = pod.interface.name
+    is_first_nic = name == settings.first_nic
+    has_veth = pod.link(VETH) is not None
+    mode = settings.mode
+    if mode == "auto":
+        mode = "underlay" if is_first_nic or has_veth else "overlay"
+    nics = sum(link.broadcasts for link in pod.links)
+    if mode == "underlay":
+        if not is_first_nic and not has_veth:
+            raise _unfit(
+                f"in underlay mode, the auxiliary interface {VETH} of {name} was not created by"
+                f" previous interface {settings.first_nic}",
+                "set mode auto, or let the first NIC run the coordinator in underlay mode",
+            )
+        table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + nics
+        return Decision("underlay", is_first_nic, table)
+    if is_first_nic:
+        raise _unfit(
+            f"overlay mode must not be used on the first NIC {name}",
+            "set mode auto or underlay for the network of the first NIC",
+        )
+    if has_veth:
+        raise _unfit(
+            f"{name} is to run in overlay mode, but a previous NIC ran in underlay mode ({VETH}"
+            " exists)",
+            "set the same mode for all networks of a Pod, or auto",
+        )
+    first = nics == _LINKS_OF_FIRST_OVERLAY
+    return Decision("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + nics)
+
+
+def _unfit(what: str, remedy: str) -> BadInput:
+    return BadInput(f"mode: {what}", subject="mode", remedy=remedy)

@@ -1,0 +1,143 @@
+"""Facts from the kernel: the Pod's network stack, and what matters of the node's.
+
+Promise: a bounded number of questions, whatever the node carries; entries for other Pods are passed
+over before they are read. What is cleaned here is dirt by definition: routes and neighbour entries
+for addresses that are just being given to a Pod (spec/datapath.md 1.7, 1.8, trap 6). It plans
+nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from core.domain.addresses import Address, Family
+from core.errors import DatapathError
+from nodeagent.coordinator.facts import HostStack, PodStack, VethPair, is_pod_address
+from nodeagent.netlink import replies, requests
+from nodeagent.netlink.numbers import RT_TABLE_MAIN
+from nodeagent.netlink.requests import packed_address
+from nodeagent.netlink.session import Session
+from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
+
+FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+
+NOT_OF_THE_NODE: Final = re.compile(
+    r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
+)
+"""Links whose addresses are no addresses of the node (spec/datapath.md 1.4)."""
+
+
+def read_pod(session: Session, interface: str) -> PodStack:
+    """The Pod's side, with the NIC up. Raises DatapathError when it has no usable address."""
+    links = tuple(session.links())
+    nic = _named(links, interface)
+    if not nic.up:
+        session.apply([requests.set_up(nic.number)])
+        links = tuple(session.links())
+        nic = _named(links, interface)
+    lo = {link.number for link in links if link.loopback}
+    addresses = tuple(
+        each
+        for family in FAMILIES
+        for each in session.addresses(family)
+        if each.link not in lo and is_pod_address(each.address)
+    )
+    pod = PodStack(nic, links, addresses, (), ())
+    if not pod.current:
+        text = f'no usable IP addresses on "{interface}"'
+        raise DatapathError(text, subject=interface, remedy="the main plugin has to set them")
+    return pod._replace(
+        routes=tuple(r for f in pod.families for r in session.routes(f, RT_TABLE_MAIN)),
+        rules=tuple(rule for family in pod.families for rule in session.rules(family)),
+    )
+
+
+def read_host(session: Session, pod: PodStack, table: int) -> HostStack:
+    """The node's side. Leftovers for the Pod's addresses in the host's table are removed first.
+
+    A dead veth's route there would change what the node takes for its way to the Pod. Raises
+    NetlinkRefused when the node has no way to an address of the Pod.
+    """
+    wanted = [each.address for each in _in_order(pod) if each.address.family in pod.families]
+    cleaning = [requests.clear_route(host_prefix(address), table) for address in pod.current]
+    asking = [requests.get_route(address) for address in wanted]
+    outcomes = session.apply([*cleaning, *asking])[len(cleaning) :]
+    sources = [replies.route(memoryview(outcome.answer)).source for outcome in outcomes]
+    found = [source for source in sources if source is not None]
+    found += _node_addresses(session, pod.families)
+    stale = _neighbours_for(session, pod.current)
+    return HostStack(tuple(dict.fromkeys(found)), tuple(stale))
+
+
+def read_veth(pod_session: Session, host_session: Session, name: str) -> VethPair:
+    """The wire that begins as ``name`` in the Pod. Raises DatapathError when it is no such wire."""
+    end = pod_session.link(name)
+    if end is None:
+        raise DatapathError(f"there is no link {name} in the Pod", subject=name)
+    return veth_of(end, host_session)
+
+
+def veth_of(end: Link, host_session: Session) -> VethPair:
+    """The wire that begins with a link of the Pod. Raises DatapathError."""
+    peer = None
+    if end.kind == "veth" and end.parent:
+        answer = host_session.ask(requests.get_link_number(end.parent))
+        peer = None if answer is None else replies.link(memoryview(answer))
+    if peer is None or peer.kind != "veth" or peer.parent != end.number:
+        text = f"{end.name} of the Pod is no veth with its other end on this node"
+        remedy = "overlay mode needs a first NIC that is one (Calico, Cilium, flannel)"
+        raise DatapathError(text, subject=end.name, remedy=remedy)
+    return VethPair(end.number, end.mac, peer.number, peer.mac, peer.name)
+
+
+def _named(links: Iterable[Link], name: str) -> Link:
+    for link in links:
+        if link.name == name:
+            return link
+    raise DatapathError(
+        f"there is no link {name} in the Pod",
+        subject=name,
+        remedy="the main plugin has to make it before the coordinator runs",
+    )
+
+
+def _in_order(pod: PodStack) -> list[LinkAddress]:
+    order = {link.number: place for place, link in enumerate(pod.links)}
+    return sorted(pod.addresses, key=lambda each: order.get(each.link, len(order)))
+
+
+def _node_addresses(session: Session, families: Iterable[Family]) -> list[Address]:
+    found = [
+        each
+        for family in families
+        for each in session.addresses(family)
+        if is_pod_address(each.address)
+    ]
+    numbers = list(dict.fromkeys(each.link for each in found))
+    outcomes = session.attempt([requests.get_link_number(number) for number in numbers])
+    of_node = set()
+    for number, outcome in zip(numbers, outcomes, strict=True):
+        # One that has gone meanwhile has no addresses any more.
+        if outcome.answer and not NOT_OF_THE_NODE.match(
+            replies.link(memoryview(outcome.answer)).name
+        ):
+            of_node.add(number)
+    return [each.address for each in found if each.link in of_node]
+
+
+def _neighbours_for(session: Session, addresses: Iterable[Address]) -> list[Neighbour]:
+    """Entries for these addresses; a node may have thousands for others."""
+    wanted = {packed_address(address): address.family for address in addresses}
+    found = []
+    for family in sorted(set(wanted.values())):
+        texts = [packed for packed, its in wanted.items() if its == family]
+
+        def read(body: memoryview, texts: list[bytes] = texts) -> Neighbour | None:
+            plain = bytes(body)
+            return replies.neighbour(body) if any(text in plain for text in texts) else None
+
+        entries = session.listing(requests.all_neighbours(family), read)
+        found += [e for e in entries if e is not None and packed_address(e.address) in wanted]
+    return found

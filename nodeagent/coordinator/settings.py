@@ -1,0 +1,256 @@
+"""The coordinator's settings: what the network configuration says, else the cluster, else built in.
+
+Promise: what ``effective`` returns is valid, every fault is refused by the name of its field
+(spec/datapath.md 1.1, spec/api.md 4.2). Lists fall back only when empty and are never merged. It
+never looks at a Pod's network.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from core.domain.addresses import (
+    Address,
+    AddressSyntaxError,
+    Cidr,
+    parse_written_address,
+    parse_written_cidr,
+)
+from core.errors import BadInput
+from nodeagent.netlink.values import host_prefix
+
+MODES: Final = ("auto", "underlay", "overlay", "disable")
+DISABLED: Final = "disabled"
+"""As the CRD spells it; the public plugin knows ``disable`` alone (spec/datapath.md 1.1)."""
+
+NETWORKS_MAX: Final = 256
+TABLE_MAX: Final = 0xFFFFFFFF
+RESERVED_TABLES: Final = (0, 253, 254, 255)
+MTU_MAX: Final = 65_535
+QUEUE_PACKETS_MAX: Final = 1 << 20
+NAME_CHARACTERS_MAX: Final = 15
+
+_MAC_PREFIX: Final = re.compile(r"([0-9a-fA-F][02468aceACE])[:-]([0-9a-fA-F]{2})\Z")
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+_Networks = Annotated[tuple[_Text, ...], msgspec.Meta(max_length=NETWORKS_MAX)]
+
+
+class WrittenRoute(msgspec.Struct, frozen=True):
+    """One of ``policyRoutes`` as written."""
+
+    dst: _Text = ""
+    gw: _Text = ""
+
+
+class WrittenSettings(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "tune_pod_routes": "tunePodRoutes",
+        "pod_default_route_nic": "podDefaultRouteNic",
+        "pod_default_cni_nic": "podDefaultCniNic",
+        "pod_mac_prefix": "podMACPrefix",
+        "overlay_pod_cidr": "overlayPodCIDR",
+        "service_cidr": "serviceCIDR",
+        "hijack_cidr": "hijackCIDR",
+        "policy_routes": "policyRoutes",
+        "host_rule_table": "hostRuleTable",
+        "pod_rp_filter": "podRPFilter",
+        "tx_queue_len": "txQueueLen",
+        "veth_link_address": "vethLinkAddress",
+        "veth_mtu": "vethMTU",
+    },
+):
+    """What one source says; None, "" and () are not said."""
+
+    mode: _Text = ""
+    tune_pod_routes: bool | None = None
+    pod_default_route_nic: _Text = ""
+    pod_default_cni_nic: _Text = ""
+    pod_mac_prefix: _Text = ""
+    overlay_pod_cidr: _Networks = ()
+    service_cidr: _Networks = ()
+    hijack_cidr: _Networks = ()
+    policy_routes: Annotated[tuple[WrittenRoute, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
+    host_rule_table: int | None = None
+    pod_rp_filter: int | None = None
+    tx_queue_len: int | None = None
+    veth_link_address: _Text = ""
+    veth_mtu: int | None = None
+
+
+BUILT_IN: Final = WrittenSettings(
+    mode="auto",
+    tune_pod_routes=True,
+    pod_default_cni_nic="eth0",
+    host_rule_table=500,
+    pod_rp_filter=0,
+    tx_queue_len=0,
+    veth_mtu=1500,
+)
+
+
+class PolicyRoute(NamedTuple):
+    """A route of the user for this NIC."""
+
+    destination: Cidr
+    gateway: Address
+
+
+class CoordinatorSettings(NamedTuple):
+    """The settings of one call. ``rp_filter`` None leaves the Pod's alone, ``mac_prefix`` b"" too.
+
+    ``hijacked`` are the overlay's, the Services' and the user's networks, in this order.
+    """
+
+    mode: str
+    tune_pod_routes: bool
+    default_route_nic: str
+    first_nic: str
+    mac_prefix: bytes
+    hijacked: tuple[Cidr, ...]
+    policy_routes: tuple[PolicyRoute, ...]
+    host_table: int
+    rp_filter: int | None
+    tx_queue_len: int
+    veth_address: Address | None
+    veth_mtu: int
+
+
+_NAMES: Final = {field.lower(): field for field in WrittenSettings.__struct_encode_fields__}
+
+
+def read_settings(document: dict[str, Any]) -> WrittenSettings:
+    """The settings in a JSON object, names matched whatever their case.
+
+    Raises BadInput.
+    """
+    folded = {_NAMES.get(key.lower(), key): value for key, value in document.items()}
+    said = {key: value for key, value in folded.items() if value is not None}
+    try:
+        return msgspec.convert(said, WrittenSettings)
+    except msgspec.ValidationError as error:
+        text, _, path = str(error).partition(" - at ")
+        field = path.strip("`").removeprefix("$.")
+        raise BadInput(f"{field}: {text[:1].lower()}{text[1:]}", subject=field) from None
+
+
+def effective(
+    conf: WrittenSettings, cluster: WrittenSettings, default_route_nic: str = ""
+) -> CoordinatorSettings:
+    """The settings of a call; ``default_route_nic`` is what the Pod itself asks for.
+
+    Raises BadInput.
+    """
+    said = _fallen_back(conf, cluster)
+    mode = "disable" if said.mode == DISABLED else said.mode
+    if mode not in MODES:
+        raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
+    veth_address = None
+    if said.veth_link_address:
+        veth_address = _address("vethLinkAddress", said.veth_link_address)
+    return CoordinatorSettings(
+        mode,
+        bool(said.tune_pod_routes),
+        _nic("podDefaultRouteNic", default_route_nic or said.pod_default_route_nic),
+        _nic("podDefaultCniNic", said.pod_default_cni_nic),
+        _mac_prefix(said.pod_mac_prefix),
+        (
+            *_networks("overlayPodCIDR", said.overlay_pod_cidr),
+            *_networks("serviceCIDR", said.service_cidr),
+            *_networks("hijackCIDR", said.hijack_cidr),
+        ),
+        tuple(_policy_route(route) for route in said.policy_routes),
+        _table(said.host_rule_table),
+        _rp_filter(said.pod_rp_filter),
+        _number("txQueueLen", said.tx_queue_len, 0, QUEUE_PACKETS_MAX),
+        veth_address,
+        _number("vethMTU", said.veth_mtu, 1, MTU_MAX),
+    )
+
+
+def _fallen_back(*sources: WrittenSettings) -> WrittenSettings:
+    """Field by field the first that says something."""
+    fields = {}
+    for name in WrittenSettings.__struct_fields__:
+        values = [getattr(source, name) for source in (*sources, BUILT_IN)]
+        # A number or a truth may be 0 or false on purpose; a table and an MTU may not be 0.
+        empty: tuple[object, ...] = (None, "", ())
+        if name in ("host_rule_table", "veth_mtu"):
+            empty = (*empty, 0)
+        said = [value for value in values if value not in empty or value is False]
+        fields[name] = said[0] if said else values[-1]
+    return WrittenSettings(**fields)
+
+
+def _networks(field: str, texts: tuple[str, ...]) -> tuple[Cidr, ...]:
+    return tuple(_network(field, text) for text in texts)
+
+
+def _network(field: str, text: str) -> Cidr:
+    """A CIDR, or an address, which is a prefix of all its bits."""
+    written = text.strip()
+    try:
+        if "/" in written:
+            return parse_written_cidr(written)
+        return host_prefix(parse_written_address(written))
+    except AddressSyntaxError as error:
+        raise _invalid(field, str(error)) from None
+
+
+def _address(field: str, text: str) -> Address:
+    try:
+        return parse_written_address(text.strip())
+    except AddressSyntaxError as error:
+        raise _invalid(field, str(error)) from None
+
+
+def _policy_route(route: WrittenRoute) -> PolicyRoute:
+    destination = _network("invalid route dst", route.dst)
+    gateway = _address("invalid route gw", route.gw)
+    if destination.family != gateway.family:
+        text = f"policyRoutes: {route.dst} via {route.gw} must use the same IP family"
+        raise BadInput(text, subject="policyRoutes")
+    return PolicyRoute(destination, gateway)
+
+
+def _mac_prefix(text: str) -> bytes:
+    if not text:
+        return b""
+    found = _MAC_PREFIX.match(text)
+    if found is None:
+        what = f"{text!r} is not two bytes of a unicast MAC address"
+        raise _invalid("podMACPrefix", what, "such as 0a:1b")
+    return bytes.fromhex("".join(found.groups()))
+
+
+def _rp_filter(value: int | None) -> int | None:
+    if value is None or value < 0:
+        return None
+    return _number("podRPFilter", value, 0, 2)
+
+
+def _table(value: int | None) -> int:
+    table = _number("hostRuleTable", value, 1, TABLE_MAX)
+    if table in RESERVED_TABLES:
+        raise _invalid("hostRuleTable", f"{table} is a table of the kernel's own")
+    return table
+
+
+def _number(field: str, value: int | None, low: int, high: int) -> int:
+    if value is None or not low <= value <= high:
+        raise _invalid(field, f"{value} is not between {low} and {high}")
+    return value
+
+
+def _nic(field: str, name: str) -> str:
+    if len(name) > NAME_CHARACTERS_MAX or "/" in name or any(map(str.isspace, name)):
+        raise _invalid(field, f"{name[:64]!r} is no interface name")
+    return name
+
+
+def _invalid(field: str, what: str, remedy: str = "") -> BadInput:
+    return BadInput(f"{field}: {what}", subject=field, remedy=remedy)

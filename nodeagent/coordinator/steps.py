@@ -1,0 +1,58 @@
+"""A plan's steps: a request each, with the request that takes it back.
+
+A step tells its links by their numbers, as the kernel does; ``told`` puts the names in their
+places, for logs and for the tests that compare whole plans.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from nodeagent.netlink import requests
+from nodeagent.netlink.requests import Request
+from nodeagent.netlink.values import Neighbour, Route, Rule
+
+_LINK: Final = re.compile(r"\blink (\d+)\b")
+
+
+class Step(NamedTuple):
+    """One change. ``undo`` None: what it changes is harmless, or ends with the Pod."""
+
+    do: Request
+    undo: Request | None = None
+
+
+class Plan(NamedTuple):
+    """What one ADD changes. Sysctls come first; ``marked``: families of the reply path's marks."""
+
+    pod: tuple[Step, ...]
+    host: tuple[Step, ...]
+    sysctls: dict[str, str]
+    marked: bool = False
+
+
+def route_step(route: Route) -> Step:
+    """Add a route."""
+    return Step(requests.add_route(route), requests.delete_route(route))
+
+
+def route_gone_step(route: Route) -> Step:
+    """Remove a route."""
+    return Step(requests.delete_route(route), requests.append_route(route))
+
+
+def rule_step(rule: Rule) -> Step:
+    """Add a policy rule."""
+    return Step(requests.add_rule(rule), requests.delete_rule(rule))
+
+
+def neighbour_step(entry: Neighbour) -> Step:
+    """Say who has an address."""
+    return Step(requests.set_neighbour(entry), requests.delete_neighbour(entry))
+
+
+def told(step: Step, names: Mapping[int, str]) -> str:
+    """A step in words."""
+    return _LINK.sub(lambda found: names.get(int(found[1]), found[0]), step.do.what)

@@ -1,0 +1,135 @@
+"""Policy routing between a Pod's NICs: which NIC has main's default route, who answers where. Pure.
+
+spec/datapath.md 1.11. The routes of one NIC, the mover, go to a table of their own, and rules lead
+there by source address; main keeps one default route and every connected network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from core.domain.addresses import Cidr
+from core.errors import BadInput
+from nodeagent.coordinator.facts import PodStack
+from nodeagent.coordinator.modes import REPLY_TABLE, Decision
+from nodeagent.coordinator.priorities import Priorities
+from nodeagent.coordinator.settings import CoordinatorSettings
+from nodeagent.coordinator.steps import Step, route_gone_step, route_step, rule_step
+from nodeagent.netlink import requests
+from nodeagent.netlink.numbers import RTPROT_BOOT
+from nodeagent.netlink.values import Hop, Link, Route, host_prefix
+
+_LINK_LOCAL: Final = Cidr(6, 0xFE80 << 112, (0xFE80 << 112) | (1 << 64) - 1, 64, 0xFE80 << 112)
+
+
+def tuned(
+    settings: CoordinatorSettings,
+    decision: Decision,
+    pod: PodStack,
+    priorities: Priorities,
+    expected: frozenset[str],
+) -> Iterator[Step]:
+    """The steps; none where no other NIC has a default route.
+
+    Raises BadInput when the default-route NIC is not there and not expected either.
+    """
+    default = default_nic(pod)
+    wanted = settings.default_route_nic
+    if default is None:
+        return
+    if wanted and pod.link(wanted) is None:
+        if wanted not in expected:
+            raise BadInput(
+                f"podDefaultRouteNIC: {wanted} don't exist in pod",
+                subject="podDefaultRouteNIC",
+                remedy="name a NIC of this Pod in ipam.spidernet.io/default-route-nic",
+            )
+        # It will move main's default route to itself when it comes.
+        wanted = ""
+    mover = pod.interface if wanted in ("", default.name) else default
+    if wanted == pod.interface.name:
+        yield from _rules(pod, default, decision.table, priorities)
+    else:
+        yield from _rules(pod, pod.interface, decision.table, priorities)
+        if decision.mode == "overlay" and decision.first:
+            yield from _rules(pod, default, REPLY_TABLE, priorities)
+            yield from _copied_defaults(settings, pod)
+    yield from _moved(pod, mover, decision.table)
+
+
+def default_nic(pod: PodStack) -> Link | None:
+    """The first other NIC, by its number, that main has a default route over."""
+    over = {number for route in _of_call(pod) if route.is_default for number in route.links}
+    others = [
+        link
+        for link in pod.links
+        if link.number in over and not link.loopback and link.number != pod.interface.number
+    ]
+    return min(others, default=None)
+
+
+def _of_call(pod: PodStack) -> Iterator[Route]:
+    return (route for route in pod.routes if route.family in pod.families)
+
+
+def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[Step]:
+    for address in pod.addresses_of(link.number):
+        if address.family in pod.families:
+            yield rule_step(priorities.next(host_prefix(address), table))
+
+
+def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[Step]:
+    first = pod.link(settings.first_nic)
+    for route in _of_call(pod):
+        if route.is_default and first is not None and first.number in route.links:
+            yield route_step(_copy(_narrowed(route, first.number), REPLY_TABLE))
+
+
+def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[Step]:
+    """Copies of all routes over a NIC; its default routes leave main."""
+    over = [route for route in _of_call(pod) if mover.number in route.links]
+    # What is directly reachable comes first, for the gateways of the rest to be so.
+    for route in sorted(over, key=lambda route: (route.is_default, route.gateway is not None)):
+        if route.destination == _LINK_LOCAL:
+            continue
+        narrowed = _narrowed(route, mover.number)
+        copy = _copy(narrowed, table)
+        if route.is_default:
+            # Alone in its table it needs no metric; its source the kernel chooses.
+            yield route_step(copy._replace(source=None, metric=0))
+            yield from _without(route, narrowed, mover.number)
+        else:
+            yield route_step(copy)
+
+
+def _narrowed(route: Route, link: int) -> Route:
+    """The one way of a route that leads over a link."""
+    for hop in route.hops:
+        if hop.link == link:
+            return route._replace(link=link, gateway=hop.gateway, flags=hop.flags, hops=())
+    return route
+
+
+def _without(route: Route, narrowed: Route, link: int) -> Iterator[Step]:
+    """Take one way out of a route of main."""
+    left = tuple(hop for hop in route.hops if hop.link != link)
+    if not left:
+        yield route_gone_step(route)
+    elif route.family == 6:
+        # The kernel keeps the ways of an IPv6 route as routes of their own.
+        yield route_gone_step(narrowed)
+    else:
+        yield Step(requests.replace_route(_of_hops(route, left)), requests.replace_route(route))
+
+
+def _of_hops(route: Route, hops: tuple[Hop, ...]) -> Route:
+    if len(hops) > 1:
+        return route._replace(hops=hops)
+    (hop,) = hops
+    return route._replace(link=hop.link, gateway=hop.gateway, flags=hop.flags, hops=())
+
+
+def _copy(route: Route, table: int) -> Route:
+    source = route.source if route.family == 4 else None
+    return route._replace(table=table, protocol=RTPROT_BOOT, source=source)

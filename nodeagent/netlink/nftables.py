@@ -1,0 +1,268 @@
+"""nftables over netlink: one table of a family, made whole or not at all.
+
+include/uapi/linux/netfilter/nf_tables.h. Promise: a table is put in place in one transaction of the
+kernel, replacing an older one of its name; no other table is touched. It knows nothing of what
+rules are for; expressions are small builders over two registers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from errno import EAFNOSUPPORT, EAGAIN, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT
+from struct import Struct
+from typing import Final, NamedTuple
+
+from core.domain.addresses import Family
+from core.errors import NetlinkLost, NetlinkRefused
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.requests import AF_OF
+from nodeagent.netlink.wire import (
+    I32,
+    U32,
+    attribute,
+    attribute_text,
+    attributes,
+    elements,
+    message,
+    messages,
+    nested,
+    text,
+)
+
+NETLINK_NETFILTER: Final = 12
+UNSUPPORTED: Final = frozenset({EAFNOSUPPORT, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT})
+"""What a kernel without nftables, or without an expression of ours, answers."""
+
+_SUBSYSTEM: Final = 10
+_BATCH_BEGIN: Final = 0x10
+_BATCH_END: Final = 0x11
+_NEWTABLE: Final = _SUBSYSTEM << 8 | 0
+_DELTABLE: Final = _SUBSYSTEM << 8 | 2
+_NEWCHAIN: Final = _SUBSYSTEM << 8 | 3
+_NEWRULE: Final = _SUBSYSTEM << 8 | 6
+_GETRULE: Final = _SUBSYSTEM << 8 | 7
+
+_NFGENMSG: Final = Struct(">BBH")
+_BE32: Final = Struct(">I")
+_BE32_SIGNED: Final = Struct(">i")
+_RECEIVE_BYTES: Final = 1 << 16
+_REGISTER: Final = 1
+_NAME_BYTES: Final = 16
+_LIST_ELEMENT: Final = 1
+
+PREROUTING: Final = 0
+OUTPUT: Final = 3
+MANGLE: Final = -150
+"""The priority of iptables' mangle table: behind connection tracking."""
+
+META_MARK: Final = 3
+META_IIFNAME: Final = 6
+CT_STATE: Final = 0
+CT_MARK: Final = 3
+CT_STATE_NEW: Final = 8
+
+
+class Chain(NamedTuple):
+    """A base chain with its rules; ``kind`` is filter or route, a rule a row of expressions."""
+
+    name: str
+    kind: str
+    hook: int
+    priority: int
+    rules: tuple[tuple[bytes, ...], ...]
+
+
+def create_table(
+    visitor: Visitor, namespace: Namespace, family: Family, name: str, chains: Sequence[Chain]
+) -> None:
+    """Make the table; NetlinkRefused with EEXIST if there is one of its name.
+
+    Raises NetlinkRefused, NetlinkLost, as ``visit``.
+    """
+    new = _Wanted(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
+    _commit(visitor, namespace, family, [new, *_filled(name, chains)])
+
+
+def replace_table(
+    visitor: Visitor, namespace: Namespace, family: Family, name: str, chains: Sequence[Chain]
+) -> None:
+    """Make the table what is said here; the kernel waits 10-20 ms for readers of an old one.
+
+    Raises as ``create_table``, without EEXIST.
+    """
+    named = attribute_text(1, name)
+    new = _Wanted(_NEWTABLE, named, n.NLM_F_CREATE)
+    wanted = [new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)]
+    _commit(visitor, namespace, family, wanted)
+
+
+def delete_table(visitor: Visitor, namespace: Namespace, family: Family, name: str) -> None:
+    """Remove the table; that it is not there is fine. Raises as ``replace_table``."""
+    try:
+        _commit(visitor, namespace, family, [_Wanted(_DELTABLE, attribute_text(1, name))])
+    except NetlinkRefused as refused:
+        if refused.number != ENOENT:
+            raise
+
+
+def rules_in(visitor: Visitor, namespace: Namespace, family: Family, name: str) -> list[str]:
+    """The rules of a table, each as its chain and the names of its expressions.
+
+    Raises as ``replace_table``.
+    """
+    with _socket(visitor, namespace) as netlink:
+        body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
+        netlink.send(message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
+        found: list[str] = []
+        while True:
+            for reply in messages(memoryview(_received(netlink))):
+                if reply.kind == n.NLMSG_DONE:
+                    return found
+                if reply.kind == n.NLMSG_ERROR:
+                    raise _refused(-I32.unpack_from(reply.body)[0])
+                said = attributes(reply.body[_NFGENMSG.size :])
+                # Old kernels list every table.
+                if text(said.get(1)) == name:
+                    found.append(" ".join((text(said.get(2)), *_names(said[4]))))
+
+
+def load_meta(key: int) -> bytes:
+    """Load a packet's property."""
+    return _expression("meta", attribute(2, _BE32.pack(key)), _register(1))
+
+
+def set_meta(key: int) -> bytes:
+    """Set a packet's property from the register."""
+    return _expression("meta", attribute(2, _BE32.pack(key)), _register(3))
+
+
+def load_ct(key: int) -> bytes:
+    """Load a property of the packet's connection."""
+    return _expression("ct", attribute(2, _BE32.pack(key)), _register(1))
+
+
+def set_ct(key: int) -> bytes:
+    """Set a property of the connection from the register."""
+    return _expression("ct", attribute(2, _BE32.pack(key)), _register(4))
+
+
+def equals(value: bytes) -> bytes:
+    """Go on only if the register holds this."""
+    return _expression("cmp", _register(1), attribute(2, _BE32.pack(0)), _data(3, value))
+
+
+def has_bits(bits: int) -> tuple[bytes, bytes]:
+    """Go on only if the register has one of these bits."""
+    mask, zero = U32.pack(bits), bytes(4)
+    masked = _expression(
+        "bitwise",
+        *(_register(1), _register(2), attribute(3, _BE32.pack(4))),
+        *(_data(4, mask), _data(5, zero)),
+    )
+    differs = _expression("cmp", _register(1), attribute(2, _BE32.pack(1)), _data(3, zero))
+    return masked, differs
+
+
+def put(value: bytes) -> bytes:
+    """Put a value into the register."""
+    return _expression("immediate", _register(1), _data(2, value))
+
+
+def interface_name(name: str) -> bytes:
+    """An interface name as the register holds it."""
+    return name.encode().ljust(_NAME_BYTES, b"\0")
+
+
+def _expression(name: str, *details: bytes) -> bytes:
+    return attribute_text(1, name) + nested(2, *details)
+
+
+def _register(kind: int) -> bytes:
+    return attribute(kind, _BE32.pack(_REGISTER))
+
+
+def _data(kind: int, value: bytes) -> bytes:
+    return nested(kind, attribute(1, value))
+
+
+def _priority(priority: int) -> bytes:
+    return attribute(2, _BE32_SIGNED.pack(priority))
+
+
+def _names(rows: memoryview) -> list[str]:
+    """The names of a rule's expressions."""
+    return [text(attributes(row).get(1)) for row in elements(rows)]
+
+
+class _Wanted(NamedTuple):
+    kind: int
+    body: bytes
+    flags: int = 0
+
+
+def _filled(name: str, chains: Sequence[Chain]) -> Iterator[_Wanted]:
+    named = attribute_text(1, name)
+    for chain in chains:
+        hook = nested(4, attribute(1, _BE32.pack(chain.hook)), _priority(chain.priority))
+        kind = attribute_text(7, chain.kind)
+        body = named + attribute_text(3, chain.name) + hook + kind
+        yield _Wanted(_NEWCHAIN, body, n.NLM_F_CREATE)
+        for rule in chain.rules:
+            row = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
+            flags = n.NLM_F_CREATE | n.NLM_F_APPEND
+            yield _Wanted(_NEWRULE, named + attribute_text(2, chain.name) + row, flags)
+
+
+def _commit(
+    visitor: Visitor, namespace: Namespace, family: Family, wanted: Sequence[_Wanted]
+) -> None:
+    bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
+    head = _NFGENMSG.pack(AF_OF[family], 0, 0)
+    flags = n.NLM_F_REQUEST | n.NLM_F_ACK
+    parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, bound)]
+    for number, each in enumerate(wanted, 1):
+        parts.append(message(each.kind, flags | each.flags, number, head + each.body))
+    parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))
+    with _socket(visitor, namespace) as netlink:
+        netlink.send(b"".join(parts))
+        answered = 0
+        while answered < len(wanted):
+            for reply in messages(memoryview(_received(netlink))):
+                if reply.kind != n.NLMSG_ERROR:
+                    continue
+                number = -I32.unpack_from(reply.body)[0]
+                if number:
+                    raise _refused(number)
+                answered += 1
+
+
+def _socket(visitor: Visitor, namespace: Namespace) -> socket.socket:
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    try:
+        netlink = visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
+    except OSError as error:
+        raise _refused(error.errno or EPROTONOSUPPORT) from error
+    with suppress(OSError):
+        netlink.setsockopt(n.SOL_NETLINK, n.NETLINK_CAP_ACK, 1)
+    return netlink
+
+
+def _received(netlink: socket.socket) -> bytes:
+    try:
+        return netlink.recv(_RECEIVE_BYTES)
+    except OSError as error:
+        if error.errno == EAGAIN:
+            raise NetlinkLost("nftables: an answer did not arrive") from None
+        raise NetlinkLost(f"nftables: {error.strerror}") from error
+
+
+def _refused(number: int) -> NetlinkRefused:
+    return NetlinkRefused(
+        f"nftables: {os.strerror(number)}",
+        number=number,
+        remedy="the kernel needs nf_tables with connection tracking (nft_ct) or iptables",
+    )

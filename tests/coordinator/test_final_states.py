@@ -1,0 +1,273 @@
+"""Rules, tables and neighbours after ADD are those of spec/datapath.md 1.11, in a real kernel."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from nodeagent.netlink.namespaces import read_sysctl
+from ops.lab.namespaces import Namespace
+from tests.coordinator.world import SERVICES, Node, Pod, World
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {
+    "overlayPodCIDR": ["10.244.0.0/16"],
+    "serviceCIDR": list(SERVICES),
+    "hijackCIDR": ["169.254.0.0/16"],
+}
+HIJACKED = {
+    "10.96.0.0/16 via 10.6.0.11 dev {} src {}",
+    "10.244.0.0/16 via 10.6.0.11 dev {} src {}",
+    "169.254.0.0/16 via 10.6.0.11 dev {} src {}",
+}
+
+
+def hijacked(link: str, source: str) -> set[str]:
+    return {text.format(link, source) for text in HIJACKED}
+
+
+def rules(namespace: Namespace, family: str = "-4") -> list[str]:
+    """All but the kernel's own."""
+    lines = [" ".join(line.split()) for line in namespace.ip(family, "rule").splitlines()]
+    return [line for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
+
+
+def routes(namespace: Namespace, table: str, family: str = "-4") -> set[str]:
+    # A table that nothing was ever put into is none to the kernel.
+    lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
+    told = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
+    return {" ".join(line.split()) for line in told if not line.startswith("fe80::/64")}
+
+
+def test_one_underlay_nic(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+    assert routes(pod.inside, "main") == {
+        "default via 10.6.0.1 dev eth0",
+        "10.6.0.0/24 dev eth0 proto kernel scope link src 10.6.0.101",
+        "10.6.0.11 dev veth0 scope link src 10.6.0.101",
+        *hijacked("veth0", "10.6.0.101"),
+    }
+    assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
+    assert routes(pod.inside, "101") == {"10.6.0.11 dev veth0 scope link src 10.6.0.101"}
+    assert rules(node.inside) == ["1000: from all lookup 500"]
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+
+
+def test_one_underlay_nic_in_ipv6(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    assert rules(pod.inside, "-6") == ["1000: from all fwmark 0x1 lookup 100"]
+    assert routes(pod.inside, "main", "-6") == {
+        "default via fd00:6::1 dev eth0",
+        "fd00:6::/64 dev eth0 proto kernel metric 256",
+        "fd00:6::11 dev veth0",
+        "fd00:96::/112 via fd00:6::11 dev veth0",
+    }
+    assert routes(pod.inside, "100", "-6") == {"default via fd00:6::11 dev veth0"}
+    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_end}"}
+
+
+def test_neighbours_are_permanent_on_both_sides(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    wire = mac_of(pod.inside, "veth0")
+    far = mac_of(node.inside, pod.host_end)
+    assert wire != far
+    for address in ("10.6.0.101", "fd00:6::101"):
+        assert f"{address} dev {pod.host_end} lladdr {wire} PERMANENT" in told(node.inside)
+    for address in node.addresses:
+        assert f"{address} dev veth0 lladdr {far} PERMANENT" in told(pod.inside)
+
+
+def test_two_underlay_nics(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    pod.macvlan("net1", "10.7.0.101/24")
+    pod.add("net1", **SAID)
+    assert rules(pod.inside) == [
+        "999: from 10.7.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    main = routes(pod.inside, "main")
+    assert "10.7.0.0/24 dev net1 proto kernel scope link src 10.7.0.101" in main
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.6.0.1 dev eth0"
+    ]
+    assert routes(pod.inside, "101") == {
+        "default via 10.7.0.1 dev net1",
+        "10.7.0.0/24 dev net1 scope link src 10.7.0.101",
+        "10.6.0.11 dev veth0 scope link src 10.6.0.101",
+        *hijacked("veth0", "10.6.0.101"),
+    }
+    assert routes(node.inside, "500") == {
+        f"10.6.0.101 dev {pod.host_end} scope link",
+        f"10.7.0.101 dev {pod.host_end} scope link",
+    }
+
+
+def test_overlay_with_one_more_nic(world: World, node: Node) -> None:
+    pod = calico_pod(world, node)
+    pod.add("net1", **SAID)
+    assert rules(pod.inside) == [
+        "32764: from 10.244.1.5 lookup 100",
+        "32765: from 10.6.0.101 lookup 101",
+    ]
+    assert routes(pod.inside, "main") == {
+        "default via 169.254.1.1 dev eth0",
+        "169.254.1.1 dev eth0 scope link",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+        "10.6.0.0/24 dev net1 proto kernel scope link src 10.6.0.101",
+        *hijacked("eth0", "10.244.1.5"),
+    }
+    assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev eth0"}
+    assert routes(pod.inside, "101") == {
+        "default via 10.6.0.1 dev net1",
+        "10.6.0.0/24 dev net1 scope link src 10.6.0.101",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+    }
+    host_end = f"cali{pod.container[:11]}"
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {host_end} scope link"}
+
+
+def test_overlay_with_the_default_route_on_the_new_nic(world: World, node: Node) -> None:
+    pod = calico_pod(world, node)
+    pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert rules(pod.inside) == ["32765: from 10.244.1.5 lookup 101"]
+    main = routes(pod.inside, "main")
+    assert {line for line in main if line.startswith("default")} == {
+        "default via 10.6.0.1 dev net1 metric 100"
+    }
+    assert hijacked("eth0", "10.244.1.5") < main
+    assert routes(pod.inside, "101") == {
+        "default via 169.254.1.1 dev eth0",
+        "169.254.1.1 dev eth0 scope link",
+        "10.6.0.11 dev eth0 scope link src 10.244.1.5",
+        *hijacked("eth0", "10.244.1.5"),
+    }
+    assert routes(pod.inside, "100") == set()
+
+
+def test_overlay_in_both_families(world: World, node: Node) -> None:
+    pod = calico_pod(world, node, "fd00:244::5", "fd00:6::101/64")
+    pod.add("net1", **SAID)
+    assert rules(pod.inside, "-6") == [
+        "32764: from fd00:244::5 lookup 100",
+        "32765: from fd00:6::101 lookup 101",
+    ]
+    assert routes(pod.inside, "100", "-6") == {"default via fe80::ee dev eth0"}
+    assert routes(pod.inside, "101", "-6") == {
+        "default via fd00:6::1 dev net1",
+        "fd00:6::/64 dev net1 metric 256",
+        "fd00:6::11 dev eth0",
+    }
+
+
+def test_a_default_route_nic_that_comes_later_takes_the_default_route(
+    world: World, node: Node
+) -> None:
+    pod = calico_pod(world, node)
+    pod.add("net1", "net2", podDefaultRouteNic="net2", **SAID)
+    pod.macvlan("net2", "10.7.0.101/24")
+    pod.add("net2", "net1", "net2", podDefaultRouteNic="net2", **SAID)
+    defaults = {line for line in routes(pod.inside, "main") if line.startswith("default")}
+    assert defaults == {"default via 10.7.0.1 dev net2 metric 100"}
+    assert "32763: from 10.244.1.5 lookup 102" in rules(pod.inside)
+    assert "default via 169.254.1.1 dev eth0" in routes(pod.inside, "102")
+
+
+def test_untuned_routes_have_no_rules(world: World, node: Node) -> None:
+    pod = calico_pod(world, node)
+    pod.add("net1", tunePodRoutes=False, **SAID)
+    assert rules(pod.inside) == []
+    assert "default via 10.6.0.1 dev net1 metric 100" in routes(pod.inside, "main")
+
+
+def test_policy_routes_are_in_main_for_the_first_underlay_nic_alone(
+    pod: Pod, world: World, node: Node
+) -> None:
+    wanted: dict[str, Any] = {"policyRoutes": [{"dst": "10.9.0.7", "gw": "10.6.0.254"}]}
+    pod.add(**wanted)
+    assert "10.9.0.7 via 10.6.0.254 dev eth0" in routes(pod.inside, "main")
+    other = calico_pod(world, node, "", "10.6.0.102/24")
+    other.add("net1", **wanted)
+    assert "10.9.0.7 via 10.6.0.254 dev net1" in routes(other.inside, "101")
+    assert "10.9.0.7 via 10.6.0.254 dev net1" not in routes(other.inside, "main")
+
+
+def test_options_of_links_and_sysctls(pod: Pod, node: Node, world: World) -> None:
+    pod.inside.set("net/ipv4/conf/all/rp_filter", "1")
+    before = pod.inside.ip("link", "show", "dev", "eth0")
+    pod.add(
+        podMACPrefix="0a:1b",
+        txQueueLen=77,
+        vethMTU=1400,
+        vethLinkAddress="169.254.100.1",
+        hostRuleTable=200,
+    )
+    link = pod.inside.ip("link", "show", "dev", "eth0")
+    assert "0a:1b:0a:06:00:65" in link
+    assert "0a:1b" not in before
+    assert "qlen 77" in link
+    assert "mtu 1400" in pod.inside.ip("link", "show", "dev", "veth0")
+    assert "mtu 1400" in node.inside.ip("link", "show", "dev", pod.host_end)
+    assert "169.254.100.1/32" in pod.inside.ip("address", "show", "dev", "veth0")
+    assert rules(node.inside) == ["1000: from all lookup 200"]
+    assert routes(node.inside, "200") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+    # The node's own eth0 keeps its queue.
+    assert "qlen 77" not in node.inside.ip("link", "show", "dev", "eth0")
+    held = world.hold(pod.inside)
+    for name in ("all", "eth0", "veth0"):
+        key = f"net/ipv4/conf/{name}/rp_filter"
+        assert read_sysctl(world.visitor, held, key) == "0"
+    ra = f"net/ipv6/conf/{pod.host_end}/accept_ra"
+    assert read_sysctl(world.visitor, node.held, ra) == "0"
+
+
+def test_ipv4_alone_has_no_trace_of_ipv6(world: World, node: Node) -> None:
+    pod = world.pod(node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    pod.add(**SAID)
+    assert rules(pod.inside, "-6") == []
+    assert routes(pod.inside, "main", "-6") == set()
+    assert rules(node.inside, "-6") == []
+
+
+def test_ipv6_alone_works_where_it_was_switched_off(world: World, node: Node) -> None:
+    pod = world.pod(node)
+    pod.macvlan("eth0", "fd00:6::101/64")
+    # Switched off for what comes: the pair would have no IPv6.
+    pod.inside.set("net/ipv6/conf/default/disable_ipv6", "1")
+    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    assert rules(pod.inside) == []
+    assert "fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")
+    assert "169.254.100.1" not in pod.inside.ip("address", "show", "dev", "veth0")
+
+
+def test_dirt_for_the_pods_addresses_is_removed_from_the_node(pod: Pod, node: Node) -> None:
+    node.inside.ip("link", "add", "dirt", "type", "veth", "peer", "dirt-2")
+    node.inside.ip("link", "set", "dirt", "up")
+    mac = "02:00:00:00:00:99"
+    for address in ("10.6.0.101", "fd00:6::101"):
+        node.inside.ip("neigh", "add", address, "lladdr", mac, "dev", "dirt")
+        node.inside.ip("route", "add", address, "dev", "dirt", "table", "500")
+    pod.add(**SAID)
+    assert "dirt" not in told(node.inside)
+    assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
+    assert routes(node.inside, "500", "-6") == {f"fd00:6::101 dev {pod.host_end}"}
+
+
+def calico_pod(world: World, node: Node, address6: str = "", *more: str) -> Pod:
+    """A Pod with an eth0 like Calico's, and a macvlan net1."""
+    pod = world.pod(node)
+    pod.calico("10.244.1.5", address6)
+    own = [each for each in more if "." in each] or ["10.6.0.101/24"]
+    pod.macvlan("net1", *own, *(each for each in more if ":" in each))
+    return pod
+
+
+def mac_of(namespace: Namespace, link: str) -> str:
+    return namespace.ip("-brief", "link", "show", "dev", link).split()[2]
+
+
+def told(namespace: Namespace) -> str:
+    return namespace.ip("neigh") + namespace.ip("-6", "neigh")

@@ -1,0 +1,232 @@
+"""Facts in, netlink requests out: whole plans, compared with the files in ``plans``.
+
+After a wanted change run with REWRITE_PLANS=1, and commit only a difference that you understand.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from core.domain.addresses import Address, parse_address, parse_cidr
+from core.errors import BadInput
+from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
+from nodeagent.coordinator.modes import Decision, decide
+from nodeagent.coordinator.planning import mac_of, plan
+from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
+from nodeagent.coordinator.steps import Plan, told
+from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
+from nodeagent.netlink.values import Hop, Link, LinkAddress, Route, Rule, everywhere
+
+PLANS: Final = Path(__file__).parent / "plans"
+ETHERNET: Final = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
+KERNEL_RULES: Final = (
+    *(Rule(4, 255, 0), Rule(4, 254, 32766), Rule(4, 253, 32767)),
+    *(Rule(6, 255, 0), Rule(6, 254, 32766)),
+)
+MARKED: Final = (Rule(4, 100, 1000, mark=1), Rule(6, 100, 1000, mark=1))
+NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
+WIRE: Final = VethPair(9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host")
+SAID: Final[dict[str, Any]] = {
+    "overlayPodCIDR": ["10.244.0.0/16"],
+    "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"],
+    "hijackCIDR": ["169.254.0.0/16", "10.96.0.0/16"],
+}
+
+LO: Final = Link(1, "lo", IFF_UP | IFF_LOOPBACK)
+ETH0: Final = Link(2, "eth0", ETHERNET, mac=bytes.fromhex("020000000002"), tx_queue_len=1000)
+NET1: Final = Link(3, "net1", ETHERNET, mac=bytes.fromhex("020000000003"), tx_queue_len=1000)
+NET2: Final = Link(4, "net2", ETHERNET)
+VETH0: Final = Link(9, "veth0", ETHERNET)
+OWN: Final = {
+    2: ("10.6.0.101", "fd00:6::101"),
+    3: ("10.7.0.101", "fd00:7::101"),
+    4: ("10.8.0.101",),
+}
+NETWORKS: Final = {2: ("10.6.0.0/24", "fd00:6::/64"), 3: ("10.7.0.0/24", "fd00:7::/64")}
+GATEWAYS: Final = {2: ("10.6.0.1", "fd00:6::1"), 3: ("10.7.0.1", "fd00:7::1"), 4: ("10.8.0.1",)}
+
+
+def stack(
+    interface: Link, *links: Link, rules: tuple[Rule, ...] = (), defaults: tuple[int, ...] = ()
+) -> PodStack:
+    """A Pod with these links; ``defaults``: those with default routes in main."""
+    addresses = tuple(
+        LinkAddress(link.number, parse_address(text), 64)
+        for family in (4, 6)
+        for link in links
+        for text in OWN.get(link.number, ())
+        if parse_address(text).family == family
+    )
+    routes = [
+        Route(parse_cidr(network), link.number, source=source_of(link.number, network))
+        for link in links
+        for network in NETWORKS.get(link.number, ())
+    ]
+    routes += [Route(parse_cidr("fe80::/64"), link.number) for link in links]
+    for number in defaults or [link.number for link in links if link.number in GATEWAYS]:
+        for gateway in map(parse_address, GATEWAYS[number]):
+            routes.append(Route(everywhere(gateway.family), number, gateway))
+    return PodStack(interface, (LO, *links), addresses, tuple(routes), (*rules, *KERNEL_RULES))
+
+
+def source_of(link: int, network: str) -> Address | None:
+    return None if ":" in network else parse_address(OWN[link][0])
+
+
+def planned(
+    pod: PodStack, expected: frozenset[str] = frozenset(), **said: Any
+) -> tuple[Decision, Plan]:
+    settings = effective(read_settings({**SAID, **said}), WrittenSettings())
+    decision = decide(settings, pod)
+    host = HostStack(tuple(each for each in NODE if each.family in pod.families))
+    return decision, plan(settings, decision, pod, host, WIRE, expected)
+
+
+def written(pod: PodStack, decision: Decision, made: Plan) -> str:
+    names = {link.number: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
+    if decision.mode == "overlay":
+        names[9] = "eth0"
+    lines = [f"{decision.mode}, {'first' if decision.first else 'later'}, table {decision.table}"]
+    lines += [f"sysctl: {name} = {value}" for name, value in made.sysctls.items()]
+    lines += [f"pod: {told(step, names)}" for step in made.pod]
+    lines += ["pod: marks of the reply path"] if made.marked else []
+    lines += [f"host: {told(step, names)}" for step in made.host]
+    return "\n".join(lines) + "\n"
+
+
+CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
+    "underlay-first": (stack(ETH0, ETH0), {}),
+    "underlay-first-ipv4": (
+        stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address("10.6.0.101"), 24),)),
+        {},
+    ),
+    "underlay-first-all-options": (
+        stack(ETH0, ETH0),
+        {
+            "podMACPrefix": "0a:1b",
+            "txQueueLen": 500,
+            "vethLinkAddress": "169.254.100.1",
+            "podRPFilter": 2,
+            "hostRuleTable": 200,
+            "policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.6.0.254"}],
+        },
+    ),
+    "underlay-second": (stack(NET1, ETH0, VETH0, NET1, rules=MARKED), {}),
+    "underlay-second-default-route": (
+        stack(NET1, ETH0, VETH0, NET1, rules=MARKED),
+        {"podDefaultRouteNic": "net1"},
+    ),
+    "underlay-third": (
+        stack(NET2, ETH0, VETH0, NET1, NET2, rules=MARKED, defaults=(2, 4)),
+        {"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.8.0.254"}]},
+    ),
+    "overlay-first": (
+        stack(NET1, ETH0, NET1),
+        {"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "10.7.0.254"}]},
+    ),
+    "overlay-first-default-route": (
+        stack(NET1, ETH0, NET1),
+        {"podDefaultRouteNic": "net1"},
+    ),
+    "overlay-first-untuned": (stack(NET1, ETH0, NET1), {"tunePodRoutes": False}),
+    "overlay-second": (stack(NET2, ETH0, NET1, NET2, defaults=(2, 4)), {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_plan_is_what_its_file_says(name: str) -> None:
+    pod, said = CASES[name]
+    text = written(pod, *planned(pod, **said))
+    path = PLANS / f"{name}.txt"
+    if os.environ.get("REWRITE_PLANS"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_every_file_has_its_plan() -> None:
+    assert {path.stem for path in PLANS.iterdir()} == set(CASES)
+
+
+def test_a_default_route_nic_that_never_comes_is_an_error() -> None:
+    pod = stack(NET1, ETH0, NET1)
+    with pytest.raises(BadInput, match="podDefaultRouteNIC: net9 don't exist in pod"):
+        planned(pod, podDefaultRouteNic="net9")
+
+
+def test_a_default_route_nic_that_comes_later_waits_for_itself() -> None:
+    pod = stack(NET1, ETH0, NET1)
+    waiting = planned(pod, frozenset({"net2"}), podDefaultRouteNic="net2")
+    assert waiting == planned(pod)
+
+
+def test_without_another_default_route_nothing_is_tuned() -> None:
+    pod = stack(NET1, ETH0, NET1, defaults=(3,))
+    assert planned(pod)[1] == planned(pod, tunePodRoutes=False)[1]
+
+
+def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
+    pod = stack(NET1, ETH0, NET1)
+    hops = tuple(Hop(number, parse_address(GATEWAYS[number][0])) for number in (2, 3))
+    both = Route(everywhere(4), hops=hops)
+    single = tuple(r for r in pod.routes if not (r.is_default and r.family == 4))
+    _, made = planned(pod._replace(routes=(*single, both)))
+    words = [told(step, {2: "eth0", 3: "net1"}) for step in made.pod]
+    assert "replace route 0.0.0.0/0 via 10.6.0.1 on eth0 table 254" in words
+    assert "add route 0.0.0.0/0 via 10.7.0.1 on net1 table 101" in words
+    assert "add route 0.0.0.0/0 via 10.6.0.1 on eth0 table 100" in words
+
+
+@pytest.mark.parametrize(
+    ("interface", "links", "said", "meant"),
+    [
+        (ETH0, (ETH0,), {}, Decision("underlay", first=True, table=101)),
+        (NET1, (ETH0, NET1, VETH0), {}, Decision("underlay", first=False, table=101)),
+        (NET2, (ETH0, NET1, NET2, VETH0), {}, Decision("underlay", first=False, table=102)),
+        (NET1, (ETH0, NET1), {}, Decision("overlay", first=True, table=101)),
+        (NET2, (ETH0, NET1, NET2), {}, Decision("overlay", first=False, table=102)),
+        (NET1, (ETH0, NET1), {"mode": "overlay"}, Decision("overlay", first=True, table=101)),
+        (ETH0, (ETH0,), {"mode": "underlay"}, Decision("underlay", first=True, table=101)),
+    ],
+)
+def test_mode_first_and_table_follow_from_the_links(
+    interface: Link, links: tuple[Link, ...], said: dict[str, Any], meant: Decision
+) -> None:
+    # Neither a link that is down nor a tunnel counts.
+    others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))
+    settings = effective(read_settings(said), WrittenSettings())
+    assert decide(settings, stack(interface, *links, *others)) == meant
+
+
+@pytest.mark.parametrize(
+    ("interface", "links", "mode", "text"),
+    [
+        (NET1, (ETH0, NET1), "underlay", "was not created by previous interface eth0"),
+        (ETH0, (ETH0,), "overlay", "must not be used on the first NIC"),
+        (NET1, (ETH0, NET1, VETH0), "overlay", "previous NIC ran in underlay mode"),
+    ],
+)
+def test_a_mode_that_does_not_fit_is_refused(
+    interface: Link, links: tuple[Link, ...], mode: str, text: str
+) -> None:
+    settings = effective(read_settings({"mode": mode}), WrittenSettings())
+    with pytest.raises(BadInput, match=text):
+        decide(settings, stack(interface, *links))
+
+
+@pytest.mark.parametrize(
+    ("address", "mac"),
+    [
+        ("172.18.30.139", "0a1bac121e8b"),
+        ("10.0.0.1", "0a1b0a000001"),
+        ("64:ff9b::", "0a1b00000000"),
+        ("fd00::1:2:3", "0a1b00020003"),
+    ],
+)
+def test_a_mac_address_is_the_prefix_and_four_bytes_of_the_address(address: str, mac: str) -> None:
+    settings = effective(read_settings({"podMACPrefix": "0A-1b"}), WrittenSettings())
+    pod = stack(ETH0, ETH0)._replace(addresses=(LinkAddress(2, parse_address(address), 24),))
+    assert mac_of(settings, pod).hex() == mac

@@ -1,0 +1,105 @@
+"""Settings come field by field from the network configuration, the cluster, what is built in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.domain.addresses import parse_address, parse_cidr
+from core.errors import BadInput
+from nodeagent.coordinator.settings import (
+    CoordinatorSettings,
+    PolicyRoute,
+    WrittenSettings,
+    effective,
+    read_settings,
+)
+
+
+def settings(cluster: dict[str, Any] | None = None, **conf: Any) -> CoordinatorSettings:
+    return effective(read_settings(conf), read_settings(cluster or {}))
+
+
+def test_what_is_built_in() -> None:
+    assert settings() == CoordinatorSettings(
+        mode="auto",
+        tune_pod_routes=True,
+        default_route_nic="",
+        first_nic="eth0",
+        mac_prefix=b"",
+        hijacked=(),
+        policy_routes=(),
+        host_table=500,
+        rp_filter=0,
+        tx_queue_len=0,
+        veth_address=None,
+        veth_mtu=1500,
+    )
+
+
+def test_the_network_configuration_goes_before_the_cluster() -> None:
+    cluster = {"mode": "overlay", "hostRuleTable": 200, "vethMTU": 1400, "tunePodRoutes": True}
+    found = settings(cluster, mode="underlay", tunePodRoutes=False, hostRuleTable=0)
+    assert (found.mode, found.tune_pod_routes) == ("underlay", False)
+    assert (found.host_table, found.veth_mtu) == (200, 1400)
+
+
+def test_lists_fall_back_only_when_empty_and_are_never_merged() -> None:
+    cluster = {"serviceCIDR": ["10.96.0.0/16"], "hijackCIDR": ["169.254.0.0/16"]}
+    found = settings(cluster, hijackCIDR=["10.9.0.1"], serviceCIDR=[])
+    assert [str(network) for network in found.hijacked] == ["10.96.0.0/16", "10.9.0.1/32"]
+
+
+def test_names_match_whatever_their_case_and_null_is_not_said() -> None:
+    written = read_settings({"PODMACPREFIX": "0a:1b", "Mode": None, "type": "coordinator"})
+    assert written == WrittenSettings(pod_mac_prefix="0a:1b")
+
+
+def test_the_pods_own_wish_for_its_default_route_goes_first() -> None:
+    conf = read_settings({"podDefaultRouteNic": "eth0"})
+    assert effective(conf, WrittenSettings(), "net1").default_route_nic == "net1"
+
+
+@pytest.mark.parametrize("mode", ["disable", "disabled"])
+def test_both_spellings_of_disabled_are_one(mode: str) -> None:
+    assert settings(mode=mode).mode == "disable"
+
+
+@pytest.mark.parametrize(("value", "meant"), [(-1, None), (-7, None), (0, 0), (1, 1), (2, 2)])
+def test_every_negative_rp_filter_leaves_it_alone(value: int, meant: int | None) -> None:
+    assert settings(podRPFilter=value).rp_filter == meant
+
+
+def test_policy_routes_take_addresses_and_blanks() -> None:
+    routes = [{"dst": " 10.9.0.7 ", "gw": "10.6.0.1"}, {"dst": "fd00:9::/64", "gw": "fd00:6::1"}]
+    assert settings(policyRoutes=routes).policy_routes == (
+        PolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),
+        PolicyRoute(parse_cidr("fd00:9::/64"), parse_address("fd00:6::1")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("conf", "text"),
+    [
+        ({"mode": "sideways"}, "unknown mode 'sideways'"),
+        ({"podMACPrefix": "01:10"}, "podMACPrefix"),
+        ({"podMACPrefix": "0a:1b:2c"}, "podMACPrefix"),
+        ({"hijackCIDR": ["10.9.0.0/33"]}, "hijackCIDR"),
+        ({"serviceCIDR": ["services"]}, "serviceCIDR"),
+        ({"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "fd00::1"}]}, "the same IP family"),
+        ({"policyRoutes": [{"dst": "", "gw": "10.6.0.1"}]}, "invalid route dst"),
+        ({"policyRoutes": [{"dst": "10.9.0.0/16", "gw": "x"}]}, "invalid route gw"),
+        ({"podRPFilter": 3}, "podRPFilter"),
+        ({"vethMTU": -1}, "vethMTU"),
+        ({"txQueueLen": -1}, "txQueueLen"),
+        ({"hostRuleTable": 254}, "hostRuleTable"),
+        ({"hostRuleTable": "many"}, "hostRuleTable"),
+        ({"vethLinkAddress": "everywhere"}, "vethLinkAddress"),
+        ({"podDefaultRouteNic": "a name that is too long"}, "podDefaultRouteNic"),
+        ({"hijackCIDR": ["10.0.0.0/8"] * 257}, "hijackCIDR"),
+    ],
+)
+def test_a_fault_is_refused_by_the_name_of_its_field(conf: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        settings(**conf)

@@ -1,0 +1,180 @@
+"""Packets arrive: the rows of spec/datapath.md section 4 that macvlan on a bridge can show.
+
+Macvlan children cannot speak to their own parent: whatever goes between Pod and node here, the
+coordinator has made possible.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
+FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+
+
+class Pods:
+    """Two underlay Pods, on two nodes."""
+
+    def __init__(self, world: World) -> None:
+        self.nodes = (world.node("n1"), world.node("n2"))
+        self.pods = tuple(
+            underlay_pod(world, node, 100 + number) for number, node in enumerate(self.nodes, 1)
+        )
+
+    def addresses(self, number: int) -> tuple[str, str]:
+        return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")
+
+
+def underlay_pod(world: World, node: Node, number: int) -> Pod:
+    pod = world.pod(node)
+    pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
+    pod.add(**SAID)
+    return pod
+
+
+@pytest.fixture
+def pods(world: World) -> Pods:
+    return Pods(world)
+
+
+@FAMILIES
+def test_pods_reach_each_other_across_nodes_without_a_router(pods: Pods, family: int) -> None:
+    first, second = pods.pods
+    assert first.pings(pods.addresses(1)[family])
+    assert second.pings(pods.addresses(0)[family])
+
+
+@FAMILIES
+def test_a_pod_and_its_own_node_reach_each_other(world: World, pods: Pods, family: int) -> None:
+    pod, node = pods.pods[0], pods.nodes[0]
+    own = pods.addresses(0)[family]
+    on_pod, on_node = world.listen(pod.inside, own, 80), world.listen(node.inside, "::", 80)
+    assert world.connects(node.inside, on_pod, own, 80) == node.addresses[family]
+    seen = world.connects(pod.inside, on_node, node.addresses[family], 80)
+    assert seen.removeprefix("::ffff:") == own
+
+
+@FAMILIES
+def test_a_pod_and_another_node_reach_each_other(world: World, pods: Pods, family: int) -> None:
+    pod, node = pods.pods[0], pods.nodes[1]
+    own = pods.addresses(0)[family]
+    server = world.listen(pod.inside, own, 80)
+    assert world.connects(node.inside, server, own, 80) == node.addresses[family]
+    assert pod.pings(node.addresses[family])
+
+
+@FAMILIES
+def test_a_pod_reaches_a_service_whose_backend_is_elsewhere(
+    world: World, pods: Pods, family: int
+) -> None:
+    pod, backend = pods.pods
+    target = pods.addresses(1)[family]
+    pods.nodes[0].service(CLUSTER_IPS[family], 80, target, 8080)
+    server = world.listen(backend.inside, target, 8080)
+    # The node asks in its own name, so that the answer comes back to it.
+    seen = world.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert seen == pods.nodes[0].addresses[family]
+
+
+@FAMILIES
+def test_a_pod_reaches_itself_by_its_service(world: World, pods: Pods, family: int) -> None:
+    pod = pods.pods[0]
+    own = pods.addresses(0)[family]
+    pods.nodes[0].service(CLUSTER_IPS[family], 80, own, 8080)
+    server = world.listen(pod.inside, own, 8080)
+    seen = world.connects(pod.inside, server, CLUSTER_IPS[family], 80)
+    assert seen == pods.nodes[0].addresses[family]
+
+
+@FAMILIES
+def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
+    world: World, pods: Pods, family: int
+) -> None:
+    outside = world.outside()
+    pod = pods.pods[0]
+    own = pods.addresses(0)[family]
+    server = world.listen(pod.inside, own, 80)
+    assert world.connects(outside, server, own, 80) == OUTSIDE[family]
+    assert pod.pings(OUTSIDE[family])
+
+
+@FAMILIES
+def test_what_came_in_by_the_node_is_answered_by_the_node(
+    world: World, pods: Pods, family: int
+) -> None:
+    # NodePort with externalTrafficPolicy Local: the client's address is kept, and the answer must
+    # not leave by eth0's gateway, where nobody knows of the connection.
+    outside = world.outside()
+    pod, node = pods.pods[0], pods.nodes[0]
+    own = pods.addresses(0)[family]
+    node_port(node, family, 30080, own, 8080)
+    server = world.listen(pod.inside, own, 8080)
+    seen = world.connects(outside, server, node.addresses[family], 30080)
+    assert seen == OUTSIDE[family]
+
+
+def test_without_the_marks_such_an_answer_is_lost(world: World, pods: Pods) -> None:
+    outside = world.outside()
+    pod, node = pods.pods[0], pods.nodes[0]
+    node_port(node, 0, 30080, pods.addresses(0)[0], 8080)
+    server = world.listen(pod.inside, pods.addresses(0)[0], 8080)
+    pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
+    seen = world.connects(outside, server, node.addresses[0], 30080, patience_s=0.5)
+    assert seen == ""
+
+
+def test_a_second_underlay_nic_is_answered_where_it_was_asked(world: World, pods: Pods) -> None:
+    outside = world.outside()
+    pod = pods.pods[0]
+    pod.macvlan("net1", "10.7.0.101/24")
+    pod.add("net1", **SAID)
+    server = world.listen(pod.inside, "10.7.0.101", 80)
+    assert world.connects(outside, server, "10.7.0.101", 80) == OUTSIDE[0]
+    assert world.connects(pods.nodes[0].inside, server, "10.7.0.101", 80)
+    assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE[0], "from", "10.7.0.101")
+    assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE[0])
+
+
+def test_an_overlay_pod_uses_each_of_its_nics_for_what_it_is_for(world: World, node: Node) -> None:
+    outside = world.outside()
+    pod = world.pod(node)
+    pod.calico("10.244.1.5")
+    pod.macvlan("net1", "10.6.0.101/24")
+    pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
+    other = underlay_pod(world, world.node("n2"), 102)
+    on_eth0 = world.listen(pod.inside, "10.244.1.5", 80)
+    on_net1 = world.listen(pod.inside, "10.6.0.101", 80)
+    assert world.connects(node.inside, on_eth0, "10.244.1.5", 80) == node.addresses[0]
+    assert world.connects(node.inside, on_net1, "10.6.0.101", 80) == node.addresses[0]
+    assert world.connects(other.inside, on_net1, "10.6.0.101", 80) == "10.6.0.102"
+    assert world.connects(outside, on_net1, "10.6.0.101", 80) == OUTSIDE[0]
+    for destination, link in (("8.8.8.8", "eth0"), ("10.6.0.9", "net1"), ("10.96.0.10", "eth0")):
+        assert f"dev {link}" in pod.inside.ip("route", "get", destination)
+
+
+def test_a_redirected_connection_needs_an_address_on_veth0(world: World, node: Node) -> None:
+    # As Istio does: REDIRECT goes to the address of the link that a packet came in by.
+    pod = world.pod(node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    pod.add(vethLinkAddress="169.254.100.1")
+    rules = "type nat hook prerouting priority -100; tcp dport 80 redirect to :8080;"
+    pod.inside.run("nft", f"table ip istio {{ chain pre {{ {rules} }}; }}")
+    server = world.listen(pod.inside, "0.0.0.0", 8080)
+    assert world.connects(node.inside, server, "10.6.0.101", 80) == node.addresses[0]
+
+
+def node_port(node: Node, family: int, port: int, backend: str, backend_port: int) -> None:
+    """What kube-proxy does for a NodePort that keeps the client's address."""
+    table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
+    rule = (
+        f"{table} daddr {node.addresses[family]} tcp dport {port} dnat to {target}:{backend_port}"
+    )
+    chain = f"type nat hook prerouting priority -100; {rule};"
+    node.inside.run("nft", f"table {table} nodeport {{ chain pre {{ {chain} }}; }}")

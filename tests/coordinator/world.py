@@ -1,0 +1,289 @@
+"""A small datacentre in namespaces: a switch that is the router too, nodes, an outside host, Pods.
+
+Pods are made here by hand, as a main plugin would: macvlan on the node's uplink, or a wire like
+Calico's. The coordinator's engine runs in the test's own process, with a node's namespace for its
+own. Sockets are opened inside, so that no process is needed for traffic.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from core.domain.model import Attachment
+from nodeagent.coordinator.engine import Done, Engine, Order
+from nodeagent.coordinator.marks import BestMarks, Marks
+from nodeagent.coordinator.records import Records
+from nodeagent.coordinator.settings import (
+    CoordinatorSettings,
+    WrittenSettings,
+    effective,
+    read_settings,
+)
+from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
+from ops.lab.namespaces import Namespace as Named
+from ops.lab.programs import run
+
+ANSWER_S: Final = 5.0
+SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
+GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
+OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
+ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+CALICO_GATEWAY: Final = "169.254.1.1"
+CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
+
+
+class Pod:
+    """A Pod's namespace."""
+
+    def __init__(self, node: Node, name: str) -> None:
+        self.node = node
+        self.container = secrets.token_hex(32)
+        self.inside = node.world.namespace(name)
+
+    @property
+    def host_end(self) -> str:
+        return f"veth{self.container[:11]}"
+
+    def macvlan(self, interface: str, *addresses: str) -> None:
+        """Give it a NIC on the node's uplink, with default routes by way of its networks' first."""
+        temporary = f"m{secrets.token_hex(4)}"
+        batch(
+            self.node.inside,
+            f"link add link eth0 name {temporary} type macvlan mode bridge",
+            f"link set {temporary} netns {self.inside.name} name {interface}",
+        )
+        # What main plugins give a second NIC too: a default route, of a higher metric.
+        later = {4: "metric 100", 6: "metric 2048"}
+        batch(
+            self.inside,
+            f"link set {interface} up",
+            *(f"address add {address} dev {interface}{nodad(address)}" for address in addresses),
+            *(
+                f"route add default via {gateway_of(address)} dev {interface}"
+                f" {'' if interface == 'eth0' else later[6 if ':' in address else 4]}"
+                for address in addresses
+            ),
+        )
+
+    def calico(self, address: str, address6: str = "") -> None:
+        """Give it an eth0 as Calico does: a wire, a /32, and a gateway that only answers ARP."""
+        host_end = f"cali{self.container[:11]}"
+        batch(
+            self.node.inside,
+            f"link add {host_end} address {CALICO_MAC} type veth"
+            f" peer eth0 netns {self.inside.name}",
+            f"link set {host_end} up",
+            f"route add {address}/32 dev {host_end} scope link",
+            *([f"address add fe80::ee/64 dev {host_end} nodad"] if address6 else []),
+            *([f"route add {address6}/128 dev {host_end}"] if address6 else []),
+        )
+        self.node.world.set(self.node.inside, {f"net/ipv4/conf/{host_end}/proxy_arp": "1"})
+        batch(
+            self.inside,
+            "link set eth0 up",
+            f"address add {address}/32 dev eth0",
+            f"route add {CALICO_GATEWAY} dev eth0 scope link",
+            f"route add default via {CALICO_GATEWAY} dev eth0",
+            *([f"address add {address6}/128 dev eth0 nodad"] if address6 else []),
+            *(["route add default via fe80::ee dev eth0"] if address6 else []),
+        )
+
+    def attachment(self, interface: str = "eth0") -> Attachment:
+        return Attachment(self.container, interface, "lab", str(self.inside.path))
+
+    def add(self, interface: str = "eth0", *expected: str, **settings: Any) -> Done:
+        """The coordinator's ADD, with these settings in the network configuration."""
+        order = Order(
+            self.attachment(interface), self.node.settings(**settings), frozenset(expected)
+        )
+        return self.node.engine.add(order)
+
+    def delete(self, interface: str = "eth0") -> bool:
+        return self.node.engine.delete(self.attachment(interface), "eth0")
+
+    def check(self, interface: str = "eth0") -> list[str]:
+        return self.node.engine.check(self.attachment(interface))
+
+    def pings(self, address: str) -> bool:
+        done = self.inside.attempt("ping", "-n", "-c", "1", "-W", "2", address)
+        return done.returncode == 0
+
+
+class Node:
+    """A node's namespace, with the coordinator's engine over it."""
+
+    def __init__(self, world: World, name: str, number: int) -> None:
+        self.world = world
+        self.inside = world.namespace(name)
+        port = f"to-{number}"
+        self.addresses = (f"10.6.0.{10 + number}", f"fd00:6::{10 + number}")
+        batch(
+            world.fabric,
+            f"link add {port} type veth peer eth0 netns {self.inside.name}",
+            f"link set {port} master br0 up",
+        )
+        batch(
+            self.inside,
+            f"address add {self.addresses[0]}/24 dev eth0",
+            f"address add {self.addresses[1]}/64 dev eth0 nodad",
+            "link set eth0 up",
+            "route add default via 10.6.0.1",
+            "route add default via fd00:6::1",
+        )
+        world.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
+        self.held = world.hold(self.inside)
+        self.records = Records(world.directory / name)
+        self.cluster = WrittenSettings()
+        self.engine = self.engine_with(BestMarks(world.visitor))
+
+    def engine_with(self, marks: Marks) -> Engine:
+        return Engine(self.world.visitor, self.held, marks, self.records, os.urandom)
+
+    def settings(self, **settings: Any) -> CoordinatorSettings:
+        return effective(read_settings(dict(settings)), self.cluster)
+
+    def service(self, address: str, port: int, backend: str, backend_port: int) -> None:
+        """What kube-proxy does for a ClusterIP with one endpoint."""
+        family, target = ("ip6", f"[{backend}]") if ":" in backend else ("ip", backend)
+        rules = f"""
+        table {family} proxy-{port} {{
+            chain pre {{
+                type nat hook prerouting priority -100;
+                {family} daddr {address} tcp dport {port} meta mark set 0x4000
+                {family} daddr {address} tcp dport {port} dnat to {target}:{backend_port}
+            }}
+            chain post {{
+                type nat hook postrouting priority 100;
+                meta mark & 0x4000 == 0x4000 masquerade
+            }}
+        }}
+        """
+        path = self.world.directory / f"{self.inside.name}-{family}-{port}.nft"
+        path.write_text(rules)
+        self.inside.run("nft", "-f", str(path))
+
+
+class World:
+    """The whole of it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.visitor = Visitor()
+        self._stack = ExitStack()
+        self._stack.callback(self.visitor.close)
+        self._prefix = f"owt-{os.getpid()}-{secrets.token_hex(2)}"
+        self._made = 0
+        self.fabric = self.namespace("fabric")
+        batch(
+            self.fabric,
+            "link add br0 type bridge mcast_snooping 0",
+            "link set br0 up",
+            *(f"address add {gateway} dev br0{nodad(gateway)}" for gateway in GATEWAYS),
+        )
+        self.set(self.fabric, ROUTER)
+        self._nodes = 0
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def namespace(self, name: str) -> Named:
+        self._made += 1
+        made = Named(f"{self._prefix}-{self._made}-{name}")
+        run(["ip", "netns", "add", made.name])
+        self._stack.callback(made.delete)
+        batch(made, "link set lo up")
+        # Addresses are usable at once: duplicate detection would cost two seconds.
+        self.set(made, {"net/ipv6/conf/default/accept_dad": "0"})
+        return made
+
+    def set(self, named: Named, sysctls: dict[str, str]) -> None:
+        with Namespace.open(str(named.path)) as namespace:
+            write_sysctls(self.visitor, namespace, sysctls)
+
+    def hold(self, named: Named) -> Namespace:
+        return self._stack.enter_context(Namespace.open(str(named.path)))
+
+    def node(self, name: str = "n1") -> Node:
+        self._nodes += 1
+        return Node(self, name, self._nodes)
+
+    def pod(self, node: Node, name: str = "pod") -> Pod:
+        return Pod(node, name)
+
+    def outside(self) -> Named:
+        """A host behind the router."""
+        made = self.namespace("outside")
+        batch(
+            self.fabric,
+            f"link add out type veth peer eth0 netns {made.name}",
+            "link set out up",
+            "address add 198.51.100.1/24 dev out",
+            "address add fd00:99::1/64 dev out nodad",
+        )
+        batch(
+            made,
+            "link set eth0 up",
+            f"address add {OUTSIDE[0]}/24 dev eth0",
+            f"address add {OUTSIDE[1]}/64 dev eth0 nodad",
+            "route add default via 198.51.100.1",
+            "route add default via fd00:99::1",
+        )
+        return made
+
+    def listen(self, named: Named, address: str, port: int) -> socket.socket:
+        """A TCP server's socket inside."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with Namespace.open(str(named.path)) as namespace:
+            made = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
+        self._stack.callback(made.close)
+        made.settimeout(ANSWER_S)
+        made.bind((address, port))
+        made.listen()
+        return made
+
+    def connects(
+        self,
+        named: Named,
+        server: socket.socket,
+        address: str,
+        port: int,
+        patience_s: float = ANSWER_S,
+    ) -> str:
+        """Say hello from inside to a server; who the server saw, "" if nobody came through."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with Namespace.open(str(named.path)) as namespace:
+            client = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
+        with client:
+            client.settimeout(patience_s)
+            try:
+                client.connect((address, port))
+                accepted, peer = server.accept()
+                with accepted:
+                    accepted.settimeout(ANSWER_S)
+                    client.sendall(b"hello")
+                    accepted.sendall(accepted.recv(5))
+                    assert client.recv(5) == b"hello"
+            except TimeoutError:
+                return ""
+            except OSError as error:
+                return f"failed: {error}"
+        return str(peer[0])
+
+
+def batch(named: Named, *lines: str) -> None:
+    """Several ``ip`` commands in one process."""
+    run(["ip", "-n", named.name, "-batch", "-"], stdin="\n".join((*lines, "")))
+
+
+def nodad(address: str) -> str:
+    return " nodad" if ":" in address else ""
+
+
+def gateway_of(cidr: str) -> str:
+    """The first address of the network, which the router has."""
+    return cidr.rpartition("::")[0] + "::1" if ":" in cidr else cidr.rpartition(".")[0] + ".1"
