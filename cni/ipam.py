@@ -3,8 +3,9 @@
 Promise: standard output carries exactly one result or one CNI error object, nothing else, and every
 call ends within the deadlines below. VERSION is answered here, without an agent.
 It must never decide anything about addresses, and never import what costs or what is ours: it is
-installed and run as a file of its own (``ops.installer``), once for every ADD and DEL of a node. A
-bare interpreter starts in 14 ms, ``import socket, json`` makes it 36. So the imports at the top are
+installed and run as a file of its own (``ops.installer``), once for every ADD and DEL of a node.
+The other executables are this file with the constants of theirs before its last lines. A bare
+interpreter starts in 14 ms, ``import socket, json`` makes it 36. So the imports at the top are
 built into the interpreter, ``_socket`` waits for a call that needs it, and ``json`` for a failure.
 
 The frame (docs/cni.md; integers unsigned, most significant byte first), one exchange a connection,
@@ -14,13 +15,19 @@ on the unix stream socket ``<ipam_unix_socket_path>.fast``:
     answer    u8 exit status | u32 n | n bytes: standard output as it shall be
 
 The environment block is every CNI_* variable, TRACEPARENT, TRACESTATE and BAGGAGE as NAME=value,
-each closed by a NUL, and one more NUL: it ends at the first two NULs in a row.
+each closed by a NUL, and one more NUL: it ends at the first two NULs in a row. Executables other
+than ``spiderpool`` say who they are in one more entry, ORBWEAVER_PLUGIN.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # typeshed lacks it; ``signal`` costs its enums
 import posix
+
+PLUGIN = "spiderpool"
+IPAM_PLUGIN = "spiderpool"
+DONE_VERBS: tuple[bytes, ...] = ()
+"""Verbs for which this executable has nothing to do: success, without an agent."""
 
 MAGIC = b"OWC1"
 REQUEST_BYTES_MAX = 1 << 20
@@ -49,9 +56,7 @@ LOG_LEVELS_ABOVE_ERROR = ("fatal", "panic")
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CNI_VERSION_CHARACTERS_MAX = 16
 KNOWN_VERBS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
-USAGE = f"""spiderpool is a CNI plugin (IPAM): a container runtime runs it, with CNI_COMMAND set.
-CNI protocol versions supported: {", ".join(VERSIONS)}
-"""
+ROLE = "IPAM"
 
 # The error table of the CNI specification as far as it is needed here; from 100 on it is ours.
 INVALID_ENVIRONMENT = 4
@@ -93,11 +98,13 @@ def main() -> None:
     try:
         if verb == b"VERSION":
             status, answer = 0, version_result()
+        elif verb in DONE_VERBS:
+            status = 0
         elif verb in ANSWER_DEADLINES_S:
             netconf = read_netconf()
             status, answer = exchange(verb, framed_socket_path(netconf), framed_request(netconf))
         elif asked_by_a_person():
-            posix.write(2, USAGE.encode())
+            posix.write(2, usage())
             status = 0
         else:
             raise wrong_verb(verb)
@@ -117,6 +124,14 @@ def deadline_passed(_signal_number: int, _frame: object) -> None:
 def asked_by_a_person() -> bool:
     """Return whether someone on a terminal tries what this file is."""
     return posix.isatty(0) and not any(name.startswith(b"CNI_") for name in posix.environ)
+
+
+def usage() -> bytes:
+    """Return what this file is."""
+    return (
+        f"{PLUGIN} is a CNI plugin ({ROLE}): a container runtime runs it, with CNI_COMMAND set.\n"
+        f"CNI protocol versions supported: {', '.join(VERSIONS)}\n"
+    ).encode()
 
 
 def wrong_verb(verb: bytes) -> Failure:
@@ -182,6 +197,8 @@ def framed_request(netconf: bytes) -> bytes:
         for name, value in posix.environ.items()
         if name.startswith(b"CNI_") or name in TRACE_VARIABLES
     ]
+    if PLUGIN != IPAM_PLUGIN:
+        variables.append(b"ORBWEAVER_PLUGIN=%b\0" % PLUGIN.encode())
     body = b"%b\0%b" % (b"".join(variables), netconf)
     if len(body) > REQUEST_BYTES_MAX:
         raise too_large(str(len(body)))
@@ -223,13 +240,12 @@ def string_after(text: bytes, key: bytes) -> bytes | None:
 
 
 def decoded_socket_path(netconf: bytes) -> bytes:
-    """Return ``ipam.ipam_unix_socket_path`` by the book; empty where nothing is said."""
+    """Return ``ipam_unix_socket_path`` by the book; empty where nothing is said."""
     import json
 
     try:
         document = json.loads(netconf)
-        ipam = document.get("ipam") if isinstance(document, dict) else None
-        path = ipam.get(SOCKET_KEY) if isinstance(ipam, dict) else None
+        path = options_in(document).get(SOCKET_KEY)
         if path is None:
             return b""
         if isinstance(path, str):
@@ -238,6 +254,14 @@ def decoded_socket_path(netconf: bytes) -> bytes:
         text = f"the network configuration is not JSON: {error}"
         raise Failure(UNDECODABLE, text) from error
     raise Failure(INVALID_CONFIG, f"ipam.{SOCKET_KEY} must be a string, not {json.dumps(path)}")
+
+
+def options_in(document: object) -> dict[str, object]:
+    """Return where options of ours stand: under ``ipam``, or for other plugins beside the type."""
+    if not isinstance(document, dict):
+        return {}
+    ipam = document.get("ipam", document if PLUGIN != IPAM_PLUGIN else None)
+    return ipam if isinstance(ipam, dict) else {}
 
 
 def exchange(verb: bytes, path: bytes, request: bytes) -> tuple[int, bytes]:
@@ -305,7 +329,7 @@ def error_object(failure: Failure, netconf: bytes) -> bytes:
         document = None
     fields: dict[str, object] = document if isinstance(document, dict) else {}
     if isinstance(failure, AgentFailure):
-        append_to_log(failure, fields.get("ipam"))
+        append_to_log(failure, options_in(document))
     version = fields.get("cniVersion")
     error = {
         "cniVersion": version if is_version(version) else VERSIONS[-1],
@@ -316,7 +340,7 @@ def error_object(failure: Failure, netconf: bytes) -> bytes:
     return json.dumps(error, indent=4).encode() + b"\n"
 
 
-def append_to_log(failure: Failure, ipam: object) -> None:
+def append_to_log(failure: Failure, options: dict[str, object]) -> None:
     """Append one JSON line to the log file that the agent otherwise writes; best effort.
 
     The agent rotates that file. While it is away nobody does, so a full file is left alone.
@@ -324,7 +348,6 @@ def append_to_log(failure: Failure, ipam: object) -> None:
     import json
     import time
 
-    options: dict[str, object] = ipam if isinstance(ipam, dict) else {}
     path, level = options.get("log_file_path"), options.get("log_level")
     megabytes = options.get("log_file_max_size")
     if isinstance(level, str) and level.lower() in LOG_LEVELS_ABOVE_ERROR:

@@ -19,12 +19,14 @@ from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from nodeagent.detection.detector import Detector, Switches
 from nodeagent.doors.call_log import CallLog
-from nodeagent.doors.cni import CniDoor
+from nodeagent.doors.cni import CniDoor, Verbs
 from nodeagent.doors.framed import FramedDoor
 from nodeagent.doors.http_api import HttpDoor
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.gate import Gate
 from nodeagent.health import Health, StoreWatchdog
+from nodeagent.ifacer import answering as ifacer
+from nodeagent.ifacer.preparing import Preparer
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
@@ -100,16 +102,16 @@ def compose(
     visitor = Visitor()
     detector = Detector(visitor)
     plugin_log = PluginLog()
-    cni = CniDoor(
-        gate,
-        health,
-        serving,
+    verbs = Verbs(
         Attaching(serving, gate, detector, withdrawing, facts, _switches(settings)),
+        serving,
         Checking(store, keys, facts),
         Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
-        CallLog(plugin_log, settings.plugin_log_path),
     )
+    call_log = CallLog(plugin_log, settings.plugin_log_path)
+    chained = {ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home))}
+    cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing)
     framed = FramedDoor(cni.answer)
     parts = Parts(

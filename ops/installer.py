@@ -29,8 +29,10 @@ from typing import Literal, NamedTuple
 
 from core.errors import BadInput
 
-EXECUTABLES = {"spiderpool": "ipam.py"}
-"""Name in the CNI directory -> module file in ``cni``."""
+EXECUTABLES = {"spiderpool": "", "ifacer": "ifacer.py"}
+"""Name in the CNI directory -> file in ``cni`` with the constants that differ from ``ipam.py``."""
+LAST_LINES = '\n\nif __name__ == "__main__":\n'
+BEFORE_CONSTANTS = "from __future__ import annotations\n"
 CONFLIST_NAME = "10-orbweaver.conflist"
 RECORD_NAME = ".orbweaver-installed.json"
 """Beside the executables: a dot file, which no runtime looks at."""
@@ -193,8 +195,19 @@ def probe(path: str, environment: Mapping[str, str]) -> tuple[str, tuple[int, in
 
 
 def source_of(name: str) -> str:
-    """Return the source of one executable, as it is in the package ``cni``."""
-    return (importlib.resources.files("cni") / EXECUTABLES[name]).read_text(encoding="utf-8")
+    """Return the source of one executable: ``cni/ipam.py``, with its own constants at the end.
+
+    Functions look constants up when they run, which is after all of them were said.
+    """
+    folder = importlib.resources.files("cni")
+    source = (folder / "ipam.py").read_text(encoding="utf-8")
+    if not EXECUTABLES[name]:
+        return source
+    _, _, constants = (
+        (folder / EXECUTABLES[name]).read_text(encoding="utf-8").partition(BEFORE_CONSTANTS)
+    )
+    common, start, last = source.rpartition(LAST_LINES)
+    return f"{common}{constants}{start}{last}"
 
 
 def executable(source: str, interpreter: str) -> bytes:

@@ -1,8 +1,9 @@
 """What every test shares: how hypothesis searches. Fixtures live beside the behaviour they serve.
 
 A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
-everything was tried. The one exception are those of Kubernetes, which no distribution packages: the
-last lines of a run name what was not tried without them.
+everything was tried. The exceptions are those of Kubernetes, which no distribution packages, and
+the user-mode kernel, which is not built for every machine: the last lines of a run name what was
+not tried without them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,11 @@ from __future__ import annotations
 import os
 
 from hypothesis import HealthCheck, settings
+
+from tests.support.uml import pytest_configure, pytest_runtest_protocol
+
+__all__ = ("pytest_configure", "pytest_runtest_protocol")
+"""Hooks of the tests that run in user-mode Linux; pytest finds them here."""
 
 # How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
 # In CI the same examples every time, so that a red run is about the change; at a desk new ones, so

@@ -15,9 +15,11 @@ from core.errors import (
     AddressesUsedOut,
     AllocationError,
     BadInput,
+    DatapathError,
     DetectionFailed,
     GatewayUnreachable,
     LogError,
+    NetlinkLost,
     NoPoolAvailable,
     OrbweaverError,
     OutcomeUnknown,
@@ -46,6 +48,7 @@ REFUSED: Final = 115
 CONFLICT: Final = 116
 UNREACHABLE: Final = 117
 NOT_DETECTED: Final = 118
+NOT_PREPARED: Final = 119
 CHECK_FAILED: Final = 120
 GC_INCOMPLETE: Final = 121
 STORE_REFUSES: Final = 130
@@ -63,6 +66,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressConflict, CONFLICT),
     (GatewayUnreachable, UNREACHABLE),
     (DetectionFailed, NOT_DETECTED),
+    (NetlinkLost, TRY_AGAIN_LATER),
+    (DatapathError, NOT_PREPARED),
     (OutcomeUnknown, TRY_AGAIN_LATER),
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),

@@ -151,23 +151,28 @@ def _previous(entry: object, interfaces: list[Any]) -> PreviousAddress:
     return PreviousAddress(parsed.text_with_host_bits(), str(name))
 
 
-def _read(data: bytes) -> NetConf:
+def read_document(data: bytes) -> dict[str, Any]:
+    """The members of a configuration, unchecked. Raises CniFailure with code 6."""
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CniFailure(UNDECODABLE, f"the network configuration is not JSON: {error}") from None
     if not isinstance(document, dict):
         raise CniFailure(UNDECODABLE, "the network configuration is not a JSON object")
-    folded = _folded(document, _NETCONF_NAMES)
-    if isinstance(folded.get("ipam"), dict):
-        folded["ipam"] = _folded(folded["ipam"], _IPAM_NAMES)
+    return document
+
+
+def _read(data: bytes) -> NetConf:
+    document = folded(read_document(data), _NETCONF_NAMES)
+    if isinstance(document.get("ipam"), dict):
+        document["ipam"] = folded(document["ipam"], _IPAM_NAMES)
     for name in ("cni.dev/valid-attachments", "cni.dev/attachments"):
-        if isinstance(folded.get(name), list):
-            folded[name] = [_folded_attachment(entry) for entry in folded[name]]
+        if isinstance(document.get(name), list):
+            document[name] = [_folded_attachment(entry) for entry in document[name]]
     try:
-        conf = msgspec.convert(folded, NetConf)
+        conf = msgspec.convert(document, NetConf)
     except msgspec.ValidationError as error:
-        raise _invalid(_by_field(error)) from None
+        raise _invalid(by_field(error)) from None
     _check(conf)
     return conf
 
@@ -190,18 +195,18 @@ def _check(conf: NetConf) -> None:
         )
 
 
-def _folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def folded(document: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """The members with names of ours as we spell them; null ones are left out."""
-    folded = {names.get(key.lower(), key): value for key, value in document.items()}
-    return {key: value for key, value in folded.items() if value is not None}
+    spelled = {names.get(key.lower(), key): value for key, value in document.items()}
+    return {key: value for key, value in spelled.items() if value is not None}
 
 
 def _folded_attachment(entry: object) -> object:
-    return _folded(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
+    return folded(entry, _ATTACHMENT_NAMES) if isinstance(entry, dict) else entry
 
 
-def _by_field(error: msgspec.ValidationError) -> str:
-    """Msgspec says ``Expected `int`, got `str` - at `$.ipam.x```: the field goes first."""
+def by_field(error: msgspec.ValidationError) -> str:
+    """What is wrong, the field first; msgspec says ``Expected `int`, got `str` - at `$.x```."""
     text, _, path = str(error).partition(" - at ")
     field = path.strip("`").removeprefix("$").removeprefix(".")
     text = text[:1].lower() + text[1:]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple, Protocol
 
 from core.errors import OrbweaverError
 from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
@@ -39,34 +39,49 @@ from nodeagent.verbs.status import Status
 
 _log: Final = logging.getLogger(__name__)
 
+PLUGIN: Final = "ORBWEAVER_PLUGIN"
+"""Which executable calls; ``spiderpool`` does not say it (docs/cni.md)."""
+
 Done = tuple[bytes, dict[str, object]]
 """Standard output, and what the plugin's log shall say of it."""
 
 Handler = Callable[[Call, float], Awaitable[Done]]
 
 
+class Verbs(NamedTuple):
+    """What does the work."""
+
+    attaching: Attaching
+    serving: Serving
+    checking: Checking
+    status: Status
+    collecting: Collecting
+
+
+class Chained(Protocol):
+    """What answers the calls of an executable that is no IPAM plugin."""
+
+    async def answer(self, verb: str, stdin: bytes) -> bytes:
+        """Standard output of a success; failures are raised."""
+        ...
+
+
 class CniDoor:
-    """Answers the calls of the executables."""
+    """Answers the calls of the executables; ``chained`` by the names that they call themselves."""
 
     def __init__(
         self,
         gate: Gate,
         health: Health,
-        serving: Serving,
-        attaching: Attaching,
-        checking: Checking,
-        status: Status,
-        collecting: Collecting,
+        verbs: Verbs,
         call_log: CallLog,
+        chained: Mapping[str, Chained],
     ) -> None:
         self._gate = gate
         self._health = health
-        self._serving = serving
-        self._attaching = attaching
-        self._checking = checking
-        self._status = status
-        self._collecting = collecting
+        self._verbs = verbs
         self._call_log = call_log
+        self._chained = chained
         self._handlers: dict[str, Handler] = {
             "ADD": self._add,
             "DEL": self._delete,
@@ -84,6 +99,9 @@ class CniDoor:
             verb = read_verb(variables)
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
+            chained = self._chained.get(variables.get(PLUGIN, ""))
+            if chained is not None:
+                return 0, await chained.answer(verb, stdin)
             call = read_call(verb, variables, stdin)
             body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
@@ -99,7 +117,7 @@ class CniDoor:
     async def _add(self, call: Call, arrived: float) -> Done:
         self._check_ready()
         try:
-            nic = await self._attaching.add(call, arrived)
+            nic = await self._verbs.attaching.add(call, arrived)
         except (OrbweaverError, CniFailure) as error:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         addresses = [cidr for cidr in (nic.ipv4, nic.ipv6) if cidr]
@@ -111,7 +129,7 @@ class CniDoor:
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
-            deleted = await self._serving.delete(delete_order(call), arrived)
+            deleted = await self._verbs.serving.delete(delete_order(call), arrived)
         except OrbweaverError as error:
             fault = self._health.why_not_healthy()
             if fault is not None:
@@ -122,19 +140,23 @@ class CniDoor:
 
     async def _check(self, call: Call, _: float) -> Done:
         self._check_ready()
-        await self._gate.run(lambda: self._checking.check(call), CHECK_DEADLINE_S)
+        await self._gate.run(lambda: self._verbs.checking.check(call), CHECK_DEADLINE_S)
         return b"", {}
 
     async def _ask_status(self, call: Call, _: float) -> Done:
         try:
-            await self._gate.run(lambda: self._status.check(call.conf.ipam), STATUS_DEADLINE_S)
+            await self._gate.run(
+                lambda: self._verbs.status.check(call.conf.ipam), STATUS_DEADLINE_S
+            )
         except OrbweaverError as error:
             raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
         return b"", {}
 
     async def _collect(self, call: Call, _: float) -> Done:
         self._check_ready()
-        collected = await self._gate.run(lambda: self._collecting.collect(call), GC_DEADLINE_S)
+        collected = await self._gate.run(
+            lambda: self._verbs.collecting.collect(call), GC_DEADLINE_S
+        )
         return b"", {"released": collected.released, "missing": collected.missing}
 
     def _check_ready(self) -> None:

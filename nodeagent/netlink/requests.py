@@ -135,6 +135,13 @@ def set_master(link: int, master: int) -> Request:
     return Request(n.RTM_NEWLINK, 0, body, f"set master {master} of link", link)
 
 
+def change_link(link: int, kind: str, data: bytes) -> Request:
+    """Change what is special to a link's kind; ``data``: packed attributes."""
+    details = attribute(n.IFLA_INFO_KIND, kind.encode()), nested(n.IFLA_INFO_DATA, data)
+    body = IFINFOMSG.pack(0, 0, link, 0, 0) + nested(n.IFLA_LINKINFO, *details)
+    return Request(n.RTM_NEWLINK, 0, body, f"change {kind} link", link)
+
+
 def delete_link(name: str) -> Request:
     """Remove a link; that it is not there is fine."""
     body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute_text(n.IFLA_IFNAME, name)

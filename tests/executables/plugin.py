@@ -18,16 +18,18 @@ INTERPRETER = installer.real_interpreter(sys.executable).path
 class Spiderpool:
     """The installed executable, calling the agent whose socket is ``socket_path``."""
 
+    name = "spiderpool"
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
-        self.path = directory / "spiderpool"
+        self.path = directory / self.name
         self.log_path = directory / "plugin.log"
         self.install()
 
     def install(self, **constants: str) -> None:
         """Install a copy with other constants; there are no knobs in production to turn instead."""
-        source = installer.source_of("spiderpool")
+        source = installer.source_of(self.name)
         for name, value in constants.items():
             source = replaced_once(source, f"\n{name} = ", f"\n{name} = {value}  # was ")
         self.install_source(source)
@@ -77,6 +79,24 @@ class Spiderpool:
     def agent(self, behave: Behaviour) -> FakeAgent:
         """Return an agent at this executable's socket, to be entered."""
         return FakeAgent(self.socket_path, behave)
+
+
+class Ifacer(Spiderpool):
+    """The executable ``ifacer``, whose options stand beside its type."""
+
+    name = "ifacer"
+
+    def netconf(self, **fields: object) -> bytes:
+        """Return a netconf that names the test's socket and log file, with these fields."""
+        document = {
+            "cniVersion": "1.0.0",
+            "name": "lan",
+            "type": "ifacer",
+            "interfaces": ["ens3"],
+            "ipam_unix_socket_path": str(self.socket_path),
+            "log_file_path": str(self.log_path),
+        }
+        return json.dumps(document | fields).encode()
 
 
 def replaced_once(text: str, old: str, new: str) -> str:

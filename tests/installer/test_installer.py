@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import BadInput
 from ops import installer
-from ops.installer import CONFLIST_NAME, RECORD_NAME, Change, install
+from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, Change, install
 
 CONFLIST = {
     "cniVersion": "1.1.0",
@@ -44,6 +44,11 @@ def actions(changes: tuple[Change, ...]) -> list[tuple[str, str]]:
     return [(change.path.name, change.action) for change in changes]
 
 
+def all_are(action: str, *others: str) -> list[tuple[str, str]]:
+    """Return the same action for every executable, then for the others."""
+    return [(name, action) for name in (*EXECUTABLES, *others)]
+
+
 def marks(*directories: Path) -> dict[Path, tuple[int, int]]:
     """Return what changes when a file is written again."""
     files = [path for directory in directories for path in directory.iterdir()]
@@ -55,7 +60,7 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
 ) -> None:
     report = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == [("spiderpool", "created"), (CONFLIST_NAME, "created")]
+    assert actions(report.changes) == all_are("created", CONFLIST_NAME)
     version = subprocess.run(
         [binaries / "spiderpool"],
         env={"CNI_COMMAND": "VERSION"},
@@ -69,7 +74,7 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
     assert json.loads(written.read_bytes()) == CONFLIST
     assert (binaries / "spiderpool").stat().st_mode & 0o777 == 0o755
     assert written.stat().st_mode & 0o777 == 0o600
-    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, "spiderpool"]
+    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
 
 
 def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
@@ -77,7 +82,7 @@ def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
 ) -> None:
     report = install(binaries, configurations)
 
-    assert actions(report.changes) == [("spiderpool", "created")]
+    assert actions(report.changes) == all_are("created")
     assert not configurations.exists()
 
 
@@ -87,7 +92,7 @@ def test_what_is_right_already_is_not_written_again(binaries: Path, configuratio
 
     report = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == [("spiderpool", "unchanged"), (CONFLIST_NAME, "unchanged")]
+    assert actions(report.changes) == all_are("unchanged", CONFLIST_NAME)
     assert marks(binaries, configurations) == before
 
 
@@ -99,7 +104,10 @@ def test_a_file_that_was_damaged_is_put_right(binaries: Path, configurations: Pa
 
     report = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == [("spiderpool", "replaced"), (CONFLIST_NAME, "replaced")]
+    assert actions(report.changes) == [
+        (name, "replaced" if name in ("spiderpool", CONFLIST_NAME) else "unchanged")
+        for name in (*EXECUTABLES, CONFLIST_NAME)
+    ]
     assert (binaries / "spiderpool").read_bytes() == good
     assert (configurations / CONFLIST_NAME).stat().st_mode & 0o777 == 0o600
 
@@ -114,7 +122,7 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(
 
     report = install(binaries, configurations)
 
-    assert actions(report.changes) == [("spiderpool", "replaced")]
+    assert ("spiderpool", "replaced") in actions(report.changes)
     assert not (binaries / "spiderpool").is_symlink()
     assert elsewhere.read_text() == "theirs"
 
@@ -127,7 +135,7 @@ def test_what_a_killed_installer_left_behind_does_not_stay(
 
     install(binaries, configurations)
 
-    assert names_in(binaries) == [RECORD_NAME, "spiderpool"]
+    assert names_in(binaries) == [RECORD_NAME, *sorted(EXECUTABLES)]
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one_and_never_a_part(
@@ -172,7 +180,7 @@ def test_an_executable_that_is_running_can_be_replaced(
     report = install(binaries, configurations)
     stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
 
-    assert actions(report.changes) == [("spiderpool", "replaced")]
+    assert ("spiderpool", "replaced") in actions(report.changes)
     assert json.loads(stdout)["code"] == 11
 
 
@@ -194,7 +202,7 @@ def test_two_installers_at_once_leave_one_whole_installation(
         thread.join(WAIT_S)
 
     assert failures == []
-    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, "spiderpool"]
+    assert names_in(binaries, configurations) == [RECORD_NAME, CONFLIST_NAME, *sorted(EXECUTABLES)]
     written = json.loads((configurations / CONFLIST_NAME).read_bytes())
     assert written in (CONFLIST, OTHER_CONFLIST)
 

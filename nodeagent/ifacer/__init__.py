@@ -1,0 +1,8 @@
+"""Master interfaces for Pods: VLANs, bonds and VLANs on bonds, made when needed (docs/ifacer.md).
+
+conf.py      the network configuration of the plugin
+options.py   the text of bond options
+planning.py  what is still to be done, from what is wanted and what is there  (pure)
+preparing.py reading, doing, reading again, one call at a time
+answering.py a call of the executable
+"""

@@ -1,0 +1,137 @@
+"""The network configuration of ``ifacer`` (spec/api.md 4.3): read, checked, and nothing else.
+
+Promise: what ``read_conf`` returns can be wanted of a node; every fault is refused by the name of
+its field, before anything is looked at or touched.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from core.errors import BadInput
+from nodeagent.cniwire.call import INTERFACE_CHARACTERS_MAX, checked_interface
+from nodeagent.cniwire.failures import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniFailure
+from nodeagent.cniwire.netconf import VERSIONS, by_field, folded, read_document
+from nodeagent.ifacer.options import BondOptions, read_options
+
+IFACER_VERSIONS: Final = ("0.1.0", "0.2.0", *VERSIONS)
+BOND_NAME: Final = "sp_bond0"
+BOND_MODE_MAX: Final = 6
+VLAN_MAX: Final = 4_094
+INTERFACES_MAX: Final = 64
+NO_BOND: Final = None
+
+
+class Bond(NamedTuple):
+    """A bond that is wanted."""
+
+    name: str
+    mode: int
+    options: BondOptions = BondOptions()
+
+
+class Wanted(NamedTuple):
+    """What the node shall have. ``vlan`` 0: none. ``bond`` None: none, and one interface."""
+
+    interfaces: tuple[str, ...]
+    vlan: int = 0
+    bond: Bond | None = NO_BOND
+
+    @property
+    def parent(self) -> str:
+        """What a VLAN stands on."""
+        return self.interfaces[0] if self.bond is None else self.bond.name
+
+    @property
+    def vlan_name(self) -> str:
+        """What the VLAN is called."""
+        return f"{self.parent}.{self.vlan}"
+
+
+class IfacerConf(NamedTuple):
+    """A configuration. ``wanted`` None: there is nothing to do. ``previous``: its prevResult."""
+
+    cni_version: str
+    wanted: Wanted | None
+    previous: dict[str, Any] | None
+
+
+class _Bond(msgspec.Struct, frozen=True):
+    name: str = ""
+    mode: Annotated[int, msgspec.Meta(ge=0, le=BOND_MODE_MAX)] = 0
+    options: str = ""
+
+
+class _Conf(
+    msgspec.Struct,
+    frozen=True,
+    rename={"cni_version": "cniVersion", "vlan": "vlanID", "previous": "prevResult"},
+):
+    cni_version: str = "0.1.0"
+    interfaces: Annotated[tuple[str, ...], msgspec.Meta(max_length=INTERFACES_MAX)] = ()
+    vlan: int = 0
+    bond: _Bond | None = None
+    previous: dict[str, Any] | None = None
+
+
+_NAMES: Final = {name.lower(): name for name in _Conf.__struct_encode_fields__}
+_BOND_NAMES: Final = {name: name for name in _Bond.__struct_encode_fields__}
+
+
+def read_conf(stdin: bytes) -> IfacerConf:
+    """Raises CniFailure with code 1, 6 or 7."""
+    document = folded(read_document(stdin), _NAMES)
+    if isinstance(document.get("bond"), dict):
+        document["bond"] = folded(document["bond"], _BOND_NAMES)
+    try:
+        conf = msgspec.convert(document, _Conf)
+    except msgspec.ValidationError as error:
+        raise CniFailure(INVALID_CONFIG, by_field(error)) from None
+    if conf.cni_version not in IFACER_VERSIONS:
+        raise CniFailure(
+            INCOMPATIBLE_VERSION,
+            f"incompatible CNI versions: cniVersion is {conf.cni_version[:64]!r}",
+            f"plugin supports {list(IFACER_VERSIONS)}",
+        )
+    return IfacerConf(conf.cni_version, _wanted(conf), conf.previous)
+
+
+def _wanted(conf: _Conf) -> Wanted | None:
+    if not conf.interfaces:
+        raise CniFailure(INVALID_CONFIG, "interfaces: at least one master interface is needed")
+    if not 0 <= conf.vlan <= VLAN_MAX:
+        text = f"vlanID {conf.vlan}: vlan tag must be in range [0,{VLAN_MAX}]"
+        raise CniFailure(INVALID_CONFIG, text)
+    names = [_name("interfaces", name) for name in conf.interfaces]
+    if len(set(names)) < len(names):
+        raise CniFailure(INVALID_CONFIG, "interfaces: an interface is named twice")
+    if len(names) == 1:
+        wanted = Wanted(tuple(names), conf.vlan)
+    elif conf.bond is None:
+        return None
+    else:
+        wanted = Wanted(tuple(names), conf.vlan, _bond(conf.bond))
+    if not conf.vlan and wanted.bond is None:
+        return None
+    if conf.vlan and len(wanted.vlan_name) > INTERFACE_CHARACTERS_MAX:
+        text = f"interface name {wanted.vlan_name} has more than {INTERFACE_CHARACTERS_MAX} letters"
+        raise CniFailure(INVALID_CONFIG, text, "give the bond a shorter name, or rename the NIC")
+    return wanted
+
+
+def _bond(said: _Bond) -> Bond:
+    try:
+        options = read_options(said.options)
+    except BadInput as error:
+        raise CniFailure(INVALID_CONFIG, error.message, error.remedy) from None
+    return Bond(_name("bond.name", said.name or BOND_NAME), said.mode, options)
+
+
+def _name(field: str, name: str) -> str:
+    try:
+        return checked_interface(name)
+    except CniFailure as fault:
+        _, _, what = fault.message.partition(" ")
+        raise CniFailure(INVALID_CONFIG, f"{field} {what}") from None

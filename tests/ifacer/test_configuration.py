@@ -1,0 +1,94 @@
+"""What the configuration of ``ifacer`` means, and what of it is refused (spec/api.md 4.3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from nodeagent.cniwire.failures import CniFailure
+from nodeagent.ifacer.conf import Bond, Wanted, read_conf
+from nodeagent.ifacer.options import BondOptions
+
+
+def conf(**fields: Any) -> bytes:
+    return json.dumps({"cniVersion": "1.0.0", "name": "lan", "type": "ifacer"} | fields).encode()
+
+
+BOND = {"name": "bd0", "mode": 1}
+
+MEANINGS: dict[str, tuple[dict[str, Any], Wanted | None]] = {
+    "one interface, no VLAN": ({"interfaces": ["ens3"]}, None),
+    "one interface, VLAN 0": ({"interfaces": ["ens3"], "vlanID": 0}, None),
+    "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, Wanted(("ens3",), 5)),
+    "one interface needs no bond": (
+        {"interfaces": ["ens3"], "vlanID": 5, "bond": BOND},
+        Wanted(("ens3",), 5),
+    ),
+    "several without a bond": ({"interfaces": ["ens3", "ens4"], "vlanID": 5}, None),
+    "a bond": ({"interfaces": ["a", "b"], "bond": BOND}, Wanted(("a", "b"), 0, Bond("bd0", 1))),
+    "a bond without a name": (
+        {"interfaces": ["a", "b"], "bond": {}},
+        Wanted(("a", "b"), 0, Bond("sp_bond0", 0)),
+    ),
+    "a VLAN on a bond": (
+        {"interfaces": ["a", "b"], "vlanID": 100, "bond": BOND | {"options": "miimon=100"}},
+        Wanted(("a", "b"), 100, Bond("bd0", 1, BondOptions((("miimon", 100),)))),
+    ),
+    "names in any case, null is not said": (
+        {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
+        Wanted(("ens3",), 5),
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "wanted"), MEANINGS.values(), ids=MEANINGS)
+def test_what_is_wanted(fields: dict[str, Any], wanted: Wanted | None) -> None:
+    assert read_conf(conf(**fields)).wanted == wanted
+
+
+REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
+    "no interface": ({}, "interfaces: at least one"),
+    "an empty list": ({"interfaces": []}, "interfaces: at least one"),
+    "an id that is none": (
+        {"interfaces": ["a"], "vlanID": 4095},
+        "vlan tag must be in range [0,4094]",
+    ),
+    "a negative id": ({"interfaces": ["a"], "vlanID": -1}, "vlan tag must be in range [0,4094]"),
+    "an id that is no number": ({"interfaces": ["a"], "vlanID": "5"}, "vlanID: expected `int`"),
+    "a mode that is none": (
+        {"interfaces": ["a", "b"], "bond": {"mode": 7}},
+        "bond.mode: expected `int` <= 6",
+    ),
+    "a name that is none": ({"interfaces": ["a/b"], "vlanID": 5}, "interfaces 'a/b'"),
+    "a bond's name that is none": (
+        {"interfaces": ["a", "b"], "bond": {"name": "b" * 16}},
+        "bond.name 'bbbb",
+    ),
+    "a VLAN's name that is too long": (
+        {"interfaces": ["enp129s0f0np0"], "vlanID": 100},
+        "interface name enp129s0f0np0.100 has more than 15",
+    ),
+    "a member named twice": ({"interfaces": ["a", "a"], "bond": BOND}, "named twice"),
+    "an option of the wrong kind": (
+        {"interfaces": ["a", "b"], "bond": {"options": "miimon=often"}},
+        "bond option miimon: 'often' is not a number",
+    ),
+    "a version nobody has": ({"interfaces": ["a"], "cniVersion": "9.9"}, "incompatible"),
+}
+
+
+@pytest.mark.parametrize(("fields", "words"), REFUSALS.values(), ids=REFUSALS)
+def test_what_is_refused_by_its_field(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(CniFailure) as refused:
+        read_conf(conf(**fields))
+
+    assert words in refused.value.message
+
+
+def test_a_result_that_came_before_is_kept_for_what_comes_after() -> None:
+    previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}]}
+
+    assert read_conf(conf(interfaces=["a"], prevResult=previous)).previous == previous
+    assert read_conf(conf(interfaces=["a"])).previous is None

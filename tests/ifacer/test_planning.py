@@ -1,0 +1,145 @@
+"""What is to be done, as one reads it: wanted, there, steps."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from core.errors import DatapathError
+from nodeagent.ifacer.conf import Bond, Wanted
+from nodeagent.ifacer.options import BondOptions
+from nodeagent.ifacer.planning import Facts, Plan, next_steps
+from nodeagent.netlink.numbers import IFF_UP
+from nodeagent.netlink.values import Link
+from nodeagent.netlink.wire import attribute
+
+VLAN5 = attribute(1, (5).to_bytes(2, sys.byteorder))
+MODE1 = attribute(1, b"\1")
+MODE4 = attribute(1, b"\4")
+
+ENS3 = Link(3, "ens3", IFF_UP)
+ENS4 = Link(4, "ens4", IFF_UP)
+DOWN3 = ENS3._replace(flags=0)
+BD0 = Link(9, "bd0", IFF_UP, "bond", data=MODE1)
+MEMBERS = (ENS3._replace(master=9), ENS4._replace(master=9))
+ENS3_5 = Link(12, "ens3.5", IFF_UP, "vlan", parent=3, data=VLAN5)
+BD0_5 = Link(12, "bd0.5", IFF_UP, "vlan", parent=9, data=VLAN5)
+
+VLAN_ON_NIC = Wanted(("ens3",), 5)
+BONDED = Wanted(("ens3", "ens4"), 0, Bond("bd0", 1))
+VLAN_ON_BOND = BONDED._replace(vlan=5)
+
+STEPS: dict[str, tuple[Wanted, tuple[Link, ...], list[str]]] = {
+    "a VLAN": (VLAN_ON_NIC, (ENS3,), ["add vlan link ens3.5"]),
+    "its parent is down": (VLAN_ON_NIC, (DOWN3,), ["set up link 3", "add vlan link ens3.5"]),
+    "it is there, but down": (VLAN_ON_NIC, (ENS3, ENS3_5._replace(flags=0)), ["set up link 12"]),
+    "it is there and its parent has gone down": (VLAN_ON_NIC, (DOWN3, ENS3_5), ["set up link 3"]),
+    "it is there": (VLAN_ON_NIC, (ENS3, ENS3_5), []),
+    "a bond": (BONDED, (ENS3, ENS4), ["add bond link bd0"]),
+    "a half-made bond": (
+        BONDED,
+        (ENS3, DOWN3._replace(number=4, name="ens4"), BD0._replace(flags=0)),
+        ["set down link 3", "set master 9 of link 3", "set up link 3",
+         "set master 9 of link 4", "set up link 4", "set up link 9"],
+    ),
+    "a bond whose member is down": (
+        BONDED, (MEMBERS[0], MEMBERS[1]._replace(flags=0), BD0), ["set up link 4"],
+    ),
+    "a whole bond": (BONDED, (*MEMBERS, BD0), []),
+    "a VLAN on a bond that is not there": (VLAN_ON_BOND, (ENS3, ENS4), ["add bond link bd0"]),
+    "a VLAN on a bond that is": (VLAN_ON_BOND, (*MEMBERS, BD0), ["add vlan link bd0.5"]),
+    "both are there": (VLAN_ON_BOND, (*MEMBERS, BD0, BD0_5), []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wanted", "links", "steps"), STEPS.values(), ids=STEPS)
+def test_what_is_done_next(wanted: Wanted, links: tuple[Link, ...], steps: list[str]) -> None:
+    plan = next_steps(wanted, Facts(links))
+
+    assert [step.what for step in plan.steps] == steps
+    assert plan.left_out == ()
+
+
+LEFT_OUT: dict[str, tuple[tuple[Link, ...], str]] = {
+    "not there": ((ENS4._replace(master=9), BD0), "ens3, which is not there"),
+    "another's": ((ENS3._replace(master=7), MEMBERS[1], BD0), "ens3, which belongs to another"),
+    "in use": ((ENS3, MEMBERS[1], BD0), "ens3, which has addresses"),
+    "another mode": (
+        (Link(5, "ens3"), MEMBERS[1], BD0._replace(data=MODE4)),
+        "ens3, which is not taken into a bond of mode 4 where 1 is asked",
+    ),
+}
+
+
+@pytest.mark.parametrize(("links", "words"), LEFT_OUT.values(), ids=LEFT_OUT)
+def test_a_bond_is_not_repaired_where_that_would_take_something_away(
+    links: tuple[Link, ...], words: str
+) -> None:
+    assert next_steps(BONDED, Facts(links, frozenset({3}))) == Plan(
+        (), (f"bond bd0 is used without {words}",)
+    )
+
+
+def test_a_new_bond_takes_its_members_as_they_are() -> None:
+    """As in the public system: who names a NIC with an address has said that it may go."""
+    plan = next_steps(BONDED, Facts((ENS3, ENS4, BD0), frozenset({3}), made=True))
+
+    assert "set master 9 of link 3" in [step.what for step in plan.steps]
+
+
+REFUSED: dict[str, tuple[Wanted, tuple[Link, ...], str]] = {
+    "the same id under another name": (
+        VLAN_ON_NIC,
+        (ENS3, ENS4, ENS3_5._replace(name="ens4.5", parent=4)),
+        "vlan interfaces with the same vlanId 5 on node at the same time: there is ens4.5",
+    ),
+    "before the bond is made": (
+        VLAN_ON_BOND,
+        (ENS3, ENS4, ENS3_5),
+        "cannot have multiple different vlan interfaces with the same vlanId 5",
+    ),
+    "a NIC of the VLAN's name": (
+        VLAN_ON_NIC,
+        (ENS3, Link(8, "ens3.5")),
+        "ens3.5 is taken: it is a NIC and not VLAN 5",
+    ),
+    "another VLAN of that name": (
+        Wanted(("ens3",), 6),
+        (ENS3, ENS3_5._replace(name="ens3.6")),
+        "ens3.6 is taken: it is VLAN 5 and not VLAN 6",
+    ),
+    "a VLAN of that name elsewhere": (
+        VLAN_ON_NIC,
+        (ENS3, ENS3_5._replace(parent=4)),
+        "ens3.5 is taken: it is a VLAN, but not on ens3",
+    ),
+    "no such parent": (VLAN_ON_NIC, (ENS4,), "there is no interface ens3 on this node"),
+    "no such member": (BONDED, (ENS4,), "there is no interface ens3 on this node"),
+    "a member of a bridge": (
+        BONDED,
+        (ENS3, ENS4._replace(master=7), Link(7, "br0", kind="bridge")),
+        "interface ens4 belongs to br0 and cannot be a member of bd0",
+    ),
+    "a bridge of the bond's name": (
+        BONDED,
+        (ENS3, ENS4, Link(9, "bd0", kind="bridge")),
+        "non-bond type interface named bd0",
+    ),
+    "a primary that is not there": (
+        Wanted(("ens3", "ens4"), 0, Bond("bd0", 1, BondOptions(primary="ens9"))),
+        (ENS3, ENS4),
+        "bond option primary: there is no interface ens9",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "links", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_had_is_refused_before_anything_is_touched(
+    wanted: Wanted, links: tuple[Link, ...], words: str
+) -> None:
+    with pytest.raises(DatapathError) as refused:
+        next_steps(wanted, Facts(links))
+
+    assert words in str(refused.value)
+    assert refused.value.remedy

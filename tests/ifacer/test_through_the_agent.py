@@ -1,0 +1,102 @@
+"""Calls of the executable as the agent answers them; the machine's own NICs are never touched."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import DatapathError
+from core.store.memory import MemoryStore
+from nodeagent.ifacer.conf import Wanted
+from nodeagent.ifacer.preparing import Preparer
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.settings.values import Settings
+from tests.agent.node import Node, Reply, running
+
+NOWHERE = "ow-nowhere0"
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(directory / "a.sock"),
+        plugin_log_path=str(directory / "plugin.log"),
+        health_port=0,
+        metrics_port=0,
+    )
+    async with running(settings, MemoryStore()) as node:
+        yield node
+    shutil.rmtree(directory)
+
+
+async def call(node: Node, verb: str = "ADD", **fields: object) -> Reply:
+    conf: dict[str, object] = {"cniVersion": "1.0.0", "name": "lan", "type": "ifacer"}
+    return await node.call(verb, conf=conf | fields, ORBWEAVER_PLUGIN="ifacer")
+
+
+async def test_with_nothing_to_do_the_result_is_empty(node: Node) -> None:
+    reply = await call(node, interfaces=[NOWHERE])
+
+    assert reply.body == b'{\n    "cniVersion": "1.0.0",\n    "dns": {}\n}\n'
+    assert await node.claims() == {}, "it is not taken for an ADD of addresses"
+
+
+async def test_a_result_before_it_goes_on(node: Node) -> None:
+    previous = {"cniVersion": "1.0.0", "interfaces": [{"name": "eth0"}], "dns": {}}
+
+    assert (await call(node, interfaces=["a"], prevResult=previous)).result == previous
+
+
+async def test_a_master_that_is_not_there_is_named(node: Node) -> None:
+    error = (await call(node, interfaces=[NOWHERE], vlanID=5)).error
+
+    assert error["code"] == 119
+    assert error["msg"] == f"there is no interface {NOWHERE} on this node"
+
+
+async def test_a_configuration_that_cannot_be_is_refused_by_its_field(node: Node) -> None:
+    error = (await call(node, interfaces=[NOWHERE], vlanID=5000)).error
+
+    assert error["code"] == 7
+    assert "vlan tag must be in range [0,4094]" in error["msg"]
+
+
+@pytest.mark.parametrize("verb", ["DEL", "CHECK"])
+async def test_what_has_nothing_to_do_succeeds(node: Node, verb: str) -> None:
+    reply = await call(node, verb, interfaces=[NOWHERE], vlanID=5)
+
+    assert (reply.status, reply.body) == (0, b"")
+
+
+@pytest.fixture
+def namespace() -> Iterator[Path]:
+    name = f"ow-ifacer-{uuid.uuid4().hex[:8]}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("network namespaces need root and iproute2")
+    pair = ("type", "veth", "peer", "name", "other")
+    subprocess.run(["ip", "-n", name, "link", "add", "ens3", *pair], check=True)
+    yield Path("/run/netns") / name
+    subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Path) -> None:
+    visitor = Visitor()
+    with Namespace.open(str(namespace)) as inside:
+        preparer = Preparer(visitor, inside)
+        try:
+            await preparer.prepare(Wanted(("ens3",), 5))
+            words = "modprobe -a 8021q"  # this machine's kernel has them
+        except DatapathError as error:
+            words = error.remedy
+    visitor.close()
+
+    assert "modprobe -a 8021q" in words
