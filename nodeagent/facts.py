@@ -1,8 +1,8 @@
 """Facts about the Pod of a request, behind one small interface.
 
-Standalone: names from CNI_ARGS, the rest from the records that an operator applied (Pod, Namespace
-and Node manifests). Kubernetes will be another ``FactsSource`` over watched objects. A source never
-decides and never waits: what it does not know yet is not known.
+Standalone: names from CNI_ARGS, the rest from the records that an operator applied (manifests of
+Pod, StatefulSet, Namespace and Node). Kubernetes will be another ``FactsSource`` over watched
+objects. A source never decides and never waits: what it does not know yet is not known.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from core.domain.fixed.kinds import (
     kind_of_holder,
     kind_of_pod,
 )
-from core.domain.fixed.validity import Validity
+from core.domain.fixed.records import RecordOwners
+from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.cniwire.arguments import PodArguments
@@ -82,10 +83,13 @@ class StandaloneFacts:
         return Facts(pod, _namespace(records, namespace), _node(records, self._node))
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
-        """As long as a Pod's record makes it so."""
+        """By the StatefulSet's record; without one, as long as a Pod's record makes it so."""
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
+        found = validity_of(kind, *endpoint.key, RecordOwners(self._view.current.records))
+        if found.state != "unknown":
+            return found
         for record in self._pods_of(kind, endpoint):
             if kind_of_pod(record.name, _owner(record), self._fixed) == kind:
                 return Validity(

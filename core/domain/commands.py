@@ -132,13 +132,13 @@ class ReturnAddress(NamedTuple):
 
 
 class ApplyRecord(NamedTuple):
-    """Say what is known of a Pod, Namespace or Node (standalone mode)."""
+    """Say what is known of a Pod, StatefulSet, Namespace or Node (standalone mode)."""
 
     record: RecordDefined
 
 
 class DeleteRecord(NamedTuple):
-    """Forget a Pod, Namespace or Node; ``namespace`` is "" unless ``kind`` is ``Pod``."""
+    """Forget a Pod, StatefulSet, Namespace or Node; ``namespace`` "" for the last two."""
 
     kind: str
     namespace: str

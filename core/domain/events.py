@@ -86,9 +86,10 @@ class QuarantineLifted(NamedTuple):
 
 
 class RecordDefined(NamedTuple):
-    """What an operator says of a Pod, Namespace or Node in standalone mode.
+    """What an operator says of a Pod, StatefulSet, Namespace or Node in standalone mode.
 
-    ``kind`` is ``Pod``, ``Namespace`` or ``Node``; ``owner`` (kind, name) of a Pod, "" for none.
+    ``owner`` (kind, name) of a Pod, "" for none. ``replicas`` and ``ordinals_start``: what a
+    StatefulSet wants.
     """
 
     kind: str
@@ -99,6 +100,8 @@ class RecordDefined(NamedTuple):
     owner_kind: str = ""
     owner_name: str = ""
     owner_api_version: str = ""
+    replicas: int = 0
+    ordinals_start: int = 0
 
 
 class RecordDeleted(NamedTuple):

@@ -23,6 +23,7 @@ from core.domain.commands import (
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route, Subnet
+from core.domain.validation.records import NAMESPACED_KINDS
 from core.domain.validation.shared import (
     Subject,
     family_of_item,
@@ -32,8 +33,11 @@ from core.domain.validation.shared import (
 from core.manifests.kinds.addresses import RouteSpec
 from core.manifests.kinds.fields import SelectorSpec
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
-from core.manifests.kinds.records import OwnerReference, RecordManifest
+from core.manifests.kinds.records import OwnerReference, RecordManifest, StatefulSetManifest
 from core.manifests.reading import Manifest
+
+REPLICAS_UNSAID: Final = 1
+"""What a StatefulSet wants that does not say."""
 
 DEFAULT_NAMESPACE: Final = "default"
 """Where a Pod is whose manifest names no namespace, as with kubectl."""
@@ -51,6 +55,8 @@ def apply_command(manifest: Manifest) -> Command:
             return ApplyReservation(_reservation(body))
         case RecordManifest():
             return ApplyRecord(_record(body))
+        case StatefulSetManifest():
+            return ApplyRecord(_stateful_set(body))
 
 
 def delete_command(manifest: Manifest) -> Command:
@@ -63,7 +69,7 @@ def delete_command(manifest: Manifest) -> Command:
             return DeleteSubnet(body.metadata.name)
         case ReservationManifest():
             return DeleteReservation(body.metadata.name)
-        case RecordManifest():
+        case RecordManifest() | StatefulSetManifest():
             return DeleteRecord(body.kind, _namespace(body), body.metadata.name)
 
 
@@ -142,9 +148,24 @@ def _record(body: RecordManifest) -> RecordDefined:
     )
 
 
-def _namespace(body: RecordManifest) -> str:
+def _stateful_set(body: StatefulSetManifest) -> RecordDefined:
+    spec, ordinals = body.spec, body.spec.ordinals
+    return RecordDefined(
+        kind=body.kind,
+        namespace=_namespace(body),
+        name=body.metadata.name,
+        labels=body.metadata.labels or {},
+        annotations=body.metadata.annotations or {},
+        replicas=REPLICAS_UNSAID if spec.replicas is None else spec.replicas,
+        ordinals_start=(ordinals.start or 0) if ordinals else 0,
+    )
+
+
+def _namespace(body: RecordManifest | StatefulSetManifest) -> str:
     """Namespaces and Nodes are in none, whatever their manifest says."""
-    return (body.metadata.namespace or DEFAULT_NAMESPACE) if body.kind == "Pod" else ""
+    if body.kind not in NAMESPACED_KINDS:
+        return ""
+    return body.metadata.namespace or DEFAULT_NAMESPACE
 
 
 def _selector(spec: SelectorSpec | None) -> LabelSelector | None:

@@ -1,6 +1,6 @@
 """Text -> typed manifests: which kind, which name, are the fields there and of the right type.
 
-Strict for our kinds, open for Pod, Namespace and Node. A ``List`` (as ``kubectl get -o yaml``
+Strict for our kinds, open for records (Pod, Node, ...). A ``List`` (as ``kubectl get -o yaml``
 prints it) counts as its items. Promise: ``BadInput`` and nothing else; it names document and field.
 """
 

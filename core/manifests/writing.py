@@ -14,10 +14,11 @@ import yaml
 
 from core.domain.configuration import pool_addresses
 from core.domain.events import RecordDefined
+from core.domain.fixed.kinds import STATEFUL_SET
 from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Subnet
 from core.domain.subnets import Share
-from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
+from core.manifests.kinds.fields import API_VERSION, APPS_API_VERSION, CORE_API_VERSION
 
 Plain: TypeAlias = dict[str, object]
 """A manifest as YAML and JSON know it."""
@@ -164,7 +165,17 @@ def _record_manifest(record: RecordDefined) -> Plain:
         namespace=record.namespace,
         ownerReferences=[{**owner, "controller": True}] if owner else [],
     )
-    return {"apiVersion": CORE_API_VERSION, "kind": record.kind, "metadata": metadata}
+    if record.kind != STATEFUL_SET:
+        return {"apiVersion": CORE_API_VERSION, "kind": record.kind, "metadata": metadata}
+    spec: Plain = {"replicas": record.replicas}
+    if record.ordinals_start:
+        spec["ordinals"] = {"start": record.ordinals_start}
+    return {
+        "apiVersion": APPS_API_VERSION,
+        "kind": record.kind,
+        "metadata": metadata,
+        "spec": spec,
+    }
 
 
 def _selector(selector: LabelSelector) -> Plain:

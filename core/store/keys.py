@@ -103,7 +103,7 @@ class Keys:
         return self.root + f"reservation/{name}".encode()
 
     def record(self, kind: str, namespace: str, name: str) -> bytes:
-        """What an operator says of a Pod, Namespace or Node."""
+        """What an operator says of a Pod, StatefulSet, Namespace or Node."""
         return self.root + f"record/{kind}/{namespace or '-'}/{name}".encode()
 
     def guard(self, topic: str, family: Family) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.fixed.kinds import STATEFUL_SET, replica_of
 from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.collector import collector_paused
 from core.store.keys import Keys
@@ -60,7 +61,7 @@ async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
 
 
 async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
-    """One endpoint, with its claims and the records of its Pod and its node; else nothing.
+    """One endpoint, with its claims and the records of its Pod, owner and node; else nothing.
 
     The claims may be newer than the endpoint: whoever acts on them names their revisions (I3).
     Raises StoreUnavailable.
@@ -73,13 +74,16 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     endpoint = ENDPOINT.decode(found.ranges[0].kvs[0].value)
     ledger.endpoints[endpoint.key] = endpoint
     addresses = [address for address, _ in endpoint.addresses()]
-    gets = [Get(keys.ip_of(address)) for address in addresses]
-    more = await store.read([Get(keys.record("Node", "", endpoint.node)), *gets])
-    for one in (found.ranges[1], more.ranges[0]):
+    records = [Get(keys.record("Node", "", endpoint.node))]
+    replica = replica_of(endpoint.name)
+    if replica is not None:
+        records.append(Get(keys.record(STATEFUL_SET, endpoint.namespace, replica.stateful_set)))
+    more = await store.read([*records, *(Get(keys.ip_of(address)) for address in addresses)])
+    for one in (found.ranges[1], *more.ranges[: len(records)]):
         for kv in one.kvs:
             record = RECORD.decode(kv.value)
             ledger.records[record.kind, record.namespace, record.name] = record
-    for address, one in zip(addresses, more.ranges[1:], strict=True):
+    for address, one in zip(addresses, more.ranges[len(records) :], strict=True):
         for kv in one.kvs:
             ledger.claims[address] = Held(CLAIM.decode(kv.value), kv.mod_revision)
     return ledger

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     QUARANTINE = "quarantine"
     RECORD = "record"
     POD = "pod"
+    STATEFUL_SET = "statefulset"
     NAMESPACE = "namespace"
     NODE = "node"
     ADDRESS = "address"
@@ -37,13 +38,19 @@ _WORDS: Final = {
     Kind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
     Kind.RECORD: ("record", "records"),
     Kind.POD: ("pod", "pods", "po"),
+    Kind.STATEFUL_SET: ("statefulset", "statefulsets", "sts"),
     Kind.NAMESPACE: ("namespace", "namespaces", "ns"),
     Kind.NODE: ("node", "nodes", "no"),
     Kind.ADDRESS: ("address", "addresses", "ip"),
 }
 KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
-RECORD_KINDS: Final = {Kind.POD: "Pod", Kind.NAMESPACE: "Namespace", Kind.NODE: "Node"}
+RECORD_KINDS: Final = {
+    Kind.POD: "Pod",
+    Kind.STATEFUL_SET: "StatefulSet",
+    Kind.NAMESPACE: "Namespace",
+    Kind.NODE: "Node",
+}
 """Kinds of records, with the kind of their manifest."""
 
 

@@ -19,7 +19,7 @@ from ops.cli.kinds import RECORD_KINDS, Kind, plural
 from ops.cli.manifests import pool_manifest, subnet_manifest
 from ops.cli.output import Format, Listing
 
-NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD)
+NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD, Kind.STATEFUL_SET)
 
 
 class Wish(NamedTuple):

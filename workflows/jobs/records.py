@@ -58,7 +58,7 @@ class RecordFacts(StandaloneCluster):
     def __init__(
         self, ledger: Ledger, deletions: Mapping[RecordKey, Deletion], seen: Moment
     ) -> None:
-        super().__init__(ledger.endpoints, _NOBODY, seen)
+        super().__init__(ledger, _NOBODY, seen)
         self._gone = dict(_deletions_about(ledger, deletions)) if deletions else {}
         self._claimed = _newest_claims(ledger) if self._gone else {}
         self._recorded = _recorded_pods(ledger, self._gone)

@@ -6,17 +6,15 @@ gone, or a node with all that ran on it: a report of somebody who must know, one
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from core.domain.evolution import EndpointKey
-from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
-from core.domain.model import Endpoint
+from core.domain.evolution import EndpointKey, Ledger
+from core.domain.fixed.owners import Missing
+from core.domain.fixed.records import UNLISTED, RecordOwners
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 
 UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
-UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")
 
 
 class Word(NamedTuple):
@@ -28,13 +26,14 @@ class Word(NamedTuple):
     nodes: frozenset[str] = frozenset()
 
 
-class StandaloneCluster:
-    """Facts of standalone mode; ``endpoints`` tell who is where."""
+class StandaloneCluster(RecordOwners):
+    """Facts of standalone mode; the ledger's endpoints tell who is where, its records who wants."""
 
     __slots__ = ("_endpoints", "_word", "seen")
 
-    def __init__(self, endpoints: Mapping[EndpointKey, Endpoint], word: Word, seen: Moment) -> None:
-        self._endpoints = endpoints
+    def __init__(self, ledger: Ledger, word: Word, seen: Moment) -> None:
+        super().__init__(ledger.records)
+        self._endpoints = ledger.endpoints
         self._word = word
         self.seen = seen
 
@@ -64,17 +63,5 @@ class StandaloneCluster:
         return None
 
     def node(self, name: str) -> NodeState | Missing:
-        """Nobody knows."""
-        return UNLISTED
-
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
-        """Nobody knows."""
-        return UNLISTED
-
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
-        """Nobody knows."""
-        return UNLISTED
-
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
         """Nobody knows."""
         return UNLISTED

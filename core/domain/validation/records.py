@@ -1,4 +1,4 @@
-"""The rules of records (Pod, Namespace, Node in standalone mode) and of quarantined addresses.
+"""The rules of records (Pod, Node, ... in standalone mode) and of quarantined addresses.
 
 Names come from runtimes and need not be DNS names; they become parts of keys.
 """
@@ -10,27 +10,43 @@ from typing import Final
 
 from core.domain.addresses import AddressSyntaxError, parse_address
 from core.domain.events import RecordDefined
+from core.domain.fixed.kinds import STATEFUL_SET
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject, key_name_rule, shortened
 
-RECORD_KINDS: Final = ("Pod", "Namespace", "Node")
+RECORD_KINDS: Final = ("Pod", STATEFUL_SET, "Namespace", "Node")
+NAMESPACED_KINDS: Final = ("Pod", STATEFUL_SET)
+
+REPLICAS_MAX: Final = 2**31 - 1
+"""What Kubernetes can count; of replicas, and of the ordinal they begin with."""
 
 NOTE_BYTES_MAX: Final = 1024
 """Of a reason, and of evidence: what the note of a Kubernetes Event may have."""
 
 
 def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
-    """A known kind, names that fit into a key, a namespace exactly for Pods."""
+    """A known kind, names that fit into a key, a namespace where there are namespaces."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
         yield subject.refuse("NotSupported", "record-kind", "kind", message)
         return
     yield from key_name_rule(subject, record.name, "metadata.name")
-    if record.kind == "Pod":
+    if record.kind in NAMESPACED_KINDS:
         yield from key_name_rule(subject, record.namespace, "metadata.namespace")
     elif record.namespace:
         message = f"a {record.kind} is in no namespace"
         yield subject.refuse("Forbidden", "record-namespace", "metadata.namespace", message)
+    yield from _count_rules(subject, record)
+
+
+def _count_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
+    for field, count in (
+        ("spec.replicas", record.replicas),
+        ("spec.ordinals.start", record.ordinals_start),
+    ):
+        if not 0 <= count <= REPLICAS_MAX:
+            message = f"{count} is not between 0 and {REPLICAS_MAX}"
+            yield subject.refuse("Invalid", "record-count", field, message)
 
 
 def address_rule(subject: Subject, address: str) -> Iterator[Refusal]:

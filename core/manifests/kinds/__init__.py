@@ -6,7 +6,7 @@
     endpoints.py       SpiderEndpoint (1.4)
     coordinators.py    SpiderCoordinator (1.5)
     multus_configs.py  SpiderMultusConfig (1.6)
-    records.py         Pod, Namespace and Node: their metadata
+    records.py         Pod, StatefulSet, Namespace and Node: what is read of them
 
 A description is what ``kubectl explain`` prints. Rules are CEL and only sharpen: what they let
 through is judged by ``core.domain.decisions`` all the same, so they never have to be complete, and

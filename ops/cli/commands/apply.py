@@ -24,7 +24,7 @@ def apply(
         bool, typer.Option("--dry-run", help="decide everything, write nothing")
     ] = False,
 ) -> None:
-    """Create or change pools, subnets, reservations and Pod, Namespace and Node records.
+    """Create or change pools, subnets, reservations and records (Pod, StatefulSet, Node, ...).
 
     Objects are applied in the order of the text; one that is refused does not stop the others.
     """

@@ -93,8 +93,9 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
         return [DeleteReservation(name) for name in names]
     if kind is Kind.SUBNET:
         return [DeleteSubnet(name) for name in names]
-    if kind is Kind.POD:
-        return [DeleteRecord("Pod", *split_name(name, namespace)) for name in names]
+    if kind in (Kind.POD, Kind.STATEFUL_SET):
+        kept = RECORD_KINDS[kind]
+        return [DeleteRecord(kept, *split_name(name, namespace)) for name in names]
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
 
 

@@ -102,7 +102,7 @@ async def _look(
     ledger = await read_ledger(session.store, session.keys)
     if before is None:
         _check_names(ledger, word)
-    facts = StandaloneCluster(ledger.endpoints, word, Moment(now_s, session.actor, steady_s()))
+    facts = StandaloneCluster(ledger, word, Moment(now_s, session.actor, steady_s()))
     return plan_scan(ledger, Rules(facts, settings, now_s), before.sightings if before else {})
 
 

@@ -33,8 +33,8 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="pools, subnets, reservations, endpoints, quarantine, records, pods, namespaces"
-            " or nodes",
+            help="pools, subnets, reservations, endpoints, quarantine, records, pods,"
+            " statefulsets, namespaces or nodes",
             autocompletion=complete_kind,
         ),
     ],

@@ -1,0 +1,40 @@
+"""What records tell of owners, without Kubernetes: StatefulSets alone, and those by their word.
+
+A StatefulSet without a record was never promised to have one: nobody can tell (I6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from core.domain.events import RecordDefined
+from core.domain.evolution import RecordKey
+from core.domain.fixed.kinds import STATEFUL_SET
+from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
+
+UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")
+
+
+class RecordOwners:
+    """``OwnerFacts`` from records."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Mapping[RecordKey, RecordDefined]) -> None:
+        self._records = records
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """As its record says."""
+        record = self._records.get((STATEFUL_SET, namespace, name))
+        if record is None:
+            return UNLISTED
+        return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """Nobody knows."""
+        return UNLISTED
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """Nobody knows."""
+        return UNLISTED
