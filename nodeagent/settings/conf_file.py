@@ -58,6 +58,7 @@ class ConfFile(
         "auto_pools": "enableAutoPoolForApplication",
         "detect_conflicts": "enableIPConflictDetection",
         "detect_gateway": "enableGatewayDetection",
+        "guards_deletion": "enableValidatingResourcesDeletedWebhook",
     },
 ):
     """conf.yml."""
@@ -71,6 +72,7 @@ class ConfFile(
     auto_pools: bool = False
     detect_conflicts: bool = False
     detect_gateway: bool = False
+    guards_deletion: bool = False
     orbweaver: OrbweaverConf = OrbweaverConf()
 
 

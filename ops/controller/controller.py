@@ -25,7 +25,9 @@ from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.settings import ControllerSettings
+from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.hosting import KubernetesHost
+from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.worker import WorkerOptions
@@ -59,6 +61,7 @@ class Controller:
             if settings.kubernetes is not None
             else None
         )
+        self.admission = _admission(settings.kubernetes, store, keys, self.projector)
         self.ports: list[TcpPort] = []
         self._store = store
         self._metrics: Metrics | None = None
@@ -67,6 +70,8 @@ class Controller:
         """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
         await self._open_ports()
         works = [self.projector.run(), self.observing.run(), self.election.lead(self._lead)]
+        if self.admission is not None:
+            works.append(self.admission.run())
         try:
             await until_first(stop.wait(), *works, self.jobs.run())
         finally:
@@ -105,3 +110,14 @@ class Controller:
         if self._metrics is not None:
             self._metrics.close()
         await self._store.close()
+
+
+def _admission(
+    settings: KubernetesSettings | None,
+    store: KeyValueStore,
+    keys: Keys,
+    projector: Projector,
+) -> AdmissionHost | None:
+    if settings is None or settings.webhook is None:
+        return None
+    return AdmissionHost(settings, settings.webhook, store, keys, projector)

@@ -16,7 +16,13 @@ import typer
 from core.errors import BadInput, OrbweaverError
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
-from ops.controller.settings import KUBECONFIG, ControllerSettings, load_settings
+from ops.controller.settings import (
+    KUBECONFIG,
+    TLS_CERTIFICATE,
+    TLS_KEY,
+    ControllerSettings,
+    load_settings,
+)
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -30,11 +36,18 @@ def run(
     kubeconfig: Annotated[
         str, typer.Option(envvar=KUBECONFIG, help="Translate the custom resources of this cluster.")
     ] = "",
+    tls_server_cert: Annotated[
+        str, typer.Option(envvar=TLS_CERTIFICATE, help="Certificate of the webhooks, a PEM file.")
+    ] = "",
+    tls_server_key: Annotated[
+        str, typer.Option(envvar=TLS_KEY, help="Its key; without both there are no webhooks.")
+    ] = "",
 ) -> None:
     """Keep views, metrics and the archive up to date until told to stop."""
     set_up_logging("info")
     try:
-        settings = load_settings(config_path, {**os.environ, KUBECONFIG: kubeconfig})
+        said = {KUBECONFIG: kubeconfig, TLS_CERTIFICATE: tls_server_cert, TLS_KEY: tls_server_key}
+        settings = load_settings(config_path, {**os.environ, **said})
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None

@@ -12,11 +12,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
+from core.errors import BadInput
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.environment import Environment
-from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.settings import (
+    WEBHOOK_PORT,
+    CertificateFiles,
+    KubernetesSettings,
+    WebhookSettings,
+)
 from ops.settings import OPTIONS, ClusterSettings, cluster_settings
 
 HEALTH_PORT: Final = 5720
@@ -32,6 +38,10 @@ KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
 
 KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 """``true``: those of the cluster it runs in."""
+
+TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
+TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
+"""Of the webhook server; without them there are no webhooks."""
 
 RECLAIM_NUMBER_MAX: Final = 1_000_000
 """Of every number about reclaiming: times in seconds, and counts."""
@@ -82,7 +92,25 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     kubeconfig = env.text(KUBECONFIG)
     if not kubeconfig and not env.truth(KUBERNETES, default=False):
         return None
-    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6)
+    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env))
+
+
+def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
+    """None: no certificate, no webhooks."""
+    certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
+    if bool(certificate) != bool(key):
+        raise BadInput(
+            "a certificate without its key, or a key without its certificate",
+            subject="tls-server-cert",
+            remedy="give --tls-server-cert and --tls-server-key together",
+        )
+    if not certificate:
+        return None
+    return WebhookSettings(
+        CertificateFiles(Path(certificate), Path(key)),
+        port=env.port("SPIDERPOOL_WEBHOOK_PORT", WEBHOOK_PORT),
+        guards_deletion=conf.guards_deletion,
+    )
 
 
 def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
+
+WEBHOOK_PORT: Final = 5722
+
+
+class CertificateFiles(NamedTuple):
+    """Where certificate and key are, in PEM."""
+
+    certificate: Path
+    key: Path
+
+    def stamp(self) -> tuple[int, ...]:
+        """What changes when a file does. Raises OSError."""
+        return tuple(path.stat().st_mtime_ns for path in self)
+
+
+class WebhookSettings(NamedTuple):
+    """``guards_deletion``: what is in use cannot be deleted at all, instead of draining."""
+
+    files: CertificateFiles
+    address: str = "0.0.0.0"  # noqa: S104  # the API server comes from another machine
+    port: int = WEBHOOK_PORT
+    guards_deletion: bool = False
 
 
 class KubernetesSettings(NamedTuple):
-    """``kubeconfig``: a file; "" takes the service account of the Pod this runs in."""
+    """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
+
+    ``webhook`` None: no admission webhooks.
+    """
 
     kubeconfig: str = ""
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
+    webhook: WebhookSettings | None = None

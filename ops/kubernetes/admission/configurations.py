@@ -1,0 +1,84 @@
+"""The objects that tell the API server to ask us: both webhook configurations (spec/api.md 3, 9).
+
+Deletions are only asked about where there is a rule about them. ``matchConditions`` let metadata
+updates and objects on their way out through without asking, so that nothing hangs when no
+controller runs.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from core.kubernetes.api import Object
+from core.manifests.kinds.fields import API_VERSION
+from ops.kubernetes.admission.serving import KINDS, path_of
+
+NAME: Final = "spiderpool-controller"
+TIMEOUT_S: Final = 10
+DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
+_PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
+_UNCHANGED: Final = (
+    "request.operation != 'UPDATE' || object.spec != oldObject.spec"
+    " || !has(object.metadata.labels) || !has(oldObject.metadata.labels)"
+    " || object.metadata.labels != oldObject.metadata.labels"
+)
+
+
+class Client(NamedTuple):
+    """How the API server reaches us: a service in a namespace, or a URL without the path."""
+
+    ca_pem: bytes
+    service: str = ""
+    namespace: str = ""
+    port: int = 5722
+    url: str = ""
+
+    def config(self, path: str) -> Object:
+        """``clientConfig``."""
+        bundle = {"caBundle": base64.b64encode(self.ca_pem).decode()}
+        if self.url:
+            return {"url": self.url + path, **bundle}
+        service = {"name": self.service, "namespace": self.namespace}
+        return {"service": {**service, "path": path, "port": self.port}, **bundle}
+
+
+def configurations(client: Client, *, guards_deletion: bool) -> Iterator[Object]:
+    """The mutating and the validating one."""
+    for verb, kind in (
+        ("mutate", "MutatingWebhookConfiguration"),
+        ("validate", "ValidatingWebhookConfiguration"),
+    ):
+        yield {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": kind,
+            "metadata": {"name": NAME},
+            "webhooks": [
+                _webhook(verb, one, client, guards_deletion=guards_deletion) for one in KINDS
+            ],
+        }
+
+
+def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> Object:
+    group, _, version = API_VERSION.partition("/")
+    operations = ["CREATE", "UPDATE"]
+    if verb == "validate" and guards_deletion and kind in DELETION_KINDS:
+        operations.append("DELETE")
+    return {
+        "name": f"{kind.lower()}.spiderpool.spidernet.io",
+        "clientConfig": client.config(path_of(verb, kind)),
+        "rules": [
+            {
+                "apiGroups": [group],
+                "apiVersions": [version],
+                "operations": operations,
+                "resources": [_PLURALS[kind]],
+            }
+        ],
+        "matchConditions": [{"name": "changes-something", "expression": _UNCHANGED}],
+        "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "timeoutSeconds": TIMEOUT_S,
+    }

@@ -1,0 +1,61 @@
+"""The webhooks inside a controller: every replica answers, whoever leads."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from core.kubernetes.api import Api
+from core.projections.projector import Projector
+from core.service.configurator import Configurator
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.writer import Writer
+from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.serving import Admission, WebhookPort
+from ops.kubernetes.hosting import open_connection
+from ops.kubernetes.settings import KubernetesSettings, WebhookSettings
+
+PORT_SETTING: Final = "SPIDERPOOL_WEBHOOK_PORT"
+
+_log: Final = logging.getLogger(__name__)
+
+
+class AdmissionHost:
+    """Serves until cancelled; ``port`` is what it listens on, None before."""
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        webhook: WebhookSettings,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+    ) -> None:
+        self.port: int | None = None
+        self._settings = settings
+        self._webhook = webhook
+        self._projector = projector
+        # A writer that is never opened: dry runs write nothing.
+        self._configurator = Configurator(
+            store,
+            keys,
+            Writer(store, keys, "admission"),
+            ipv4_enabled=settings.ipv4_enabled,
+            ipv6_enabled=settings.ipv6_enabled,
+        )
+
+    async def run(self) -> None:
+        """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
+        api = Api(await open_connection(self._settings))
+        judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
+        port = WebhookPort(Admission(api, self._projector, judge), self._webhook.files)
+        try:
+            await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
+            self.port = port.port
+            _log.info("webhooks are served", extra={"fields": {"port": port.port}})
+            await port.keep_certificates()
+        finally:
+            self.port = None
+            await port.close()
+            await api.close()

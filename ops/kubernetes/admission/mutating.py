@@ -1,0 +1,90 @@
+"""What is filled into pools, subnets and reservations before they are judged (spec/api.md 3.1-3.4).
+
+Never refuses: what cannot be read stays as it was written, and the rules speak about it. The same
+normalising and adopting as in the commands, so that the object says what the log will say.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Final
+
+from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
+from core.domain.model import Pool, Reservation, Subnet
+from core.domain.subnets import adopt, subnet_for
+from core.domain.validation.normalising import (
+    normalise_pool,
+    normalise_reservation,
+    normalise_subnet,
+)
+from core.errors import BadInput, Refused
+from core.kubernetes.api import Object
+from core.manifests.kinds.fields import API_VERSION
+from ops.kubernetes.resources import FINALIZER, command_of, source_of
+
+CONTROLLER: Final = "controller"
+
+
+def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
+    """A copy of the object with everything that it leaves open. ``pools``: as in the log."""
+    after = copy.deepcopy(one)
+    if "deletionTimestamp" in after["metadata"]:
+        return after
+    if one["kind"] != "SpiderReservedIP":
+        _give_finalizer(after)
+    try:
+        command = command_of(_with_uid(one))
+    except (BadInput, Refused):
+        return after
+    match command:
+        case ApplyPool(pool):
+            whole = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
+            _write(after, whole)
+            _inherit(after, whole, subnet_for(whole, subnets))
+        case ApplySubnet(subnet):
+            _write(after, normalise_subnet(subnet))
+        case ApplyReservation(reservation):
+            _write(after, normalise_reservation(reservation))
+    return after
+
+
+def _with_uid(one: Object) -> Object:
+    """An object that is being created has no UID yet when it comes here."""
+    return one | {"metadata": {"uid": ""} | one["metadata"]}
+
+
+def _give_finalizer(one: Object) -> None:
+    finalizers = one["metadata"].get("finalizers") or []
+    if FINALIZER not in finalizers:
+        one["metadata"]["finalizers"] = [*finalizers, FINALIZER]
+
+
+def _write(one: Object, value: Pool | Subnet | Reservation) -> None:
+    """Family, labels and merged lists; a field that nobody gave stays away."""
+    spec = one.setdefault("spec", {})
+    spec["ipVersion"] = value.family
+    if spec.get("ips"):
+        spec["ips"] = list(value.ips)
+    if isinstance(value, Reservation):
+        return
+    if spec.get("excludeIPs"):
+        spec["excludeIPs"] = list(value.exclude_ips)
+    one["metadata"]["labels"] = dict(value.labels)
+
+
+def _inherit(one: Object, pool: Pool, subnet: Subnet | None) -> None:
+    """What a pool has of its subnet: gateway, routes, and the subnet as its controller."""
+    if subnet is None:
+        return
+    spec = one["spec"]
+    if pool.gateway and spec.get("gateway") is None:
+        spec["gateway"] = pool.gateway
+    if pool.routes and spec.get("routes") is None:
+        spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
+    owners = one["metadata"].get("ownerReferences") or []
+    uid = source_of(subnet)
+    if uid and not any(owner.get(CONTROLLER) for owner in owners):
+        reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "name": subnet.name}
+        marks = {"uid": uid, CONTROLLER: True, "blockOwnerDeletion": True}
+        one["metadata"]["ownerReferences"] = [*owners, reference | marks]

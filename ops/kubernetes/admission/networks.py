@@ -1,0 +1,134 @@
+"""SpiderCoordinator and SpiderMultusConfig: what is filled in, and what is refused (3.5, 3.6).
+
+The rules are the pure ones of ``core.manifests.networks``. Only whether somebody else owns the NAD
+that a network wants to make has to be asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+import msgspec
+
+from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.refusals import Refusal
+from core.domain.validation.shared import Subject
+from core.errors import ApiNotFound, BadInput
+from core.kubernetes.api import Api, Object
+from core.manifests.kinds.coordinators import CoordinatorSpec
+from core.manifests.networks.coordinators import coordinator_rules
+from core.manifests.networks.defaults import completed, injected_labels
+from core.manifests.networks.reading import network_of
+from core.manifests.networks.rendering import attachment_name
+from core.manifests.networks.rules import KIND, Network, network_rules
+from ops.kubernetes.admission.reviews import UPDATE, Question
+from ops.kubernetes.resources import FINALIZER
+
+COORDINATOR: Final = "SpiderCoordinator"
+NADS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions/{}"
+_DEFAULTS: Final[dict[str, Any]] = {
+    "mode": "auto",
+    "tunePodRoutes": True,
+    "hostRuleTable": 500,
+    "podRPFilter": 0,
+    "txQueueLen": 0,
+    "vethLinkAddress": "",
+    "vethMTU": 1500,
+}
+
+
+def filled_in_coordinator(one: Object) -> Object:
+    """A copy with the defaults; prefixes and the finalizer only once podCIDRType is known."""
+    after = copy.deepcopy(one)
+    spec = after.setdefault("spec", {})
+    for name, value in _DEFAULTS.items():
+        if spec.get(name) is None:
+            spec[name] = value
+    metadata = after["metadata"]
+    if not spec.get("podCIDRType") or "deletionTimestamp" in metadata:
+        return after
+    try:
+        _write_prefixes(spec)
+    except AddressSyntaxError:
+        return after  # section 11, 20: it is denied as it stands
+    finalizers = metadata.get("finalizers") or []
+    metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
+    return after
+
+
+def filled_in_network(one: Object) -> Object:
+    """A copy with the defaults of its cniType, and the labels that Pods are injected by."""
+    after = copy.deepcopy(one)
+    try:
+        network = network_of(one)
+    except BadInput:
+        return after
+    after["spec"] = _plain(msgspec.to_builtins(completed(network.spec)))
+    labels = injected_labels(network.annotations)
+    if labels:
+        after["metadata"]["labels"] = (after["metadata"].get("labels") or {}) | labels
+    return after
+
+
+def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
+    """Why not; creation and update alike, also while it is being deleted."""
+    subject = Subject(COORDINATOR, question.name)
+    try:
+        spec = msgspec.convert(question.object.get("spec") or {}, CoordinatorSpec)
+    except msgspec.ValidationError as error:
+        return (subject.refuse("Invalid", "unreadable", "spec", str(error)),)
+    if not spec.pod_cidr_type:
+        message = "podCIDRType is required"
+        return (subject.refuse("Required", "pod-cidr-type", "spec.podCIDRType", message),)
+    return tuple(coordinator_rules(subject, spec))
+
+
+async def judge_network(question: Question, api: Api) -> tuple[Refusal, ...]:
+    """The first thing that is wrong, as in the public system. Raises ApiError."""
+    try:
+        network = network_of(question.object)
+    except BadInput as error:
+        subject = Subject(KIND, question.name, question.namespace)
+        return (subject.refuse("Invalid", "unreadable", "spec", error.message),)
+    if question.operation == UPDATE:
+        network = network._replace(before=question.old["metadata"].get("annotations") or {})
+    network = network._replace(spec=completed(network.spec))
+    for refusal in network_rules(network):
+        return (refusal,)
+    return await _foreign_nad(network, api)
+
+
+async def _foreign_nad(network: Network, api: Api) -> tuple[Refusal, ...]:
+    """A NAD that is owned by nobody is taken over, another network's is not."""
+    name = attachment_name(network.name, network.annotations)
+    try:
+        nad = await api.get(NADS.format(network.namespace, name))
+    except ApiNotFound:
+        return ()
+    for owner in nad["metadata"].get("ownerReferences") or []:
+        if owner["kind"] == KIND and owner["name"] != network.name:
+            subject = Subject(KIND, network.name, network.namespace)
+            message = f"the NetworkAttachmentDefinition {name} belongs to {KIND} {owner['name']}"
+            return (subject.refuse("Invalid", "nad-owned", "metadata.annotations", message),)
+    return ()
+
+
+def _write_prefixes(spec: Object) -> None:
+    """Addresses as prefixes; destinations of routes are written canonically, host bits kept."""
+    if spec.get("hijackCIDR"):
+        spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
+    for route in spec.get("policyRoutes") or []:
+        text = route["dst"]
+        route["dst"] = parse_cidr(text).text_with_host_bits() if "/" in text else _prefix(text)
+
+
+def _prefix(text: str) -> str:
+    return f"{text}/{32 if parse_address(text).family == 4 else 128}"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
+    """JSON without what is null or an empty list."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items() if one is not None and one != []}
+    return [_plain(one) for one in value] if isinstance(value, list) else value

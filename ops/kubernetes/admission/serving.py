@@ -1,0 +1,179 @@
+"""The webhook server: HTTPS, one path for each kind and verb, and a health check (spec/api.md 3).
+
+Paths are the public system's, so its webhook configurations work unchanged. Mutating answers never
+refuse. Certificates are files, as a mounted Secret has them; they are read again when they change,
+so that a rotation needs no restart. Must not be needed by any Pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from core.errors import BadInput, OrbweaverError
+from core.kubernetes.api import Api, Object
+from core.projections.projector import Projector
+from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.mutating import filled_in
+from ops.kubernetes.admission.networks import (
+    COORDINATOR,
+    filled_in_coordinator,
+    filled_in_network,
+    judge_coordinator,
+    judge_network,
+)
+from ops.kubernetes.admission.reviews import (
+    DELETE,
+    Question,
+    allowed,
+    denied,
+    patch_between,
+    read_question,
+    unable,
+)
+from ops.kubernetes.settings import CertificateFiles
+
+ANSWER_S_MAX: Final = 8.0
+"""Below the ten seconds that the API server waits."""
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A review holds an object twice; etcd lets no object be larger than 1.5 MiB."""
+
+CERTIFICATES_POLL_S: Final = 10.0
+KINDS: Final = (
+    *("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP"),
+    *("SpiderCoordinator", "SpiderMultusConfig"),
+)
+HEALTH_PATH: Final = "/webhook-health-check"
+
+_log: Final = logging.getLogger(__name__)
+Answer = Callable[[Question], Awaitable[bytes]]
+
+
+def path_of(verb: str, kind: str) -> str:
+    """``verb`` is mutate or validate."""
+    return f"/{verb}-spiderpool-spidernet-io-v2beta1-{kind.lower()}"
+
+
+class Admission:
+    """Answers reviews. ``projector`` is looked at for what is filled in, never for a refusal."""
+
+    def __init__(self, api: Api, projector: Projector, judge: Judge) -> None:
+        self._api = api
+        self._projector = projector
+        self._judge = judge
+
+    def app(self) -> web.Application:
+        """The HTTP application."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        for kind in KINDS:
+            app.router.add_post(path_of("mutate", kind), _answering(self.mutate))
+            app.router.add_post(path_of("validate", kind), _answering(self.validate))
+        app.router.add_get(HEALTH_PATH, _well)
+        return app
+
+    async def mutate(self, question: Question) -> bytes:
+        """Yes, with a patch of what is filled in."""
+        one = question.object
+        after = self._filled_in(question.kind, one)
+        return allowed(question.uid, patch_between(one, after))
+
+    async def validate(self, question: Question) -> bytes:
+        """Yes, or no with every cause."""
+        if question.kind == COORDINATOR:
+            refusals = () if question.operation == DELETE else judge_coordinator(question)
+        elif question.kind == "SpiderMultusConfig":
+            is_over = question.operation == DELETE
+            refusals = () if is_over else await judge_network(question, self._api)
+        else:
+            refusals = await self._judge.judge(question)
+        if refusals:
+            return denied(question.uid, question.kind, question.name, refusals)
+        return allowed(question.uid)
+
+    def _filled_in(self, kind: str, one: Object) -> Object:
+        if kind == COORDINATOR:
+            return filled_in_coordinator(one)
+        if kind == "SpiderMultusConfig":
+            return filled_in_network(one)
+        ledger = self._projector.projection.ledger
+        return filled_in(one, ledger.pools, ledger.subnets)
+
+
+class WebhookPort:
+    """The port that the API server asks, with its certificates."""
+
+    def __init__(self, admission: Admission, files: CertificateFiles) -> None:
+        self._runner = web.AppRunner(admission.app(), access_log=None, handle_signals=False)
+        self._files = files
+        self._stamp: tuple[int, ...] = ()
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    @property
+    def port(self) -> int:
+        """The port that it has."""
+        return int(self._runner.addresses[0][1])
+
+    async def open(self, address: str, port: int, setting: str) -> None:
+        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
+        self._load()
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, address, port, ssl_context=self._tls).start()
+        except OSError as error:
+            message = f"cannot listen on {address} port {port}: {error.strerror}"
+            raise BadInput(message, subject=setting, remedy="choose another port") from error
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._runner.cleanup()
+
+    async def keep_certificates(self) -> None:
+        """Read the files again whenever they change; what cannot be read leaves the old ones."""
+        while True:
+            await asyncio.sleep(CERTIFICATES_POLL_S)
+            try:
+                if self._files.stamp() != self._stamp:
+                    self._load()
+                    _log.info("the webhook's certificate was read again")
+            except (BadInput, OSError) as error:
+                _log.warning("the webhook keeps its old certificate: %s", error)
+
+    def _load(self) -> None:
+        """Raises BadInput."""
+        files = self._files
+        try:
+            stamp = files.stamp()
+            self._tls.load_cert_chain(files.certificate, files.key)
+        except (OSError, ssl.SSLError) as error:
+            message = f"cannot use {files.certificate} and {files.key}: {error}"
+            raise BadInput(message, subject="tls-server-cert") from None
+        self._stamp = stamp
+
+
+def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            question = read_question(await request.read())
+        except BadInput as error:
+            return web.Response(status=400, text=str(error))
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                body = await answer(question)
+        except (OrbweaverError, TimeoutError) as error:
+            why = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
+            _log.warning("%s %s: %s", question.kind, question.name, why)
+            body = unable(question.uid, why)
+        return web.Response(body=body, content_type="application/json")
+
+    return handler
+
+
+async def _well(_: web.Request) -> web.Response:
+    return web.Response(text="ok")

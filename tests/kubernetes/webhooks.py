@@ -1,0 +1,106 @@
+"""The webhook server beside a cluster, and what the API server knows of it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from pathlib import Path
+
+import trustme
+
+from core.kubernetes.api import Object
+from ops.kubernetes.admission.configurations import Client, configurations
+from ops.kubernetes.admission.hosting import AdmissionHost
+from ops.kubernetes.settings import CertificateFiles, KubernetesSettings, WebhookSettings
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.objects import create, made, path_of, replace
+
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
+PATHS = {
+    "MutatingWebhookConfiguration": f"{CONFIGURATIONS}/mutatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration": f"{CONFIGURATIONS}/validatingwebhookconfigurations",
+}
+
+
+class Webhooks:
+    """The webhook server beside a cluster, and what the API server knows of it."""
+
+    def __init__(self, cluster: Cluster, directory: Path) -> None:
+        self.cluster = cluster
+        self.authority = trustme.CA()
+        self.files = CertificateFiles(directory / "tls.crt", directory / "tls.key")
+        self.host: AdmissionHost
+        self._running: asyncio.Task[None] | None = None
+
+    def write_certificate(self) -> None:
+        """A certificate as a mounted Secret has it."""
+        issued = self.authority.issue_cert("127.0.0.1")
+        issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
+        issued.private_key_pem.write_to_path(str(self.files.key))
+
+    async def start(self, *, guards_deletion: bool = False) -> None:
+        """Serve, and tell the API server."""
+        webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion)
+        settings = KubernetesSettings(str(self.cluster.server.kubeconfig), webhook=webhook)
+        cluster = self.cluster
+        self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
+        self._running = asyncio.ensure_future(self.host.run())
+        await cluster.until(lambda: self.host.port or self._running_is_over())
+        url = f"https://127.0.0.1:{self.host.port}"
+        client = Client(self.authority.cert_pem.bytes(), url=url)
+        for one in configurations(client, guards_deletion=guards_deletion):
+            answer = await asyncio.to_thread(
+                cluster.server.request, "POST", PATHS[one["kind"]], one
+            )
+            assert answer.status == 201, answer.message
+        await self._until_asked()
+
+    async def stop(self) -> None:
+        """Tell the API server, and end."""
+        for path in PATHS.values():
+            server = self.cluster.server
+            await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def create(self, one: Object) -> str:
+        """Why not, in the server's words; nothing when it was created."""
+        answer = await asyncio.to_thread(create, self.cluster.server, one)
+        return "" if answer.status == 201 else answer.message
+
+    async def replace(self, one: Object) -> str:
+        """The same for an update."""
+        answer = await asyncio.to_thread(replace, self.cluster.server, one)
+        return "" if answer.status == 200 else answer.message
+
+    async def until_certificate_changes(self, before: str) -> None:
+        """Wait until another certificate than this one is served."""
+        async with asyncio.timeout(30):
+            while await self.certificate() == before:
+                await asyncio.sleep(0.02)
+
+    async def certificate(self) -> str:
+        """The certificate that is served now, in PEM."""
+        assert self.host.port is not None
+        return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", self.host.port))
+
+    def _running_is_over(self) -> bool:
+        assert self._running is not None
+        if self._running.done():
+            self._running.result()
+        return False
+
+    async def _until_asked(self) -> None:
+        """An API server learns of a webhook a moment late."""
+        probe = made("SpiderCoordinator", "probe", {"podCIDRType": "auto", "podRPFilter": 1})
+
+        async def is_asked() -> bool:
+            server = self.cluster.server
+            path = path_of("SpiderCoordinator") + "?dryRun=All"
+            answer = await asyncio.to_thread(server.request, "POST", path, probe)
+            return bool(answer.body.get("metadata", {}).get("finalizers"))
+
+        async with asyncio.timeout(30):
+            while not await is_asked():
+                await asyncio.sleep(0.05)
