@@ -12,6 +12,8 @@ class Scale(NamedTuple):
     ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims`` and
     ``claims``: live claims, when they are few and when they are many. ``events``: length of the
     log. ``agents_apart``: contending agents are processes of their own. ``calls``: of executables.
+    ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
+    long their worker is watched; ``leaks``: claims to reclaim.
     """
 
     name: str
@@ -26,6 +28,10 @@ class Scale(NamedTuple):
     contending_pods: int
     agents_apart: bool
     calls: int
+    executions: int
+    sleepers: int
+    idle_s: float
+    leaks: int
 
 
 QUICK = Scale(
@@ -41,6 +47,10 @@ QUICK = Scale(
     contending_pods=512,
     agents_apart=False,
     calls=60,
+    executions=1_000,
+    sleepers=2_000,
+    idle_s=2.0,
+    leaks=2_000,
 )
 """``seconds_max`` leaves 20 of the 120 s for last rounds that began in time, and for ending."""
 
@@ -57,4 +67,8 @@ FULL = Scale(
     contending_pods=2_048,
     agents_apart=True,
     calls=300,
+    executions=5_000,
+    sleepers=10_000,
+    idle_s=10.0,
+    leaks=10_000,
 )

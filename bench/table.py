@@ -14,12 +14,16 @@ from bench.measures import (
     allocation,
     batching,
     contention,
+    engine,
     executable,
     history,
+    idling,
     last_free,
+    reclaiming,
     replay,
     scaling,
     starting,
+    takeover,
 )
 from bench.rig.lab import Lab
 
@@ -85,6 +89,27 @@ MEASURES: tuple[Measure, ...] = (
         8,
     ),
     Measure("history", {"history_1m_ms": Target("at most", 1_000)}, history.measure, 6),
+    Measure(
+        "engine",
+        {
+            "wf_rate": Target("at least", 300, 1_000),
+            "wf_replay_4000_ms": Target("at most", 100),
+        },
+        engine.measure,
+        12,
+    ),
+    Measure("takeover", {"wf_takeover_s": Target("at most", 5)}, takeover.measure, 12),
+    Measure("idling", {"wf_idle_cpu_pct": Target("at most", 5)}, idling.measure, 10),
+    Measure(
+        "reclaiming",
+        {
+            "reclaim_one_ms": Target("at most", 1_000),
+            "reclaim_10k_s": Target("at most", 30),
+            "scan_100k_s": Target("at most", 2),
+        },
+        reclaiming.measure,
+        18,
+    ),
 )
 
 TARGETS: dict[str, Target | None] = {

@@ -16,7 +16,7 @@ from core.domain.reclaim.planning import ReclaimStep
 from core.errors import LostRace
 from core.service.cooldown import CoolDown
 from core.service.proposals import Seen, release_proposal
-from core.service.releaser import Released, Releaser
+from core.service.releaser import Released, releases_of
 from core.store.batch import Lost
 from core.store.codec import ENDPOINT, Draft
 from core.store.keys import Keys
@@ -36,13 +36,11 @@ class Reclaimer:
         store: KeyValueStore,
         keys: Keys,
         writer: Writer,
-        releaser: Releaser,
         cooldown: CoolDown,
     ) -> None:
         self._store = store
         self._keys = keys
         self._writer = writer
-        self._releaser = releaser
         self._cooldown = cooldown
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
@@ -54,11 +52,9 @@ class Reclaimer:
         return await racing()(self._once, step, cause)
 
     async def _once(self, step: ReclaimStep, cause: Cause) -> Released:
-        path = self._keys.endpoint(*step.key)
-        found = (await self._store.read([Get(path)])).ranges[0].kvs
-        seen = Seen(ENDPOINT.decode(found[0].value), found[0].mod_revision) if found else Seen()
-        releases = await self._fences(step)
-        if releases is None or not step.fence.admits(seen.endpoint):
+        seen, releases = await self._read(step)
+        judged = tuple(sorted((one.address, one.claim_revision) for one in releases))
+        if judged != step.fence.claims or not step.fence.admits(seen.endpoint):
             return Released((), LATE)
         nics = () if seen.endpoint is None or step.ends_endpoint else seen.endpoint.nics
         event = AddressesReleased(*step.key, releases, nics, "reclaimed", str(step.evidence))
@@ -70,9 +66,12 @@ class Reclaimer:
             raise LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
         return Released(tuple(one.address for one in releases), DONE, outcome.revision)
 
-    async def _fences(self, step: ReclaimStep) -> tuple[Release, ...] | None:
-        """The claims of the step as they are now; None unless they are those that were judged."""
-        pairs = [(address, "") for address, _ in step.fence.claims]
-        found = await self._releaser.fences(pairs, step.key)
-        now = tuple(sorted((one.address, one.claim_revision) for one in found))
-        return found if now == step.fence.claims else None
+    async def _read(self, step: ReclaimStep) -> tuple[Seen, tuple[Release, ...]]:
+        """The endpoint and the claims of the step as they are now, at one revision."""
+        addresses = [address for address, _ in step.fence.claims]
+        gets = [Get(self._keys.ip_of(address)) for address in addresses]
+        result = await self._store.read([Get(self._keys.endpoint(*step.key)), *gets])
+        releases = releases_of(addresses, result.ranges[1:], step.key)
+        for kv in result.ranges[0].kvs:
+            return Seen(ENDPOINT.decode(kv.value), kv.mod_revision), releases
+        return Seen(), releases

@@ -19,7 +19,7 @@ from core.service.proposals import Seen, release_proposal
 from core.store.batch import Lost
 from core.store.codec import CLAIM, ENDPOINT, Draft
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.store.kv import Get, KeyValueStore, RangeResult
 from core.store.retrying import racing
 from core.store.writer import Writer
 
@@ -39,6 +39,19 @@ class Released(NamedTuple):
     addresses: tuple[str, ...]
     why: str
     revision: int = 0
+
+
+def releases_of(
+    addresses: Sequence[str], found: Sequence[RangeResult], key: tuple[str, str]
+) -> tuple[Release, ...]:
+    """The claims that were found of these addresses, as far as they belong to the endpoint."""
+    releases = []
+    for address, answer in zip(addresses, found, strict=True):
+        for kv in answer.kvs:
+            claim = CLAIM.decode(kv.value)
+            if (claim.namespace, claim.pod) == key:
+                releases.append(Release(address, claim.pool, claim.holder, kv.mod_revision))
+    return tuple(releases)
 
 
 class Releaser:
@@ -74,16 +87,8 @@ class Releaser:
         gets = [Get(self._keys.ip_of(address)) for address, _ in pairs]
         if not gets:
             return ()
-        releases = []
         result = await self._store.read(gets)
-        for (address, _), found in zip(pairs, result.ranges, strict=True):
-            if not found.kvs:
-                continue
-            claim = CLAIM.decode(found.kvs[0].value)
-            if (claim.namespace, claim.pod) == key:
-                fence = found.kvs[0].mod_revision
-                releases.append(Release(address, claim.pool, claim.holder, fence))
-        return tuple(releases)
+        return releases_of([address for address, _ in pairs], result.ranges, key)
 
     async def _once(
         self,

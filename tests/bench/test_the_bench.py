@@ -38,6 +38,13 @@ PROMISED = {
     "agent_rss_mb",
     "alloc_last_free_ms",
     "history_1m_ms",
+    "wf_rate",
+    "wf_replay_4000_ms",
+    "wf_takeover_s",
+    "wf_idle_cpu_pct",
+    "reclaim_one_ms",
+    "reclaim_10k_s",
+    "scan_100k_s",
 }
 TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 

@@ -342,7 +342,7 @@ class Stage:
 
     async def _carry_out(self, step: ReclaimStep) -> list[str]:
         agent = await self.agent("controller")
-        reclaimer = Reclaimer(self.store, agent.keys, agent.writer, agent.releaser, agent.cooldown)
+        reclaimer = Reclaimer(self.store, agent.keys, agent.writer, agent.cooldown)
         done = await reclaimer.reclaim(step, CAUSE)
         self.released |= set(done.addresses)
         path = "/".join(step.key)

@@ -29,7 +29,7 @@ async def node() -> AsyncIterator[Node]:
 
 
 def reclaimer_of(node: Node) -> Reclaimer:
-    return Reclaimer(node.store, node.keys, node.writer, node.releaser, node.cooldown)
+    return Reclaimer(node.store, node.keys, node.writer, node.cooldown)
 
 
 async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:

@@ -14,7 +14,7 @@ from core.errors import OrbweaverError, WriterFenced
 from core.service.cooldown import COOL_DOWN_S, CoolDown
 from core.service.observer import Observer
 from core.service.reclaimer import Reclaimer
-from core.service.releaser import Released, Releaser
+from core.service.releaser import Released
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from workflows.jobs.facts import FactsSource
@@ -48,8 +48,7 @@ class Releases:
         """One release for the activity at work; raises what ``Reclaimer`` does, WriterFenced."""
         try:
             async with self._writers.borrowed() as (writer, cause):
-                releaser = Releaser(self._store, self._keys, writer, self._cooldown)
-                reclaimer = Reclaimer(self._store, self._keys, writer, releaser, self._cooldown)
+                reclaimer = Reclaimer(self._store, self._keys, writer, self._cooldown)
                 done = await reclaimer.reclaim(step, cause)
         except OrbweaverError:
             self.failed += 1

@@ -291,10 +291,10 @@ def _shown(endpoint: Endpoint, claims: Mapping[str, Held]) -> Claims:
     """The claims that an endpoint shows and its holder has."""
     found: dict[str, Held] = {}
     for nic in endpoint.nics:
-        for address, _ in nic.addresses():
-            held = claims.get(address)
+        for cidr in (nic.ipv4, nic.ipv6):
+            held = claims.get(cidr.partition("/")[0]) if cidr else None
             if held is not None and _is_of(held.claim, endpoint):
-                found[address] = held
+                found[cidr.partition("/")[0]] = held
     return tuple(found.items())
 
 

@@ -129,15 +129,12 @@ async def _release(session: Session, plan: ReclaimPlan) -> list[tuple[ReclaimSte
     """Carry out the plan, a transaction for each step."""
     from core.service.cooldown import CoolDown
     from core.service.reclaimer import Reclaimer
-    from core.service.releaser import Releaser
     from core.store.writer import Writer
 
     results: dict[int, Released] = {}
 
     async def steps(writer: Writer) -> None:
-        cooldown = CoolDown(session.store)
-        releaser = Releaser(session.store, session.keys, writer, cooldown)
-        reclaimer = Reclaimer(session.store, session.keys, writer, releaser, cooldown)
+        reclaimer = Reclaimer(session.store, session.keys, writer, CoolDown(session.store))
         for index, step in enumerate(plan.steps):
             if index not in results:
                 results[index] = await reclaimer.reclaim(step, session.cause)

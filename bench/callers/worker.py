@@ -1,0 +1,30 @@
+"""A worker of the engine in a process of its own, until its standard input ends or it is killed.
+
+Order (the first line): ``endpoint``, ``name``. Report: ``ready`` as a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from bench.rig.errands import REGISTRY
+from bench.rig.lab import CLUSTER
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.keys import Keys
+from workflows.engine.worker import Worker
+
+
+async def work(order: dict[str, Any]) -> None:
+    """Work until nobody wants it any more."""
+    store = EtcdStore(EtcdSettings((order["endpoint"],)))
+    async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(json.loads(sys.stdin.readline())))

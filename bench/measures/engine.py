@@ -1,0 +1,92 @@
+"""What the workflow engine does in a second, and how fast it reads a history again.
+
+``wf_rate``: executions of one activity, started by callers in this process, done by a worker in
+another one; each is over when its result is there. ``wf_replay_4000_ms``: the code against a
+history of some 4,000 events, which is what a takeover costs for a long execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from bench.figures import Figure, median_figure
+from bench.measures.calls import Bare
+from bench.rig.errands import REGISTRY, Errand, Errands
+from bench.rig.lab import Lab
+from bench.rig.worker import WorkerProcess
+from tests.support.etcd import EtcdCluster
+from workflows.engine.client import Client
+from workflows.model.codec import decode_history, encode_history
+from workflows.model.events import HistoryEvent
+from workflows.testing import replay
+from workflows.testing.environment import Environment
+
+CALLERS = 64
+EVENTS_PER_ERRAND = 6
+HISTORY_EVENTS = 4_000
+BARE_CALLERS = 32
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """wf_rate, wf_replay_4000_ms."""
+    return [_rate(lab), _replay(lab)]
+
+
+def _rate(lab: Lab) -> Figure:
+    rates: list[float] = []
+    bare_rates: list[float] = []
+    count = lab.scale.executions
+    with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
+        bare = Bare(lab, etcd)
+        cpu_s = 0.0
+        for number in lab.rounds():
+            began_s = worker.cpu_s()
+            seconds = asyncio.run(_errands(lab, etcd, f"round-{number}", count))
+            cpu_s += worker.cpu_s() - began_s
+            rates.append(count / seconds)
+            bare_rates.append(bare.run(count, BARE_CALLERS).rate)
+    per_execution_ms = cpu_s * 1e3 / (count * len(rates))
+    note = (
+        f"{count:,} executions of one activity, {CALLERS} callers; {per_execution_ms:.2f} ms CPU of"
+        f" the worker each; reference: bare transactions/s at {BARE_CALLERS} callers"
+    )
+    return median_figure("wf_rate", rates, "/s", bare_rates, note)
+
+
+async def _errands(lab: Lab, etcd: EtcdCluster, prefix: str, count: int) -> float:
+    async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        numbers: Iterator[int] = iter(range(count))
+
+        async def caller() -> None:
+            for number in numbers:
+                handle = await client.start(Errand, number, id=f"{prefix}-{number}")
+                assert await handle.result() == number
+
+        began = time.perf_counter()
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        return time.perf_counter() - began
+
+
+def _replay(lab: Lab) -> Figure:
+    history = asyncio.run(_long_history())
+    data = encode_history(history)
+    times: list[float] = []
+    decoding: list[float] = []
+    for _ in lab.rounds():
+        began = time.perf_counter()
+        decode_history(data)
+        decoded = time.perf_counter()
+        replay(REGISTRY, history)
+        decoding.append((decoded - began) * 1e3)
+        times.append((time.perf_counter() - decoded) * 1e3)
+    note = f"{len(history):,} events; reference: decoding them"
+    return median_figure("wf_replay_4000_ms", times, "ms", decoding, note)
+
+
+async def _long_history() -> list[HistoryEvent]:
+    environment = Environment(REGISTRY)
+    handle = environment.start(Errands, HISTORY_EVENTS // EVENTS_PER_ERRAND)
+    await handle.result()
+    return list(handle.history)

@@ -1,0 +1,53 @@
+"""What a worker costs that has nothing to do but ten thousand executions that sleep.
+
+CPU of its process over some seconds, in percent of one core; compared with a worker that has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.figures import Figure, median_figure
+from bench.rig.errands import Sleeper
+from bench.rig.lab import Lab
+from bench.rig.worker import WorkerProcess
+from core.store.kv import Get
+from tests.support.etcd import EtcdCluster
+from workflows.engine.client import Client
+from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
+
+BEGUN_AT_ONCE = 64
+POLL_S = 0.1
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """wf_idle_cpu_pct."""
+    count, seconds = lab.scale.sleepers, lab.scale.idle_s
+    with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "worker") as worker:
+        idle = [_cpu_pct(worker, seconds) for _ in lab.rounds(1)]
+        asyncio.run(_begin(lab, etcd, count))
+        asleep = [_cpu_pct(worker, seconds) for _ in lab.rounds(3)]
+    note = f"{count:,} sleeping executions, {seconds:g} s; reference: none of them"
+    return [median_figure("wf_idle_cpu_pct", asleep, "% of a core", idle, note)]
+
+
+def _cpu_pct(worker: WorkerProcess, seconds: float) -> float:
+    began, before = time.perf_counter(), worker.cpu_s()
+    time.sleep(seconds)
+    return (worker.cpu_s() - before) / (time.perf_counter() - began) * 100
+
+
+async def _begin(lab: Lab, etcd: EtcdCluster, count: int) -> None:
+    """Begin them, and wait until the worker has done all that they ask for."""
+    async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        numbers = iter(range(count))
+
+        async def caller() -> None:
+            for number in numbers:
+                await client.start(Sleeper, id=f"sleeper-{number}")
+
+        await asyncio.gather(*(caller() for _ in range(BEGUN_AT_ONCE)))
+        inbox = Get(*WorkflowKeys(lab.keys, DEFAULT_QUEUE).room("wake/inbox"), count_only=True)
+        while (await store.read([inbox])).ranges[0].count:
+            await asyncio.sleep(POLL_S)

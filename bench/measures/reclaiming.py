@@ -1,0 +1,264 @@
+"""Reclaiming: one Pod, ten thousand leaks, one look at a hundred thousand claims.
+
+``reclaim_one_ms``: from the command that deletes a Pod's record to the moment that its claim is
+gone, with a controller's jobs as they are hosted and the additional delay at its default, 0.
+``reclaim_10k_s``: Pods that are all gone, from the start of the first look to the last release. The
+gap of 10 s between the two looks is not slept but counted.
+``scan_100k_s``: one look, the plan included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bench.figures import Figure, median_figure
+from bench.measures.calls import Bare
+from bench.measures.scaling import seed_of
+from bench.rig.lab import CLUSTER, Lab
+from bench.rig.seeding import seed, spread_places, wide_pool
+from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import (
+    ClusterFacts,
+    ClusterSnapshot,
+    Kind,
+    Listing,
+    NodeState,
+    Objects,
+    PodState,
+)
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace
+from core.errors import ExecutionNotFound
+from core.service.observer import Observer
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import CAUSE, Node, pod, pool
+from workflows.engine.client import Client
+from workflows.jobs.books import EMPTY
+from workflows.jobs.facts import FactsSource, PodChange
+from workflows.jobs.hosting import JobHost
+from workflows.jobs.reclaim import SCAN_NOW, WORKFLOW_ID
+from workflows.jobs.records import StandaloneFacts
+from workflows.jobs.releasing import Means, Releases
+from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.writers import ShardWriters
+
+POLL_S = 0.02
+SETTLED_S = 0.3
+"""After which etcd tells a new watch of changes at once."""
+
+PODS_A_ROUND = 20
+PODS_ROUNDS_SHARE = 4
+"""A round has many samples, so a fourth of the repetitions will do."""
+
+WAIT_S_MAX = 120.0
+LISTED: tuple[Kind, ...] = ("Pod", "Node", "StatefulSet")
+WITNESS = PodState("kube-system", "controller", "witness", node="n1", host_network=True)
+
+
+class EverythingIsGone:
+    """A cluster in which no Pod is left but the controller's own."""
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        """What a new listing shows."""
+        listings = {kind: Listing(claims_read) for kind in LISTED}
+        objects = Objects([WITNESS], [NodeState("n1", ready=True)])
+        return ClusterSnapshot(objects, listings, claims_read)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        """None, ever."""
+        await asyncio.Event().wait()
+        yield PodChange(WITNESS)
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """reclaim_one_ms, reclaim_10k_s, scan_100k_s."""
+    return [_one(lab), _many(lab), _scan(lab)]
+
+
+@asynccontextmanager
+async def _hosted(
+    store: KeyValueStore,
+    keys: Keys,
+    facts: FactsSource | None = None,
+    observer: Observer | None = None,
+) -> AsyncIterator[JobHost]:
+    """A leading controller's jobs, until the block is left."""
+    host = JobHost(store, keys, "bench", ReclaimSettings(), facts=facts, observer=observer)
+    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    try:
+        yield host
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.wait(works)
+
+
+# ------------------------------------------------------------------------------------- one Pod
+
+
+def _one(lab: Lab) -> Figure:
+    times: list[float] = []
+    bare_ms: list[float] = []
+    with lab.etcd() as etcd:
+        bare = Bare(lab, etcd)
+        for number in lab.rounds(max(lab.scale.rounds // PODS_ROUNDS_SHARE, 1)):
+            times += asyncio.run(_deleted_pods(lab, etcd, number))
+            bare_ms += bare.run(PODS_A_ROUND, 1).latencies_ms
+    note = "a Pod's record is deleted, its DEL never comes; reference: a bare transaction alone"
+    return median_figure("reclaim_one_ms", times, "ms", bare_ms, note)
+
+
+async def _deleted_pods(lab: Lab, etcd: EtcdCluster, number: int) -> list[float]:
+    async with (
+        lab.store(etcd) as store,
+        Node(store, cluster=CLUSTER, cool_down_s=0) as node,
+        _hosted(store, lab.keys) as host,
+    ):
+        await node.apply(pool("narrow", "10.6.0.10-10.6.9.250"))
+        names = [f"gone-{number}-{one}" for one in range(PODS_A_ROUND)]
+        for name in names:
+            await node.apply(ApplyRecord(RecordDefined("Pod", "shop", name)))
+            await node.add(pod(name))
+        await _listening(node, host, f"herald-{number}")
+        async with _watched(store, lab.keys) as gone:
+            return [await _until_free(node, name, gone) for name in names]
+
+
+async def _listening(node: Node, host: JobHost, name: str) -> None:
+    """Return when the controller hears the log."""
+    await node.add(pod(name))
+    while not host.listener.heard:
+        await node.configurator.apply(ApplyRecord(RecordDefined("Pod", "shop", name)), CAUSE)
+        await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
+        await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def _watched(store: KeyValueStore, keys: Keys) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """The claims' ends as they happen: a watch that is there before is not late by itself."""
+    gone: asyncio.Queue[bytes] = asyncio.Queue()
+    room = keys.room("endpoint")
+    revision = (await store.read([Get(*room, count_only=True)])).revision
+
+    async def watch() -> None:
+        async for batch in store.watch([room], after=revision):
+            for change in batch.changes:
+                if change.value is None:
+                    gone.put_nowait(change.key)
+
+    watching = asyncio.ensure_future(watch())
+    await asyncio.sleep(SETTLED_S)
+    yield gone
+    watching.cancel()
+
+
+async def _until_free(node: Node, name: str, gone: asyncio.Queue[bytes]) -> float:
+    """Milliseconds from the deletion to the end of the claim."""
+    endpoint = node.keys.endpoint("shop", name)
+    began = time.perf_counter()
+    await node.configurator.apply(DeleteRecord("Pod", "shop", name), CAUSE)
+    async with asyncio.timeout(WAIT_S_MAX):
+        while await gone.get() != endpoint:
+            pass
+    return (time.perf_counter() - began) * 1e3
+
+
+# ------------------------------------------------------------------------------------ many Pods
+
+
+def _many(lab: Lab) -> Figure:
+    count = lab.scale.leaks
+    took: list[float] = []
+    made: list[float] = []
+
+    async def fill(store: KeyValueStore, keys: Keys) -> None:
+        pools = [wide_pool()]
+        await seed(store, keys, pools, spread_places(pools, count))
+
+    data = lab.seed(f"leaks-{count}", fill)
+    for number in lab.rounds(3):
+        with lab.etcd(data) as etcd:
+            took.append(asyncio.run(_all_released(lab, etcd)) + OBSERVATION_GAP_S)
+            order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": 32, "count": count}
+            made.append(lab.call("store", order | {"first": number * count})["seconds"])
+    note = (
+        f"{count:,} leaks, {OBSERVATION_GAP_S:g} s of it the gap between two looks;"
+        " reference: claiming as many by group commit"
+    )
+    return median_figure("reclaim_10k_s", took, "s", made, note)
+
+
+async def _all_released(lab: Lab, etcd: EtcdCluster) -> float:
+    skew_s = 0.0
+
+    def steady_s() -> float:
+        return time.monotonic() + skew_s
+
+    observer = Observer(time.time, steady_s)
+    async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        claims = Get(*lab.keys.room("ip"), count_only=True)
+        began = time.perf_counter()
+        async with (
+            asyncio.timeout(WAIT_S_MAX),
+            _hosted(store, lab.keys, EverythingIsGone(), observer),
+        ):
+            while not await _suspects(client):
+                await asyncio.sleep(POLL_S)
+            skew_s = OBSERVATION_GAP_S
+            await client.signal(WORKFLOW_ID, SCAN_NOW)
+            while (await store.read([claims])).ranges[0].count:
+                await asyncio.sleep(POLL_S)
+            return time.perf_counter() - began
+
+
+async def _suspects(client: Client) -> int:
+    """What the last look has seen once; 0 before there was one."""
+    try:
+        status = await client.query(WORKFLOW_ID, "status", timeout_s=WAIT_S_MAX)
+    except ExecutionNotFound:
+        return 0
+    return int(status["suspects"])
+
+
+# ------------------------------------------------------------------------------------- one look
+
+
+def _scan(lab: Lab) -> Figure:
+    with lab.etcd(seed_of(lab, lab.scale.claims)) as etcd:
+        looks, reads = asyncio.run(_looks(lab, etcd))
+    note = f"{lab.scale.claims:,} claims, nothing leaked; reference: reading their keys and no more"
+    return median_figure("scan_100k_s", looks, "s", reads, note)
+
+
+async def _looks(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]:
+    looks: list[float] = []
+    reads: list[float] = []
+
+    async def begin(_: Trace) -> None:
+        raise AssertionError("no grace runs here")
+
+    async with lab.store(etcd) as store:
+        releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))
+        facts = StandaloneFacts(store, lab.keys)
+        means = Means(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
+        activities = ReclaimActivities(means, begin)
+        await activities.observe(EMPTY, EMPTY)
+        for _ in lab.rounds():
+            began = time.perf_counter()
+            await asyncio.gather(
+                *(store.read([Get(*lab.keys.room(room))]) for room in ("ip", "endpoint"))
+            )
+            read = time.perf_counter()
+            found = await activities.observe(EMPTY, EMPTY)
+            looks.append(time.perf_counter() - read)
+            reads.append(read - began)
+            assert found.claims == lab.scale.claims, found
+    return looks, reads

@@ -1,0 +1,58 @@
+"""How soon the executions of a killed worker are at work again in another process.
+
+Two workers share sleeping executions; one gets a kill -9. The time ends when each execution has
+answered a query that was sent after the kill. Compared with the same queries while both live.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from bench.figures import Figure, median_figure
+from bench.rig.errands import Sleeper
+from bench.rig.lab import Lab
+from bench.rig.worker import WorkerProcess
+from tests.support.etcd import EtcdCluster
+from workflows.engine.client import Client
+from workflows.engine.session import WORKER_TTL_S
+
+EXECUTIONS = 64
+ANSWER_S_MAX = 30.0
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """wf_takeover_s."""
+    took: list[float] = []
+    usual: list[float] = []
+    with lab.etcd() as etcd, WorkerProcess(etcd.endpoints[0], "survivor"):
+        asyncio.run(_begin(lab, etcd))
+        for number in lab.rounds():
+            with WorkerProcess(etcd.endpoints[0], f"victim-{number}") as victim:
+                usual.append(asyncio.run(_ask_all(lab, etcd)))
+                victim.kill()
+                took.append(asyncio.run(_ask_all(lab, etcd)))
+    note = (
+        f"{EXECUTIONS} sleeping executions, half of them the dead worker's; its lease is"
+        f" {WORKER_TTL_S} s; reference: the same queries while both workers live"
+    )
+    return [median_figure("wf_takeover_s", took, "s", usual, note)]
+
+
+async def _begin(lab: Lab, etcd: EtcdCluster) -> None:
+    async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        for number in range(EXECUTIONS):
+            await client.start(Sleeper, id=f"sleeper-{number}")
+
+
+async def _ask_all(lab: Lab, etcd: EtcdCluster) -> float:
+    async with lab.store(etcd) as store, Client(store, lab.keys) as client:
+        began = time.perf_counter()
+        answers = await asyncio.gather(
+            *(
+                client.query(f"sleeper-{number}", "well", timeout_s=ANSWER_S_MAX)
+                for number in range(EXECUTIONS)
+            )
+        )
+        assert all(answers)
+        return time.perf_counter() - began

@@ -1,0 +1,65 @@
+"""A worker process of the engine. Promise: it is gone when its context is left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import TracebackType
+from typing import Self
+
+from bench.rig import processes
+from bench.rig.agent import ROOT
+
+STOP_S_MAX = 15.0
+
+
+class WorkerProcess:
+    """One of them; enter it to start it and wait until it owns its shards."""
+
+    def __init__(self, endpoint: str, name: str) -> None:
+        self._order = {"endpoint": endpoint, "name": name}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.callers.worker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(self._order).encode() + b"\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != b"ready\n":
+            self.kill()
+            raise ChildProcessError("the worker did not start")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process = self._process
+        if process is None or process.stdin is None:
+            return
+        process.stdin.close()
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """As a crash does: nothing is given back."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the process so far."""
+        assert self._process is not None
+        return processes.cpu_s(self._process.pid)
