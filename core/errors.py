@@ -22,6 +22,7 @@
     ├── AllocationError             an ADD that got no addresses
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
+    │   │   └── PoolPending         the automatic pool is not there yet     (retryable)
     │   ├── AddressesUsedOut        "all IP addresses used out"             (retryable)
     │   ├── AddressConflict         "ip conflict"                           (retryable)
     │   ├── GatewayUnreachable      "unreachable"                           (retryable)
@@ -202,6 +203,12 @@ class NoPoolAvailable(AllocationError):
     """Nothing selects a pool, or every candidate was filtered out."""
 
     sentinel = "no IPPool available"
+
+
+class PoolPending(NoPoolAvailable):
+    """The application's automatic pool is not there yet; somebody may be about to make it."""
+
+    retryable = True
 
 
 class AddressesUsedOut(AllocationError):

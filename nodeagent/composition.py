@@ -13,6 +13,7 @@ from core.projections.configuration_view import ConfigurationView
 from core.service.allocator import Allocator, AllocatorSettings
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
+from core.service.needs import Needs
 from core.service.releaser import Releaser
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
@@ -40,6 +41,7 @@ from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.deleting import Deleting
 from nodeagent.verbs.status import Status, StatusSettings
+from nodeagent.verbs.waiting import WaitingAllocator
 from nodeagent.verbs.withdrawing import Withdrawing
 from nodeagent.writing import NodeWriter
 
@@ -83,11 +85,14 @@ def compose(
     releaser = Releaser(store, keys, writer, cooldown)
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
+    waiting = WaitingAllocator(
+        allocator, Needs(store, keys), view, settings.selection, on_wait=metrics.on_auto_pool_wait
+    )
     serving = Serving(
         gate,
         metrics,
         tracer,
-        Adding(allocator, facts, settings.actor),
+        Adding(waiting, facts, settings.actor),
         Deleting(releaser, facts, settings.actor),
     )
     withdrawing = Withdrawing(
@@ -114,21 +119,8 @@ def compose(
     cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing)
     framed = FramedDoor(cni.answer)
-    parts = Parts(
-        store,
-        keys,
-        writer,
-        view,
-        gate,
-        health,
-        metrics,
-        tracer,
-        plugin_log,
-        framed,
-        http,
-        visitor,
-        detector,
-    )
+    doors = (framed, http, visitor, detector)
+    parts = Parts(store, keys, writer, view, gate, health, metrics, tracer, plugin_log, *doors)
     _observe(parts)
     return parts
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
+from core.domain.autopools.records import top_controller
 from core.domain.events import RecordDefined
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
 from core.domain.fixed.kinds import (
@@ -103,7 +104,7 @@ class StandaloneFacts:
         return pod._replace(
             labels=record.labels,
             annotations=record.annotations,
-            owner=owner,
+            owner=None if owner is None else top_controller(owner, self._view.current.records),
             fixed=fixed,
             endpoint_name=record.owner_name if fixed == "vm" else "",
             known=True,

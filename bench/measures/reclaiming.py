@@ -43,7 +43,7 @@ from tests.support.nodes import CAUSE, Node, pod, pool
 from workflows.engine.client import Client
 from workflows.jobs.books import EMPTY
 from workflows.jobs.facts import FactsSource, PodChange
-from workflows.jobs.hosting import JobHost
+from workflows.jobs.hosting import JobHost, Sources
 from workflows.jobs.reclaim import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.records import StandaloneFacts
 from workflows.jobs.releasing import Means, Releases
@@ -91,7 +91,7 @@ async def _hosted(
     observer: Observer | None = None,
 ) -> AsyncIterator[JobHost]:
     """A leading controller's jobs, until the block is left."""
-    host = JobHost(store, keys, "bench", ReclaimSettings(), facts=facts, observer=observer)
+    host = JobHost(store, keys, "bench", sources=Sources(facts), observer=observer)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
         yield host

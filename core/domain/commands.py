@@ -132,13 +132,13 @@ class ReturnAddress(NamedTuple):
 
 
 class ApplyRecord(NamedTuple):
-    """Say what is known of a Pod, StatefulSet, Namespace or Node (standalone mode)."""
+    """Say what is known of a Pod, Namespace, Node or application (standalone mode)."""
 
     record: RecordDefined
 
 
 class DeleteRecord(NamedTuple):
-    """Forget a Pod, StatefulSet, Namespace or Node; ``namespace`` "" for the last two."""
+    """Forget a record; ``namespace`` is "" for a Namespace or Node."""
 
     kind: str
     namespace: str

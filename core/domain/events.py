@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
 
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
@@ -86,10 +86,11 @@ class QuarantineLifted(NamedTuple):
 
 
 class RecordDefined(NamedTuple):
-    """What an operator says of a Pod, StatefulSet, Namespace or Node in standalone mode.
+    """What an operator says of a Pod, Namespace, Node or application in standalone mode.
 
-    ``owner`` (kind, name) of a Pod, "" for none. ``replicas`` and ``ordinals_start``: what a
-    StatefulSet wants.
+    ``kind`` is ``Pod``, ``Namespace``, ``Node`` or a built-in kind of application. ``owner`` is the
+    controller of a Pod or application, "" for none; ``replicas`` and ``ordinals_start`` are what
+    an application wants that says so. Applications alone have the last three fields.
     """
 
     kind: str
@@ -102,6 +103,9 @@ class RecordDefined(NamedTuple):
     owner_api_version: str = ""
     replicas: int = 0
     ordinals_start: int = 0
+    api_version: str = ""
+    uid: str = ""
+    workload: Workload | None = None
 
 
 class RecordDeleted(NamedTuple):

@@ -160,6 +160,27 @@ class Nic(NamedTuple):
         return tuple([(cidr.partition("/")[0], pool) for cidr, pool in pairs if cidr])
 
 
+class Scale(NamedTuple):
+    """What a workload says of its size; None where it does not.
+
+    ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
+    ``parallelism`` of a CronJob are those of its Job template.
+    """
+
+    replicas: int | None = None
+    desired: int = 0
+    completions: int | None = None
+    parallelism: int | None = None
+
+
+class Workload(NamedTuple):
+    """What an application's object says of its Pods: ``annotations`` of the innermost template."""
+
+    annotations: dict[str, str] = {}
+    scale: Scale = Scale()
+    host_network: bool = False
+
+
 class Owner(NamedTuple):
     """A controller; ``api_version`` as in ``apps/v1``. A Pod without one owns itself."""
 

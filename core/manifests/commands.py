@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from core.domain.autopools.applications import REPLICATED
 from core.domain.commands import (
     ApplyPool,
     ApplyRecord,
@@ -22,7 +23,7 @@ from core.domain.commands import (
 )
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
-from core.domain.model import Pool, Reservation, Route, Subnet
+from core.domain.model import Pool, Reservation, Route, Scale, Subnet, Workload
 from core.domain.validation.records import NAMESPACED_KINDS
 from core.domain.validation.shared import (
     Subject,
@@ -31,16 +32,17 @@ from core.domain.validation.shared import (
     resolve_family,
 )
 from core.manifests.kinds.addresses import RouteSpec
+from core.manifests.kinds.applications import WorkloadManifest, WorkloadSpec
 from core.manifests.kinds.fields import SelectorSpec
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
-from core.manifests.kinds.records import OwnerReference, RecordManifest, StatefulSetManifest
+from core.manifests.kinds.records import OwnerReference, RecordManifest
 from core.manifests.reading import Manifest
 
 REPLICAS_UNSAID: Final = 1
-"""What a StatefulSet wants that does not say."""
+"""What a Deployment, ReplicaSet or StatefulSet wants that does not say."""
 
 DEFAULT_NAMESPACE: Final = "default"
-"""Where a Pod is whose manifest names no namespace, as with kubectl."""
+"""Where a Pod or application is whose manifest names no namespace, as with kubectl."""
 
 
 def apply_command(manifest: Manifest) -> Command:
@@ -53,10 +55,8 @@ def apply_command(manifest: Manifest) -> Command:
             return ApplySubnet(_subnet(body))
         case ReservationManifest():
             return ApplyReservation(_reservation(body))
-        case RecordManifest():
+        case RecordManifest() | WorkloadManifest():
             return ApplyRecord(_record(body))
-        case StatefulSetManifest():
-            return ApplyRecord(_stateful_set(body))
 
 
 def delete_command(manifest: Manifest) -> Command:
@@ -69,7 +69,7 @@ def delete_command(manifest: Manifest) -> Command:
             return DeleteSubnet(body.metadata.name)
         case ReservationManifest():
             return DeleteReservation(body.metadata.name)
-        case RecordManifest() | StatefulSetManifest():
+        case RecordManifest() | WorkloadManifest():
             return DeleteRecord(body.kind, _namespace(body), body.metadata.name)
 
 
@@ -131,12 +131,12 @@ def _reservation(body: ReservationManifest) -> Reservation:
     )
 
 
-def _record(body: RecordManifest) -> RecordDefined:
+def _record(body: RecordManifest | WorkloadManifest) -> RecordDefined:
     metadata = body.metadata
     owner = next((one for one in metadata.owner_references or () if one.controller), None)
-    if body.kind != "Pod" or owner is None:
+    if body.kind not in NAMESPACED_KINDS or owner is None:
         owner = OwnerReference()
-    return RecordDefined(
+    record = RecordDefined(
         kind=body.kind,
         namespace=_namespace(body),
         name=metadata.name,
@@ -146,22 +146,43 @@ def _record(body: RecordManifest) -> RecordDefined:
         owner_name=owner.name,
         owner_api_version=owner.api_version,
     )
+    return _application(record, body) if isinstance(body, WorkloadManifest) else record
 
 
-def _stateful_set(body: StatefulSetManifest) -> RecordDefined:
-    spec, ordinals = body.spec, body.spec.ordinals
-    return RecordDefined(
-        kind=body.kind,
-        namespace=_namespace(body),
-        name=body.metadata.name,
-        labels=body.metadata.labels or {},
-        annotations=body.metadata.annotations or {},
-        replicas=REPLICAS_UNSAID if spec.replicas is None else spec.replicas,
-        ordinals_start=(ordinals.start or 0) if ordinals else 0,
+def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined:
+    spec = body.spec or WorkloadSpec()
+    replicas = REPLICAS_UNSAID if spec.replicas is None else spec.replicas
+    return record._replace(
+        replicas=replicas if body.kind in REPLICATED else 0,
+        ordinals_start=(spec.ordinals.start or 0) if spec.ordinals else 0,
+        api_version=body.api_version,
+        uid=body.metadata.uid or "",
+        workload=_workload(body),
     )
 
 
-def _namespace(body: RecordManifest | StatefulSetManifest) -> str:
+def _workload(body: WorkloadManifest) -> Workload:
+    """Of a CronJob the template and size are those of its Jobs."""
+    spec = _spec(body)
+    template = spec.template
+    metadata = template.metadata if template else None
+    pod = template.spec if template else None
+    desired = body.status.desired_number_scheduled if body.status else None
+    return Workload(
+        (metadata.annotations if metadata else None) or {},
+        Scale(None, desired or 0, spec.completions, spec.parallelism),
+        bool(pod and pod.host_network),
+    )
+
+
+def _spec(body: WorkloadManifest) -> WorkloadSpec:
+    spec = body.spec or WorkloadSpec()
+    if spec.job_template is not None:
+        spec = spec.job_template.spec or WorkloadSpec()
+    return spec
+
+
+def _namespace(body: RecordManifest | WorkloadManifest) -> str:
     """Namespaces and Nodes are in none, whatever their manifest says."""
     if body.kind not in NAMESPACED_KINDS:
         return ""

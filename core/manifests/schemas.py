@@ -1,29 +1,31 @@
 """Which kinds can be read, and the fields of each (``core.manifests.kinds``).
 
 Our kinds are strict: a field that is not there is an error. Of Pod, Namespace and Node only the
-metadata matters, of a StatefulSet its replicas too, and everything else passes. ``null`` means "not
-given" wherever Kubernetes says so. Defaults of the schema that have a meaning (``default`` and
-``disable`` are false) are filled in where the domain value is made.
+metadata matters, of applications their template and size too; everything else passes. ``null``
+means "not given" wherever Kubernetes says so. Defaults of the schema that have a meaning
+(``default`` and ``disable`` are false) are filled in where the domain value is made.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from core.manifests.kinds.fields import API_VERSION, APPS_API_VERSION, CORE_API_VERSION
+from core.domain.autopools.applications import BUILT_IN
+from core.manifests.kinds.applications import WorkloadManifest
+from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
-from core.manifests.kinds.records import RecordManifest, StatefulSetManifest
+from core.manifests.kinds.records import RecordManifest
 
-Body = PoolManifest | SubnetManifest | ReservationManifest | RecordManifest | StatefulSetManifest
+Body = PoolManifest | SubnetManifest | ReservationManifest | RecordManifest | WorkloadManifest
 
 SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "SpiderIPPool": (API_VERSION, PoolManifest),
     "SpiderSubnet": (API_VERSION, SubnetManifest),
     "SpiderReservedIP": (API_VERSION, ReservationManifest),
     "Pod": (CORE_API_VERSION, RecordManifest),
-    "StatefulSet": (APPS_API_VERSION, StatefulSetManifest),
     "Namespace": (CORE_API_VERSION, RecordManifest),
     "Node": (CORE_API_VERSION, RecordManifest),
+    **{kind: (version, WorkloadManifest) for kind, version in BUILT_IN.items()},
 }
 """Kind -> its apiVersion and its fields."""
 

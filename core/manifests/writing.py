@@ -12,13 +12,13 @@ from typing import Final, NamedTuple, TypeAlias
 import msgspec
 import yaml
 
+from core.domain.autopools.applications import CRON_JOB, REPLICATED
 from core.domain.configuration import pool_addresses
 from core.domain.events import RecordDefined
-from core.domain.fixed.kinds import STATEFUL_SET
 from core.domain.labels import LabelSelector
-from core.domain.model import Pool, Reservation, Subnet
+from core.domain.model import Pool, Reservation, Subnet, Workload
 from core.domain.subnets import Share
-from core.manifests.kinds.fields import API_VERSION, APPS_API_VERSION, CORE_API_VERSION
+from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
 
 Plain: TypeAlias = dict[str, object]
 """A manifest as YAML and JSON know it."""
@@ -163,19 +163,29 @@ def _record_manifest(record: RecordDefined) -> Plain:
     )
     metadata = _metadata(record) | _given(
         namespace=record.namespace,
+        uid=record.uid,
         ownerReferences=[{**owner, "controller": True}] if owner else [],
     )
-    if record.kind != STATEFUL_SET:
-        return {"apiVersion": CORE_API_VERSION, "kind": record.kind, "metadata": metadata}
-    spec: Plain = {"replicas": record.replicas}
-    if record.ordinals_start:
-        spec["ordinals"] = {"start": record.ordinals_start}
-    return {
-        "apiVersion": APPS_API_VERSION,
-        "kind": record.kind,
-        "metadata": metadata,
-        "spec": spec,
+    version = record.api_version or CORE_API_VERSION
+    manifest: Plain = {"apiVersion": version, "kind": record.kind, "metadata": metadata}
+    return manifest | (_workload(record, record.workload) if record.workload else {})
+
+
+def _workload(record: RecordDefined, workload: Workload) -> Plain:
+    """The ``spec`` and ``status`` that say the same again."""
+    scale = workload.scale
+    numbers = {
+        "replicas": record.replicas if record.kind in REPLICATED else None,
+        "completions": scale.completions,
+        "parallelism": scale.parallelism,
     }
+    pod = _given(hostNetwork=workload.host_network)
+    template = {"metadata": _given(annotations=workload.annotations), "spec": pod}
+    spec: Plain = {name: value for name, value in numbers.items() if value is not None}
+    spec |= _given(ordinals=_given(start=record.ordinals_start), template=_given(**template))
+    if record.kind == CRON_JOB:
+        spec = {"jobTemplate": {"spec": spec}}
+    return {"spec": spec} | _given(status=_given(desiredNumberScheduled=scale.desired))
 
 
 def _selector(selector: LabelSelector) -> Plain:

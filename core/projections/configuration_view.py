@@ -123,6 +123,12 @@ class ConfigurationView:
                 remedy="check that the watch reaches etcd",
             ) from None
 
+    async def beyond(self, snapshot: Snapshot) -> Snapshot:
+        """Wait for another snapshot than this one, however long it takes."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.current is not snapshot)
+        return self.current
+
     async def freshen(self) -> bool:
         """Catch up with what etcd has now; whether anything was new. Before saying no to anybody.
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import format_address
 from core.domain.commands import Command
 from core.domain.configuration import Configuration
 from core.domain.decisions import decide, given_up, left_behind
@@ -24,11 +23,11 @@ from core.domain.subnet_decisions import wants_more
 from core.errors import LostRace
 from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, Draft
+from core.store.codec import Draft
 from core.store.keys import Keys
-from core.store.kv import Delete, Get, Guard, KeyValueStore, NothingNewer, Put, Write
+from core.store.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.retrying import racing
-from core.store.state import read_configuration
+from core.store.state import read_claims, read_configuration
 from core.store.writer import Writer
 
 RANGE_GUARDS_MAX = 64
@@ -129,19 +128,9 @@ class Configurator:
 
     async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
         """Claims of the addresses that a command gives up."""
-        if not leaving:
+        if leaving is None:
             return {}
-        family = leaving.family
-        get = Get(
-            self._keys.ip(family, leaving.first()), self._keys.ip(family, leaving.last()) + b"\0"
-        )
-        found = (await self._store.read([get], revision=at)).ranges[0].kvs
-        claims = {}
-        for kv in found:
-            value = self._keys.address_in(kv.key).value
-            if value in leaving:
-                claims[format_address(family, value)] = CLAIM.decode(kv.value)
-        return claims
+        return await read_claims(self._store, self._keys, leaving, revision=at)
 
     def _range_guards(self, leaving: AddressSet | None, at: int) -> list[Guard]:
         if not leaving:

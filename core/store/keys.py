@@ -14,6 +14,8 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     record/<kind>/<namespace>/<name> standalone facts
     guard/<topic>/<4|6>              changes with its topic
     view/pool/<name>                 projection
+    view/application/<application>   what the last look at its automatic pools found, under a lease
+    need/<application>               an ADD waits for such a pool, under a lease
     meta/<name>, lease/<role>        one of a kind
 """
 
@@ -113,6 +115,14 @@ class Keys:
     def pool_view(self, name: str) -> bytes:
         """The projection of a pool."""
         return self.root + f"view/pool/{name}".encode()
+
+    def application_view(self, application: str) -> bytes:
+        """What the last look at an application's automatic pools found."""
+        return self.root + f"view/application/{application}".encode()
+
+    def need(self, application: str) -> bytes:
+        """An ADD waits for an automatic pool of the application."""
+        return self.root + f"need/{application}".encode()
 
     def record_path(self, key: bytes) -> tuple[str, str, str]:
         """(kind, namespace, name) of a record's key."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+from core.domain.address_set import AddressSet
+from core.domain.addresses import format_address
 from core.domain.evolution import EndpointKey, Held, Ledger
 from core.domain.fixed.kinds import STATEFUL_SET, replica_of
+from core.domain.model import Claim
 from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.collector import collector_paused
 from core.store.keys import Keys
@@ -40,6 +43,23 @@ async def read_configuration(
         ledger.subnets[subnet.name] = subnet
     ledger.position = result.revision
     return result.revision
+
+
+async def read_claims(
+    store: KeyValueStore, keys: Keys, addresses: AddressSet, *, revision: int = 0
+) -> dict[str, Claim]:
+    """The claims of these addresses, at one revision. Raises StoreUnavailable, Compacted."""
+    if not addresses:
+        return {}
+    family = addresses.family
+    get = Get(keys.ip(family, addresses.first()), keys.ip(family, addresses.last()) + b"\0")
+    found = (await store.read([get], revision=revision)).ranges[0].kvs
+    claims = {}
+    for kv in found:
+        value = keys.address_in(kv.key).value
+        if value in addresses:
+            claims[format_address(family, value)] = CLAIM.decode(kv.value)
+    return claims
 
 
 async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> Ledger:

@@ -56,6 +56,8 @@ class ConfFile(
         "vms": "enableKubevirtStaticIP",
         "subnets": "enableSpiderSubnet",
         "auto_pools": "enableAutoPoolForApplication",
+        "redundant_number": "clusterSubnetAutoPoolDefaultRedundantIPNumber",
+        "flexible_number": "clusterSubnetDefaultFlexibleIPNumber",
         "detect_conflicts": "enableIPConflictDetection",
         "detect_gateway": "enableGatewayDetection",
         "guards_deletion": "enableValidatingResourcesDeletedWebhook",
@@ -68,8 +70,10 @@ class ConfFile(
     ipv6: bool = True
     stateful_sets: bool = True
     vms: bool = True
-    subnets: bool = False
-    auto_pools: bool = False
+    subnets: bool = True
+    auto_pools: bool = True
+    redundant_number: int | None = None
+    flexible_number: int | None = None
     detect_conflicts: bool = False
     detect_gateway: bool = False
     guards_deletion: bool = False

@@ -36,7 +36,9 @@ class Settings(NamedTuple):
     cluster: str = CLUSTER
     etcd: EtcdSettings = EtcdSettings((ETCD_ENDPOINT,))
     socket_path: str = SOCKET_PATH
-    selection: SelectionSettings = SelectionSettings(agent_namespace=AGENT_NAMESPACE)
+    selection: SelectionSettings = SelectionSettings(
+        subnets_enabled=True, auto_pools_enabled=True, agent_namespace=AGENT_NAMESPACE
+    )
     fixed: FixedSettings = FixedSettings()
     detect_conflicts: bool = False
     detect_gateway: bool = False

@@ -81,6 +81,7 @@ class Metrics:
     def __init__(self) -> None:
         self.allocation = Work()
         self.release = Work()
+        self.auto_pool_waits = 0
         self.store_calls: Histogram | None = None
         self.readings: list[Reading] = [
             *_of_work("allocation", "ADD", self.allocation),
@@ -94,7 +95,7 @@ class Metrics:
                 "counter",
                 "spiderpool_debug_auto_pool_waited_for_available_counts",
                 "Waits for an automatic pool",
-                lambda: 0,
+                lambda: self.auto_pool_waits,
             ),
         ]
         self.counter(
@@ -120,6 +121,10 @@ class Metrics:
     def counter(self, name: str, words: str, value: Callable[[], int]) -> None:
         """A counter of ours, ``orbweaver_<name>_total``."""
         self.readings.append(Reading(OURS, "counter", f"orbweaver_{name}", words, value))
+
+    def on_auto_pool_wait(self) -> None:
+        """An ADD waits for an automatic pool."""
+        self.auto_pool_waits += 1
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
         """One call to the store is over (a ``CallObserver``)."""

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from core.domain.events import Cause
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from core.service.allocator import AddCall, Added, Allocator
+from core.service.allocator import AddCall, Added
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.masters import master_addresses
+from nodeagent.verbs.waiting import WaitingAllocator
 
 
 class AddOrder(NamedTuple):
@@ -46,7 +47,7 @@ def add_order(call: Call) -> AddOrder:
 class Adding:
     """Does ADDs."""
 
-    def __init__(self, allocator: Allocator, facts: FactsSource, actor: str) -> None:
+    def __init__(self, allocator: WaitingAllocator, facts: FactsSource, actor: str) -> None:
         self._allocator = allocator
         self._facts = facts
         self._actor = actor

@@ -21,9 +21,15 @@ class Kind(StrEnum):
     QUARANTINE = "quarantine"
     RECORD = "record"
     POD = "pod"
-    STATEFUL_SET = "statefulset"
     NAMESPACE = "namespace"
     NODE = "node"
+    DEPLOYMENT = "deployment"
+    REPLICA_SET = "replicaset"
+    STATEFUL_SET = "statefulset"
+    DAEMON_SET = "daemonset"
+    JOB = "job"
+    CRON_JOB = "cronjob"
+    APPLICATION = "application"
     ADDRESS = "address"
 
 
@@ -38,20 +44,37 @@ _WORDS: Final = {
     Kind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
     Kind.RECORD: ("record", "records"),
     Kind.POD: ("pod", "pods", "po"),
-    Kind.STATEFUL_SET: ("statefulset", "statefulsets", "sts"),
     Kind.NAMESPACE: ("namespace", "namespaces", "ns"),
     Kind.NODE: ("node", "nodes", "no"),
+    Kind.DEPLOYMENT: ("deployment", "deployments", "deploy"),
+    Kind.REPLICA_SET: ("replicaset", "replicasets", "rs"),
+    Kind.STATEFUL_SET: ("statefulset", "statefulsets", "sts"),
+    Kind.DAEMON_SET: ("daemonset", "daemonsets", "ds"),
+    Kind.JOB: ("job", "jobs"),
+    Kind.CRON_JOB: ("cronjob", "cronjobs", "cj"),
+    Kind.APPLICATION: ("application", "applications", "app", "apps"),
     Kind.ADDRESS: ("address", "addresses", "ip"),
 }
 KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
+WORKLOAD_KINDS: Final = {
+    Kind.DEPLOYMENT: "Deployment",
+    Kind.REPLICA_SET: "ReplicaSet",
+    Kind.STATEFUL_SET: "StatefulSet",
+    Kind.DAEMON_SET: "DaemonSet",
+    Kind.JOB: "Job",
+    Kind.CRON_JOB: "CronJob",
+}
 RECORD_KINDS: Final = {
     Kind.POD: "Pod",
-    Kind.STATEFUL_SET: "StatefulSet",
     Kind.NAMESPACE: "Namespace",
     Kind.NODE: "Node",
+    **WORKLOAD_KINDS,
 }
 """Kinds of records, with the kind of their manifest."""
+
+NAMESPACED: Final = (Kind.POD, *WORKLOAD_KINDS)
+"""Records that are in a namespace."""
 
 
 def plural(kind: Kind) -> str:

@@ -5,7 +5,7 @@ Pure: the ledger was read before.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from core.domain.addresses import parse_address
 from core.domain.configuration import pool_addresses
@@ -14,12 +14,11 @@ from core.domain.subnets import controlled, count
 from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
+from ops.cli.applications import application_listing, lines_of
 from ops.cli.counting import Counts, claims_by_pool
-from ops.cli.kinds import RECORD_KINDS, Kind, plural
+from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, plural
 from ops.cli.manifests import pool_manifest, subnet_manifest
 from ops.cli.output import Format, Listing
-
-NAMESPACED: Final = (Kind.ENDPOINT, Kind.POD, Kind.STATEFUL_SET)
 
 
 class Wish(NamedTuple):
@@ -37,7 +36,7 @@ class Wish(NamedTuple):
     @property
     def full_name(self) -> str:
         """As people read it."""
-        spaced = self.kind in NAMESPACED and self.namespace
+        spaced = self.kind in (Kind.ENDPOINT, Kind.APPLICATION, *NAMESPACED) and self.namespace
         return f"{self.namespace}/{self.name}" if spaced else self.name
 
 
@@ -56,6 +55,8 @@ def listing_of(ledger: Ledger, wish: Wish) -> Listing:
             listing = listings.reservation_listing(found)
         case Kind.ENDPOINT:
             listing = _endpoints(ledger, wish)
+        case Kind.APPLICATION:
+            listing = _applications(ledger, wish)
         case Kind.QUARANTINE:
             aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
             listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
@@ -110,6 +111,11 @@ def _endpoints(ledger: Ledger, wish: Wish) -> Listing:
     ]
     every_nic = wish.output is Format.WIDE
     return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
+
+
+def _applications(ledger: Ledger, wish: Wish) -> Listing:
+    lines = [line for line in lines_of(ledger) if wish.wants(line.key.name, line.key.namespace)]
+    return application_listing(lines, namespaced=not wish.namespace)
 
 
 def _records(ledger: Ledger, wish: Wish) -> Listing:

@@ -7,7 +7,7 @@ and a real ADD others may claim: it is an explanation, not a promise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.addresses import Family, format_address
 from core.domain.choice import Search
@@ -32,6 +32,9 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.facts import PodReference, StandaloneFacts
+
+USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
+"""The cluster's settings as they are unless its operator says otherwise."""
 
 
 class Trial(NamedTuple):
@@ -117,7 +120,7 @@ async def explain_add(
     held = ENDPOINT.decode(found[0].value) if found else None
     need = decide_add(facts.pod, Attachment("", request.interface), held)
     try:
-        selection = select(request, facts, snapshot.catalog, SelectionSettings())
+        selection = select(request, facts, snapshot.catalog, USUAL)
     except AllocationError as error:
         repeats = not isinstance(need, Need)
         return Explanation(facts, held, repeats, None, error, ())

@@ -31,7 +31,7 @@ from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.worker import WorkerOptions
-from workflows.jobs.hosting import NOTICES, JobHost
+from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.noticing import Noticing
 
 _log: Final = logging.getLogger(__name__)
@@ -53,7 +53,11 @@ class Controller:
         self.health = Health(self.projector, self.observing)
         closed = Archive(LocalFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
-            store, keys, settings.name, settings.reclaim, options=WorkerOptions(archive=closed)
+            store,
+            keys,
+            settings.name,
+            JobSettings(settings.reclaim, settings.auto_pools),
+            options=WorkerOptions(archive=closed),
         )
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.store.election import LEASE_TTL_S
@@ -60,6 +62,7 @@ class ControllerSettings(NamedTuple):
     log_level: str = "info"
     lease_ttl_s: int = LEASE_TTL_S
     reclaim: ReclaimSettings = ReclaimSettings()
+    auto_pools: AutoPoolSettings = AutoPoolSettings()
     kubernetes: KubernetesSettings | None = None
 
 
@@ -83,6 +86,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
         ),
         reclaim=_reclaim(conf, env),
+        auto_pools=_auto_pools(conf),
         kubernetes=_kubernetes(conf, env),
     )
 
@@ -110,6 +114,14 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
         CertificateFiles(Path(certificate), Path(key)),
         port=env.port("SPIDERPOOL_WEBHOOK_PORT", WEBHOOK_PORT),
         guards_deletion=conf.guards_deletion,
+    )
+
+
+def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
+    """What conf.yml says of automatic pools; both keys of the default number are one setting."""
+    said = {KEY_OBEYED: conf.redundant_number, KEY_DOCUMENTED: conf.flexible_number}
+    return AutoPoolSettings(
+        conf.subnets and conf.auto_pools, default_number(said), conf.ipv4, conf.ipv6
     )
 
 

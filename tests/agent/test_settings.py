@@ -58,7 +58,7 @@ def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.listen_address == "127.0.0.1"
     assert settings.records_max == 5000
     assert not settings.metrics_enabled
-    assert not settings.selection.subnets_enabled
+    assert settings.selection.subnets_enabled
 
 
 def test_without_a_name_the_node_is_called_as_its_host(

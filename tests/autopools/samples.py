@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from core.domain.autopools.applications import Application, Scale
+from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey, Place
 from core.domain.autopools.planning import PoolWish
 from core.domain.autopools.reconciling import Step, plan_application
 from core.domain.autopools.sizing import NO_MORE, IpNumber
-from core.domain.model import Claim, Pool, Subnet
+from core.domain.model import Claim, Pool, Scale, Subnet
 from tests.subnets.samples import State
 
 NET = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.29",), gateway="10.7.0.1")

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.addresses import format_address
-from core.domain.autopools.applications import Application, Scale
+from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.reconciling import plan_departure
 from core.domain.configuration import pool_addresses
-from core.domain.model import Claim, Pool, Subnet
+from core.domain.model import Claim, Pool, Scale, Subnet
 from core.domain.subnets import controlled, owner_of, shared_out
 from tests.autopools.samples import carry_out, plan, template
 from tests.subnets.samples import State

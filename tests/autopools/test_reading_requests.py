@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.autopools.applications import Application, Scale, replicas_of, skip_reason
+from core.domain.autopools.applications import Application, replicas_of, skip_reason
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.autopools.requests import NicSubnets, SubnetRequest, read_request
 from core.domain.autopools.sizing import (
@@ -18,6 +18,7 @@ from core.domain.autopools.sizing import (
     pool_size,
     read_number,
 )
+from core.domain.model import Scale
 from core.errors import BadInput, WrongInput
 
 PREFIX = "ipam.spidernet.io/"

@@ -11,6 +11,8 @@ from core.archive.files import LocalFiles
 from core.archive.replay import open_log
 from core.audit.facts import parse_subject
 from core.audit.history import history
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.autopools.sizing import IpNumber
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from core.store.memory import MemoryStore
@@ -138,3 +140,17 @@ async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None
     )
 
     assert found.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
+
+
+def test_automatic_pools_are_set_by_conf_yml_and_both_keys_of_the_number_are_one(
+    tmp_path: Path,
+) -> None:
+    conf = tmp_path / "conf.yml"
+    conf.write_text("enableSpiderSubnet: true\nclusterSubnetDefaultFlexibleIPNumber: 1\n")
+    off = tmp_path / "off.yml"
+    off.write_text("enableAutoPoolForApplication: false\n")
+
+    found = load_settings(str(conf), {})
+
+    assert found.auto_pools == AutoPoolSettings(default=IpNumber(1, is_flexible=True))
+    assert not load_settings(str(off), {}).auto_pools.enabled

@@ -36,7 +36,7 @@ def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (WEB._replace(kind="Deployment"), [("NotSupported", "kind")]),
+        (WEB._replace(kind="Secret"), [("NotSupported", "kind")]),
         (WEB._replace(namespace=""), [("Invalid", "metadata.namespace")]),
         (WEB._replace(name="a/b"), [("Invalid", "metadata.name")]),
         (WEB._replace(name="-a", namespace="a b"), [

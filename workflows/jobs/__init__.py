@@ -7,6 +7,11 @@ reclaim_pod  the workflow of one Pod: wait for its time, look, release
 resolving    its activity
 listening    news of Pods, and the executions they begin
 releasing    its releases, made and counted
+autopools    the workflow of one application: its automatic pools, until nothing is left to do
+reconciling  its activity
+dispatching  who wakes it
+applications where automatic pools get their knowledge of applications
+deletions    deleted records, read from the log
 facts        where reclaiming gets its knowledge of Pods
 records      the same without Kubernetes
 retirement   pools and subnets that were told to go: emptied by time, then deleted

@@ -2,8 +2,8 @@
 
 The executions belong to no replica. Whoever starts makes sure that they exist and tells them its
 settings; whoever owns their shard does their work, and when it dies another takes over. The one
-that leads listens to the news. Told to stop, the worker lets what it is doing come to an end and
-gives its shards back at once.
+that leads listens to the news, and wakes those that are not always there. Told to stop, the worker
+lets what it is doing come to an end and gives its shards back at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
+from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
 from core.errors import ExecutionNotFound
+from core.projections.configuration_view import ConfigurationView
 from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
@@ -24,10 +26,14 @@ from workflows.api.definitions import Registry
 from workflows.engine.client import Client
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker import Worker, WorkerOptions
+from workflows.jobs.applications import ApplicationsSource, RecordedApplications
+from workflows.jobs.autopools import AutoPools
+from workflows.jobs.dispatching import Dispatcher
 from workflows.jobs.facts import FactsSource
 from workflows.jobs.listening import Beginner, Listener
 from workflows.jobs.reclaim import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
 from workflows.jobs.reclaim_pod import ReclaimPod
+from workflows.jobs.reconciling import AutoPoolActivities, PoolsPlace
 from workflows.jobs.records import StandaloneFacts
 from workflows.jobs.releasing import Means, Releases
 from workflows.jobs.resolving import PodActivities
@@ -44,39 +50,60 @@ NOTICES: Final = (retirement_notices,)
 _log: Final = logging.getLogger(__name__)
 
 
+class JobSettings(NamedTuple):
+    """What the cluster says of each job."""
+
+    reclaim: ReclaimSettings = ReclaimSettings()
+    auto_pools: AutoPoolSettings = AutoPoolSettings()
+
+
+class Sources(NamedTuple):
+    """Where the jobs get their knowledge of the cluster; None: from records, standalone."""
+
+    facts: FactsSource | None = None
+    applications: ApplicationsSource | None = None
+
+
 class JobHost:
-    """One replica's share of the jobs. ``facts`` None: standalone."""
+    """One replica's share of the jobs."""
 
     def __init__(
         self,
         store: KeyValueStore,
         keys: Keys,
         name: str,
-        settings: ReclaimSettings,
+        settings: JobSettings = JobSettings(),
         *,
-        facts: FactsSource | None = None,
+        sources: Sources = Sources(),
         options: WorkerOptions = WorkerOptions(),
         observer: Observer | None = None,
         telemetry: Telemetry | None = None,
     ) -> None:
         telemetry = telemetry or Telemetry()
-        source = facts or StandaloneFacts(store, keys)
+        source = sources.facts or StandaloneFacts(store, keys)
         seeing = observer or Observer()
-        self._settings = settings
+        self._settings, self._auto_pools = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
-        self._beginner = Beginner(self._client, settings)
+        self._beginner = Beginner(self._client, self._settings)
         self.writers = ShardWriters(store, keys)
         self.releases = Releases(store, keys, self.writers)
-        means = Means(store, keys, source, settings, seeing, self.releases)
+        means = Means(store, keys, source, self._settings, seeing, self.releases)
         pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
         retirement = RetirementActivities(store, keys, self.writers)
+        self._view = ConfigurationView(store, keys)
+        self._is_viewing = asyncio.Event()
+        known = sources.applications or RecordedApplications(store, keys, self._view)
+        place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
+        pools = AutoPoolActivities(place, self.writers)
+        self._dispatcher = Dispatcher(place, self._client)
         registry = Registry(
-            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement],
+            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, AutoPools],
             [
                 *(scan.observe, scan.release, pods.resolve),
                 *(retirement.step, retirement.reinstate),
+                pools.reconcile,
             ],
         )
         self.worker = _WatchedWorker(
@@ -85,6 +112,8 @@ class JobHost:
 
     async def run(self) -> None:
         """Work until cancelled. Raises what no retry helps."""
+        await waiting_for_store()(self._view.start)
+        self._is_viewing.set()
         self.worker.start()
         try:
             await self.worker.ready()
@@ -93,14 +122,18 @@ class JobHost:
         finally:
             await self.worker.close()
             await self.writers.close()
+            await self._view.close()
             await self._client.close()
 
     async def lead(self) -> None:
         """What only one replica does, until cancelled. Raises what no retry helps."""
-        if self._settings.enabled:
-            await self.listener.run()
-        else:
-            await asyncio.Event().wait()
+        await self._is_viewing.wait()
+        async with asyncio.TaskGroup() as group:
+            if self._settings.enabled:
+                group.create_task(self.listener.run())
+            if self._auto_pools.enabled:
+                group.create_task(self._dispatcher.run())
+            group.create_task(asyncio.Event().wait())
 
     async def _begin(self) -> None:
         """See that the execution is there, with the settings of whoever started last."""

@@ -9,45 +9,26 @@ to the archive before anybody saw it frees nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
-from core.domain.events import RecordDefined, RecordDeleted, Recorded
+from core.domain.events import RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.owners import Missing
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, PodState
-from core.domain.reclaim.evidence import Moment, utc
+from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.standalone import StandaloneCluster, Word
-from core.errors import LogGap
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
-from core.store.log import Cursor, LogReader, Segment
+from core.store.log import LogReader
+from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
 from workflows.jobs.facts import PodChange
-
-DELETIONS_MAX: Final = 100_000
-"""Deleted records that are remembered; the oldest are forgotten first."""
 
 POD: Final = "Pod"
 NODE: Final = "Node"
-_MARK: Final = b"record-"
-"""In the bytes of every segment that holds an event about a record."""
 
 _NOBODY: Final = Word("", "")
-
-
-class Deletion(NamedTuple):
-    """A record was deleted: when in the log, by whom, and when by the clock."""
-
-    position: int
-    actor: str
-    at_s: float
-
-    def words(self, key: RecordKey) -> str:
-        """What has happened."""
-        kind, namespace, name = key
-        subject = f"{namespace}/{name}" if namespace else name
-        return f"{self.actor} deleted the record of {kind} {subject}, {utc(self.at_s)}"
 
 
 class RecordFacts(StandaloneCluster):
@@ -122,27 +103,24 @@ class StandaloneFacts:
         self._store = store
         self._keys = keys
         self._reader = LogReader(store, keys)
-        self._cursor: Cursor | None = None
-        self._deletions: dict[RecordKey, Deletion] = {}
+        self._deletions = Deletions(store, keys)
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt."""
-        segments, self._cursor = await self._news()
-        for event in _about_records(segments):
-            self._take(event)
-        return RecordFacts(ledger, self._deletions, claims_read)
+        await self._deletions.catch_up()
+        return RecordFacts(ledger, self._deletions.found, claims_read)
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
-            for one in _about_records(segments):
+            for one in about_records(segments):
                 if isinstance(one.event, RecordDeleted):
                     async for change in self._gone(one, one.event):
                         yield change
 
     async def _gone(self, one: Recorded, event: RecordDeleted) -> AsyncIterator[PodChange]:
         """The Pods that a deleted record speaks of. What was written later speaks of others."""
-        deletion = _deletion(one)
+        deletion = deletion_of(one)
         words = deletion.words(event)
         for endpoint in await self._endpoints(event, one.position):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
@@ -157,33 +135,3 @@ class StandaloneFacts:
         found: tuple[KeyValue, ...] = (await self._store.read([get])).ranges[0].kvs
         older = [ENDPOINT.decode(kv.value) for kv in found if kv.mod_revision < position]
         return older if kind == POD else [each for each in older if each.node == name]
-
-    async def _news(self) -> tuple[list[Segment], Cursor]:
-        if self._cursor is not None:
-            try:
-                return await self._reader.catch_up(self._cursor)
-            except LogGap:
-                # Part of the log was sealed unread: begin anew with what is left of it.
-                self._deletions.clear()
-        return await self._reader.live()
-
-    def _take(self, one: Recorded) -> None:
-        match one.event:
-            case RecordDefined(kind=kind, namespace=namespace, name=name):
-                self._deletions.pop((kind, namespace, name), None)
-            case RecordDeleted(kind, namespace, name) if kind in (POD, NODE):
-                key = kind, namespace, name
-                self._deletions.pop(key, None)
-                self._deletions[key] = _deletion(one)
-                if len(self._deletions) > DELETIONS_MAX:
-                    del self._deletions[next(iter(self._deletions))]
-
-
-def _about_records(segments: Iterable[Segment]) -> Iterable[Recorded]:
-    for segment in segments:
-        if _MARK in segment.data:
-            yield from segment.events()
-
-
-def _deletion(one: Recorded) -> Deletion:
-    return Deletion(one.position, one.cause.actor, one.recorded_at_ms / 1000)

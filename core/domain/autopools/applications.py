@@ -8,32 +8,29 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.naming import PREFIX, ApplicationKey
+from core.domain.facts import PodFacts
+from core.domain.model import Owner, Scale
 from core.errors import WrongInput
 
 REPLICATED: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet"})
 """Kinds that say ``spec.replicas``."""
 
-COMPLETED: Final = frozenset({"Job", "CronJob"})
+CRON_JOB: Final = "CronJob"
+COMPLETED: Final = frozenset({"Job", CRON_JOB})
 """Kinds that say completions and parallelism."""
 
 DAEMON_SET: Final = "DaemonSet"
 _APPS: Final = "apps/v1"
 _BATCH: Final = "batch/v1"
-_PARENTS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, "CronJob")}
+BUILT_IN: Final = {
+    **dict.fromkeys((*sorted(REPLICATED), DAEMON_SET), _APPS),
+    **dict.fromkeys(sorted(COMPLETED), _BATCH),
+}
+"""The six kinds, each with its apiVersion."""
 
-
-class Scale(NamedTuple):
-    """What a workload says of its size; None where it does not.
-
-    ``desired``: ``status.desiredNumberScheduled`` of a DaemonSet. ``completions`` and
-    ``parallelism`` of a CronJob are those of its Job template.
-    """
-
-    replicas: int | None = None
-    desired: int = 0
-    completions: int | None = None
-    parallelism: int | None = None
+PARENTS: Final = {"ReplicaSet": (_APPS, "Deployment"), "Job": (_BATCH, CRON_JOB)}
+"""Kinds whose controller, if it is this one, is the application in their place."""
 
 
 class Application(NamedTuple):
@@ -53,12 +50,18 @@ class Application(NamedTuple):
         return f"{self.key.kind}/{self.key.namespace}/{self.key.name}"
 
 
+def application_of_pod(pod: PodFacts) -> Application:
+    """The Pod's top controller, or the Pod itself, as far as the Pod can tell of it."""
+    owner = pod.owner or Owner("Pod", pod.name)
+    namespace = owner.namespace or pod.namespace
+    said = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
+    key = ApplicationKey(owner.api_version, owner.kind, namespace, owner.name)
+    return Application(key, owner.uid, said)
+
+
 def is_built_in(key: ApplicationKey) -> bool:
     """One of the six kinds whose replicas are known; any other owner is a third party."""
-    kind = key.kind
-    if key.api_version == _APPS:
-        return kind in REPLICATED or kind == DAEMON_SET
-    return key.api_version == _BATCH and kind in COMPLETED
+    return BUILT_IN.get(key.kind) == key.api_version
 
 
 def replicas_of(application: Application) -> int:
@@ -88,7 +91,7 @@ def skip_reason(application: Application) -> str:
     """Why it gets no pool of its own, "" when it may: another one has it, or it needs none."""
     if application.host_network:
         return "its Pods are in the network of the host"
-    parent = _PARENTS.get(application.key.kind)
+    parent = PARENTS.get(application.key.kind)
     if is_built_in(application.key) and parent is not None and application.controller == parent:
         return f"the pool is made for its {parent[1]}"
     return ""

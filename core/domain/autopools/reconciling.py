@@ -46,6 +46,7 @@ class Step(NamedTuple):
 
     ``command`` is None for ``wait`` (addresses of a pool that goes are still held) and ``refuse``.
     ``again``: trying later may help without anybody changing the template or the subnet.
+    ``subnet``: where its addresses come from.
     """
 
     action: StepAction
@@ -54,6 +55,8 @@ class Step(NamedTuple):
     command: ApplyAutoPool | DropAutoPool | None = None
     addresses: tuple[str, ...] = ()
     again: bool = False
+    remedy: str = ""
+    subnet: str = ""
 
 
 def plan_application(
@@ -74,7 +77,7 @@ def plan_application(
     try:
         wishes = _wishes(application, default, enabled=enabled)
     except WrongInput as error:
-        return (_refusal("", error),)
+        return (refused_step("", error),)
     steps = list(_leftovers(application, configuration, claimed, wishes))
     gone = {step.pool for step in steps if step.action == "delete"}
     pools = {name: pool for name, pool in configuration.pools.items() if name not in gone}
@@ -158,7 +161,7 @@ def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool
     command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
     if not held:
         return Step("delete", pool.name, reason, command, pool.ips)
-    told = f"{reason}; {held} of its addresses are held"
+    told = f"{reason}; addresses still held: {held}"
     if retire and not pool.retiring:
         return Step("retire", pool.name, told, command, again=True)
     return Step("wait", pool.name, told, again=True)
@@ -171,12 +174,13 @@ def _step(
         plan = plan_pool(wish, configuration, claimed)
     except Refused as error:
         known = find_pool(wish.place, wish.uid, configuration.pools.values())
-        return (_refusal(known.name if known else "", error),)
+        return (refused_step(known.name if known else "", error, wish.place.subnet),)
     if plan.action == "none":
         return ()
     reason = _REASONS[plan.action].format(wish=wish, place=wish.place)
     items = tuple(plan.addresses.to_items())
-    return (Step(plan.action, plan.pool.name, reason, ApplyAutoPool(wish), items),)
+    command, subnet = ApplyAutoPool(wish), wish.place.subnet
+    return (Step(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
 
 
 _REASONS: Final[Mapping[Action, str]] = {
@@ -188,8 +192,11 @@ _REASONS: Final[Mapping[Action, str]] = {
 }
 
 
-def _refusal(pool: str, error: OrbweaverError) -> Step:
+def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> Step:
+    """A step that cannot be made, with what would help."""
     refusals = [one for one in getattr(error, "refusals", ()) if isinstance(one, Refusal)]
     rules = {one.rule for one in refusals}
     text = "; ".join(one.message for one in refusals) or error.message
-    return Step("refuse", pool, text, again=bool(rules) and rules <= RETRIED_RULES)
+    remedy = "; ".join(one.remedy for one in refusals if one.remedy) or error.remedy
+    again = bool(rules) and rules <= RETRIED_RULES
+    return Step("refuse", pool, text, again=again, remedy=remedy, subnet=subnet)

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from core.domain.addresses import V4, V6, Family
-from core.domain.autopools.applications import require_controller
-from core.domain.autopools.naming import OWNER_UID, ApplicationKey, Place
+from core.domain.autopools.applications import application_of_pod, require_controller
+from core.domain.autopools.naming import OWNER_UID, Place
 from core.domain.autopools.requests import NicSubnets, read_request
+from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.facts import Facts
-from core.domain.model import Owner
 from core.domain.selection import reasoning
 from core.domain.selection.annotations import (
     NAMESPACE_IPV4_POOLS,
@@ -30,6 +30,7 @@ from core.domain.selection.annotations import (
 )
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
+    FAMILY_NAMES,
     SOURCE_CNI_CONF,
     SOURCE_DEFAULT_POOLS,
     SOURCE_NAMESPACE,
@@ -41,7 +42,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.errors import NoPoolAvailable, WrongInput
+from core.errors import NoPoolAvailable, PoolPending, WrongInput
 
 FROM_SUBNET: Final = "failed to get IPPool candidates from Subnet: "
 
@@ -103,7 +104,10 @@ def _asked_nic(context: Context) -> NicSubnets:
     pod, interface = context.facts.pod, context.request.interface
     subject = reasoning.pod_subject(pod)
     request = read_request(pod.annotations, subject)
-    require_controller(_application(context))
+    application = application_of_pod(pod)
+    require_controller(application.key)
+    if request is not None:
+        pool_size(application, request.number, NO_MORE)  # a third party has to say its number
     nic = request.find(interface) if request else None
     if nic is None:
         raise NoPoolAvailable(
@@ -117,7 +121,7 @@ def _asked_nic(context: Context) -> NicSubnets:
 def _automatic(context: Context, interface: str, family: Family, subnet: str) -> tuple[str, ...]:
     """The one automatic pool of the application at this place, of its UID where that is known."""
     pod = context.facts.pod
-    application = _application(context)
+    application = application_of_pod(pod).key
     place = Place(application, interface, family, subnet)
     uid = pod.owner.uid if pod.owner else ""
     names = tuple(
@@ -128,22 +132,19 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
     if len(names) == 1:
         return names
     who = f"application {application.kind}/{application.namespace}/{application.name}"
+    subject = reasoning.pod_subject(pod)
     if names:
         what = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
         remedy = "delete all of them but one"
-    else:
-        what = f"has no automatic IPPool for NIC {interface}"
-        remedy = f"see why with `orbctl describe subnet {subnet}`, or name IPPools instead"
-    subject = reasoning.pod_subject(pod)
-    raise NoPoolAvailable(f"no IPPool available, {who} {what}", subject=subject, remedy=remedy)
-
-
-def _application(context: Context) -> ApplicationKey:
-    """The Pod's top controller; the Pod itself when it has none."""
-    pod = context.facts.pod
-    owner = pod.owner or Owner("Pod", pod.name)
-    return ApplicationKey(
-        owner.api_version, owner.kind, owner.namespace or pod.namespace, owner.name
+        raise NoPoolAvailable(f"no IPPool available, {who} {what}", subject=subject, remedy=remedy)
+    what = f"has no automatic {FAMILY_NAMES[family]} IPPool for NIC {interface}"
+    remedy = (
+        f"see why with `orbctl describe application {application.namespace}/{application.name}`"
+    )
+    raise PoolPending(
+        f"no IPPool available, {who} {what} in SpiderSubnet/{subnet} yet",
+        subject=subject,
+        remedy=remedy,
     )
 
 

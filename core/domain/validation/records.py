@@ -1,4 +1,4 @@
-"""The rules of records (Pod, Node, ... in standalone mode) and of quarantined addresses.
+"""The rules of records (what operators say in standalone mode) and of quarantined addresses.
 
 Names come from runtimes and need not be DNS names; they become parts of keys.
 """
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.autopools.applications import BUILT_IN
 from core.domain.events import RecordDefined
-from core.domain.fixed.kinds import STATEFUL_SET
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject, key_name_rule, shortened
 
-RECORD_KINDS: Final = ("Pod", STATEFUL_SET, "Namespace", "Node")
-NAMESPACED_KINDS: Final = ("Pod", STATEFUL_SET)
+RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN)
+NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN)
 
 REPLICAS_MAX: Final = 2**31 - 1
 """What Kubernetes can count; of replicas, and of the ordinal they begin with."""
@@ -25,7 +25,7 @@ NOTE_BYTES_MAX: Final = 1024
 
 
 def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
-    """A known kind, names that fit into a key, a namespace where there are namespaces."""
+    """A known kind, names that fit into a key, a namespace where the kind has one."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
         yield subject.refuse("NotSupported", "record-kind", "kind", message)

@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 
 API_VERSION: Final = "spiderpool.spidernet.io/v2beta1"
 CORE_API_VERSION: Final = "v1"
-APPS_API_VERSION: Final = "apps/v1"
 
 RULES: Final = "x-kubernetes-validations"
 """The schema keyword of CEL rules."""

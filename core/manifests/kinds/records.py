@@ -1,10 +1,8 @@
-"""Pod, StatefulSet, Namespace and Node: what we use of their manifests is read, the rest passes."""
+"""Pod, Namespace and Node: of their manifests only the metadata is read, the rest passes."""
 
 from __future__ import annotations
 
 from msgspec import Struct
-
-from core.manifests.kinds.fields import Int64
 
 
 class OwnerReference(Struct, rename="camel", frozen=True):
@@ -17,9 +15,10 @@ class OwnerReference(Struct, rename="camel", frozen=True):
 
 
 class OpenMetadata(Struct, rename="camel", frozen=True):
-    """Metadata of Pod, Namespace and Node: what we use of it."""
+    """Metadata of Pod, Namespace, Node and applications: what we use of it."""
 
     name: str
+    uid: str | None = None
     namespace: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
@@ -32,25 +31,3 @@ class RecordManifest(Struct, rename="camel", frozen=True):
     api_version: str
     kind: str
     metadata: OpenMetadata
-
-
-class Ordinals(Struct, rename="camel", frozen=True):
-    """Which replica is the first."""
-
-    start: Int64 | None = None
-
-
-class StatefulSetSpec(Struct, rename="camel", frozen=True):
-    """Which replicas are wanted; without a number, one."""
-
-    replicas: Int64 | None = None
-    ordinals: Ordinals | None = None
-
-
-class StatefulSetManifest(Struct, rename="camel", frozen=True):
-    """A StatefulSet: a record of which replicas it wants."""
-
-    api_version: str
-    kind: str
-    metadata: OpenMetadata
-    spec: StatefulSetSpec

@@ -16,7 +16,7 @@ import typer
 from core.errors import BadInput, Refused
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
-from ops.cli.kinds import RECORD_KINDS, Kind, kind_of, object_name, split_name
+from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, kind_of, object_name, split_name
 from ops.cli.session import Session, read_text
 
 if TYPE_CHECKING:
@@ -93,9 +93,9 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
         return [DeleteReservation(name) for name in names]
     if kind is Kind.SUBNET:
         return [DeleteSubnet(name) for name in names]
-    if kind in (Kind.POD, Kind.STATEFUL_SET):
-        kept = RECORD_KINDS[kind]
-        return [DeleteRecord(kept, *split_name(name, namespace)) for name in names]
+    if kind in NAMESPACED:
+        said = RECORD_KINDS[kind]
+        return [DeleteRecord(said, *split_name(name, namespace)) for name in names]
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
 
 

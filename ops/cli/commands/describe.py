@@ -1,4 +1,4 @@
-"""``orbctl describe``: everything about a pool, subnet, endpoint or address, and its history."""
+"""``orbctl describe``: everything about a pool, subnet, application, endpoint or address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.errors import BadInput, NotFound
 from ops.cli.commands.get import complete_kind
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.kinds import Kind, kind_of
+from ops.cli.kinds import Kind, kind_of, split_name
 from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
 from ops.cli.session import Session
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from core.domain.labels import LabelSelector
     from core.domain.model import Endpoint, Pool, Subnet
 
+DESCRIBED: Final = (
+    *(Kind.POOL, Kind.SUBNET, Kind.APPLICATION),
+    *(Kind.ENDPOINT, Kind.POD, Kind.ADDRESS),
+)
 HOLDERS_SHOWN_MAX: Final = 20
 FACTS_SHOWN_MAX: Final = 10
 INTERVALS_SHOWN_MAX: Final = 8
@@ -29,13 +33,18 @@ INTERVALS_SHOWN_MAX: Final = 8
 def describe(
     context: typer.Context,
     kind: Annotated[
-        str, typer.Argument(help="pool, subnet, endpoint or address", autocompletion=complete_kind)
+        str,
+        typer.Argument(
+            help="pool, subnet, application, endpoint, address", autocompletion=complete_kind
+        ),
     ],
     name: Annotated[str, typer.Argument(help="which one")],
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of an endpoint")] = "default",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", help="of an endpoint or application")
+    ] = "default",
 ) -> None:
-    """Describe a pool, subnet, endpoint or address: what it is, who holds it, how it came to be."""
-    said = kind_of(kind, (Kind.POOL, Kind.SUBNET, Kind.ENDPOINT, Kind.POD, Kind.ADDRESS))
+    """Describe one object: what it is, who holds it or what it holds, how it came to be."""
+    said = kind_of(kind, DESCRIBED)
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
@@ -48,9 +57,11 @@ def describe(
             await _subnet(session, ledger, name, output)
         elif said is Kind.ADDRESS:
             await _address(session, ledger, name, output)
-        else:
-            from ops.cli.kinds import split_name
+        elif said is Kind.APPLICATION:
+            from ops.cli.commands.applications import describe_applications
 
+            await describe_applications(session, ledger, split_name(name, namespace), output)
+        else:
             await _endpoint(session, ledger, split_name(name, namespace), output)
         return Exit.OK
 

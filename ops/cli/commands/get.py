@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ALLOWED: Final = (
     *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.ENDPOINT, Kind.QUARANTINE, Kind.RECORD),
     *RECORD_KINDS,
+    Kind.APPLICATION,
 )
 
 
@@ -33,14 +34,14 @@ def get(
     kind: Annotated[
         str,
         typer.Argument(
-            help="pools, subnets, reservations, endpoints, quarantine, records, pods,"
-            " statefulsets, namespaces or nodes",
+            help="pools, subnets, reservations, endpoints, quarantine, records, applications,"
+            " or a kind of record: pods, nodes, deployments, ...",
             autocompletion=complete_kind,
         ),
     ],
     name: Annotated[str, typer.Argument(help="one object")] = "",
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="of endpoints and Pods")
+        str, typer.Option("-n", "--namespace", help="of endpoints, Pods and applications")
     ] = "default",
     all_namespaces: Annotated[
         bool, typer.Option("-A", "--all-namespaces", help="of endpoints and Pods")
@@ -70,7 +71,9 @@ async def _read(session: Session, wish: Wish) -> tuple[Ledger, Listing]:
     from core.store.state import read_configuration, read_ledger
     from ops.cli.selecting import listing_of
 
-    if wish.kind is Kind.ENDPOINT or (wish.kind is Kind.POOL and wish.output.is_plain):
+    if wish.kind in (Kind.ENDPOINT, Kind.APPLICATION) or (
+        wish.kind is Kind.POOL and wish.output.is_plain
+    ):
         ledger = await read_ledger(session.store, session.keys)
         return ledger, listing_of(ledger, wish)
     ledger = Ledger()

@@ -11,7 +11,6 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.domain.reclaim.settings import ReclaimSettings
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import KeyValueStore
 from core.store.memory import MemoryStore
@@ -38,7 +37,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 @asynccontextmanager
 async def leading(node: Node) -> AsyncIterator[JobHost]:
     """A controller at work that hears the log."""
-    host = JobHost(node.store, node.keys, "one", ReclaimSettings())
+    host = JobHost(node.store, node.keys, "one")
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
 

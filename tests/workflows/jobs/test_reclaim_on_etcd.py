@@ -11,7 +11,6 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.domain.reclaim.settings import ReclaimSettings
 from core.service.observer import Observer
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
@@ -67,7 +66,7 @@ async def _play(store: KeyValueStore, dying: Dying) -> None:
     async with Node(store) as node:
         await _leak(node)
         hosts = [
-            JobHost(store, node.keys, name, ReclaimSettings(), observer=Observer(time.time, later))
+            JobHost(store, node.keys, name, observer=Observer(time.time, later))
             for name in ("one", "two")
         ]
         works = [asyncio.ensure_future(host.run()) for host in hosts]

@@ -17,7 +17,7 @@ from core.store.keys import Keys
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
-from workflows.jobs import records
+from workflows.jobs import deletions
 from workflows.jobs.books import EMPTY
 from workflows.jobs.facts import PodChange
 from workflows.jobs.records import StandaloneFacts
@@ -107,7 +107,7 @@ async def test_a_fixed_pod_stays_whatever_happens_to_its_record(desk: Desk) -> N
 async def test_beyond_the_bound_the_oldest_deletion_is_forgotten(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "DELETIONS_MAX", 1)
+    monkeypatch.setattr(deletions, "DELETIONS_MAX", 1)
     await desk.node.apply(ApplyRecord(RECORD), ApplyRecord(RECORD._replace(name="web-1")))
     await desk.node.add(pod("web-0"))
     await desk.node.apply(FORGET, FORGET._replace(name="web-1"))

@@ -15,10 +15,10 @@ from tests.support.nodes import Node, check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import Counters, KillingStore
 from workflows.engine.client import Client
-from workflows.jobs.hosting import NOTICES, JobHost
+from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.noticing import Noticing
 
-SWITCHED_OFF = ReclaimSettings(enabled=False)
+SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
 
 
 class Town:

@@ -1,0 +1,196 @@
+"""Applications and their automatic pools: what they ask for, what they have, what is still to do.
+
+The steps are those that the controller's own plan would make now, on the same state. An application
+is known by its record, or by the pools it has. Pure: what is shown was read before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from core.domain.autopools.applications import Application, replicas_of, skip_reason
+from core.domain.autopools.naming import IP_NUMBER, ApplicationKey, application_of, place_of
+from core.domain.autopools.reconciling import Step, plan_application
+from core.domain.autopools.records import application_in
+from core.domain.autopools.sizing import NO_MORE, IpNumber, read_number
+from core.domain.configuration import Configuration, pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Pool
+from core.domain.selection.request import FAMILY_NAMES
+from core.errors import BadInput
+from ops.cli.counting import claims_by_pool
+from ops.cli.listings import state_of
+from ops.cli.manifests import Plain
+from ops.cli.output import Column, Listing
+
+COLUMNS: Final = (
+    Column("NAME"),
+    Column("KIND"),
+    Column("REPLICAS", right=True),
+    Column("POOLS", right=True),
+    Column("ADDRESSES", right=True),
+    Column("HELD", right=True),
+    Column("STATE"),
+    Column("NUMBER", wide=True),
+    Column("UID", wide=True),
+)
+POOL_COLUMNS: Final = (
+    Column("POOL"),
+    Column("NIC"),
+    Column("FAMILY"),
+    Column("SUBNET"),
+    Column("ADDRESSES"),
+    Column("HELD", right=True),
+    Column("NUMBER"),
+    Column("STATE"),
+)
+
+
+class Line(NamedTuple):
+    """One application. ``told`` None: there is no record of it. ``steps``: what is to be done."""
+
+    key: ApplicationKey
+    told: Application | None
+    pools: tuple[Pool, ...]
+    held: Mapping[str, int]
+    steps: tuple[Step, ...]
+
+    @property
+    def state(self) -> str:
+        """In a word or two; the steps say more."""
+        if self.told is None:
+            return "no record"
+        if skip_reason(self.told):
+            return "skipped"
+        if any(step.action == "refuse" and not step.again for step in self.steps):
+            return "refused"
+        if any(step.command is None for step in self.steps):
+            return "waiting"
+        return "to do" if self.steps else "settled"
+
+    @property
+    def number(self) -> str:
+        """Of addresses, as its pools have it: ``5`` or ``+1``."""
+        return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
+
+
+def lines_of(ledger: Ledger) -> list[Line]:
+    """Every application that has a record or a pool, by namespace and name."""
+    told = {
+        found.key: found
+        for record in ledger.records.values()
+        if (found := application_in(record)) is not None
+    }
+    pools: dict[ApplicationKey, list[Pool]] = {}
+    for pool in ledger.pools.values():
+        key = application_of(pool.labels)
+        if key is not None:
+            pools.setdefault(key, []).append(pool)
+    held = {name: len(addresses) for name, addresses in claims_by_pool(ledger).items()}
+    order = sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key.kind))
+    return [_line(key, told.get(key), pools.get(key, []), held, ledger) for key in order]
+
+
+def application_listing(lines: list[Line], *, namespaced: bool) -> Listing:
+    """A table, and manifests of our own."""
+    rows = []
+    for line in lines:
+        replicas = str(replicas_of(line.told)) if line.told else "-"
+        sizes = sum(pool_addresses(pool).size for pool in line.pools)
+        row = (
+            line.key.name,
+            line.key.kind,
+            replicas,
+            str(len(line.pools)),
+            str(sizes),
+            str(sum(line.held.get(pool.name, 0) for pool in line.pools)),
+            line.state,
+            line.number,
+            line.told.uid if line.told else "-",
+        )
+        rows.append((line.key.namespace, *row) if namespaced else row)
+    columns = (Column("NAMESPACE"), *COLUMNS) if namespaced else COLUMNS
+    names = [f"application/{line.key.kind}/{line.key.name}" for line in lines]
+    return Listing(columns, rows, names, [plain(line) for line in lines])
+
+
+def pool_rows(line: Line) -> list[tuple[str, ...]]:
+    """A row of ``POOL_COLUMNS`` for each pool."""
+    rows: list[tuple[str, ...]] = []
+    for pool in line.pools:
+        place = place_of(pool.labels, pool.family)
+        rows.append(
+            (
+                pool.name,
+                place.interface if place else "-",
+                FAMILY_NAMES[pool.family],
+                place.subnet if place else "-",
+                ", ".join(pool.ips) or "-",
+                str(line.held.get(pool.name, 0)),
+                pool.annotations.get(IP_NUMBER, "-"),
+                state_of(pool),
+            )
+        )
+    return rows
+
+
+def plain(line: Line) -> Plain:
+    """For programs."""
+    key = line.key
+    return {
+        "apiVersion": key.api_version,
+        "kind": key.kind,
+        "namespace": key.namespace,
+        "name": key.name,
+        "uid": line.told.uid if line.told else "",
+        "replicas": replicas_of(line.told) if line.told else None,
+        "state": line.state,
+        "pools": [
+            {
+                "name": pool.name,
+                "ips": list(pool.ips),
+                "held": line.held.get(pool.name, 0),
+                "retiring": pool.retiring,
+            }
+            for pool in line.pools
+        ],
+        "steps": [
+            {"action": step.action, "pool": step.pool, "reason": step.reason, "again": step.again}
+            for step in line.steps
+        ],
+    }
+
+
+def _line(
+    key: ApplicationKey,
+    told: Application | None,
+    pools: list[Pool],
+    held: Mapping[str, int],
+    ledger: Ledger,
+) -> Line:
+    steps: tuple[Step, ...] = ()
+    if told is not None:
+        configuration = Configuration(
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            subnets=ledger.subnets,
+        )
+        claimed = {address: one.claim for address, one in ledger.claims.items()}
+        steps = plan_application(told, configuration, claimed, _default_of(pools))
+    pools.sort(key=lambda pool: pool.name)
+    return Line(key, told, tuple(pools), held, steps)
+
+
+def _default_of(pools: list[Pool]) -> IpNumber:
+    """The cluster's number, which only its pools can tell: no process is asked here."""
+    for pool in pools:
+        try:
+            found = read_number(pool.annotations.get(IP_NUMBER, ""))
+        except BadInput:
+            continue
+        if found.is_flexible:
+            return found
+    return NO_MORE

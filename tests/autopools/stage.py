@@ -1,0 +1,297 @@
+"""Plays scripts of automatic pools: applications, Pods on a node, and a controller's jobs at work.
+
+Each method is a command of ``scripts/*.txt``; options are ``name=value``. ``settle`` waits until
+nothing is left to do, by the plan and not by the controller's own word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import Iterable, Mapping
+
+from core.domain.autopools.applications import Application
+from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.reconciling import Step, plan_application, plan_departure
+from core.domain.autopools.records import derived_uid
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.commands import (
+    ApplyPool,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+    DeletePool,
+    DeleteReservation,
+    DeleteSubnet,
+)
+from core.domain.configuration import Configuration
+from core.domain.evolution import Ledger
+from core.domain.facts import PodFacts
+from core.domain.model import Claim, Pool, Reservation, Route, Subnet
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.selection.request import SelectionSettings
+from core.domain.subnets import count, shares
+from core.errors import OrbweaverError, Refused
+from core.service.allocator import AllocatorSettings
+from core.service.needs import Needs
+from core.store.kv import KeyValueStore
+from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
+from tests.autopools.scripted import Applications, annotations_of, key_of, pod_of, scale_of
+from tests.support.nodes import Node, addresses, check_everything
+from tests.workflows.engine.stage import eventually
+from workflows.jobs.hosting import JobHost, JobSettings, Sources
+
+
+class Stage:
+    """One cluster: a node, and as many controllers as are begun; the first of them leads."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        cluster: str = "test",
+        settings: AutoPoolSettings = AutoPoolSettings(),
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.applications = Applications()
+        self.pods: dict[str, PodFacts] = {}
+        self.waits = 0
+        selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=settings.enabled)
+        allocating = AllocatorSettings("sequential", selection=selection)
+        self.node = Node(store, cluster=cluster, settings=allocating, cool_down_s=0)
+        self.plain = self.node.allocator
+        self.hosts: list[JobHost] = []
+        self._works: list[asyncio.Task[None]] = []
+
+    async def open(self, controllers: int = 1) -> None:
+        await self.node.__aenter__()
+        for _ in range(controllers):
+            await self.host()
+
+    async def host(self) -> JobHost:
+        """One more controller; the first one leads."""
+        name = f"controller-{len(self.hosts)}"
+        host = JobHost(
+            self.store,
+            self.node.keys,
+            name,
+            JobSettings(ReclaimSettings(enabled=False), self.settings),
+            sources=Sources(applications=self.applications),
+        )
+        self._works.append(asyncio.create_task(host.run()))
+        if not self.hosts:
+            self._works.append(asyncio.create_task(host.lead()))
+        self.hosts.append(host)
+        return host
+
+    async def close(self) -> None:
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+        await self.node.__aexit__(None, None, None)
+
+    async def play(self, line: str) -> str:
+        words = shlex.split(line)
+        options = {
+            name.replace("-", "_"): value
+            for name, _, value in (word.partition("=") for word in words if "=" in word)
+        }
+        verb, *rest = [word for word in words if "=" not in word]
+        try:
+            answer: str = await getattr(self, verb)(*rest, **options)
+        except Refused as error:
+            return "\n".join(f"refused: {one}" for one in error.refusals)
+        except OrbweaverError as error:
+            return f"{type(error).__name__}: {error.message}"
+        return answer
+
+    # Subnets, pools, reservations
+
+    async def subnet(
+        self, name: str, cidr: str, *ips: str, gateway: str = "", route: str = "", exclude: str = ""
+    ) -> str:
+        routes = (Route(*route.split(">")),) if route else None
+        excluded = tuple(exclude.split(",")) if exclude else ()
+        family = 6 if ":" in cidr else 4
+        subnet = Subnet(name, family, cidr, ips, excluded, gateway, routes)  # type: ignore[arg-type]
+        return await self._apply(ApplySubnet(subnet))
+
+    async def drop_subnet(self, name: str) -> str:
+        return await self._apply(DeleteSubnet(name))
+
+    async def pool(self, name: str, cidr: str, *ips: str) -> str:
+        return await self._apply(ApplyPool(Pool(name, 6 if ":" in cidr else 4, cidr, ips)))
+
+    async def drop_pool(self, name: str) -> str:
+        return await self._apply(DeletePool(name))
+
+    async def edit_pool(self, name: str, *ips: str) -> str:
+        """A user changes the addresses of a pool, and nothing else of it."""
+        pool = (await self.node.truth()).pools[name]
+        return await self._apply(ApplyPool(pool._replace(ips=ips)))
+
+    async def reserve(self, name: str, *ips: str) -> str:
+        return await self._apply(ApplyReservation(Reservation(name, 4, ips)))
+
+    async def unreserve(self, name: str) -> str:
+        return await self._apply(DeleteReservation(name))
+
+    # Applications and Pods
+
+    async def application(
+        self,
+        path: str,
+        *,
+        size: str = "0",
+        subnet: str = "",
+        subnet6: str = "",
+        number: str = "",
+        reclaim: str = "",
+        uid: str = "",
+    ) -> str:
+        """Create, or change what is said; what a line does not say is not said any more."""
+        key = key_of(path)
+        held = self.applications.there.get(key)
+        said = annotations_of(subnet, number, reclaim, subnet6=subnet6)
+        self.applications.put(
+            Application(
+                key,
+                uid or (held.uid if held else derived_uid(key)),
+                said,
+                scale_of(key.kind, int(size)),
+            )
+        )
+        return ""
+
+    async def remove(self, path: str) -> str:
+        self.applications.remove(key_of(path))
+        return ""
+
+    async def pod(
+        self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **said: str
+    ) -> str:
+        """An ADD. ``patience``: seconds it waits for a pool, by default as long as an agent."""
+        application = self.applications.there[key_of(of)] if of else None
+        texts = {f"ipam.spidernet.io/{key}": text for key, text in said.items()}
+        pod = self.pods.setdefault(name, pod_of(name, application, texts))
+        return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
+
+    async def pods_of(self, path: str, number: str) -> str:
+        """So many Pods, one after the other."""
+        name = path.rpartition("/")[2]
+        return "\n".join([await self.pod(f"{name}-{at}", of=path) for at in range(int(number))])
+
+    async def stop(self, *names: str) -> str:
+        for name in names:
+            await self.node.delete(self.pods.pop(name))
+        return ""
+
+    async def add(self, pod: PodFacts, nic: str = "eth0", wait_s: float = WAIT_S_MAX) -> set[str]:
+        needs = Needs(self.store, self.node.keys)
+        selection = SelectionSettings(
+            subnets_enabled=True, auto_pools_enabled=self.settings.enabled
+        )
+        self.node.allocator = WaitingAllocator(  # type: ignore[assignment]  # the same call
+            self.plain, needs, self.node.view, selection, on_wait=self._on_wait, wait_s=wait_s
+        )
+        return addresses(await self.node.add(pod, nic))
+
+    # What is so
+
+    async def settle(self) -> str:
+        """Wait until no plan has a step that could be carried out; what is left, in words."""
+        await eventually(self._is_settled)
+        left = {
+            f"{step.action} {step.pool or '-'}: {step.reason}"
+            for steps in (await self._plans()).values()
+            for step in steps
+        }
+        return "\n".join(sorted(left))
+
+    async def pools(self) -> str:
+        truth = await self.node.truth()
+        lines = [
+            f"{name} {','.join(pool.ips) or '-'}{' retiring' if pool.retiring else ''}"
+            for name, pool in sorted(truth.pools.items())
+        ]
+        return "\n".join(lines) or "none"
+
+    async def show(self, name: str) -> str:
+        """Gateway, routes, labels and number of a pool."""
+        pool = (await self.node.truth()).pools[name]
+        lines = [
+            f"{key}={value}" for key, value in sorted((pool.labels | pool.annotations).items())
+        ]
+        routes = " ".join(f"{one.dst}>{one.gw}" for one in pool.routes or ())
+        return "\n".join([*lines, f"gateway={pool.gateway}", f"routes={routes}"])
+
+    async def counts(self, name: str) -> str:
+        truth = await self.node.truth()
+        found = count(truth.subnets[name], truth.pools)
+        lines = [
+            f"{one.pool} {','.join(one.ips)} {one.application}".rstrip()
+            for one in shares(name, truth.pools)
+        ]
+        head = f"allocated={found.allocated} total={found.total}"
+        return "\n".join([head, *lines])
+
+    async def claims(self) -> str:
+        truth = await self.node.truth()
+        lines = [
+            f"{address} {held.claim.pod} {held.claim.pool}"
+            for address, held in sorted(truth.claims.items())
+        ]
+        return "\n".join(lines) or "none"
+
+    async def check(self) -> str:
+        """The log keeps every rule, and the state is its fold."""
+        await check_everything(self.node)
+        return ""
+
+    async def _apply(self, command: Command) -> str:
+        await self.node.apply(command)
+        return ""
+
+    def _on_wait(self) -> None:
+        self.waits += 1
+
+    async def _is_settled(self) -> bool:
+        plans = await self._plans()
+        return not any(step.command for steps in plans.values() for step in steps)
+
+    async def _plans(self) -> Mapping[ApplicationKey, tuple[Step, ...]]:
+        truth = await self.node.truth()
+        configuration = configuration_of(truth, self.settings)
+        claimed = {address: held.claim for address, held in truth.claims.items()}
+        plans = {
+            key: plan_application(
+                one, configuration, claimed, self.settings.default, enabled=self.settings.enabled
+            )
+            for key, one in self.applications.known().items()
+        }
+        for key in self.applications.gone:
+            plans[key] = tuple(_departures(truth.pools.values(), key, configuration, claimed))
+        return plans
+
+
+def _departures(
+    pools: Iterable[Pool],
+    key: ApplicationKey,
+    configuration: Configuration,
+    claimed: Mapping[str, Claim],
+) -> list[Step]:
+    uids = {pool.labels[OWNER_UID] for pool in pools if application_of(pool.labels) == key}
+    return [step for uid in uids for step in plan_departure(uid, configuration, claimed)]
+
+
+def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
+    """The truth as rules read it."""
+    return Configuration(
+        truth.pools,
+        truth.reservations,
+        truth.quarantine,
+        truth.records,
+        settings.ipv4_enabled,
+        settings.ipv6_enabled,
+        truth.subnets,
+    )

@@ -1,0 +1,299 @@
+"""Who wakes the executions of automatic pools: applications that changed, needs, what became free.
+
+Nothing is polled. The sweep compares applications with their pools whenever either has changed, by
+the same pure plan that the activity makes, and starts an execution only where there is something to
+do. Executions that wait say in their report for what: a subnet whose pools changed, or an address
+of a pool that was released, wakes them. A wake too many costs one look, a lost one costs
+``LOOK_AGAIN_S``; so whoever leads may change at any time. It never changes a pool itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Final, NamedTuple
+
+from core.domain.autopools.applications import Application
+from core.domain.autopools.naming import ApplicationKey, application_of, is_reclaimable
+from core.domain.autopools.reconciling import plan_application
+from core.domain.configuration import pool_addresses
+from core.domain.fixed.owners import Missing
+from core.domain.model import Pool
+from core.errors import Compacted, LogCorrupt, OrbweaverError
+from core.projections.configuration_view import Snapshot
+from core.service.needs import NEED, Report, read_report
+from core.store.kv import Change, Get
+from core.store.retrying import waiting_for_store
+from workflows.engine.client import Client
+from workflows.jobs.autopools import WAKE, AutoPools, workflow_id
+from workflows.jobs.reconciling import PoolsPlace
+
+GAP_S: Final = 0.05
+"""Between two sweeps: what changes together is looked at together."""
+
+AWAY_PAUSE_S: Final = 0.5
+"""Before a part that failed begins anew."""
+
+RANGES_MAX: Final = 512
+"""Pools whose releases are watched; executions about others wait for ``LOOK_AGAIN_S``."""
+
+TOGETHER_MAX: Final = 100
+"""Executions that are woken at once."""
+
+_TOPICS: Final = ("pools", "subnets", "reservations")
+_log: Final = logging.getLogger(__name__)
+
+
+Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
+"""Ranges of claims, and who waits for a release in them."""
+
+
+class Seen(NamedTuple):
+    """What was so when an application was last found in order, or woken. None: it is gone."""
+
+    application: Application | None
+    pools: tuple[Pool, ...]
+    subnets: tuple[int, ...] = ()
+
+
+class Dispatcher:
+    """One cluster's; to be run by whoever leads."""
+
+    def __init__(self, place: PoolsPlace, client: Client) -> None:
+        self._place = place
+        self._view = place.view
+        self._client = client
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen: dict[ApplicationKey, Seen] = {}
+        self._needed: set[ApplicationKey] = set()
+        self._waiting: dict[ApplicationKey, Report] = {}
+        self._woken: dict[ApplicationKey, int] = {}
+        self._freed: set[ApplicationKey] = set()
+        self._news = asyncio.Event()
+        self._waits_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Wake whoever must look, until cancelled. Raises what no retry helps."""
+        self._begin()
+        works = [
+            self._sweep_on_news(),
+            _lasting(self._follow_view),
+            _lasting(self._follow_source),
+            _lasting(self._follow_hints),
+            _lasting(self._follow_releases),
+        ]
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+
+    # ------------------------------------------------------------------------ what is heard of
+
+    async def _follow_view(self) -> None:
+        snapshot = self._view.current
+        self._news.set()
+        while True:
+            snapshot = await self._view.beyond(snapshot)
+            self._news.set()
+
+    async def _follow_source(self) -> None:
+        while True:
+            await self._place.source.changed()
+            self._news.set()
+
+    async def _follow_hints(self) -> None:
+        """Needs and reports."""
+        rooms = [self._place.keys.room("need"), self._place.keys.room("view", "application")]
+        found = await self._place.store.read([Get(*room) for room in rooms])
+        for answer in found.ranges:
+            for kv in answer.kvs:
+                self._hear(Change(kv.key, kv.value, kv.mod_revision))
+        async for batch in self._place.store.watch(rooms, after=found.revision):
+            for change in batch.changes:
+                self._hear(change)
+
+    def _hear(self, change: Change) -> None:
+        if change.key.startswith(self._place.keys.prefix("need")):
+            with contextlib.suppress(LogCorrupt):
+                if change.value is not None:
+                    self._needed.add(NEED.decode(change.value).key)
+                    self._news.set()
+            return
+        report = read_report(change.value)
+        if report is not None and any(one.again for one in report.problems):
+            self._waiting[report.key] = report
+            self._news.set()
+        elif report is not None:
+            self._waiting.pop(report.key, None)
+            self._woken.pop(report.key, None)
+        self._waits_changed.set()
+
+    async def _follow_releases(self) -> None:
+        """Watch the addresses of exactly those pools that somebody waits for."""
+        ranges: Ranges = {}
+        watch: asyncio.Task[None] | None = None
+        try:
+            while True:
+                wanted = dict(self._waited_ranges())
+                if wanted != ranges:
+                    ranges = wanted
+                    await _stop(watch)
+                    watch = asyncio.create_task(_lasting(partial(self._watch, ranges)))
+                await self._waits_changed.wait()
+                self._waits_changed.clear()
+        finally:
+            await _stop(watch)
+
+    async def _watch(self, ranges: Ranges) -> None:
+        if not ranges:
+            return
+        after = min((report.position for report in self._waiting.values()), default=0)
+        try:
+            async for batch in self._place.store.watch(list(ranges), after=after):
+                for change in batch.changes:
+                    if change.value is None:
+                        self._note_release(change.key, ranges)
+        except Compacted:
+            # What was released meanwhile nobody can tell: all of them look.
+            self._freed.update(*ranges.values())
+            self._news.set()
+            raise
+
+    def _note_release(self, claim: bytes, ranges: Ranges) -> None:
+        for (start, end), keys in ranges.items():
+            if start <= claim < end:
+                self._freed |= keys
+                self._news.set()
+
+    def _waited_ranges(self) -> Iterator[tuple[tuple[bytes, bytes], frozenset[ApplicationKey]]]:
+        pools = self._view.current.catalog
+        names = {
+            problem.pool: key
+            for key, report in self._waiting.items()
+            for problem in report.problems
+            if problem.again and problem.pool in pools
+        }
+        for name, key in islice(sorted(names.items()), RANGES_MAX):
+            addresses, of = pool_addresses(pools[name]), self._place.keys.ip
+            if addresses:
+                family = addresses.family
+                start, end = of(family, addresses.first()), of(family, addresses.last()) + b"\0"
+                yield (start, end), frozenset({key})
+
+    # --------------------------------------------------------------------- who must look now
+
+    async def _sweep_on_news(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            snapshot = self._view.current
+            woken = {*self._needed, *self._freed, *self._unblocked(snapshot)}
+            self._needed.clear()
+            self._freed.clear()
+            changed: dict[ApplicationKey, Seen] = await waiting_for_store()(self._changed, snapshot)
+            due = woken | changed.keys()
+            for some in _chunks(list(due)):
+                await asyncio.gather(*(self._wake(key) for key in some))
+            self._seen |= changed
+            await asyncio.sleep(GAP_S)
+
+    async def _wake(self, key: ApplicationKey) -> None:
+        await waiting_for_store()(
+            self._client.signal_with_start, AutoPools, key, id=workflow_id(key), signal=WAKE
+        )
+
+    async def _changed(self, snapshot: Snapshot) -> dict[ApplicationKey, Seen]:
+        """Whose pools are not what they should be as far as anybody has looked."""
+        changed: dict[ApplicationKey, Seen] = {}
+        own = _by_application(snapshot)
+        known = self._place.source.known()
+        stamp = _stamp(snapshot, ("subnets",))
+        for key, application in known.items():
+            seen = Seen(application, tuple(own.get(key, ())), stamp)
+            if self._seen.get(key) != seen:
+                if self._has_work(seen):
+                    changed[key] = seen
+                else:
+                    self._seen[key] = seen
+        for key, pools in own.items():
+            seen = Seen(None, tuple(pools))
+            if key not in known and self._seen.get(key) != seen and await self._is_gone(key, pools):
+                changed[key] = seen
+        for key in self._seen.keys() - known.keys() - own.keys():
+            del self._seen[key]
+        return changed
+
+    def _has_work(self, seen: Seen) -> bool:
+        """Whether the activity would find anything: by its own plan, without other ones' pools."""
+        assert seen.application is not None, "who is gone has no plan"
+        settings = self._place.settings
+        pools = {pool.name: pool for pool in seen.pools}
+        configuration = self._place.configuration()._replace(pools=pools)
+        return bool(
+            plan_application(
+                seen.application, configuration, {}, settings.default, enabled=settings.enabled
+            )
+        )
+
+    async def _is_gone(self, key: ApplicationKey, pools: list[Pool]) -> bool:
+        """On evidence, and something goes with it."""
+        if not any(is_reclaimable(pool.labels) for pool in pools):
+            return False
+        found = await self._place.source.find(key)
+        return isinstance(found, Missing) and found.certain
+
+    def _unblocked(self, snapshot: Snapshot) -> Iterator[ApplicationKey]:
+        """Who waits for addresses of a subnet, now that something about subnets has changed."""
+        newest = max(_stamp(snapshot, _TOPICS), default=0)
+        for key, report in self._waiting.items():
+            is_newer = newest > report.position and self._woken.get(key) != newest
+            if is_newer and any(one.again and one.subnet for one in report.problems):
+                self._woken[key] = newest
+                yield key
+
+
+def _by_application(snapshot: Snapshot) -> dict[ApplicationKey, list[Pool]]:
+    found: dict[ApplicationKey, list[Pool]] = {}
+    for pool in snapshot.catalog.values():
+        key = application_of(pool.labels)
+        if key is not None:
+            found.setdefault(key, []).append(pool)
+    return found
+
+
+def _stamp(snapshot: Snapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
+    """Changes with every change of these topics."""
+    return tuple(
+        revision
+        for key, revision in sorted(snapshot.guards.items())
+        if key.rpartition(b"/")[0].rpartition(b"/")[2].decode() in topics
+    )
+
+
+def _chunks(keys: list[ApplicationKey]) -> Iterator[list[ApplicationKey]]:
+    for start in range(0, len(keys), TOGETHER_MAX):
+        yield keys[start : start + TOGETHER_MAX]
+
+
+async def _lasting(part: Callable[[], Awaitable[None]]) -> None:
+    """Do it until cancelled, anew after what a retry helps."""
+    while True:
+        try:
+            await part()
+            return
+        except OrbweaverError as error:
+            if not error.retryable:
+                raise
+            _log.warning("watching for automatic pools begins anew: %s", error)
+        await asyncio.sleep(AWAY_PAUSE_S)
+
+
+async def _stop(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

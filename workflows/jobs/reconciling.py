@@ -1,0 +1,187 @@
+"""The activity of automatic pools: make the pools of one application what they should be.
+
+It looks and acts in one go and remembers nothing: what an attempt before it has done is simply so.
+Every step is a command that is decided anew under guards when it is carried out, so two workers at
+the same application make one pool, and the share of the subnet is the pool (one transaction). What
+it found is reported to the ADDs that wait for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple, TypeAlias
+
+from core.domain.autopools.applications import is_built_in
+from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
+from core.domain.autopools.reconciling import (
+    Step,
+    plan_application,
+    plan_departure,
+    refused_step,
+)
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.configuration import Configuration, pool_addresses
+from core.domain.fixed.owners import Missing
+from core.domain.model import Claim, Pool
+from core.errors import LostRace, Refused
+from core.projections.configuration_view import ConfigurationView
+from core.service.configurator import Configurator
+from core.service.needs import Needs, Problem, Report
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.state import read_claims
+from workflows.api import activity
+from workflows.jobs.applications import ApplicationsSource
+from workflows.jobs.writers import ShardWriters
+
+PASSES_MAX: Final = 4
+"""Plans of one look: others may take addresses between a plan and its steps."""
+
+STEP_WORDS: Final = {
+    "create": "created",
+    "grow": "grew",
+    "shrink": "shrank",
+    "adopt": "adopted",
+    "refresh": "refreshed",
+    "delete": "deleted",
+    "retire": "retired",
+}
+DONE_MAX: Final = 64
+"""Steps that a result tells."""
+
+
+DONE: Final = "done"
+SO_ALREADY: Final = "so already"
+Outcome: TypeAlias = str | Step
+
+
+class Look(NamedTuple):
+    """What a look did, and what is not as it should be (see ``Report``)."""
+
+    position: int
+    done: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class PoolsPlace(NamedTuple):
+    """Where pools are planned: what the activity and the dispatcher share. The view is at work."""
+
+    store: KeyValueStore
+    keys: Keys
+    source: ApplicationsSource
+    view: ConfigurationView
+    settings: AutoPoolSettings
+
+    def configuration(self) -> Configuration:
+        """The view as rules read it."""
+        snapshot, settings = self.view.current, self.settings
+        return Configuration(
+            snapshot.catalog,
+            snapshot.reservations,
+            snapshot.quarantine,
+            snapshot.records,
+            settings.ipv4_enabled,
+            settings.ipv6_enabled,
+            snapshot.subnets,
+        )
+
+
+class AutoPoolActivities:
+    """The activity and what it needs."""
+
+    def __init__(self, place: PoolsPlace, writers: ShardWriters) -> None:
+        self._place = place
+        self._writers = writers
+        self._needs = Needs(place.store, place.keys)
+        self._changing = asyncio.Lock()
+
+    @activity.defn(name="auto-pools-reconcile")
+    async def reconcile(self, key: ApplicationKey) -> Look:
+        """Plan, carry out, and plan again until nothing is left to do.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; again helps.
+        """
+        done: list[str] = []
+        for _ in range(PASSES_MAX):
+            position, steps = await self._plan(key)
+            made = [(step, await self._carry_out(step)) for step in steps if step.command]
+            done += [_told(step) for step, outcome in made if outcome is DONE]
+            refused = [outcome for _, outcome in made if isinstance(outcome, Step)]
+            if len(refused) == len(made):
+                break
+        else:
+            raise LostRace(f"the pools of {key} change all the time", subject=str(key))
+        left = [*(step for step in steps if not step.command), *refused]
+        look = Look(position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left))
+        info = activity.info()
+        await self._needs.report(Report(look.position, info.workflow_id, key, look.problems))
+        return look
+
+    async def _plan(self, key: ApplicationKey) -> tuple[int, tuple[Step, ...]]:
+        """The steps as of a revision that is read here."""
+        place, settings = self._place, self._place.settings
+        need, position = await self._needs.told(key)
+        found = await place.source.find(key)
+        await place.view.freshen()
+        configuration = place.configuration()
+        own = [pool for pool in configuration.pools.values() if application_of(pool.labels) == key]
+        claimed = await self._claimed(own)
+        if isinstance(found, Missing):
+            if found.certain:
+                return position, departure(own, configuration, claimed)
+            if need is None or is_built_in(key):
+                return position, _unknown(found, waits=need is not None)
+            found = need
+        return position, plan_application(
+            found, configuration, claimed, settings.default, enabled=settings.enabled
+        )
+
+    async def _claimed(self, pools: list[Pool]) -> dict[str, Claim]:
+        claimed: dict[str, Claim] = {}
+        for pool in pools:
+            addresses = pool_addresses(pool)
+            claimed |= await read_claims(self._place.store, self._place.keys, addresses)
+        return claimed
+
+    async def _carry_out(self, step: Step) -> Outcome:
+        """One step; a step that says why, when it is refused."""
+        assert step.command is not None, "only steps with a command are carried out"
+        place, settings = self._place, self._place.settings
+        # One at a time: all of this process would lose races against each other.
+        async with self._changing, self._writers.borrowed() as (writer, cause):
+            configurator = Configurator(
+                place.store,
+                place.keys,
+                writer,
+                ipv4_enabled=settings.ipv4_enabled,
+                ipv6_enabled=settings.ipv6_enabled,
+            )
+            try:
+                applied = await configurator.apply(step.command, cause)
+            except Refused as error:
+                return refused_step(step.pool, error, step.subnet)
+        return DONE if applied.events else SO_ALREADY
+
+
+def departure(
+    own: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
+) -> tuple[Step, ...]:
+    """The steps for pools whose application is gone, whatever UID it had."""
+    uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
+    return tuple(step for uid in uids for step in plan_departure(uid, configuration, claimed))
+
+
+def _unknown(missing: Missing, *, waits: bool) -> tuple[Step, ...]:
+    """Nothing is done for an application that nobody knows; whoever waits for it is told."""
+    if not waits:
+        return ()
+    remedy = "apply its manifest with `orbctl apply -f`"
+    return (Step("refuse", "", missing.why, again=True, remedy=remedy),)
+
+
+def _problem(step: Step) -> Problem:
+    return Problem(step.pool, step.subnet, step.reason, step.remedy, step.again)
+
+
+def _told(step: Step) -> str:
+    return f"{STEP_WORDS[step.action]} {step.pool}: {step.reason}"
