@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from core.domain.addresses import Family
 from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
@@ -20,6 +21,7 @@ from nodeagent.composition import Parts, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
 from nodeagent.doors.tcp_ports import TcpPort, health_port, metrics_port
 from nodeagent.facts import FactsSource
+from nodeagent.nodeprep.sysctls import tune
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 
@@ -58,8 +60,10 @@ class Agent:
     async def start(self) -> None:
         """Open the doors, then become ready, however long etcd takes.
 
-        Raises BadInput (a socket or port that cannot be had), WriterFenced, StoreRejected.
+        Raises BadInput (a socket or port that cannot be had), DatapathError (a sysctl that cannot
+        be set), WriterFenced, StoreRejected.
         """
+        await self._prepare_node()
         await self.open_doors()
         await self.become_ready()
 
@@ -109,6 +113,18 @@ class Agent:
         if parts.tracer is not None:
             parts.tracer.close()
         parts.plugin_log.close()
+
+    async def _prepare_node(self) -> None:
+        if not self.settings.tune_sysctls:
+            return
+        enabled = self.settings.selection
+        wanted: tuple[tuple[Family, bool], ...] = (
+            (4, enabled.ipv4_enabled),
+            (6, enabled.ipv6_enabled),
+        )
+        families = tuple(family for family, is_wanted in wanted if is_wanted)
+        visitor = self.parts.visitor
+        await asyncio.to_thread(tune, visitor, visitor.home, families)
 
     async def _open_metrics(self, address: str) -> None:
         # Here, because OpenTelemetry costs a tenth of a second of the start.

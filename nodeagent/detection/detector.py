@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import Final, NamedTuple
@@ -19,7 +19,15 @@ from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from nodeagent.detection.conversation import Conflict, Finding, Unreachable
 from nodeagent.detection.languages import LANGUAGES, Question
-from nodeagent.detection.wire import Closer, Wire, converse, open_wires, wait_for_carrier
+from nodeagent.detection.wire import (
+    Closer,
+    Wire,
+    converse,
+    open_wires,
+    set_up,
+    survey,
+    wait_for_carrier,
+)
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.netlink.values import mac_text
 
@@ -110,6 +118,28 @@ class Detector:
         self.counts.silent_gateways += len(found.silent_gateways)
         return found
 
+    async def who_answers(self, interface: str, address: str) -> tuple[str, ...]:
+        """The hardware addresses that answer for an address on a link of the node itself, as text.
+
+        The interface is left as it is. Raises DetectionFailed, Overloaded.
+        """
+        language = LANGUAGES[6 if ":" in address else 4]
+        packed = _packed(address)
+        home = self._visitor.home
+        try:
+            async with asyncio.timeout(DETECTION_S_MAX):
+                (wire,) = await self._opened(
+                    home, lambda: open_wires(interface, [(language, packed)], self._closer)
+                )
+                try:
+                    return tuple(map(mac_text, await survey(wire, packed)))
+                finally:
+                    self._closer.close(wire.socket)
+        except (OSError, DatapathError, TimeoutError) as error:
+            raise DetectionFailed(
+                f"cannot ask for {address} on {interface}: {_words(error)}", subject=interface
+            ) from error
+
     async def close(self) -> None:
         """Close every socket and end the threads; nobody may ask any more."""
         await asyncio.gather(*self._announcing, *self._opening, return_exceptions=True)
@@ -156,20 +186,28 @@ class Detector:
     async def _open(
         self, netns: str, interface: str, asked: tuple[_Asked, ...]
     ) -> tuple[Wire, ...]:
-        self._closer.check_room()
+        """Wires in a Pod's namespace, whose interface is set up first."""
         heard = [(LANGUAGES[one.family], _packed(one.address)) for one in asked]
+
+        def opening() -> tuple[Wire, ...]:
+            set_up(interface)
+            return open_wires(interface, heard, self._closer)
+
         with Namespace.open(netns) as namespace:
-            visit = self._visitor.submit(
-                namespace, lambda: open_wires(interface, heard, self._closer)
-            )
-        opening = asyncio.wrap_future(visit)
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+            return await self._opened(namespace, opening)
+
+    async def _opened(
+        self, namespace: Namespace, opening: Callable[[], tuple[Wire, ...]]
+    ) -> tuple[Wire, ...]:
+        self._closer.check_room()
+        visit = asyncio.wrap_future(self._visitor.submit(namespace, opening))
+        self._opening.add(visit)
+        visit.add_done_callback(self._opening.discard)
         try:
-            return await asyncio.shield(opening)
+            return await asyncio.shield(visit)
         except asyncio.CancelledError:
             # The thread goes on without us, and what it opens has nobody else to close it.
-            opening.add_done_callback(self._close_unwanted)
+            visit.add_done_callback(self._close_unwanted)
             raise
 
     def _close_unwanted(self, opening: asyncio.Future[tuple[Wire, ...]]) -> None:
@@ -237,10 +275,15 @@ def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> Found:
 
 
 def _failed(netns: str, interface: str, error: Exception) -> DetectionFailed:
-    why = f"not done within {DETECTION_S_MAX:g} s" if isinstance(error, TimeoutError) else error
     return DetectionFailed(
-        f"cannot look for conflicts and gateway on {interface} in {netns}: {why}",
+        f"cannot look for conflicts and gateway on {interface} in {netns}: {_words(error)}",
         subject=interface,
         remedy="the interface must be there, and be Ethernet, when addresses are handed out;"
         " where it cannot, switch enableIPConflictDetection and enableGatewayDetection off",
     )
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"not done within {DETECTION_S_MAX:g} s"
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from errno import ENETDOWN
 from typing import Final, NamedTuple
 
 from core.errors import Overloaded
-from nodeagent.detection.conversation import Finding, Step, begin, hear, tick
+from nodeagent.detection.conversation import (
+    CONFLICT_PROBES,
+    CONFLICT_WINDOW_S,
+    Finding,
+    Step,
+    begin,
+    hear,
+    tick,
+)
 from nodeagent.detection.ethernet import ETHERTYPE_IPV6, is_station
 from nodeagent.detection.languages import Language, Question
 from nodeagent.detection.ndp import ALL_NODES, group_mac, solicited_node
@@ -110,8 +120,8 @@ def open_wires(
 ) -> tuple[Wire, ...]:
     """A wire for each language, listening to what concerns the address beside it.
 
-    Sets the NIC up. Runs inside the NIC's namespace. Raises OSError, with nothing left open: no
-    such NIC, or one that is no Ethernet.
+    Runs inside the NIC's namespace. Raises OSError, with nothing left open: no such NIC, one that
+    is down or no Ethernet.
     """
     wires: list[Wire] = []
     try:
@@ -126,6 +136,15 @@ def open_wires(
     return tuple(wires)
 
 
+def set_up(interface: str) -> None:
+    """Set the NIC up, in the namespace of the calling thread. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        flags = _flags(any_socket, interface)
+        if not flags & _IFF_UP:
+            request = _IFREQ_FLAGS.pack(interface.encode(), flags | _IFF_UP)
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+
+
 async def wait_for_carrier(wire: Wire) -> None:
     """Return once the NIC can send, and after ``CARRIER_S_MAX`` in any case."""
     loop = asyncio.get_running_loop()
@@ -134,6 +153,28 @@ async def wait_for_carrier(wire: Wire) -> None:
         if loop.time() >= until:
             return
         await asyncio.sleep(CARRIER_POLL_S)
+
+
+async def survey(wire: Wire, address: bytes) -> tuple[bytes, ...]:
+    """Every hardware address that answers for ``address`` within one window. Raises OSError."""
+    question, heard = Question(address, wire.mac), dict[bytes, None]()
+
+    def listen() -> None:
+        for frame in _waiting_frames(wire.socket):
+            mac = wire.language.stranger_in(frame, question)
+            if mac:
+                heard[mac] = None
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(wire.socket, listen)
+    try:
+        for _ in range(CONFLICT_PROBES):
+            wire.send(wire.language.conflict_probe(question))
+            await asyncio.sleep(CONFLICT_WINDOW_S / CONFLICT_PROBES)
+        listen()
+    finally:
+        loop.remove_reader(wire.socket)
+    return tuple(heard)
 
 
 async def converse(wire: Wire, question: Question) -> Finding:
@@ -167,14 +208,7 @@ class _Conversation:
             self._timer.cancel()
 
     def _on_frames(self) -> None:
-        for _ in range(FRAMES_A_WAKE_MAX):
-            try:
-                frame = self._wire.socket.recv(FRAME_BYTES_MAX)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._fault = error  # the NIC went down: the next probe tells whether it matters
-                return
+        for frame in _waiting_frames(self._wire.socket):
             self._take(hear(self._state, self._wire.language, frame))
             if self._state.finding is not None:
                 return
@@ -210,10 +244,8 @@ def _open(interface: str, language: Language, closer: Closer) -> Wire:
     # Protocol 0 hears nothing until it is bound to one NIC, so that no other NIC's frame gets in.
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        flags = _flags(packets, interface)
-        if not flags & _IFF_UP:
-            request = _IFREQ_FLAGS.pack(interface.encode(), flags | _IFF_UP)
-            fcntl.ioctl(packets, _SIOCSIFFLAGS, request)
+        if not _flags(packets, interface) & _IFF_UP:
+            raise OSError(ENETDOWN, os.strerror(ENETDOWN))
         packets.bind((interface, language.ethertype))
         *_, hardware, mac = packets.getsockname()
         if hardware != _ARPHRD_ETHER or not is_station(mac):
@@ -222,6 +254,18 @@ def _open(interface: str, language: Language, closer: Closer) -> Wire:
     except OSError:
         closer.close(packets)
         raise
+
+
+def _waiting_frames(packets: socket.socket) -> Iterator[bytes]:
+    """What has come in, as far as the loop can spare the time.
+
+    An error of the socket says that the NIC went down: the next probe tells whether it matters.
+    """
+    for _ in range(FRAMES_A_WAKE_MAX):
+        try:
+            yield packets.recv(FRAME_BYTES_MAX)
+        except OSError:
+            return
 
 
 def _flags(packets: socket.socket, interface: str) -> int:

@@ -61,6 +61,7 @@ class ConfFile(
         "detect_conflicts": "enableIPConflictDetection",
         "detect_gateway": "enableGatewayDetection",
         "guards_deletion": "enableValidatingResourcesDeletedWebhook",
+        "tune_sysctls": "tuneSysctlConfig",
     },
 ):
     """conf.yml."""
@@ -77,6 +78,7 @@ class ConfFile(
     detect_conflicts: bool = False
     detect_gateway: bool = False
     guards_deletion: bool = False
+    tune_sysctls: bool = False
     orbweaver: OrbweaverConf = OrbweaverConf()
 
 

@@ -72,6 +72,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         fixed=FixedSettings(conf.stateful_sets, conf.vms),
         detect_conflicts=conf.detect_conflicts,
         detect_gateway=conf.detect_gateway,
+        tune_sysctls=conf.tune_sysctls,
         release_conflicts=env.truth(
             "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
         ),

@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     detect_gateway: bool = False
     release_conflicts: bool = True
     announce_addresses: bool = True
+    tune_sysctls: bool = False
     records_max: int = RECORDS_MAX
     address_order: AddressOrder = "spread"
     cool_down_s: int = COOL_DOWN_S

@@ -30,6 +30,7 @@ from ops.cli.commands import (
     install,
     log,
     nad,
+    node,
     quarantine,
     release,
     retire,
@@ -90,6 +91,7 @@ app.add_typer(importing.app, name="import", rich_help_panel=_CHANGE)
 app.add_typer(retire.app, name="retire", rich_help_panel=_CHANGE)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
 app.add_typer(workflow.app, name="workflow", rich_help_panel=_SYSTEM)
+app.add_typer(node.app, name="node", rich_help_panel=_SYSTEM)
 
 
 @app.callback()

@@ -1,0 +1,136 @@
+"""What the kernel of a node can do for Pods: tried in a namespace that is thrown away.
+
+Promise: nothing of the node's own is touched but the modules that the kernel loads when asked, as
+it would for a Pod. What fails is a finding, never an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, NamedTuple
+
+from core.domain.addresses import Family
+from core.errors import OrbweaverError
+from nodeagent.coordinator.marks import IptablesMarks, Marks, NftMarks
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.numbers import CLONE_NEWNET
+from nodeagent.netlink.requests import add_link, add_rule
+from nodeagent.netlink.session import Session
+from nodeagent.netlink.values import Rule
+from nodeagent.netlink.wire import attribute
+
+TRIAL_TABLE: Final = 500
+TRIAL_MARK: Final = 1
+TRIAL_VLAN: Final = 5
+
+_FAMILIES: Final[tuple[Family, ...]] = (4, 6)
+_IFLA_VLAN_ID: Final = 1
+_IFLA_VRF_TABLE: Final = 1
+
+
+class Ability(NamedTuple):
+    """One thing a kernel can or cannot, ``why_not`` in its words; ``module``: what to load."""
+
+    name: str
+    module: str
+    why_not: str = ""
+
+
+class _Kind(NamedTuple):
+    """A kind of link to try. ``parent``: whether it stands on another."""
+
+    kind: str
+    module: str
+    parent: bool = False
+    data: bytes = b""
+
+
+_KINDS: Final = (
+    _Kind("veth", "veth"),
+    _Kind("bridge", "bridge"),
+    _Kind("macvlan", "macvlan", parent=True),
+    _Kind("ipvlan", "ipvlan", parent=True),
+    _Kind(
+        "vlan",
+        "8021q",
+        parent=True,
+        data=attribute(_IFLA_VLAN_ID, TRIAL_VLAN.to_bytes(2, sys.byteorder)),
+    ),
+    _Kind("bond", "bonding"),
+    _Kind("vrf", "vrf", data=attribute(_IFLA_VRF_TABLE, TRIAL_TABLE.to_bytes(4, sys.byteorder))),
+)
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def abilities(visitor: Visitor) -> list[Ability]:
+    """Every ability, each tried. Raises OSError where no namespace can be made at all."""
+    with _trial_namespace() as namespace, visitor.session(namespace) as session:
+        return [
+            *_links(session),
+            *(_rule(session, family) for family in _FAMILIES),
+            *_reply_marks(visitor, namespace),
+        ]
+
+
+def _links(session: Session) -> Iterator[Ability]:
+    parents = iter(range(len(_KINDS)))
+    for wanted in _KINDS:
+        parent = 0
+        if wanted.parent:
+            # One parent each: a link has macvlans or ipvlans on it, not both.
+            name = f"p{next(parents)}"
+            session.attempt([add_link(name, "veth")])
+            found = session.link(name)
+            parent = 0 if found is None else found.number
+        request = add_link(f"try-{wanted.kind}", wanted.kind, parent=parent, data=wanted.data)
+        (outcome,) = session.attempt([request])
+        why = os.strerror(outcome.number) if outcome.number else ""
+        yield Ability(f"{wanted.kind} links", wanted.module, why)
+
+
+def _rule(session: Session, family: Family) -> Ability:
+    rule = Rule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
+    (outcome,) = session.attempt([add_rule(rule)])
+    why = os.strerror(outcome.number) if outcome.number else ""
+    return Ability(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
+
+
+def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
+    """One of the two ways is enough (spec/datapath.md 1.10)."""
+    ways: tuple[tuple[str, Marks], ...] = (
+        ("nftables", NftMarks(visitor)),
+        ("iptables", IptablesMarks(visitor)),
+    )
+    for family in _FAMILIES:
+        words = []
+        for name, way in ways:
+            try:
+                way.put(namespace, (family,))
+            except (OrbweaverError, OSError) as error:
+                words.append(f"{name}: {error}")
+                continue
+            yield Ability(f"IPv{family} reply marks by {name}", "")
+            break
+        else:
+            yield Ability(f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words))
+
+
+@contextmanager
+def _trial_namespace() -> Iterator[Namespace]:
+    """A namespace without a name: it ends with the last descriptor of it."""
+    with ThreadPoolExecutor(max_workers=1) as thrown_away:
+        namespace = thrown_away.submit(_unshared).result()
+    with namespace:
+        yield namespace
+
+
+def _unshared() -> Namespace:
+    if _libc.unshare(CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "a new network namespace")
+    return Namespace.own()

@@ -1,0 +1,41 @@
+"""NetworkManager on a node: it must leave Pods' interfaces and those that ifacer makes alone.
+
+Reads only. What an operator should write is told, never written: it is the node's owner's file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+CONFIGURATION: Final = Path("/etc/NetworkManager/conf.d")
+RUNNING: Final = Path("/run/NetworkManager")
+SUGGESTED_FILE: Final = "spidernet.conf"
+SUGGESTION: Final = "[keyfile]\nunmanaged-devices=interface-name:veth*\n"
+FILE_BYTES_MAX: Final = 1 << 16
+
+_KEY: Final = "unmanaged-devices"
+_VETHS: Final = "interface-name:veth"
+
+
+class Manager(NamedTuple):
+    """Whether it runs here, and whether its configuration leaves veths alone."""
+
+    running: bool
+    leaves_veths: bool
+
+
+def read_manager(running: Path = RUNNING, configuration: Path = CONFIGURATION) -> Manager:
+    """What there is; a file that cannot be read says nothing."""
+    files = sorted(configuration.glob("*.conf")) if configuration.is_dir() else []
+    return Manager(running.is_dir(), any(map(_leaves_veths, files)))
+
+
+def _leaves_veths(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_BYTES_MAX).decode(errors="replace")
+    except OSError:
+        return False
+    lines = (line.strip() for line in text.splitlines())
+    return any(line.startswith(_KEY) and _VETHS in line for line in lines)

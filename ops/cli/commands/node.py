@@ -1,0 +1,95 @@
+"""``orbctl node``: the node it runs on. No etcd is needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from core.errors import BadInput
+from ops.cli.context import globals_of
+from ops.cli.exits import Exit
+from ops.cli.output import Column, show_table, show_value
+
+if TYPE_CHECKING:
+    from nodeagent.nodeprep.examining import Examination
+    from nodeagent.nodeprep.judging import Diagnosis
+    from nodeagent.nodeprep.nics import Gateway
+
+app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
+
+_COLUMNS: Final = (Column("CHECK"), Column("VERDICT"), Column("FOUND"), Column("WHAT TO DO"))
+GATEWAYS_MAX: Final = 64
+
+Gateways = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gateway",
+        help="interface=address of a gateway to ask for, besides those of the default routes",
+    ),
+]
+
+
+@app.command()
+def doctor(context: typer.Context, gateway: Gateways = None) -> None:
+    """Tell what this node can do for Pods: kernel, sysctls, interfaces, gateways.
+
+    Changes nothing. Needs root for most of it. Ends with 1 when something has failed.
+    """
+    import asyncio
+
+    from nodeagent.nodeprep.examining import examine
+    from nodeagent.nodeprep.judging import diagnose, worst
+
+    said = globals_of(context)
+    seen = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
+    diagnoses = diagnose(seen)
+    if said.output.is_plain:
+        show_value(_plain(seen, diagnoses), said.output)
+    else:
+        show_table(_COLUMNS, diagnoses)
+    raise typer.Exit(Exit.FAILED if worst(diagnoses) == "failed" else Exit.OK)
+
+
+def _bounded(gateways: list[str]) -> list[str]:
+    if len(gateways) > GATEWAYS_MAX:
+        raise BadInput(f"more than {GATEWAYS_MAX} gateways", subject="--gateway")
+    return gateways
+
+
+def _gateway(text: str) -> Gateway:
+    from core.domain.addresses import AddressSyntaxError, parse_address
+    from nodeagent.nodeprep.nics import Gateway
+
+    interface, _, address = text.partition("=")
+    try:
+        parsed = parse_address(address)
+    except AddressSyntaxError as error:
+        raise BadInput(
+            f"--gateway {text[:80]}: {error}",
+            subject="--gateway",
+            remedy="write it as interface=address, such as ens3=10.6.0.1",
+        ) from None
+    return Gateway(interface, str(parsed), parsed.family)
+
+
+def _plain(seen: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
+    """Everything that was found, for programs."""
+    return {
+        "kernel": seen.kernel,
+        "machine": seen.machine,
+        "ipv6": seen.ipv6,
+        "missingCapabilities": list(seen.missing_capabilities),
+        "abilities": [one._asdict() for one in seen.abilities],
+        "sysctls": [
+            {"key": one.wanted.key, "wanted": one.wanted.value, "found": one.found}
+            for one in seen.sysctls
+        ],
+        "interfaces": [nic._asdict() | {"addresses": list(nic.addresses)} for nic in seen.nics],
+        "gateways": [
+            one.gateway._asdict() | {"answeredBy": list(one.macs), "fault": one.fault}
+            for one in seen.gateways
+        ],
+        "networkManager": seen.manager._asdict(),
+        "diagnoses": [one._asdict() for one in diagnoses],
+    }
