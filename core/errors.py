@@ -38,6 +38,8 @@
     │   ├── ApiExpired              the version is gone: list again         (retryable)
     │   ├── ApiNotFound             there is no such object, or no such kind
     │   └── ApiRejected             it refuses this request as it is
+    ├── ProviderError               the network provider: nobody knows what it did  (retryable)
+    │   └── ProviderRefused         it said no
     └── ExecutionError              the durable execution of a workflow
         ├── ExecutionNotFound       no execution of that id, or none that is open
         ├── AlreadyStarted          the id is taken, by the policy asked for
@@ -293,6 +295,18 @@ class ApiNotFound(ApiError):
 
 class ApiRejected(ApiError):
     """Forbidden, invalid, too large: repeating it cannot help."""
+
+
+class ProviderError(OrbweaverError):
+    """The network provider failed, or did not answer: what it did is not known."""
+
+    retryable = True
+
+
+class ProviderRefused(ProviderError):
+    """The network provider said no."""
+
+    retryable = False
 
 
 class ExecutionError(OrbweaverError):

@@ -20,6 +20,7 @@ ReleaseReason = Literal[
     "gc",  # the runtime no longer knows the attachment
     "operator",  # a person said so
     "reclaimed",  # the reclaim workflow found it leaked
+    "unbound",  # the network provider did not bind them
     "repair",  # the state contradicted itself: verify --repair, or an ADD that met it
 ]
 

@@ -33,6 +33,17 @@ class EtcdConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     password_file: str = ""
 
 
+class ProviderConf(
+    msgspec.Struct,
+    frozen=True,
+    rename={"server_url": "serverUrl", "request_timeout": "httpRequestTimeout"},
+):
+    """The network provider; both as texts, for ``core.service.provider`` to read."""
+
+    server_url: str = ""
+    request_timeout: str = ""
+
+
 class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Our own keys."""
 
@@ -43,6 +54,8 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     announce_addresses: bool = True
     listen_address: str = ""
     traces_endpoint: str = ""
+    provider_ca_file: str = ""
+    provider_verify_tls: bool = True
 
 
 class ConfFile(
@@ -62,6 +75,7 @@ class ConfFile(
         "detect_gateway": "enableGatewayDetection",
         "guards_deletion": "enableValidatingResourcesDeletedWebhook",
         "tune_sysctls": "tuneSysctlConfig",
+        "provider": "iaasNetworkProvider",
     },
 ):
     """conf.yml."""
@@ -79,6 +93,7 @@ class ConfFile(
     detect_gateway: bool = False
     guards_deletion: bool = False
     tune_sysctls: bool = False
+    provider: ProviderConf = ProviderConf()
     orbweaver: OrbweaverConf = OrbweaverConf()
 
 

@@ -56,7 +56,7 @@ class Controller:
             store,
             keys,
             settings.name,
-            JobSettings(settings.reclaim, settings.auto_pools),
+            JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
             options=WorkerOptions(archive=closed),
         )
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)

@@ -15,6 +15,7 @@ from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
+from core.service.provider import ProviderSettings, provider_settings
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.conf_file import ConfFile, read_conf
@@ -63,6 +64,7 @@ class ControllerSettings(NamedTuple):
     lease_ttl_s: int = LEASE_TTL_S
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
+    provider: ProviderSettings | None = None
     kubernetes: KubernetesSettings | None = None
 
 
@@ -87,6 +89,12 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         ),
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
+        provider=provider_settings(
+            conf.provider.server_url,
+            conf.provider.request_timeout,
+            verify_tls=conf.orbweaver.provider_verify_tls,
+            ca_file=conf.orbweaver.provider_ca_file,
+        ),
         kubernetes=_kubernetes(conf, env),
     )
 

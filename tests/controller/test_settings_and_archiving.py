@@ -15,6 +15,7 @@ from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import IpNumber
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
+from core.service.provider import ProviderSettings
 from core.store.memory import MemoryStore
 from ops.controller import archiving
 from ops.controller.archiving import Archiving
@@ -43,6 +44,22 @@ def test_a_variable_wins_over_the_file(tmp_path: Path) -> None:
 
     assert of_file.cluster.etcd.endpoints == ("a:1", "b:2")
     assert (of_both.cluster.cluster, of_both.cluster.etcd.endpoints) == ("green", ("c:3",))
+
+
+def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.yml"
+    conf.write_text(
+        "iaasNetworkProvider: {serverUrl: 'https://iaas:8443', httpRequestTimeout: 30s}\n"
+        "orbweaver: {providerVerifyTls: false}"
+    )
+
+    assert load_settings(str(conf), {}).provider == ProviderSettings(
+        "https://iaas:8443", 30.0, verify_tls=False
+    )
+    assert load_settings(NO_FILE, {}).provider is None
+    conf.write_text("iaasNetworkProvider: {serverUrl: 'https://iaas:8443', httpRequestTimeout: 2m}")
+    with pytest.raises(BadInput, match="not between 0 and 100 s"):
+        load_settings(str(conf), {})
 
 
 def test_a_lease_is_never_shorter_than_etcd_makes_it() -> None:

@@ -19,6 +19,7 @@ from core.domain.reclaim.tracing import Trace
 from core.errors import ExecutionNotFound
 from core.projections.configuration_view import ConfigurationView
 from core.service.observer import Observer
+from core.service.provider import ProviderSettings
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
@@ -26,6 +27,9 @@ from workflows.api.definitions import Registry
 from workflows.engine.client import Client
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker import Worker, WorkerOptions
+from workflows.external.activities import ExternalActivities
+from workflows.external.binding import ExternalBinding
+from workflows.external.client import ProviderClient
 from workflows.jobs.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.autopools import AutoPools
 from workflows.jobs.dispatching import Dispatcher
@@ -51,10 +55,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class JobSettings(NamedTuple):
-    """What the cluster says of each job."""
+    """What the cluster says of each job. ``provider`` None: no network provider binds addresses."""
 
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
+    provider: ProviderSettings | None = None
 
 
 class Sources(NamedTuple):
@@ -82,7 +87,7 @@ class JobHost:
         telemetry = telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
         seeing = observer or Observer()
-        self._settings, self._auto_pools = settings
+        self._settings, self._auto_pools, provider = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         self._beginner = Beginner(self._client, self._settings)
         self.writers = ShardWriters(store, keys)
@@ -98,12 +103,15 @@ class JobHost:
         place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
         self._dispatcher = Dispatcher(place, self._client)
+        self._external = _external(store, keys, self.writers, provider)
+        bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         registry = Registry(
-            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, AutoPools],
+            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, AutoPools, *bound[0]],
             [
                 *(scan.observe, scan.release, pods.resolve),
                 *(retirement.step, retirement.reinstate),
                 pools.reconcile,
+                *bound[1],
             ],
         )
         self.worker = _WatchedWorker(
@@ -123,6 +131,8 @@ class JobHost:
             await self.worker.close()
             await self.writers.close()
             await self._view.close()
+            if self._external is not None:
+                await self._external.close()
             await self._client.close()
 
     async def lead(self) -> None:
@@ -153,6 +163,14 @@ class JobHost:
     async def _scan_now(self) -> None:
         orders = orders_of(self._settings)
         await self._client.signal_with_start(ReclaimScan, orders, id=WORKFLOW_ID, signal=SCAN_NOW)
+
+
+def _external(
+    store: KeyValueStore, keys: Keys, writers: ShardWriters, provider: ProviderSettings | None
+) -> ExternalActivities | None:
+    if provider is None:
+        return None
+    return ExternalActivities(store, keys, writers, ProviderClient(provider))
 
 
 class _WatchedWorker(Worker):

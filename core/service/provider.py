@@ -1,0 +1,66 @@
+"""What operators say of the network provider (spec/api.md 5.1, ``iaasNetworkProvider``).
+
+Some clouds have to be told which address lies behind which NIC. Agents and controllers read the
+same keys of the ConfigMap; a value that cannot be used keeps both from starting. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from core.errors import BadInput
+
+REQUEST_TIMEOUT_S: Final = 50.0
+REQUEST_TIMEOUT_S_MAX: Final = 100.0
+_PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class ProviderSettings(NamedTuple):
+    """``ca_file`` "" means the certificates that the machine trusts."""
+
+    server_url: str
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    verify_tls: bool = True
+    ca_file: str = ""
+
+
+def provider_settings(
+    server_url: str, request_timeout: str, *, verify_tls: bool = True, ca_file: str = ""
+) -> ProviderSettings | None:
+    """The settings, None without a server. Raises BadInput, its subject the key."""
+    if not server_url:
+        return None
+    timeout_s = _timeout_s(request_timeout) if request_timeout else REQUEST_TIMEOUT_S
+    return ProviderSettings(_checked_url(server_url), timeout_s, verify_tls, ca_file)
+
+
+def _checked_url(text: str) -> str:
+    key = "iaasNetworkProvider.serverUrl"
+    remedy = "write http(s)://host[:port]"
+    try:
+        url = urlsplit(text)
+        whole = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        extra = bool(url.username or url.query or url.fragment)
+    except ValueError:
+        whole, extra = False, False
+    if not whole or extra:
+        raise BadInput(f"{text!r} is no address of a provider", subject=key, remedy=remedy)
+    return text.rstrip("/")
+
+
+def _timeout_s(text: str) -> float:
+    """A duration as Go writes it, such as ``1m30s``."""
+    key = "iaasNetworkProvider.httpRequestTimeout"
+    if not re.fullmatch(f"({_PART.pattern})+", text):
+        raise BadInput(f"{text!r} is no duration", subject=key, remedy="write it as 50s or 1m10s")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    if not 0 < seconds < REQUEST_TIMEOUT_S_MAX:
+        raise BadInput(
+            f"{text} is not between 0 and {REQUEST_TIMEOUT_S_MAX:g} s",
+            subject=key,
+            remedy="use 50s",
+        )
+    return seconds

@@ -1,0 +1,122 @@
+"""A network provider on loopback that does what a test says: fails, forgets to answer, is late."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from workflows.external.wire import ALLOCATE, RELEASE, TIMEOUT_HEADER
+
+
+class Fault(Enum):
+    """What happens to one call."""
+
+    BROKEN = "500, and nothing was done"
+    DONE_BUT_BROKEN = "done, and 500"
+    ANSWER_LOST = "done, and the connection breaks"
+    REQUEST_LOST = "the connection breaks"
+    SILENT = "no answer, and nothing was done"
+    LATE = "no answer, and done when the test says so"
+    REFUSED = "409"
+    NONSENSE = "an answer that is none"
+    STRANGER = "done, and answered for another address"
+
+
+class FakeProvider:
+    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) as they came."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.bound: dict[str, str] = {}
+        self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.faults: deque[Fault] = deque()
+        self.away: Fault | None = None
+        self.silence = asyncio.Event()
+        self._late: list[tuple[str, dict[str, Any]]] = []
+        self._tls = tls
+        self._runner: web.AppRunner | None = None
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post(ALLOCATE, self._answer)
+        app.router.add_post(RELEASE, self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        await site.start()
+        port = self._runner.addresses[0][1]
+        self.url = f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.silence.set()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    def finish_late(self) -> None:
+        """Do what was asked for long ago."""
+        while self._late:
+            self._do(*self._late.pop(0))
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self.calls.append((request.path, body, request.headers.get(TIMEOUT_HEADER, "")))
+        fault = self.faults.popleft() if self.faults else self.away
+        match fault:
+            case Fault.BROKEN:
+                raise web.HTTPInternalServerError(text="broken")
+            case Fault.REFUSED:
+                raise web.HTTPConflict(text="no VLAN is left")
+            case Fault.NONSENSE:
+                return web.Response(text="<html>")
+            case Fault.LATE:
+                self._late.append((request.path, body))
+                await self.silence.wait()
+            case Fault.SILENT:
+                await self.silence.wait()
+        done = {} if fault is Fault.REQUEST_LOST else self._do(request.path, body)
+        if fault is Fault.DONE_BUT_BROKEN:
+            raise web.HTTPInternalServerError(text="broken")
+        if fault in (Fault.ANSWER_LOST, Fault.REQUEST_LOST):
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if fault is Fault.STRANGER and request.path == ALLOCATE:
+            done["iaasIPsAllocationResponse"][0]["ipAddress"] = "192.0.2.1"
+        return web.json_response(done)
+
+    def _do(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        said = {name: body[name] for name in ("podName", "podNamespace", "nodeName")}
+        if path == RELEASE:
+            if self.bound.pop(body["ipAddress"], None) is None:
+                raise web.HTTPNotFound(text="nothing is bound there")
+            return said
+        items = body["iaasIPsAllocationRequest"]
+        for item in items:
+            owner = self.bound.setdefault(item["ipAddress"], body["podUID"])
+            if owner != body["podUID"]:
+                raise web.HTTPConflict(text=f"it is bound to {owner}")
+        answers = [
+            {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100} for item in items
+        ]
+        return {**said, "iaasIPsAllocationResponse": answers}
+
+
+def _chosen(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100}
+
+
+def mac_of(address: str) -> str:
+    """What this provider chooses."""
+    return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"

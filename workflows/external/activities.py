@@ -1,0 +1,101 @@
+"""The activities of external binding: calls of the provider, and entries in our books.
+
+Each may be made twice and changes nothing the second time: the provider's calls name addresses, the
+entries name claims by their revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.service.binder import Binder, Choice
+from core.service.cooldown import COOL_DOWN_S, CoolDown
+from core.service.releaser import Releaser
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.writer import Writer
+from workflows.api import activity
+from workflows.external.client import ProviderClient
+from workflows.external.values import Address, Bound, GiveBack, Order
+from workflows.external.wire import AllocateRequest, AskedAddress, ReleaseRequest
+from workflows.jobs.writers import ShardWriters
+
+
+class ExternalActivities:
+    """One controller's."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        writers: ShardWriters,
+        provider: ProviderClient,
+        *,
+        cool_down_s: int = COOL_DOWN_S,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._provider = provider
+        self._cooldown = CoolDown(store, cool_down_s)
+        self._writers = writers
+
+    @property
+    def all(self) -> tuple[Callable[..., Any], ...]:
+        """What a registry needs."""
+        return self.allocate, self.release, self.record, self.end
+
+    async def close(self) -> None:
+        """Close the connections to the provider."""
+        await self._provider.close()
+
+    @activity.defn(name="allocate-ips")
+    async def allocate(self, order: Order) -> list[Bound]:
+        """Bind all addresses of an order, or fail."""
+        asked = tuple(
+            AskedAddress(one.address, one.subnet, one.parent_mac) for one in order.addresses
+        )
+        request = AllocateRequest(order.pod, order.namespace, order.node, asked, order.uid)
+        found = await self._provider.allocate(request, deadline_s=order.deadline_ms / 1000)
+        return [Bound(one.ip_address, one.mac_address, one.vlan_id) for one in found]
+
+    @activity.defn(name="release-ip")
+    async def release(self, order: Order, one: Address) -> None:
+        """Return when the address is not bound any more.
+
+        The provider knows nothing of claims: an address that another claim has by now is that
+        claim's to bind, and is left alone. Raises ProviderError, StoreUnavailable.
+        """
+        found = (await self._store.read([Get(self._keys.ip_of(one.address))])).ranges[0].kvs
+        if found and (one.address, found[0].mod_revision) not in order.claims:
+            return
+        request = ReleaseRequest(
+            order.pod,
+            order.namespace,
+            order.node,
+            one.subnet,
+            one.address,
+            order.uid,
+            one.parent_mac,
+        )
+        await self._provider.release(request)
+
+    @activity.defn(name="record-bound")
+    async def record(self, order: Order, bound: list[Bound]) -> bool:
+        """Put what the provider chose into the endpoint; False: its claims have ended."""
+        choices = {one.address: Choice(one.mac, one.vlan) for one in bound}
+        async with self._writers.borrowed() as (writer, cause):
+            return await self._binder(writer).record(order.key, order.claims, choices, cause)
+
+    @activity.defn(name="release-claims")
+    async def end(self, back: GiveBack) -> tuple[str, ...]:
+        """End our claims; those that have ended are left alone."""
+        order = back.order
+        async with self._writers.borrowed() as (writer, cause):
+            binder = self._binder(writer)
+            done = await binder.release(order.key, order.claims, back.reason, back.evidence, cause)
+        return done.addresses
+
+    def _binder(self, writer: Writer) -> Binder:
+        releaser = Releaser(self._store, self._keys, writer, self._cooldown)
+        return Binder(self._store, self._keys, writer, releaser, self._cooldown)
