@@ -104,7 +104,8 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     kubeconfig = env.text(KUBECONFIG)
     if not kubeconfig and not env.truth(KUBERNETES, default=False):
         return None
-    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env))
+    networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
+    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env), networks)
 
 
 def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:

@@ -7,6 +7,8 @@
     commanding.py    commands, tried on the projection first
     draining.py      pools and subnets on their way out
     translator.py    the difference between custom resources and the log, closed
+    attachments.py   SpiderMultusConfigs and their NetworkAttachmentDefinitions
+    admission/       the webhooks
     hosting.py       all of it inside a controller, while it leads
 
 The log is the truth for addresses, the custom resources are the truth for what users want. A

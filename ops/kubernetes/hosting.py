@@ -11,6 +11,8 @@ from core.kubernetes.connection import Connection
 from core.projections.projector import Projector
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
+from ops.concurrency import until_first
+from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.objects import Objects
 from ops.kubernetes.settings import KubernetesSettings
@@ -20,7 +22,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """What a leading controller does for Kubernetes. ``translator`` is there while it runs."""
+    """What a leading controller does for Kubernetes; its parts are there while it runs."""
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class KubernetesHost:
         name: str,
     ) -> None:
         self.translator: Translator | None = None
+        self.attachments: Attachments | None = None
         self._settings = settings
         self._store = store
         self._keys = keys
@@ -43,11 +46,16 @@ class KubernetesHost:
         commands = Commands(self._store, self._keys, self._projector, self._settings)
         try:
             await commands.open()
-            self.translator = Translator(api, commands, Objects(api, self._name))
+            objects = Objects(api, self._name)
+            self.translator = Translator(api, commands, objects)
+            works = [self.translator.run()]
+            if self._settings.networks:
+                self.attachments = Attachments(api, objects)
+                works.append(self.attachments.run())
             _log.info("custom resources are translated")
-            await self.translator.run()
+            await until_first(*works)
         finally:
-            self.translator = None
+            self.translator = self.attachments = None
             await commands.close()
             await api.close()
 

@@ -73,7 +73,7 @@ class Objects:
         self.writes += 1
         await self._api.apply(f"{kind.path(one['metadata']['name'])}/status", body, MANAGER)
         for each in news:
-            await self._tell(one, each, now)
+            await self.tell(one, each)
 
     async def delete(self, kind: Kind, one: Object) -> None:
         """Begin to delete exactly this object."""
@@ -81,7 +81,9 @@ class Objects:
         self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
-    async def _tell(self, one: Object, observation: Observation, now: dt.datetime) -> None:
+    async def tell(self, one: Object, observation: Observation) -> None:
+        """An Event about an object."""
+        now = self._now()
         name = f"{one['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
         stamp = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         body = event(one, observation, name, self._reporter, stamp)

@@ -31,10 +31,11 @@ class WebhookSettings(NamedTuple):
 class KubernetesSettings(NamedTuple):
     """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
 
-    ``webhook`` None: no admission webhooks.
+    ``webhook`` None: no admission webhooks. ``networks``: SpiderMultusConfigs become NADs.
     """
 
     kubeconfig: str = ""
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
     webhook: WebhookSettings | None = None
+    networks: bool = False

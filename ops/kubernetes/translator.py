@@ -12,15 +12,15 @@ resource had made (``resources.SOURCE``).
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from core.domain.model import Reservation
 from core.domain.validation.pools import AUTO_POOL_LABEL
-from core.errors import BadInput, OrbweaverError, Refused
+from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.worklist import Worklist
 from ops.concurrency import until_first
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.conditions import APPLIED, draining, refused
@@ -35,14 +35,8 @@ from ops.kubernetes.resources import (
     table,
 )
 
-RETRY_S_MIN: Final = 0.25
-RETRY_S_MAX: Final = 30.0
-"""Between two tries at an object that failed; doubled each time."""
-
 RESYNC_S: Final = 300.0
 """Everything is looked at again after this long, in case somebody changed the log by hand."""
-
-_log: Final = logging.getLogger(__name__)
 
 
 class Item(NamedTuple):
@@ -59,18 +53,16 @@ class Translator:
         self.informers = {kind: self._informer(api, kind) for kind in Kind}
         self.refused: set[Item] = set()
         self.draining: dict[Item, int] = {}
-        self.failing: dict[Item, int] = {}
         self._commands = commands
         self._objects = objects
         self._drainer = Draining(self.informers, commands, objects)
-        self._dirty: dict[Item, None] = {}
-        self._news = asyncio.Event()
+        self._work = Worklist(self._look, "custom resources")
 
     @property
     def idle(self) -> bool:
         """Whether everything was looked at, and nothing has to be tried again."""
         listed = all(informer.listed.is_set() for informer in self.informers.values())
-        return listed and not self._dirty and not self.failing
+        return listed and self._work.empty
 
     async def run(self) -> None:
         """Translate until cancelled. Raises LostRace when another controller has taken over."""
@@ -84,24 +76,8 @@ class Translator:
     async def _translate(self) -> None:
         for informer in self.informers.values():
             await informer.listed.wait()
-        self._add(self._all())
-        while True:
-            while self._dirty:
-                await self._settle(next(iter(self._dirty)))
-            self._news.clear()
-            await self._news.wait()
-
-    async def _settle(self, item: Item) -> None:
-        """Look at one object; what fails is tried again later."""
-        del self._dirty[item]
-        try:
-            await self._look(item)
-        except OrbweaverError as error:
-            if self._commands.overtaken:
-                raise
-            self._again(item, error)
-        else:
-            self.failing.pop(item, None)
+        self._work.add(self._all())
+        await self._work.run(lambda: self._commands.overtaken)
 
     async def _look(self, item: Item) -> None:
         one = self.informers[item.kind].objects.get(("", item.name))
@@ -127,7 +103,7 @@ class Translator:
             await self._objects.observe(item.kind, one, [refused(error)])
             return
         if changed:
-            self._add(self.refused)
+            self._work.add(self.refused)
         await self._objects.observe(item.kind, one, [APPLIED])
 
     async def _former(self, item: Item, one: Object) -> bool:
@@ -158,26 +134,26 @@ class Translator:
             self.draining[item] = position
         else:
             # Addresses and names are free again for those that were refused.
-            self._add(self.refused)
+            self._work.add(self.refused)
         return why
 
     async def _await_drained(self) -> None:
         """Look again at what drains when nothing seems to hold it any longer."""
         while True:
             await self._commands.projector.wait_for(lambda: any(self._drained()))
-            self._add(list(self._drained()))
+            self._work.add(list(self._drained()))
 
     def _drained(self) -> Iterator[Item]:
         position = self._commands.ledger.position
         for item, tried_at in self.draining.items():
-            is_new = position > tried_at and item not in self._dirty
+            is_new = position > tried_at and item not in self._work
             if is_new and self._drainer.may_go_on(*item):
                 yield item
 
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(RESYNC_S)
-            self._add(self._all())
+            self._work.add(self._all())
 
     def _all(self) -> list[Item]:
         """Every custom resource, and what of the log was one and is none any more."""
@@ -191,19 +167,8 @@ class Translator:
         order = list(Kind)
         return sorted(found, key=lambda item: (order.index(item.kind), item.name))
 
-    def _again(self, item: Item, error: OrbweaverError) -> None:
-        tries = self.failing[item] = self.failing.get(item, 0) + 1
-        pause_s = min(RETRY_S_MIN * 2 ** (tries - 1), RETRY_S_MAX)
-        fields = {"kind": item.kind.title, "name": item.name, "tries": tries}
-        _log.warning("not translated yet: %s", error, extra={"fields": fields})
-        asyncio.get_running_loop().call_later(pause_s, self._add, [item])
-
-    def _add(self, items: Iterable[Item]) -> None:
-        self._dirty.update(dict.fromkeys(items))
-        self._news.set()
-
     def _informer(self, api: Api, kind: Kind) -> Informer:
         def changed(keys: set[ObjectKey]) -> None:
-            self._add(Item(kind, name) for _, name in keys)
+            self._work.add(Item(kind, name) for _, name in keys)
 
         return Informer(api, kind.collection, changed)
