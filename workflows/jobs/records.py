@@ -1,7 +1,8 @@
 """What is known without Kubernetes: records take the place of API objects, the log that of a watch.
 
 A Pod whose record an operator has deleted is gone, and so is every Pod on a node whose record was
-deleted, unless a record or a claim is newer than the deletion. A Pod without a record was never
+deleted, unless a record or a claim is newer than the deletion; a StatefulSet whose record was
+deleted wants no replica. A Pod without a record was never
 promised to have one: nobody can tell (I6). Deletions are read from the live log; one that has gone
 to the archive before anybody saw it frees nothing.
 """
@@ -13,7 +14,8 @@ from typing import Final
 
 from core.domain.events import RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.kinds import STATEFUL_SET, replica_of
+from core.domain.fixed.owners import Missing, StatefulSetState
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import Moment
@@ -59,6 +61,14 @@ class RecordFacts(StandaloneCluster):
             return Missing(certain=False, why=late)
         return super().pod(namespace, name)
 
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """As its record says; gone if that was deleted, else unknown."""
+        key: RecordKey = STATEFUL_SET, namespace, name
+        found = self._gone.get(key)
+        if found is None:
+            return super().stateful_set(namespace, name)
+        return Missing(certain=True, why=found.words(key))
+
     def pod_of_uid(self, uid: str) -> PodState | None:
         """A Pod that an operator describes is living, unless its node is gone."""
         return self._recorded.get(uid)
@@ -74,6 +84,11 @@ def _deletions_about(
         pods = {(POD, *key) for key in ledger.endpoints}
         pods |= {(POD, one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
         wanted = pods | {(NODE, "", endpoint.node) for endpoint in ledger.endpoints.values()}
+        wanted |= {
+            (STATEFUL_SET, namespace, replica.stateful_set)
+            for _, namespace, name in pods
+            if (replica := replica_of(name)) is not None
+        }
     for key in wanted:
         if key in deletions and key not in ledger.records:
             yield key, deletions[key]

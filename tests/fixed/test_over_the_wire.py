@@ -1,0 +1,304 @@
+"""Fixed addresses as a runtime sees them: the agent's sockets, records that change meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.events import AddressesReleased, RecordDefined
+from core.domain.facts import Facts
+from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.validity import Validity
+from core.domain.model import Endpoint
+from core.store.log import START, LogReader
+from core.store.memory import MemoryStore
+from nodeagent.facts import PodReference, StandaloneFacts
+from nodeagent.settings.values import Settings
+from tests.agent.http_caller import over_socket
+from tests.agent.node import Node, running
+
+VMI = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
+SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
+MIGRATION: dict[str, Any] = {"kubevirt.io/migrationJobName": "job-1"}
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    path = Path(tempfile.mkdtemp(prefix="ow-"))
+    yield Settings(
+        node_name="node-1",
+        socket_path=str(path / "a.sock"),
+        health_port=0,
+        metrics_port=0,
+        plugin_log_path=str(path / "plugin.log"),
+        address_order="sequential",
+        cool_down_s=0,
+    )
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def node(settings: Settings) -> AsyncIterator[Node]:
+    async with running(settings, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        yield node
+
+
+async def wanted(node: Node, replicas: int, start: int = 0) -> None:
+    record = RecordDefined("StatefulSet", "shop", "db", replicas=replicas, ordinals_start=start)
+    await node.apply(ApplyRecord(record))
+
+
+async def last_release(node: Node) -> AddressesReleased:
+    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+    events = [one.event for segment in segments for one in segment.events()]
+    return next(one for one in reversed(events) if isinstance(one, AddressesReleased))
+
+
+def as_pod(uid: str, box: str, pod: str = "db-0") -> dict[str, Any]:
+    """What a runtime says for another Pod of this name."""
+    return {
+        "CNI_CONTAINERID": box,
+        "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={pod};K8S_POD_UID={uid}",
+    }
+
+
+async def test_a_del_keeps_a_wanted_replica_and_frees_one_that_was_scaled_away(node: Node) -> None:
+    await wanted(node, 2)
+    for name in ("db-0", "db-1"):
+        await node.pod(name, {}, **SET)
+        await node.add(name)
+    await node.delete("db-1")
+    assert len(await node.claims()) == 2
+
+    await wanted(node, 1)
+    await node.delete("db-1")
+    await node.delete("db-0")
+
+    assert set(await node.claims()) == {"10.6.0.10"}
+    proof = (await last_release(node)).evidence
+    assert proof == "CNI DEL of container c-db-1; StatefulSet shop/db wants replica 0"
+
+
+async def test_the_first_ordinal_counts(node: Node) -> None:
+    await wanted(node, 1, start=1)
+    for name in ("db-0", "db-1"):
+        await node.pod(name, {}, **SET)
+        await node.add(name)
+        await node.delete(name)
+
+    assert {claim.pod for claim in (await node.claims()).values()} == {"db-1"}
+
+
+async def test_a_replica_whose_pod_is_forgotten_before_its_del_keeps_its_address(
+    node: Node,
+) -> None:
+    """As after a force delete: nobody can say any more whose Pod it was; the holder can."""
+    await wanted(node, 1)
+    await node.pod("db-0", {}, **SET)
+    await node.add("db-0")
+
+    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
+    await node.delete("db-0")
+
+    assert set(await node.claims()) == {"10.6.0.10"}
+
+
+async def test_the_next_pod_may_come_before_the_del_of_the_last(node: Node) -> None:
+    await wanted(node, 1)
+    await node.pod("db-0", {}, **SET)
+    first = await node.add("db-0", **as_pod("one", "box-1"))
+    second = await node.add("db-0", **as_pod("two", "box-2"))
+    await wanted(node, 0)
+
+    await node.delete("db-0", **as_pod("one", "box-1"))
+
+    assert first == second == ["10.6.0.10/24"]
+    endpoint = await node.endpoint("db-0")
+    assert endpoint is not None
+    assert endpoint.uid == "two"
+
+
+async def test_a_full_pool_gives_a_replica_its_own_address_again(node: Node) -> None:
+    await node.pool("one", "10.7.0.0/24", "10.7.0.10", default=False)
+    await node.pod("db-0", {"ippool": {"ipv4": ["one"]}}, **SET)
+    await node.add("db-0", **as_pod("one", "box-1"))
+
+    assert await node.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+
+
+async def test_a_repeated_add_keeps_what_the_sandbox_has_whatever_the_record_says_now(
+    node: Node,
+) -> None:
+    await node.pool("other", "10.7.0.0/24", "10.7.0.10", default=False)
+    await node.pod("db-0", {"ippool": {"ipv4": ["lan"]}}, **SET)
+    before = await node.add("db-0")
+    await node.pod("db-0", {"ippool": {"ipv4": ["other"]}}, **SET)
+
+    assert await node.add("db-0") == before
+    assert await node.add("db-0", **as_pod("two", "box-2")) == ["10.7.0.10/24"]
+    assert set(await node.claims()) == {"10.7.0.10"}
+
+
+async def test_a_vm_hands_its_address_over_while_it_migrates(node: Node) -> None:
+    source, target = as_pod("one", "box-1", "launcher-1"), as_pod("two", "box-2", "launcher-2")
+    await node.pod("launcher-1", {}, **VMI)
+    result = (await node.call("ADD", "launcher-1", **source)).result
+    await node.pod("launcher-2", MIGRATION, **VMI)
+
+    moved = (await node.call("ADD", "launcher-2", **target)).result
+    conf = node.netconf(prevResult=result)
+    still_good = await node.call("CHECK", "launcher-1", conf=conf, **source)
+    await node.delete("launcher-1", **source)
+
+    assert moved["ips"] == result["ips"]
+    assert still_good.status == 0, still_good.body
+    endpoint = await node.endpoint("vm-a")
+    assert endpoint is not None
+    assert (endpoint.holder, endpoint.uid) == ("vm/shop/vm-a", "two")
+
+
+async def test_the_target_of_a_migration_is_told_not_to_look_for_conflicts(
+    settings: Settings,
+) -> None:
+    async with running(settings._replace(detect_conflicts=True), MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.pod("launcher-1", {}, **VMI)
+        await node.pod("launcher-2", MIGRATION, **VMI)
+
+        told = [await answered(node, name) for name in ("launcher-1", "launcher-2", "launcher-1")]
+
+    assert [entry.get("enableIPConflictDetection", False) for entry in told] == [True, False, True]
+    assert len({entry["address"] for entry in told}) == 1
+
+
+async def answered(node: Node, pod: str) -> Any:
+    body = {
+        "containerID": f"box-{pod}",
+        "ifName": "eth0",
+        "netNamespace": "/run/netns/x",
+        "podNamespace": "shop",
+        "podName": pod,
+        "podUID": f"uid-{pod}",
+    }
+    reply = await over_socket(node.agent.settings.socket_path, "POST", "/v1/ipam/ip", body)
+    return reply.json["ips"][0]
+
+
+async def test_a_del_that_cannot_name_the_vm_leaves_its_address(node: Node) -> None:
+    await node.pod("launcher-1", {}, **VMI)
+    await node.add("launcher-1")
+    await node.delete("launcher-1")
+    assert set(await node.claims()) == {"10.6.0.10"}
+
+    await node.apply(DeleteRecord("Pod", "shop", "launcher-1"))
+    await node.delete("launcher-1")
+
+    assert set(await node.claims()) == {"10.6.0.10"}
+
+
+async def test_switched_off_they_are_pods_like_others(settings: Settings) -> None:
+    off = settings._replace(fixed=FixedSettings(stateful_sets=False, vms=False))
+    async with running(off, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.pod("db-0", {}, **SET)
+        await node.pod("launcher-1", {}, **VMI)
+        await node.add("db-0")
+        await node.add("launcher-1")
+        holders = {claim.holder for claim in (await node.claims()).values()}
+
+        await node.delete("db-0")
+        await node.delete("launcher-1")
+
+        assert holders == {"pod/uid-db-0", "pod/uid-launcher-1"}
+        assert await node.claims() == {}
+
+
+class Watched(StandaloneFacts):
+    """Facts of a source that knows who lives and who is wanted, as Kubernetes' will."""
+
+    alive: bool | None = None
+    validity: Validity | None = None
+
+    def facts(self, reference: PodReference) -> Facts:
+        """With the Pod's life."""
+        facts = super().facts(reference)
+        return facts._replace(pod=facts.pod._replace(alive=self.alive))
+
+    def wanted(self, endpoint: Endpoint) -> Validity | None:
+        """As told."""
+        return self.validity
+
+
+@pytest.fixture
+async def watched(settings: Settings) -> AsyncIterator[tuple[Node, Watched]]:
+    """A node that is told of Pods by something else than records."""
+    store = MemoryStore()
+    async with running(settings, store) as plain:
+        await plain.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await plain.pod("db-0", {}, **SET)
+        view = plain.agent.parts.view
+        source = Watched(view, "node-2", FixedSettings())
+        other = settings._replace(
+            node_name="node-2", socket_path=settings.socket_path.replace("a.sock", "b.sock")
+        )
+        async with running(other, store, facts=source) as node:
+            yield node, source
+
+
+async def test_a_dead_pod_gets_no_address(watched: tuple[Node, Watched]) -> None:
+    node, source = watched
+    source.alive = False
+
+    error = (await node.call("ADD", "db-0")).error
+
+    assert "dead Pod shop/db-0" in error["msg"]
+    assert await node.claims() == {}
+
+
+async def test_a_living_pod_keeps_its_address_though_nobody_wants_the_replica(
+    watched: tuple[Node, Watched],
+) -> None:
+    node, source = watched
+    await node.add("db-0")
+    source.alive, source.validity = True, Validity("invalid", "scaled away")
+    await node.delete("db-0")
+    assert len(await node.claims()) == 1
+
+    source.alive = False
+    await node.delete("db-0")
+
+    assert await node.claims() == {}
+
+
+async def test_who_cannot_tell_keeps_the_address(watched: tuple[Node, Watched]) -> None:
+    node, source = watched
+    await node.add("db-0")
+    source.alive, source.validity = False, Validity("unknown", "nobody has listed StatefulSets")
+
+    await node.delete("db-0")
+
+    assert len(await node.claims()) == 1
+
+
+async def test_gc_frees_a_replica_only_when_nobody_wants_it(
+    watched: tuple[Node, Watched], tmp_path: Path
+) -> None:
+    node, source = watched
+    await node.add("db-0", CNI_NETNS=str(tmp_path / "gone"))
+    conf = node.netconf(**{"cni.dev/valid-attachments": []})
+    source.validity = Validity("valid", "StatefulSet shop/db wants replica 0")
+    await node.call("GC", conf=conf)
+    assert len(await node.claims()) == 1
+
+    source.validity = Validity("invalid", "StatefulSet shop/db wants no replicas")
+    await node.call("GC", conf=conf)
+
+    assert await node.claims() == {}
+    assert (await last_release(node)).evidence.endswith("; StatefulSet shop/db wants no replicas")
