@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses import Family, format_address
 from core.domain.choice import Search
-from core.domain.claims import Need, decide_add, holder_of, unmet
+from core.domain.claims import Change, Need, Repeat, decide_add, holder_of, moved_nics, unmet
 from core.domain.events import RecordDefined
-from core.domain.facts import Facts
+from core.domain.facts import Facts, PodFacts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import (
@@ -23,7 +23,7 @@ from core.domain.selection.request import (
     SelectionSettings,
     Verdict,
 )
-from core.domain.selection.select import select
+from core.domain.selection.select import candidates, select
 from core.errors import AllocationError
 from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.finding import Finder
@@ -57,11 +57,15 @@ class Trial(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """``held``: the endpoint there is. ``repeats``: an ADD would answer it and claim nothing."""
+    """``held``: the endpoint there is. ``repeats``: an ADD would answer it and claim nothing.
+
+    ``outlook``: what becomes of the addresses it shows, in words.
+    """
 
     facts: Facts
     held: Endpoint | None
     repeats: bool
+    outlook: str
     selection: Selection | None
     error: AllocationError | None
     trials: tuple[Trial, ...]
@@ -118,21 +122,46 @@ async def explain_add(
     key = keys.endpoint(*facts.pod.endpoint_key)
     found = (await store.read([Get(key)])).ranges[0].kvs
     held = ENDPOINT.decode(found[0].value) if found else None
-    need = decide_add(facts.pod, Attachment("", request.interface), held)
+    moved = moved_by_template(snapshot, facts, request, held)
+    need = decide_add(facts.pod, Attachment("", request.interface), held, moved=moved)
+    outlook = _outlook(facts.pod, need, moves=bool(moved))
     try:
         selection = select(request, facts, snapshot.catalog, USUAL)
     except AllocationError as error:
         repeats = not isinstance(need, Need)
-        return Explanation(facts, held, repeats, None, error, ())
+        return Explanation(facts, held, repeats, outlook, None, error, ())
     if not isinstance(need, Need):
-        return Explanation(facts, held, repeats=True, selection=selection, error=None, trials=())
+        return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, need.keep)
     trials = [
         await _try(store, keys, snapshot, holder_of(facts.pod), demand, pool)
         for demand in demands
         for pool in demand.pools
     ]
-    return Explanation(facts, held, False, selection, None, tuple(trials))
+    return Explanation(facts, held, False, outlook, selection, None, tuple(trials))
+
+
+def moved_by_template(
+    snapshot: Snapshot, facts: Facts, request: SelectionRequest, held: Endpoint | None
+) -> frozenset[int]:
+    """The NICs of a replica that its next Pod gets elsewhere; what cannot be read moves nothing."""
+    if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
+        return frozenset()
+    try:
+        named = candidates(request, facts, snapshot.catalog, SelectionSettings())
+    except AllocationError:
+        return frozenset()
+    return moved_nics(held, named, Attachment("", request.interface))
+
+
+def _outlook(pod: PodFacts, need: Repeat | Change | Need, *, moves: bool) -> str:
+    if moves:
+        return "the Pod names other IPPools now, so its next ADD moves them"
+    if isinstance(need, Need):
+        return "an ADD replaces or extends them"
+    if pod.fixed is None:
+        return "an ADD answers these again"
+    return f"fixed, every Pod of {holder_of(pod)} gets these again"
 
 
 async def _try(

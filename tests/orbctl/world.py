@@ -116,6 +116,9 @@ class World:
                 self.pass_time(words[0])
             case "add":
                 self.on_node(words[1], lambda node: node.add(pod(words[0], node=words[1])))
+            case "replica":
+                replica = pod(words[0], node=words[1], fixed="statefulset")
+                self.on_node(words[1], lambda node: node.add(replica))
             case "delete":
                 self.on_node(words[1], lambda node: node.delete(pod(words[0])))
             case "lose":

@@ -217,10 +217,28 @@ async def _endpoint(session: Session, ledger: Ledger, key: tuple[str, str], outp
             ("Node", endpoint.node or "-"),
             ("Owner", f"{endpoint.owner_kind}/{endpoint.owner_name}"),
             ("Holder", endpoint.holder),
+            ("Fixed", _why_fixed(endpoint, ledger)),
         )
     )
     _nics(endpoint, ledger)
     await _history(session, "pod", "/".join(key))
+
+
+def _why_fixed(endpoint: Endpoint, ledger: Ledger) -> str:
+    """Why these addresses outlive their Pod, or why not any more; "" for those of Pods."""
+    from core.domain.fixed.kinds import FixedSettings, kind_of_holder
+    from core.domain.fixed.records import RecordOwners
+    from core.domain.fixed.validity import validity_of
+
+    kind = kind_of_holder(endpoint.holder, FixedSettings())
+    if kind is None:
+        return ""
+    found = validity_of(kind, *endpoint.key, RecordOwners(ledger.records))
+    if found.state == "invalid":
+        return f"not wanted any more, since {found.why}: its DEL or `orbctl gc --gone` frees them"
+    if found.state == "unknown":
+        return f"kept until it is certain that nobody wants them ({found.why})"
+    return f"kept, since {found.why}"
 
 
 def _nics(endpoint: Endpoint, ledger: Ledger) -> None:

@@ -122,8 +122,7 @@ def _show(found: Explanation) -> None:
     print(f"Pod {pod.namespace}/{pod.name}{unknown}")
     if found.held is not None:
         held = ", ".join(f"{address} ({pool})" for address, pool in found.held.addresses())
-        what = "an ADD answers these again" if found.repeats else "an ADD replaces or extends them"
-        print(f"holds {held}: {what}")
+        print(f"holds {held}: {found.outlook}")
     if found.selection is None:
         assert found.error is not None
         print(f"an ADD fails: {found.error.message}")
@@ -167,6 +166,7 @@ def _plain(found: Explanation) -> dict[str, Any]:
         "pod": f"{found.facts.pod.namespace}/{found.facts.pod.name}",
         "served": found.served,
         "holds": [address for address, _ in found.held.addresses()] if found.held else [],
+        "outlook": found.outlook if found.held else "",
         "source": selection.source if selection else None,
         "demands": [one._asdict() for one in selection.demands] if selection else [],
         "verdicts": [_plain_verdict(one) for one in found.verdicts],
