@@ -19,6 +19,7 @@ from bench.measures import (
     history,
     idling,
     last_free,
+    looking,
     reclaiming,
     replay,
     scaling,
@@ -109,6 +110,16 @@ MEASURES: tuple[Measure, ...] = (
         },
         reclaiming.measure,
         18,
+    ),
+    Measure(
+        "looking",
+        {
+            "look_over_window_ms": Target("at most", 15.0),
+            "look_stranger_ms": Target("at most", 15.0),
+            "look_32_over_window_ms": None,
+        },
+        looking.measure,
+        4,
     ),
 )
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from socket import socket
+from typing import Any, Final, NamedTuple, TypeVar
 
 from core.domain.addresses import Family
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from nodeagent.detection.conversation import Conflict, Finding, Unreachable
-from nodeagent.detection.languages import LANGUAGES, Question
+from nodeagent.detection.languages import LANGUAGES, Language, Question
 from nodeagent.detection.wire import (
     Closer,
     Wire,
+    announce,
     converse,
+    open_speaker,
     open_wires,
     set_up,
     survey,
@@ -30,6 +33,8 @@ from nodeagent.detection.wire import (
 )
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.netlink.values import mac_text
+
+T = TypeVar("T")
 
 DETECTION_S_MAX: Final = 8.0
 """Carrier and both windows take 2.6 s at most; the rest is for a busy machine."""
@@ -87,6 +92,11 @@ class _Asked(NamedTuple):
     address: str
     gateway: str
 
+    @property
+    def spoken(self) -> tuple[Language, bytes]:
+        """The language to speak of it, and the address in it."""
+        return LANGUAGES[self.family], _packed(self.address)
+
 
 class Detector:
     """Looks at NICs in network namespaces. Make it inside the event loop that runs it."""
@@ -95,7 +105,7 @@ class Detector:
         self.counts = Counts()
         self._visitor = visitor
         self._closer = Closer()
-        self._opening: set[asyncio.Future[tuple[Wire, ...]]] = set()
+        self._opening: set[asyncio.Future[Any]] = set()
         self._announcing: set[asyncio.Task[None]] = set()
 
     async def look(self, netns: str, nic: Nic, switches: Switches) -> Found:
@@ -123,18 +133,17 @@ class Detector:
 
         The interface is left as it is. Raises DetectionFailed, Overloaded.
         """
-        language = LANGUAGES[6 if ":" in address else 4]
-        packed = _packed(address)
-        home = self._visitor.home
+        language, packed = LANGUAGES[6 if ":" in address else 4], _packed(address)
+
+        def opening() -> tuple[Wire, ...]:
+            return open_wires(interface, [(language, packed)], self._closer)
+
         try:
-            async with asyncio.timeout(DETECTION_S_MAX):
-                (wire,) = await self._opened(
-                    home, lambda: open_wires(interface, [(language, packed)], self._closer)
-                )
-                try:
-                    return tuple(map(mac_text, await survey(wire, packed)))
-                finally:
-                    self._closer.close(wire.socket)
+            async with (
+                asyncio.timeout(DETECTION_S_MAX),
+                self._opened(self._visitor.home, opening, _sockets) as (wire,),
+            ):
+                return tuple(map(mac_text, await survey(wire, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
             raise DetectionFailed(
                 f"cannot ask for {address} on {interface}: {_words(error)}", subject=interface
@@ -146,12 +155,19 @@ class Detector:
         await asyncio.to_thread(self._closer.end)
 
     async def _look(self, netns: str, nic: Nic, switches: Switches) -> Found:
-        asked = _asked(nic)
-        async with self._wires(netns, nic.interface, asked) as wires:
-            found = _found(asked, await _converse_on_all(wires, asked, switches))
-            if switches.announce and found == Found():
-                _announce(wires, asked)
-        return found
+        asked, interface = _asked(nic), nic.interface
+
+        def opening() -> tuple[Wire, ...]:
+            set_up(interface)
+            return open_wires(interface, [one.spoken for one in asked], self._closer)
+
+        with Namespace.open(netns) as namespace:
+            async with self._opened(namespace, opening, _sockets) as wires:
+                await wait_for_carrier(wires[0].socket, interface)
+                found = _found(asked, await _converse_on_all(wires, asked, switches))
+                if switches.announce and found == Found():
+                    _announce(wires[0].socket, interface, asked)
+                return found
 
     def _announce_later(self, netns: str, nic: Nic) -> None:
         """Nobody waits for it: without a look there is nothing to wait for."""
@@ -163,67 +179,57 @@ class Detector:
         task.add_done_callback(self._announcing.discard)
 
     async def _announce_alone(self, netns: str, nic: Nic) -> None:
-        asked = _asked(nic)
+        interface = nic.interface
+
+        def opening() -> socket:
+            set_up(interface)
+            return open_speaker()
+
         try:
-            async with self._wires(netns, nic.interface, asked) as wires:
-                _announce(wires, asked)
+            with Namespace.open(netns) as namespace:
+                async with self._opened(namespace, opening, lambda packets: (packets,)) as packets:
+                    await wait_for_carrier(packets, interface)
+                    _announce(packets, interface, _asked(nic))
         except (OSError, OrbweaverError) as error:
-            _log.info("%s in %s: addresses not announced: %s", nic.interface, netns, error)
+            _log.info("%s in %s: addresses not announced: %s", interface, netns, error)
 
     @asynccontextmanager
-    async def _wires(
-        self, netns: str, interface: str, asked: tuple[_Asked, ...]
-    ) -> AsyncIterator[tuple[Wire, ...]]:
-        """A wire for each address, closed at the end, on a NIC that is up."""
-        wires = await self._open(netns, interface, asked)
-        try:
-            await wait_for_carrier(wires[0])
-            yield wires
-        finally:
-            for wire in wires:
-                self._closer.close(wire.socket)
-
-    async def _open(
-        self, netns: str, interface: str, asked: tuple[_Asked, ...]
-    ) -> tuple[Wire, ...]:
-        """Wires in a Pod's namespace, whose interface is set up first."""
-        heard = [(LANGUAGES[one.family], _packed(one.address)) for one in asked]
-
-        def opening() -> tuple[Wire, ...]:
-            set_up(interface)
-            return open_wires(interface, heard, self._closer)
-
-        with Namespace.open(netns) as namespace:
-            return await self._opened(namespace, opening)
-
     async def _opened(
-        self, namespace: Namespace, opening: Callable[[], tuple[Wire, ...]]
-    ) -> tuple[Wire, ...]:
+        self,
+        namespace: Namespace,
+        opening: Callable[[], T],
+        sockets_of: Callable[[T], Iterable[socket]],
+    ) -> AsyncIterator[T]:
+        """What ``opening`` opens inside, closed late at the end, also if nobody waits any more."""
         self._closer.check_room()
         visit = asyncio.wrap_future(self._visitor.submit(namespace, opening))
         self._opening.add(visit)
         visit.add_done_callback(self._opening.discard)
+
+        def close(_: object = None) -> None:
+            if not visit.cancelled() and visit.exception() is None:
+                for packets in sockets_of(visit.result()):
+                    self._closer.close(packets)
+
         try:
-            return await asyncio.shield(visit)
-        except asyncio.CancelledError:
-            # The thread goes on without us, and what it opens has nobody else to close it.
-            visit.add_done_callback(self._close_unwanted)
-            raise
-
-    def _close_unwanted(self, opening: asyncio.Future[tuple[Wire, ...]]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            for wire in opening.result():
-                self._closer.close(wire.socket)
+            yield await asyncio.shield(visit)
+        finally:
+            if visit.done():
+                close()
+            else:  # cancelled: the thread goes on without us
+                visit.add_done_callback(close)
 
 
-def _announce(wires: tuple[Wire, ...], asked: tuple[_Asked, ...]) -> None:
+def _sockets(wires: tuple[Wire, ...]) -> Iterable[socket]:
+    return (wire.socket for wire in wires)
+
+
+def _announce(packets: socket, interface: str, asked: tuple[_Asked, ...]) -> None:
     """What cannot be sent is only logged: neighbours then learn of the address by asking."""
-    for wire, one in zip(wires, asked, strict=True):
-        try:
-            for frame in wire.language.announcements(_packed(one.address), wire.mac_now()):
-                wire.send(frame)
-        except OSError as error:
-            _log.info("%s on %s was not announced: %s", one.address, wire.interface, error)
+    try:
+        announce(packets, interface, [one.spoken for one in asked])
+    except OSError as error:
+        _log.info("%s: addresses not announced: %s", interface, error)
 
 
 async def _converse_on_all(

@@ -98,12 +98,6 @@ class Wire(NamedTuple):
         """Raises OSError."""
         self.socket.send(frame)
 
-    def mac_now(self) -> bytes:
-        """The NIC's hardware address, which may have been changed since. Raises OSError."""
-        request = _IFREQ_HARDWARE.pack(self.interface.encode(), 0, b"")
-        mac: bytes = _IFREQ_HARDWARE.unpack(fcntl.ioctl(self.socket, _SIOCGIFHWADDR, request))[2]
-        return mac
-
     def listen_to(self, address: bytes) -> None:
         """Let the NIC hear what concerns an address that is not on it. Raises OSError."""
         if self.language.ethertype != ETHERTYPE_IPV6:
@@ -136,6 +130,30 @@ def open_wires(
     return tuple(wires)
 
 
+def open_speaker() -> socket.socket:
+    """A packet socket that hears nothing, for ``announce``; of the calling thread's namespace.
+
+    Raises OSError.
+    """
+    # Protocol 0 hears nothing until it is bound to one NIC, so that no other NIC's frame gets in.
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+
+
+def announce(
+    packets: socket.socket, interface: str, addresses: Sequence[tuple[Language, bytes]]
+) -> None:
+    """Tell the neighbours that the addresses are at the NIC, as its hardware address is now.
+
+    Raises OSError: the NIC is gone or down, or is no Ethernet.
+    """
+    kind, mac = _hardware(packets, interface)
+    if kind != _ARPHRD_ETHER:
+        raise _no_ethernet(interface, kind)
+    for language, address in addresses:
+        for frame in language.announcements(address, mac):
+            packets.sendto(frame, (interface, language.ethertype))
+
+
 def set_up(interface: str) -> None:
     """Set the NIC up, in the namespace of the calling thread. Raises OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -145,11 +163,11 @@ def set_up(interface: str) -> None:
             fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
 
 
-async def wait_for_carrier(wire: Wire) -> None:
+async def wait_for_carrier(packets: socket.socket, interface: str) -> None:
     """Return once the NIC can send, and after ``CARRIER_S_MAX`` in any case."""
     loop = asyncio.get_running_loop()
     until = loop.time() + CARRIER_S_MAX
-    while not _flags(wire.socket, wire.interface) & _IFF_RUNNING:
+    while not _flags(packets, interface) & _IFF_RUNNING:
         if loop.time() >= until:
             return
         await asyncio.sleep(CARRIER_POLL_S)
@@ -241,19 +259,29 @@ class _Conversation:
 
 
 def _open(interface: str, language: Language, closer: Closer) -> Wire:
-    # Protocol 0 hears nothing until it is bound to one NIC, so that no other NIC's frame gets in.
-    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    packets = open_speaker()
     try:
         if not _flags(packets, interface) & _IFF_UP:
             raise OSError(ENETDOWN, os.strerror(ENETDOWN))
         packets.bind((interface, language.ethertype))
         *_, hardware, mac = packets.getsockname()
         if hardware != _ARPHRD_ETHER or not is_station(mac):
-            raise OSError(f"{interface} is no Ethernet: it has hardware type {hardware}")
+            raise _no_ethernet(interface, hardware)
         return Wire(packets, interface, mac, language)
     except OSError:
         closer.close(packets)
         raise
+
+
+def _no_ethernet(interface: str, kind: int) -> OSError:
+    return OSError(f"{interface} is no Ethernet: it has hardware type {kind}")
+
+
+def _hardware(packets: socket.socket, interface: str) -> tuple[int, bytes]:
+    request = _IFREQ_HARDWARE.pack(interface.encode(), 0, b"")
+    answer = fcntl.ioctl(packets, _SIOCGIFHWADDR, request)
+    _, kind, mac = _IFREQ_HARDWARE.unpack(answer)
+    return kind, mac
 
 
 def _waiting_frames(packets: socket.socket) -> Iterator[bytes]:

@@ -45,6 +45,8 @@ PROMISED = {
     "reclaim_one_ms",
     "reclaim_10k_s",
     "scan_100k_s",
+    "look_over_window_ms",
+    "look_stranger_ms",
 }
 TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 

@@ -20,7 +20,7 @@ from core.domain.commands import LiftQuarantine
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
-from tests.detection.conftest import Link, Station, ip
+from tests.support.link import Link, Station, ip
 
 GATEWAY = "10.6.0.1"
 REPLICA = {"owner_kind": "StatefulSet", "owner_name": "db", "owner_api_version": "apps/v1"}

@@ -17,7 +17,7 @@ from nodeagent.detection.arp import announcement, decode_arp
 from nodeagent.detection.detector import Detector, Found, Stranger, Switches
 from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from nodeagent.netlink.namespaces import Namespace, Visitor
-from tests.detection.conftest import Link, Station, ip
+from tests.support.link import Link, Station, ip
 
 BOTH = Switches(conflicts=True, gateway=True)
 CONFLICTS = Switches(conflicts=True)

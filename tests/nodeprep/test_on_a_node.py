@@ -21,7 +21,7 @@ from nodeagent.nodeprep.manager import Manager, read_manager
 from nodeagent.nodeprep.sysctls import WANTED, Sysctl, read, tune
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
-from tests.detection.conftest import Link, Station, ip
+from tests.support.link import Link, Station, ip
 
 
 def doctor(station: Station, *options: str) -> tuple[int, str]:

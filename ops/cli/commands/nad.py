@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from core.errors import BadInput
 from ops.cli.context import globals_of, stdin_text
@@ -37,6 +36,8 @@ def nad(
     if output in (Format.JSON, Format.YAML):
         show_value(made, output)
     elif made:
+        import yaml
+
         print(yaml.safe_dump_all(made, sort_keys=False, width=1_000_000), end="")
     raise typer.Exit(worst)
 

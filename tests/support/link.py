@@ -1,0 +1,70 @@
+"""A link with stations on it: namespaces around a bridge."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Final, NamedTuple
+
+NAMESPACES: Final = Path("/run/netns")
+LOOKS_MAX: Final = 2_000
+"""How often a bridge is asked whether a port forwards; each time takes some milliseconds."""
+
+
+class Station(NamedTuple):
+    """A namespace whose eth0 is on the link."""
+
+    netns: str
+    mac: str
+
+
+class Link:
+    """A bridge in a namespace of its own, without learning delays."""
+
+    def __init__(self) -> None:
+        self._prefix = f"ow-detect-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._names: list[str] = []
+        self._switch = self._namespace("switch")
+        ip("-n", self._switch, "link", "add", "br0", "type", "bridge", "forward_delay", "0")
+        ip("-n", self._switch, "link", "set", "br0", "up")
+
+    def station(self, *addresses: str, up: bool = True) -> Station:
+        """One more station with these addresses; ``up`` False: with a link that is down."""
+        number = len(self._names)
+        name = self._namespace(f"station-{number}")
+        mac = f"02:00:00:00:00:{number:02x}"
+        peer = ("peer", "name", "eth0", "netns", name, "address", mac)
+        ip("-n", self._switch, "link", "add", f"port{number}", "type", "veth", *peer)
+        ip("-n", self._switch, "link", "set", f"port{number}", "master", "br0", "up")
+        for address in addresses:
+            flags = ("nodad",) if ":" in address else ()
+            ip("-n", name, "address", "add", address, "dev", "eth0", *flags)
+        if up:
+            ip("-n", name, "link", "set", "eth0", "up")
+            self._wait_until_forwarding(f"port{number}")
+        return Station(str(NAMESPACES / name), mac)
+
+    def remove(self) -> None:
+        for name in self._names:
+            ip("netns", "delete", name)
+
+    def _wait_until_forwarding(self, port: str) -> None:
+        """A bridge hears of a port's carrier a moment later, and drops its frames until then."""
+        for _ in range(LOOKS_MAX):
+            if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
+                return
+        raise AssertionError(f"{port} does not forward")
+
+    def _namespace(self, kind: str) -> str:
+        name = f"{self._prefix}-{kind}"
+        ip("netns", "add", name)
+        self._names.append(name)
+        return name
+
+
+def ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+    return done.stdout
