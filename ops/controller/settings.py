@@ -23,6 +23,7 @@ from nodeagent.settings.environment import Environment
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
+    CoordinatorSettings,
     KubernetesSettings,
     WebhookSettings,
 )
@@ -105,7 +106,21 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     if not kubeconfig and not env.truth(KUBERNETES, default=False):
         return None
     networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
-    return KubernetesSettings(kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env), networks)
+    return KubernetesSettings(
+        kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env), networks, _coordinator(env)
+    )
+
+
+def _coordinator(env: Environment) -> CoordinatorSettings | None:
+    """None: nobody keeps its status. The misspelling is the public system's (spec/api.md 5.3)."""
+    if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
+        return None
+    default = CoordinatorSettings()
+    return CoordinatorSettings(
+        env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", default.name),
+        Path(env.text("SPIDERPOOL_CNI_CONFIG_DIR", str(default.cni_directory))),
+        env.text("SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME", default.cilium),
+    )
 
 
 def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:

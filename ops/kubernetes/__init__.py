@@ -8,6 +8,8 @@
     draining.py      pools and subnets on their way out
     translator.py    the difference between custom resources and the log, closed
     attachments.py   SpiderMultusConfigs and their NetworkAttachmentDefinitions
+    cidrs.py         where a cluster says which CIDRs its Pods and Services have
+    coordinators.py  the status of the SpiderCoordinator
     admission/       the webhooks
     hosting.py       all of it inside a controller, while it leads
 

@@ -14,6 +14,7 @@ from core.store.kv import KeyValueStore
 from ops.concurrency import until_first
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
+from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.objects import Objects
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.translator import Translator
@@ -52,6 +53,8 @@ class KubernetesHost:
             if self._settings.networks:
                 self.attachments = Attachments(api, objects)
                 works.append(self.attachments.run())
+            if self._settings.coordinator is not None:
+                works.append(Coordinators(api, objects, self._settings.coordinator).run())
             _log.info("custom resources are translated")
             await until_first(*works)
         finally:

@@ -28,10 +28,19 @@ class WebhookSettings(NamedTuple):
     guards_deletion: bool = False
 
 
+class CoordinatorSettings(NamedTuple):
+    """``cni_directory``: where the node keeps CNI configurations. ``cilium``: namespace/name."""
+
+    name: str = "default"
+    cni_directory: Path = Path("/etc/cni/net.d")
+    cilium: str = "kube-system/cilium-config"
+
+
 class KubernetesSettings(NamedTuple):
     """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
 
     ``webhook`` None: no admission webhooks. ``networks``: SpiderMultusConfigs become NADs.
+    ``coordinator`` None: nobody keeps the SpiderCoordinator's status.
     """
 
     kubeconfig: str = ""
@@ -39,3 +48,4 @@ class KubernetesSettings(NamedTuple):
     ipv6_enabled: bool = True
     webhook: WebhookSettings | None = None
     networks: bool = False
+    coordinator: CoordinatorSettings | None = None

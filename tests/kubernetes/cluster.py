@@ -8,7 +8,7 @@ import itertools
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from core.domain.evolution import Ledger
 from core.projections.projector import Projector
@@ -20,6 +20,7 @@ from tests.kubernetes.objects import Object, get
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import Node
 
+T = TypeVar("T")
 PATIENCE_S = 30.0
 _numbers = itertools.count()
 
@@ -96,6 +97,14 @@ class Cluster:
     async def until_said(self, kind: str, name: str, type_: str, status: str) -> Object:
         """Wait for a condition of an object, and return it."""
         return await until_said(self.server, kind, name, type_, status)
+
+
+async def until(holds: Callable[[], T]) -> T:
+    """Wait until something is true, and return it; asked in a thread, for it may ask a server."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := await asyncio.to_thread(holds)):
+            await asyncio.sleep(0.02)
+    return found
 
 
 async def until_said(server: ApiServer, kind: str, name: str, type_: str, status: str) -> Object:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from core.kubernetes.api import Object
 from ops.kubernetes.attachments import NAMESPACED, Attachments
-from tests.kubernetes.cluster import events_about
+from tests.kubernetes.cluster import events_about, until
 from tests.kubernetes.objects import create, replace
 from tests.support.kubernetes import ApiServer
 
@@ -58,10 +58,7 @@ class Networks:
 
     async def events(self, name: str) -> list[Object]:
         """The Events about an object, as soon as there is one."""
-        async with asyncio.timeout(30):
-            while not (events := await asyncio.to_thread(events_about, self.server, name)):
-                await asyncio.sleep(0.02)
-        return events
+        return await until(lambda: events_about(self.server, name))
 
     async def until(self, holds: Callable[[Object], object], name: str = "net") -> Object:
         """Wait until the NAD is as it must be."""

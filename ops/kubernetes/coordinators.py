@@ -1,0 +1,196 @@
+"""The status of the SpiderCoordinator: which CIDRs of Pods and Services the host's stack serves.
+
+One object of the configured name is kept (spec/api.md 1.5); agents read its status. What cannot be
+found out is told as phase NotReady with the reason, and the CIDRs found before stay. Looked at when
+the object changes and once a minute, because the sources are other people's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from core.errors import ApiNotFound, BadInput
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.worklist import Worklist
+from core.manifests.kinds.fields import API_VERSION
+from ops.concurrency import until_first
+from ops.kubernetes import cidrs
+from ops.kubernetes.cidrs import Cidrs
+from ops.kubernetes.conditions import Observation
+from ops.kubernetes.objects import Objects
+from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.settings import CoordinatorSettings
+
+COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
+CONFIG_MAP: Final = "/api/v1/namespaces/{}/configmaps/{}"
+CONTROLLER_MANAGERS: Final = "/api/v1/pods?labelSelector=component%3Dkube-controller-manager"
+CALICO_POOLS: Final = "/apis/crd.projectcalico.org/v1/ippools"
+CILIUM_POOLS: Final = "/apis/cilium.io/v2alpha1/ciliumpodippools"
+SERVICE_CIDRS: Final = tuple(
+    f"/apis/networking.k8s.io/{version}/servicecidrs" for version in ("v1", "v1beta1", "v1alpha1")
+)
+RESYNC_S: Final = 60.0
+CNI_FILE_BYTES_MAX: Final = 64 * 1024
+CNI_FILES_MAX: Final = 64
+CNI_SUFFIXES: Final = (".conf", ".conflist", ".json")
+MANAGER: Final = "orbweaver-coordinator"
+SYNCED: Final = "Synced"
+NOT_READY: Final = "NotReady"
+CLUSTER_FAULT: Final = "ClusterNotReady"
+CILIUM_FAULT: Final = "CiliumNotReady"
+
+
+class Coordinators:
+    """Keeps the status of one SpiderCoordinator; ``written`` counts its changes."""
+
+    def __init__(self, api: Api, objects: Objects, settings: CoordinatorSettings) -> None:
+        self.written = 0
+        self.informer = Informer(api, COORDINATORS, self._changed)
+        self._api = api
+        self._objects = objects
+        self._settings = settings
+        self._work: Worklist[ObjectKey] = Worklist(self._look, "coordinators")
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await until_first(self.informer.run(), self._work.run(), self._resync())
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_S)
+            self._work.add(self.informer.objects)
+
+    def _changed(self, keys: set[ObjectKey]) -> None:
+        self._work.add(keys)
+
+    async def _look(self, key: ObjectKey) -> None:
+        one = self.informer.objects.get(key)
+        if one is None:
+            return
+        if "deletionTimestamp" in one["metadata"]:
+            await self._release(one)
+        elif one["metadata"]["name"] == self._settings.name:
+            await self._report(one)
+
+    async def _report(self, one: Object) -> None:
+        before = one.get("status") or {}
+        try:
+            found = await self._find(one)
+        except BadInput as error:
+            wanted = before | {"phase": NOT_READY, "reason": error.message}
+            if wanted != before:
+                why = Observation("Ready", "False", error.subject, error.message)
+                await self._objects.tell(one, why)
+        else:
+            wanted = {"phase": SYNCED, "overlayPodCIDR": list(found.pods)}
+            wanted["serviceCIDR"] = list(found.services)
+        if wanted == before:
+            return
+        self.written += 1
+        body: Object = {"apiVersion": API_VERSION, "kind": "SpiderCoordinator", "status": wanted}
+        body["metadata"] = {key: one["metadata"][key] for key in ("name", "uid")}
+        name = one["metadata"]["name"]
+        await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
+
+    async def _release(self, one: Object) -> None:
+        """Nothing is to be taken back: let it go."""
+        metadata = one["metadata"]
+        left = [text for text in metadata.get("finalizers") or [] if text != FINALIZER]
+        if left != (metadata.get("finalizers") or []):
+            version = metadata["resourceVersion"]
+            body = {"metadata": {"finalizers": left, "resourceVersion": version}}
+            await self._api.merge(f"{COORDINATORS}/{metadata['name']}", body)
+
+    async def _find(self, one: Object) -> Cidrs:
+        """The CIDRs by podCIDRType. Raises BadInput, its subject the reason of the Event."""
+        said = one["spec"].get("podCIDRType", "auto")
+        kind = said
+        if said == "auto":
+            texts = await asyncio.to_thread(read_directory, self._settings.cni_directory)
+            kind = cidrs.source_of(texts)
+        services = await self._services()
+        match kind:
+            case "cluster":
+                cluster = await self._cluster()
+                return Cidrs(cluster.pods, services or cluster.services)
+            case "calico":
+                pods = cidrs.of_calico(await self._list(CALICO_POOLS))
+            case "cilium":
+                pods = await self._cilium()
+            case _:
+                pods = ()
+        return Cidrs(pods, services or (await self._cluster()).services)
+
+    async def _services(self) -> tuple[str, ...]:
+        """Of ServiceCIDR objects, where the API server has them."""
+        for path in SERVICE_CIDRS:
+            if found := await self._list(path):
+                return cidrs.of_service_cidrs(found)
+        return ()
+
+    async def _cluster(self) -> Cidrs:
+        found = Cidrs()
+        config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
+        if config_map is not None:
+            found = cidrs.of_kubeadm(config_map)
+        if not (found.pods and found.services):
+            for pod in (await self._list(CONTROLLER_MANAGERS))[:1]:
+                found = found.or_else(cidrs.of_controller_manager(pod))
+        if not (found.pods or found.services):
+            raise BadInput(
+                "neither kube-system/kubeadm-config nor a kube-controller-manager says which CIDRs"
+                " Pods and Services have",
+                subject=CLUSTER_FAULT,
+            )
+        return found
+
+    async def _cilium(self) -> tuple[str, ...]:
+        namespace, _, name = self._settings.cilium.partition("/")
+        config_map = await self._get(CONFIG_MAP.format(namespace, name))
+        if config_map is None:
+            message = f"there is no ConfigMap {self._settings.cilium}"
+            raise BadInput(message, subject=CILIUM_FAULT)
+        answer = cidrs.of_cilium(config_map)
+        match answer.mode:
+            case "cluster-pool" | "cluster-pool-v2beta":
+                return answer.cidrs
+            case "multi-pool":
+                return cidrs.of_cilium_pools(await self._list(CILIUM_POOLS))
+            case "kubernetes":
+                return (await self._cluster()).pods
+            case mode:
+                message = f"Cilium's ipam {mode[:64]!r} is not supported"
+                raise BadInput(message, subject=CILIUM_FAULT)
+
+    async def _get(self, path: str) -> Object | None:
+        try:
+            return await self._api.get(path)
+        except ApiNotFound:
+            return None
+
+    async def _list(self, path: str) -> list[Object]:
+        """Everything of a collection, nothing where the API server does not have it."""
+        try:
+            return (await self._api.list(path)).items
+        except ApiNotFound:
+            return []
+
+
+def read_directory(directory: Path) -> Mapping[str, str]:
+    """The CNI configurations of a node, by name; bounded, and what cannot be read is left out."""
+    found = {}
+    try:
+        paths = sorted(path for path in directory.iterdir() if path.suffix in CNI_SUFFIXES)
+    except OSError:
+        return {}
+    for path in paths[:CNI_FILES_MAX]:
+        try:
+            with path.open("rb") as file:
+                found[path.name] = file.read(CNI_FILE_BYTES_MAX).decode("utf-8", "replace")
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,98 @@
+"""Where a cluster says its CIDRs: every source of spec/api.md 1.5, and nothing from no source."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.kubernetes.api import Object
+from ops.kubernetes import cidrs
+from ops.kubernetes.cidrs import Cidrs
+
+
+@pytest.mark.parametrize(
+    ("files", "source"),
+    [
+        ({}, "none"),
+        ({"10-calico.conflist": '{"name": "k8s-pod-network"}'}, "calico"),
+        ({"10-calico.conflist": '{"name": "calico"}'}, "calico"),
+        ({"05-cilium.conflist": '{"name": "cilium"}'}, "cilium"),
+        ({"10-flannel.conflist": '{"name": "flannel"}'}, "cluster"),
+        ({"00-multus.conf": '{"name": "calico"}', "10-x.conf": '{"name": "cilium"}'}, "cilium"),
+        ({"10-a.conf": '{"name": "other"}', "20-b.conf": '{"name": "calico"}'}, "none"),
+        ({"10-a.conf": "no json"}, "none"),
+        ({"10-a.conf": "[1]"}, "none"),
+    ],
+)
+def test_the_first_configuration_names_the_overlay(files: dict[str, str], source: str) -> None:
+    assert cidrs.source_of(files) == source
+
+
+def config_map(**data: str) -> Object:
+    return {"data": data}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "networking:\n  podSubnet: 10.244.0.0/16,fd00:1::/56\n  serviceSubnet: 10.96.0.0/12\n",
+            Cidrs(("10.244.0.0/16", "fd00:1::/56"), ("10.96.0.0/12",)),
+        ),
+        ("networking: {serviceSubnet: 10.96.0.0/12}", Cidrs((), ("10.96.0.0/12",))),
+        ("networking: 3", Cidrs()),
+        ("a: [", Cidrs()),
+        ("", Cidrs()),
+    ],
+)
+def test_kubeadm_says_both(text: str, found: Cidrs) -> None:
+    assert cidrs.of_kubeadm(config_map(ClusterConfiguration=text)) == found
+
+
+def test_flags_of_the_controller_manager_are_found_in_command_then_args() -> None:
+    container = {
+        "command": ["kube-controller-manager", "--cluster-cidr=10.1.0.0/16"],
+        "args": ["--cluster-cidr=10.2.0.0/16", "--service-cluster-ip-range=10.3.0.0/16,bad"],
+    }
+    found = cidrs.of_controller_manager({"spec": {"containers": [container]}})
+
+    assert found == Cidrs(("10.1.0.0/16",), ("10.3.0.0/16",))
+
+
+def test_calico_pools_that_serve_are_ordered_by_age() -> None:
+    def one(name: str, born: str, cidr: str, **more: object) -> Object:
+        metadata = {"name": name, "creationTimestamp": born}
+        return {"metadata": metadata | more, "spec": {"cidr": cidr}}
+
+    off = one("off", "2026-01-01T00:00:00Z", "10.9.0.0/16")
+    off["spec"]["disabled"] = True
+    going = one("going", "2026-01-01T00:00:00Z", "10.8.0.0/16", deletionTimestamp="x")
+    young = one("a", "2026-01-03T00:00:00Z", "10.7.0.0/16")
+    old = one("b", "2026-01-02T00:00:00Z", "10.6.0.0/16")
+
+    assert cidrs.of_calico([off, going, young, old]) == ("10.6.0.0/16", "10.7.0.0/16")
+
+
+def test_cilium_names_its_mode_and_its_cidrs() -> None:
+    data = {"ipam": "cluster-pool", "cluster-pool-ipv4-cidr": "10.0.0.0/8 11.0.0.0/8"}
+    assert cidrs.of_cilium({"data": data}).cidrs == ("10.0.0.0/8", "11.0.0.0/8")
+
+    pools = [{"metadata": {"name": "a"}, "spec": {"ipv4": {"cidrs": ["10.4.0.0/16"]}}}]
+    assert cidrs.of_cilium_pools(pools) == ("10.4.0.0/16",)
+
+
+def test_service_cidr_objects_are_read_by_name() -> None:
+    objects = [
+        {"metadata": {"name": "b"}, "spec": {"cidrs": ["10.97.0.0/16"]}},
+        {"metadata": {"name": "a"}, "spec": {"cidrs": ["10.96.0.0/16", "fd00::/112"]}},
+    ]
+    assert cidrs.of_service_cidrs(objects) == ("10.96.0.0/16", "fd00::/112", "10.97.0.0/16")
+
+
+@given(st.text())
+def test_whatever_a_source_says_is_read_or_counts_as_not_said(text: str) -> None:
+    assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
+    assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
