@@ -28,7 +28,8 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey
-from core.domain.model import Endpoint, Pool, Quarantine, Stranger, Subnet
+from core.domain.model import Endpoint, Pool, Quarantine, Subnet
+from core.domain.quarantine import seen_in_words
 from core.store.log import Segment
 
 FACTS_MAX = 100_000
@@ -194,11 +195,13 @@ class _Holdings(_Facts):
 
     def _quarantine(self, quarantine: Quarantine, recorded: Recorded) -> None:
         if self.subject == ("address", quarantine.address):
-            address, _, reason, evidence, stranger = quarantine
-            if stranger is not None:
-                evidence = "; ".join(filter(None, (evidence, _seen(stranger))))
-            at = stamp_of(recorded)
-            self._quarantined = Fact("quarantined", address, at, reason=reason, evidence=evidence)
+            self._quarantined = Fact(
+                "quarantined",
+                quarantine.address,
+                stamp_of(recorded),
+                reason=quarantine.reason,
+                evidence=seen_in_words(quarantine),
+            )
 
     def _lift(self, address: str, recorded: Recorded) -> None:
         if self._quarantined is not None and self._quarantined.subject == address:
@@ -243,13 +246,6 @@ class _Life(_Facts):
         name = self.subject.name
         pool = name if self.subject.kind == "pool" else ""
         self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
-
-
-def _seen(stranger: Stranger) -> str:
-    """Where the stranger was seen, in words."""
-    where = "/".join(filter(None, (stranger.node, stranger.interface)))
-    said = (("MAC", stranger.mac), ("on", where), ("seen by", stranger.seen_by))
-    return " ".join(f"{word} {text}" for word, text in said if text)
 
 
 def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:

@@ -25,6 +25,17 @@ SEEN_MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999."""
 
 
+def seen_in_words(quarantine: Quarantine) -> str:
+    """All the evidence of a quarantine, for people."""
+    stranger = quarantine.stranger
+    if stranger is None:
+        return quarantine.evidence
+    where = "/".join(filter(None, (stranger.node, stranger.interface)))
+    said = (("MAC", stranger.mac), ("on", where), ("seen by", stranger.seen_by))
+    words = " ".join(f"{word} {text}" for word, text in said if text)
+    return "; ".join(filter(None, (quarantine.evidence, words)))
+
+
 def decide_quarantine(
     configuration: Configuration, command: QuarantineAddress | LiftQuarantine | ReturnAddress
 ) -> tuple[Event, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
+from core.domain import model
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
@@ -22,6 +23,7 @@ from core.service.releaser import ReleaseOrder, Releaser
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
+from core.store.writer import unix_ms
 from nodeagent.detection.detector import Stranger
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.verbs.adding import AddOrder
@@ -99,9 +101,11 @@ class Withdrawing:
             return Withdrawal.STATEFUL
         attachment = order.attachment
         cause = Cause(self._actor, attachment.container, "", order.traceparent)
+        seen = f"container {attachment.container}"
         for address, mac in strangers:
-            seen = f"{mac}, seen by {self._actor} for {attachment.container} {attachment.interface}"
-            await self._configurator.apply(QuarantineAddress(address, STRANGER, seen), cause)
+            stranger = model.Stranger(mac, self._actor, pod.node, attachment.interface, unix_ms())
+            aside = QuarantineAddress(address, STRANGER, seen, stranger)
+            await self._configurator.apply(aside, cause)
 
         def decide(now: Endpoint) -> ReleaseDecision:
             nic = now.find(attachment.interface)
@@ -116,8 +120,10 @@ class Withdrawing:
         """Set all addresses aside: the caller does not say which of them the stranger uses."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
-            evidence = f"{self._actor}, container {container}, one of {' '.join(addresses)}"
-            await self._configurator.apply(QuarantineAddress(address, REASON, evidence), cause)
+            evidence = f"container {container}, one of {' '.join(addresses)}"
+            stranger = model.Stranger("", self._actor, endpoint.node, "", unix_ms())
+            aside = QuarantineAddress(address, REASON, evidence, stranger)
+            await self._configurator.apply(aside, cause)
 
 
 def _others(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:

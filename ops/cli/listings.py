@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from core.domain.events import RecordDefined
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.domain.quarantine import seen_in_words
 from core.domain.subnets import SubnetCounts
 from core.manifests.writing import to_manifest
 from ops.cli.counting import Counts
@@ -58,7 +59,10 @@ ENDPOINT_COLUMNS = (
     Column("UID", wide=True),
     Column("SANDBOX", wide=True),
 )
-QUARANTINE_COLUMNS = (Column("ADDRESS"), Column("REASON"), Column("EVIDENCE"))
+QUARANTINE_COLUMNS = (
+    *(Column("ADDRESS"), Column("REASON"), Column("EVIDENCE")),
+    Column("RETURNS"),
+)
 RECORD_COLUMNS = (
     Column("KIND"),
     Column("NAMESPACE"),
@@ -137,10 +141,17 @@ def quarantine_listing(quarantines: Sequence[Quarantine]) -> Listing:
     """Addresses that were set aside."""
     return Listing(
         QUARANTINE_COLUMNS,
-        [(one.address, one.reason, one.evidence or "-") for one in quarantines],
+        [
+            (one.address, one.reason, seen_in_words(one) or "-", _returns(one))
+            for one in quarantines
+        ],
         [f"{Kind.QUARANTINE}/{one.address}" for one in quarantines],
         [quarantine_manifest(one) for one in quarantines],
     )
+
+
+def _returns(quarantine: Quarantine) -> str:
+    return "by hand" if quarantine.stranger is None else "when silent"
 
 
 def record_listing(records: Sequence[RecordDefined]) -> Listing:

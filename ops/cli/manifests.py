@@ -56,6 +56,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
         "ipVersion": quarantine.family,
         "reason": quarantine.reason,
         "evidence": quarantine.evidence,
+        "stranger": quarantine.stranger._asdict() if quarantine.stranger else None,
     }
 
 

@@ -24,6 +24,7 @@ from ops.controller.archiving import Archiving
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
+from ops.controller.probing import LinkProber
 from ops.controller.settings import ControllerSettings
 from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.hosting import KubernetesHost
@@ -31,8 +32,9 @@ from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.worker import WorkerOptions
-from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
+from workflows.jobs.hosting import NOTICES, JobHost, JobSettings, Sources
 from workflows.jobs.noticing import Noticing
+from workflows.jobs.quarantine.probing import NoProber
 
 _log: Final = logging.getLogger(__name__)
 
@@ -51,12 +53,18 @@ class Controller:
         self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
         self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
         self.health = Health(self.projector, self.observing)
+        self.prober = (
+            LinkProber(settings.probe_interface, settings.name)
+            if settings.probe_interface
+            else None
+        )
         closed = Archive(LocalFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
             store,
             keys,
             settings.name,
             JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
+            sources=Sources(prober=self.prober or NoProber()),
             options=WorkerOptions(archive=closed),
         )
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
@@ -113,6 +121,8 @@ class Controller:
             await port.close()
         if self._metrics is not None:
             self._metrics.close()
+        if self.prober is not None:
+            await self.prober.close()
         await self._store.close()
 
 

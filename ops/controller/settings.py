@@ -52,7 +52,10 @@ RECLAIM_NUMBER_MAX: Final = 1_000_000
 
 
 class ControllerSettings(NamedTuple):
-    """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over."""
+    """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over.
+
+    ``probe_interface``: on a link of the Pods, to probe quarantined addresses from; "" for none.
+    """
 
     name: str
     cluster: ClusterSettings
@@ -67,6 +70,7 @@ class ControllerSettings(NamedTuple):
     auto_pools: AutoPoolSettings = AutoPoolSettings()
     provider: ProviderSettings | None = None
     kubernetes: KubernetesSettings | None = None
+    probe_interface: str = ""
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -97,6 +101,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             ca_file=conf.orbweaver.provider_ca_file,
         ),
         kubernetes=_kubernetes(conf, env),
+        probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
     )
 
 

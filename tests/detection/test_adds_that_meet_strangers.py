@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pytest
 
 from core.domain.commands import LiftQuarantine
+from core.domain.quarantine import seen_in_words
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
@@ -67,7 +68,7 @@ async def quarantine_of(node: Node, address: str) -> str:
     """The evidence."""
     view = node.agent.parts.view
     await view.wait_for(lambda: address in view.current.quarantine)
-    return view.current.quarantine[address].evidence
+    return seen_in_words(view.current.quarantine[address])
 
 
 async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(
@@ -80,7 +81,9 @@ async def test_a_stranger_costs_the_pod_an_address_and_nothing_else(
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"]
 
         evidence = await quarantine_of(node, "10.6.0.10")
-        assert evidence == f"{stranger.mac}, seen by agent/node-1 for c-web-0 eth0"
+        assert evidence == (
+            f"container c-web-0; MAC {stranger.mac} on node-1/eth0 seen by agent/node-1"
+        )
         assert set(await node.claims()) == {"10.6.0.11"}
         assert await node.add(CNI_NETNS=pod.netns) == ["10.6.0.11/24"], "a repeat is a repeat"
 

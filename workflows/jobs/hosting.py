@@ -35,6 +35,10 @@ from workflows.jobs.autopools import AutoPools
 from workflows.jobs.dispatching import Dispatcher
 from workflows.jobs.facts import FactsSource
 from workflows.jobs.listening import Beginner, Listener
+from workflows.jobs.quarantine.activities import QuarantineActivities
+from workflows.jobs.quarantine.notices import quarantine_notices
+from workflows.jobs.quarantine.probe import ProbeQuarantine
+from workflows.jobs.quarantine.probing import NoProber, Prober
 from workflows.jobs.reclaim import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
 from workflows.jobs.reclaim_pod import ReclaimPod
 from workflows.jobs.reconciling import AutoPoolActivities, PoolsPlace
@@ -48,7 +52,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 
-NOTICES: Final = (retirement_notices,)
+NOTICES: Final = (retirement_notices, quarantine_notices)
 """What the leader's ``Noticing`` asks which executions there must be."""
 
 _log: Final = logging.getLogger(__name__)
@@ -63,10 +67,14 @@ class JobSettings(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Where the jobs get their knowledge of the cluster; None: from records, standalone."""
+    """Where the jobs get their knowledge of the cluster; None: from records, standalone.
+
+    ``prober`` asks on a link who uses a quarantined address.
+    """
 
     facts: FactsSource | None = None
     applications: ApplicationsSource | None = None
+    prober: Prober = NoProber()
 
 
 class JobHost:
@@ -96,6 +104,7 @@ class JobHost:
         pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
+        quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys)
         self._is_viewing = asyncio.Event()
@@ -106,10 +115,14 @@ class JobHost:
         self._external = _external(store, keys, self.writers, provider)
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         registry = Registry(
-            [ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement, AutoPools, *bound[0]],
+            [
+                *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement),
+                *(ProbeQuarantine, AutoPools, *bound[0]),
+            ],
             [
                 *(scan.observe, scan.release, pods.resolve),
                 *(retirement.step, retirement.reinstate),
+                *(quarantine.check, quarantine.probe, quarantine.give_back),
                 pools.reconcile,
                 *bound[1],
             ],

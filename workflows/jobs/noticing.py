@@ -2,8 +2,8 @@
 
 What there must be is a pure function of the projection. The leader runs this: whenever the
 projection moves, an execution whose news has changed is signalled, and begun if it is not there;
-now and then all of them are, so that one that was ended by hand comes back and a word that was lost
-is said again. It never decides what an execution does with the news.
+now and then those without news are begun again if somebody has ended them by hand.
+It never decides what an execution does with the news.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from core.projections.fold import Projection
 from core.projections.projector import Projector
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from workflows.engine.client import Client
+from workflows.engine.client import Client, StartOptions
+from workflows.model.policies import IdConflictPolicy
 
 NOTICE_PERIOD_S: Final = 0.2
 """Between two looks at a projection that moves all the time."""
 
 AGAIN_S: Final = 600.0
-"""After so long everybody is told again, whether there is news or not."""
+"""After so long all executions are looked for, whether there is news or not."""
+
+IF_GONE: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
 
 _log: Final = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class Noticing:
         self._again_s = again_s
         self._monotonic = monotonic
         self._known: dict[str, object] = {}
+        self._sought: set[str] = set()
 
     async def run(self) -> None:
         """Tell until cancelled. Raises what no retry helps."""
@@ -81,7 +85,7 @@ class Noticing:
                 wait_s = again_at - self._monotonic() if is_all_told else self._period_s
                 await self._until_news(seen, max(wait_s, self._period_s))
                 if self._monotonic() >= again_at:
-                    self._known.clear()
+                    self._sought.update(self._known)
                     again_at = self._monotonic() + self._again_s
 
     async def _tell(self, client: Client) -> bool:
@@ -90,23 +94,28 @@ class Noticing:
         notices = [notice for source in self._sources for notice in source(projection)]
         ids = {notice.workflow_id for notice in notices}
         self._known = {key: news for key, news in self._known.items() if key in ids}
+        self._sought &= ids
         for notice in notices:
-            if notice.workflow_id in self._known and (
-                self._known[notice.workflow_id] == notice.news
-            ):
-                continue
             try:
-                await client.signal_with_start(
-                    notice.workflow, *notice.arguments, id=notice.workflow_id, signal=notice.signal
-                )
+                await self._give(client, notice)
             except OrbweaverError as error:
                 if not (error.retryable or isinstance(error, OutcomeUnknown)):
                     raise
                 _log.warning("%s was not told, it will be again: %s", notice.workflow_id, error)
                 return False
-            self._known[notice.workflow_id] = notice.news
-            self.told += 1
         return True
+
+    async def _give(self, client: Client, notice: Notice) -> None:
+        workflow_id, news = notice.workflow_id, notice.news
+        if workflow_id not in self._known or self._known[workflow_id] != news:
+            await client.signal_with_start(
+                notice.workflow, *notice.arguments, id=workflow_id, signal=notice.signal
+            )
+            self.told += 1
+        elif workflow_id in self._sought:
+            await client.start(notice.workflow, *notice.arguments, id=workflow_id, options=IF_GONE)
+        self._known[workflow_id] = news
+        self._sought.discard(workflow_id)
 
     async def _until_news(self, seen: int, wait_s: float) -> None:
         """Until the projection has moved, and a little longer; at most ``wait_s``."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from core.domain.addresses import Address
     from core.domain.evolution import Ledger
     from core.domain.labels import LabelSelector
-    from core.domain.model import Endpoint, Pool, Subnet
+    from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 
 DESCRIBED: Final = (
     *(Kind.POOL, Kind.SUBNET, Kind.APPLICATION),
@@ -318,8 +318,14 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
         ("Holder", held.claim.holder if held else ""),
         ("Claimed at", f"position {held.revision}" if held else ""),
         ("Reserved by", ", ".join(reserved)),
-        ("Quarantine", f"{quarantine.reason} ({quarantine.evidence})" if quarantine else ""),
+        ("Quarantine", _quarantine_words(quarantine) if quarantine else ""),
     ]
+
+
+def _quarantine_words(quarantine: Quarantine) -> str:
+    from core.domain.quarantine import seen_in_words
+
+    return f"{quarantine.reason} ({seen_in_words(quarantine)})"
 
 
 async def _rests(session: Session, address: Address) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.commands.get import get
-from ops.cli.context import perform
+from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
+from ops.cli.output import show_value
 from ops.cli.session import Session
 
 if TYPE_CHECKING:
@@ -45,6 +46,46 @@ def lift(
     from core.domain.commands import LiftQuarantine
 
     _apply(context, LiftQuarantine(address, reason), f"{address} lifted")
+
+
+@app.command()
+def probe(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="the address")],
+) -> None:
+    """Probe an address now; one that a person has set aside is not probed."""
+
+    async def action(session: Session) -> Exit:
+        from workflows.engine.client import Client
+        from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
+
+        async with Client(session.store, session.keys, name="orbctl") as client:
+            await client.signal(probe_id(address), PROBE_NOW)
+        print(f"{address} will be probed: orbctl quarantine show {address}")
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="the address")],
+) -> None:
+    """Show what the probes of an address have said, and when the next one comes."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from workflows.engine.client import Client
+        from workflows.jobs.quarantine.probe import probe_id
+
+        async with Client(session.store, session.keys, name="orbctl") as client:
+            found = await client.query(probe_id(address), "status")
+        assert isinstance(found, dict), "the query answers an object"
+        show_value(found, output)
+        return Exit.OK
+
+    perform(context, action)
 
 
 @app.command(name="list")

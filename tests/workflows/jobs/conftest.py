@@ -1,11 +1,16 @@
-"""A stage for every test; at its end the log must keep every invariant."""
+"""A stage for every test; at its end the log must keep every invariant. And both stores."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import KeyValueStore
+from core.store.memory import MemoryStore
+from tests.support.etcd import EtcdCluster
 from tests.workflows.jobs.stage import JobStage
 
 
@@ -22,3 +27,21 @@ async def stage() -> AsyncIterator[JobStage]:
     yield stage
     await stage.check()
     await stage.close()
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValueStore]:
+    """An empty store of its own for each test."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    cluster: EtcdCluster = request.getfixturevalue("etcd")
+    one = EtcdStore(EtcdSettings(cluster.endpoints))
+    yield one
+    await one.close()

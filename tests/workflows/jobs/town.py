@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from core.domain.reclaim.settings import ReclaimSettings
-from core.errors import CallRejected
+from core.errors import CallRejected, DeadlineExceeded
 from core.projections.projector import Projector
 from core.store.kv import Get, KeyValueStore
 from tests.support.nodes import Node, check_everything
@@ -17,6 +17,9 @@ from tests.workflows.faults.killing import Counters, KillingStore
 from workflows.engine.client import Client
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.noticing import Noticing
+
+ANSWER_S_MAX = 0.5
+"""A query waits so long for a controller that may be dead; then it is asked again."""
 
 SWITCHED_OFF = JobSettings(ReclaimSettings(enabled=False))
 
@@ -92,17 +95,17 @@ class Town:
 
     async def until_found(self, workflow_id: str, **wanted: object) -> None:
         """Wait until the query ``status`` of an execution answers this."""
+        await self.until(lambda: self.has(workflow_id, **wanted))
 
-        async def is_so() -> bool:
-            try:
-                found = await self.client.query(workflow_id, "status")
-            except CallRejected:
-                return False  # nobody has begun it yet
-            return isinstance(found, dict) and all(
-                found.get(name) == value for name, value in wanted.items()
-            )
-
-        await self.until(is_so)
+    async def has(self, workflow_id: str, **wanted: object) -> bool:
+        """Whether the query answers this now; False while nobody can answer."""
+        try:
+            found = await self.client.query(workflow_id, "status", timeout_s=ANSWER_S_MAX)
+        except (CallRejected, DeadlineExceeded):
+            return False
+        return isinstance(found, dict) and all(
+            found.get(name) == value for name, value in wanted.items()
+        )
 
     async def until(self, look: Callable[[], Awaitable[bool]]) -> None:
         """Wait until it is so."""

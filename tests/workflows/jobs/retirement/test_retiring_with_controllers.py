@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from core.domain.commands import Reinstate, RetirePool, RetireSubnet
 from core.domain.events import PoolDeleted
-from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import KeyValueStore
 from core.store.memory import MemoryStore
-from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, pod
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.retirement.stage import blue, net, red
@@ -20,23 +15,6 @@ from tests.workflows.jobs.town import Town
 
 WRITES_OF_A_RETIREMENT = 12
 """A host that lives writes about so often from its start to the pool's end."""
-
-
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
-    with EtcdCluster(Path(tmp_path_factory.mktemp("etcd"))) as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def store(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    if request.param == "memory":
-        yield MemoryStore()
-        return
-    cluster: EtcdCluster = request.getfixturevalue("etcd")
-    one = EtcdStore(EtcdSettings(cluster.endpoints))
-    yield one
-    await one.close()
 
 
 async def _is_gone(node: Node) -> bool:

@@ -1,0 +1,59 @@
+"""The prober of a controller that is on a link of the Pods: ARP and neighbour discovery, for real.
+
+It asks as RFC 5227 and RFC 4862 have a newcomer ask: from no address, so that no neighbour learns
+anything wrong. Before the address it asks for the gateway; without an answer from there silence
+would prove nothing (I6).
+"""
+
+from __future__ import annotations
+
+from core.domain.model import Nic
+from core.errors import OrbweaverError
+from nodeagent.detection.detector import Detector, Switches
+from nodeagent.netlink.namespaces import OWN, Visitor
+from workflows.jobs.quarantine.probing import Answer, Target
+
+ASKING = Switches(conflicts=True)
+
+
+class LinkProber:
+    """Probes from one interface. Make it inside the event loop that runs it."""
+
+    def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
+        self._visitor = Visitor()
+        self._detector = Detector(self._visitor)
+        self._interface = interface
+        self._netns = netns
+        self._name = name
+
+    async def probe(self, target: Target) -> Answer:
+        """See ``Prober``."""
+        here = f"on {self._interface} of {self._name}"
+        if not target.witness:
+            why = "no pool with a gateway has the address: silence would prove nothing"
+            return Answer("unable", text=f"{why} {here}")
+        try:
+            if not await self._ask(target.witness):
+                why = f"the gateway {target.witness} does not answer {here}: is it the right link?"
+                return Answer("unable", text=why)
+            mac = await self._ask(target.address)
+        except OrbweaverError as error:
+            return Answer("unable", text=str(error))
+        where = f"{here}, where the gateway {target.witness} answers"
+        return Answer("answered", mac, where) if mac else Answer("silent", text=where)
+
+    async def close(self) -> None:
+        """Close every socket, end the thread."""
+        await self._detector.close()
+        self._visitor.close()
+
+    async def _ask(self, address: str) -> str:
+        """The hardware address of who uses it, "" for nobody. Raises DetectionFailed."""
+        v6 = ":" in address
+        nic = Nic(
+            self._interface,
+            ipv4="" if v6 else f"{address}/32",
+            ipv6=f"{address}/128" if v6 else "",
+        )
+        found = await self._detector.look(self._netns, nic, ASKING)
+        return found.strangers[0].mac if found.strangers else ""

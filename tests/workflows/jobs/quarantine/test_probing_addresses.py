@@ -1,0 +1,206 @@
+"""An address that a stranger uses comes back when the stranger is silent, and never otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.commands import LiftQuarantine, QuarantineAddress
+from core.domain.events import QuarantineLifted
+from core.domain.model import Stranger
+from core.errors import StoreUnavailable
+from core.projections.fold import Projection
+from core.store.memory import MemoryStore
+from tests.support.nodes import Node, check_everything, pool
+from workflows.api.definitions import Registry
+from workflows.jobs.quarantine.activities import QuarantineActivities
+from workflows.jobs.quarantine.notices import quarantine_notices
+from workflows.jobs.quarantine.probe import Outcome, ProbeQuarantine
+from workflows.jobs.quarantine.probing import NO_PROBER, Answer, NoProber, Prober, Target
+from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
+from workflows.jobs.writers import ShardWriters
+from workflows.model.policies import Status
+from workflows.testing.environment import Environment
+from workflows.testing.handle import Handle
+
+ADDRESS = "10.6.0.12"
+STRANGER = Stranger("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+SILENT = Answer("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
+ANSWERED = Answer("answered", STRANGER.mac)
+
+
+class ScriptedProber:
+    """Answers what the script says, the last word for ever."""
+
+    def __init__(self, *script: Answer) -> None:
+        self.script = list(script)
+        self.asked: list[Target] = []
+
+    async def probe(self, target: Target) -> Answer:
+        self.asked.append(target)
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+
+class Stage:
+    """One node, one address aside, and its execution in skipped time."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.writers = ShardWriters(node.store, node.keys)
+
+    async def begin(self, prober: Prober) -> Handle:
+        """What the leader does when it sees the quarantine."""
+        activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
+        registry = Registry(
+            [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
+        )
+        self.environment = Environment(registry, replays=True)
+        (notice,) = quarantine_notices(Projection(await self.node.truth()))
+        handle = self.environment.start(
+            notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
+        )
+        await self.environment.settle()
+        return handle
+
+    async def aside(self, stranger: Stranger | None = STRANGER) -> None:
+        await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
+
+    async def is_aside(self) -> bool:
+        return ADDRESS in (await self.node.truth()).quarantine
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    async with Node(MemoryStore()) as node:
+        await node.apply(pool("main", "10.6.0.10-10.6.0.20")._replace(gateway="10.6.0.1"))
+        stage = Stage(node)
+        yield stage
+        await stage.writers.close()
+        await check_everything(node)
+
+
+async def test_three_silent_probes_bring_the_address_back_with_their_evidence(
+    stage: Stage,
+) -> None:
+    await stage.aside()
+    handle = await stage.begin(ScriptedProber(SILENT))
+    await stage.environment.advance(2 * PAUSE_S)
+    assert await stage.is_aside()
+    assert await handle.result() == Outcome(returned=True)
+    (lifted,) = [one for one in await stage.node.log() if isinstance(one.event, QuarantineLifted)]
+
+    assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
+    assert lifted.cause.actor == "orbweaver-controller/quarantine-probe"
+
+
+async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(stage: Stage) -> None:
+    await stage.aside()
+    prober = ScriptedProber(SILENT)
+    await (await stage.begin(prober)).result()
+
+    assert prober.asked[0] == Target(ADDRESS, "10.6.0.1")
+
+
+async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(stage: Stage) -> None:
+    await stage.aside()
+    prober = ScriptedProber(ANSWERED)
+    handle = await stage.begin(prober)
+    await stage.environment.advance(7 * 86_400)
+    status = await handle.query("status")
+
+    assert await stage.is_aside()
+    assert isinstance(status, dict)
+    assert (status["silent"], status["last"], status["last_mac"]) == (0, "answered", STRANGER.mac)
+    assert len(prober.asked) <= 7 * 86_400 / PAUSE_S_MAX + 10
+
+
+async def test_one_answer_among_silences_starts_the_count_anew(stage: Stage) -> None:
+    await stage.aside()
+    prober = ScriptedProber(SILENT, SILENT, ANSWERED, SILENT)
+    outcome = await (await stage.begin(prober)).result()
+
+    assert outcome == Outcome(returned=True, answers=1)
+    assert len(prober.asked) == 6
+
+
+async def test_a_prober_that_cannot_ask_never_brings_an_address_back(stage: Stage) -> None:
+    await stage.aside()
+    handle = await stage.begin(NoProber())
+    await stage.environment.advance(30 * 86_400)
+    status = await handle.query("status")
+
+    assert await stage.is_aside()
+    assert isinstance(status, dict)
+    assert (status["silent"], status["text"]) == (0, NO_PROBER)
+
+
+async def test_a_prober_that_fails_never_brings_an_address_back(stage: Stage) -> None:
+    class Broken:
+        async def probe(self, target: Target) -> Answer:
+            raise StoreUnavailable("the cable is out")
+
+    await stage.aside()
+    handle = await stage.begin(Broken())
+    await stage.environment.advance(86_400)
+
+    assert await stage.is_aside()
+    assert handle.status is Status.RUNNING
+
+
+async def test_a_quarantine_that_a_person_lifts_ends_the_execution(stage: Stage) -> None:
+    await stage.aside()
+    prober = ScriptedProber(SILENT)
+    handle = await stage.begin(prober)
+    await stage.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
+
+    assert await handle.result() == Outcome(returned=False)
+    assert prober.asked == []
+
+
+async def test_a_person_who_takes_an_address_over_keeps_it(stage: Stage) -> None:
+    await stage.aside()
+    handle = await stage.begin(ScriptedProber(SILENT))
+    await stage.environment.advance(2 * PAUSE_S)
+    await stage.aside(None)
+
+    assert await handle.result() == Outcome(returned=False)
+    assert await stage.is_aside()
+
+
+async def test_another_stranger_is_another_execution(stage: Stage) -> None:
+    await stage.aside()
+    handle = await stage.begin(ScriptedProber(SILENT))
+    await stage.node.apply(LiftQuarantine(ADDRESS))
+    await stage.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
+    await handle.signal("look")
+
+    assert handle.status is Status.COMPLETED
+    assert await stage.is_aside()
+
+
+async def test_a_probe_can_be_had_at_once(stage: Stage) -> None:
+    await stage.aside()
+    prober = ScriptedProber(ANSWERED)
+    handle = await stage.begin(prober)
+    await handle.signal("probe-now")
+
+    assert len(prober.asked) == 1
+    assert handle.status is Status.RUNNING
+
+
+async def test_nobody_probes_what_a_person_has_set_aside(stage: Stage) -> None:
+    await stage.aside(None)
+
+    assert list(quarantine_notices(Projection(await stage.node.truth()))) == []
+
+
+async def test_counts_go_over_into_the_next_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 12)
+    await stage.aside()
+    handle = await stage.begin(ScriptedProber(SILENT))
+
+    assert await handle.result() == Outcome(returned=True)
+    assert len(stage.environment.runs[f"quarantine/{ADDRESS}"]) > 1

@@ -1,0 +1,66 @@
+"""The activities of a quarantined address: see whether it still is, probe it, give it back.
+
+All three name the stranger the address was set aside for, so that what comes late says nothing
+about another quarantine of the same address, and a person's quarantine is never touched.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.domain.addresses import parse_address
+from core.domain.commands import ReturnAddress
+from core.domain.configuration import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Stranger
+from core.store.codec import QUARANTINE
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.state import read_configuration
+from workflows.api import activity
+from workflows.jobs.quarantine.probing import Answer, Prober, Target
+from workflows.jobs.writers import ShardWriters
+
+OVER: Final = Answer("over")
+
+
+class QuarantineActivities:
+    """The activities and what they need."""
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, writers: ShardWriters, prober: Prober
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._writers = writers
+        self._prober = prober
+
+    @activity.defn(name="quarantine-check")
+    async def check(self, address: str, stranger: Stranger) -> bool:
+        """Whether the address is still set aside for this stranger. Raises StoreUnavailable."""
+        found = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
+        return bool(found) and QUARANTINE.decode(found[0].value).stranger == stranger
+
+    @activity.defn(name="quarantine-probe")
+    async def probe(self, address: str, stranger: Stranger) -> Answer:
+        """Ask once. Raises StoreUnavailable."""
+        if not await self.check(address, stranger):
+            return OVER
+        return await self._prober.probe(Target(address, await self._witness(address)))
+
+    @activity.defn(name="quarantine-return")
+    async def give_back(self, address: str, stranger: Stranger, reason: str) -> bool:
+        """Lift the quarantine; False if it was over. Raises as ``ShardWriters.apply``."""
+        applied = await self._writers.apply(ReturnAddress(address, stranger, reason))
+        return bool(applied.events)
+
+    async def _witness(self, address: str) -> str:
+        """The gateway of the pool that has the address, or of its subnet."""
+        family, value = parse_address(address)
+        ledger = Ledger()
+        await read_configuration(self._store, self._keys, ledger)
+        for room in (ledger.pools, ledger.subnets):
+            for one in room.values():
+                if one.family == family and value in pool_addresses(one) and one.gateway:
+                    return one.gateway
+        return ""
