@@ -134,7 +134,9 @@ class Term:
     async def _watch(self, revision: int) -> None:
         whole = self.desk.keys.room("wake")
         async for batch in self.desk.store.watch([whole], after=revision):
-            for change in sorted(batch.changes, key=lambda each: each.mod_revision):
+            # By key within a revision: the message that begins an execution comes before the mail
+            # that was sent with it.
+            for change in sorted(batch.changes, key=lambda each: (each.mod_revision, each.key)):
                 self._see(change)
 
     def _see(self, change: Change) -> None:

@@ -76,6 +76,13 @@ async def test_signal_with_start_begins_once_and_signals_every_time(stage: Stage
     assert await within(handles[0].result()) == ["a", "b"]
 
 
+async def test_the_one_signal_that_began_an_execution_may_end_it(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.signal_with_start(Basket, id="one", signal="close")
+
+    assert await within(handle.result()) == []
+
+
 async def test_a_query_sees_what_the_signals_before_it_did(stage: Stage) -> None:
     await stage.worker()
     handle = await stage.client.start(Basket, id="one")
