@@ -32,7 +32,8 @@ from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.worker import WorkerOptions
-from workflows.jobs.hosting import NOTICES, JobHost, JobSettings, Sources
+from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
+from workflows.jobs.hosting import Sources as JobSources
 from workflows.jobs.noticing import Noticing
 from workflows.jobs.quarantine.probing import NoProber
 
@@ -64,7 +65,7 @@ class Controller:
             keys,
             settings.name,
             JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
-            sources=Sources(prober=self.prober or NoProber()),
+            sources=JobSources(prober=self.prober or NoProber()),
             options=WorkerOptions(archive=closed),
         )
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
