@@ -50,6 +50,9 @@ SOCKET_PATH_BYTES_MAX = 107
 TRACE_VARIABLES = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 
 LOG_PATH = "/var/log/spidernet/spiderpool.log"
+LOG_SECTION = ""
+"""The member of the options that says where the log goes; "": they do themselves."""
+LOG_KEYS = ("log_file_path", "log_level", "log_file_max_size")
 LOG_MEGABYTES_MAX = 100
 LOG_LEVELS_ABOVE_ERROR = ("fatal", "panic")
 
@@ -348,8 +351,9 @@ def append_to_log(failure: Failure, options: dict[str, object]) -> None:
     import json
     import time
 
-    path, level = options.get("log_file_path"), options.get("log_level")
-    megabytes = options.get("log_file_max_size")
+    section = options.get(LOG_SECTION) if LOG_SECTION else options
+    said: dict[str, object] = section if isinstance(section, dict) else {}
+    path, level, megabytes = (said.get(key) for key in LOG_KEYS)
     if isinstance(level, str) and level.lower() in LOG_LEVELS_ABOVE_ERROR:
         return
     limit = megabytes if isinstance(megabytes, int) and megabytes > 0 else LOG_MEGABYTES_MAX

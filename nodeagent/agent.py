@@ -102,6 +102,7 @@ class Agent:
         await parts.framed.end()
         await parts.http.end()
         await parts.detector.close()
+        await asyncio.to_thread(parts.coordinating.close)
         await asyncio.to_thread(parts.visitor.close)
         await parts.view.close()
         await parts.writer.close()

@@ -5,6 +5,7 @@ It decides nothing and waits for nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,7 +19,12 @@ from core.service.releaser import Releaser
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from nodeagent.coordinator.cluster import ConfiguredSettings
+from nodeagent.coordinator.engine import Engine
+from nodeagent.coordinator.marks import BestMarks
+from nodeagent.coordinator.records import Records
 from nodeagent.detection.detector import Detector, Switches
+from nodeagent.doors import coordinator
 from nodeagent.doors.call_log import CallLog
 from nodeagent.doors.cni import CniDoor, Verbs
 from nodeagent.doors.framed import FramedDoor
@@ -39,6 +45,7 @@ from nodeagent.verbs.adding import Adding
 from nodeagent.verbs.attaching import Attaching
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
+from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.deleting import Deleting
 from nodeagent.verbs.status import Status, StatusSettings
 from nodeagent.verbs.waiting import WaitingAllocator
@@ -62,6 +69,7 @@ class Parts(NamedTuple):
     http: HttpDoor
     visitor: Visitor
     detector: Detector
+    coordinating: Coordinating
 
 
 def compose(
@@ -115,11 +123,16 @@ def compose(
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
-    chained = {ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home))}
+    coordinating = _coordinating(settings, visitor, facts, monotonic)
+    coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
+    chained = {
+        ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
+        coordinator.NAME: coordinator.Coordinator(gate, health, coordinating, coordinator_log),
+    }
     cni = CniDoor(gate, health, verbs, call_log, chained)
-    http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing)
+    http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
     framed = FramedDoor(cni.answer)
-    doors = (framed, http, visitor, detector)
+    doors = (framed, http, visitor, detector, coordinating)
     parts = Parts(store, keys, writer, view, gate, health, metrics, tracer, plugin_log, *doors)
     _observe(parts)
     return parts
@@ -135,6 +148,15 @@ def _configurator(
         ipv4_enabled=settings.selection.ipv4_enabled,
         ipv6_enabled=settings.selection.ipv6_enabled,
     )
+
+
+def _coordinating(
+    settings: Settings, visitor: Visitor, facts: FactsSource, monotonic: Callable[[], float]
+) -> Coordinating:
+    records = Records(settings.datapath_directory)
+    engine = Engine(visitor, visitor.home, BestMarks(visitor), records, os.urandom)
+    cluster = ConfiguredSettings(settings.coordinator)
+    return Coordinating(engine, records, visitor, facts, cluster, monotonic)
 
 
 def _switches(settings: Settings) -> Switches:

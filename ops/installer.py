@@ -29,7 +29,7 @@ from typing import Literal, NamedTuple
 
 from core.errors import BadInput
 
-EXECUTABLES = {"spiderpool": "", "ifacer": "ifacer.py"}
+EXECUTABLES = {"spiderpool": "", "coordinator": "coordinator.py", "ifacer": "ifacer.py"}
 """Name in the CNI directory -> file in ``cni`` with the constants that differ from ``ipam.py``."""
 LAST_LINES = '\n\nif __name__ == "__main__":\n'
 BEFORE_CONSTANTS = "from __future__ import annotations\n"

@@ -51,6 +51,7 @@ NOT_DETECTED: Final = 118
 NOT_PREPARED: Final = 119
 CHECK_FAILED: Final = 120
 GC_INCOMPLETE: Final = 121
+DATAPATH_FAILED: Final = 122
 STORE_REFUSES: Final = 130
 LOG_BROKEN: Final = 131
 INTERNAL: Final = 999
@@ -72,6 +73,8 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),
     (Refused, REFUSED),
+    (NetlinkLost, TRY_AGAIN_LATER),
+    (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
 """First match wins; retryable errors that are not listed here are "try again later"."""

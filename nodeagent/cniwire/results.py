@@ -41,6 +41,11 @@ def add_result(version: str, nic: Nic) -> bytes:
     return _indent(_encode(result), indent=4) + b"\n"
 
 
+def document(result: dict[str, Any]) -> bytes:
+    """A result that others have made, such as prevResult."""
+    return _indent(_encode(result), indent=4) + b"\n"
+
+
 def version_result(asked: str) -> bytes:
     """The result of VERSION, in the caller's version where we speak it."""
     version = asked if asked in VERSIONS else LATEST

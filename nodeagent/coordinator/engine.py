@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from errno import EEXIST
+from hashlib import blake2b
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ from nodeagent.coordinator.comparing import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
 from nodeagent.coordinator.marks import Marks
 from nodeagent.coordinator.modes import Decision, decide
-from nodeagent.coordinator.planning import plan
+from nodeagent.coordinator.planning import mac_of, plan
 from nodeagent.coordinator.reading import read_host, read_pod, read_veth
 from nodeagent.coordinator.records import Records, Undertaking
 from nodeagent.coordinator.settings import CoordinatorSettings
@@ -34,6 +35,7 @@ from nodeagent.netlink.values import Mac
 HOST_END_PREFIX: Final = "veth"
 HOST_END_ID_CHARACTERS: Final = 11
 MAC_BYTES: Final = 6
+FINGERPRINT_BYTES: Final = 16
 
 
 class Order(NamedTuple):
@@ -43,12 +45,22 @@ class Order(NamedTuple):
     settings: CoordinatorSettings
     expected: frozenset[str] = frozenset()
 
+    @property
+    def fingerprint(self) -> bytes:
+        """Of what is asked for: another one asks for something else."""
+        said = repr((self.settings, sorted(self.expected)))
+        return blake2b(said.encode(), digest_size=FINGERPRINT_BYTES).digest()
+
 
 class Done(NamedTuple):
-    """What an ADD did. ``kernel_s``: seconds in system calls of netlink."""
+    """What an ADD did. ``mac``: the NIC's new address, b"" for none.
+
+    ``kernel_s``: seconds in system calls of rtnetlink.
+    """
 
     mode: str
     table: int
+    mac: Mac
     repeated: bool
     kernel_s: float
 
@@ -95,11 +107,11 @@ class Engine:
             with self._visitor.session(namespace) as pod, self._visitor.session(self._node) as host:
                 stacks = Stacks(namespace, pod, host)
                 recorded = self._records.get(attachment.container, attachment.interface)
-                if recorded is not None and _is_same(recorded, stacks):
-                    self._apply(recorded, stacks)
-                    return Done(
-                        recorded.mode, recorded.table, repeated=True, kernel_s=stacks.kernel_s
-                    )
+                if recorded is not None:
+                    if recorded.order == order.fingerprint and _is_same(recorded, stacks):
+                        self._apply(recorded, stacks)
+                        return _done(recorded, stacks, repeated=True)
+                    self._take_back(recorded, host)
                 return self._add(order, stacks)
 
     def _add(self, order: Order, stacks: Stacks) -> Done:
@@ -116,7 +128,8 @@ class Engine:
         try:
             veth = self._wire(order, decision, stacks)
             wanted = plan(settings, decision, seen, outside, veth, order.expected)
-            undertaking = _undertaking(order, decision, seen, veth, wanted, stacks.namespace)
+            mac = mac_of(settings, seen)
+            undertaking = _undertaking(order, decision, seen, veth, stacks.namespace, wanted, mac)
             self._records.put(undertaking)
             changed = self._apply(undertaking, stacks)
             if changed != undertaking.plan:
@@ -128,7 +141,7 @@ class Engine:
                 stacks.host.attempt([requests.delete_link(host_end(order.attachment.container))])
             self._records.remove(order.attachment.container, interface)
             raise
-        return Done(decision.mode, decision.table, repeated=False, kernel_s=stacks.kernel_s)
+        return _done(undertaking, stacks, repeated=False)
 
     def _wire(self, order: Order, decision: Decision, stacks: Stacks) -> VethPair:
         if decision.mode == "overlay":
@@ -282,13 +295,19 @@ def _is_same(recorded: Undertaking, stacks: Stacks) -> bool:
     )
 
 
+def _done(undertaking: Undertaking, stacks: Stacks, *, repeated: bool) -> Done:
+    kernel_s = stacks.kernel_s
+    return Done(undertaking.mode, undertaking.table, undertaking.mac, repeated, kernel_s)
+
+
 def _undertaking(
     order: Order,
     decision: Decision,
     seen: PodStack,
     veth: VethPair,
-    wanted: Plan,
     namespace: Namespace,
+    wanted: Plan,
+    mac: Mac,
 ) -> Undertaking:
     attachment = order.attachment
     overlay = decision.mode == "overlay"
@@ -308,5 +327,7 @@ def _undertaking(
         families=seen.families,
         mode=decision.mode,
         table=decision.table,
+        order=order.fingerprint,
+        mac=mac,
         plan=wanted,
     )

@@ -57,14 +57,16 @@ def read_pod(session: Session, interface: str) -> PodStack:
 def read_host(session: Session, pod: PodStack, table: int) -> HostStack:
     """The node's side. Leftovers for the Pod's addresses in the host's table are removed first.
 
-    A dead veth's route there would change what the node takes for its way to the Pod. Raises
-    NetlinkRefused when the node has no way to an address of the Pod.
+    A dead veth's route there would change what the node takes for its way to the Pod. A node with
+    no way to the Pod's network has one through the wire soon. Raises NetlinkRefused.
     """
     wanted = [each.address for each in _in_order(pod) if each.address.family in pod.families]
     cleaning = [requests.clear_route(host_prefix(address), table) for address in pod.current]
     asking = [requests.get_route(address) for address in wanted]
     outcomes = session.apply([*cleaning, *asking])[len(cleaning) :]
-    sources = [replies.route(memoryview(outcome.answer)).source for outcome in outcomes]
+    sources = [
+        replies.route(memoryview(outcome.answer)).source for outcome in outcomes if outcome.answer
+    ]
     found = [source for source in sources if source is not None]
     found += _node_addresses(session, pod.families)
     stale = _neighbours_for(session, pod.current)

@@ -33,7 +33,8 @@ class Undertaking(msgspec.Struct, frozen=True, array_like=True):
     """One attachment as it was set up, or was to be. ``own_veth``: we made the pair.
 
     ``inode`` and ``device`` tell the namespace, ``link`` the NIC, ``wire`` and ``peer`` the ends of
-    the wire in the Pod and on the host: with the same numbers it is the same Pod.
+    the wire in the Pod and on the host: with the same numbers it is the same Pod. ``order`` is a
+    fingerprint of what was asked for, ``mac`` the address the NIC was given, b"" for none.
     """
 
     network: str
@@ -51,6 +52,8 @@ class Undertaking(msgspec.Struct, frozen=True, array_like=True):
     families: tuple[Family, ...]
     mode: str
     table: int
+    order: bytes
+    mac: bytes
     plan: Plan
     version: int = VERSION
 

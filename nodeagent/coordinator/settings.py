@@ -145,7 +145,7 @@ def effective(
 
     Raises BadInput.
     """
-    said = _fallen_back(conf, cluster)
+    said = fallen_back(conf, cluster)
     mode = "disable" if said.mode == DISABLED else said.mode
     if mode not in MODES:
         raise _invalid("mode", f"unknown mode {mode!r}", f"one of {', '.join(MODES)}")
@@ -172,8 +172,8 @@ def effective(
     )
 
 
-def _fallen_back(*sources: WrittenSettings) -> WrittenSettings:
-    """Field by field the first that says something."""
+def fallen_back(*sources: WrittenSettings) -> WrittenSettings:
+    """Field by field the first source that says something, else what is built in."""
     fields = {}
     for name in WrittenSettings.__struct_fields__:
         values = [getattr(source, name) for source in (*sources, BUILT_IN)]

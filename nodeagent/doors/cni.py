@@ -61,7 +61,7 @@ class Verbs(NamedTuple):
 class Chained(Protocol):
     """What answers the calls of an executable that is no IPAM plugin."""
 
-    async def answer(self, verb: str, stdin: bytes) -> bytes:
+    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output of a success; failures are raised."""
         ...
 
@@ -101,7 +101,7 @@ class CniDoor:
                 return 0, version_result(version_in(stdin))
             chained = self._chained.get(variables.get(PLUGIN, ""))
             if chained is not None:
-                return 0, await chained.answer(verb, stdin)
+                return 0, await chained.answer(verb, variables, stdin)
             call = read_call(verb, variables, stdin)
             body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks

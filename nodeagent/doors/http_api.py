@@ -1,8 +1,7 @@
 """The compatible HTTP API on the unix socket (spec/api.md 8.1; corrections in ipam.md section 10).
 
 For callers of the public system; our executables use the framed socket. Promise: status codes and
-shapes of the table, bounded bodies, callers checked as at the framed door. GET
-/v1/coordinator/config answers 500 until this agent sets up datapaths. It decides nothing.
+shapes of the table, bounded bodies, callers checked as at the framed door. It decides nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from nodeagent.doors.http_bodies import (
     HttpRefusal,
     read_body,
 )
-from nodeagent.doors.http_shapes import add_response, workload_endpoint
+from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.doors.sockets import may_call
 from nodeagent.facts import PodReference
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
@@ -43,6 +42,7 @@ from nodeagent.health import Health
 from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
 from nodeagent.verbs.adding import AddOrder
+from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.deleting import DeleteOrder
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
 
@@ -71,6 +71,7 @@ class HttpDoor:
         health: Health,
         serving: Serving,
         withdrawing: Withdrawing,
+        coordinating: Coordinating,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -79,6 +80,7 @@ class HttpDoor:
         self._health = health
         self._serving = serving
         self._withdrawing = withdrawing
+        self._coordinating = coordinating
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
 
@@ -197,11 +199,9 @@ class HttpDoor:
 
     async def _coordinator(self, request: web.Request) -> web.Response:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
-        return json_text(
-            500,
-            f"no coordinator configuration for Pod {args.pod_namespace}/{args.pod_name}: this agent"
-            " hands out addresses and sets up no datapath",
-        )
+        self._check_ready()
+        pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
+        return _json(200, coordinator_config(self._coordinating.configuration(pod)))
 
     def _check_ready(self) -> None:
         fault = self._health.why_not_ready()

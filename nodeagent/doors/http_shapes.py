@@ -1,4 +1,4 @@
-"""Documents of the HTTP API: what an ADD and a workload endpoint look like (spec/api.md 8.1).
+"""Documents of the HTTP API: an ADD, an endpoint, the coordinator's settings (spec/api.md 8.1).
 
 Members that are empty or zero are left out, as the public system does; the lists it sends as null
 are null.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from core.domain.model import Endpoint, Nic
 from core.domain.routes import answer_routes
+from nodeagent.coordinator.settings import WrittenSettings
 
 Document = dict[str, object]
 
@@ -37,6 +38,30 @@ def workload_endpoint(endpoint: Endpoint) -> Document:
         "podUID": endpoint.uid,
         "node": endpoint.node,
         "interfaces": [_interface(nic) for nic in endpoint.nics],
+    }
+
+
+def coordinator_config(written: WrittenSettings) -> Document:
+    """CoordinatorConfig. Both lists of the cluster's networks are always lists."""
+    optional = _said(
+        {
+            "hijackCIDR": written.hijack_cidr,
+            "policyRoutes": [{"dst": each.dst, "gw": each.gw} for each in written.policy_routes],
+            "podMACPrefix": written.pod_mac_prefix,
+            "podDefaultRouteNIC": written.pod_default_route_nic,
+            "hostRuleTable": written.host_rule_table,
+            "podRPFilter": written.pod_rp_filter,
+            "txQueueLen": written.tx_queue_len,
+            "vethLinkAddress": written.veth_link_address,
+            "vethMTU": written.veth_mtu,
+        }
+    )
+    return {
+        "mode": written.mode,
+        "overlayPodCIDR": written.overlay_pod_cidr,
+        "serviceCIDR": written.service_cidr,
+        "tunePodRoutes": written.tune_pod_routes,
+        **optional,
     }
 
 

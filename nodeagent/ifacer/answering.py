@@ -25,7 +25,7 @@ class Ifacer:
         self._gate = gate
         self._preparer = preparer
 
-    async def answer(self, verb: str, stdin: bytes) -> bytes:
+    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
         """Standard output. Raises CniFailure, DatapathError and its kinds, RequestError."""
         if verb != "ADD":
             return b""

@@ -7,7 +7,15 @@ was quicker. It never sends anything.
 
 from __future__ import annotations
 
-from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ENOENT, ESRCH
+from errno import (
+    EADDRNOTAVAIL,
+    EEXIST,
+    EHOSTUNREACH,
+    ENETUNREACH,
+    ENODEV,
+    ENOENT,
+    ESRCH,
+)
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -30,6 +38,7 @@ AF_OF: Final[dict[Family, int]] = {4: 2, 6: 10}
 ALL_BITS: Final = 0xFFFFFFFF
 NEW: Final = n.NLM_F_CREATE | n.NLM_F_EXCL
 EXISTS: Final = frozenset({EEXIST})
+UNREACHABLE: Final = frozenset({ENETUNREACH, EHOSTUNREACH})
 GONE: Final = frozenset({ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL})
 
 
@@ -190,11 +199,14 @@ def _address_body(value: LinkAddress) -> bytes:
 
 
 def get_route(destination: Address) -> Request:
-    """Ask which route the kernel takes to an address; the answer reads as ``replies.route``."""
+    """Ask which route the kernel takes to an address; the answer reads as ``replies.route``.
+
+    That it has none is an answer too, an empty one.
+    """
     bits = ADDRESS_BITS[destination.family]
     body = RTMSG.pack(AF_OF[destination.family], bits, 0, 0, 0, 0, 0, 0, 0)
     body += attribute(n.RTA_DST, packed_address(destination))
-    return Request(n.RTM_GETROUTE, 0, body, "find the route to", destination)
+    return Request(n.RTM_GETROUTE, 0, body, "find the route to", destination, UNREACHABLE)
 
 
 def add_route(route: Route) -> Request:

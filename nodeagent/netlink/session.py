@@ -125,7 +125,7 @@ class Session:
         if outcome.number in requests.GONE:
             return None
         check(request, outcome)
-        return outcome.answer
+        return outcome.answer or None
 
     def _attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
         found: dict[int, Outcome] = {}

@@ -8,7 +8,7 @@ refused, being typing errors. Every fault names its key.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -56,6 +56,8 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     traces_endpoint: str = ""
     provider_ca_file: str = ""
     provider_verify_tls: bool = True
+    coordinator: dict[str, Any] = {}
+    """What network configurations need not say, in the words of a SpiderCoordinator's spec."""
 
 
 class ConfFile(

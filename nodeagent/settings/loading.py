@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, get_args
+from typing import Any, Final, get_args
 
 from core.domain.choice import AddressOrder
 from core.domain.fixed.kinds import FixedSettings
@@ -21,6 +21,7 @@ from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.store.keys import check_name
+from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, EtcdConf, OrbweaverConf, read_conf
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.values import (
@@ -91,7 +92,19 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
+        coordinator=_coordinator(ours.coordinator),
     )
+
+
+def _coordinator(said: dict[str, Any]) -> WrittenSettings:
+    """The settings, known to be usable. Raises BadInput."""
+    try:
+        written = read_settings(said)
+        effective(written, written)
+    except BadInput as error:
+        error.subject = f"orbweaver.coordinator.{error.subject}"
+        raise
+    return written
 
 
 def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:

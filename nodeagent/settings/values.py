@@ -5,6 +5,7 @@ They decide nothing, and no secret of theirs is ever shown.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.choice import AddressOrder
@@ -14,6 +15,7 @@ from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT
+from nodeagent.coordinator.settings import WrittenSettings
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
@@ -55,11 +57,22 @@ class Settings(NamedTuple):
     log_level: str = "info"
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
+    coordinator: WrittenSettings = WrittenSettings()
 
     @property
     def framed_socket_path(self) -> str:
         """Where the executables knock."""
         return self.socket_path + FRAMED_SUFFIX
+
+    @property
+    def datapath_directory(self) -> Path:
+        """Where the coordinator keeps its records: as volatile as the sockets beside it."""
+        return Path(self.socket_path).with_name("datapath")
+
+    @property
+    def coordinator_log_path(self) -> str:
+        """Where a coordinator's netconf names no log file."""
+        return str(Path(self.plugin_log_path).with_name("coordinator.log"))
 
     @property
     def actor(self) -> str:

@@ -1,17 +1,14 @@
 """GC: release what the runtime no longer knows, on evidence only (CNI 1.1.0; I6).
 
 Looked at: NICs of endpoints of this node and of the network that the call names, attached for a
-container that is not in the list of valid ones. Absence from a list is no evidence, be it once or
-empty. Evidence is that the network namespace is gone, or that the attachment was missing from two
-calls in a row at least ``GC_TWICE_S`` apart. Releases are fenced as a DEL's are (I3). It goes on
-after errors and reports them at the end, and never touches another node or network.
+container that is not in the list of valid ones, and what that proves is in ``missing``. Releases
+are fenced as a DEL's are (I3). It goes on after errors and reports them at the end, and never
+touches another node or network.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.domain.claims import ReleaseDecision
@@ -23,24 +20,15 @@ from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
-from nodeagent.cniwire.netconf import NetConf
+from nodeagent.cniwire.failures import GC_INCOMPLETE, CniFailure
 from nodeagent.facts import FactsSource
-
-GC_TWICE_S: Final = 60.0
-"""Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""
+from nodeagent.verbs.missing import Missing, Sandbox, is_netns_gone, valid_attachments
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
 """Endpoints of the cluster that one call reads; beyond it the call fails by name."""
 
-MISSED_MAX: Final = 10_000
-"""Attachments remembered as missed once; a node holds hundreds."""
-
 ERRORS_SHOWN_MAX: Final = 10
-
-Sandbox = tuple[str, str]
-"""(container, interface)."""
 
 
 class Collected(NamedTuple):
@@ -51,7 +39,7 @@ class Collected(NamedTuple):
 
 
 class Collecting:
-    """Does GCs. What was missed once is remembered by this process alone: a restart starts anew."""
+    """Does GCs."""
 
     def __init__(
         self,
@@ -69,23 +57,18 @@ class Collecting:
         self._facts = facts
         self._node = node
         self._actor = actor
-        self._monotonic = monotonic
-        self._missed: dict[str, dict[Sandbox, float]] = {}
+        self._missing = Missing(monotonic)
 
     async def collect(self, call: Call) -> Collected:
         """Raises CniFailure when the list is missing or something could not be released."""
-        valid = _valid(call.conf)
+        valid = valid_attachments(call.conf)
         network = call.conf.name
-        now = self._monotonic()
-        before = self._missed.get(network, {})
-        missed: dict[Sandbox, float] = {}
+        look = self._missing.look(network)
         released: list[str] = []
         errors: list[str] = []
         async for endpoint in self._endpoints():
             suspects = _suspects(endpoint, network, valid)
-            for nic in suspects:
-                missed[_sandbox(nic)] = before.get(_sandbox(nic), now)
-            evidence = [_evidence_of(nic, missed[_sandbox(nic)], now) for nic in suspects]
+            evidence = [look.evidence(_sandbox(nic), nic.netns) for nic in suspects]
             if not any(evidence):
                 continue
             gone = [nic for nic, words in zip(suspects, evidence, strict=True) if words]
@@ -95,10 +78,10 @@ class Collecting:
                     released.append("/".join(endpoint.key))
             except OrbweaverError as error:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
-        self._remember(network, missed)
+        look.remember()
         if errors:
             raise _incomplete(errors, len(released))
-        return Collected(tuple(released), len(missed))
+        return Collected(tuple(released), len(look.missed))
 
     async def _endpoints(self) -> AsyncIterator[Endpoint]:
         """This node's endpoints, page by page at one revision, so that memory stays bounded."""
@@ -150,23 +133,6 @@ class Collecting:
         released = await self._releaser.release(endpoint.key, decide, order)
         return bool(released.addresses)
 
-    def _remember(self, network: str, missed: dict[Sandbox, float]) -> None:
-        self._missed.pop(network, None)
-        room = MISSED_MAX - sum(len(each) for each in self._missed.values())
-        self._missed[network] = dict(list(missed.items())[: max(room, 0)])
-
-
-def _valid(conf: NetConf) -> frozenset[Sandbox]:
-    """Both spellings of the list, joined: libcni sends both (SPEC.md 1.1.0, GC)."""
-    if conf.valid_attachments is None and conf.attachments is None:
-        raise CniFailure(
-            INVALID_CONFIG,
-            "cni.dev/valid-attachments is missing",
-            "GC without the list of valid attachments would end them all",
-        )
-    both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
-    return frozenset((each.container_id, each.ifname) for each in both)
-
 
 def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> list[Nic]:
     """The NICs of this network that were attached for a container and are not valid any more."""
@@ -179,26 +145,6 @@ def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> li
 
 def _sandbox(nic: Nic) -> Sandbox:
     return nic.container, nic.interface
-
-
-def _evidence_of(nic: Nic, missed_at: float, now: float) -> str:
-    what = f"container {nic.container} interface {nic.interface}"
-    if is_netns_gone(nic.netns):
-        return f"{what}: network namespace {nic.netns} is gone"
-    if now - missed_at >= GC_TWICE_S:
-        return f"{what}: missing from GC calls {now - missed_at:.0f} s apart"
-    return ""
-
-
-def is_netns_gone(path: str) -> bool:
-    """Whether the namespace certainly is no more.
-
-    Only where we would see it: its directory is there for us and it is not. Paths below /proc are
-    of another PID namespace's processes as often as not, and prove nothing.
-    """
-    if not path.startswith("/") or path.startswith("/proc/"):
-        return False
-    return Path(path).parent.is_dir() and not os.path.lexists(path)
 
 
 def _incomplete(errors: list[str], released: int) -> CniFailure:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ops.lab.fabric import Fabric
 from ops.lab.identity import MARK, Identity, new_identity
@@ -33,12 +33,17 @@ GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64")
 class Laboratory:
     """A fabric, an etcd, and as many nodes and Pods as are asked for.
 
-    ``settings`` are environment variables of every agent. To be used from the main thread: daemons
+    ``settings`` are environment variables of every agent; with ``coordinator``, its settings, the
+    network's chain has one. To be used from the main thread: daemons
     end with the thread that started them.
     """
 
     def __init__(
-        self, *, gateways: Sequence[str] = GATEWAYS, settings: Mapping[str, str] | None = None
+        self,
+        *,
+        gateways: Sequence[str] = GATEWAYS,
+        settings: Mapping[str, str] | None = None,
+        coordinator: Mapping[str, Any] | None = None,
     ) -> None:
         self.identity = new_identity()
         self.directory = self.identity.directory
@@ -52,6 +57,7 @@ class Laboratory:
         self._made: Counter[str] = Counter()
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
+        self._coordinator = coordinator
 
     def __enter__(self) -> Self:
         check_possible()
@@ -85,7 +91,14 @@ class Laboratory:
 
     def node(self, name: str) -> Node:
         """Make a node and start its agent. Raises LabFailed."""
-        node = Node(self.identity, name, self.directory / name, self.etcd.endpoint, self._settings)
+        node = Node(
+            self.identity,
+            name,
+            self.directory / name,
+            self.etcd.endpoint,
+            self._settings,
+            self._coordinator,
+        )
         self.nodes[name] = node
         node.create()
         node.address = self.fabric.join(node.namespace, name)

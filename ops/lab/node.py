@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ops.installer import install
 from ops.lab.daemons import Daemon
@@ -28,6 +29,7 @@ class Node:
         directory: Path,
         etcd: str,
         settings: Mapping[str, str],
+        coordinator: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.directory = directory
@@ -50,8 +52,17 @@ class Node:
             "ipam_unix_socket_path": str(self.socket),
             "log_file_path": str(self.plugin_log),
         }
+        if coordinator is not None:
+            log = {"logFile": str(directory / "coordinator.log")}
+            said = {"ipam_unix_socket_path": str(self.socket), "logOptions": log}
+            coordinator = {**said, **coordinator}
         self.runtime = Runtime(
-            identity, self.namespace, self.plugins, directory / "attachments", ipam
+            identity,
+            self.namespace,
+            self.plugins,
+            directory / "attachments",
+            ipam,
+            coordinator=coordinator,
         )
 
     def create(self) -> None:

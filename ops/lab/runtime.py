@@ -30,6 +30,7 @@ PLUGIN_DEADLINE_S: Final = 120.0
 CHAIN_VERSION: Final = "1.0.0"
 IPAM_VERSION: Final = "1.1.0"
 IPAM: Final = "spiderpool"
+COORDINATOR: Final = "coordinator"
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -54,6 +55,7 @@ class Runtime:
         directory: Path,
         ipam: Mapping[str, Any],
         network: str = "lab",
+        coordinator: Mapping[str, Any] | None = None,
     ) -> None:
         self.plugins = plugins
         self.network = network
@@ -61,20 +63,32 @@ class Runtime:
         self._node = node
         self._cache = directory
         self._ipam = {"type": IPAM, **ipam}
+        self._coordinator = coordinator
 
     def conflist(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """The network as an administrator would install it; ``ipam`` are further keys of that."""
+        return {**self._network(), "plugins": self._plugins(ipam)}
+
+    def _network(self) -> dict[str, Any]:
+        return {"cniVersion": CHAIN_VERSION, "name": self.network}
+
+    def _plugins(self, ipam: Mapping[str, Any] = NOTHING) -> list[dict[str, Any]]:
         macvlan = {
             "type": "macvlan",
             "master": UPLINK,
             "mode": "bridge",
             "ipam": {**self._ipam, **ipam},
         }
-        return {"cniVersion": CHAIN_VERSION, "name": self.network, "plugins": [macvlan]}
+        if self._coordinator is None:
+            return [macvlan]
+        return [macvlan, {"type": COORDINATOR, **self._coordinator}]
 
     def add(self, sandbox: Sandbox, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
         """ADD; its result. ``ipam`` as in ``conflist``. Raises CniFailed."""
-        result = self._call("ADD", sandbox, self._netconf(ipam))
+        result: dict[str, Any] = {}
+        for plugin in self._plugins(ipam):
+            previous = {"prevResult": result} if result else {}
+            result = self._call("ADD", sandbox, plugin, previous)
         sandbox.result = result
         self._cache.mkdir(parents=True, exist_ok=True)
         document = {"containerID": sandbox.container, "ifname": INTERFACE, "result": result}
@@ -83,12 +97,14 @@ class Runtime:
 
     def delete(self, sandbox: Sandbox) -> None:
         """DEL. Raises CniFailed; then it is to be repeated."""
-        self._call("DEL", sandbox, self._with_previous(sandbox))
+        for plugin in reversed(self._plugins()):
+            self._call("DEL", sandbox, plugin, self._previous(sandbox))
         self._cached(sandbox).unlink(missing_ok=True)
 
     def check(self, sandbox: Sandbox) -> None:
         """CHECK against what ADD has answered. Raises CniFailed."""
-        self._call("CHECK", sandbox, self._with_previous(sandbox))
+        for plugin in self._plugins():
+            self._call("CHECK", sandbox, plugin, self._previous(sandbox))
 
     def forget(self, sandbox: Sandbox) -> None:
         """Lose what was kept of an attachment, as a runtime does whose disk was lost."""
@@ -98,9 +114,11 @@ class Runtime:
         """GC: everything of this network and node but the attachments kept. Raises CniFailed."""
         kept = [json.loads(path.read_text()) for path in sorted(self._cache.glob("*.json"))]
         valid = [{"containerID": one["containerID"], "ifname": one["ifname"]} for one in kept]
-        conf = self._ipam_conf()
-        conf |= {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
-        self._run(IPAM, {"CNI_COMMAND": "GC"}, conf)
+        lists = {"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid}
+        self._run(IPAM, {"CNI_COMMAND": "GC"}, self._ipam_conf() | lists)
+        if self._coordinator is not None:
+            network = {**self._network(), "cniVersion": IPAM_VERSION, **self._plugins()[-1]}
+            self._run(COORDINATOR, {"CNI_COMMAND": "GC"}, network | lists)
 
     def status(self) -> None:
         """STATUS. Raises CniFailed with code 50 or 51 when no ADD can be served."""
@@ -110,22 +128,27 @@ class Runtime:
         """ADD of the IPAM plugin alone, as macvlan would call it. Raises CniFailed."""
         return self._run(IPAM, self._environment("ADD", sandbox), self._netconf())
 
-    def _call(self, verb: str, sandbox: Sandbox, conf: dict[str, Any]) -> dict[str, Any]:
-        return self._run("macvlan", self._environment(verb, sandbox), conf)
+    def _call(
+        self,
+        verb: str,
+        sandbox: Sandbox,
+        plugin: Mapping[str, Any],
+        previous: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        conf = {**self._network(), **plugin, **previous}
+        return self._run(plugin["type"], self._environment(verb, sandbox), conf)
 
-    def _netconf(self, ipam: Mapping[str, Any] = NOTHING) -> dict[str, Any]:
-        conflist = self.conflist(ipam)
-        (plugin,) = conflist.pop("plugins")
-        return {**conflist, **plugin}
+    def _netconf(self) -> dict[str, Any]:
+        """As the main plugin and its IPAM plugin get it."""
+        return {**self._network(), **self._plugins()[0]}
 
     def _ipam_conf(self) -> dict[str, Any]:
         return {**self._netconf(), "cniVersion": IPAM_VERSION}
 
-    def _with_previous(self, sandbox: Sandbox) -> dict[str, Any]:
-        conf = self._netconf()
+    def _previous(self, sandbox: Sandbox) -> dict[str, Any]:
         with suppress(FileNotFoundError):
-            conf["prevResult"] = json.loads(self._cached(sandbox).read_text())["result"]
-        return conf
+            return {"prevResult": json.loads(self._cached(sandbox).read_text())["result"]}
+        return {}
 
     def _cached(self, sandbox: Sandbox) -> Path:
         return self._cache / f"{self.network}-{sandbox.container}-{INTERFACE}.json"

@@ -13,7 +13,7 @@ from core.store.kv import Put
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.collecting import GC_TWICE_S, is_netns_gone
+from nodeagent.verbs.missing import GC_TWICE_S, is_netns_gone
 from tests.agent.node import Clock, Node, running
 
 

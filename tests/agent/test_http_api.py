@@ -327,13 +327,20 @@ async def test_query_values_are_required(node: Node, query: str, missing: str) -
     assert reply.json == {"code": 602, "message": f"{missing} in query is required"}
 
 
-async def test_there_is_no_coordinator_configuration_yet(node: Node) -> None:
+async def test_the_coordinators_settings_are_those_of_the_cluster(node: Node) -> None:
     body = {"podName": "web-0", "podNamespace": "shop"}
 
     reply = await ask(node, "GET", "/v1/coordinator/config", body)
 
-    assert reply.status == 500
-    assert "sets up no datapath" in reply.json
+    assert reply.status == 200
+    assert reply.json == {
+        "mode": "auto",
+        "overlayPodCIDR": [],
+        "serviceCIDR": [],
+        "tunePodRoutes": True,
+        "hostRuleTable": 500,
+        "vethMTU": 1500,
+    }
 
 
 # The batch release

@@ -79,6 +79,17 @@ def test_a_repeated_add_repairs(pod: Pod, node: Node) -> None:
     assert pod.check() == []
 
 
+def test_an_add_that_asks_for_something_else_begins_anew(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    again = pod.add(serviceCIDR=["10.97.0.0/16"])
+    assert not again.repeated
+    assert pod.check() == []
+    main = pod.inside.ip("route")
+    assert "10.97.0.0/16" in main
+    assert "10.96.0.0/16" not in main
+    assert pod.pings(node.addresses[0])
+
+
 def test_an_add_that_fails_leaves_nothing(pod: Pod, node: Node) -> None:
     before = settled(pod.inside), settled(node.inside)
     failing = node.engine_with(FailingMarks())

@@ -99,6 +99,23 @@ class Ifacer(Spiderpool):
         return json.dumps(document | fields).encode()
 
 
+class Coordinator(Spiderpool):
+    """The executable ``coordinator``, whose log is said in a section of its own."""
+
+    name = "coordinator"
+
+    def netconf(self, **fields: object) -> bytes:
+        """Return a netconf that names the test's socket and log file, with these fields."""
+        document = {
+            "cniVersion": "1.0.0",
+            "name": "lan",
+            "type": "coordinator",
+            "ipam_unix_socket_path": str(self.socket_path),
+            "logOptions": {"logFile": str(self.log_path)},
+        }
+        return json.dumps(document | fields).encode()
+
+
 def replaced_once(text: str, old: str, new: str) -> str:
     """Replace the one place where ``old`` stands, so that no patch of a test goes astray."""
     assert text.count(old) == 1, old

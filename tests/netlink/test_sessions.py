@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EEXIST, ENETUNREACH
+from errno import EEXIST
 
 import pytest
 
@@ -148,9 +148,7 @@ def test_the_kernel_tells_which_way_it_goes(session: Session, veth: Link) -> Non
     route = session.route_to(address("10.9.0.9"))
     assert route is not None
     assert (route.link, route.source) == (veth.number, address("10.9.0.7"))
-    with pytest.raises(NetlinkRefused) as refused:
-        session.route_to(address("10.77.0.1"))
-    assert refused.value.number == ENETUNREACH
+    assert session.route_to(address("10.77.0.1")) is None
 
 
 def test_a_link_that_is_not_there_is_none(session: Session) -> None:

@@ -1,0 +1,178 @@
+"""The coordinator's verbs for the doors: in worker threads, one call of a container at a time.
+
+Promise: the event loop never waits for the kernel; a call that its caller has given up goes on to
+its end before the next one of its container begins. It decides nothing: ``nodeagent.coordinator``
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, NamedTuple, TypeVar
+
+from core.domain.model import Attachment
+from core.errors import BadInput, DatapathError, NotReady
+from nodeagent.cniwire.call import Call
+from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
+from nodeagent.coordinator.cluster import ClusterSettings
+from nodeagent.coordinator.engine import Done, Engine, Order
+from nodeagent.coordinator.records import Records, Undertaking
+from nodeagent.coordinator.settings import (
+    BUILT_IN,
+    CoordinatorSettings,
+    WrittenSettings,
+    effective,
+    fallen_back,
+)
+from nodeagent.coordinator.wishes import default_route_nic, expected_nics
+from nodeagent.facts import FactsSource, PodReference
+from nodeagent.netlink.namespaces import Visitor
+from nodeagent.verbs.missing import Missing, valid_attachments
+
+T = TypeVar("T")
+
+WORKERS: Final = 8
+"""Calls in the kernel at once. Its own lock lets one of them change links and routes at a time."""
+
+REMEDY: Final = "DEL and ADD this attachment again"
+
+
+class Collected(NamedTuple):
+    """What one GC did: attachments taken back, and how many were not in the list."""
+
+    removed: tuple[str, ...]
+    missing: int
+
+
+class Coordinating:
+    """Does the coordinator's ADDs, DELs, CHECKs and GCs."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        records: Records,
+        visitor: Visitor,
+        facts: FactsSource,
+        cluster: ClusterSettings,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._records = records
+        self._facts = facts
+        self._cluster = cluster
+        self._missing = Missing(monotonic)
+        self._workers = ThreadPoolExecutor(WORKERS, "coordinator", initializer=visitor.travels)
+        self._locks = _Locks()
+
+    async def add(self, call: Call, conf: WrittenSettings) -> Done | None:
+        """Set a NIC up; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
+
+        The Pod's own wishes go before the network configuration, and that before the cluster.
+        """
+        annotations = self._facts.facts(PodReference(call.pod, call.container)).pod.annotations
+        settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
+        if settings.mode == "disable":
+            return None
+        order = Order(attachment_of(call), settings, expected_nics(annotations))
+        return await self._work(call.container, lambda: self._engine.add(order))
+
+    def configuration(self, pod: PodReference) -> WrittenSettings:
+        """What a network configuration need not say for this Pod. Raises NotReady."""
+        annotations = self._facts.facts(pod).pod.annotations
+        wish = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
+        return fallen_back(wish, self._cluster.written())
+
+    async def delete(self, call: Call, conf: WrittenSettings) -> bool:
+        """Take a NIC's set-up back; whether there was something. Raises DatapathError."""
+        settings = self._lenient(conf)
+        if settings.mode == "disable":
+            return False
+        attachment, first = attachment_of(call), settings.first_nic
+        return await self._work(call.container, lambda: self._engine.delete(attachment, first))
+
+    async def check(self, call: Call, conf: WrittenSettings) -> None:
+        """Raises CniFailure with every difference, DatapathError when the kernel cannot be read."""
+        if self._lenient(conf).mode == "disable":
+            return
+        attachment = attachment_of(call)
+        found = await self._work(call.container, lambda: self._engine.check(attachment))
+        if found:
+            raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(found)}", REMEDY)
+
+    async def collect(self, call: Call) -> Collected:
+        """Take back what the runtime no longer knows, on evidence only (invariant I6).
+
+        Raises CniFailure when the list of valid attachments is missing, DatapathError.
+        """
+        valid = valid_attachments(call.conf)
+        known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
+        suspects = [
+            each
+            for each in known
+            if each.network == call.conf.name and (each.container, each.interface) not in valid
+        ]
+        look = self._missing.look(call.conf.name)
+        removed = []
+        for each in suspects:
+            if look.evidence((each.container, each.interface), each.netns):
+                await self._remove(each)
+                removed.append(f"{each.container}/{each.interface}")
+        look.remember()
+        return Collected(tuple(removed), len(suspects))
+
+    def close(self) -> None:
+        """Let the workers end what they do."""
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    async def _remove(self, each: Undertaking) -> None:
+        attachment = Attachment(each.container, each.interface, each.network, each.netns)
+        await self._work(each.container, lambda: self._engine.delete(attachment, ""))
+
+    def _lenient(self, conf: WrittenSettings) -> CoordinatorSettings:
+        """The settings for a DEL: what nobody could have set up with does not hinder it."""
+        try:
+            return effective(conf, self._cluster.written())
+        except (BadInput, NotReady):
+            return effective(BUILT_IN, BUILT_IN)
+
+    async def _work(self, container: str, do: Callable[[], T]) -> T:
+        def work() -> T:
+            with self._locks.held(container):
+                return do()
+
+        try:
+            return await asyncio.wrap_future(self._workers.submit(work))
+        except OSError as error:
+            # Such as descriptors or memory that the kernel has no more of.
+            raise DatapathError(f"the kernel refuses: {error}", subject=container) from error
+
+
+class _Locks:
+    """A lock for each container that has a call under way."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def held(self, container: str) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._locks.get(container, (threading.Lock(), 0))
+            self._locks[container] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                _, users = self._locks.pop(container)
+                if users > 1:
+                    self._locks[container] = (lock, users - 1)
+
+
+def attachment_of(call: Call) -> Attachment:
+    """The attachment that a call names."""
+    return Attachment(call.container, call.interface, call.conf.name, call.netns)

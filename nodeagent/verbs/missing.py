@@ -1,0 +1,94 @@
+"""What a GC's list of valid attachments lacks, and when that is evidence (CNI 1.1.0; I6).
+
+Absence from a list proves nothing, be it once or empty. Evidence is that the network namespace is
+gone, or that two calls in a row at least ``GC_TWICE_S`` apart both missed the attachment. What was
+missed once is remembered by this process alone: a restart starts anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from nodeagent.cniwire.failures import INVALID_CONFIG, CniFailure
+from nodeagent.cniwire.netconf import NetConf
+
+GC_TWICE_S: Final = 60.0
+"""Between two calls that both miss an attachment: longer than a runtime takes to make a sandbox."""
+
+MISSED_MAX: Final = 10_000
+"""Attachments remembered as missed once; a node holds hundreds."""
+
+Sandbox = tuple[str, str]
+"""(container, interface)."""
+
+
+class Missing:
+    """Remembers, by network, what the last GC missed and since when."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._missed: dict[str, dict[Sandbox, float]] = {}
+
+    def look(self, network: str) -> Look:
+        """One GC's look at a network."""
+        return Look(self, network, self._missed.get(network, {}), self._monotonic())
+
+    def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
+        """Keep what this GC has missed, as far as there is room."""
+        self._missed.pop(network, None)
+        room = MISSED_MAX - sum(len(each) for each in self._missed.values())
+        self._missed[network] = dict(list(missed.items())[: max(room, 0)])
+
+
+class Look:
+    """One GC: ``missed`` is when each attachment was missed first."""
+
+    def __init__(
+        self, memory: Missing, network: str, before: dict[Sandbox, float], now: float
+    ) -> None:
+        self._memory = memory
+        self._network = network
+        self._before = before
+        self._now = now
+        self.missed: dict[Sandbox, float] = {}
+
+    def evidence(self, sandbox: Sandbox, netns: str) -> str:
+        """What proves that a missing attachment is gone, in words; "" for nothing yet."""
+        since = self.missed[sandbox] = self._before.get(sandbox, self._now)
+        container, interface = sandbox
+        what = f"container {container} interface {interface}"
+        if is_netns_gone(netns):
+            return f"{what}: network namespace {netns} is gone"
+        if self._now - since >= GC_TWICE_S:
+            return f"{what}: missing from GC calls {self._now - since:.0f} s apart"
+        return ""
+
+    def remember(self) -> None:
+        """The look is over."""
+        self._memory.remember(self._network, self.missed)
+
+
+def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
+    """Both spellings of the list, joined: libcni sends both (SPEC.md 1.1.0, GC)."""
+    if conf.valid_attachments is None and conf.attachments is None:
+        raise CniFailure(
+            INVALID_CONFIG,
+            "cni.dev/valid-attachments is missing",
+            "GC without the list of valid attachments would end them all",
+        )
+    both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
+    return frozenset((each.container_id, each.ifname) for each in both)
+
+
+def is_netns_gone(path: str) -> bool:
+    """Whether the namespace certainly is no more.
+
+    Only where we would see it: its directory is there for us and it is not. Paths below /proc are
+    of another PID namespace's processes as often as not, and prove nothing.
+    """
+    if not path.startswith("/") or path.startswith("/proc/"):
+        return False
+    return Path(path).parent.is_dir() and not os.path.lexists(path)

@@ -1,0 +1,158 @@
+"""A runtime's chain of macvlan and coordinator, with the real agent and the real executables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.programs import why_impossible
+from ops.lab.runtime import CniFailed
+from ops.lab.sandbox import Sandbox
+
+pytestmark = [pytest.mark.netns, pytest.mark.etcd]
+
+NODE_IPV6 = "fd00:99::11/64"
+POOLS = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: four}
+spec: {subnet: 10.6.0.0/24, ips: [10.6.0.100-10.6.0.199], gateway: 10.6.0.1, default: true}
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: six}
+spec:
+  subnet: fd00:6::/64
+  ips: ["fd00:6::100-fd00:6::199"]
+  gateway: fd00:6::1
+  default: true
+"""
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Iterator[Laboratory]:
+    why = why_impossible()
+    if why:
+        pytest.skip(why)
+    coordinator = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16"], "podMACPrefix": "0a:1b"}
+    with Laboratory(coordinator=coordinator) as made:
+        applied = made.orbctl("apply", "-f", "-", stdin=POOLS)
+        assert applied.returncode == 0, applied.stderr
+        node = made.node("node-a")
+        node.namespace.ip("address", "add", NODE_IPV6, "dev", "eth0", "nodad")
+        yield made
+
+
+@pytest.fixture
+def node(laboratory: Laboratory) -> Node:
+    return laboratory.nodes["node-a"]
+
+
+@pytest.fixture
+def sandbox(
+    laboratory: Laboratory, node: Node, request: pytest.FixtureRequest
+) -> Iterator[Sandbox]:
+    made = laboratory.sandbox(f"pod-{abs(hash(request.node.name)) % 10_000}")
+    yield made
+    node.runtime.delete(made)
+    made.destroy()
+
+
+def plugin_lines(node: Node) -> list[dict[str, object]]:
+    path = node.directory / "coordinator.log"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_pod_and_its_node_reach_each_other_and_the_result_is_the_main_plugins(
+    node: Node, sandbox: Sandbox
+) -> None:
+    result = node.runtime.add(sandbox)
+    assert [entry["name"] for entry in result["interfaces"]] == ["eth0"]
+    assert len(result["ips"]) == 2
+    assert sandbox.reaches(node.address)
+    for address in sandbox.addresses:
+        assert node.namespace.attempt("ping", "-c", "1", "-W", "2", address).returncode == 0
+    assert result["interfaces"][0]["mac"].startswith("0a:1b:0a:06:00:")
+    node.runtime.check(sandbox)
+    assert add_again(node, sandbox) == result
+    node.runtime.check(sandbox)
+
+
+def test_check_names_what_somebody_has_removed(node: Node, sandbox: Sandbox) -> None:
+    node.runtime.add(sandbox)
+    sandbox.namespace.ip("route", "delete", "10.96.0.0/16")
+    with pytest.raises(CniFailed, match=r"CHECK failed: route 10\.96\.0\.0/16") as failed:
+        node.runtime.check(sandbox)
+    assert failed.value.code == 120
+    add_again(node, sandbox)
+    node.runtime.check(sandbox)
+
+
+def test_del_leaves_the_node_as_it_was(node: Node, sandbox: Sandbox) -> None:
+    before = node.namespace.ip("-brief", "link")
+    node.runtime.add(sandbox)
+    assert node.namespace.ip("-brief", "link") != before
+    node.runtime.delete(sandbox)
+    assert node.namespace.ip("-brief", "link") == before
+    node.runtime.delete(sandbox)
+
+
+def test_gc_takes_back_what_the_runtime_has_lost(node: Node, sandbox: Sandbox) -> None:
+    node.runtime.add(sandbox)
+    (record,) = (node.directory / "datapath").iterdir()
+    node.runtime.forget(sandbox)
+    sandbox.destroy()
+    node.runtime.collect()
+    assert not record.exists()
+    assert sandbox.container[:11] not in node.namespace.ip("link")
+
+
+def test_an_agent_that_was_killed_finds_its_records_again(node: Node, sandbox: Sandbox) -> None:
+    node.runtime.add(sandbox)
+    node.agent.kill()
+    node.start_agent()
+    node.runtime.check(sandbox)
+    node.runtime.delete(sandbox)
+    assert list((node.directory / "datapath").iterdir()) == []
+
+
+def test_a_fault_of_the_network_configuration_is_named(node: Node, sandbox: Sandbox) -> None:
+    result = node.runtime.add(sandbox)
+    for said, text in (
+        ({"hijackCIDR": ["nonsense"]}, "hijackCIDR: 'nonsense'"),
+        ({"mode": "overlay"}, "mode: overlay mode must not be used"),
+        ({"prevResult": None}, "prevResult is missing"),
+    ):
+        with pytest.raises(CniFailed, match=text) as failed:
+            add_again(node, sandbox, **said)
+        assert failed.value.code == 7
+    assert add_again(node, sandbox, mode="disabled") == result
+
+
+def test_status_is_that_of_the_agent(node: Node, sandbox: Sandbox) -> None:
+    assert run(node, sandbox, "STATUS", cniVersion="1.1.0") == {}
+
+
+def test_the_plugin_has_a_log_of_its_own(node: Node, sandbox: Sandbox) -> None:
+    node.runtime.add(sandbox)
+    node.agent.stop()
+    node.start_agent()
+    line = next(each for each in plugin_lines(node) if each["msg"] == "ADD done")
+    assert line["mode"] == "underlay"
+    assert line["table"] == 101
+
+
+def add_again(node: Node, sandbox: Sandbox, **said: object) -> dict[str, object]:
+    """The coordinator's ADD alone: main plugins refuse a second one."""
+    return run(node, sandbox, "ADD", **{"prevResult": sandbox.result, **said})
+
+
+def run(node: Node, sandbox: Sandbox, verb: str, **said: object) -> dict[str, object]:
+    """The coordinator alone."""
+    conf = {**node.runtime.conflist()["plugins"][1], "cniVersion": "1.0.0", "name": "lab", **said}
+    environment = node.runtime._environment(verb, sandbox)
+    return node.runtime._run("coordinator", environment, conf)

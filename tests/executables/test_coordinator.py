@@ -1,0 +1,62 @@
+"""The executable ``coordinator`` is the same carrier with another name, netconf and log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.executables.fake_agent import answering, frame, hanging_up
+from tests.executables.plugin import Coordinator, error_of
+
+
+@pytest.fixture
+def coordinator(short_path: Path) -> Coordinator:
+    return Coordinator(short_path)
+
+
+def test_it_says_its_versions_without_an_agent(coordinator: Coordinator) -> None:
+    answer = json.loads(coordinator.call("VERSION").stdout)
+
+    assert answer["supportedVersions"] == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_the_agent_is_told_which_plugin_calls(coordinator: Coordinator) -> None:
+    netconf = coordinator.netconf(mode="underlay")
+
+    with coordinator.agent(answering(frame(0, b"{}"))) as agent:
+        result = coordinator.call("ADD", netconf)
+
+    assert (result.returncode, result.stdout) == (0, b"{}")
+    assert agent.requests[0].environment[b"ORBWEAVER_PLUGIN"] == b"coordinator"
+    assert agent.requests[0].stdin == netconf
+
+
+def test_a_socket_path_with_escapes_is_read_by_the_book(coordinator: Coordinator) -> None:
+    escaped = str(coordinator.socket_path).replace("/", "\\/").encode()
+    plain = coordinator.netconf()
+    netconf = plain.replace(str(coordinator.socket_path).encode(), escaped)
+
+    with coordinator.agent(answering(frame(0, b"{}"))):
+        assert coordinator.call("ADD", netconf).returncode == 0
+
+
+@pytest.mark.parametrize(("verb", "prefix"), [("ADD", "set up"), ("DEL", "clean up")])
+def test_a_call_without_an_answer_says_what_it_was_for(
+    coordinator: Coordinator, verb: str, prefix: str
+) -> None:
+    with coordinator.agent(hanging_up):
+        error = error_of(coordinator.call(verb))
+
+    assert error["code"] == 11
+    assert error["msg"].startswith(f"coordinator failed to {prefix} the Pod's network: ")
+    assert json.loads(coordinator.log_path.read_text())["CNI_COMMAND"] == verb
+
+
+def test_its_log_has_a_level_and_a_size_of_its_own(coordinator: Coordinator) -> None:
+    for said in ({"logLevel": "fatal"}, {"logFile": ""}, []):
+        options = {"logFile": str(coordinator.log_path), **said} if isinstance(said, dict) else said
+        error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
+
+    assert not coordinator.log_path.exists()
