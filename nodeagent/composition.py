@@ -26,7 +26,7 @@ from nodeagent.coordinator.records import Records
 from nodeagent.detection.detector import Detector, Switches
 from nodeagent.doors import coordinator
 from nodeagent.doors.call_log import CallLog
-from nodeagent.doors.cni import CniDoor, Verbs
+from nodeagent.doors.cni import Chained, CniDoor, Verbs
 from nodeagent.doors.framed import FramedDoor
 from nodeagent.doors.http_api import HttpDoor
 from nodeagent.facts import FactsSource, StandaloneFacts
@@ -125,7 +125,7 @@ def compose(
     call_log = CallLog(plugin_log, settings.plugin_log_path)
     coordinating = _coordinating(settings, visitor, facts, monotonic)
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
-    chained = {
+    chained: dict[str, Chained] = {
         ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
         coordinator.NAME: coordinator.Coordinator(gate, health, coordinating, coordinator_log),
     }
