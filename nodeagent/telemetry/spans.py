@@ -88,7 +88,7 @@ class SdkTracer:
 
 def exporting_to(endpoint: str, node: str) -> SdkTracer:
     """A tracer that sends to this OTLP endpoint. Raises BadInput when the exporter is missing."""
-    return SdkTracer(BatchSpanProcessor(_otlp(endpoint)), node)
+    return SdkTracer(BatchSpanProcessor(otlp_exporter(endpoint)), node)
 
 
 def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
@@ -99,7 +99,8 @@ def _until_it_fails(span: SdkSpan) -> Iterator[SdkSpan]:
         raise
 
 
-def _otlp(endpoint: str) -> SpanExporter:
+def otlp_exporter(endpoint: str) -> SpanExporter:
+    """Sends spans to this OTLP endpoint. Raises BadInput when the exporter is missing."""
     try:
         module = import_module(EXPORTER_MODULE)
     except ImportError:

@@ -7,7 +7,8 @@
     probing.py     asks on a link who uses a quarantined address
     observing.py   how far behind, who leads, how long the live log is: asked now and then
     health.py      /livez and /readyz
-    metrics.py     what Prometheus scrapes
+    metrics.py     what Prometheus scrapes; job_metrics.py what of it is about the jobs
+    tracing.py     spans of the jobs
 
 Pods need none of it (I8): without a controller reports stand still, ADD and DEL go on.
 """

@@ -31,6 +31,7 @@ from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
+from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.hosting import Sources as JobSources
@@ -43,7 +44,12 @@ _log: Final = logging.getLogger(__name__)
 class Controller:
     """One replica over one store. Make it inside the event loop that runs it."""
 
-    def __init__(self, settings: ControllerSettings, store: KeyValueStore) -> None:
+    def __init__(
+        self,
+        settings: ControllerSettings,
+        store: KeyValueStore,
+        tracers: TracerProvider | None = None,
+    ) -> None:
         keys = Keys(settings.cluster.cluster)
         self.settings = settings
         self.projector = Projector(store, keys)
@@ -53,12 +59,13 @@ class Controller:
         )
         self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
         self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
-        self.health = Health(self.projector, self.observing)
         self.prober = (
             LinkProber(settings.probe_interface, settings.name)
             if settings.probe_interface
             else None
         )
+        self._metrics = Metrics() if settings.metrics_enabled else None
+        meters = self._metrics.provider if self._metrics is not None else None
         closed = Archive(LocalFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
             store,
@@ -67,7 +74,9 @@ class Controller:
             JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
             sources=JobSources(prober=self.prober or NoProber()),
             options=WorkerOptions(archive=closed),
+            telemetry=Telemetry(tracers=tracers, meters=meters),
         )
+        self.health = Health(self.projector, self.observing, self.jobs, self.election)
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
@@ -77,7 +86,6 @@ class Controller:
         self.admission = _admission(settings.kubernetes, store, keys, self.projector)
         self.ports: list[TcpPort] = []
         self._store = store
-        self._metrics: Metrics | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
@@ -105,11 +113,10 @@ class Controller:
     async def _open_ports(self) -> None:
         settings = self.settings
         wanted = [(health_port(self.health), settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
-        if settings.metrics_enabled:
-            sources = Sources(
-                self.projector, self.publisher, self.election, self.archiving, self.observing
-            )
-            self._metrics = Metrics(sources, debug=settings.debug_metrics_enabled)
+        if self._metrics is not None:
+            known = self.projector, self.publisher, self.election, self.archiving
+            sources = Sources(*known, self.observing, self.jobs)
+            self._metrics.observe(sources, debug=settings.debug_metrics_enabled)
             port = metrics_port(self._metrics)
             wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in wanted:

@@ -1,7 +1,8 @@
 """Whether this controller is well: what ``/livez`` and ``/readyz`` say, check by check.
 
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
-with the log, and some replica leads (spec/api.md 5.5). The compatible paths answer the same.
+with the log, some replica leads, and the jobs have their share of the executions; the one that
+leads hears news of Pods (spec/api.md 5.5). The compatible paths answer the same.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from aiohttp import web
 
 from core.errors import NotReady, OrbweaverError
 from core.projections.projector import Projector
+from core.store.election import Election
 from nodeagent.doors.tcp_ports import TcpPort
 from nodeagent.health import Check
 from ops.controller.observing import Observing
+from workflows.jobs.hosting import JobHost
 
 LAG_S_MAX: Final = 30.0
 """A projection that has been behind for longer than this is not ready."""
@@ -26,9 +29,13 @@ BASE: Final = "/v1/runtime"
 class Health:
     """Knows what is wrong."""
 
-    def __init__(self, projector: Projector, observing: Observing) -> None:
+    def __init__(
+        self, projector: Projector, observing: Observing, jobs: JobHost, election: Election
+    ) -> None:
         self._projector = projector
         self._observing = observing
+        self._jobs = jobs
+        self._election = election
         self.stopping = False
 
     def live(self) -> list[Check]:
@@ -42,6 +49,8 @@ class Health:
             Check("etcd", self._observing.fault),
             Check("projection", self._projection_fault()),
             Check("leader", self._leader_fault()),
+            Check("jobs", self._jobs_fault()),
+            Check("news", self._news_fault()),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:
@@ -59,6 +68,17 @@ class Health:
         if self._observing.leader is not None:
             return None
         return NotReady("nobody leads", remedy="wait for the lease of the last leader to end")
+
+    def _jobs_fault(self) -> OrbweaverError | None:
+        if self._jobs.worker.at_work:
+            return None
+        return NotReady("the worker of the jobs has no session", remedy="is etcd there?")
+
+    def _news_fault(self) -> OrbweaverError | None:
+        leads = self._election.term is not None
+        if not leads or self._jobs.listener.listening or not self._jobs.reclaims:
+            return None
+        return NotReady("nobody hears news of Pods", remedy="scans go on; is the source there?")
 
 
 def health_port(health: Health) -> TcpPort:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import signal
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,6 +23,9 @@ from ops.controller.settings import (
     ControllerSettings,
     load_settings,
 )
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -48,11 +51,15 @@ def run(
     try:
         said = {KUBECONFIG: kubeconfig, TLS_CERTIFICATE: tls_server_cert, TLS_KEY: tls_server_key}
         settings = load_settings(config_path, {**os.environ, **said})
+        tracers = _tracers(settings)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None
     set_up_logging(settings.log_level)
-    raise typer.Exit(asyncio.run(_serve(settings)))
+    code = asyncio.run(_serve(settings, tracers))
+    if tracers is not None:
+        tracers.shutdown()
+    raise typer.Exit(code)
 
 
 def main() -> None:
@@ -62,7 +69,15 @@ def main() -> None:
     app()
 
 
-async def _serve(settings: ControllerSettings) -> int:
+def _tracers(settings: ControllerSettings) -> TracerProvider | None:
+    if not settings.otlp_endpoint:
+        return None
+    from ops.controller.tracing import exporting_to
+
+    return exporting_to(settings.otlp_endpoint, settings.name)
+
+
+async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
     from core.store.etcd import EtcdStore
     from ops.controller.controller import Controller
 
@@ -71,7 +86,7 @@ async def _serve(settings: ControllerSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await Controller(settings, EtcdStore(settings.cluster.etcd)).run(stop)
+        await Controller(settings, EtcdStore(settings.cluster.etcd), tracers).run(stop)
     except (OrbweaverError, OSError) as error:
         _log.critical("cannot go on: %s", error)
         return EXIT_FAILED

@@ -28,7 +28,9 @@ from core.store.election import Election
 from nodeagent.doors.tcp_ports import TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.archiving import Archiving
+from ops.controller.job_metrics import observe_jobs
 from ops.controller.observing import Observing
+from workflows.jobs.hosting import JobHost
 
 COMPATIBLE_SCOPE: Final = "spiderpool-controller"
 OUR_SCOPE: Final = "orbweaver-controller"
@@ -44,12 +46,14 @@ class Sources:
         election: Election,
         archiving: Archiving,
         observing: Observing,
+        jobs: JobHost,
     ) -> None:
         self.projector = projector
         self.publisher = publisher
         self.election = election
         self.archiving = archiving
         self.observing = observing
+        self.jobs = jobs
 
     @property
     def lag_events(self) -> int:
@@ -59,20 +63,25 @@ class Sources:
 
 
 class Metrics:
-    """The instruments. ``exposition`` is what a scrape gets."""
+    """The instruments. ``exposition`` is what a scrape gets; ``provider`` makes more of them."""
 
-    def __init__(self, sources: Sources, *, debug: bool) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         resource = Resource.create({"service.name": SERVICE_NAME})
         reader = PrometheusMetricReader(registry=self._registry)
         # No handler at exit: the controller closes what it opened.
-        self._provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         ProcessCollector(registry=self._registry)
-        compatible = self._provider.get_meter(COMPATIBLE_SCOPE, __version__)
-        _observe_pools(compatible, self._provider.get_meter(OUR_SCOPE, __version__), sources)
+
+    def observe(self, sources: Sources, *, debug: bool) -> None:
+        """Make the instruments of a controller."""
+        compatible = self.provider.get_meter(COMPATIBLE_SCOPE, __version__)
+        ours = self.provider.get_meter(OUR_SCOPE, __version__)
+        _observe_pools(compatible, ours, sources)
         if debug:
             _observe_debug(compatible, sources)
-        _observe_process(self._provider.get_meter(OUR_SCOPE, __version__), sources)
+        _observe_process(ours, sources)
+        observe_jobs(compatible, ours, sources.jobs, sources.observing)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus text."""
@@ -80,7 +89,7 @@ class Metrics:
 
     def close(self) -> None:
         """Take the instruments down."""
-        self._provider.shutdown()
+        self.provider.shutdown()
 
 
 def metrics_port(metrics: Metrics) -> TcpPort:

@@ -1,4 +1,4 @@
-"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, etcd."""
+"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, scan, etcd."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from core.projections.projector import Lag, Projector
 from core.store.election import Leader, read_leader
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
+from workflows.jobs.standing import Standing, read_standing
 
 OBSERVE_PERIOD_S: Final = 2.0
 NEVER: Final = StoreUnavailable("etcd was not asked yet")
@@ -25,6 +26,7 @@ class Observing:
         self._role = role
         self.lag = Lag(0, 0.0)
         self.leader: Leader | None = None
+        self.reclaim: Standing | None = None
         self.fault: StoreError | None = NEVER
 
     async def run(self) -> None:
@@ -38,6 +40,7 @@ class Observing:
         try:
             self.lag = await self._projector.measure_lag()
             found = await read_leader(self._store, self._keys, self._role)
+            self.reclaim = await read_standing(self._store, self._keys)
         except StoreError as error:
             self.fault = error
             return

@@ -55,6 +55,7 @@ class ControllerSettings(NamedTuple):
     """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over.
 
     ``probe_interface``: on a link of the Pods, to probe quarantined addresses from; "" for none.
+    ``otlp_endpoint`` "": no traces leave this process.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ControllerSettings(NamedTuple):
     metrics_port: int = METRICS_PORT
     log_level: str = "info"
     lease_ttl_s: int = LEASE_TTL_S
+    otlp_endpoint: str = ""
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
     provider: ProviderSettings | None = None
@@ -92,6 +94,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
             LEASE_TTL_S_MIN,
             env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
         ),
+        otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", conf.orbweaver.traces_endpoint),
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
         provider=provider_settings(

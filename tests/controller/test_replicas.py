@@ -87,6 +87,8 @@ async def test_probes_and_metrics_say_what_is_so(
                 "[+]etcd ok",
                 "[+]projection ok",
                 "[+]leader ok",
+                "[+]jobs ok",
+                "[+]news ok",
                 "readyz check passed",
             ]
             assert one.get(one.health, "/livez")[0] == 200

@@ -116,9 +116,7 @@ class Telemetry:
             return traceparent
         links = _links(traceparent)
         with self._tracer.start_as_current_span(name, links=links, attributes=attributes):
-            carrier: dict[str, str] = {}
-            _PROPAGATOR.inject(carrier)
-        return carrier.get("traceparent", traceparent)
+            return current_traceparent() or traceparent
 
     @contextmanager
     def run_activity(self, job: Job, attempt: int) -> Iterator[None]:
@@ -144,6 +142,13 @@ class Telemetry:
                     "activity_type": job.scheduled.activity_type,
                 }
                 self._activity.record(time.perf_counter() - started, labels)
+
+
+def current_traceparent() -> str:
+    """The context of the span at work, as W3C text; "" for none."""
+    carrier: dict[str, str] = {}
+    _PROPAGATOR.inject(carrier)
+    return carrier.get("traceparent", "")
 
 
 def _links(traceparent: str) -> list[trace.Link]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -32,6 +33,7 @@ from workflows.engine.session import WORKER_TTL_S, Session, open_session
 from workflows.engine.shard import Shard
 from workflows.engine.telemetry import Telemetry
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
+from workflows.model.policies import Status
 
 PAUSE_S = 0.5
 """Between two sessions, after something failed."""
@@ -204,9 +206,19 @@ class Worker:
         self._is_ready = asyncio.Event()
 
     @property
+    def at_work(self) -> bool:
+        """Whether it has its share of the shards."""
+        return self._is_ready.is_set()
+
+    @property
     def shards(self) -> list[int]:
         """The shards it owns now."""
         return sorted(self.term.shards) if self.term is not None else []
+
+    def open_executions(self) -> Counter[Status]:
+        """How many executions there are in its shards, by status."""
+        shards = self.term.shards.values() if self.term is not None else ()
+        return Counter(one.head.status for shard in shards for one in shard.executions.values())
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
+from core.audit.origin import cause_of
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
@@ -97,11 +99,12 @@ class JobHost:
         seeing = observer or Observer()
         self._settings, self._auto_pools, provider = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
-        self._beginner = Beginner(self._client, self._settings)
+        find_cause = partial(cause_of, store, keys) if telemetry.traces else None
+        self._beginner = Beginner(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
         self.releases = Releases(store, keys, self.writers)
         means = Means(store, keys, source, self._settings, seeing, self.releases)
-        pods = PodActivities(means)
+        self.pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
@@ -120,7 +123,7 @@ class JobHost:
                 *(ProbeQuarantine, AutoPools, *bound[0]),
             ],
             [
-                *(scan.observe, scan.release, pods.resolve),
+                *(scan.observe, scan.release, self.pods.resolve),
                 *(retirement.step, retirement.reinstate),
                 *(quarantine.check, quarantine.probe, quarantine.give_back),
                 pools.reconcile,
@@ -130,6 +133,11 @@ class JobHost:
         self.worker = _WatchedWorker(
             store, keys, registry, name=name, options=options, telemetry=telemetry
         )
+
+    @property
+    def reclaims(self) -> bool:
+        """Whether reclaiming is switched on."""
+        return self._settings.enabled
 
     async def run(self) -> None:
         """Work until cancelled. Raises what no retry helps."""

@@ -13,6 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, NoReturn
 
+from core.domain.events import Cause
+from core.domain.evolution import Held
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
@@ -29,29 +31,42 @@ AWAY_PAUSE_S: Final = 0.5
 BEGINS_MAX: Final = 3
 """Attempts to tell an execution that closes and begins at the same time."""
 
+FindCause = Callable[[Held], Awaitable[Cause | None]]
+
 _log: Final = logging.getLogger(__name__)
 
 
 class Origin(NamedTuple):
-    """The event behind a trace: its id, and the context of the request that made it."""
+    """What is behind a trace: the event that was heard, and one of the Pod's claims."""
 
     trigger: str = ""
     traceparent: str = ""
+    held: Held | None = None
 
 
 class Beginner:
-    """Begins executions through a client of the jobs' queue."""
+    """Begins executions through a client of the jobs' queue.
 
-    def __init__(self, client: Client, settings: ReclaimSettings) -> None:
+    With ``find_cause`` an execution is linked to the CNI call that claimed the addresses.
+    """
+
+    def __init__(
+        self, client: Client, settings: ReclaimSettings, find_cause: FindCause | None = None
+    ) -> None:
         self._client = client
         self._retry_s = max(settings.trace_interval_s, AWAY_PAUSE_S)
+        self._find_cause = find_cause
 
     async def begin(self, one: Trace, origin: Origin = Origin()) -> None:
         """See that the Pod's execution is there and knows this. Raises what the client raises."""
+        traceparent = origin.traceparent
+        if self._find_cause is not None and origin.held is not None:
+            cause = await self._find_cause(origin.held)
+            traceparent = (cause.traceparent if cause is not None else "") or traceparent
         options = StartOptions(
             search_attributes={"ReclaimReason": one.reason, "ReclaimNode": one.node},
             trigger=origin.trigger,
-            traceparent=origin.traceparent,
+            traceparent=traceparent,
         )
         name = workflow_id(one)
         for attempt in range(1, BEGINS_MAX + 1):
@@ -91,6 +106,7 @@ class Listener:
         self.heard = 0
         self.begun = 0
         self.left = 0
+        self.listening = False
 
     @property
     def waiting(self) -> int:
@@ -110,11 +126,14 @@ class Listener:
         """Until the changes break off."""
         try:
             await self._scan_now()
+            self.listening = True
             async for change in self._means.facts.changes():
                 self.heard += 1
                 await self._queue(queue, Heard(change, self._means.observer.moment()))
         except OrbweaverError as error:
             _log.warning("news of Pods broke off, a scan makes up for it: %s", error)
+        finally:
+            self.listening = False
         await asyncio.sleep(AWAY_PAUSE_S)
 
     async def _queue(self, queue: asyncio.Queue[Heard], one: Heard) -> None:
@@ -148,7 +167,8 @@ class Listener:
         if not self._book.put(found):
             self._leave(one, "no trace has room (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
-        await self._begin(found, Origin(change.trigger, change.traceparent))
+        held = next(iter(ledger.claims.values()), None)
+        await self._begin(found, Origin(change.trigger, change.traceparent, held))
         self.begun += 1
 
     def _forget_what_is_over(self) -> None:

@@ -224,6 +224,7 @@ class ReclaimScan:
                 "ReclaimKept": carry.tally.kept,
                 "ReclaimReleased": carry.tally.released,
                 "ReclaimPaused": carry.tally.paused,
+                "ReclaimFault": carry.fault,
             }
         )
 

@@ -37,10 +37,12 @@ class Resolved(NamedTuple):
 
 
 class PodActivities:
-    """The activity and what it needs."""
+    """The activity and what it needs. It counts ``released`` addresses and ``failed`` attempts."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self.released = 0
+        self.failed = 0
 
     @activity.defn(name="reclaim-pod")
     async def resolve(self, one: Trace) -> Resolved:
@@ -51,6 +53,7 @@ class PodActivities:
         try:
             return await self._resolve(one)
         except OrbweaverError as error:
+            self.failed += 1
             attempt = activity.info().attempt
             if can_be_retried(error) and attempt < self._means.settings.tries_max:
                 raise
@@ -76,4 +79,5 @@ class PodActivities:
         if not done.revision:
             again_s = rules.now_s + means.settings.trace_interval_s
             return Resolved((), done.why, again_s, seen)
+        self.released += len(done.addresses)
         return Resolved(done.addresses, str(found.evidence))

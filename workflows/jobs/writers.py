@@ -21,6 +21,7 @@ from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from workflows.api import activity
 from workflows.engine.keys import shard_of
+from workflows.engine.telemetry import current_traceparent
 from workflows.model.errors import ApplicationError
 
 ACTOR: Final = "orbweaver-controller"
@@ -62,6 +63,7 @@ class ShardWriters:
             f"{ACTOR}/{info.workflow_type}",
             correlation_id=info.workflow_id,
             causation_id=info.idempotency_key,
+            traceparent=current_traceparent(),
         )
         try:
             yield await self._of(shard), cause

@@ -18,6 +18,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.engine.keys import WorkflowKeys
+from workflows.engine.telemetry import Telemetry
 from workflows.engine.visibility import Filter, Visibility
 from workflows.jobs.hosting import JobHost
 from workflows.model.policies import Status
@@ -35,9 +36,9 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @asynccontextmanager
-async def leading(node: Node) -> AsyncIterator[JobHost]:
+async def leading(node: Node, telemetry: Telemetry | None = None) -> AsyncIterator[JobHost]:
     """A controller at work that hears the log."""
-    host = JobHost(node.store, node.keys, "one")
+    host = JobHost(node.store, node.keys, "one", telemetry=telemetry)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
 

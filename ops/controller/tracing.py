@@ -1,0 +1,26 @@
+"""Spans of a controller: those of the workflow engine, linked to what has triggered it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from nodeagent.telemetry.spans import otlp_exporter
+
+SERVICE_NAME: Final = "orbweaver-controller"
+
+
+def tracers(processor: SpanProcessor, name: str) -> TracerProvider:
+    """A provider whose finished spans go to ``processor``; ``name`` is the replica's."""
+    resource = Resource.create({"service.name": SERVICE_NAME, "service.instance.id": name})
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return provider
+
+
+def exporting_to(endpoint: str, name: str) -> TracerProvider:
+    """One that sends to this OTLP endpoint. Raises BadInput when the exporter is missing."""
+    return tracers(BatchSpanProcessor(otlp_exporter(endpoint)), name)

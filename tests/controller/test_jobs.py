@@ -1,0 +1,55 @@
+"""What a controller tells of the jobs it hosts: probes, metrics, and what they did."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.controller.processes import ControllerProcess
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node, pod, pool
+
+pytestmark = pytest.mark.etcd
+
+WEB = RecordDefined("Pod", "shop", "web-0")
+
+
+async def test_a_lost_del_is_made_good_and_told_in_metrics_and_probes(
+    etcd: EtcdCluster, cluster_name: str, tmp_path: Path
+) -> None:
+    store = EtcdStore(EtcdSettings(etcd.endpoints))
+    async with Node(store, cluster=cluster_name) as node:
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        await node.apply(ApplyRecord(WEB))
+        await node.add(pod("web-0"))
+        with ControllerProcess("c-1", etcd.endpoints[0], node.keys.cluster, tmp_path) as controller:
+            await controller.until_ready()
+            _, ready = await asyncio.to_thread(controller.get, controller.health, "/readyz")
+            await controller.until("orbweaver_leading", 1)
+            await node.apply(DeleteRecord("Pod", "shop", "web-0"))
+
+            await controller.until("orbweaver_claims", 0)
+            await controller.until("orbweaver_reclaim_addresses_total", 1)
+            kept = await asyncio.to_thread(controller.sample, "orbweaver_reclaim_kept_endpoints")
+            _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
+
+    assert "[+]jobs ok" in ready
+    assert "[+]news ok" in ready
+    assert kept is not None
+    for name in (
+        "orbweaver_reclaim_scan_age_seconds",
+        "orbweaver_reclaim_scan_failed",
+        "orbweaver_reclaim_failed_steps",
+        "orbweaver_reclaim_news_total",
+        'orbweaver_workflow_open_executions{otel_scope_name="orbweaver-controller"',
+        "spiderpool_ip_gc_counts_total",
+        "spiderpool_ip_gc_failure_counts_total",
+        "workflow_completed_total",
+    ):
+        assert name in scraped, name
+    await store.close()
