@@ -126,8 +126,11 @@ class Api:
             async with response:
                 if response.status >= 400:
                     _raise(response.status, await response.read(), path)
-                async for line in response.content:
-                    yield _change(line, path)
+                try:
+                    async for line in response.content:
+                        yield _change(line, path)
+                finally:
+                    _hang_up(response)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unavailable(path, error) from None
 
@@ -150,6 +153,13 @@ class Api:
             _raise(response.status, text, path)
         answer: Object = msgspec.json.decode(text)
         return answer
+
+
+def _hang_up(response: aiohttp.ClientResponse) -> None:
+    """End a watch that is not over: nobody waits for the farewells of TLS, which nobody hears."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 def _with(path: str, query: Mapping[str, str]) -> str:

@@ -36,21 +36,33 @@ def key_of(one: Object) -> ObjectKey:
     return metadata.get("namespace", ""), metadata["name"]
 
 
+def unmanaged(one: Object) -> Object:
+    """An object without the half of its size that says who wrote which field."""
+    one["metadata"].pop("managedFields", None)
+    return one
+
+
 class Informer:
     """``objects`` is what the server has, whole once ``listed`` is set; ask for it each time.
 
-    ``changed`` is called with the keys that differ, in the event loop, after ``objects`` is new.
+    Listeners are called with the keys that differ, in the event loop, after ``objects`` is new.
+    ``keep`` says what of an object is kept: name, namespace and version at least.
     """
 
-    def __init__(self, api: Api, path: str, changed: Callable[[set[ObjectKey]], None]) -> None:
+    def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
         self.path = path
         self.objects: dict[ObjectKey, Object] = {}
         self.listed = asyncio.Event()
         self.lists = 0
         self.fault = ""
         self._api = api
-        self._changed = changed
+        self._keep = keep
+        self._listeners: list[Callable[[set[ObjectKey]], None]] = []
         self._version = ""
+
+    def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
+        """Be told of what differs from now on."""
+        self._listeners.append(listener)
 
     async def run(self) -> None:
         """Follow the collection until cancelled.
@@ -79,7 +91,7 @@ class Informer:
         if len(found.items) > OBJECTS_MAX:
             message = f"{len(found.items)} objects are more than the limit of {OBJECTS_MAX}"
             raise ApiRejected(message, subject=self.path)
-        before, self.objects = self.objects, {key_of(one): one for one in found.items}
+        before, self.objects = self.objects, {key_of(one): self._keep(one) for one in found.items}
         self._version = found.version
         self.lists += 1
         both = before.keys() & self.objects.keys()
@@ -95,12 +107,12 @@ class Informer:
         if change.kind == "DELETED":
             self.objects.pop(key, None)
         else:
-            self.objects[key] = change.object
+            self.objects[key] = self._keep(change.object)
         self._tell({key})
 
     def _tell(self, keys: set[ObjectKey]) -> None:
-        if keys:
-            self._changed(keys)
+        for listener in self._listeners if keys else ():
+            listener(keys)
 
 
 def _version(one: Object) -> str:

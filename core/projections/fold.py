@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from core.domain.addresses import parse_address
+from core.domain.addresses import format_address, parse_address
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -25,9 +25,14 @@ from core.domain.events import (
     Recorded,
     ReservationDefined,
     ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Held, Ledger, claims_made
 from core.domain.model import Endpoint
+from core.domain.subnets import owner_of
+from core.projections.news import News
 from core.projections.tally import PoolTally
 from core.projections.views import PoolView, view_of
 
@@ -35,12 +40,16 @@ _Move = Callable[[PoolTally, int], bool]
 
 
 class Projection:
-    """The state after a prefix of the log. ``changed``: pools that differ since it was emptied."""
+    """The state after a prefix of the log.
+
+    ``changed``: pools that differ since it was emptied; ``followers`` are told names too.
+    """
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
         self.tallies: dict[str, PoolTally] = {}
         self.changed: set[str] = set()
+        self.followers: list[News] = []
         self._held: defaultdict[str, set[int]] = defaultdict(set)
         self._by_node: defaultdict[str, set[EndpointKey]] = defaultdict(set)
         self._by_pool: defaultdict[str, set[EndpointKey]] = defaultdict(set)
@@ -68,6 +77,13 @@ class Projection:
     def in_pool(self, pool: str) -> frozenset[EndpointKey]:
         """Endpoints that hold an address of the pool."""
         return frozenset(self._by_pool.get(pool, ()))
+
+    def addresses_in(self, pool: str) -> list[str]:
+        """The addresses held of a pool, in their order; canonical text."""
+        tally = self.tallies.get(pool)
+        if tally is None:
+            return []
+        return [format_address(tally.pool.family, value) for value in sorted(tally.held)]
 
     def at_address(self, address: str) -> Endpoint | None:
         """The endpoint that holds an address (canonical text)."""
@@ -104,6 +120,8 @@ class Projection:
         for address, before in zip(addresses, held_before, strict=True):
             self._claim_moved(address, before, ledger.claims.get(address))
         self._index(endpoint_before, ledger.endpoints.get(key))
+        for news in self.followers:
+            news.endpoints.add(key)
 
     def _claim_moved(self, address: str, before: Held | None, after: Held | None) -> None:
         if before is after:
@@ -119,7 +137,7 @@ class Projection:
             change(self._held[pool], value)
             if (tally := self.tallies.get(pool)) is not None:
                 free(tally, value)
-            self.changed.add(pool)
+            self._touch(pool)
 
     def _index(self, before: Endpoint | None, after: Endpoint | None) -> None:
         if before is not None:
@@ -134,9 +152,13 @@ class Projection:
     def _configure(self, event: Event) -> None:
         match event:
             case PoolDefined(pool):
-                self._recount(pool.name)
+                self._redefine(pool.name)
             case PoolRetired(name) | PoolDeleted(name):
-                self._recount(name)
+                self._redefine(name)
+            case SubnetDefined(subnet):
+                self._touch_subnet(subnet.name)
+            case SubnetRetired(name) | SubnetDeleted(name):
+                self._touch_subnet(name)
             case ReservationDefined() | ReservationDeleted():
                 reservations = self.ledger.reservations
                 for name, tally in list(self.tallies.items()):
@@ -151,10 +173,27 @@ class Projection:
         address = parse_address(text)
         for name, tally in self.tallies.items():
             if tally.pool.family == address.family and move(tally, address.value):
-                self.changed.add(name)
+                self._touch(name)
+
+    def _redefine(self, name: str) -> None:
+        """A pool is new, other than before, or gone; its subnet has another share then."""
+        before = self.tallies.get(name)
+        for pool in (before and before.pool, self.ledger.pools.get(name)):
+            if pool and (subnet := owner_of(pool)):
+                self._touch_subnet(subnet)
+        self._recount(name)
+
+    def _touch(self, pool: str) -> None:
+        self.changed.add(pool)
+        for news in self.followers:
+            news.pools.add(pool)
+
+    def _touch_subnet(self, name: str) -> None:
+        for news in self.followers:
+            news.subnets.add(name)
 
     def _recount(self, name: str) -> None:
-        self.changed.add(name)
+        self._touch(name)
         pool = self.ledger.pools.get(name)
         if pool is None:
             self.tallies.pop(name, None)

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.errors import Compacted, LogGap, StoreUnavailable
 from core.projections.fold import Projection
+from core.projections.news import News
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.log import START, Cursor, LogReader, Segment
@@ -72,6 +74,19 @@ class Projector:
             except StoreUnavailable:
                 await asyncio.sleep(AWAY_PAUSE_S)
 
+    @contextmanager
+    def follow(self) -> Iterator[News]:
+        """News of the projection, whichever it is at a time: at first everything."""
+        news = News()
+        news.add_all(self.projection.ledger)
+        # One list for all projections: a new one takes it over.
+        followers = self.projection.followers
+        followers.append(news)
+        try:
+            yield news
+        finally:
+            followers.remove(news)
+
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Return once the condition holds; it is asked after every step."""
         async with self._moved:
@@ -101,6 +116,10 @@ class Projector:
         before = self.projection
         projection = Projection(ledger)
         projection.changed |= before.changed | before.tallies.keys()
+        projection.followers = before.followers
+        for news in projection.followers:
+            news.add_all(before.ledger)
+            news.add_all(ledger)
         self.projection = projection
         self.cursor = Cursor(revision, {writer: head.seq for writer, head in heads.items()})
         self.rebuilds += 1

@@ -21,8 +21,8 @@ from core.domain.selection.request import FAMILY_NAMES
 from core.errors import BadInput
 from ops.cli.counting import claims_by_pool
 from ops.cli.listings import state_of
-from ops.cli.manifests import Plain
 from ops.cli.output import Column, Listing
+from ops.manifests import Plain
 
 COLUMNS: Final = (
     Column("NAME"),

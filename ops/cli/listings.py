@@ -16,8 +16,8 @@ from core.domain.subnets import SubnetCounts
 from core.manifests.writing import to_manifest
 from ops.cli.counting import Counts
 from ops.cli.kinds import Kind
-from ops.cli.manifests import Plain, endpoint_manifest, quarantine_manifest
 from ops.cli.output import Column, Listing
+from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"
 APP_NAMESPACE = "ipam.spidernet.io/app-namespace"

@@ -17,8 +17,8 @@ from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
 from ops.cli.counting import Counts, claims_by_pool
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, plural
-from ops.cli.manifests import pool_manifest, subnet_manifest
 from ops.cli.output import Format, Listing
+from ops.manifests import pool_manifest, subnet_manifest
 
 
 class Wish(NamedTuple):

@@ -7,6 +7,8 @@
     commanding.py    commands, tried on the projection first
     draining.py      pools and subnets on their way out
     translator.py    the difference between custom resources and the log, closed
+    reports.py       what status and SpiderEndpoints say
+    reporter.py      the projection, written into custom resources
     attachments.py   SpiderMultusConfigs and their NetworkAttachmentDefinitions
     cidrs.py         where a cluster says which CIDRs its Pods and Services have
     coordinators.py  the status of the SpiderCoordinator

@@ -36,12 +36,14 @@ class Attachments:
 
     def __init__(self, api: Api, objects: Objects) -> None:
         self.written = 0
-        self.networks = Informer(api, NETWORKS, self._changed)
-        self.nads = Informer(api, NADS, self._nads_changed)
+        self.networks = Informer(api, NETWORKS)
+        self.nads = Informer(api, NADS)
         self._api = api
         self._objects = objects
         self._told: dict[ObjectKey, str] = {}
         self._work: Worklist[ObjectKey] = Worklist(self._look, "networks")
+        self.networks.listen(self._work.add)
+        self.nads.listen(self._nads_changed)
 
     @property
     def idle(self) -> bool:
@@ -63,9 +65,6 @@ class Attachments:
         while True:
             await asyncio.sleep(RESYNC_S)
             self._work.add(self.networks.objects)
-
-    def _changed(self, keys: set[ObjectKey]) -> None:
-        self._work.add(keys)
 
     def _nads_changed(self, keys: set[ObjectKey]) -> None:
         """Look at the networks whose NADs these are."""

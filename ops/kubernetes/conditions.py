@@ -15,7 +15,7 @@ from core.kubernetes.api import Object
 
 READY: Final = "Ready"
 DRAINING: Final = "Draining"
-OURS: Final = (READY, DRAINING)
+TRANSLATED: Final = (READY, DRAINING)
 """The types that the translator writes."""
 
 MESSAGE_CHARS_MAX: Final = 4_096
@@ -51,13 +51,13 @@ def draining(message: str) -> tuple[Observation, Observation]:
     )
 
 
-def differ(one: Object, wanted: Sequence[Observation]) -> bool:
-    """Whether the object says something else about our types, or says it of an older generation."""
+def differ(one: Object, wanted: Sequence[Observation], types: Sequence[str]) -> bool:
+    """Whether the object says something else about these types, or of an older generation."""
     generation = one["metadata"].get("generation", 0)
     said = {
         Observation(each["type"], each["status"], each["reason"], each["message"])
         for each in _conditions(one)
-        if each["type"] in OURS and each.get("observedGeneration") == generation
+        if each["type"] in types and each.get("observedGeneration") == generation
     }
     return said != set(wanted)
 

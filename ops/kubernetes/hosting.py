@@ -1,4 +1,4 @@
-"""Kubernetes inside a controller: credentials, translator, and their end; one replica at a time."""
+"""Kubernetes inside a controller: credentials, both directions, and their end; one at a time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 from core.errors import BadInput
 from core.kubernetes.api import Api
 from core.kubernetes.connection import Connection
+from core.kubernetes.informer import Informer
 from core.projections.projector import Projector
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
@@ -16,6 +17,8 @@ from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.objects import Objects
+from ops.kubernetes.reporter import Reporter
+from ops.kubernetes.resources import Kind
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.translator import Translator
 
@@ -34,6 +37,7 @@ class KubernetesHost:
         name: str,
     ) -> None:
         self.translator: Translator | None = None
+        self.reporter: Reporter | None = None
         self.attachments: Attachments | None = None
         self._settings = settings
         self._store = store
@@ -48,8 +52,11 @@ class KubernetesHost:
         try:
             await commands.open()
             objects = Objects(api, self._name)
-            self.translator = Translator(api, commands, objects)
-            works = [self.translator.run()]
+            informers = {kind: Informer(api, kind.collection) for kind in Kind}
+            self.translator = Translator(informers, commands, objects)
+            self.reporter = Reporter(api, self._projector, informers)
+            works = [informer.run() for informer in informers.values()]
+            works += [self.translator.run(), self.reporter.run()]
             if self._settings.networks:
                 self.attachments = Attachments(api, objects)
                 works.append(self.attachments.run())
@@ -58,7 +65,7 @@ class KubernetesHost:
             _log.info("custom resources are translated")
             await until_first(*works)
         finally:
-            self.translator = self.attachments = None
+            self.translator = self.reporter = self.attachments = None
             await commands.close()
             await api.close()
 

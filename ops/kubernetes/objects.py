@@ -13,7 +13,7 @@ from typing import Final
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.validation.normalising import CIDR_LABEL, SUBNET_CIDR_LABEL, cidr_label
 from core.kubernetes.api import Api, Object
-from ops.kubernetes.conditions import Observation, conditions, differ, event, is_news
+from ops.kubernetes.conditions import TRANSLATED, Observation, conditions, differ, event, is_news
 from ops.kubernetes.resources import FINALIZER, Kind
 
 MANAGER: Final = "orbweaver-translator"
@@ -36,18 +36,18 @@ class Objects:
         self._reporter = reporter
         self._now = now
 
-    async def adorn(self, kind: Kind, one: Object, command: Command) -> None:
-        """Give the object what it has to have: finalizer, IP version, CIDR label (api.md 3.1).
+    async def adorn(self, kind: Kind, one: Object, command: Command) -> Object:
+        """The object with what it has to have: finalizer, IP version, CIDR label (api.md 3.1).
 
         The finalizer is there before the log knows the object, so no deletion is ever missed.
         """
         metadata, spec = _adornment(kind, command)
         if _has(one["metadata"], metadata) and _has(one.get("spec", {}), spec):
-            return
-        body = _identity(kind, one) | {"spec": spec}
+            return one
+        body = identity(kind, one) | {"spec": spec}
         body["metadata"] |= metadata
         self.writes += 1
-        await self._api.apply(kind.path(one["metadata"]["name"]), body, MANAGER)
+        return await self._api.apply(kind.path(one["metadata"]["name"]), body, MANAGER)
 
     async def release(self, kind: Kind, one: Object) -> None:
         """Take our finalizer away, whoever put it there."""
@@ -63,11 +63,11 @@ class Objects:
 
     async def observe(self, kind: Kind, one: Object, wanted: Sequence[Observation]) -> None:
         """Write conditions if they say something new, and an Event about what is refused now."""
-        if not differ(one, wanted):
+        if not differ(one, wanted, TRANSLATED):
             return
         now = self._now()
         news = [each for each in wanted if each.status == "False" and is_news(one, each)]
-        body = _identity(kind, one)
+        body = identity(kind, one)
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         body["status"] = {"conditions": conditions(one, wanted, stamp)}
         self.writes += 1
@@ -91,7 +91,7 @@ class Objects:
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 
 
-def _identity(kind: Kind, one: Object) -> Object:
+def identity(kind: Kind, one: Object) -> Object:
     """With the UID, so that an object that was deleted meanwhile is not created again."""
     metadata = {"name": one["metadata"]["name"], "uid": one["metadata"]["uid"]}
     return {"apiVersion": one["apiVersion"], "kind": kind.title, "metadata": metadata}

@@ -12,13 +12,13 @@ resource had made (``resources.SOURCE``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.model import Reservation
 from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
 from ops.concurrency import until_first
@@ -49,8 +49,12 @@ class Item(NamedTuple):
 class Translator:
     """One controller's translator; ``refused`` and ``draining`` are what waits for a change."""
 
-    def __init__(self, api: Api, commands: Commands, objects: Objects) -> None:
-        self.informers = {kind: self._informer(api, kind) for kind in Kind}
+    def __init__(
+        self, informers: Mapping[Kind, Informer], commands: Commands, objects: Objects
+    ) -> None:
+        self.informers = informers
+        for kind, informer in informers.items():
+            informer.listen(self._listener(kind))
         self.refused: set[Item] = set()
         self.draining: dict[Item, int] = {}
         self._commands = commands
@@ -66,12 +70,7 @@ class Translator:
 
     async def run(self) -> None:
         """Translate until cancelled. Raises LostRace when another controller has taken over."""
-        await until_first(
-            *(informer.run() for informer in self.informers.values()),
-            self._translate(),
-            self._await_drained(),
-            self._resync(),
-        )
+        await until_first(self._translate(), self._await_drained(), self._resync())
 
     async def _translate(self) -> None:
         for informer in self.informers.values():
@@ -96,7 +95,7 @@ class Translator:
             return
         try:
             command = command_of(one)
-            await self._objects.adorn(item.kind, one, command)
+            one = await self._objects.adorn(item.kind, one, command)
             changed = await self._commands.apply(command)
         except (Refused, BadInput) as error:
             self.refused.add(item)
@@ -167,8 +166,5 @@ class Translator:
         order = list(Kind)
         return sorted(found, key=lambda item: (order.index(item.kind), item.name))
 
-    def _informer(self, api: Api, kind: Kind) -> Informer:
-        def changed(keys: set[ObjectKey]) -> None:
-            self._work.add(Item(kind, name) for _, name in keys)
-
-        return Informer(api, kind.collection, changed)
+    def _listener(self, kind: Kind) -> Callable[[set[ObjectKey]], None]:
+        return lambda keys: self._work.add(Item(kind, name) for _, name in keys)

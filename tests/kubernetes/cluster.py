@@ -91,8 +91,17 @@ class Cluster:
             await asyncio.sleep(0.02)
 
     async def until_idle(self) -> None:
-        """Wait until the translator has looked at everything."""
-        await self.until(lambda: self.host.translator and self.host.translator.idle)
+        """Wait until everything was looked at, in both directions."""
+
+        def is_idle() -> bool:
+            translator, reporter = self.host.translator, self.host.reporter
+            if translator is None or reporter is None:
+                return False
+            rest = reporter.pending
+            waits = rest.pools or rest.subnets or rest.endpoints
+            return translator.idle and reporter.rounds > 1 and not waits
+
+        await self.until(is_idle)
 
     async def until_said(self, kind: str, name: str, type_: str, status: str) -> Object:
         """Wait for a condition of an object, and return it."""

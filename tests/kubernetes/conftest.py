@@ -34,6 +34,8 @@ def server_with_crds(bare_server: ApiServer) -> ApiServer:
     """The same, with our CRDs established."""
     text = dump_yaml(map(definition_of, KINDS))
     bare_server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    bare_server.request("POST", "/api/v1/namespaces", space)
     for kind in KINDS:
         bare_server.wait_served(f"{GROUP_PATH}/{kind.plural}")
     return bare_server

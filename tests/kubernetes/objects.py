@@ -42,10 +42,10 @@ def made(kind: str, name: str, spec: object) -> Object:
     return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
-def path_of(kind: str, name: str = "") -> str:
+def path_of(kind: str, name: str = "", namespace: str = "default") -> str:
     """Where objects of the kind are, or the one of a name."""
     found = next(one for one in KINDS if one.name == kind)
-    within = "/namespaces/default" if found.namespaced else ""
+    within = f"/namespaces/{namespace}" if found.namespaced else ""
     return f"{GROUP_PATH}{within}/{found.plural}" + (f"/{name}" if name else "")
 
 
@@ -62,6 +62,6 @@ def replace(server: ApiServer, one: Object) -> Answer:
     return server.request("PUT", path, one | {"metadata": stored | one["metadata"] | version})
 
 
-def get(server: ApiServer, kind: str, name: str) -> Object:
-    """The stored object."""
-    return server.request("GET", path_of(kind, name)).body
+def get(server: ApiServer, kind: str, name: str, namespace: str = "default") -> Object:
+    """The stored object, or the server's word that there is none."""
+    return server.request("GET", path_of(kind, name, namespace)).body

@@ -70,7 +70,7 @@ def describe(
 
 async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> None:
     from ops.cli.counting import claims_by_pool
-    from ops.cli.manifests import pool_manifest
+    from ops.manifests import pool_manifest
 
     pool = ledger.pools.get(name)
     if pool is None:
@@ -92,7 +92,7 @@ async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> 
 
 async def _subnet(session: Session, ledger: Ledger, name: str, output: Format) -> None:
     from core.domain.subnets import shares
-    from ops.cli.manifests import subnet_manifest
+    from ops.manifests import subnet_manifest
 
     subnet = ledger.subnets.get(name)
     if subnet is None:
@@ -199,7 +199,7 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
 
 
 async def _endpoint(session: Session, ledger: Ledger, key: tuple[str, str], output: Format) -> None:
-    from ops.cli.manifests import endpoint_manifest
+    from ops.manifests import endpoint_manifest
 
     endpoint = ledger.endpoints.get(key)
     if endpoint is None:

@@ -1,0 +1,41 @@
+"""News of a projection: the names of what differs since they were last taken, for one follower.
+
+Names, not differences: a follower looks at what is true now, so that it may come late, come often,
+or begin anew without missing anything. Bounded by what exists.
+"""
+
+from __future__ import annotations
+
+from core.domain.evolution import EndpointKey, Ledger
+
+
+class News:
+    """One follower's. ``core.projections.projector.Projector.follow`` has it kept."""
+
+    __slots__ = ("endpoints", "pools", "subnets")
+
+    def __init__(self) -> None:
+        self.pools: set[str] = set()
+        self.subnets: set[str] = set()
+        self.endpoints: set[EndpointKey] = set()
+
+    def take(self) -> News:
+        """All of it; from now on there is none."""
+        taken = News()
+        taken.add(self)
+        self.pools.clear()
+        self.subnets.clear()
+        self.endpoints.clear()
+        return taken
+
+    def add(self, other: News) -> None:
+        """What another one has, too."""
+        self.pools |= other.pools
+        self.subnets |= other.subnets
+        self.endpoints |= other.endpoints
+
+    def add_all(self, ledger: Ledger) -> None:
+        """Everything that a ledger knows."""
+        self.pools |= ledger.pools.keys()
+        self.subnets |= ledger.subnets.keys()
+        self.endpoints |= ledger.endpoints.keys()

@@ -1,0 +1,209 @@
+"""The reporter: writes what the projection has into custom resources, coalesced.
+
+Level-triggered like the translator, in the other direction: it is told which names may differ, and
+compares what there is to say with what the object says. Rounds have a pause between them, so an
+object is written at most twice a second however fast addresses come and go, and nothing on the path
+of an ADD waits for it. What fails stays for the next round. No report is ever read back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+import msgspec
+
+from core.domain.evolution import EndpointKey
+from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer, ObjectKey
+from core.manifests.kinds.fields import API_VERSION
+from core.projections.news import News
+from core.projections.projector import Projector
+from ops.concurrency import until_first
+from ops.kubernetes.conditions import Observation, conditions, differ
+from ops.kubernetes.objects import Clock, identity, utc_now
+from ops.kubernetes.reports import (
+    OBSERVED,
+    REPORT,
+    endpoint_report,
+    pool_report,
+    subnet_report,
+)
+from ops.kubernetes.resources import FINALIZER, Kind, is_leaving
+
+MANAGER: Final = "orbweaver-reporter"
+ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
+
+ROUND_S: Final = 0.5
+"""Between two rounds: at most two writes a second to one object."""
+
+WRITES_AT_ONCE_MAX: Final = 8
+
+REJECTED_ROUNDS: Final = 120
+"""What the server rejects is tried again every so many rounds: rights may be given later."""
+
+POOL_FIELDS: Final = ("allocatedIPs", "allocatedIPCount", "totalIPCount")
+SUBNET_FIELDS: Final = ("controlledIPPools", "allocatedIPCount", "totalIPCount")
+
+K = TypeVar("K")
+
+_log: Final = logging.getLogger(__name__)
+
+
+def endpoint_path(key: EndpointKey) -> str:
+    """Where the SpiderEndpoint of a Pod is."""
+    namespace, name = key
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/spiderendpoints/{name}"
+
+
+def digested(one: Object) -> Object:
+    """A SpiderEndpoint as it is remembered: thousands of them must not fill the memory."""
+    metadata = one["metadata"]
+    names = ("namespace", "name", "uid", "resourceVersion", "finalizers", "deletionTimestamp")
+    kept = {name: metadata[name] for name in names if name in metadata}
+    is_ours = REPORT in metadata.get("annotations", {})
+    return {"metadata": kept, "said": said_of(one), "is_ours": is_ours}
+
+
+def said_of(one: Object) -> int:
+    """What a SpiderEndpoint says, as a number."""
+    owners = [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
+    return hash(msgspec.json.encode([one.get("status"), owners], order="sorted"))
+
+
+class Reporter:
+    """One controller's reporter. ``writes`` and ``rounds`` so far, ``pending`` what comes next."""
+
+    def __init__(
+        self,
+        api: Api,
+        projector: Projector,
+        informers: Mapping[Kind, Informer],
+        *,
+        now: Clock = utc_now,
+        round_s: float = ROUND_S,
+    ) -> None:
+        self.writes = 0
+        self.rounds = 0
+        self.endpoints = Informer(api, ENDPOINTS, digested)
+        self.pending = News()
+        self._api = api
+        self._projector = projector
+        self._informers = informers
+        self._now = now
+        self._round_s = round_s
+        self._rejected = News()
+        self.endpoints.listen(self.pending.endpoints.update)
+        informers[Kind.POOL].listen(lambda keys: self.pending.pools.update(_names(keys)))
+        informers[Kind.SUBNET].listen(lambda keys: self.pending.subnets.update(_names(keys)))
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        await until_first(self.endpoints.run(), self._report())
+
+    async def _report(self) -> None:
+        await self._projector.wait_for(lambda: self._projector.ready)
+        for informer in (*self._informers.values(), self.endpoints):
+            await informer.listed.wait()
+        with self._projector.follow() as news:
+            while True:
+                self.pending.add(news.take())
+                if self.rounds % REJECTED_ROUNDS == 0:
+                    self.pending.add(self._rejected.take())
+                await self._round(self.pending.take())
+                self.rounds += 1
+                await asyncio.sleep(self._round_s)
+
+    async def _round(self, news: News) -> None:
+        """Pools first: there are few of them, and people look at them."""
+        again, rejected = self.pending, self._rejected
+        await self._each(self._pool, news.pools, again.pools, rejected.pools)
+        await self._each(self._subnet, news.subnets, again.subnets, rejected.subnets)
+        await self._each(self._endpoint, news.endpoints, again.endpoints, rejected.endpoints)
+
+    async def _each(
+        self, report: Callable[[K], Awaitable[None]], keys: set[K], again: set[K], rejected: set[K]
+    ) -> None:
+        """Report several at once; when the server is away, the rest waits for the next round."""
+        left = iter(keys)
+
+        async def work() -> None:
+            for key in left:
+                try:
+                    await report(key)
+                except ApiUnavailable as error:
+                    _log.warning("reports wait: %s", error)
+                    again.add(key)
+                    again.update(left)
+                except (ApiRejected, ApiNotFound) as error:
+                    _log.warning("not reported: %s", error, extra={"fields": {"key": str(key)}})
+                    rejected.add(key)
+                except ApiError:
+                    again.add(key)
+
+        await asyncio.gather(*(work() for _ in range(WRITES_AT_ONCE_MAX)))
+
+    async def _pool(self, name: str) -> None:
+        one = self._informers[Kind.POOL].objects.get(("", name))
+        said = pool_report(self._projector.projection, name)
+        if one is not None and said is not None:
+            await self._status(Kind.POOL, one, POOL_FIELDS, *said)
+
+    async def _subnet(self, name: str) -> None:
+        one = self._informers[Kind.SUBNET].objects.get(("", name))
+        said = subnet_report(self._projector.projection.ledger, name)
+        if one is not None and said is not None:
+            await self._status(Kind.SUBNET, one, SUBNET_FIELDS, said, [])
+
+    async def _status(
+        self,
+        kind: Kind,
+        one: Object,
+        fields: Iterable[str],
+        wanted: Object,
+        observed: Sequence[Observation],
+    ) -> None:
+        status = one.get("status", {})
+        is_so = all(status.get(name) == wanted.get(name) for name in fields)
+        if is_so and not differ(one, observed, OBSERVED):
+            return
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = identity(kind, one) | {"status": wanted}
+        if observed:
+            body["status"] = {**wanted, "conditions": conditions(one, observed, now)}
+        self.writes += 1
+        await self._api.apply(f"{kind.path(one['metadata']['name'])}/status", body, MANAGER)
+
+    async def _endpoint(self, key: EndpointKey) -> None:
+        one = self.endpoints.objects.get(key)
+        wanted = endpoint_report(self._projector.projection.ledger, key)
+        if wanted is None:
+            if one is not None and one["is_ours"]:
+                await self._drop(key, one)
+        elif one is None or (not is_leaving(one) and one["said"] != said_of(wanted)):
+            self.writes += 1
+            await self._api.apply(endpoint_path(key), wanted, MANAGER)
+
+    async def _drop(self, key: EndpointKey, one: Object) -> None:
+        """Nothing is held any more: let it go, without a finalizer that would hold it."""
+        metadata = one["metadata"]
+        path = endpoint_path(key)
+        finalizers = metadata.get("finalizers", [])
+        with contextlib.suppress(ApiNotFound):
+            if FINALIZER in finalizers:
+                left = [each for each in finalizers if each != FINALIZER]
+                version = metadata["resourceVersion"]
+                body = {"metadata": {"finalizers": left, "resourceVersion": version}}
+                self.writes += 1
+                await self._api.merge(path, body)
+            if not is_leaving(one):
+                self.writes += 1
+                await self._api.delete(path, metadata["uid"])
+
+
+def _names(keys: Iterable[ObjectKey]) -> Iterator[str]:
+    return (name for _, name in keys)

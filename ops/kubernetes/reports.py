@@ -1,0 +1,100 @@
+"""What reports say: the status of pools and subnets, and SpiderEndpoints. Pure.
+
+Spec/api.md 1.1, 1.2 and 1.4. A report is never read back: what it says is what the projection has.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.domain.evolution import EndpointKey, Ledger
+from core.domain.model import Endpoint, pod_holder
+from core.kubernetes.api import Object
+from core.projections.fold import Projection
+from core.projections.tally import PoolCounts
+from ops.kubernetes.conditions import Observation
+from ops.kubernetes.resources import FINALIZER
+from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
+
+ALLOCATIONS_SHOWN_MAX: Final = 8_192
+"""Addresses in ``allocatedIPs``: an object of the API may have 1.5 MB. The counts are exact."""
+
+NEARLY_PERCENT: Final = 90
+"""Of the usable addresses; held so many or more, a pool is nearly exhausted."""
+
+EXHAUSTED: Final = "Exhausted"
+NEARLY_EXHAUSTED: Final = "NearlyExhausted"
+CONFLICTED: Final = "Conflicted"
+
+
+OBSERVED: Final = (EXHAUSTED, NEARLY_EXHAUSTED, CONFLICTED)
+"""The types that the reporter writes."""
+
+REPORT: Final = "orbweaver.io/report"
+"""An annotation of objects that we made: only these are ever deleted."""
+
+
+def pool_report(projection: Projection, name: str) -> tuple[Object, list[Observation]] | None:
+    """The status fields and conditions of a pool; None when the log does not know it."""
+    pool = projection.ledger.pools.get(name)
+    if pool is None:
+        return None
+    counts = projection.tallies[name].counts
+    shown = projection.addresses_in(name)[:ALLOCATIONS_SHOWN_MAX]
+    status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
+    status["allocatedIPCount"] = counts.claimed
+    return status, _observed(counts)
+
+
+def subnet_report(ledger: Ledger, name: str) -> Object | None:
+    """The status fields of a subnet; None when the log does not know it."""
+    subnet = ledger.subnets.get(name)
+    if subnet is None:
+        return None
+    status: Object = subnet_manifest(subnet, ledger)["status"]
+    return status
+
+
+def endpoint_report(ledger: Ledger, key: EndpointKey) -> Object | None:
+    """A SpiderEndpoint; None when nothing is held.
+
+    That of a stateless Pod goes with it (owner reference), and the finalizer keeps it in sight
+    until its addresses are released. Fixed addresses outlive the Pod, and so does their report.
+    """
+    endpoint = ledger.endpoints.get(key)
+    if endpoint is None:
+        return None
+    found: Object = endpoint_manifest(endpoint)
+    found["metadata"] |= {"finalizers": [FINALIZER], "annotations": {REPORT: "true"}}
+    if _is_stateless(endpoint):
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": endpoint.name, "uid": endpoint.uid}
+        found["metadata"]["ownerReferences"] = [owner]
+    return found
+
+
+def _is_stateless(endpoint: Endpoint) -> bool:
+    return bool(endpoint.uid) and endpoint.holder == pod_holder(endpoint.uid)
+
+
+def _observed(counts: PoolCounts) -> list[Observation]:
+    """What counts tell, each of them said in either case, so that nobody has to guess."""
+    usable = counts.total - counts.reserved - counts.quarantined
+    taken = usable - counts.free
+    said = f"{counts.free} of {usable} usable addresses are free"
+    is_full = counts.free == 0
+    is_nearly = usable > 0 and taken * 100 >= usable * NEARLY_PERCENT
+    aside = f"{counts.quarantined} addresses are set aside because strangers use them"
+    return [
+        Observation(EXHAUSTED, "True" if is_full else "False", _word(is_full), said),
+        Observation(NEARLY_EXHAUSTED, "True" if is_nearly else "False", _word(is_nearly), said),
+        Observation(
+            CONFLICTED,
+            "True" if counts.quarantined else "False",
+            "AddressesInQuarantine" if counts.quarantined else "NoQuarantine",
+            aside if counts.quarantined else "no address is set aside",
+        ),
+    ]
+
+
+def _word(is_low: bool) -> str:  # the reason follows from the fact alone
+    return "FewAddressesFree" if is_low else "AddressesFree"

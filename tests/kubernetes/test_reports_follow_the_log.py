@@ -1,0 +1,215 @@
+"""Status and SpiderEndpoints say what the log has, after allocations, releases and downtimes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ops.kubernetes.reports import REPORT
+from ops.kubernetes.resources import FINALIZER
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
+from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.nodes import addresses, check_everything, pod
+
+TEN = ["10.6.0.10-10.6.0.19"]
+
+
+@pytest.fixture
+async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
+    """With one pool of ten addresses."""
+    async with Cluster(server) as one:
+        create(server, pool(ips=TEN, default=True))
+        await one.until_said("SpiderIPPool", "blue", "Ready", "True")
+        await one.node.view.freshen()
+        yield one
+        await one.stop()
+        await check_everything(one.node)
+
+
+def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
+    found: Object = get(server, kind, name).get("status", {})
+    return found
+
+
+def endpoint(server: ApiServer, name: str = "web-0") -> Object:
+    return get(server, "SpiderEndpoint", name, "shop")
+
+
+def counted(server: ApiServer, allocated: int) -> bool:
+    return status_of(server).get("allocatedIPCount") == allocated
+
+
+async def test_a_new_pool_says_that_nothing_is_held(server: ApiServer, cluster: Cluster) -> None:
+    await cluster.until(lambda: counted(server, 0))
+
+    status = status_of(server)
+    assert (status["totalIPCount"], "allocatedIPs" in status) == (10, False)
+
+
+async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: Cluster) -> None:
+    (address,) = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.until(lambda: counted(server, 1))
+
+    said = json.loads(status_of(server)["allocatedIPs"])
+
+    assert said == {address: {"pod": "shop/web-0", "podUid": "uid-web-0"}}
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: counted(server, 0))
+    assert "allocatedIPs" not in status_of(server)
+    assert {one["type"] for one in status_of(server)["conditions"]} >= {"Ready", "Exhausted"}
+
+
+async def test_a_pool_says_how_full_it_is(server: ApiServer, cluster: Cluster) -> None:
+    async def fill(first: int, last: int) -> dict[str, str]:
+        await asyncio.gather(*(cluster.node.add(pod(f"web-{n}")) for n in range(first, last)))
+        await cluster.until(lambda: counted(server, last))
+        return {one["type"]: one["status"] for one in status_of(server)["conditions"]}
+
+    half, nearly, full = await fill(0, 5), await fill(5, 9), await fill(9, 10)
+
+    assert (half["NearlyExhausted"], half["Exhausted"]) == ("False", "False")
+    assert (nearly["NearlyExhausted"], nearly["Exhausted"]) == ("True", "False")
+    assert (full["NearlyExhausted"], full["Exhausted"], full["Ready"]) == ("True", "True", "True")
+
+
+async def test_a_subnet_says_what_its_pools_have(server: ApiServer, cluster: Cluster) -> None:
+    create(server, subnet(ips=["10.6.0.0-10.6.0.99"]))
+
+    await cluster.until(
+        lambda: status_of(server, "SpiderSubnet", "wide").get("allocatedIPCount") == 10
+    )
+
+    status = status_of(server, "SpiderSubnet", "wide")
+    assert status["totalIPCount"] == 100
+    assert json.loads(status["controlledIPPools"]) == {"blue": {"ips": TEN}}
+
+
+async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    (address,) = addresses(await cluster.node.add(pod("web-0")))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    found = endpoint(server)
+
+    assert found["status"]["current"] == {
+        "uid": "uid-web-0",
+        "node": "node-a",
+        "ips": [
+            {"interface": "eth0", "ipv4": f"{address}/16", "ipv4Pool": "blue", "vlan": 0},
+        ],
+    }
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+    (owner,) = found["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Pod", "web-0", "uid-web-0")
+    assert "controller" not in owner
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+
+async def test_the_endpoint_of_a_fixed_address_outlives_its_pod(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("db-0", fixed="statefulset"))
+
+    await cluster.until(lambda: endpoint(server, "db-0")["kind"] == "SpiderEndpoint")
+
+    assert "ownerReferences" not in endpoint(server, "db-0")["metadata"]
+
+
+async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    server.request("DELETE", path_of("SpiderEndpoint", "web-0", "shop"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "SpiderEndpoint")
+
+    assert "deletionTimestamp" in endpoint(server)["metadata"]
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+
+async def test_a_foreign_endpoint_is_left_alone(server: ApiServer, cluster: Cluster) -> None:
+    ours = await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    foreign = endpoint(server)
+    status = foreign["status"]
+    kept = {"name": "theirs", "namespace": "shop"}
+    body = {"apiVersion": foreign["apiVersion"], "kind": "SpiderEndpoint", "metadata": kept}
+    server.request("POST", path_of("SpiderEndpoint", "", "shop"), body | {"status": status})
+    await cluster.stop()
+
+    cluster.start()
+    await cluster.node.delete(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+
+    assert ours.endpoint.name == "web-0"
+    assert REPORT in foreign["metadata"]["annotations"]
+    assert endpoint(server, "theirs")["kind"] == "SpiderEndpoint"
+
+
+async def test_what_happened_in_a_downtime_is_reported_after_it(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.node.add(pod("web-2"))
+    cluster.start()
+
+    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: endpoint(server)["kind"] == "Status")
+    await cluster.until(lambda: endpoint(server, "web-2")["kind"] == "SpiderEndpoint")
+    assert endpoint(server, "web-1")["status"]["current"]["uid"] == "uid-web-1"
+
+
+async def test_without_an_api_server_pods_get_addresses_and_reports_follow(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.until(lambda: counted(server, 0))
+    server.kill()
+
+    await cluster.node.add(pod("web-0"))
+    await cluster.node.add(pod("web-1"))
+    await cluster.node.delete(pod("web-0"))
+    server.start()
+    server.wait_served(path_of("SpiderIPPool"))
+    server.wait_served(path_of("SpiderEndpoint"))
+
+    await cluster.until(lambda: counted(server, 1))
+    await cluster.until(lambda: endpoint(server, "web-1")["kind"] == "SpiderEndpoint")
+    assert endpoint(server)["reason"] == "NotFound"
+
+
+async def test_a_report_that_somebody_else_wrote_is_put_right(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.until(lambda: counted(server, 0))
+
+    wrong = {"status": {"allocatedIPCount": 7}}
+    path = f"{path_of('SpiderIPPool', 'blue')}/status"
+    assert server.request("PATCH", path, wrong, content=MERGE).status == 200
+
+    await cluster.until(lambda: counted(server, 0))
+
+
+async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("ghost")._replace(namespace="nowhere"))
+    await cluster.node.add(pod("web-0"))
+
+    await cluster.until(lambda: counted(server, 2))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+
+    assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
