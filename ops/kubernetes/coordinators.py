@@ -49,7 +49,8 @@ class Coordinators:
 
     def __init__(self, api: Api, objects: Objects, settings: CoordinatorSettings) -> None:
         self.written = 0
-        self.informer = Informer(api, COORDINATORS, self._changed)
+        self.informer = Informer(api, COORDINATORS)
+        self.informer.listen(self._changed)
         self._api = api
         self._objects = objects
         self._settings = settings
