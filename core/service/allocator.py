@@ -158,7 +158,12 @@ class Allocator:
 
     async def _try(self, progress: _Progress) -> Added:
         progress.tries += 1
-        need = await self._need(progress)
+        call, endpoint = progress.call, progress.seen.endpoint
+        pod = call.facts.pod
+        if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
+            need = decide_add(pod, call.attachment, endpoint)
+        else:
+            need = await self._retrieve(progress, endpoint)
         if isinstance(need, Repeat):
             return Added(need.endpoint, fresh=False, tries=progress.tries)
         if isinstance(need, Change):
@@ -171,18 +176,16 @@ class Allocator:
             await self._look(progress)  # what the Pod has already needs no pool (I7)
             return await self._try(progress)
 
-    async def _need(self, progress: _Progress) -> Repeat | Change | Need:
+    async def _retrieve(self, progress: _Progress, endpoint: Endpoint) -> Repeat | Change | Need:
+        """What a replica or VM does with what it has (spec/ipam.md 3.1, 3.2)."""
         call = progress.call
-        pod, attachment, endpoint = call.facts.pod, call.attachment, progress.seen.endpoint
-        if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
-            return decide_add(pod, attachment, endpoint)
         lost: frozenset[int] = frozenset()
-        if endpoint.uid != pod.uid:
+        if endpoint.uid != call.facts.pod.uid:
             progress.seen, lost = await self._retriever.make_whole(progress.seen, call.cause)
         if lost and self._candidates(self._view.current, call).unnamed:
             lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
         moved = await self._moved(call, endpoint)
-        return decide_add(pod, attachment, endpoint, moved=moved, lost=lost)
+        return decide_add(call.facts.pod, call.attachment, endpoint, moved=moved, lost=lost)
 
     async def _moved(self, call: AddCall, endpoint: Endpoint) -> frozenset[int]:
         """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
