@@ -1,0 +1,67 @@
+"""Detection as a node has it: the agent of an operator, the executables, the real macvlan plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ops.demo.scene import ROOT
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.runtime import CniFailed
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+CONF = "enableIPConflictDetection: true\nenableGatewayDetection: true\n"
+UNREACHABLE = 117
+
+
+@pytest.fixture
+def laboratory() -> Iterator[Laboratory]:
+    with Laboratory(settings={"ORBWEAVER_ADDRESS_ORDER": "sequential"}) as made:
+        node = made.node("node-a")
+        node.agent.stop()
+        (node.directory / "conf.yml").write_text(CONF)
+        node.start_agent()
+        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        assert applied.returncode == 0, applied.stderr
+        yield made
+
+
+@pytest.fixture
+def node(laboratory: Laboratory) -> Node:
+    return laboratory.nodes["node-a"]
+
+
+def test_a_pod_gets_addresses_that_no_stranger_has_and_reaches_its_gateway(
+    laboratory: Laboratory, node: Node
+) -> None:
+    laboratory.fabric.gateway("10.6.0.10/24")
+    laboratory.fabric.gateway("fd00:6::10/64")
+    sandbox = laboratory.sandbox("web-0")
+
+    node.runtime.add(sandbox)
+
+    assert sandbox.addresses == ["10.6.0.11", "fd00:6::11"]
+    assert sorted(sandbox.kernel_addresses()) == sorted(sandbox.addresses)
+    assert sandbox.reaches("10.6.0.1")
+    assert sandbox.reaches("fd00:6::1")
+    listed = laboratory.orbctl("quarantine", "list").stdout
+    assert "10.6.0.10" in listed
+    assert "fd00:6::10" in listed
+    assert laboratory.orbctl("verify").returncode == 0
+
+
+def test_a_pod_whose_gateway_is_not_there_is_told_so_and_holds_nothing(
+    laboratory: Laboratory, node: Node
+) -> None:
+    laboratory.fabric.namespace.ip("address", "del", "10.6.0.1/24", "dev", "br0")
+    sandbox = laboratory.sandbox("web-0")
+
+    with pytest.raises(CniFailed) as failed:
+        node.runtime.add(sandbox)
+
+    assert failed.value.code == UNREACHABLE
+    assert "gateway 10.6.0.1 is unreachable" in str(failed.value)
+    assert laboratory.orbctl("get", "endpoints", "-A", "-o", "name").stdout.strip() == ""
