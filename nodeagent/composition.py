@@ -108,6 +108,7 @@ def compose(
         keys,
         releaser,
         _configurator(settings, store, keys, writer),
+        view,
         facts,
         settings.actor,
         allowed=settings.release_conflicts,
@@ -116,7 +117,7 @@ def compose(
     detector = Detector(visitor)
     plugin_log = PluginLog()
     verbs = Verbs(
-        Attaching(serving, gate, detector, withdrawing, facts, _switches(settings)),
+        Attaching(serving, gate, detector, withdrawing, facts, _switches(settings), tracer),
         serving,
         Checking(store, keys, facts),
         Status(store, keys, view, health, facts, _status_settings(settings), monotonic),

@@ -85,16 +85,16 @@ def tick(state: State, language: Language, now: float) -> Step:
     return _to_gateway(state, language, now)
 
 
-def hear(state: State, language: Language, frame: bytes) -> Step:
-    """A frame came in."""
+def hear(state: State, language: Language, frame: bytes) -> State:
+    """A frame came in: the same state, or the end."""
     question = state.question
     if state.finding is not None:
-        return Step(state)
+        return state
     stranger = language.stranger_in(frame, question) if question.conflict else b""
     if stranger:
-        return Step(state._replace(finding=Conflict(stranger)))
+        return state._replace(finding=Conflict(stranger))
     gateway = language.gateway_in(frame, question) if state.at_gateway else b""
-    return Step(state._replace(finding=Free(gateway)) if gateway else state)
+    return state._replace(finding=Free(gateway)) if gateway else state
 
 
 def _to_gateway(state: State, language: Language, now: float) -> Step:

@@ -31,7 +31,7 @@ from nodeagent.detection.wire import (
     survey,
     wait_for_carrier,
 )
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import OWN, Namespace, Visitor
 from nodeagent.netlink.values import mac_text
 
 T = TypeVar("T")
@@ -71,8 +71,8 @@ class Counts:
         self.failures = 0
 
 
-class Stranger(NamedTuple):
-    """Somebody who uses an address that is ours to give. ``mac`` as text."""
+class Taken(NamedTuple):
+    """An address that is ours to give, and the hardware address of who uses it, as text."""
 
     address: str
     mac: str
@@ -81,7 +81,7 @@ class Stranger(NamedTuple):
 class Found(NamedTuple):
     """What is wrong: strangers, and the gateways that did not answer. Nothing: all is well."""
 
-    strangers: tuple[Stranger, ...] = ()
+    strangers: tuple[Taken, ...] = ()
     silent_gateways: tuple[str, ...] = ()
 
 
@@ -128,8 +128,8 @@ class Detector:
         self.counts.silent_gateways += len(found.silent_gateways)
         return found
 
-    async def who_answers(self, interface: str, address: str) -> tuple[str, ...]:
-        """The hardware addresses that answer for an address on a link of the node itself, as text.
+    async def who_answers(self, interface: str, address: str, netns: str = OWN) -> tuple[str, ...]:
+        """The hardware addresses that answer for an address, as text: of the node's link mostly.
 
         The interface is left as it is. Raises DetectionFailed, Overloaded.
         """
@@ -139,11 +139,12 @@ class Detector:
             return open_wires(interface, [(language, packed)], self._closer)
 
         try:
-            async with (
-                asyncio.timeout(DETECTION_S_MAX),
-                self._opened(self._visitor.home, opening, _sockets) as (wire,),
-            ):
-                return tuple(map(mac_text, await survey(wire, packed)))
+            with Namespace.open(netns) as namespace:
+                async with (
+                    asyncio.timeout(DETECTION_S_MAX),
+                    self._opened(namespace, opening, _sockets) as (wire,),
+                ):
+                    return tuple(map(mac_text, await survey(wire, packed)))
         except (OSError, DatapathError, TimeoutError) as error:
             raise DetectionFailed(
                 f"cannot ask for {address} on {interface}: {_words(error)}", subject=interface
@@ -272,7 +273,7 @@ def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> Found:
     both = list(zip(asked, findings, strict=True))
     return Found(
         tuple(
-            Stranger(one.address, mac_text(finding.mac))
+            Taken(one.address, mac_text(finding.mac))
             for one, finding in both
             if isinstance(finding, Conflict)
         ),

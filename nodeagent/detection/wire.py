@@ -227,8 +227,9 @@ class _Conversation:
 
     def _on_frames(self) -> None:
         for frame in _waiting_frames(self._wire.socket):
-            self._take(hear(self._state, self._wire.language, frame))
-            if self._state.finding is not None:
+            state = hear(self._state, self._wire.language, frame)
+            if state.finding is not None:
+                self._take(Step(state))
                 return
 
     def _on_time(self) -> None:

@@ -3,6 +3,7 @@
     CNI ADD            parent: the runtime's TRACEPARENT, where it sets one
       ipam.allocate    the traceparent recorded in the events
         etcd.txn       from the queue of the writer to etcd's answer
+    ipam.look          beside it: a look at the link, where detection is on
 
 Whoever traces has a ``Tracer`` (``nodeagent.telemetry.spans``); who has none makes no span, and the
 runtime's own traceparent goes into the events as it came. Attribute names follow the conventions of

@@ -16,22 +16,27 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from core.domain.model import Nic
 from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
-from nodeagent.detection.detector import Detector, Found, Stranger, Switches
+from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.gate import ADD_DEADLINE_S, Gate
 from nodeagent.serving import Serving
+from nodeagent.telemetry.tracing import Tracer
 from nodeagent.verbs.adding import AddOrder, add_order
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
 
 ROUNDS_MAX: Final = 3
 """Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
 that the pool is somebody else's, and a person must look."""
+
+LOOK: Final = "ipam.look"
+"""The span of a look, under the runtime's own."""
 
 
 class Attaching:
@@ -45,6 +50,7 @@ class Attaching:
         withdrawing: Withdrawing,
         facts: FactsSource,
         switches: Switches,
+        tracer: Tracer | None,
     ) -> None:
         self._serving = serving
         self._gate = gate
@@ -52,6 +58,7 @@ class Attaching:
         self._withdrawing = withdrawing
         self._facts = facts
         self._switches = switches
+        self._tracer = tracer
 
     async def add(self, call: Call, arrived: float) -> Nic:
         """The NIC with addresses that nobody else uses. ``arrived`` as in ``Serving.add``.
@@ -68,7 +75,7 @@ class Attaching:
             raise DeadlineExceeded(f"not done within {ADD_DEADLINE_S:g} s") from None
 
     async def _rounds(self, order: AddOrder, switches: Switches, arrived: float) -> Nic:
-        strangers: tuple[Stranger, ...] = ()
+        strangers: tuple[Taken, ...] = ()
         for _ in range(ROUNDS_MAX):
             nic = await self._allocate(order, arrived, strangers)
             found = await self._look(order, nic, switches)
@@ -79,9 +86,7 @@ class Attaching:
             arrived = time.perf_counter()
         raise _conflict(order, strangers, f"and {ROUNDS_MAX} addresses were tried")
 
-    async def _allocate(
-        self, order: AddOrder, arrived: float, strangers: Sequence[Stranger]
-    ) -> Nic:
+    async def _allocate(self, order: AddOrder, arrived: float, strangers: Sequence[Taken]) -> Nic:
         try:
             added = await self._serving.add(order, arrived)
         except OrbweaverError as error:
@@ -98,11 +103,21 @@ class Attaching:
         return nic
 
     async def _look(self, order: AddOrder, nic: Nic, switches: Switches) -> Found:
-        try:
-            return await self._detector.look(order.attachment.netns, nic, switches)
-        except OrbweaverError as error:
-            await self._withdrawing.give_up(order, (), error.message)
-            raise
+        with self._span(order, nic) if switches.looking else nullcontext():
+            try:
+                return await self._detector.look(order.attachment.netns, nic, switches)
+            except OrbweaverError as error:
+                await self._withdrawing.give_up(order, (), error.message)
+                raise
+
+    def _span(self, order: AddOrder, nic: Nic) -> AbstractContextManager[object]:
+        if self._tracer is None:
+            return nullcontext()
+        attributes = {
+            "cni.container_id": order.attachment.container,
+            "network.interface.name": nic.interface,
+        }
+        return self._tracer.request(LOOK, order.traceparent, attributes)
 
     async def _give_up(self, order: AddOrder, found: Found) -> None:
         """Return when another allocation may help, raise where it cannot."""
@@ -124,7 +139,7 @@ class Attaching:
         return switches
 
 
-def _conflict(order: AddOrder, strangers: Sequence[Stranger], then: str) -> AddressConflict:
+def _conflict(order: AddOrder, strangers: Sequence[Taken], then: str) -> AddressConflict:
     return AddressConflict(
         f"{_conflicts(order, strangers)}; {then}",
         subject=strangers[0].address,
@@ -132,7 +147,7 @@ def _conflict(order: AddOrder, strangers: Sequence[Stranger], then: str) -> Addr
     )
 
 
-def _conflicts(order: AddOrder, strangers: Sequence[Stranger]) -> str:
+def _conflicts(order: AddOrder, strangers: Sequence[Taken]) -> str:
     """In the public system's words, which its users and tests look for."""
     return "; ".join(
         f"ip conflict: pod's interface {order.attachment.interface} with an conflicting ip"

@@ -12,24 +12,28 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final
 
-from core.domain import model
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
-from core.domain.model import Attachment, Endpoint, Nic
+from core.domain.model import Attachment, Endpoint, Nic, Stranger
 from core.errors import Refused
+from core.projections.configuration_view import ConfigurationView
 from core.service.configurator import Configurator
 from core.service.releaser import ReleaseOrder, Releaser
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import unix_ms
-from nodeagent.detection.detector import Stranger
+from nodeagent.detection.detector import Taken
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.verbs.adding import AddOrder
 
 REASON: Final = "in use by a stranger, as the plugin on this node has seen"
 STRANGER: Final = "in use by a stranger, who answered before the address was on a link"
+
+ADDRESSES_OF_A_STRANGER_MAX: Final = 16
+"""In quarantine because of one hardware address, in the whole cluster. A proxy that answers for
+every address would otherwise take a pool away, address by address."""
 
 
 class Withdrawal(Enum):
@@ -38,6 +42,10 @@ class Withdrawal(Enum):
     DONE = "done"
     SWITCHED_OFF = "forbid releasing IPs for stateless workload"
     STATEFUL = "forbid releasing IPs for stateful workload"
+    TOO_MANY = (
+        f"{ADDRESSES_OF_A_STRANGER_MAX} addresses are in quarantine because of it already, and no"
+        " more will be: is it a proxy that answers for all of them?"
+    )
 
 
 class Withdrawing:
@@ -49,6 +57,7 @@ class Withdrawing:
         keys: Keys,
         releaser: Releaser,
         configurator: Configurator,
+        view: ConfigurationView,
         facts: FactsSource,
         actor: str,
         *,
@@ -58,6 +67,7 @@ class Withdrawing:
         self._keys = keys
         self._releaser = releaser
         self._configurator = configurator
+        self._view = view
         self._facts = facts
         self._actor = actor
         self._allowed = allowed
@@ -88,7 +98,7 @@ class Withdrawing:
         await self._releaser.release(endpoint.key, decide, order)
         return Withdrawal.DONE
 
-    async def give_up(self, order: AddOrder, strangers: Sequence[Stranger], why: str) -> Withdrawal:
+    async def give_up(self, order: AddOrder, strangers: Sequence[Taken], why: str) -> Withdrawal:
         """After the agent's own detection: give back what the ADD has got for this interface.
 
         Addresses that strangers use are quarantined, with who uses them, and no others. The Pod's
@@ -102,8 +112,9 @@ class Withdrawing:
         attachment = order.attachment
         cause = Cause(self._actor, attachment.container, "", order.traceparent)
         seen = f"container {attachment.container}"
-        for address, mac in strangers:
-            stranger = model.Stranger(mac, self._actor, pod.node, attachment.interface, unix_ms())
+        too_many = any(self._has_many(mac) for _, mac in strangers)
+        for address, mac in () if too_many else strangers:
+            stranger = Stranger(mac, self._actor, pod.node, attachment.interface, unix_ms())
             aside = QuarantineAddress(address, STRANGER, seen, stranger)
             await self._configurator.apply(aside, cause)
 
@@ -114,14 +125,19 @@ class Withdrawing:
 
         release = ReleaseOrder("conflict", why, cause)
         await self._releaser.release(pod.endpoint_key, decide, release)
-        return Withdrawal.DONE
+        return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
+
+    def _has_many(self, mac: str) -> bool:
+        strangers = (one.stranger for one in self._view.current.quarantine.values())
+        theirs = sum(one is not None and one.mac == mac for one in strangers)
+        return theirs >= ADDRESSES_OF_A_STRANGER_MAX
 
     async def _quarantine(self, endpoint: Endpoint, container: str, cause: Cause) -> None:
         """Set all addresses aside: the caller does not say which of them the stranger uses."""
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
-            stranger = model.Stranger("", self._actor, endpoint.node, "", unix_ms())
+            stranger = Stranger("", self._actor, endpoint.node, "", unix_ms())
             aside = QuarantineAddress(address, REASON, evidence, stranger)
             await self._configurator.apply(aside, cause)
 

@@ -7,13 +7,10 @@ would prove nothing (I6).
 
 from __future__ import annotations
 
-from core.domain.model import Nic
 from core.errors import OrbweaverError
-from nodeagent.detection.detector import Detector, Switches
+from nodeagent.detection.detector import Detector
 from nodeagent.netlink.namespaces import OWN, Visitor
 from workflows.jobs.quarantine.probing import Answer, Target
-
-ASKING = Switches(conflicts=True)
 
 
 class LinkProber:
@@ -49,11 +46,5 @@ class LinkProber:
 
     async def _ask(self, address: str) -> str:
         """The hardware address of who uses it, "" for nobody. Raises DetectionFailed."""
-        v6 = ":" in address
-        nic = Nic(
-            self._interface,
-            ipv4="" if v6 else f"{address}/32",
-            ipv6=f"{address}/128" if v6 else "",
-        )
-        found = await self._detector.look(self._netns, nic, ASKING)
-        return found.strangers[0].mac if found.strangers else ""
+        macs = await self._detector.who_answers(self._interface, address, self._netns)
+        return ", ".join(macs)

@@ -16,10 +16,15 @@ from typing import Any, Protocol
 
 import pytest
 
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
 from core.domain.commands import LiftQuarantine
 from core.domain.quarantine import seen_in_words
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
+from nodeagent.telemetry.spans import SdkTracer
+from nodeagent.telemetry.tracing import Tracer
 from tests.agent.node import Node, running
 from tests.support.link import Link, Station, ip
 
@@ -43,7 +48,7 @@ def agent(directory: Path) -> Running:
     """An agent that detects, and hands out addresses in the order of the list."""
 
     @asynccontextmanager
-    async def serve(**changes: Any) -> AsyncIterator[Node]:
+    async def serve(tracer: Tracer | None = None, **changes: Any) -> AsyncIterator[Node]:
         settings = Settings(
             node_name="node-1",
             socket_path=str(directory / "a.sock"),
@@ -54,7 +59,7 @@ def agent(directory: Path) -> Running:
             cool_down_s=0,
             detect_conflicts=True,
         )._replace(**changes)
-        async with running(settings, MemoryStore()) as node:
+        async with running(settings, MemoryStore(), tracer=tracer) as node:
             yield node
 
     return serve
@@ -127,6 +132,24 @@ async def test_after_three_strangers_a_person_must_look(link: Link, agent: Runni
             "10.6.0.11",
             "10.6.0.12",
         }
+
+
+async def test_a_proxy_that_answers_for_everything_does_not_take_a_pool_away(
+    link: Link, agent: Running
+) -> None:
+    """Each ADD would set three addresses aside, and kubelet tries for ever."""
+    proxy = link.station(*(f"10.6.0.{number}/24" for number in range(10, 40)))
+    pod = link.station(up=False)
+    async with agent() as node:
+        await lan(node, "10.6.0.10-10.6.0.39")
+
+        errors = [(await node.call("ADD", CNI_NETNS=pod.netns)).error for _ in range(8)]
+
+        assert {error["code"] for error in errors} == {116}
+        assert "16 addresses are in quarantine because of it already" in errors[-1]["msg"]
+        assert proxy.mac in errors[-1]["msg"]
+        assert len(node.agent.parts.view.current.quarantine) <= 18
+        assert await node.claims() == {}
 
 
 async def test_a_replica_keeps_its_address_and_waits_for_the_stranger_to_leave(
@@ -243,6 +266,21 @@ async def test_an_interface_that_is_not_there_fails_the_add_and_holds_nothing(
         assert "No such device" in reply.error["msg"]
         assert "enableIPConflictDetection" in reply.error["details"]
         assert await node.claims() == {}
+
+
+async def test_a_look_is_a_span_beside_the_allocation(link: Link, agent: Running) -> None:
+    link.station("10.6.0.10/24")
+    pod = link.station(up=False)
+    exporter = InMemorySpanExporter()
+    async with agent(tracer=SdkTracer(SimpleSpanProcessor(exporter), "node-1")) as node:
+        await lan(node)
+        await node.add(CNI_NETNS=pod.netns)
+
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert [name for name in names if name in ("CNI ADD", "ipam.look")] == [
+        *("CNI ADD", "ipam.look"),
+        *("CNI ADD", "ipam.look"),
+    ]
 
 
 async def test_a_del_waits_until_the_look_is_over(link: Link, agent: Running) -> None:

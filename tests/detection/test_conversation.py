@@ -119,8 +119,8 @@ def test_only_the_gateway_is_looked_for_where_conflicts_are_not(
     step = begin(question._replace(conflict=False), language, 0.0)
 
     assert step.send == (language.gateway_probe(question),)
-    assert hear(step.state, language, stranger).state.finding is None
-    assert hear(step.state, language, router).state.finding == Free(ROUTERS)
+    assert hear(step.state, language, stranger).finding is None
+    assert hear(step.state, language, router).finding == Free(ROUTERS)
 
 
 def test_with_both_switches_off_there_is_nothing_to_do() -> None:
@@ -134,11 +134,11 @@ def test_with_both_switches_off_there_is_nothing_to_do() -> None:
 def test_a_stranger_ends_it_at_once(
     language: Language, question: Question, stranger: bytes, router: bytes
 ) -> None:
-    step = hear(begin(question, language, 0.0).state, language, stranger)
+    state = hear(begin(question, language, 0.0).state, language, stranger)
 
-    assert step.state.finding == Conflict(THEIRS)
-    assert tick(step.state, language, 1.0) == Step(step.state), "and nothing more is said"
-    assert hear(step.state, language, router) == Step(step.state)
+    assert state.finding == Conflict(THEIRS)
+    assert tick(state, language, 1.0) == Step(state), "and nothing more is said"
+    assert hear(state, language, router) == state
 
 
 @BOTH
@@ -149,7 +149,7 @@ def test_a_stranger_is_heard_while_the_gateway_is_asked(
     while not state.at_gateway:
         state = tick(state, language, state.due).state
 
-    assert hear(state, language, stranger).state.finding == Conflict(THEIRS)
+    assert hear(state, language, stranger).finding == Conflict(THEIRS)
 
 
 @BOTH
@@ -157,11 +157,11 @@ def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
     language: Language, question: Question, stranger: bytes, router: bytes
 ) -> None:
     state = begin(question, language, 0.0).state
-    assert hear(state, language, router).state.finding is None
+    assert hear(state, language, router).finding is None
     while not state.at_gateway:
         state = tick(state, language, state.due).state
 
-    assert hear(state, language, router).state.finding == Free(ROUTERS)
+    assert hear(state, language, router).finding == Free(ROUTERS)
 
 
 @BOTH
@@ -277,7 +277,7 @@ def test_whatever_happens_it_ends_in_time_and_says_one_thing(
             now += thing
             step = tick(step.state, language, now)
         else:
-            step = hear(step.state, language, thing)
+            step = Step(hear(step.state, language, thing))
     state, rest = silence(step, language)
 
     assert state.finding is not None

@@ -14,7 +14,7 @@ import pytest
 from core.domain.model import Nic
 from core.errors import DetectionFailed
 from nodeagent.detection.arp import announcement, decode_arp
-from nodeagent.detection.detector import Detector, Found, Stranger, Switches
+from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from tests.support.link import Link, Station, ip
@@ -46,7 +46,7 @@ async def test_a_stranger_is_found_with_its_hardware_address(
 
     found = await detector.look(pod.netns, DUAL, CONFLICTS)
 
-    assert found == Found((Stranger("10.6.0.17", stranger.mac),))
+    assert found == Found((Taken("10.6.0.17", stranger.mac),))
 
 
 async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
@@ -57,7 +57,7 @@ async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
 
     found = await detector.look(pod.netns, DUAL, CONFLICTS)
 
-    assert found == Found((Stranger("fd00:6::11", stranger.mac),))
+    assert found == Found((Taken("fd00:6::11", stranger.mac),))
 
 
 async def test_strangers_of_both_families_are_told_at_once(link: Link, detector: Detector) -> None:
@@ -67,8 +67,8 @@ async def test_strangers_of_both_families_are_told_at_once(link: Link, detector:
     found = await detector.look(pod.netns, DUAL, BOTH)
 
     assert found.strangers == (
-        Stranger("10.6.0.17", first.mac),
-        Stranger("fd00:6::11", second.mac),
+        Taken("10.6.0.17", first.mac),
+        Taken("fd00:6::11", second.mac),
     )
 
 
@@ -91,7 +91,7 @@ async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
 
     found = await detector.look(pod.netns, ONLY6, CONFLICTS)
 
-    assert found == Found((Stranger("fd00:6::11", stranger.mac),))
+    assert found == Found((Taken("fd00:6::11", stranger.mac),))
     free = ONLY6._replace(ipv6="fd00:6::12/64")
     assert await detector.look(pod.netns, free, GATEWAY) == Found()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ops.controller.probing import LinkProber
-from tests.detection.conftest import Link
+from tests.support.link import Link
 from workflows.jobs.quarantine.probing import Target
 
 GATEWAY = "10.6.0.1"
