@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
