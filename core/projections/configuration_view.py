@@ -66,6 +66,11 @@ class Snapshot:
         self.catalog = PoolCatalog({})
         self._usable: dict[str, AddressSet] = {}
 
+    @property
+    def changed_at(self) -> int:
+        """The revision of the newest change of anything that has a guard key."""
+        return max(self.guards.values(), default=0)
+
     def usable(self, name: str) -> AddressSet:
         """What may be handed out of the pool: not excluded, not reserved, not quarantined."""
         found = self._usable.get(name)

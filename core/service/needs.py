@@ -53,13 +53,15 @@ class Problem(NamedTuple):
 class Report(NamedTuple):
     """What a look found; without problems everything is as it should be.
 
-    ``position``: the revision looked at. ``workflow``: the execution that looks again.
+    ``position``: the revision looked at, ``configuration``: that of the newest change of the
+    configuration then. ``workflow``: the execution that looks again.
     """
 
     position: int
     workflow: str
     key: ApplicationKey
     problems: tuple[Problem, ...] = ()
+    configuration: int = 0
 
 
 NEED: Final = StateCodec(Application)

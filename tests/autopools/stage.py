@@ -7,6 +7,7 @@ nothing is left to do, by the plan and not by the controller's own word.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shlex
 from collections.abc import Iterable, Mapping
 
@@ -43,7 +44,7 @@ from workflows.jobs.hosting import JobHost, JobSettings, Sources
 
 
 class Stage:
-    """One cluster: a node, and as many controllers as are begun; the first of them leads."""
+    """One cluster: a node, and as many controllers as are begun; one of them leads."""
 
     def __init__(
         self,
@@ -60,34 +61,49 @@ class Stage:
         allocating = AllocatorSettings("sequential", selection=selection)
         self.node = Node(store, cluster=cluster, settings=allocating, cool_down_s=0)
         self.plain = self.node.allocator
-        self.hosts: list[JobHost] = []
-        self._works: list[asyncio.Task[None]] = []
+        self._numbers = itertools.count()
+        self._leader: JobHost | None = None
+        self._works: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
+        # What hangs on a dead store must not be collected as a task that was forgotten.
+        self._dead: list[JobHost] = []
 
     async def open(self, controllers: int = 1) -> None:
         await self.node.__aenter__()
         for _ in range(controllers):
             await self.host()
 
-    async def host(self) -> JobHost:
-        """One more controller; the first one leads."""
-        name = f"controller-{len(self.hosts)}"
+    async def host(self, store: KeyValueStore | None = None) -> JobHost:
+        """One more controller; it leads unless one does already."""
+        name = f"controller-{next(self._numbers)}"
         host = JobHost(
-            self.store,
+            store or self.store,
             self.node.keys,
             name,
             JobSettings(ReclaimSettings(enabled=False), self.settings),
             sources=Sources(applications=self.applications),
         )
-        self._works.append(asyncio.create_task(host.run()))
-        if not self.hosts:
-            self._works.append(asyncio.create_task(host.lead()))
-        self.hosts.append(host)
+        works = [asyncio.create_task(host.run())]
+        if self._leader is None:
+            works.append(asyncio.create_task(host.lead()))
+            self._leader = host
+        self._works[name] = (host, works)
         return host
 
+    async def bury(self, host: JobHost) -> None:
+        """A controller dies as a crash would have it: nothing is given back but its lease ends."""
+        name = next(name for name, (one, _) in self._works.items() if one is host)
+        _, works = self._works.pop(name)
+        self._dead.append(host)
+        term = host.worker.term
+        await host.worker.abandon()
+        await _end(works)
+        if term is not None:
+            await self.store.revoke_lease(term.session.lease)
+        if self._leader is host:
+            self._leader = None
+
     async def close(self) -> None:
-        for work in self._works:
-            work.cancel()
-        await asyncio.gather(*self._works, return_exceptions=True)
+        await _end([work for _, works in self._works.values() for work in works])
         await self.node.__aexit__(None, None, None)
 
     async def play(self, line: str) -> str:
@@ -171,10 +187,14 @@ class Stage:
         self, name: str, *, of: str = "", nic: str = "eth0", patience: str = "", **said: str
     ) -> str:
         """An ADD. ``patience``: seconds it waits for a pool, by default as long as an agent."""
+        pod = self.pods.setdefault(name, self.pod_facts(name, of, **said))
+        return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
+
+    def pod_facts(self, name: str, of: str = "", **said: str) -> PodFacts:
+        """The Pod as its application makes it; ``said``: further annotations."""
         application = self.applications.there[key_of(of)] if of else None
         texts = {f"ipam.spidernet.io/{key}": text for key, text in said.items()}
-        pod = self.pods.setdefault(name, pod_of(name, application, texts))
-        return f"has {' '.join(sorted(await self.add(pod, nic, float(patience or WAIT_S_MAX))))}"
+        return pod_of(name, application, texts)
 
     async def pods_of(self, path: str, number: str) -> str:
         """So many Pods, one after the other."""
@@ -200,7 +220,7 @@ class Stage:
 
     async def settle(self) -> str:
         """Wait until no plan has a step that could be carried out; what is left, in words."""
-        await eventually(self._is_settled)
+        await eventually(self.is_settled)
         left = {
             f"{step.action} {step.pool or '-'}: {step.reason}"
             for steps in (await self._plans()).values()
@@ -255,7 +275,8 @@ class Stage:
     def _on_wait(self) -> None:
         self.waits += 1
 
-    async def _is_settled(self) -> bool:
+    async def is_settled(self) -> bool:
+        """Whether no plan has a step that could be carried out."""
         plans = await self._plans()
         return not any(step.command for steps in plans.values() for step in steps)
 
@@ -272,6 +293,16 @@ class Stage:
         for key in self.applications.gone:
             plans[key] = tuple(_departures(truth.pools.values(), key, configuration, claimed))
         return plans
+
+
+async def _end(works: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until they are over: one may wait for a dead store more than once on its way out."""
+    waiting = [work for work in works if not work.done()]
+    while waiting:
+        for work in waiting:
+            work.cancel()
+        _, pending = await asyncio.wait(waiting, timeout=0.05)
+        waiting = list(pending)
 
 
 def _departures(

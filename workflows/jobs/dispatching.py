@@ -74,6 +74,7 @@ class Dispatcher:
         self._needed: set[ApplicationKey] = set()
         self._waiting: dict[ApplicationKey, Report] = {}
         self._woken: dict[ApplicationKey, int] = {}
+        self._settled: dict[ApplicationKey, int] = {}
         self._freed: set[ApplicationKey] = set()
         self._news = asyncio.Event()
         self._waits_changed = asyncio.Event()
@@ -131,6 +132,9 @@ class Dispatcher:
         elif report is not None:
             self._waiting.pop(report.key, None)
             self._woken.pop(report.key, None)
+            if not report.problems:
+                self._settled[report.key] = report.configuration
+                self._news.set()
         self._waits_changed.set()
 
     async def _follow_releases(self) -> None:
@@ -176,7 +180,7 @@ class Dispatcher:
             problem.pool: key
             for key, report in self._waiting.items()
             for problem in report.problems
-            if problem.again and problem.pool in pools
+            if problem.again and problem.pool in pools and not problem.subnet
         }
         for name, key in islice(sorted(names.items()), RANGES_MAX):
             addresses, of = pool_addresses(pools[name]), self._place.keys.ip
@@ -210,6 +214,7 @@ class Dispatcher:
     async def _changed(self, snapshot: Snapshot) -> dict[ApplicationKey, Seen]:
         """Whose pools are not what they should be as far as anybody has looked."""
         changed: dict[ApplicationKey, Seen] = {}
+        self._forget_settled(snapshot)
         own = _by_application(snapshot)
         known = self._place.source.known()
         stamp = _stamp(snapshot, ("subnets",))
@@ -227,6 +232,16 @@ class Dispatcher:
         for key in self._seen.keys() - known.keys() - own.keys():
             del self._seen[key]
         return changed
+
+    def _forget_settled(self, snapshot: Snapshot) -> None:
+        """Compare anew once the view has caught up with who was set in order.
+
+        What was so before may be so again: a pool that was made and deleted at once.
+        """
+        for key, changed_at in list(self._settled.items()):
+            if changed_at <= snapshot.changed_at:
+                del self._settled[key]
+                self._seen.pop(key, None)
 
     def _has_work(self, seen: Seen) -> bool:
         """Whether the activity would find anything: by its own plan, without other ones' pools."""
@@ -251,7 +266,7 @@ class Dispatcher:
         """Who waits for addresses of a subnet, now that something about subnets has changed."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting.items():
-            is_newer = newest > report.position and self._woken.get(key) != newest
+            is_newer = newest > report.configuration and self._woken.get(key) != newest
             if is_newer and any(one.again and one.subnet for one in report.problems):
                 self._woken[key] = newest
                 yield key

@@ -103,7 +103,7 @@ class AutoPoolActivities:
         """
         done: list[str] = []
         for _ in range(PASSES_MAX):
-            position, steps = await self._plan(key)
+            position, changed_at, steps = await self._plan(key)
             made = [(step, await self._carry_out(step)) for step in steps if step.command]
             done += [_told(step) for step, outcome in made if outcome is DONE]
             refused = [outcome for _, outcome in made if isinstance(outcome, Step)]
@@ -114,27 +114,30 @@ class AutoPoolActivities:
         left = [*(step for step in steps if not step.command), *refused]
         look = Look(position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left))
         info = activity.info()
-        await self._needs.report(Report(look.position, info.workflow_id, key, look.problems))
+        await self._needs.report(
+            Report(look.position, info.workflow_id, key, look.problems, changed_at)
+        )
         return look
 
-    async def _plan(self, key: ApplicationKey) -> tuple[int, tuple[Step, ...]]:
-        """The steps as of a revision that is read here."""
+    async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[Step, ...]]:
+        """The steps, and as of which revisions (see ``Report``)."""
         place, settings = self._place, self._place.settings
         need, position = await self._needs.told(key)
         found = await place.source.find(key)
         await place.view.freshen()
-        configuration = place.configuration()
+        configuration, changed_at = place.configuration(), place.view.current.changed_at
         own = [pool for pool in configuration.pools.values() if application_of(pool.labels) == key]
         claimed = await self._claimed(own)
         if isinstance(found, Missing):
             if found.certain:
-                return position, departure(own, configuration, claimed)
+                return position, changed_at, departure(own, configuration, claimed)
             if need is None or is_built_in(key):
-                return position, _unknown(found, waits=need is not None)
+                return position, changed_at, _unknown(found, waits=need is not None)
             found = need
-        return position, plan_application(
+        steps = plan_application(
             found, configuration, claimed, settings.default, enabled=settings.enabled
         )
+        return position, changed_at, steps
 
     async def _claimed(self, pools: list[Pool]) -> dict[str, Claim]:
         claimed: dict[str, Claim] = {}

@@ -19,6 +19,7 @@ from core.domain.autopools.naming import (
     is_reclaimable,
 )
 from core.domain.autopools.planning import (
+    INSUFFICIENT,
     RETRIED_RULES,
     Action,
     PoolWish,
@@ -46,7 +47,7 @@ class Step(NamedTuple):
 
     ``command`` is None for ``wait`` (addresses of a pool that goes are still held) and ``refuse``.
     ``again``: trying later may help without anybody changing the template or the subnet.
-    ``subnet``: where its addresses come from.
+    ``subnet``: where its addresses come from, or were looked for in vain.
     """
 
     action: StepAction
@@ -199,4 +200,5 @@ def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> Step:
     text = "; ".join(one.message for one in refusals) or error.message
     remedy = "; ".join(one.remedy for one in refusals if one.remedy) or error.remedy
     again = bool(rules) and rules <= RETRIED_RULES
-    return Step("refuse", pool, text, again=again, remedy=remedy, subnet=subnet)
+    where = subnet if INSUFFICIENT in rules else ""
+    return Step("refuse", pool, text, again=again, remedy=remedy, subnet=where)
