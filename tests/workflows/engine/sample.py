@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
@@ -231,12 +232,23 @@ class Greedy:
         return len(str(await workflow.execute_activity("work", "x" * size, options=THRICE)))
 
 
-def registry(world: World) -> Registry:
-    """Everything in this module."""
+@workflow.defn()
+class Deadly:
+    """Asks for an activity that kills whoever does it."""
+
+    @workflow.run
+    async def run(self, attempts: int) -> None:
+        policy = workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=attempts)
+        options = workflow.ActivityOptions(start_to_close_s=20, retry=policy)
+        await workflow.execute_activity("deadly", options=options)
+
+
+def registry(world: World, *more: Callable[..., object]) -> Registry:
+    """Everything in this module, and ``more`` activities."""
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady),
+            *(Endless, Greedy, Steady, Deadly),
         ],
-        [world.work, world.poison, world.wait, world.climb],
+        [world.work, world.poison, world.wait, world.climb, *more],
     )

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from core.store.memory import MemoryStore
-from tests.workflows.engine.sample import Basket, Chain, Parent, Steady
+from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady, registry
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import Counters, KillingStore, Moment, bury
-from workflows.api import activity, workflow
+from workflows.api import activity
 from workflows.api.definitions import Registry
 from workflows.engine.client import Handle
 from workflows.engine.draft import Draft
@@ -84,10 +84,8 @@ async def test_an_update_is_answered_and_happens_once_whoever_dies_over_it(momen
             return
 
 
-async def _start_doomed(
-    stage: Stage, store: KillingStore, registry: Registry | None = None
-) -> Worker:
-    worker = Worker(store, stage.keys, registry or stage.registry, name="doomed")
+async def _start_doomed(stage: Stage, store: KillingStore, known: Registry | None = None) -> Worker:
+    worker = Worker(store, stage.keys, known or stage.registry, name="doomed")
     stage.workers.append(worker)
     worker.start()
     return worker
@@ -173,24 +171,15 @@ async def test_an_activity_that_kills_its_worker_ends_up_paused(stage: Stage) ->
         stores[-1].died.set()
         await asyncio.Event().wait()
 
-    registry = Registry([Deadly], [deadly])
-    handle = await stage.client.start(Deadly, id="deadly")
+    known = registry(stage.world, deadly)
+    handle = await stage.client.start(Deadly, 3, id="deadly")
     for _ in range(3):
         stores.append(KillingStore(stage.store, 10_000, Moment.BEFORE))
-        worker = await _start_doomed(stage, stores[-1], registry)
+        worker = await _start_doomed(stage, stores[-1], known)
         await within(stores[-1].died.wait())
         await bury(stage, worker)
-    await stage.worker("survivor", registry=registry)
+    await stage.worker("survivor", registry=known)
     head = await stage.until_status("deadly", Status.PAUSED)
 
     assert "lost in attempt 3" in head.reason
     assert "ActivityTaskCompleted" not in await stage.types(handle)
-
-
-@workflow.defn()
-class Deadly:
-    @workflow.run
-    async def run(self) -> None:
-        policy = workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=3)
-        options = workflow.ActivityOptions(start_to_close_s=20, retry=policy)
-        await workflow.execute_activity("deadly", options=options)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from enum import Enum
 from pathlib import Path
 
 import pytest
 
+from core.errors import ExecutionNotFound, OutcomeUnknown, StoreUnavailable
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
 from tests.support.faulty_store import Fault, FaultyStore
-from tests.workflows.engine.sample import Basket, Steady
+from tests.workflows.engine.sample import Basket, Sleeper, Steady
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
 from workflows.engine.worker import WorkerOptions
@@ -79,25 +81,70 @@ async def test_lost_answers_double_and_lose_nothing(seed: int) -> None:
     await stage.close()
 
 
+class Outage(Enum):
+    """How a real etcd goes away, for longer than the sessions last."""
+
+    HUNG = "SIGSTOP and SIGCONT: connections stay open, nothing answers"
+    KILLED = "SIGKILL, and a new process on the same data"
+
+
 @pytest.mark.etcd
-async def test_executions_outlive_a_restart_of_etcd(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outage", list(Outage))
+async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_owners(
+    tmp_path: Path, outage: Outage
+) -> None:
     with EtcdCluster(tmp_path) as cluster:
         stage = Stage(EtcdStore(EtcdSettings(cluster.endpoints)))
-        await stage.worker()
+        worker = await stage.worker(options=WorkerOptions(ttl_s=2))
         handles = [
             await stage.client.start(Steady, ["a", "b", "c"], 0.05, id=f"steady-{number}")
             for number in range(50)
         ]
+        sleeper = await stage.client.start(Sleeper, 1.0, id="sleeper")
+        basket = await stage.client.start(Basket, id="basket")
 
         async def begun() -> bool:
             return len(stage.world.calls) > 50
 
         await eventually(begun)
-        cluster.members[0].kill()
-        await asyncio.to_thread(cluster.restart, cluster.members[0])
+        assert worker.term is not None
+        owned = worker.term.session
+        (member,) = cluster.members
+        member.pause() if outage is Outage.HUNG else member.kill()
+        signalling = asyncio.ensure_future(_fill(stage))
+        await within(owned.lost.wait())
+        if outage is Outage.HUNG:
+            member.resume()
+        else:
+            await asyncio.to_thread(cluster.restart, member)
+        accepted = await within(signalling)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
 
         assert results == [["A", "B", "C"]] * 50
+        assert await within(sleeper.result()) == "slept"
+        assert (await within(basket.result())).count("thing") in accepted
+        assert worker.sessions > 1
         await judge(stage)
         await stage.close()
         await stage.store.close()
+
+
+async def _fill(stage: Stage) -> set[int]:
+    """Signal in the middle of an outage: how often that may have counted."""
+    accepted = {1}
+    try:
+        await stage.client.signal("basket", "put", "thing", request_id="only")
+    except (StoreUnavailable, OutcomeUnknown) as error:
+        accepted = {0, 1} if isinstance(error, OutcomeUnknown) else {0}
+    await eventually(lambda: _close(stage))
+    return accepted
+
+
+async def _close(stage: Stage) -> bool:
+    try:
+        await stage.client.signal("basket", "close", request_id="closing")
+    except (StoreUnavailable, OutcomeUnknown):
+        return False
+    except ExecutionNotFound:
+        pass  # an earlier try whose answer was lost
+    return True

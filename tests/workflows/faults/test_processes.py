@@ -1,0 +1,166 @@
+"""Workers that are processes: killed at each of their writes, hung and woken, poisoned."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.etcd import EtcdCluster
+from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady
+from tests.workflows.engine.stage import Stage, eventually, within
+from tests.workflows.faults.conftest import judge
+from tests.workflows.faults.killing import Counters
+from workflows.model.policies import Status
+
+pytestmark = pytest.mark.etcd
+
+ROOT = Path(__file__).parents[3]
+WRITES = range(2, 8)
+"""Of one worker process in which it dies: its first session, its shards, and all of the story."""
+
+CERTAIN = 4
+"""How many of them there are at least, however many steps share one."""
+
+AT_ONCE = 6
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def stage(etcd: EtcdCluster) -> AsyncIterator[Stage]:
+    stage = _stage(etcd)
+    yield stage
+    await judge(stage)
+    await stage.close()
+    await stage.store.close()
+
+
+def _stage(etcd: EtcdCluster) -> Stage:
+    return Stage(EtcdStore(EtcdSettings(etcd.endpoints)))
+
+
+class WorkerProcess:
+    """One of them; at the end it is killed, if it lives."""
+
+    def __init__(self, stage: Stage, etcd: EtcdCluster, at: int = 0, moment: str = "-") -> None:
+        module = "tests.workflows.faults.worker_process"
+        self._arguments = ("-m", module, etcd.endpoints[0], stage.keys.cluster, str(at), moment)
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *self._arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        assert self._process is not None
+        return self._process
+
+    async def ready(self) -> None:
+        """Wait until it has its shards."""
+        assert self.process.stdout is not None
+        assert await within(self.process.stdout.readline()) == b"ready\n"
+
+    async def died(self) -> int:
+        """Wait for that: the signal that killed it."""
+        return -await within(self.process.wait())
+
+
+async def _killed_at(etcd: EtcdCluster, at: int, moment: str, gate: asyncio.Semaphore) -> bool:
+    """A story whose first worker dies at a write; False: it was done before that write."""
+    async with gate:
+        stage = _stage(etcd)
+        basket = await stage.client.signal_with_start(
+            Basket, id="basket", signal="put", signal_args=["thing"]
+        )
+        chain = await stage.client.start(Chain, ["a", "b"], 0.01, id="chain")
+        parent = await stage.client.start(Parent, "child", id="parent")
+        await basket.signal("close")
+        handles = [basket, chain, parent]
+        results = asyncio.gather(*(handle.result() for handle in handles))
+        async with WorkerProcess(stage, etcd, at, moment) as doomed:
+            dying = asyncio.ensure_future(doomed.died())
+            either: set[asyncio.Future[Any]] = {dying, results}
+            await within(asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED))
+            killed = dying.done() and dying.result() == signal.SIGKILL
+            dying.cancel()
+        if killed:
+            await stage.worker("heir")
+        assert await within(results) == [["thing"], ["A", "B"], ["A", "B"]]
+        await judge(stage)
+        await stage.close()
+        await stage.store.close()
+        Counters.kills += killed
+        return killed
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_process_killed_at_any_write_loses_and_doubles_nothing(
+    etcd: EtcdCluster, moment: str
+) -> None:
+    gate = asyncio.Semaphore(AT_ONCE)
+    killed = await asyncio.gather(*(_killed_at(etcd, at, moment, gate) for at in WRITES))
+
+    assert all(killed[:CERTAIN])
+
+
+async def test_a_process_that_hung_and_was_replaced_writes_nothing_when_it_wakes(
+    stage: Stage, etcd: EtcdCluster
+) -> None:
+    words = [str(number) for number in range(40)]
+    async with WorkerProcess(stage, etcd) as hung:
+        await hung.ready()
+        handles = [
+            await stage.client.start(Steady, words, 0.02, id=f"steady-{number}")
+            for number in range(10)
+        ]
+
+        async def under_way() -> bool:
+            return (await stage.head("steady-9")).next_event_id > 20
+
+        await eventually(under_way)
+        os.kill(hung.process.pid, signal.SIGSTOP)
+        await stage.worker("heir")
+
+        async def taken_over() -> bool:
+            return bool(stage.world.calls)
+
+        await eventually(taken_over)
+        os.kill(hung.process.pid, signal.SIGCONT)  # it believes that it owns them all
+        results = await within(asyncio.gather(*(handle.result() for handle in handles)))
+
+    assert results == [words] * 10
+
+
+async def test_an_activity_that_kills_its_process_ends_up_paused(
+    stage: Stage, etcd: EtcdCluster
+) -> None:
+    handle = await stage.client.start(Deadly, 2, id="deadly")
+    for _ in range(2):
+        async with WorkerProcess(stage, etcd) as poisoned:
+            assert await poisoned.died() == signal.SIGKILL
+            Counters.kills += 1
+    await stage.worker("survivor")
+    head = await stage.until_status("deadly", Status.PAUSED)
+
+    assert "lost in attempt 2" in head.reason
+    assert "ActivityTaskCompleted" not in await stage.types(handle)

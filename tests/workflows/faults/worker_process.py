@@ -1,0 +1,67 @@
+"""A worker in a process of its own, which kills itself with SIGKILL at a chosen write.
+
+    python -m tests.workflows.faults.worker_process ENDPOINT CLUSTER AT MOMENT
+
+Commit number AT (0: none) of the process is its last one; MOMENT is ``before`` or ``after`` it.
+What the process says: "ready" once it has its share of the shards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.keys import Keys
+from core.store.kv import Get, Guard, TxnResult, Write
+from tests.workflows.engine.sample import World, registry
+from workflows.api import activity
+from workflows.engine.worker import Worker, WorkerOptions
+
+TTL_S = 2
+"""The shortest lease that etcd makes."""
+
+
+class MortalStore(EtcdStore):
+    """Kills its process at a commit."""
+
+    def __init__(self, endpoint: str, at: int, moment: str) -> None:
+        super().__init__(EtcdSettings((endpoint,)))
+        self._at = at
+        self._moment = moment
+        self._commits = 0
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        self._commits += 1
+        if (self._commits, self._moment) == (self._at, "before"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = await super().commit(guards, writes, otherwise)
+        if (self._commits, self._moment) == (self._at, "after"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+
+@activity.defn()
+def deadly() -> None:
+    """Takes the process with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def work(endpoint: str, cluster: str, at: int, moment: str) -> None:
+    store = MortalStore(endpoint, at, moment)
+    known = registry(World(), deadly)
+    options = WorkerOptions(ttl_s=TTL_S)
+    async with Worker(store, Keys(cluster), known, name="process", options=options):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    _, where, name, number, when = sys.argv
+    asyncio.run(work(where, name, int(number), when))
