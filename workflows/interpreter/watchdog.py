@@ -1,8 +1,9 @@
 """Ends workflow code that does not give way: the deadlock detector.
 
 One thread looks, a few times within the limit, at whoever runs workflow code, and raises
-DeadlockError inside a turn that takes too long. It can end Python code that loops, not a C function
-that blocks; those are what the guard keeps away.
+DeadlockError inside a turn that takes too long. What counts is the time that the turn's thread has
+run, not the time that went by: a machine that was busy or asleep must not pause executions. It can
+end Python code that loops, not a C function that blocks; those are what the guard keeps away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic, sleep
+from time import clock_gettime, pthread_getcpuclockid, sleep
 
 from workflows.model.errors import DeadlockError
 from workflows.model.limits import DEADLOCK_S
@@ -23,12 +24,17 @@ _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Turn:
-    __slots__ = ("bitten", "since", "thread")
+    __slots__ = ("_clock", "_since", "bitten", "thread")
 
     def __init__(self) -> None:
-        self.since = monotonic()
         self.thread = threading.get_ident()
+        self._clock = pthread_getcpuclockid(self.thread)
+        self._since = clock_gettime(self._clock)
         self.bitten = False
+
+    def lasts_s(self) -> float:
+        """How long its thread has run since it began."""
+        return clock_gettime(self._clock) - self._since
 
 
 class Watchdog:
@@ -78,10 +84,9 @@ class Watchdog:
             sleep(self._limit_s / LOOKS_PER_LIMIT)
             if not self._turns:
                 continue
-            now = monotonic()
             with self._lock:
                 for turn in self._turns.values():
-                    if now - turn.since > self._limit_s:
+                    if turn.lasts_s() > self._limit_s:
                         turn.bitten = True
                         _raise_in(ctypes.c_ulong(turn.thread), ctypes.py_object(DeadlockError))
 

@@ -68,7 +68,7 @@ WORKFLOW_TASK_TIMEOUT_S = 10.0
 """How long a worker may take for one workflow task before another one may take it."""
 
 DEADLOCK_S = 2.0
-"""How long workflow code may run without awaiting anything."""
+"""How long workflow code may run, in seconds of its thread, without awaiting anything."""
 
 STICKY_CACHE_RUNS_MAX = 1_000
 """Warm interpreters of one worker."""

@@ -44,6 +44,10 @@ _EVENT_COLUMNS = (
     Column("DETAIL"),
 )
 DETAIL_CHARS_MAX = 120
+HIDDEN = frozenset(
+    {"workflow_id", "run_id", "task_queue", "identity", "history_bytes", "timeouts", "retry_policy"}
+)
+"""Fields of events that a timeline leaves out: ``-o wide`` and ``-o json`` have them."""
 
 
 @app.command(name="list")
@@ -112,7 +116,8 @@ def history(
         if output.is_plain:
             show_value({"runId": head.run_id, **json.decode(to_json(events))}, output)
         else:
-            show_table(_EVENT_COLUMNS, timeline(events), wide=output is Format.WIDE)
+            wide = output is Format.WIDE
+            show_table(_EVENT_COLUMNS, timeline(events, wide=wide), wide=wide)
         return Exit.OK
 
     perform(context, action)
@@ -223,8 +228,12 @@ def reset(
     )
 
 
-def timeline(events: list[HistoryEvent]) -> list[tuple[str, ...]]:
-    """A row for each event: number, time, time since the start, name, what it is about."""
+def timeline(events: list[HistoryEvent], *, wide: bool = False) -> list[tuple[str, ...]]:
+    """A row for each event: number, time, time since the start, name, what it is about.
+
+    ``wide`` leaves nothing out that is not a default.
+    """
+    hidden = frozenset[str]() if wide else HIDDEN
     start_ms = events[0].event_time_ms if events else 0
     return [
         (
@@ -232,18 +241,19 @@ def timeline(events: list[HistoryEvent]) -> list[tuple[str, ...]]:
             moment(event.event_time_ms),
             f"{(event.event_time_ms - start_ms) / 1000:.3f}s",
             event.event_type,
-            _detail(event),
+            _detail(event, hidden),
         )
         for event in events
     ]
 
 
-def _detail(event: HistoryEvent) -> str:
+def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
     defaults = event.attributes._field_defaults
     said = [
         f"{name}={getattr(event.attributes, name)!r}"
         for name in event.attributes._fields
-        if name not in defaults or defaults[name] != getattr(event.attributes, name)
+        if name not in hidden
+        and (name not in defaults or defaults[name] != getattr(event.attributes, name))
     ]
     text = " ".join(said)
     return text if len(text) <= DETAIL_CHARS_MAX else f"{text[: DETAIL_CHARS_MAX - 1]}…"

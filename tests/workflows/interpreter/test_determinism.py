@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -149,6 +150,14 @@ def test_code_that_does_not_give_way_is_ended() -> None:
 
     with pytest.raises(DeadlockError, match="without awaiting"), watchdog.watched("Busy"):
         busy()
+
+
+def test_a_turn_that_was_not_let_run_is_no_deadlock() -> None:
+    watchdog = Watchdog(0.05)
+    with watchdog.watched("Starved"):
+        stopped = threading.Event().wait(0.2)  # the machine had other things to do
+
+    assert not stopped
 
 
 def test_a_deadlock_cannot_be_swallowed() -> None:
