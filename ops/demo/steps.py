@@ -15,6 +15,10 @@ from ops.lab.sandbox import Sandbox, addresses_in
 
 CRASH_PODS: Final = 10
 CRASH_AT_ONCE: Final = 5
+LOST_PODS: Final = 3
+"""On node-b when it dies: web-2, db-0 and refunds."""
+
+RECLAIM_S_MAX: Final = 20.0
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 USED_OUT: Final = 110
@@ -32,6 +36,8 @@ def start(scene: Scene) -> None:
     for identity in laboratory.predecessors:
         stage.say(f"(The remains of an interrupted run, {identity}, were removed.)")
     stage.command(f"etcd --listen-client-urls http://{laboratory.etcd.endpoint} ...", place="etcd")
+    # Nobody waits for it before a node is lost: Pods need none (I8).
+    laboratory.controller.start()
     rows = []
     for name in ("node-a", "node-b"):
         stage.command(AGENT.format(name, laboratory.etcd.endpoint), place=name)
@@ -187,6 +193,37 @@ def lose(scene: Scene) -> None:
     scene.pinged("web-0", refunds.addresses[0])
 
 
+def lose_node(scene: Scene) -> None:
+    """A node dies, and durable executions make its addresses free."""
+    stage, laboratory = scene.stage, scene.laboratory
+    stage.step(
+        "A lost node, healed by a workflow",
+        """node-b dies with its agent and all its Pods: no DEL will ever come. An operator says that
+        it is out. The controller, which nobody needed so far, hears that in the log and begins a
+        durable execution for every Pod of the node; what a StatefulSet wants stays.""",
+    )
+    stage.command("kill -9 $(pidof orbweaver-agent)", place="node-b")
+    stage.command(f"ip netns delete {scene.node_b.namespace.name}")
+    laboratory.lose("node-b")
+    laboratory.controller.wait_listening()
+    scene.orbctl("delete node node-b")
+    began = time.monotonic()
+    listing = "workflow list --type reclaim-pod"
+    said = ""
+    while said.count(" Completed ") < LOST_PODS:
+        expect(time.monotonic() - began < RECLAIM_S_MAX, "nobody reclaims what node-b had")
+        said = scene.quiet(listing)
+    stage.command(f"orbctl {listing}")
+    stage.output(said)
+    web, db = scene.pods["web-2"], scene.pods["db-0"]
+    said = scene.orbctl(f"workflow history reclaim/{NAMESPACE}/web-2/{web.uid}")
+    expect(web.addresses[0] in said, f"{web.addresses} are not free")
+    stage.say("db-0 is wanted: it comes back on node-a, with the addresses that it had.")
+    again = scene.attach(scene.node_a, "db-0")
+    expect(again.addresses == db.addresses, f"db-0 had {db.addresses}, has {again.addresses}")
+    stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
+
+
 def look_back(scene: Scene) -> None:
     """What the log knows."""
     stage = scene.stage
@@ -210,6 +247,7 @@ STEPS: Final[tuple[Callable[[Scene], None], ...]] = (
     crash,
     refuse,
     lose,
+    lose_node,
     look_back,
 )
 

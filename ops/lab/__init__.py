@@ -6,9 +6,10 @@
     programs.py     what must be installed, and running it
     namespaces.py   network namespaces
     fabric.py       the network: one bridge in a namespace of its own, wires to the nodes
-    daemons.py      processes that run on: etcd and agents
+    daemons.py      processes that run on: etcd, agents and a controller
     store.py        etcd
     node.py         a node: namespace, agent, plugins, runtime
+    controller.py   the controller, where one is wanted
     runtime.py      what a container runtime does with CNI
     sandbox.py      a Pod: a network namespace with a name
 

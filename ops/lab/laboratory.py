@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ops.lab.controller import Controller
 from ops.lab.fabric import Fabric
 from ops.lab.identity import MARK, Identity, new_identity
 from ops.lab.leftovers import remove, remove_dead
@@ -51,6 +52,13 @@ class Laboratory:
         self.etcd = Etcd(
             self.identity, self.fabric.namespace, self.fabric.address, self.directory / "etcd"
         )
+        self.controller = Controller(
+            self.identity,
+            self.fabric.namespace,
+            self.directory / "controller",
+            self.etcd.endpoint,
+        )
+        """Not started unless somebody does."""
         self.nodes: dict[str, Node] = {}
         self.predecessors: list[Identity] = []
         """Killed laboratories whose remains were removed."""
@@ -86,6 +94,7 @@ class Laboratory:
         with _undisturbed():
             for node in self.nodes.values():
                 node.agent.kill()
+            self.controller.process.kill()
             self.etcd.kill()
             remove(self.identity)
 
@@ -104,6 +113,12 @@ class Laboratory:
         node.address = self.fabric.join(node.namespace, name)
         node.start_agent()
         return node
+
+    def lose(self, name: str) -> None:
+        """A node dies with all that ran on it, and nobody is told. Raises LabFailed."""
+        node = self.nodes[name]
+        node.agent.kill()
+        node.namespace.delete()
 
     def sandbox(self, pod: str, namespace: str = "default", uid: str = "") -> Sandbox:
         """Make a Pod's network namespace, not attached yet. Raises LabFailed."""

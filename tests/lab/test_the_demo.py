@@ -55,6 +55,8 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     for number in range(1, len(STEPS) + 1):
         assert f"\n{number}. " in said
     assert "shop/payments" in said
+    assert "WorkflowExecutionCompleted" in said
+    assert "db-0 is wanted" in said
     assert "state  equals the fold of the log" in said
     assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in said, "colours without a terminal"

@@ -127,6 +127,7 @@ class Listener:
         try:
             await self._scan_now()
             self.listening = True
+            _log.info("listening to news of Pods")
             async for change in self._means.facts.changes():
                 self.heard += 1
                 await self._queue(queue, Heard(change, self._means.observer.moment()))

@@ -1,0 +1,41 @@
+"""The controller of a laboratory: the real process, beside etcd, in the fabric's namespace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ops.lab.daemons import Daemon
+from ops.lab.identity import Identity
+from ops.lab.namespaces import Namespace
+from ops.lab.programs import ours
+
+NAME: Final = "controller"
+LISTENING: Final = "listening to news of Pods"
+"""In its log, once it does."""
+
+
+class Controller:
+    """One replica. It leads, since there is no other."""
+
+    def __init__(
+        self, identity: Identity, namespace: Namespace, directory: Path, etcd: str
+    ) -> None:
+        self._directory = directory
+        environment = {
+            "SPIDERPOOL_POD_NAME": NAME,
+            "ORBWEAVER_ETCD_ENDPOINTS": etcd,
+            "ORBWEAVER_ARCHIVE_DIR": str(directory.parent / "archive"),
+        }
+        command = [ours("orbweaver-controller"), "--config-path", str(directory / "conf.yml")]
+        log = directory / "controller.log"
+        self.process = Daemon(identity, namespace, command, log, environment)
+
+    def start(self) -> None:
+        """Start it and return at once. Raises LabFailed."""
+        self._directory.mkdir(parents=True)
+        self.process.start()
+
+    def wait_listening(self) -> None:
+        """Wait until it hears what happens. Raises LabFailed."""
+        self.process.wait_until(lambda: LISTENING in self.process.log_path.read_text())
