@@ -44,6 +44,18 @@ class ProviderConf(
     request_timeout: str = ""
 
 
+class InjectConf(
+    msgspec.Struct,
+    frozen=True,
+    rename={"exclude": "namespacesExclude", "include": "namespacesInclude"},
+):
+    """The Pod webhook: whether there is one, and for which namespaces."""
+
+    enabled: bool = False
+    exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
+    include: tuple[str, ...] = ()
+
+
 class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Our own keys."""
 
@@ -78,6 +90,7 @@ class ConfFile(
         "guards_deletion": "enableValidatingResourcesDeletedWebhook",
         "tune_sysctls": "tuneSysctlConfig",
         "provider": "iaasNetworkProvider",
+        "inject": "podResourceInject",
     },
 ):
     """conf.yml."""
@@ -96,6 +109,7 @@ class ConfFile(
     guards_deletion: bool = False
     tune_sysctls: bool = False
     provider: ProviderConf = ProviderConf()
+    inject: InjectConf = InjectConf()
     orbweaver: OrbweaverConf = OrbweaverConf()
 
 

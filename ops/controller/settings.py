@@ -24,6 +24,7 @@ from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
     CoordinatorSettings,
+    InjectionSettings,
     KubernetesSettings,
     WebhookSettings,
 )
@@ -146,6 +147,11 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
         CertificateFiles(Path(certificate), Path(key)),
         port=env.port("SPIDERPOOL_WEBHOOK_PORT", WEBHOOK_PORT),
         guards_deletion=conf.guards_deletion,
+        injection=(
+            InjectionSettings(conf.inject.exclude, conf.inject.include)
+            if conf.inject.enabled
+            else None
+        ),
     )
 
 

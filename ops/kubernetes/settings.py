@@ -19,13 +19,24 @@ class CertificateFiles(NamedTuple):
         return tuple(path.stat().st_mtime_ns for path in self)
 
 
+class InjectionSettings(NamedTuple):
+    """Namespaces whose Pods are asked about: none of ``exclude``, and ``include`` if it has any."""
+
+    exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
+    include: tuple[str, ...] = ()
+
+
 class WebhookSettings(NamedTuple):
-    """``guards_deletion``: what is in use cannot be deleted at all, instead of draining."""
+    """``guards_deletion``: what is in use cannot be deleted at all, instead of draining.
+
+    ``injection`` None: Pods are created without asking anybody.
+    """
 
     files: CertificateFiles
     address: str = "0.0.0.0"  # noqa: S104  # the API server comes from another machine
     port: int = WEBHOOK_PORT
     guards_deletion: bool = False
+    injection: InjectionSettings | None = None
 
 
 class CoordinatorSettings(NamedTuple):

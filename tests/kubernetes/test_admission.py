@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from core.kubernetes.api import Object
 from ops.kubernetes.admission import serving
-from tests.kubernetes.cluster import Cluster
+from ops.kubernetes.settings import InjectionSettings
+from tests.kubernetes.cluster import Cluster, until
 from tests.kubernetes.objects import (
     coordinator,
     get,
@@ -164,3 +166,46 @@ async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(webhooks: 
 
     with pytest.raises(BadInput, match=r"tls\.crt"):
         await webhooks.start()
+
+
+def asking(name: str, **annotations: str) -> Object:
+    """A Pod with these annotations, of the namespace default."""
+    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    container = {"name": "main", "image": "none"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": told},
+        "spec": {"containers": [container], "automountServiceAccountToken": False},
+    }
+
+
+async def test_a_pod_gets_the_networks_and_devices_that_it_asks_for(webhooks: Webhooks) -> None:
+    await webhooks.stop()
+    await webhooks.start(injection=InjectionSettings())
+    block = {"resourceName": "spidernet.io/vf", "ippools": {"ipv4": ["blue"]}}
+    one = network("sriov", sriov=block)
+    one["metadata"]["annotations"] = {"cni.spidernet.io/rdma-resource-inject": "team-a"}
+    assert await webhooks.create(one) == ""
+    server = webhooks.cluster.server
+    pods = "/api/v1/namespaces/default/pods"
+    ask = {"cni.spidernet.io__rdma-resource-inject": "team-a"}
+
+    def created() -> Object | None:
+        """The API server's copy, once the webhook knows the network."""
+        answer = server.request("POST", pods, asking("web-0", **ask))
+        return answer.body if answer.status == 201 else None
+
+    found = await until(created)
+    assert found is not None
+    assert found["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/net"
+    (container,) = found["spec"]["containers"]
+    assert container["resources"]["limits"]["spidernet.io/vf"] == "1"
+    nobody = asking("web-1", **{"cni.spidernet.io__rdma-resource-inject": "nobody"})
+    answer = await asyncio.to_thread(server.request, "POST", pods, nobody)
+    assert "no SpiderMultusConfig has the label" in answer.message
+    plain = await asyncio.to_thread(server.request, "POST", pods, asking("web-2"))
+    assert plain.status == 201, plain.message
+    for name in ("web-0", "web-2"):
+        now = {"gracePeriodSeconds": 0}
+        await asyncio.to_thread(server.request, "DELETE", f"{pods}/{name}", now)

@@ -11,7 +11,12 @@ import trustme
 from core.kubernetes.api import Object
 from ops.kubernetes.admission.configurations import Client, configurations
 from ops.kubernetes.admission.hosting import AdmissionHost
-from ops.kubernetes.settings import CertificateFiles, KubernetesSettings, WebhookSettings
+from ops.kubernetes.settings import (
+    CertificateFiles,
+    InjectionSettings,
+    KubernetesSettings,
+    WebhookSettings,
+)
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import create, made, path_of, replace
 
@@ -38,9 +43,11 @@ class Webhooks:
         issued.cert_chain_pems[0].write_to_path(str(self.files.certificate))
         issued.private_key_pem.write_to_path(str(self.files.key))
 
-    async def start(self, *, guards_deletion: bool = False) -> None:
+    async def start(
+        self, *, guards_deletion: bool = False, injection: InjectionSettings | None = None
+    ) -> None:
         """Serve, and tell the API server."""
-        webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion)
+        webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion, injection)
         settings = KubernetesSettings(str(self.cluster.server.kubeconfig), webhook=webhook)
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
@@ -48,7 +55,7 @@ class Webhooks:
         await cluster.until(lambda: self.host.port or self._running_is_over())
         url = f"https://127.0.0.1:{self.host.port}"
         client = Client(self.authority.cert_pem.bytes(), url=url)
-        for one in configurations(client, guards_deletion=guards_deletion):
+        for one in configurations(client, guards_deletion=guards_deletion, injection=injection):
             answer = await asyncio.to_thread(
                 cluster.server.request, "POST", PATHS[one["kind"]], one
             )

@@ -5,6 +5,7 @@
     chain.py      the plugins that a user adds, as JSON
     rendering.py  the plugin chain, key by key (4.5)
     reading.py    SpiderMultusConfigs out of YAML
+    injection.py  which networks and devices a new Pod is given (3.7)
     gojson.py     JSON as the public system spells it, because NADs are compared byte by byte
 
 All pure. A NAD must come out as the public system writes it: taking a cluster over must not rewrite

@@ -13,7 +13,9 @@ from typing import Final, NamedTuple
 
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
+from ops.kubernetes.admission.pods import PATH
 from ops.kubernetes.admission.serving import KINDS, path_of
+from ops.kubernetes.settings import InjectionSettings
 
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
@@ -24,6 +26,12 @@ _UNCHANGED: Final = (
     " || !has(object.metadata.labels) || !has(oldObject.metadata.labels)"
     " || object.metadata.labels != oldObject.metadata.labels"
 )
+_COMMON: Final[Object] = {
+    "admissionReviewVersions": ["v1"],
+    "failurePolicy": "Fail",
+    "sideEffects": "None",
+    "timeoutSeconds": TIMEOUT_S,
+}
 
 
 class Client(NamedTuple):
@@ -44,19 +52,22 @@ class Client(NamedTuple):
         return {"service": {**service, "path": path, "port": self.port}, **bundle}
 
 
-def configurations(client: Client, *, guards_deletion: bool) -> Iterator[Object]:
+def configurations(
+    client: Client, *, guards_deletion: bool, injection: InjectionSettings | None = None
+) -> Iterator[Object]:
     """The mutating and the validating one."""
     for verb, kind in (
         ("mutate", "MutatingWebhookConfiguration"),
         ("validate", "ValidatingWebhookConfiguration"),
     ):
+        webhooks = [_webhook(verb, one, client, guards_deletion=guards_deletion) for one in KINDS]
+        if verb == "mutate" and injection is not None:
+            webhooks.append(_of_pods(client, injection))
         yield {
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": kind,
             "metadata": {"name": NAME},
-            "webhooks": [
-                _webhook(verb, one, client, guards_deletion=guards_deletion) for one in KINDS
-            ],
+            "webhooks": webhooks,
         }
 
 
@@ -77,8 +88,25 @@ def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> 
             }
         ],
         "matchConditions": [{"name": "changes-something", "expression": _UNCHANGED}],
-        "admissionReviewVersions": ["v1"],
-        "failurePolicy": "Fail",
-        "sideEffects": "None",
-        "timeoutSeconds": TIMEOUT_S,
+        **_COMMON,
+    }
+
+
+def _of_pods(client: Client, injection: InjectionSettings) -> Object:
+    """The Pod webhook, for the namespaces of its settings."""
+    name = "kubernetes.io/metadata.name"
+    wanted = [("NotIn", injection.exclude), ("In", injection.include)]
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    return {
+        "name": "pods.spiderpool.spidernet.io",
+        "clientConfig": client.config(PATH),
+        "rules": [{**rule, "resources": ["pods"]}],
+        "namespaceSelector": {
+            "matchExpressions": [
+                {"key": name, "operator": operator, "values": list(values)}
+                for operator, values in wanted
+                if values
+            ]
+        },
+        **_COMMON,
     }

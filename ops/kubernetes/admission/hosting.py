@@ -11,7 +11,9 @@ from core.service.configurator import Configurator
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from ops.concurrency import until_first
 from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
 from ops.kubernetes.hosting import open_connection
 from ops.kubernetes.settings import KubernetesSettings, WebhookSettings
@@ -49,12 +51,13 @@ class AdmissionHost:
         """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
         api = Api(await open_connection(self._settings))
         judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
-        port = WebhookPort(Admission(api, self._projector, judge), self._webhook.files)
+        pods = PodInjection(api) if self._webhook.injection is not None else None
+        port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
         try:
             await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
             self.port = port.port
             _log.info("webhooks are served", extra={"fields": {"port": port.port}})
-            await port.keep_certificates()
+            await until_first(port.keep_certificates(), *([pods.run()] if pods else []))
         finally:
             self.port = None
             await port.close()

@@ -27,6 +27,7 @@ from ops.kubernetes.admission.networks import (
     judge_coordinator,
     judge_network,
 )
+from ops.kubernetes.admission.pods import PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
     DELETE,
     Question,
@@ -61,12 +62,18 @@ def path_of(verb: str, kind: str) -> str:
 
 
 class Admission:
-    """Answers reviews. ``projector`` is looked at for what is filled in, never for a refusal."""
+    """Answers reviews. ``projector`` is looked at for what is filled in, never for a refusal.
 
-    def __init__(self, api: Api, projector: Projector, judge: Judge) -> None:
+    ``pods`` None: nobody asks about Pods.
+    """
+
+    def __init__(
+        self, api: Api, projector: Projector, judge: Judge, pods: PodInjection | None = None
+    ) -> None:
         self._api = api
         self._projector = projector
         self._judge = judge
+        self._pods = pods
 
     def app(self) -> web.Application:
         """The HTTP application."""
@@ -74,6 +81,8 @@ class Admission:
         for kind in KINDS:
             app.router.add_post(path_of("mutate", kind), _answering(self.mutate))
             app.router.add_post(path_of("validate", kind), _answering(self.validate))
+        if self._pods is not None:
+            app.router.add_post(PATH, _answering(self._pods.mutate))
         app.router.add_get(HEALTH_PATH, _well)
         return app
 

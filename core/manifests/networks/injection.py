@@ -1,0 +1,127 @@
+"""Networks and devices that are injected into Pods: step A of the Pod webhook (spec/api.md 3.7).
+
+A Pod, or its Namespace, names a label value; every network with that label is put into the Pod's
+Multus annotation, and the devices of those networks into the limits of its first container.
+Refuses (BadInput) what would give a Pod that cannot start. The Pod is copied, never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from core.domain.selection.multus import NETWORKS
+from core.errors import BadInput
+from core.manifests.kinds.multus_configs import (
+    IbSriovSpec,
+    IpoibSpec,
+    LinkSpec,
+    MultusConfigSpec,
+    SriovSpec,
+)
+from core.manifests.networks.defaults import INJECTIONS
+from core.manifests.networks.rendering import SEVERAL
+
+RDMA: Final = INJECTIONS[0]
+INJECTED_MAX: Final = 64
+"""Networks of one Pod."""
+
+Block = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec
+Plain = Mapping[str, Any]
+
+
+class Injected(NamedTuple):
+    """A network that Pods may be given: its labels decide which."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    spec: MultusConfigSpec
+
+
+def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[str, Any]:
+    """The Pod with the networks and devices that it asks for. Raises BadInput."""
+    wish = _wish(pod) or _wish(namespace)
+    after = copy.deepcopy(dict(pod))
+    if wish is None:
+        return after
+    key, value = wish
+    chosen = [one for one in networks if one.labels.get(key) == value]
+    if not chosen:
+        raise BadInput(f"no SpiderMultusConfig has the label {key}={value}", subject=key)
+    if len(chosen) > INJECTED_MAX:
+        raise BadInput(f"{len(chosen)} networks are more than {INJECTED_MAX}", subject=key)
+    found = sorted(_sorted_as(one, _block(one, key)) for one in chosen)
+    metadata = after.setdefault("metadata", {})
+    names = ",".join(name for _, name, _ in found)
+    metadata["annotations"] = (metadata.get("annotations") or {}) | {NETWORKS: names}
+    resources = (resource for _, _, resource in found)
+    _limit(after["spec"]["containers"], dict.fromkeys(filter(None, resources)))
+    return after
+
+
+def _sorted_as(network: Injected, block: Block) -> tuple[str, str, str]:
+    """What networks are ordered by: their interface, then their name; and their device."""
+    return _interface(block), f"{network.namespace}/{network.name}", _resource(block)
+
+
+def _wish(one: Plain) -> tuple[str, str] | None:
+    """The first key that the object has, with its value."""
+    annotations = one.get("metadata", {}).get("annotations") or {}
+    return next(((key, annotations[key]) for key in INJECTIONS if key in annotations), None)
+
+
+def _block(network: Injected, key: str) -> Block:
+    """The network's block, which has all that the key needs. Raises BadInput."""
+    spec = network.spec
+    blocks: Mapping[str, Block | None] = {
+        "macvlan": spec.macvlan,
+        "ipvlan": spec.ipvlan,
+        "vlan": spec.vlan,
+        "sriov": spec.sriov,
+        "ib-sriov": spec.ibsriov,
+        "ipoib": spec.ipoib,
+    }
+    path = f"SpiderMultusConfig {network.namespace}/{network.name}"
+    block = blocks.get(spec.cni_type or "")
+    if block is None:
+        raise BadInput(f"{path}: cniType {spec.cni_type} cannot be injected", subject=key)
+    needed = block.master if isinstance(block, IpoibSpec) else _resource(block)
+    if key == RDMA and not needed:
+        raise BadInput(f"{path} has no resource name", subject=key)
+    if needed and not (block.ippools and (block.ippools.ipv4 or block.ippools.ipv6)):
+        raise BadInput(f"{path} has no ippools", subject=key)
+    return block
+
+
+def _interface(block: Block) -> str:
+    match block:
+        case LinkSpec():
+            if len(block.master) >= SEVERAL and block.bond is not None:
+                return block.bond.name
+            return block.master[0]
+        case SriovSpec():
+            return block.resource_name or ""
+        case _:
+            return ""
+
+
+def _resource(block: Block) -> str:
+    """The extended resource of the network's device, "" for none."""
+    match block:
+        case LinkSpec():
+            return block.rdma_resource_name or ""
+        case IpoibSpec():
+            return ""
+        case _:
+            return block.resource_name or ""
+
+
+def _limit(containers: list[dict[str, Any]], names: Mapping[str, None]) -> None:
+    """One of each device for the first container, unless some container has it already."""
+    for name in names:
+        limits = [(one.get("resources") or {}).get("limits") or {} for one in containers]
+        if not any(name in each for each in limits):
+            resources = containers[0].setdefault("resources", {})
+            resources["limits"] = (resources.get("limits") or {}) | {name: "1"}

@@ -1,0 +1,77 @@
+"""The Pod webhook: networks and devices are injected when a Pod is created (spec/api.md 3.7).
+
+The one webhook that Pods depend on, which is why it exists only behind its switch. Networks come
+from an informer; the Pod's Namespace is asked for. Its refusals reject the Pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from core.domain.refusals import Refusal
+from core.errors import ApiNotFound, ApiUnavailable, BadInput
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer
+from core.manifests.networks.injection import Injected, inject
+from core.manifests.networks.reading import network_of
+from ops.kubernetes.admission.reviews import Question, allowed, denied, patch_between
+from ops.kubernetes.attachments import NETWORKS
+
+PATH: Final = "/mutate--v1-pod"
+LISTED_S_MAX: Final = 5.0
+"""How long a Pod waits for the networks to be known after a start."""
+
+
+class PodInjection:
+    """Answers the API server about new Pods; run it beside."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._networks: dict[tuple[str, str], Injected] = {}
+        self._informer = Informer(api, NETWORKS)
+        self._informer.listen(self._changed)
+
+    async def run(self) -> None:
+        """Follow the networks until cancelled."""
+        await self._informer.run()
+
+    async def mutate(self, question: Question) -> bytes:
+        """The Pod with what it asks for, or why not. Raises ApiError."""
+        pod = question.object
+        try:
+            async with asyncio.timeout(LISTED_S_MAX):
+                await self._informer.listed.wait()
+        except TimeoutError:
+            message = "the networks are not known yet"
+            raise ApiUnavailable(message, remedy=self._informer.fault) from None
+        namespace = await self._namespace(question.namespace)
+        try:
+            after = inject(pod, namespace, list(self._networks.values()))
+        except BadInput as error:
+            refusal = Refusal("Invalid", "inject", "Pod", "metadata.annotations", error.message)
+            return denied(question.uid, "Pod", _name(pod), [refusal])
+        return allowed(question.uid, patch_between(pod, after))
+
+    async def _namespace(self, name: str) -> Object:
+        try:
+            return await self._api.get(f"/api/v1/namespaces/{name}")
+        except ApiNotFound:
+            return {}
+
+    def _changed(self, keys: set[tuple[str, str]]) -> None:
+        for key in keys:
+            one = self._informer.objects.get(key)
+            self._networks.pop(key, None)
+            if one is None:
+                continue
+            try:
+                spec = network_of(one).spec
+            except BadInput:
+                continue  # its own webhook or conditions say so
+            self._networks[key] = Injected(*key, one["metadata"].get("labels") or {}, spec)
+
+
+def _name(pod: Object) -> str:
+    metadata = pod["metadata"]
+    return str(metadata.get("name") or metadata.get("generateName", ""))

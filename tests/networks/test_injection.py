@@ -1,0 +1,104 @@
+"""Which networks and devices a new Pod is given (spec/api.md 3.7, step A)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core.errors import BadInput
+from core.manifests.kinds.multus_configs import MultusConfigSpec
+from core.manifests.networks.defaults import completed
+from core.manifests.networks.injection import Injected, inject
+
+RDMA = "cni.spidernet.io/rdma-resource-inject"
+NETWORK = "cni.spidernet.io/network-resource-inject"
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+POOLS = {"ipv4": ["blue"]}
+
+
+def labelled(name: str, spec: dict[str, Any], key: str = RDMA, value: str = "a") -> Injected:
+    """A network that is injected by this label."""
+    whole = completed(msgspec.convert(spec, MultusConfigSpec))
+    return Injected("net-ns", name, {key: value}, whole)
+
+
+def macvlan(name: str, *masters: str, resource: str = "x/y", key: str = RDMA) -> Injected:
+    block = {"master": list(masters), "rdmaResourceName": resource, "ippools": POOLS}
+    if len(masters) > 1:
+        block["bond"] = {"name": "bond9", "mode": 1}
+    return labelled(name, {"cniType": "macvlan", "macvlan": block}, key)
+
+
+def pod(*containers: dict[str, Any], **annotations: str) -> dict[str, Any]:
+    """A Pod, or a Namespace: of both the annotations count."""
+    told = {key.replace("__", "/"): value for key, value in annotations.items()}
+    return {"metadata": {"annotations": told}, "spec": {"containers": list(containers) or [{}]}}
+
+
+def test_a_pod_that_asks_for_nothing_stays_as_it_is() -> None:
+    assert inject(pod({"name": "a"}), pod(), [macvlan("m", "ens3")]) == pod({"name": "a"})
+
+
+def test_networks_are_ordered_by_master_then_name_and_replace_what_was_there() -> None:
+    asking = pod(**{RDMA: "a", NETWORKS: "old"})
+    found = inject(
+        asking,
+        pod(),
+        [macvlan("z", "ens4"), macvlan("b", "ens3"), macvlan("a", "ens3"), macvlan("y", "e", "f")],
+    )
+
+    names = found["metadata"]["annotations"][NETWORKS]
+    assert names == "net-ns/y,net-ns/a,net-ns/b,net-ns/z"
+    assert asking["metadata"]["annotations"][NETWORKS] == "old"
+
+
+def test_devices_are_limited_once_unless_a_container_has_them() -> None:
+    networks = [macvlan("m", "ens3"), macvlan("n", "ens4", resource="x/z")]
+    has_one = {"name": "b", "resources": {"limits": {"x/z": "2"}}}
+    found = inject(pod({"name": "a"}, has_one, **{RDMA: "a"}), pod(), networks)
+
+    assert found["spec"]["containers"] == [
+        {"name": "a", "resources": {"limits": {"x/y": "1"}}},
+        has_one,
+    ]
+
+
+def test_the_pod_is_asked_before_its_namespace_and_only_the_first_key_counts() -> None:
+    networks = [macvlan("m", "ens3"), macvlan("n", "ens4", key=NETWORK)]
+    namespace = pod(**{RDMA: "a"})
+
+    assert inject(pod(**{NETWORK: "a"}), namespace, networks)["metadata"]["annotations"] == {
+        NETWORK: "a",
+        NETWORKS: "net-ns/n",
+    }
+    by_namespace = inject(pod(), namespace, networks)
+    assert by_namespace["metadata"]["annotations"] == {NETWORKS: "net-ns/m"}
+
+
+@pytest.mark.parametrize(
+    ("network", "key", "words"),
+    [
+        (labelled("c", {"customCNI": ""}), RDMA, "cannot be injected"),
+        (macvlan("m", "ens3", resource=""), RDMA, "no resource name"),
+        (
+            labelled("s", {"cniType": "sriov", "sriov": {"resourceName": "x/y"}}),
+            RDMA,
+            "no ippools",
+        ),
+        (macvlan("m", "ens3", key=NETWORK), RDMA, "no SpiderMultusConfig"),
+    ],
+)
+def test_what_could_not_start_is_refused(network: Injected, key: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        inject(pod(**{key: "a"}), pod(), [network])
+
+
+def test_a_network_without_a_device_needs_no_pools() -> None:
+    block = {"master": ["ens3"]}
+    network = labelled("m", {"cniType": "macvlan", "macvlan": block}, NETWORK)
+    found = inject(pod(**{NETWORK: "a"}), pod(), [network])
+
+    assert found["metadata"]["annotations"][NETWORKS] == "net-ns/m"
+    assert found["spec"]["containers"] == [{}]
