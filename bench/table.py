@@ -14,6 +14,7 @@ from bench.measures import (
     allocation,
     batching,
     contention,
+    coordinating,
     engine,
     executable,
     history,
@@ -120,6 +121,28 @@ MEASURES: tuple[Measure, ...] = (
         },
         looking.measure,
         4,
+    ),
+    Measure(
+        "coordinating",
+        {
+            "coordinator_add_ms": Target("at most", 3.0),
+            "coordinator_kernel_wait_ms": None,
+            "coordinator_del_ms": Target("at most", 3.0),
+        },
+        coordinating.measure,
+        6,
+    ),
+    Measure(
+        "coordinator_executable",
+        {"coordinator_exec_ms": Target("at most", 30.0)},
+        coordinating.measure_executable,
+        6,
+    ),
+    Measure(
+        "coordinator_leaks",
+        {"leaks_after_10k": Target("at most", 0)},
+        coordinating.measure_leaks,
+        6,
     ),
 )
 

@@ -19,6 +19,7 @@ from core.service.releaser import Releaser
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.cluster import ConfiguredSettings
 from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.marks import BestMarks
@@ -155,9 +156,10 @@ def _coordinating(
     settings: Settings, visitor: Visitor, facts: FactsSource, monotonic: Callable[[], float]
 ) -> Coordinating:
     records = Records(settings.datapath_directory)
-    engine = Engine(visitor, visitor.home, BestMarks(visitor), records, os.urandom)
+    announcer = Announcer(visitor)
+    engine = Engine(visitor, visitor.home, BestMarks(visitor), records, announcer, os.urandom)
     cluster = ConfiguredSettings(settings.coordinator)
-    return Coordinating(engine, records, visitor, facts, cluster, monotonic)
+    return Coordinating(engine, records, announcer, visitor, facts, cluster, monotonic)
 
 
 def _switches(settings: Settings) -> Switches:

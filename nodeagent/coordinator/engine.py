@@ -17,6 +17,7 @@ import msgspec
 
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NamespaceGone
+from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.comparing import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
 from nodeagent.coordinator.marks import Marks
@@ -87,12 +88,14 @@ class Engine:
         node: Namespace,
         marks: Marks,
         records: Records,
+        announcer: Announcer,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._visitor = visitor
         self._node = node
         self._marks = marks
         self._records = records
+        self._announcer = announcer
         self._random_bytes = random_bytes
 
     # -------------------------------------------------------------------------------- ADD
@@ -123,12 +126,12 @@ class Engine:
             # A pair that an ADD has left which nobody finished: its routes must not be read.
             self._remove_pair(order, stacks)
             seen = read_pod(stacks.pod, interface)
+        mac = mac_of(settings, seen)
         outside = read_host(stacks.host, seen, settings.host_table)
         stacks.host.apply([requests.delete_neighbour(entry) for entry in outside.stale])
         try:
             veth = self._wire(order, decision, stacks)
             wanted = plan(settings, decision, seen, outside, veth, order.expected)
-            mac = mac_of(settings, seen)
             undertaking = _undertaking(order, decision, seen, veth, stacks.namespace, wanted, mac)
             self._records.put(undertaking)
             changed = self._apply(undertaking, stacks)
@@ -141,6 +144,8 @@ class Engine:
                 stacks.host.attempt([requests.delete_link(host_end(order.attachment.container))])
             self._records.remove(order.attachment.container, interface)
             raise
+        if mac:
+            self._announcer.announce(stacks.namespace, interface, seen.current)
         return _done(undertaking, stacks, repeated=False)
 
     def _wire(self, order: Order, decision: Decision, stacks: Stacks) -> VethPair:

@@ -18,6 +18,7 @@ from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
+from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.cluster import ClusterSettings
 from nodeagent.coordinator.engine import Done, Engine, Order
 from nodeagent.coordinator.records import Records, Undertaking
@@ -55,6 +56,7 @@ class Coordinating:
         self,
         engine: Engine,
         records: Records,
+        announcer: Announcer,
         visitor: Visitor,
         facts: FactsSource,
         cluster: ClusterSettings,
@@ -62,6 +64,7 @@ class Coordinating:
     ) -> None:
         self._engine = engine
         self._records = records
+        self._announcer = announcer
         self._facts = facts
         self._cluster = cluster
         self._missing = Missing(monotonic)
@@ -127,6 +130,7 @@ class Coordinating:
     def close(self) -> None:
         """Let the workers end what they do."""
         self._workers.shutdown(wait=True, cancel_futures=True)
+        self._announcer.close()
 
     async def _remove(self, each: Undertaking) -> None:
         attachment = Attachment(each.container, each.interface, each.network, each.netns)

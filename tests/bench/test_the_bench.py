@@ -47,6 +47,10 @@ PROMISED = {
     "scan_100k_s",
     "look_over_window_ms",
     "look_stranger_ms",
+    "coordinator_add_ms",
+    "coordinator_del_ms",
+    "coordinator_exec_ms",
+    "leaks_after_10k",
 }
 TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 

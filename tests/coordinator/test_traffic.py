@@ -6,11 +6,13 @@ coordinator has made possible.
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final
 
 import pytest
 
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World
+from nodeagent.netlink.namespaces import Namespace
+from tests.coordinator.world import ANSWER_S, OUTSIDE, SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
 
@@ -168,6 +170,27 @@ def test_a_redirected_connection_needs_an_address_on_veth0(world: World, node: N
     pod.inside.run("nft", f"table ip istio {{ chain pre {{ {rules} }}; }}")
     server = world.listen(pod.inside, "0.0.0.0", 8080)
     assert world.connects(node.inside, server, "10.6.0.101", 80) == node.addresses[0]
+
+
+def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
+    with Namespace.open(str(world.fabric.path)) as fabric:
+        listener = world.visitor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
+    mac = bytes.fromhex("0a1b0a060065")
+    own, own6 = socket.inet_aton("10.6.0.101"), socket.inet_pton(socket.AF_INET6, "fd00:6::101")
+    with listener:
+        listener.bind(("br0", 3))  # ETH_P_ALL
+        listener.settimeout(ANSWER_S)
+        pod.add(podMACPrefix="0a:1b", **SAID)
+
+        def heard(kind: bytes, what: bytes) -> bytes:
+            while True:
+                frame = listener.recv(2048)
+                if frame[6:14] == mac + kind and what in frame[14:]:
+                    return frame
+
+        arp = heard(b"\x08\x06", own)
+        assert (arp[22:32], arp[38:42]) == (mac + own, own)
+        assert heard(b"\x86\xdd", own6)
 
 
 def node_port(node: Node, family: int, port: int, backend: str, backend_port: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.domain.model import Attachment
+from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.engine import Done, Engine, Order
 from nodeagent.coordinator.marks import BestMarks, Marks
 from nodeagent.coordinator.records import Records
@@ -142,7 +143,8 @@ class Node:
         self.engine = self.engine_with(BestMarks(world.visitor))
 
     def engine_with(self, marks: Marks) -> Engine:
-        return Engine(self.world.visitor, self.held, marks, self.records, os.urandom)
+        world = self.world
+        return Engine(world.visitor, self.held, marks, self.records, world.announcer, os.urandom)
 
     def settings(self, **settings: Any) -> CoordinatorSettings:
         return effective(read_settings(dict(settings)), self.cluster)
@@ -176,6 +178,8 @@ class World:
         self.visitor = Visitor()
         self._stack = ExitStack()
         self._stack.callback(self.visitor.close)
+        self.announcer = Announcer(self.visitor)
+        self._stack.callback(self.announcer.close)
         self._prefix = f"owt-{os.getpid()}-{secrets.token_hex(2)}"
         self._made = 0
         self.fabric = self.namespace("fabric")

@@ -1,0 +1,211 @@
+"""The coordinator's verbs as the agent's doors use them: facts, GC, many calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.model import Endpoint
+from core.errors import BadInput, NotReady
+from nodeagent.cniwire.arguments import PodArguments
+from nodeagent.cniwire.call import Call
+from nodeagent.cniwire.failures import CniFailure
+from nodeagent.cniwire.netconf import NetConf, ValidAttachment
+from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
+from nodeagent.coordinator.settings import WrittenSettings, read_settings
+from nodeagent.facts import FactsSource, PodReference
+from nodeagent.verbs.coordinating import Coordinating
+from nodeagent.verbs.missing import GC_TWICE_S
+from tests.coordinator.world import Node, Pod, World
+
+pytestmark = pytest.mark.netns
+
+CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
+NOTHING = WrittenSettings()
+
+
+class Known(FactsSource):
+    """Every Pod has these annotations."""
+
+    def __init__(self, annotations: dict[str, str]) -> None:
+        self.annotations = annotations
+
+    def facts(self, reference: PodReference) -> Facts:
+        pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
+        return Facts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))
+
+    def wanted(self, endpoint: Endpoint) -> None:
+        return None
+
+
+class Unsynced(ClusterSettings):
+    """A cluster whose SpiderCoordinator is not Synced."""
+
+    def written(self) -> WrittenSettings:
+        raise NotReady("spidercoordinator: default no ready")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def coordinating(world: World, node: Node, clock: Clock) -> AsyncIterator[Coordinating]:
+    made = service(world, node, clock)
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+def service(
+    world: World,
+    node: Node,
+    clock: Clock,
+    annotations: dict[str, str] | None = None,
+    cluster: ClusterSettings | None = None,
+) -> Coordinating:
+    return Coordinating(
+        node.engine,
+        node.records,
+        world.announcer,
+        world.visitor,
+        Known(annotations or {}),
+        cluster or ConfiguredSettings(read_settings(CLUSTER)),
+        clock,
+    )
+
+
+def call(pod: Pod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
+    netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
+    netns = str(pod.inside.path)
+    return Call(verb, netconf, pod.container, interface, netns, PodArguments("shop", "web-0"))
+
+
+def collection(*valid: Pod) -> Call:
+    attachments = tuple(ValidAttachment(each.container, "eth0") for each in valid)
+    return Call("GC", NetConf(cni_version="1.1.0", name="lab", valid_attachments=attachments))
+
+
+async def test_the_cluster_says_what_the_network_configuration_does_not(
+    coordinating: Coordinating, pod: Pod
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
+    await coordinating.check(call(pod, "CHECK"), NOTHING)
+    assert await coordinating.delete(call(pod, "DEL"), NOTHING)
+    assert not await coordinating.delete(call(pod, "DEL"), NOTHING)
+    with pytest.raises(CniFailure, match="nothing is recorded of interface eth0"):
+        await coordinating.check(call(pod, "CHECK"), NOTHING)
+
+
+async def test_the_pods_annotation_chooses_the_default_route(
+    world: World, node: Node, pod: Pod, clock: Clock
+) -> None:
+    wishes = {
+        "ipam.spidernet.io/default-route-nic": "net1",
+        "k8s.v1.cni.cncf.io/networks": "shop/lan",
+    }
+    made = service(world, node, clock, wishes)
+    await made.add(call(pod), NOTHING)
+    pod.macvlan("net1", "10.7.0.101/24")
+    await made.add(call(pod, interface="net1"), read_settings({"podDefaultRouteNic": "eth0"}))
+    assert "default via 10.7.0.1 dev net1" in pod.inside.ip("route")
+    await asyncio.to_thread(made.close)
+
+
+async def test_disabled_changes_nothing(coordinating: Coordinating, pod: Pod) -> None:
+    disabled = read_settings({"mode": "disabled"})
+    assert await coordinating.add(call(pod), disabled) is None
+    assert not await coordinating.delete(call(pod, "DEL"), disabled)
+    await coordinating.check(call(pod, "CHECK"), disabled)
+    assert "veth0" not in pod.inside.ip("link")
+
+
+async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
+    world: World, node: Node, pod: Pod, clock: Clock, coordinating: Coordinating
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    unsynced = service(world, node, clock, cluster=Unsynced())
+    with pytest.raises(NotReady, match="no ready"):
+        await unsynced.add(call(pod), NOTHING)
+    assert await unsynced.delete(call(pod, "DEL"), NOTHING)
+    await asyncio.to_thread(unsynced.close)
+
+
+async def test_a_del_with_settings_that_cannot_be_used_succeeds(
+    coordinating: Coordinating, pod: Pod
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    broken = read_settings({"hijackCIDR": ["nonsense"]})
+    with pytest.raises(BadInput):
+        await coordinating.add(call(pod), broken)
+    assert await coordinating.delete(call(pod, "DEL"), broken)
+
+
+async def test_gc_takes_back_at_the_second_miss(
+    coordinating: Coordinating, pod: Pod, node: Node, clock: Clock
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    assert (await coordinating.collect(collection(pod))).missing == 0
+    for _ in range(2):
+        found = await coordinating.collect(collection())
+        assert (found.removed, found.missing) == ((), 1)
+    clock.now += GC_TWICE_S
+    found = await coordinating.collect(collection())
+    assert found.removed == (f"{pod.container}/eth0",)
+    assert pod.host_end not in node.inside.ip("link")
+    assert list(node.records.all()) == []
+
+
+async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
+    coordinating: Coordinating, pod: Pod, node: Node
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    pod.inside.delete()
+    assert (await coordinating.collect(collection())).removed == (f"{pod.container}/eth0",)
+    assert list(node.records.all()) == []
+
+
+async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    with pytest.raises(CniFailure, match="valid-attachments is missing"):
+        await coordinating.collect(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
+
+
+async def test_calls_of_one_container_do_not_overlap(
+    coordinating: Coordinating, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = 0
+    most = 0
+    guard = threading.Lock()
+    delete = node.engine.delete
+
+    def counted(*arguments: Any) -> bool:
+        nonlocal inside, most
+        with guard:
+            inside += 1
+            most = max(most, inside)
+        try:
+            return delete(*arguments)
+        finally:
+            with guard:
+                inside -= 1
+
+    monkeypatch.setattr(node.engine, "delete", counted)
+    calls = (coordinating.delete(call(pod, "DEL"), NOTHING) for _ in range(16))
+    await asyncio.gather(*calls)
+    assert most == 1
+    assert coordinating._locks._locks == {}

@@ -1,0 +1,71 @@
+"""Many Pods: at once, one after the other, and nothing is left of those that are gone."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from ops.lab.namespaces import Namespace
+from tests.coordinator.world import SERVICES, Node, Pod, World
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+PODS: Final = 16
+CYCLES: Final = 40
+
+
+def counted(node: Node, pod: Pod) -> dict[str, int]:
+    """What may grow."""
+    found = {
+        "threads": threading.active_count(),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "records": len(list(node.records.all())),
+    }
+    for name, inside in (("node", node.inside), ("pod", pod.inside)):
+        found |= {f"{name}: {what}": number for what, number in in_kernel(inside).items()}
+    return found
+
+
+def in_kernel(inside: Namespace) -> dict[str, int]:
+    commands = {
+        "links": ("link",),
+        "rules": ("rule",),
+        "IPv6 rules": ("-6", "rule"),
+        "routes": ("route", "show", "table", "all"),
+        "permanent neighbours": ("neigh", "show", "nud", "permanent"),
+        "permanent IPv6 neighbours": ("-6", "neigh", "show", "nud", "permanent"),
+    }
+    return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
+
+
+def test_pods_that_come_at_once_are_all_set_up(world: World, node: Node) -> None:
+    pods = [world.pod(node, f"p{number}") for number in range(PODS)]
+    for number, pod in enumerate(pods, 101):
+        pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
+    with ThreadPoolExecutor(8, initializer=world.visitor.travels) as workers:
+        list(workers.map(lambda pod: pod.add(**SAID), pods))
+        assert list(workers.map(Pod.check, pods)) == [[]] * PODS
+        assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == PODS
+        list(workers.map(Pod.delete, pods))
+    assert node.inside.ip("route", "show", "table", "500") == ""
+    assert node.inside.ip("rule").count("lookup 500") == 1
+
+
+def test_adds_and_dels_leave_nothing(world: World, node: Node, pod: Pod) -> None:
+    with ThreadPoolExecutor(1, initializer=world.visitor.travels) as worker:
+
+        def cycle() -> None:
+            worker.submit(pod.add, **SAID).result()
+            worker.submit(pod.delete).result()
+
+        # What is made once stays: threads, the node's rules, tables that were used.
+        cycle()
+        before = counted(node, pod)
+        for _ in range(CYCLES):
+            cycle()
+        assert counted(node, pod) == before

@@ -1,0 +1,35 @@
+"""What a Pod's annotations say about its NICs."""
+
+from __future__ import annotations
+
+import pytest
+
+from nodeagent.coordinator.wishes import default_route_nic, expected_nics
+
+NETWORKS = "k8s.v1.cni.cncf.io/networks"
+
+
+def test_the_default_route_nic_is_the_one_that_is_named() -> None:
+    assert default_route_nic({"ipam.spidernet.io/default-route-nic": " net1 "}) == "net1"
+    assert default_route_nic({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "nics"),
+    [
+        ("", set()),
+        ("shop/lan", {"net1"}),
+        ("shop/lan,wan", {"net1", "net2"}),
+        ("shop/lan@eth5, wan", {"eth5", "net2"}),
+        ('[{"name": "lan"}, {"name": "wan", "interface": "eth5"}]', {"net1", "eth5"}),
+        ('[\n  {"name": "lan",\n "namespace": "shop"}\n]', {"net1"}),
+        ("[", set()),
+        ('["lan"]', set()),
+    ],
+)
+def test_further_nics_are_known_before_they_come(text: str, nics: set[str]) -> None:
+    assert expected_nics({NETWORKS: text}) == nics
+
+
+def test_many_networks_are_bounded() -> None:
+    assert len(expected_nics({NETWORKS: ",".join(["lan"] * 1_000)})) == 256
