@@ -83,6 +83,8 @@ class Withdrawing:
         if not found.kvs:
             return Withdrawal.DONE
         endpoint = ENDPOINT.decode(found.kvs[0].value)
+        if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known any more
+            return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
             raise Refused((f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}",))
         container = reference.container

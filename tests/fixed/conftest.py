@@ -1,15 +1,40 @@
-"""A real etcd that these tests share; what runs on it has a cluster name of its own."""
+"""Both stores: the one in memory, and a real etcd that these tests share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import KeyValueStore
+from core.store.memory import MemoryStore
 from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
         yield cluster
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[KeyValueStore]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    etcd: EtcdCluster = request.getfixturevalue("etcd")
+    real = EtcdStore(EtcdSettings(etcd.endpoints))
+    yield real
+    await real.close()
+
+
+@pytest.fixture
+async def one(store: KeyValueStore) -> AsyncIterator[Node]:
+    """A node of a cluster of its own."""
+    async with Node(store, cluster=f"fixed-{next(_numbers)}") as node:
+        yield node

@@ -220,6 +220,24 @@ async def test_switched_off_they_are_pods_like_others(settings: Settings) -> Non
         assert await node.claims() == {}
 
 
+async def test_a_conflict_release_frees_no_replica_whose_pod_is_forgotten(node: Node) -> None:
+    await node.pod("db-0", {}, **SET)
+    await node.add("db-0")
+    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
+    body = {
+        "containerID": "c-db-0",
+        "podNamespace": "shop",
+        "podName": "db-0",
+        "podUID": "uid-db-0",
+        "isReleaseConflictIPs": True,
+    }
+
+    reply = await over_socket(node.agent.settings.socket_path, "DELETE", "/v1/ipam/ips", body)
+
+    assert reply.status == 522
+    assert set(await node.claims()) == {"10.6.0.10"}
+
+
 class Watched(StandaloneFacts):
     """Facts of a source that knows who lives and who is wanted, as Kubernetes' will."""
 

@@ -1,0 +1,103 @@
+"""An endpoint that shows more than it holds is made whole, under the guards of every claim (I2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.commands import ApplyReservation, QuarantineAddress
+from core.domain.facts import PodFacts
+from core.domain.model import Claim, Reservation
+from core.errors import AddressesUsedOut
+from core.store.codec import CLAIM
+from core.store.kv import Delete, Put
+from tests.support.nodes import Node, addresses, pod, pool
+
+V4, V6 = "10.6.0.1", "fd00:6::1"
+STRANGER = CLAIM.encode(Claim("four", "pod/other", "shop", "other", "dirty.0.0"))
+
+
+@pytest.fixture
+async def node(one: Node) -> Node:
+    """A replica with an address of each family, its IPv4 claim lost."""
+    await one.apply(pool("four", V4, "10.6.0.8"), pool("six", V6, "fd00:6::8"))
+    await one.apply(ApplyReservation(Reservation("later", 4, ("10.6.0.8",))))
+    await one.apply(ApplyReservation(Reservation("too", 6, ("fd00:6::8",))))
+    await one.add(replica("1"))
+    await one.apply(
+        ApplyReservation(Reservation("later", 4)), ApplyReservation(Reservation("too", 6))
+    )
+    await lose(one, V4)
+    return one
+
+
+def replica(uid: str) -> PodFacts:
+    return pod("db-0", uid, fixed="statefulset")
+
+
+async def lose(node: Node, address: str) -> None:
+    await node.store.commit([], [Delete(node.keys.ip_of(address))])
+
+
+async def test_a_missing_claim_is_made_again_and_the_other_family_stays(node: Node) -> None:
+    added = await node.add(replica("2"))
+
+    assert addresses(added) == {V4, V6}
+    truth = await node.truth()
+    assert {held.claim.holder for held in truth.claims.values()} == {"statefulset/shop/db-0"}
+    assert truth.claims.keys() == {V4, V6}
+    assert truth.endpoints["shop", "db-0"].uid == "2"
+    assert await node.violations() == []
+
+
+async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the claims were read, before the transaction: its guards notice, the next try knows."""
+    freshen = node.view.freshen
+
+    async def meanwhile() -> bool:
+        await node.store.commit([], [Put(node.keys.ip_of(V4), STRANGER)])
+        return await freshen()
+
+    monkeypatch.setattr(node.view, "freshen", meanwhile)
+
+    added = await node.add(replica("2"))
+
+    assert addresses(added) == {"10.6.0.8", "fd00:6::8"}
+    claims = (await node.truth()).claims
+    assert claims[V4].claim.holder == "pod/other"
+    assert claims.keys() == {V4, "10.6.0.8", "fd00:6::8"}
+
+
+async def test_what_was_set_aside_meanwhile_is_not_claimed_again(node: Node) -> None:
+    await node.apply(QuarantineAddress(V4, "a stranger answers"))
+
+    added = await node.add(replica("2"))
+
+    assert addresses(added) == {"10.6.0.8", "fd00:6::8"}
+    assert (await node.truth()).claims.keys() == addresses(added)
+
+
+async def test_an_add_that_gets_nothing_in_its_place_keeps_the_rest(node: Node) -> None:
+    await node.apply(ApplyReservation(Reservation("later", 4, (V4, "10.6.0.8"))))
+
+    with pytest.raises(AddressesUsedOut, match="all IP addresses used out"):
+        await node.add(replica("2"))
+
+    truth = await node.truth()
+    assert truth.claims.keys() == {V6}
+    assert truth.endpoints["shop", "db-0"].uid == "1"
+
+
+async def test_an_unnamed_list_is_replaced_whole(one: Node) -> None:
+    """Its NICs are counted by place, so that a hole would shift them."""
+    await one.apply(pool("a", "10.6.0.1-10.6.0.2"), pool("b", "10.6.1.1-10.6.1.2"))
+    notes = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+    before = addresses(await one.add(replica("1")._replace(annotations=notes)))
+    lost = next(address for address in before if address.startswith("10.6.0."))
+    await one.store.commit([], [Put(one.keys.ip_of(lost), STRANGER)])
+
+    after = await one.add(replica("2")._replace(annotations=notes))
+
+    assert addresses(after).isdisjoint(before)
+    assert [nic.ipv4_pool for nic in after.endpoint.nics] == ["a", "b"]
