@@ -101,6 +101,14 @@ class Scene:
         expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{said}")
         return said
 
+    def scale(self, path: str, before: str, after: str) -> None:
+        """Apply a file of the demo with one text replaced."""
+        self.stage.command(f"sed 's/{before}/{after}/' {path} | orbctl apply -f -")
+        text = (ROOT / path).read_text("utf-8")
+        done = self.laboratory.orbctl("apply", "-f", "-", stdin=text.replace(before, after))
+        expect(done.returncode == 0, f"orbctl apply: {done.stderr}")
+        self.stage.output(done.stdout)
+
     def endpoints(self) -> dict[str, list[str]]:
         """Pod -> the addresses it holds, by etcd."""
         document = json.loads(self.quiet(f"get endpoints -n {NAMESPACE} -o json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -19,6 +20,7 @@ LOST_PODS: Final = 3
 """On node-b when it dies: web-2, db-0 and refunds."""
 
 RECLAIM_S_MAX: Final = 20.0
+CART_SETTLED: Final = re.compile(r"cart +Deployment +9 +1 +10 +1 +settled")
 AGENT: Final = "SPIDERPOOL_NODE_NAME={} ORBWEAVER_ETCD_ENDPOINTS={} ... orbweaver-agent"
 TRY_AGAIN_LATER: Final = 11
 USED_OUT: Final = 110
@@ -224,6 +226,26 @@ def lose_node(scene: Scene) -> None:
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
 
 
+def scale(scene: Scene) -> None:
+    """An application gets a pool that follows its size."""
+    stage = scene.stage
+    stage.step(
+        "A pool that follows its application",
+        """The network becomes a subnet: the pools above are shares of it. The Deployment cart asks
+        for a pool with one address more than it has replicas; a durable execution makes it, and
+        follows when cart is scaled.""",
+    )
+    scene.orbctl("apply -f ops/demo/subnet.yaml -f ops/demo/cart.yaml")
+    cart = scene.attach(scene.node_a, "cart-1")
+    stage.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
+    scene.orbctl(f"get applications -n {NAMESPACE}")
+    scene.scale("ops/demo/cart.yaml", "replicas: 3", "replicas: 9")
+    began = time.monotonic()
+    while CART_SETTLED.search(scene.quiet(f"get applications -n {NAMESPACE}")) is None:
+        expect(time.monotonic() - began < RECLAIM_S_MAX, "the pool does not follow its application")
+    scene.orbctl("describe subnet lan")
+
+
 def look_back(scene: Scene) -> None:
     """What the log knows."""
     stage = scene.stage
@@ -248,6 +270,7 @@ STEPS: Final[tuple[Callable[[Scene], None], ...]] = (
     refuse,
     lose,
     lose_node,
+    scale,
     look_back,
 )
 
