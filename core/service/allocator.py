@@ -181,7 +181,11 @@ class Allocator:
         call = progress.call
         lost: frozenset[int] = frozenset()
         if endpoint.uid != call.facts.pod.uid:
-            progress.seen, lost = await self._retriever.make_whole(progress.seen, call.cause)
+            try:
+                progress.seen, lost = await self._retriever.make_whole(progress.seen, call.cause)
+            except LostRace:
+                await self._look(progress)
+                raise
         if lost and self._candidates(self._view.current, call).unnamed:
             lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
         moved = await self._moved(call, endpoint)

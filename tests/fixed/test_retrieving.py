@@ -69,6 +69,27 @@ async def test_an_address_that_somebody_gets_in_between_is_not_taken_from_him(
     assert claims.keys() == {V4, "10.6.0.8", "fd00:6::8"}
 
 
+async def test_an_endpoint_that_is_freed_in_between_is_made_anew(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by reclaiming: the next try sees that there is nothing left to make whole."""
+    freshen = node.view.freshen
+
+    async def meanwhile() -> bool:
+        endpoint = Delete(node.keys.endpoint("shop", "db-0"))
+        await node.store.commit([], [endpoint, Delete(node.keys.ip_of(V6))])
+        return await freshen()
+
+    monkeypatch.setattr(node.view, "freshen", meanwhile)
+
+    added = await node.add(replica("2"))
+
+    truth = await node.truth()
+    assert added.fresh
+    assert truth.claims.keys() == addresses(added)
+    assert truth.endpoints["shop", "db-0"].uid == "2"
+
+
 async def test_what_was_set_aside_meanwhile_is_not_claimed_again(node: Node) -> None:
     await node.apply(QuarantineAddress(V4, "a stranger answers"))
 
