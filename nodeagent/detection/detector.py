@@ -20,11 +20,15 @@ from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from nodeagent.detection.conversation import Conflict, Finding, Unreachable
 from nodeagent.detection.languages import LANGUAGES, Language, Question
+from nodeagent.detection.own import own_addresses
 from nodeagent.detection.wire import (
     Closer,
+    ThroughMaster,
     Wire,
     announce,
     converse,
+    open_in_pod,
+    open_on_master,
     open_speaker,
     open_wires,
     set_up,
@@ -156,19 +160,44 @@ class Detector:
         await asyncio.to_thread(self._closer.end)
 
     async def _look(self, netns: str, nic: Nic, switches: Switches) -> Found:
-        asked, interface = _asked(nic), nic.interface
-
-        def opening() -> tuple[Wire, ...]:
-            set_up(interface)
-            return open_wires(interface, [one.spoken for one in asked], self._closer)
-
+        asked = _asked(nic)
+        if switches.conflicts:
+            visit = self._visitor.submit(
+                self._visitor.home, lambda: own_addresses(one.address for one in asked)
+            )
+            own = await asyncio.wrap_future(visit)
+            if own:
+                return Found(tuple(Taken(address, mac) for address, mac in own.items()))
         with Namespace.open(netns) as namespace:
-            async with self._opened(namespace, opening, _sockets) as wires:
-                await wait_for_carrier(wires[0].socket, interface)
+            async with self._wires(namespace, nic.interface, asked) as wires:
+                packets, interface = wires[0].socket, wires[0].interface
+                await wait_for_carrier(packets, interface)
                 found = _found(asked, await _converse_on_all(wires, asked, switches))
                 if switches.announce and found == Found():
-                    _announce(wires[0].socket, interface, asked)
+                    _announce(packets, interface, asked)
                 return found
+
+    @asynccontextmanager
+    async def _wires(
+        self, namespace: Namespace, interface: str, asked: tuple[_Asked, ...]
+    ) -> AsyncIterator[tuple[Wire, ...]]:
+        """Wires on the NIC, or on its master where answers stay there."""
+        spoken, closer = [one.spoken for one in asked], self._closer
+
+        def inside() -> tuple[Wire, ...] | ThroughMaster:
+            return open_in_pod(interface, spoken, closer)
+
+        async with self._opened(namespace, inside, _sockets) as opened:
+            if not isinstance(opened, ThroughMaster):
+                yield opened
+                return
+        way = opened
+
+        def outside() -> tuple[Wire, ...]:
+            return open_on_master(way, spoken, closer)
+
+        async with self._opened(self._visitor.home, outside, _sockets) as wires:
+            yield wires
 
     def _announce_later(self, netns: str, nic: Nic) -> None:
         """Nobody waits for it: without a look there is nothing to wait for."""
@@ -221,8 +250,8 @@ class Detector:
                 visit.add_done_callback(close)
 
 
-def _sockets(wires: tuple[Wire, ...]) -> Iterable[socket]:
-    return (wire.socket for wire in wires)
+def _sockets(opened: tuple[Wire, ...] | ThroughMaster) -> Iterable[socket]:
+    return () if isinstance(opened, ThroughMaster) else (wire.socket for wire in opened)
 
 
 def _announce(packets: socket, interface: str, asked: tuple[_Asked, ...]) -> None:

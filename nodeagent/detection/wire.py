@@ -30,6 +30,7 @@ from nodeagent.detection.conversation import (
 from nodeagent.detection.ethernet import ETHERTYPE_IPV6, is_station
 from nodeagent.detection.languages import Language, Question
 from nodeagent.detection.ndp import ALL_NODES, group_mac, solicited_node
+from nodeagent.netlink.session import Session
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_A_WAKE_MAX: Final = 64
@@ -38,6 +39,8 @@ FRAMES_A_WAKE_MAX: Final = 64
 CARRIER_S_MAX: Final = 2.0
 CARRIER_POLL_S: Final = 0.005
 """A virtual function's link comes up after a while; what has no carrier by then is asked anyway."""
+
+IPVLAN: Final = "ipvlan"
 
 CLOSERS: Final = 4
 CLOSING_MAX: Final = 2_000
@@ -128,6 +131,44 @@ def open_wires(
             closer.close(wire.socket)
         raise
     return tuple(wires)
+
+
+class ThroughMaster(NamedTuple):
+    """The NIC hears no unicast answer yet: its master is asked, link ``number`` of the node."""
+
+    number: int
+    mac: bytes
+
+
+def open_in_pod(
+    interface: str, asked: Sequence[tuple[Language, bytes]], closer: Closer
+) -> tuple[Wire, ...] | ThroughMaster:
+    """As ``open_wires``, on a NIC that is set up first.
+
+    An ipvlan shares its master's hardware address, and gets only what is for an IP address that it
+    has already: answers to questions about a new one stay with the master.
+    """
+    set_up(interface)
+    with Session.open() as session:
+        link = session.link(interface)
+    if link is not None and link.kind == IPVLAN:
+        return ThroughMaster(link.parent, link.mac)
+    return open_wires(interface, asked, closer)
+
+
+def open_on_master(
+    way: ThroughMaster, asked: Sequence[tuple[Language, bytes]], closer: Closer
+) -> tuple[Wire, ...]:
+    """As ``open_wires``, on the master, in the node's namespace."""
+    try:
+        wires = open_wires(socket.if_indextoname(way.number), asked, closer)
+    except OSError as error:
+        raise OSError(f"its master, link {way.number}, cannot be asked: {error}") from error
+    if any(wire.mac != way.mac for wire in wires):
+        for wire in wires:
+            closer.close(wire.socket)
+        raise OSError(f"its master, link {way.number}, is not on this node")
+    return wires
 
 
 def open_speaker() -> socket.socket:

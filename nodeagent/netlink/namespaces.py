@@ -140,8 +140,8 @@ class Visitor:
     def submit(self, namespace: Namespace, work: Callable[[], T]) -> Future[T]:
         """Do ``work`` inside: short, and nothing that waits. Raises Overloaded.
 
-        The future fails with NamespaceGone, or with whatever ``work`` raises. What a caller does
-        not wait for any more is done all the same.
+        The future fails with NamespaceGone, or with whatever ``work`` raises. What has begun is
+        done to its end; what is cancelled before is not done.
         """
         done: Future[T] = Future()
         # A descriptor of its own: the caller may close the namespace meanwhile.
@@ -237,6 +237,9 @@ class Visitor:
 
 def _visited(visit: _Visit) -> Callable[[], None]:
     """Go there and do the work; what is returned tells the caller, once the thread is home."""
+    if not visit.done.set_running_or_notify_cancel():
+        os.close(visit.fd)
+        return lambda: None
     try:
         _enter(visit.fd)
         result = visit.work()

@@ -99,6 +99,7 @@ RTA_MULTIPATH: Final = 9
 RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTN_UNICAST: Final = 1
+RTN_LOCAL: Final = 2
 RTNH_F_ONLINK: Final = 4
 RTM_F_CLONED: Final = 0x200
 RTPROT_KERNEL: Final = 2

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nodeagent.detection.arp import announcement, decode_arp
 from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from nodeagent.netlink.namespaces import Namespace, Visitor
+from tests.detection.detecting import detecting_on
 from tests.support.link import Link, Station, ip
 
 BOTH = Switches(conflicts=True, gateway=True)
@@ -110,6 +112,37 @@ async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> No
 
     assert {one.address for one in found.strangers} == {"10.6.0.17", "fd00:6::11"}
     assert {one.mac for one in found.strangers} == {stranger.mac}
+
+
+async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link) -> None:
+    """A macvlan and its master do not hear each other."""
+    node, pod = link.station("10.6.0.17/24", "fd00:6::11/64"), link.station()
+    name = Path(pod.netns).name
+    ip("-n", name, "link", "delete", "eth0")
+    child = ("link", "eth0", "name", "eth0", "netns", name, "type", "macvlan", "mode", "bridge")
+    ip("-n", Path(node.netns).name, "link", "add", *child)
+
+    async with detecting_on(node) as detector:
+        found = await detector.look(pod.netns, DUAL, CONFLICTS)
+        other = DUAL._replace(ipv4="10.6.0.18/24", ipv6="fd00:6::12/64")
+        assert await detector.look(pod.netns, other, CONFLICTS) == Found()
+
+    assert found.strangers == (
+        Taken("10.6.0.17", node.mac),
+        Taken("fd00:6::11", node.mac),
+    )
+
+
+async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
+    node, pod = link.station(), link.station()
+    await asyncio.to_thread(open_sockets)  # the loop's own worker stays
+    before = open_sockets(), threading.active_count()
+
+    async with detecting_on(node) as detector:
+        looks = (detector.look(pod.netns, DUAL, CONFLICTS) for _ in range(64))
+        assert await asyncio.gather(*looks) == [Found()] * 64
+
+    assert (open_sockets(), threading.active_count()) == before
 
 
 async def test_nobody_learns_of_an_address_from_the_question(

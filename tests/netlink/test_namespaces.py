@@ -76,6 +76,27 @@ def test_what_fails_inside_fails_for_its_caller_alone(
     assert visitor.visit(visitor.home, here) == here()
 
 
+def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
+    visitor: Visitor, namespace: Namespace
+) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def hold() -> None:
+        at_work.set()
+        assert go_on.wait(10)
+
+    holding = visitor.submit(namespace, hold)
+    assert at_work.wait(10)
+    called_off = visitor.submit(namespace, lambda: made.append("called off"))
+    assert called_off.cancel()
+    assert not holding.cancel(), "what has begun is done to its end"
+    go_on.set()
+
+    assert visitor.visit(namespace, here) != here()
+    assert made == []
+
+
 def test_a_thread_that_cannot_come_back_is_replaced(
     visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,10 @@ REPORTS_VARIABLE: Final = "ORBWEAVER_UML_REPORTS"
 
 BOOT_DEADLINE_S: Final = 300
 MEMORY: Final = "768M"
-LOADED: Final = ("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0", "macvlan", "veth")
+LOADED: Final = (
+    *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
+    *("veth", "bridge", "macvlan", "ipvlan"),
+)
 TAIL_CHARACTERS: Final = 4_000
 
 _RESULTS: Final = pytest.StashKey[Mapping[str, list[dict[str, Any]]]]()

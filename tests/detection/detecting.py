@@ -1,0 +1,23 @@
+"""Detectors of agents that are at home on nodes made of namespaces."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from nodeagent.detection.detector import Detector
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from tests.support.link import Station
+
+
+@asynccontextmanager
+async def detecting_on(node: Station) -> AsyncIterator[Detector]:
+    """The detector of an agent that is at home on this node."""
+    guide = Visitor()
+    with Namespace.open(node.netns) as namespace:
+        visitor = guide.visit(namespace, Visitor)
+    detector = Detector(visitor)
+    yield detector
+    await detector.close()
+    visitor.close()
+    guide.close()
