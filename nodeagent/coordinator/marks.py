@@ -9,6 +9,7 @@ is done once, and tables of others are left alone.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
 from errno import EEXIST
@@ -90,25 +91,23 @@ class NftMarks(Marks):
         self._visitor = visitor
 
     def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
-        for family in families:
-            try:
-                nft.create_table(self._visitor, namespace, family, TABLE, _CHAINS)
-            except NetlinkRefused as refused:
-                if refused.number != EEXIST:
-                    raise
-                if self._rules_missing(namespace, family):
-                    nft.replace_table(self._visitor, namespace, family, TABLE, _CHAINS)
+        with nft.opened(self._visitor, namespace) as netlink:
+            for family in families:
+                try:
+                    nft.create_table(netlink, family, TABLE, _CHAINS)
+                except NetlinkRefused as refused:
+                    if refused.number != EEXIST:
+                        raise
+                    if _rules_missing(netlink, family):
+                        nft.replace_table(netlink, family, TABLE, _CHAINS)
 
     def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
-        return [
-            f"IPv{family} rule `{rule}` of nftables table {TABLE}"
-            for family in families
-            for rule in self._rules_missing(namespace, family)
-        ]
-
-    def _rules_missing(self, namespace: Namespace, family: Family) -> list[str]:
-        there = nft.rules_in(self._visitor, namespace, family, TABLE)
-        return [rule for rule in _RULES_THERE if rule not in there]
+        with nft.opened(self._visitor, namespace) as netlink:
+            return [
+                f"IPv{family} rule `{rule}` of nftables table {TABLE}"
+                for family in families
+                for rule in _rules_missing(netlink, family)
+            ]
 
 
 class IptablesMarks(Marks):
@@ -170,6 +169,11 @@ class BestMarks(Marks):
 
     def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
         return self._way.missing(namespace, families)
+
+
+def _rules_missing(netlink: socket.socket, family: Family) -> list[str]:
+    there = nft.rules_in(netlink, family, TABLE)
+    return [rule for rule in _RULES_THERE if rule not in there]
 
 
 def _failed(family: Family, rule: str, done: subprocess.CompletedProcess[str]) -> DatapathError:

@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
 def route_step(route: Route) -> Step:
     """Add a route."""
-    return Step(requests.add_route(route), requests.delete_route(route))
+    return _added(requests.add_route(route))
 
 
 def route_gone_step(route: Route) -> Step:
@@ -45,12 +45,16 @@ def route_gone_step(route: Route) -> Step:
 
 def rule_step(rule: Rule) -> Step:
     """Add a policy rule."""
-    return Step(requests.add_rule(rule), requests.delete_rule(rule))
+    return _added(requests.add_rule(rule))
 
 
 def neighbour_step(entry: Neighbour) -> Step:
     """Say who has an address."""
-    return Step(requests.set_neighbour(entry), requests.delete_neighbour(entry))
+    return _added(requests.set_neighbour(entry))
+
+
+def _added(request: Request) -> Step:
+    return Step(request, requests.removal(request))
 
 
 def told(step: Step, names: Mapping[int, str]) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EAFNOSUPPORT, EAGAIN, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT
+from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -76,19 +77,33 @@ class Chain(NamedTuple):
     rules: tuple[tuple[bytes, ...], ...]
 
 
+@contextmanager
+def opened(visitor: Visitor, namespace: Namespace) -> Iterator[socket.socket]:
+    """A socket for the functions below. Raises NetlinkRefused, as ``visit``."""
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    try:
+        netlink = visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
+    except OSError as error:
+        raise _refused(error.errno or EPROTONOSUPPORT) from error
+    with netlink:
+        with suppress(OSError):
+            netlink.setsockopt(n.SOL_NETLINK, n.NETLINK_CAP_ACK, 1)
+        yield netlink
+
+
 def create_table(
-    visitor: Visitor, namespace: Namespace, family: Family, name: str, chains: Sequence[Chain]
+    netlink: socket.socket, family: Family, name: str, chains: tuple[Chain, ...]
 ) -> None:
     """Make the table; NetlinkRefused with EEXIST if there is one of its name.
 
-    Raises NetlinkRefused, NetlinkLost, as ``visit``.
+    Raises NetlinkRefused, NetlinkLost.
     """
     new = _Wanted(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
-    _commit(visitor, namespace, family, [new, *_filled(name, chains)])
+    _commit(netlink, family, (new, *_filled(name, chains)))
 
 
 def replace_table(
-    visitor: Visitor, namespace: Namespace, family: Family, name: str, chains: Sequence[Chain]
+    netlink: socket.socket, family: Family, name: str, chains: tuple[Chain, ...]
 ) -> None:
     """Make the table what is said here; the kernel waits 10-20 ms for readers of an old one.
 
@@ -96,38 +111,27 @@ def replace_table(
     """
     named = attribute_text(1, name)
     new = _Wanted(_NEWTABLE, named, n.NLM_F_CREATE)
-    wanted = [new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)]
-    _commit(visitor, namespace, family, wanted)
+    _commit(netlink, family, (new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)))
 
 
-def delete_table(visitor: Visitor, namespace: Namespace, family: Family, name: str) -> None:
-    """Remove the table; that it is not there is fine. Raises as ``replace_table``."""
-    try:
-        _commit(visitor, namespace, family, [_Wanted(_DELTABLE, attribute_text(1, name))])
-    except NetlinkRefused as refused:
-        if refused.number != ENOENT:
-            raise
-
-
-def rules_in(visitor: Visitor, namespace: Namespace, family: Family, name: str) -> list[str]:
+def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
     """The rules of a table, each as its chain and the names of its expressions.
 
     Raises as ``replace_table``.
     """
-    with _socket(visitor, namespace) as netlink:
-        body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
-        netlink.send(message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
-        found: list[str] = []
-        while True:
-            for reply in messages(memoryview(_received(netlink))):
-                if reply.kind == n.NLMSG_DONE:
-                    return found
-                if reply.kind == n.NLMSG_ERROR:
-                    raise _refused(-I32.unpack_from(reply.body)[0])
-                said = attributes(reply.body[_NFGENMSG.size :])
-                # Old kernels list every table.
-                if text(said.get(1)) == name:
-                    found.append(" ".join((text(said.get(2)), *_names(said[4]))))
+    body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
+    _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
+    found: list[str] = []
+    while True:
+        for reply in messages(memoryview(_received(netlink))):
+            if reply.kind == n.NLMSG_DONE:
+                return found
+            if reply.kind == n.NLMSG_ERROR:
+                raise _refused(-I32.unpack_from(reply.body)[0])
+            said = attributes(reply.body[_NFGENMSG.size :])
+            # Old kernels list every table.
+            if text(said.get(1)) == name:
+                found.append(" ".join((text(said.get(2)), *_names(said[4]))))
 
 
 def load_meta(key: int) -> bytes:
@@ -204,22 +208,38 @@ class _Wanted(NamedTuple):
     flags: int = 0
 
 
-def _filled(name: str, chains: Sequence[Chain]) -> Iterator[_Wanted]:
+@cache
+def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Wanted, ...]:
+    """The chains with their rules; the same for every namespace."""
     named = attribute_text(1, name)
+    wanted = []
     for chain in chains:
         hook = nested(4, attribute(1, _BE32.pack(chain.hook)), _priority(chain.priority))
-        kind = attribute_text(7, chain.kind)
-        body = named + attribute_text(3, chain.name) + hook + kind
-        yield _Wanted(_NEWCHAIN, body, n.NLM_F_CREATE)
+        body = named + attribute_text(3, chain.name) + hook + attribute_text(7, chain.kind)
+        wanted.append(_Wanted(_NEWCHAIN, body, n.NLM_F_CREATE))
         for rule in chain.rules:
             row = nested(4, *(nested(_LIST_ELEMENT, expression) for expression in rule))
-            flags = n.NLM_F_CREATE | n.NLM_F_APPEND
-            yield _Wanted(_NEWRULE, named + attribute_text(2, chain.name) + row, flags)
+            body = named + attribute_text(2, chain.name) + row
+            wanted.append(_Wanted(_NEWRULE, body, n.NLM_F_CREATE | n.NLM_F_APPEND))
+    return tuple(wanted)
 
 
-def _commit(
-    visitor: Visitor, namespace: Namespace, family: Family, wanted: Sequence[_Wanted]
-) -> None:
+def _commit(netlink: socket.socket, family: Family, wanted: tuple[_Wanted, ...]) -> None:
+    _send(netlink, _batch(family, wanted))
+    answered = 0
+    while answered < len(wanted):
+        for reply in messages(memoryview(_received(netlink))):
+            if reply.kind != n.NLMSG_ERROR:
+                continue
+            number = -I32.unpack_from(reply.body)[0]
+            if number:
+                raise _refused(number)
+            answered += 1
+
+
+@cache
+def _batch(family: Family, wanted: tuple[_Wanted, ...]) -> bytes:
+    """One transaction: its begin, its parts, its end."""
     bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
     head = _NFGENMSG.pack(AF_OF[family], 0, 0)
     flags = n.NLM_F_REQUEST | n.NLM_F_ACK
@@ -227,28 +247,15 @@ def _commit(
     for number, each in enumerate(wanted, 1):
         parts.append(message(each.kind, flags | each.flags, number, head + each.body))
     parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))
-    with _socket(visitor, namespace) as netlink:
-        netlink.send(b"".join(parts))
-        answered = 0
-        while answered < len(wanted):
-            for reply in messages(memoryview(_received(netlink))):
-                if reply.kind != n.NLMSG_ERROR:
-                    continue
-                number = -I32.unpack_from(reply.body)[0]
-                if number:
-                    raise _refused(number)
-                answered += 1
+    return b"".join(parts)
 
 
-def _socket(visitor: Visitor, namespace: Namespace) -> socket.socket:
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    try:
-        netlink = visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_NETFILTER)
-    except OSError as error:
-        raise _refused(error.errno or EPROTONOSUPPORT) from error
-    with suppress(OSError):
-        netlink.setsockopt(n.SOL_NETLINK, n.NETLINK_CAP_ACK, 1)
-    return netlink
+def _send(netlink: socket.socket, data: bytes) -> None:
+    # What a transaction that failed has answered besides is nobody's any more.
+    with suppress(BlockingIOError):
+        while True:
+            netlink.recv(_RECEIVE_BYTES)
+    netlink.send(data)
 
 
 def _received(netlink: socket.socket) -> bytes:

@@ -61,6 +61,22 @@ class Request(NamedTuple):
         return f"{self.verb} {self.subject}" if self.subject else self.verb
 
 
+_REMOVALS: Final = {
+    n.RTM_NEWROUTE: (n.RTM_DELROUTE, "delete route"),
+    n.RTM_NEWRULE: (n.RTM_DELRULE, "delete rule"),
+    n.RTM_NEWNEIGH: (n.RTM_DELNEIGH, "delete neighbour"),
+}
+
+
+def removal(request: Request) -> Request:
+    """Remove the route, rule or neighbour that a request adds: the same bytes under another kind.
+
+    That it is not there is fine.
+    """
+    kind, verb = _REMOVALS[request.kind]
+    return Request(kind, 0, request.body, verb, request.subject, GONE)
+
+
 # ------------------------------------------------------------------------------------ links
 
 

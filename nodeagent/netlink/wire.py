@@ -17,6 +17,7 @@ from nodeagent.netlink.numbers import NLA_F_NESTED, NLA_TYPE_MASK
 ALIGNMENT_BYTES: Final = 4
 HEADER: Final = Struct("=IHHII")
 ATTRIBUTE: Final = Struct("=HH")
+ATTRIBUTE_BYTES: Final = ATTRIBUTE.size
 U8: Final = Struct("=B")
 U16: Final = Struct("=H")
 U32: Final = Struct("=I")
@@ -74,22 +75,28 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
     """The attributes, by their type; of several of one type the last counts."""
-    return dict(_attributes(memoryview(data)))
+    view = memoryview(data)
+    return {kind & NLA_TYPE_MASK: view[start:end] for kind, start, end in _attributes(view)}
 
 
 def elements(data: memoryview) -> list[memoryview]:
     """The values of a list, which netlink writes as attributes in a row."""
-    return [value for _, value in _attributes(data)]
+    return [data[start:end] for _, start, end in _attributes(data)]
 
 
-def _attributes(view: memoryview) -> Iterator[tuple[int, memoryview]]:
-    offset, end = 0, len(view)
-    while offset + ATTRIBUTE.size <= end:
-        length, kind = ATTRIBUTE.unpack_from(view, offset)
-        if length < ATTRIBUTE.size or offset + length > end:
-            return
-        yield kind & NLA_TYPE_MASK, view[offset + ATTRIBUTE.size : offset + length]
-        offset += length + (-length & 3)
+def _attributes(view: memoryview) -> list[tuple[int, int, int]]:
+    """Type, start and end of each: a list, because a generator's turns cost more than its work."""
+    found = []
+    unpack, last = ATTRIBUTE.unpack_from, len(view) - ATTRIBUTE_BYTES
+    offset = 0
+    while offset <= last:
+        length, kind = unpack(view, offset)
+        end = offset + length
+        if length < ATTRIBUTE_BYTES or end > last + ATTRIBUTE_BYTES:
+            break
+        found.append((kind, offset + ATTRIBUTE_BYTES, end))
+        offset = (end + 3) & ~3
+    return found
 
 
 def u32(value: memoryview | None, otherwise: int = 0) -> int:
