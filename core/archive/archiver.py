@@ -19,7 +19,7 @@ from typing import NamedTuple
 from core.archive.building import FileBuilder
 from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
 from core.archive.files import Files
-from core.archive.leftovers import find_leftovers
+from core.archive.leftovers import sweep
 from core.archive.live import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log, unix_now_ms
 from core.archive.sealed import SealedLog
@@ -95,7 +95,7 @@ class Archiver:
         view = await open_log(self._store, self._keys, self._files)
         if view.sealed.cursor != kept.cursor:
             return run.report(superseded=True)
-        await asyncio.to_thread(self._sweep, view.sealed)
+        await asyncio.to_thread(sweep, self._files, view.sealed, self._keys.cluster)
         if not await self._seal_files(run, view, view.revision if upto is None else upto):
             return run.report(superseded=True)
         if run.kept.cursor.files:
@@ -179,10 +179,6 @@ class Archiver:
                     first = int(self._keys.tail(found.kvs[0].key, "log")[1], 16)
                     ranges.append((writer, first, seqs[writer]))
         return ranges
-
-    def _sweep(self, sealed: SealedLog) -> None:
-        for name in find_leftovers(self._files, sealed, self._keys.cluster).worthless:
-            self._files.remove(name)
 
 
 class _Run:

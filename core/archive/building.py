@@ -87,9 +87,8 @@ class FileBuilder:
         )
         number = self._cursor.files + 1
         base = new_base(self._cluster, number, position)
-        cursor = ArchiveCursor(
-            number, FileLink(base, digest), position, chain, self._clock_ms, self._seqs
-        )
+        link, pruned = FileLink(base, digest), self._cursor.pruned
+        cursor = ArchiveCursor(number, link, position, chain, self._clock_ms, self._seqs, pruned)
         parts = (
             (base + INDEX_SUFFIX, [index]),
             (base + SNAPSHOT_SUFFIX, [snapshot]),

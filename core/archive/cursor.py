@@ -26,11 +26,28 @@ _TOKEN_BYTES: Final = 4
 _LOG_ID_DIGITS: Final = 8
 
 
+class PrunedPart(NamedTuple):
+    """What the archive has given up: its first ``files`` files, ``last`` the last one of them.
+
+    Nothing up to ``position`` can be asked any more. ``chain``: the hash chain after it;
+    ``snapshot_digest``: of the snapshot beside ``last``, which stays: the archive begins with it.
+    """
+
+    files: int
+    last: FileLink
+    position: int
+    chain: bytes
+    snapshot_digest: bytes
+
+
+NOTHING_PRUNED: Final = PrunedPart(0, NO_FILE, 0, CHAIN_START, b"")
+
+
 class ArchiveCursor(NamedTuple):
     """What is sealed: everything up to ``position``, in ``files`` files, the last one ``last``.
 
     ``seqs``: the last sealed seq of each writer. ``chain`` and ``clock_ms``: the hash chain and the
-    log's clock after the last sealed segment.
+    log's clock after the last sealed segment. ``pruned``: how much of that is there no more.
     """
 
     files: int
@@ -39,6 +56,7 @@ class ArchiveCursor(NamedTuple):
     chain: bytes
     clock_ms: int
     seqs: dict[str, int]
+    pruned: PrunedPart = NOTHING_PRUNED
 
 
 NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})

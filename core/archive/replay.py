@@ -48,7 +48,7 @@ class LogView:
         Raises LogCorrupt (archive), LogGap (live log), Compacted, StoreUnavailable.
         """
         end = self.revision if upto is None else min(upto, self.revision)
-        seqs: dict[str, int] | None = {} if after == 0 else None
+        seqs = self.sealed.base().seqs.copy() if after == 0 else None
         for summary, segments in self.sealed.segments(after, end):
             if seqs is not None:
                 _check_order(seqs, segments)

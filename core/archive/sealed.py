@@ -8,16 +8,18 @@ the file; what is not in the chain is never read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 
-from core.archive.chain import CHAIN_START
 from core.archive.cursor import (
     INDEX_SUFFIX,
+    NOTHING_PRUNED,
     NOTHING_SEALED,
     SEGMENTS_SUFFIX,
     SNAPSHOT_SUFFIX,
     ArchiveCursor,
+    PrunedPart,
     file_prefix,
     number_of,
 )
@@ -63,11 +65,34 @@ class SealedLog:
 
     def seqs(self) -> dict[str, int]:
         """The last seq of each writer, as the files' headers say."""
-        found: dict[str, int] = {}
+        found = dict(self.base().seqs)
         for summary in self.summaries():
             ranges = self.open(summary.link).header.ranges
             found.update((writer, last) for writer, (_, last) in ranges.items())
         return found
+
+    def base(self) -> Snapshot:
+        """The state before the first segment that is there. Raises LogCorrupt when it is lost."""
+        pruned = self.cursor.pruned
+        if not pruned.files:
+            return empty_snapshot()
+        name = pruned.last.base + SNAPSHOT_SUFFIX
+        data = self._files.view(name)
+        if sha256(data).digest() != pruned.snapshot_digest:
+            raise LogCorrupt(
+                f"snapshot {name}, where the pruned archive begins, was changed",
+                subject=name,
+                remedy="restore it from a copy of the archive",
+            )
+        return decode_snapshot(data, name=name)
+
+    def bytes_of(self, link: FileLink) -> int:
+        """What a file takes on disk, with index and snapshot. Raises LogCorrupt."""
+        size = len(self._files.view(link.base + SEGMENTS_SUFFIX))
+        for suffix in (INDEX_SUFFIX, SNAPSHOT_SUFFIX):
+            with suppress(LogCorrupt):  # lost: verify tells
+                size += len(self._files.view(link.base + suffix))
+        return size
 
     def index(self, link: FileLink) -> memoryview | None:
         """The index beside a file; None when it is lost or no index of today's layout."""
@@ -97,7 +122,7 @@ class SealedLog:
         return Snapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
     def snapshot_before(self, position: int) -> Snapshot:
-        """The newest snapshot that holds nothing after ``position``; the empty one if none does.
+        """The newest snapshot that holds nothing after ``position``; ``base`` if none does.
 
         One that is lost or was changed is passed over (``verify`` tells); an older one serves.
         """
@@ -135,12 +160,12 @@ class SealedLog:
             found = self.snapshot(summary.link)
             if found is not None:
                 return found
-        return empty_snapshot()
+        return self.base()
 
     def _back_from_the_end(self) -> Iterator[SealedFile]:
         link, expected = self.cursor.last, self.cursor.files
-        chain = self.cursor.chain
-        while expected:
+        chain, pruned = self.cursor.chain, self.cursor.pruned
+        while expected > pruned.files:
             file = self.open(link)
             if file.header.number != expected or file.chain_end != chain:
                 raise LogCorrupt(
@@ -151,9 +176,10 @@ class SealedLog:
             yield file
             link, chain = file.header.previous, file.header.chain_start
             expected -= 1
-        if chain != CHAIN_START:
+        if chain != pruned.chain or link.base != pruned.last.base:
             raise LogCorrupt(
-                "the archive's chain does not begin at the log's start", subject="archive"
+                "the archive's chain does not begin at the log's start, or where it was pruned",
+                subject="archive",
             )
 
 
@@ -183,8 +209,32 @@ def sealed_alone(files: Files, cluster: str) -> SealedLog:
     cursor = ArchiveCursor(
         number, file.link, file.header.last_position, file.chain_end, file.header.clock_ms, {}
     )
-    log = SealedLog(files, cursor)
-    return SealedLog(files, cursor._replace(seqs=log.seqs()))
+    pruned = _pruned_before(files, SealedLog(files, cursor))
+    log = SealedLog(files, cursor._replace(pruned=pruned))
+    return SealedLog(files, log.cursor._replace(seqs=log.seqs()))
+
+
+def _pruned_before(files: Files, log: SealedLog) -> PrunedPart:
+    """What was pruned of an archive whose cursor nobody has: a snapshot without its file tells.
+
+    The chain of the first file that is there proves that the snapshot is the one before it.
+    """
+    file = log.open(log.cursor.last)
+    there = set(files.names())
+    while file.header.number > 1:
+        link = file.header.previous
+        if link.base + SEGMENTS_SUFFIX in there:
+            file = log.open(link)
+            continue
+        name = link.base + SNAPSHOT_SUFFIX
+        data = files.view(name)
+        snapshot = decode_snapshot(data, name=name)
+        if snapshot.chain != file.header.chain_start:
+            raise LogCorrupt(f"snapshot {name} is not what comes before", subject=name)
+        digest = sha256(data).digest()
+        position = snapshot.ledger.position
+        return PrunedPart(file.header.number - 1, link, position, snapshot.chain, digest)
+    return NOTHING_PRUNED
 
 
 def _summary(file: SealedFile) -> FileSummary:

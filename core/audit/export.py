@@ -24,7 +24,7 @@ from core.archive.replay import LogView
 from core.domain.events import TYPE_NAMES, Recorded
 from core.domain.evolution import Ledger
 from core.domain.upcasting import VERSIONS
-from core.errors import LogCorrupt
+from core.errors import BadInput, LogCorrupt
 from core.store.kv import REQUEST_BYTES_MAX
 from core.store.log import Segment
 
@@ -65,7 +65,16 @@ def line_of(recorded: Recorded) -> str:
 
 
 async def export_raw(view: LogView, cluster: str, out: BinaryIO) -> int:
-    """Write the whole log as it is; returns how many segments."""
+    """Write the whole log as it is; returns how many segments.
+
+    Raises BadInput when the archive was pruned: the log is not whole any more.
+    """
+    if view.sealed.cursor.pruned.files:
+        raise BadInput(
+            "a raw export is the whole log, and the beginning of this one was pruned",
+            subject="raw",
+            remedy="export it as JSON lines, or from a copy of the archive",
+        )
     out.write(_raw.encode([RAW_FORMAT, RAW_VERSION, cluster, view.revision]))
     count, chain = 0, CHAIN_START
     async for batch in view.batches():

@@ -15,8 +15,10 @@ from core.errors import BadInput
 async def as_of_position(view: LogView, position: int) -> Ledger:
     """The state after every event up to a position (an etcd revision).
 
-    Raises BadInput for a position that the log has not reached; LogCorrupt, LogGap, Compacted.
+    Raises BadInput for a position that the log has not reached, or that was pruned; LogCorrupt,
+    LogGap, Compacted.
     """
+    _require_kept(view, position)
     if not 0 <= position <= view.revision:
         raise BadInput(
             f"the log has no position {position}; it has reached {view.revision}",
@@ -35,6 +37,8 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
     The answer's ``position`` is that of the last event in it. Raises LogCorrupt, LogGap, Compacted.
     """
     snapshot = view.sealed.snapshot_at_time(time_ms)
+    if snapshot.clock_ms > time_ms:
+        _require_kept(view, -1)
     ledger, clock_ms = snapshot.ledger, snapshot.clock_ms
     async for batch in view.batches(ledger.position):
         for segment in batch.segments:
@@ -44,3 +48,14 @@ async def as_of_time(view: LogView, time_ms: int) -> Ledger:
                     return ledger
                 ledger.apply(recorded)
     return ledger
+
+
+def _require_kept(view: LogView, position: int) -> None:
+    """Raises BadInput for what the archive has given up."""
+    pruned = view.sealed.cursor.pruned
+    if pruned.files and position < pruned.position:
+        raise BadInput(
+            f"the archive was pruned: nothing before position {pruned.position} is known any more",
+            subject="position",
+            remedy=f"name position {pruned.position} or a later one, or ask a copy of the archive",
+        )

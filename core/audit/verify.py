@@ -91,6 +91,7 @@ class _Run:
         self._files = files
         self._checker = Checker()
         self._files_seen = 0
+        self._last_file = 0
         self._segments = 0
         self._events = 0
         self._faults: list[Fault] = []
@@ -111,14 +112,23 @@ class _Run:
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _fold(self, view: LogView) -> None:
-        for summary in view.sealed.summaries()[self._files_seen :]:
+        self._begin_behind_what_was_pruned(view.sealed)
+        for summary in view.sealed.summaries():
+            if summary.number <= self._last_file:
+                continue
             self._files_seen += 1
+            self._last_file = summary.number
             self._check_beside(view.sealed, summary)
             self._fold_file(view.sealed, summary)
         self._note_leftovers(view.sealed)
         assert view.live is not None
         async for segments in view.live.segments(self._checker.ledger.position, view.revision):
             self._take(segments)
+
+    def _begin_behind_what_was_pruned(self, sealed: SealedLog) -> None:
+        pruned = sealed.cursor.pruned
+        if self._checker.ledger.position < pruned.position:
+            self._checker = Checker(sealed.base().ledger)
 
     def _fold_file(self, sealed: SealedLog, summary: FileSummary) -> None:
         """Fold one file; behind a broken one the fold goes on from the snapshot beside it."""
@@ -165,6 +175,9 @@ class _Run:
     def _note_leftovers(self, sealed: SealedLog) -> None:
         foreign = find_leftovers(self._files, sealed, self._keys.cluster).foreign
         self._notes = tuple(f"{name} is not part of this log's history" for name in foreign)
+        if sealed.cursor.pruned.files:
+            position = sealed.cursor.pruned.position
+            self._notes += (f"the archive was pruned: it begins after position {position}",)
 
     def _report(
         self,

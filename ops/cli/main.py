@@ -17,6 +17,7 @@ from core.errors import OrbweaverError
 from ops.cli.arguments import hoisted
 from ops.cli.commands import (
     apply,
+    archive,
     as_of,
     assign,
     crds,
@@ -79,7 +80,6 @@ _COMMANDS = (
     (verify.verify, _AUDIT),
     (log.export, _AUDIT),
     (log.replay, _AUDIT),
-    (log.archive, _SYSTEM),
     (nad.nad, _SYSTEM),
     (install.install, _SYSTEM),
     (crds.crds, _SYSTEM),
@@ -90,6 +90,7 @@ for _command, _panel in _COMMANDS:
 app.add_typer(importing.app, name="import", rich_help_panel=_CHANGE)
 app.add_typer(retire.app, name="retire", rich_help_panel=_CHANGE)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
+app.add_typer(archive.app, name="archive", rich_help_panel=_SYSTEM)
 app.add_typer(workflow.app, name="workflow", rich_help_panel=_SYSTEM)
 app.add_typer(node.app, name="node", rich_help_panel=_SYSTEM)
 

@@ -3,7 +3,6 @@
     main.py        settings, event loop, signals, exit codes
     settings.py    what an operator decides
     controller.py  the parts, and how they start and end
-    archiving.py   seals the live log when it has grown to its bound
     probing.py     asks on a link who uses a quarantined address
     observing.py   how far behind, who leads, how long the live log is: asked now and then
     health.py      /livez and /readyz

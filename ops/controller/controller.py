@@ -11,7 +11,6 @@ import asyncio
 import logging
 from typing import Final
 
-from core.archive.archiver import Archiver
 from core.archive.files import LocalFiles
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
@@ -20,7 +19,6 @@ from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from nodeagent.doors.tcp_ports import TcpPort
 from ops.concurrency import until_first
-from ops.controller.archiving import Archiving
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
@@ -33,6 +31,7 @@ from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
+from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.hosting import Sources as JobSources
 from workflows.jobs.noticing import Noticing
@@ -57,7 +56,9 @@ class Controller:
         self.election = Election(
             store, keys, CONTROLLER_ROLE, settings.name, ttl_s=settings.lease_ttl_s
         )
-        self.archiving = Archiving(Archiver(store, keys, LocalFiles(settings.cluster.archive)))
+        self.archiving = ArchiveActivities(
+            store, keys, LocalFiles(settings.cluster.archive), settings.retention
+        )
         self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = (
             LinkProber(settings.probe_interface, settings.name)
@@ -72,7 +73,7 @@ class Controller:
             keys,
             settings.name,
             JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
-            sources=JobSources(prober=self.prober or NoProber()),
+            sources=JobSources(prober=self.prober or NoProber(), archive=self.archiving),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),
         )
@@ -102,8 +103,7 @@ class Controller:
     async def _lead(self, term: Term) -> None:
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
-            works = [self.publisher.run(term.fence), self.archiving.run()]
-            works += [self.jobs.lead(), self.noticing.run()]
+            works = [self.publisher.run(term.fence), self.jobs.lead(), self.noticing.run()]
             if self.kubernetes is not None:
                 works.append(self.kubernetes.run())
             await until_first(*works)

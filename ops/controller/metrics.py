@@ -27,9 +27,9 @@ from core.projections.publisher import Publisher
 from core.store.election import Election
 from nodeagent.doors.tcp_ports import TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
-from ops.controller.archiving import Archiving
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observing import Observing
+from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import JobHost
 
 COMPATIBLE_SCOPE: Final = "spiderpool-controller"
@@ -44,7 +44,7 @@ class Sources:
         projector: Projector,
         publisher: Publisher,
         election: Election,
-        archiving: Archiving,
+        archiving: ArchiveActivities,
         observing: Observing,
         jobs: JobHost,
     ) -> None:
@@ -164,7 +164,7 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
         ("leading", "1 while this replica leads", lambda: int(sources.election.term is not None)),
         (
             "log_live_segments",
-            "Segments in etcd that are not sealed; known to the leader",
+            "Segments in etcd that are not sealed; known to whoever archives",
             lambda: archiving.live_segments,
         ),
     )
@@ -180,7 +180,8 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
             "Segments moved into archive files",
             lambda: archiving.sealed_segments,
         ),
-        ("archive_failures", "Rounds in which sealing failed", lambda: archiving.failures),
+        ("archive_pruned_files", "Archive files given up", lambda: archiving.pruned_files),
+        ("archive_failures", "Attempts to archive that failed", lambda: archiving.failures),
     )
     for name, words, value in gauges:
         _gauge(ours, f"orbweaver_{name}", words, value)

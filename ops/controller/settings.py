@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.archive.pruning import ARCHIVE_BYTES_MAX, Retention
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
@@ -48,6 +49,8 @@ TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
 """Of the webhook server; without them there are no webhooks."""
 
+ARCHIVE_DAYS_MAX: Final = 36_500
+
 RECLAIM_NUMBER_MAX: Final = 1_000_000
 """Of every number about reclaiming: times in seconds, and counts."""
 
@@ -55,7 +58,8 @@ RECLAIM_NUMBER_MAX: Final = 1_000_000
 class ControllerSettings(NamedTuple):
     """Ports 0 mean: any free one. ``lease_ttl_s``: how soon another replica takes over.
 
-    ``probe_interface``: on a link of the Pods, to probe quarantined addresses from; "" for none.
+    ``retention``: how much of the archive is kept. ``probe_interface``: on a link of the Pods, to
+    probe quarantined addresses from; "" for none.
     ``otlp_endpoint`` "": no traces leave this process.
     """
 
@@ -74,6 +78,7 @@ class ControllerSettings(NamedTuple):
     provider: ProviderSettings | None = None
     kubernetes: KubernetesSettings | None = None
     probe_interface: str = ""
+    retention: Retention = Retention()
 
 
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
@@ -106,6 +111,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         ),
         kubernetes=_kubernetes(conf, env),
         probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
+        retention=_retention(env),
     )
 
 
@@ -161,6 +167,13 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
     return AutoPoolSettings(
         conf.subnets and conf.auto_pools, default_number(said), conf.ipv4, conf.ipv6
     )
+
+
+def _retention(env: Environment) -> Retention:
+    """Of the archive: by default for ever, up to ``ARCHIVE_BYTES_MAX``."""
+    days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
+    mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
+    return Retention(days * 86_400.0, mebibytes << 20)
 
 
 def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-from core.store.kv import KeyValueStore
+from core.errors import Compacted
+from core.store.kv import Get, KeyValueStore
 from workflows.engine.calls import refusal
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.reading import read_heads, read_history
@@ -67,11 +69,17 @@ def _outcome(history: Sequence[HistoryEvent], update_id: str) -> Reply | None:
 
 
 async def _replied(store: KeyValueStore, key: bytes, after: int) -> Reply:
-    async for batch in store.watch([(key, key + b"\0")], after=after):
-        for change in batch.changes:
-            if change.value is not None:
-                return REPLY.decode(change.value)
-    raise AssertionError("a watch has no end")
+    while True:
+        # The log's archiver may compact the revision under a watch that has just begun.
+        with suppress(Compacted):
+            async for batch in store.watch([(key, key + b"\0")], after=after):
+                for change in batch.changes:
+                    if change.value is not None:
+                        return REPLY.decode(change.value)
+        result = await store.read([Get(key)])
+        if result.ranges[0].kvs:
+            return REPLY.decode(result.ranges[0].kvs[0].value)
+        after = result.revision
 
 
 async def _found(look: Look) -> Reply:

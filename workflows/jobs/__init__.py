@@ -16,6 +16,7 @@ facts        where reclaiming gets its knowledge of Pods
 records      the same without Kubernetes
 retirement   pools and subnets that were told to go: emptied by time, then deleted
 quarantine   addresses that a stranger uses: probed, and returned when they are silent
+archiving    the live log kept under its bound, the archive within its retention
 noticing     executions that must be there, begun and told by the leader
 writers      who writes to the log for jobs with many executions
 telling      how jobs tell times and failures

@@ -33,10 +33,14 @@ from workflows.external.activities import ExternalActivities
 from workflows.external.binding import ExternalBinding
 from workflows.external.client import ProviderClient
 from workflows.jobs.applications import ApplicationsSource, RecordedApplications
+from workflows.jobs.archiving.activities import ArchiveActivities
+from workflows.jobs.archiving.archive import WORKFLOW_ID as ARCHIVE_ID
+from workflows.jobs.archiving.archive import ArchiveLog
 from workflows.jobs.autopools import AutoPools
 from workflows.jobs.dispatching import Dispatcher
 from workflows.jobs.facts import FactsSource
 from workflows.jobs.listening import Beginner, Listener
+from workflows.jobs.noticing import IF_GONE
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
 from workflows.jobs.quarantine.probe import ProbeQuarantine
@@ -71,12 +75,13 @@ class JobSettings(NamedTuple):
 class Sources(NamedTuple):
     """Where the jobs get their knowledge of the cluster; None: from records, standalone.
 
-    ``prober`` asks on a link who uses a quarantined address.
+    ``prober`` asks on a link who uses a quarantined address; ``archive`` None: nobody archives.
     """
 
     facts: FactsSource | None = None
     applications: ApplicationsSource | None = None
     prober: Prober = NoProber()
+    archive: ArchiveActivities | None = None
 
 
 class JobHost:
@@ -117,17 +122,19 @@ class JobHost:
         self._dispatcher = Dispatcher(place, self._client)
         self._external = _external(store, keys, self.writers, provider)
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
+        self._archive = sources.archive
+        archived = ([ArchiveLog], self._archive.all) if self._archive else ([], ())
         registry = Registry(
             [
                 *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement),
-                *(ProbeQuarantine, AutoPools, *bound[0]),
+                *(ProbeQuarantine, AutoPools, *bound[0], *archived[0]),
             ],
             [
                 *(scan.observe, scan.release, self.pods.resolve),
                 *(retirement.step, retirement.reinstate),
                 *(quarantine.check, quarantine.probe, quarantine.give_back),
                 pools.reconcile,
-                *bound[1],
+                *(*bound[1], *archived[1]),
             ],
         )
         self.worker = _WatchedWorker(
@@ -167,7 +174,13 @@ class JobHost:
             group.create_task(asyncio.Event().wait())
 
     async def _begin(self) -> None:
-        """See that the execution is there, with the settings of whoever started last."""
+        """See that the executions are there."""
+        if self._archive is not None:
+            await self._client.start(ArchiveLog, id=ARCHIVE_ID, options=IF_GONE)
+        await self._begin_reclaiming()
+
+    async def _begin_reclaiming(self) -> None:
+        """With the settings of whoever started last."""
         if not self._settings.enabled:
             with suppress(ExecutionNotFound):
                 await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")

@@ -1,4 +1,4 @@
-"""``orbctl export``, ``replay`` and ``archive``: the log as a file, folded again, and sealed."""
+"""``orbctl export`` and ``replay``: the log as a file, and folded again."""
 
 from __future__ import annotations
 
@@ -130,32 +130,3 @@ def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
     if ledger.pools:
         heading("\nPools")
         show(listing_of(ledger, Wish(Kind.POOL, "", "", Format.TABLE)), Format.TABLE)
-
-
-def archive(
-    context: typer.Context,
-    upto: Annotated[int | None, typer.Option(min=1, help="seal up to this position")] = None,
-) -> None:
-    """Seal the live log into archive files now; the controller does so when it grows too long.
-
-    Needs the archive directory, which is the controller's: run it where that is.
-    """
-    output = globals_of(context).output
-
-    async def action(session: Session) -> Exit:
-        from core.archive.archiver import Archiver
-
-        sealed = await Archiver(session.store, session.keys, session.archive).seal(upto)
-        if output.is_plain:
-            show_value(sealed._asdict(), output)
-        elif sealed.superseded:
-            typer.echo("another archiver was quicker; nothing was done here", err=True)
-        else:
-            what = f"{counted(sealed.events, 'event')} in {counted(sealed.segments, 'segment')}"
-            print(
-                f"{what} sealed into {counted(sealed.files, 'file')} in {session.settings.archive},"
-                f" up to position {sealed.position}"
-            )
-        return Exit.OK
-
-    perform(context, action)

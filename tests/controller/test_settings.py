@@ -1,4 +1,4 @@
-"""What an operator can set, and the live log that is kept under its bound."""
+"""What an operator can set."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.archiver import Archiver
-from core.archive.files import LocalFiles
-from core.archive.replay import open_log
-from core.audit.facts import parse_subject
-from core.audit.history import history
+from core.archive.pruning import ARCHIVE_BYTES_MAX, Retention
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import IpNumber
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from core.service.provider import ProviderSettings
-from core.store.memory import MemoryStore
-from ops.controller import archiving
-from ops.controller.archiving import Archiving
 from ops.controller.settings import load_settings
 from ops.kubernetes.settings import KubernetesSettings
-from tests.support.nodes import Node, addresses, pod, pool
 
 NO_FILE = "/nonexistent/conf.yml"
 
@@ -105,49 +97,12 @@ def test_a_password_comes_from_a_file_and_is_never_shown(tmp_path: Path) -> None
     assert "hunter2" not in repr(settings)
 
 
-@pytest.fixture
-def low_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archiving, "needs_sealing", lambda live: live >= 3)
+def test_the_archive_is_kept_for_ever_within_a_bound_unless_told_otherwise() -> None:
+    assert load_settings(NO_FILE, {}).retention == Retention(0.0, ARCHIVE_BYTES_MAX)
 
+    said = {"ORBWEAVER_ARCHIVE_DAYS": "400", "ORBWEAVER_ARCHIVE_MEBIBYTES": "10"}
 
-async def test_a_log_at_its_bound_is_sealed_and_history_reads_on(
-    low_bound: None, tmp_path: Path
-) -> None:
-    files = LocalFiles(tmp_path)
-    async with Node(MemoryStore()) as node:
-        keeper = Archiving(Archiver(node.store, node.keys, files))
-        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        await keeper.look()
-        assert keeper.sealed_segments == 0
-        held = await node.add(pod("web-0"))
-        await node.delete(pod("web-0"))
-        await keeper.look()
-        (address,) = addresses(held)
-        view = await open_log(node.store, node.keys, files)
-        found = await history(view, parse_subject(address))
-
-    assert (keeper.sealed_segments, keeper.live_segments) == (3, 0)
-    assert [fact.pod for fact in found.facts] == ["web-0"]
-
-
-async def test_a_disk_that_refuses_is_reported_and_tried_again(
-    low_bound: None, tmp_path: Path
-) -> None:
-    blocked = tmp_path / "archive"
-    blocked.write_text("a file where the directory should be")
-    async with Node(MemoryStore()) as node:
-        keeper = Archiving(Archiver(node.store, node.keys, LocalFiles(blocked)))
-        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-        await node.add(pod("web-0"))
-        await node.add(pod("web-1"))
-        await keeper.look()
-        assert (keeper.failures, keeper.sealed_segments) == (1, 0)
-        assert str(blocked) in keeper.fault
-
-        blocked.unlink()
-        await keeper.look()
-
-    assert (keeper.failures, keeper.sealed_segments, keeper.fault) == (1, 3, "")
+    assert load_settings(NO_FILE, said).retention == Retention(400 * 86_400.0, 10 << 20)
 
 
 async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None:

@@ -1,0 +1,162 @@
+"""``orbctl archive``: seal the live log, see the archive's files, give up the oldest.
+
+All of it needs the archive directory, which is the controllers': run it where that is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput
+from ops.cli.context import confirm, globals_of, perform
+from ops.cli.exits import Exit, fail
+from ops.cli.output import Column, counted, moment, pairs, show_table, show_value
+from ops.cli.session import Session
+from ops.cli.times import parse_length
+
+if TYPE_CHECKING:
+    from core.archive.pruning import Sized
+
+app = typer.Typer(help="Seal the live log now, see the archive, give up its oldest files.")
+
+_COLUMNS: Final = (
+    Column("NUMBER", right=True),
+    Column("POSITIONS"),
+    Column("EVENTS", right=True),
+    Column("BYTES", right=True),
+    Column("SEALED"),
+    Column("FILE", wide=True),
+)
+
+
+@app.callback(invoke_without_command=True)
+def seal(
+    context: typer.Context,
+    upto: Annotated[int | None, typer.Option(min=1, help="seal up to this position")] = None,
+) -> None:
+    """Seal the live log into archive files now; the controller does so when it grows too long."""
+    if context.invoked_subcommand is not None:
+        return
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.archive.archiver import Archiver
+
+        archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)
+        sealed = await archiver.seal(upto)
+        if output.is_plain:
+            show_value(sealed._asdict(), output)
+        elif sealed.superseded:
+            typer.echo("another archiver was quicker; nothing was done here", err=True)
+        else:
+            what = f"{counted(sealed.events, 'event')} in {counted(sealed.segments, 'segment')}"
+            print(
+                f"{what} sealed into {counted(sealed.files, 'file')} in {session.settings.archive},"
+                f" up to position {sealed.position}"
+            )
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command(name="list")
+def list_(context: typer.Context) -> None:
+    """Show the files of the archive, and what was given up before them."""
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.archive.cursor import read_cursor
+        from core.archive.pruning import sized
+        from core.archive.sealed import SealedLog
+        from ops.cli.output import Format
+
+        cursor = (await read_cursor(session.store, session.keys)).cursor
+        found = sized(SealedLog(session.archive, cursor))
+        if output.is_plain:
+            show_value({"pruned": cursor.pruned.position, "files": _documents(found)}, output)
+            return Exit.OK
+        show_table(_COLUMNS, map(_row, found), wide=output is Format.WIDE)
+        pruned = f"{counted(cursor.pruned.files, 'file')}, up to {cursor.pruned.position}"
+        pairs(
+            (
+                ("total", f"{sum(one.size for one in found):,} bytes"),
+                ("given up", pruned if cursor.pruned.files else ""),
+            )
+        )
+        return Exit.OK
+
+    perform(context, action)
+
+
+@app.command()
+def prune(
+    context: typer.Context,
+    older_than: Annotated[str, typer.Option("--older-than", help="sealed so long ago: 400d")] = "",
+    keep_bytes: Annotated[int, typer.Option("--keep-bytes", min=0, help="at most so many")] = 0,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
+) -> None:
+    """Give up the oldest files for good: what was before them can be asked no more."""
+    if not (older_than or keep_bytes):
+        raise BadInput("give --older-than or --keep-bytes", subject="retention")
+    output = globals_of(context).output
+
+    async def action(session: Session) -> Exit:
+        from core.archive.cursor import read_cursor
+        from core.archive.pruning import Pruner, Retention, sized, surplus
+        from core.archive.sealed import SealedLog
+
+        retention = Retention(parse_length(older_than), keep_bytes)
+        cursor = (await read_cursor(session.store, session.keys)).cursor
+        found = sized(SealedLog(session.archive, cursor))
+        count = surplus(found, retention, session.now_ms())
+        if not count:
+            typer.echo("nothing is that old or too much", err=True)
+            return Exit.OK
+        if not confirm(_question(found[:count]), yes=yes):
+            fail("nothing was given up", Exit.FAILED, "answer yes, or give --yes")
+        pruner = Pruner(session.store, session.keys, session.archive)
+        pruned = await pruner.prune(retention, session.now_ms(), files=count)
+        if output.is_plain:
+            show_value(pruned._asdict(), output)
+        elif pruned.superseded:
+            typer.echo("the archive changed meanwhile; nothing was done here", err=True)
+        else:
+            files = counted(pruned.files, "file")
+            print(f"{files} given up, {pruned.bytes_freed:,} bytes; begins after {pruned.position}")
+        return Exit.OK
+
+    perform(context, action)
+
+
+def _question(going: list[Sized]) -> str:
+    last = going[-1].summary.last_position
+    return f"Give up {counted(len(going), 'file')}, everything up to position {last}?"
+
+
+def _row(one: Sized) -> tuple[str, ...]:
+    file = one.summary
+    return (
+        str(file.number),
+        f"{file.first_position}-{file.last_position}",
+        f"{file.events:,}",
+        f"{one.size:,}",
+        moment(file.sealed_at_ms),
+        file.link.base,
+    )
+
+
+def _documents(found: list[Sized]) -> list[dict[str, object]]:
+    return [
+        {
+            "number": one.summary.number,
+            "file": one.summary.link.base,
+            "first": one.summary.first_position,
+            "last": one.summary.last_position,
+            "events": one.summary.events,
+            "bytes": one.size,
+            "sealedAt": moment(one.summary.sealed_at_ms),
+        }
+        for one in found
+    ]

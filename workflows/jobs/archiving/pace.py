@@ -1,0 +1,23 @@
+"""When to look at the live log next: soon while it grows, seldom while nothing happens. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.archive.archiver import LIVE_SEGMENTS_MAX
+
+PAUSE_S_MIN: Final = 5.0
+PAUSE_S_MAX: Final = 60.0
+"""Between two looks. An idle cluster pays three small transactions a minute."""
+
+
+def pause_s(live: int, before: int, over_s: float) -> float:
+    """Half the time in which the log would reach its bound at the pace it has.
+
+    ``before``: how many live segments there were ``over_s`` seconds ago.
+    """
+    grown = live - before
+    if grown <= 0 or over_s <= 0:
+        return PAUSE_S_MAX
+    room_s = (LIVE_SEGMENTS_MAX - live) * over_s / grown
+    return min(max(room_s / 2, PAUSE_S_MIN), PAUSE_S_MAX)
