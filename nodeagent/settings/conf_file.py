@@ -81,6 +81,7 @@ class ConfFile(
         "ipv6": "enableIPv6",
         "stateful_sets": "enableStatefulSet",
         "vms": "enableKubevirtStaticIP",
+        "outdated_endpoints": "enableCleanOutdatedEndpoint",
         "subnets": "enableSpiderSubnet",
         "auto_pools": "enableAutoPoolForApplication",
         "redundant_number": "clusterSubnetAutoPoolDefaultRedundantIPNumber",
@@ -100,6 +101,7 @@ class ConfFile(
     ipv6: bool = True
     stateful_sets: bool = True
     vms: bool = True
+    outdated_endpoints: bool = False
     subnets: bool = True
     auto_pools: bool = True
     redundant_number: int | None = None

@@ -187,7 +187,11 @@ def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:
             number = env.number(variable, int(default), RECLAIM_NUMBER_MAX)
             found[field] = type(default)(number)
     said = ReclaimSettings(**found)  # type: ignore[arg-type]  # each of its field's own type
-    return said._replace(stateful_sets=conf.stateful_sets, vms=conf.vms)
+    return said._replace(
+        stateful_sets=conf.stateful_sets,
+        vms=conf.vms,
+        outdated_endpoints=conf.outdated_endpoints,
+    )
 
 
 def _of_file(conf: ConfFile) -> dict[str, str]:

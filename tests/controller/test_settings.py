@@ -114,6 +114,17 @@ async def test_reclaiming_is_set_by_the_variables_of_the_public_system() -> None
     assert found.reclaim == ReclaimSettings(enabled=False, scan_interval_s=60.0)
 
 
+def test_conf_yml_says_whose_addresses_are_fixed_and_whether_empty_endpoints_go(
+    tmp_path: Path,
+) -> None:
+    conf = tmp_path / "conf.yml"
+    conf.write_text("enableStatefulSet: false\nenableCleanOutdatedEndpoint: true\n")
+
+    found = load_settings(str(conf), {})
+
+    assert found.reclaim == ReclaimSettings(stateful_sets=False, outdated_endpoints=True)
+
+
 def test_automatic_pools_are_set_by_conf_yml_and_both_keys_of_the_number_are_one(
     tmp_path: Path,
 ) -> None:

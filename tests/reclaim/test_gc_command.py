@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
 from core.domain.model import Owner
 from core.store.codec import CLAIM, ENDPOINT
 from core.store.keys import Keys
@@ -152,3 +154,16 @@ def test_a_name_that_means_nothing_releases_nothing(
 ) -> None:
     assert collect(world, *arguments, "--yes").code == code
     assert held(world) == {"web-0", "web-1", "db-0"}
+
+
+def test_a_pod_whose_record_was_deleted_is_gone_after_two_looks(world: World) -> None:
+    record = RecordDefined("Pod", "shop", "web-0")
+    world.on_node("n1", lambda node: node.apply(ApplyRecord(record)))
+    world.on_node("n1", lambda node: node.apply(DeleteRecord("Pod", "shop", "web-0")))
+
+    once = collect(world, "--dry-run")
+    ran = collect(world, "--yes")
+
+    assert "seen once: test deleted the record of Pod shop/web-0" in once.out
+    assert ran.out.rstrip().endswith("released")
+    assert held(world) == {"web-1", "db-0"}

@@ -115,7 +115,7 @@ class Listener:
 
     async def run(self) -> NoReturn:
         """Listen until cancelled. Raises what no retry helps."""
-        queue: asyncio.Queue[Heard] = asyncio.Queue(self._settings.queue_max)
+        queue: asyncio.Queue[Heard] = asyncio.Queue(max(self._settings.queue_max, 1))
         async with asyncio.TaskGroup() as group:
             for _ in range(max(self._settings.workers, 1)):
                 group.create_task(self._act(queue))

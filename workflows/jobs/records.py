@@ -30,24 +30,31 @@ from workflows.jobs.facts import PodChange
 POD: Final = "Pod"
 NODE: Final = "Node"
 
-_NOBODY: Final = Word("", "")
+NOBODY: Final = Word("", "")
 
 
 class RecordFacts(StandaloneCluster):
-    """Facts about what is in the ledger, from ``deletions`` of records."""
+    """Facts about what is in the ledger, from ``deletions`` of records and an operator's word."""
 
     __slots__ = ("_claimed", "_gone", "_recorded")
 
     def __init__(
-        self, ledger: Ledger, deletions: Mapping[RecordKey, Deletion], seen: Moment
+        self,
+        ledger: Ledger,
+        deletions: Mapping[RecordKey, Deletion],
+        seen: Moment,
+        word: Word = NOBODY,
     ) -> None:
-        super().__init__(ledger, _NOBODY, seen)
+        super().__init__(ledger, word, seen)
         self._gone = dict(_deletions_about(ledger, deletions)) if deletions else {}
         self._claimed = _newest_claims(ledger) if self._gone else {}
         self._recorded = _recorded_pods(ledger, self._gone)
 
     def pod(self, namespace: str, name: str) -> PodState | Missing:
         """Gone if its record or its node's was deleted and nothing came after, else unknown."""
+        said = super().pod(namespace, name)
+        if isinstance(said, PodState) or said.certain:
+            return said
         pod: RecordKey = POD, namespace, name
         endpoint = self._endpoints.get((namespace, name))
         node: RecordKey = NODE, "", endpoint.node if endpoint is not None else ""
@@ -59,7 +66,7 @@ class RecordFacts(StandaloneCluster):
                 return Missing(certain=True, why=found.words(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
             return Missing(certain=False, why=late)
-        return super().pod(namespace, name)
+        return said
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
         """As its record says; gone if that was deleted, else unknown."""
@@ -120,10 +127,13 @@ class StandaloneFacts:
         self._reader = LogReader(store, keys)
         self._deletions = Deletions(store, keys)
 
-    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
-        """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt."""
+    async def facts(self, ledger: Ledger, claims_read: Moment, word: Word = NOBODY) -> ClusterFacts:
+        """See ``FactsSource``; ``word``: what an operator says besides.
+
+        Raises StoreUnavailable, LogCorrupt.
+        """
         await self._deletions.catch_up()
-        return RecordFacts(ledger, self._deletions.found, claims_read)
+        return RecordFacts(ledger, self._deletions.found, claims_read, word)
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""

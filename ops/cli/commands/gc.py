@@ -1,8 +1,8 @@
 """``orbctl gc``: release what is leaked, on evidence, and tell why everything else is kept.
 
-Without Kubernetes nobody lists Pods, so being unseen proves nothing. Evidence is a claim that the
-state itself contradicts, seen twice, or what the operator says is gone (``--gone``,
-``--gone-node``). Each release names the claims that were shown (I3).
+Without Kubernetes nobody lists Pods, so being unseen proves nothing. Evidence is a record that was
+deleted or a claim that the state itself contradicts, seen twice, or what the operator says is gone
+(``--gone``, ``--gone-node``). Each release names the claims that were shown (I3).
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def gc(
 
     async def action(session: Session) -> Exit:
         word = Word(session.actor.partition("/")[2], reason, pods, nodes)
-        plan = await _look(session, word, settings, None)
+        looks = _Looks(session, word, settings)
+        plan = await looks.look()
         if not dry_run and len(plan.sightings) > len(plan.steps):
-            plan = await _look_again(session, word, settings, plan)
+            plan = await looks.look_again(plan)
         if not output.is_plain:
             _show(plan, wide=output is Format.WIDE)
         results: list[tuple[ReclaimStep, Released]] = []
@@ -88,31 +89,39 @@ def gc(
     perform(context, action)
 
 
-async def _look(
-    session: Session, word: Word, settings: ReclaimSettings, before: ReclaimPlan | None
-) -> ReclaimPlan:
-    """One observation of the state. Raises NotFound when the operator names what is not there."""
-    from core.domain.reclaim.evidence import Moment
-    from core.domain.reclaim.judging import Rules
-    from core.domain.reclaim.planning import plan_scan
-    from core.domain.reclaim.standalone import StandaloneCluster
-    from core.store.state import read_ledger
+class _Looks:
+    """The observations of one command: one observer, with one pair of clocks."""
 
-    now_s = session.now_ms() / 1000
-    ledger = await read_ledger(session.store, session.keys)
-    if before is None:
-        _check_names(ledger, word)
-    facts = StandaloneCluster(ledger, word, Moment(now_s, session.actor, steady_s()))
-    return plan_scan(ledger, Rules(facts, settings, now_s), before.sightings if before else {})
+    def __init__(self, session: Session, word: Word, settings: ReclaimSettings) -> None:
+        from core.service.observer import Observer
+        from workflows.jobs.records import StandaloneFacts
 
+        self._session = session
+        self._word = word
+        self._settings = settings
+        self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
+        self._facts = StandaloneFacts(session.store, session.keys)
 
-async def _look_again(
-    session: Session, word: Word, settings: ReclaimSettings, plan: ReclaimPlan
-) -> ReclaimPlan:
-    wait_s = max((plan.look_again_s or 0.0) - session.now_ms() / 1000, 0.0)
-    print(f"looking again in {wait_s:.0f} s, since one look is no evidence", file=sys.stderr)
-    await pause(wait_s)
-    return await _look(session, word, settings, plan)
+    async def look(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
+        """One look at everything. Raises NotFound when the operator names what is not there."""
+        from core.domain.reclaim.judging import Rules
+        from core.domain.reclaim.planning import plan_scan
+        from core.store.state import read_ledger
+
+        claims_read = self._observer.moment()
+        ledger = await read_ledger(self._session.store, self._session.keys)
+        if before is None:
+            _check_names(ledger, self._word)
+        facts = await self._facts.facts(ledger, claims_read, self._word)
+        rules = Rules(facts, self._settings, self._observer.now_s())
+        return plan_scan(ledger, rules, before.sightings if before else {})
+
+    async def look_again(self, plan: ReclaimPlan) -> ReclaimPlan:
+        """The second look, when it can be evidence."""
+        wait_s = max((plan.look_again_s or 0.0) - self._observer.now_s(), 0.0)
+        print(f"looking again in {wait_s:.0f} s, since one look is no evidence", file=sys.stderr)
+        await pause(wait_s)
+        return await self.look(plan)
 
 
 def _check_names(ledger: Ledger, word: Word) -> None:
