@@ -77,8 +77,15 @@ class RecordFacts(StandaloneCluster):
         return Missing(certain=True, why=found.words(key))
 
     def pod_of_uid(self, uid: str) -> PodState | None:
-        """A Pod that an operator describes is living, unless its node is gone."""
-        return self._recorded.get(uid)
+        """A Pod that an operator describes is living, unless it or its node is said to be gone."""
+        found = self._recorded.get(uid)
+        if found is None or self._says_gone(found):
+            return None
+        return found
+
+    def _says_gone(self, pod: PodState) -> bool:
+        said = super().pod(pod.namespace, pod.name)
+        return not isinstance(said, PodState) and said.certain
 
 
 def _deletions_about(
