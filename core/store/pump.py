@@ -25,14 +25,6 @@ from core.store.kv import TxnResult
 LEFT_OVER_MAX = 8
 """Proposals that did not fit before a batch counts as full: it keeps filling linear."""
 
-GATHERING_PASSES_MAX = 8
-"""Passes of the event loop in which callers that are ready now may still join a transaction.
-
-A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
-cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
-caller does not change measurably.
-"""
-
 
 class Committed(NamedTuple):
     """All that was proposed is in the store, at this revision."""
@@ -55,12 +47,20 @@ class Pump:
     """One queue, one transaction in flight.
 
     ``ends`` is the error after which nothing can be written any more: everybody who waits gets it.
-    ``name`` and ``depth_max`` (proposals) are those of the queue.
+    ``name`` and ``depth_max`` (proposals) are those of the queue; ``passes`` of the event loop are
+    waited at most before a transaction, while callers that are ready bring more.
     """
 
     def __init__(
-        self, transact: Transact, *, ends: type[OrbweaverError], name: str, depth_max: int
+        self,
+        transact: Transact,
+        *,
+        ends: type[OrbweaverError],
+        name: str,
+        depth_max: int,
+        passes: int,
     ) -> None:
+        self._passes = passes
         self._transact = transact
         self._ends = ends
         self._name = name
@@ -116,7 +116,7 @@ class Pump:
 
     async def _gather(self) -> None:
         """Let callers that are ready join: passes of the loop while they bring more, never time."""
-        for _ in range(GATHERING_PASSES_MAX):
+        for _ in range(self._passes):
             waiting = len(self._queue)
             await asyncio.sleep(0)
             if len(self._queue) == waiting:

@@ -25,6 +25,14 @@ from core.store.retrying import settling
 QUEUE_DEPTH_MAX = 4096
 """Proposals that may wait for the next transaction."""
 
+GATHERING_PASSES_MAX = 8
+"""Passes of the event loop in which callers that are ready now may still join a transaction.
+
+A transaction costs the agent as much CPU as some three claims. Measured at 32 callers with two busy
+cores: 7 claims a transaction become 15, which is a fifth more claims a second; the time of a lone
+caller does not change measurably.
+"""
+
 
 def unix_ms() -> int:
     """The clock events are stamped with; order never depends on it."""
@@ -42,7 +50,11 @@ class Writer:
         self._keys = keys
         self._now_ms = now_ms
         self._pump = Pump(
-            self._transact, ends=WriterFenced, name="writer queue", depth_max=QUEUE_DEPTH_MAX
+            self._transact,
+            ends=WriterFenced,
+            name="writer queue",
+            depth_max=QUEUE_DEPTH_MAX,
+            passes=GATHERING_PASSES_MAX,
         )
         self._head = WriterHead(0, 0)
         self._head_revision = -1

@@ -10,8 +10,8 @@ from core.errors import NotReady, Overloaded, StoreUnavailable, WriterFenced
 from core.store.batch import Lost
 from core.store.kv import Get, NothingNewer, Unchanged
 from core.store.log import START, LogReader
-from core.store.pump import GATHERING_PASSES_MAX, Committed
-from core.store.writer import QUEUE_DEPTH_MAX
+from core.store.pump import Committed
+from core.store.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
 from tests.event_log.conftest import Log
 from tests.support.faulty_store import Fault
 

@@ -20,7 +20,9 @@ class Town:
         self.store = MemoryStore()
         self.transactions = 0
         self.failures: list[Exception] = []
-        self.pump = Pump(self.transact, ends=WriterFenced, name="queue of the town", depth_max=100)
+        self.pump = Pump(
+            self.transact, ends=WriterFenced, name="town queue", depth_max=100, passes=1
+        )
 
     async def transact(self, batch: Batch) -> TxnResult:
         self.transactions += 1

@@ -21,6 +21,10 @@ from workflows.engine.session import FENCE, Fence, Session
 QUEUE_DEPTH_MAX = 16_384
 """Proposals that may wait for the next transaction."""
 
+GATHERING_PASSES_MAX = 1
+"""Passes of the event loop before a transaction: what runs in one is workflow code, and the store
+would wait for it."""
+
 AWAY_PAUSE_S_MIN = 0.01
 AWAY_PAUSE_S_MAX = 0.25
 
@@ -35,7 +39,11 @@ class Committer:
         self._session = session
         self._seq = 0
         self._pump = Pump(
-            self._transact, ends=SessionLost, name="committer queue", depth_max=QUEUE_DEPTH_MAX
+            self._transact,
+            ends=SessionLost,
+            name="committer queue",
+            depth_max=QUEUE_DEPTH_MAX,
+            passes=GATHERING_PASSES_MAX,
         )
 
     @property
