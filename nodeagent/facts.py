@@ -1,8 +1,8 @@
 """Facts about the Pod of a request, behind one small interface.
 
 Standalone: names from CNI_ARGS, the rest from the records that an operator applied (manifests of
-Pod, StatefulSet, Namespace and Node). Kubernetes will be another ``FactsSource`` over watched
-objects. A source never decides and never waits: what it does not know yet is not known.
+Pod, StatefulSet, Namespace and Node). ``nodeagent.kubernetes`` is another ``FactsSource``, over
+watched objects. A source never decides, and waits only in ``learn`` and ``confirm``.
 """
 
 from __future__ import annotations
@@ -46,8 +46,19 @@ class PodReference(NamedTuple):
 class FactsSource(Protocol):
     """Where facts come from."""
 
+    async def learn(self, reference: PodReference) -> None:
+        """Before an ADD: see to it that what ``facts`` says of its Pod is all there is to know.
+
+        Raises WrongInput when there is no such Pod, NotReady when nobody can tell now.
+        """
+        ...
+
+    async def confirm(self, reference: PodReference) -> None:
+        """Before a DEL: see to it that a Pod that seems to live does. Never fails."""
+        ...
+
     def facts(self, reference: PodReference) -> Facts:
-        """Everything one request may be judged by. Raises NotReady when it is not known yet."""
+        """Everything one request may be judged by, as far as it is known."""
         ...
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
@@ -70,6 +81,12 @@ class StandaloneFacts:
         self._view = view
         self._node = node
         self._fixed = fixed
+
+    async def learn(self, reference: PodReference) -> None:
+        """Records are there or they are not."""
+
+    async def confirm(self, reference: PodReference) -> None:
+        """Nobody knows whether a Pod lives."""
 
     def facts(self, reference: PodReference) -> Facts:
         """The facts as of the view's revision."""

@@ -20,6 +20,7 @@ import typer
 from core.errors import BadInput, OrbweaverError, WriterFenced
 from core.store.etcd import EtcdStore
 from nodeagent.agent import Agent
+from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.loading import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.logs import set_up_logging
@@ -89,7 +90,14 @@ def _spare_the_collector() -> None:
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     store = EtcdStore(settings.etcd)
-    agent = Agent(settings, store, tracer=tracer)
+    try:
+        cluster = await joined(settings)
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        await store.close()
+        return EXIT_SETTINGS
+    facts = cluster.facts if cluster is not None else None
+    agent = Agent(settings, store, facts=facts, tracer=tracer)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.ended.set)
@@ -114,6 +122,8 @@ async def _serve(settings: Settings, tracer: Tracer | None) -> int:
         task.cancel()
     await asyncio.gather(starting, ended, return_exceptions=True)
     await agent.stop()
+    if cluster is not None:
+        await cluster.leave()
     await store.close()
     return code
 

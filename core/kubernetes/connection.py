@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 import aiohttp
+
+from core.errors import BadInput
+
+FAREWELL_S: Final = 0.1
+"""What a closed connection gets to end in."""
 
 
 class Connection:
@@ -27,3 +33,19 @@ class Connection:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()
+        # TLS transports end in the loop's own time, and a loop that ends first complains of them.
+        await asyncio.sleep(FAREWELL_S)
+
+
+async def open_connection(kubeconfig: str) -> Connection:
+    """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
+
+    Raises BadInput without any, and where the extra ``kubernetes`` is not installed.
+    """
+    try:
+        from core.kubernetes.credentials import connect  # noqa: PLC0415  # the package is an extra
+    except ImportError:
+        message = "Kubernetes is switched on and the package kubernetes is not installed"
+        remedy = "pip install 'orbweaver[kubernetes]'"
+        raise BadInput(message, subject="kubernetes", remedy=remedy) from None
+    return await connect(kubeconfig)

@@ -15,6 +15,12 @@ from core.errors import BadInput
 _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 PORT_MAX: Final = 65_535
+KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
+"""A file: the process works with that cluster."""
+
+KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
+"""``true``: it works with the cluster it runs in."""
+
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
 
@@ -58,6 +64,11 @@ class Environment:
     def port(self, name: str, default: int) -> int:
         """A TCP port."""
         return self.number(name, default, PORT_MAX)
+
+    def kubeconfig(self) -> str | None:
+        """The kubeconfig; "" for the service account of the Pod; None: without Kubernetes."""
+        path = self.text(KUBECONFIG)
+        return path if path or self.truth(KUBERNETES, default=False) else None
 
     def level(self, name: str, default: str) -> str:
         """A log level."""

@@ -93,6 +93,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
         coordinator=_coordinator(ours.coordinator),
+        kubeconfig=env.kubeconfig(),
     )
 
 

@@ -31,6 +31,7 @@ PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 class Settings(NamedTuple):
     """Everything an operator can set. ``otlp_endpoint`` "" means: no traces leave this process.
 
+    ``kubeconfig`` None: standalone; "": the cluster this runs in.
     Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
     """
 
@@ -58,6 +59,7 @@ class Settings(NamedTuple):
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
     coordinator: WrittenSettings = WrittenSettings()
+    kubeconfig: str | None = None
 
     @property
     def framed_socket_path(self) -> str:

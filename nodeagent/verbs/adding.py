@@ -54,6 +54,7 @@ class Adding:
 
     async def add(self, order: AddOrder) -> Added:
         """Raises AllocationError and its kinds, StoreError, RequestError, LogError."""
+        await self._facts.learn(order.pod)
         facts = self._facts.facts(order.pod)
         cause = Cause(self._actor, order.attachment.container, "", order.traceparent)
         request, attachment = order.request, order.attachment

@@ -47,6 +47,7 @@ class Deleting:
 
     async def delete(self, order: DeleteOrder) -> Deleted:
         """Raises StoreError, LogError."""
+        await self._facts.confirm(order.pod)
         pod = self._facts.facts(order.pod).pod
         attachment = order.attachment
 

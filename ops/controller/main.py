@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, OrbweaverError
+from nodeagent.settings.environment import KUBECONFIG
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
 from ops.controller.settings import (
-    KUBECONFIG,
     TLS_CERTIFICATE,
     TLS_KEY,
     ControllerSettings,

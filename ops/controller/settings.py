@@ -39,12 +39,6 @@ LEASE_TTL_S_MIN: Final = 2
 
 LEASE_TTL_S_MAX: Final = 300
 
-KUBECONFIG: Final = "ORBWEAVER_KUBECONFIG"
-"""A file: the controller translates the custom resources of that cluster."""
-
-KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
-"""``true``: those of the cluster it runs in."""
-
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
 """Of the webhook server; without them there are no webhooks."""
@@ -117,8 +111,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     """None: standalone. A kubeconfig switches Kubernetes on, and so does being told to."""
-    kubeconfig = env.text(KUBECONFIG)
-    if not kubeconfig and not env.truth(KUBERNETES, default=False):
+    kubeconfig = env.kubeconfig()
+    if kubeconfig is None:
         return None
     networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
     return KubernetesSettings(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from core.errors import BadInput
 from core.kubernetes.api import Api
-from core.kubernetes.connection import Connection
+from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer
 from core.projections.projector import Projector
 from core.store.keys import Keys
@@ -47,7 +46,7 @@ class KubernetesHost:
 
     async def run(self) -> None:
         """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
-        api = Api(await open_connection(self._settings))
+        api = Api(await open_connection(self._settings.kubeconfig))
         commands = Commands(self._store, self._keys, self._projector, self._settings)
         try:
             await commands.open()
@@ -68,14 +67,3 @@ class KubernetesHost:
             self.translator = self.reporter = self.attachments = None
             await commands.close()
             await api.close()
-
-
-async def open_connection(settings: KubernetesSettings) -> Connection:
-    """Load the credentials. Raises BadInput, also when the package is not installed."""
-    try:
-        from core.kubernetes.credentials import connect
-    except ImportError:
-        message = "Kubernetes is switched on and the package kubernetes is not installed"
-        remedy = "pip install 'orbweaver[kubernetes]'"
-        raise BadInput(message, subject="kubernetes", remedy=remedy) from None
-    return await connect(settings.kubeconfig)

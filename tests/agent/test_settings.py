@@ -116,6 +116,16 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     assert settings.listen_address == "::1"
 
 
+def test_a_cluster_is_joined_only_where_somebody_says_which(tmp_path: Path) -> None:
+    def said(**variables: str) -> str | None:
+        return load_settings(str(tmp_path / "none"), NODE | variables).kubeconfig
+
+    assert said() is None
+    assert said(ORBWEAVER_KUBERNETES="false") is None
+    assert said(ORBWEAVER_KUBERNETES="true") == ""
+    assert said(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
+
+
 def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
     settings = load(
         tmp_path,

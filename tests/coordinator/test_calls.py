@@ -35,6 +35,12 @@ class Known(FactsSource):
     def __init__(self, annotations: dict[str, str]) -> None:
         self.annotations = annotations
 
+    async def learn(self, reference: PodReference) -> None:
+        """It is known."""
+
+    async def confirm(self, reference: PodReference) -> None:
+        """It is known."""
+
     def facts(self, reference: PodReference) -> Facts:
         pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
         return Facts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
 from ops.kubernetes.coordinators import Coordinators
-from ops.kubernetes.hosting import open_connection
 from ops.kubernetes.objects import Objects
-from ops.kubernetes.settings import CoordinatorSettings, KubernetesSettings
+from ops.kubernetes.settings import CoordinatorSettings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import coordinator, create, get, path_of
 from tests.support.kubernetes import ApiServer
@@ -24,7 +24,7 @@ CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 
 @pytest.fixture
 async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
-    api = Api(await open_connection(KubernetesSettings(str(server.kubeconfig))))
+    api = Api(await open_connection(str(server.kubeconfig)))
     settings = CoordinatorSettings(cni_directory=tmp_path)
     found = Coordinators(api, Objects(api, "controller-0"), settings)
     running = asyncio.ensure_future(found.run())

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
 from core.service.configurator import Configurator
 from core.store.keys import Keys
@@ -15,7 +16,6 @@ from ops.concurrency import until_first
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
-from ops.kubernetes.hosting import open_connection
 from ops.kubernetes.settings import KubernetesSettings, WebhookSettings
 
 PORT_SETTING: Final = "SPIDERPOOL_WEBHOOK_PORT"
@@ -49,7 +49,7 @@ class AdmissionHost:
 
     async def run(self) -> None:
         """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
-        api = Api(await open_connection(self._settings))
+        api = Api(await open_connection(self._settings.kubeconfig))
         judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
         pods = PodInjection(api) if self._webhook.injection is not None else None
         port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
