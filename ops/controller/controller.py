@@ -1,8 +1,8 @@
 """The controller: its parts, the order in which they start, and how they end.
 
 Every replica projects, observes, answers probes and shares in the workflows; the one that leads
-also translates custom resources, publishes views, seals the log, and sees to it that executions are
-there that must be. Composition only: it decides nothing.
+also translates custom resources, publishes views, and sees to it that executions are there that
+must be. Composition only: it decides nothing.
 """
 
 from __future__ import annotations

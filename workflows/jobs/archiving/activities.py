@@ -24,6 +24,9 @@ from workflows.model.errors import ApplicationError
 NEEDS_A_PERSON: Final = "NeedsAPerson"
 """The failure type of a log or archive that is broken: no retry helps."""
 
+LOOK_STALE_S: Final = 180.0
+"""Three pauses without a look here: another replica has the execution."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -46,7 +49,6 @@ class ArchiveActivities:
         *,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.live_segments = 0
         self.sealed_segments = 0
         self.pruned_files = 0
         self.failures = 0
@@ -54,6 +56,13 @@ class ArchiveActivities:
         self._pruner = Pruner(store, keys, files)
         self._retention = retention
         self._now_s = now_s
+        self._live = 0
+        self._looked_s = 0.0
+
+    @property
+    def live_segments(self) -> int:
+        """As of the last look here; 0 when it was long ago: somebody else looks now."""
+        return self._live if self._now_s() - self._looked_s <= LOOK_STALE_S else 0
 
     @property
     def all(self) -> tuple[Callable[..., object], ...]:
@@ -64,15 +73,16 @@ class ArchiveActivities:
     async def look(self) -> Look:
         """Raises StoreUnavailable, OSError; ApplicationError of type ``NEEDS_A_PERSON``."""
         with _Told(self):
-            self.live_segments = await self._archiver.live_segments()
-        return Look(self.live_segments, needs_sealing(self.live_segments))
+            self._live = await self._archiver.live_segments()
+        self._looked_s = self._now_s()
+        return Look(self._live, needs_sealing(self._live))
 
     @activity.defn(name="archive-seal")
     async def seal(self) -> Sealed:
         """Raises as ``look``, and OutcomeUnknown, Compacted: another attempt goes on."""
         with _Told(self):
             sealed = await self._archiver.seal()
-        self.live_segments = max(self.live_segments - sealed.segments, 0)
+        self._live = max(self._live - sealed.segments, 0)
         self.sealed_segments += sealed.segments
         _log.info("sealed %d segments up to %d", sealed.segments, sealed.position)
         return sealed
