@@ -48,6 +48,7 @@ class Preparer:
                 if not plan.steps:
                     break
                 _do(session, plan.steps, wanted)
+                _log.info("%s: %s", wanted.parent, "; ".join(step.what for step in plan.steps))
             else:
                 raise DatapathError(
                     f"{wanted.parent} was not ready after {ROUNDS_MAX} rounds",
