@@ -19,6 +19,7 @@ from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,
     NOT_AVAILABLE,
+    TRY_AGAIN_LATER,
     UNHEALTHY,
     CniFailure,
     error_object,
@@ -99,9 +100,8 @@ class CniDoor:
             verb = read_verb(variables)
             if verb == "VERSION":
                 return 0, version_result(version_in(stdin))
-            chained = self._chained.get(variables.get(PLUGIN, ""))
-            if chained is not None:
-                return 0, await chained.answer(verb, variables, stdin)
+            if PLUGIN in variables:
+                return 0, await self._chained_one(variables[PLUGIN]).answer(verb, variables, stdin)
             call = read_call(verb, variables, stdin)
             body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
@@ -113,6 +113,14 @@ class CniDoor:
             return 1, error_object(version_in(stdin), failure)
         self._call_log.done(call, arrived, fields)
         return 0, body
+
+    def _chained_one(self, name: str) -> Chained:
+        found = self._chained.get(name)
+        if found is None:
+            # Never taken for an IPAM plugin: its ADD would be given addresses.
+            text = f"this agent does not know the executable {name[:64]!r}"
+            raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
+        return found
 
     async def _add(self, call: Call, arrived: float) -> Done:
         self._check_ready()

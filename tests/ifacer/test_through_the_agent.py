@@ -69,6 +69,16 @@ async def test_a_configuration_that_cannot_be_is_refused_by_its_field(node: Node
     assert "vlan tag must be in range [0,4094]" in error["msg"]
 
 
+async def test_an_executable_that_the_agent_does_not_know_gets_no_addresses(node: Node) -> None:
+    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+
+    error = (await node.call("ADD", ORBWEAVER_PLUGIN="newer")).error
+
+    assert error["code"] == 11
+    assert "does not know the executable 'newer'" in error["msg"]
+    assert await node.claims() == {}
+
+
 @pytest.mark.parametrize("verb", ["DEL", "CHECK"])
 async def test_what_has_nothing_to_do_succeeds(node: Node, verb: str) -> None:
     reply = await call(node, verb, interfaces=[NOWHERE], vlanID=5)
