@@ -9,6 +9,7 @@ for one container must not overlap. The machine's own namespace is never set up 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from errno import EEXIST
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from core.domain.model import Attachment
-from core.errors import BadInput, DatapathError, NamespaceGone
+from core.errors import BadInput, DatapathError
 from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.comparing import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
@@ -79,6 +80,10 @@ class Stacks(NamedTuple):
         return self.pod.kernel_s + self.host.kernel_s
 
 
+Change = tuple[Session, Step]
+"""A step that has changed something, and where."""
+
+
 class Engine:
     """The coordinator over one node, whose namespace ``node`` is. ``random_bytes`` makes MACs."""
 
@@ -112,7 +117,7 @@ class Engine:
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
                     if recorded.order == order.fingerprint and _is_same(recorded, stacks):
-                        self._apply(recorded, stacks)
+                        self._apply(recorded, stacks, [])
                         return _done(recorded, stacks, repeated=True)
                     self._take_back(recorded, host)
                 return self._add(order, stacks)
@@ -129,17 +134,19 @@ class Engine:
         mac = mac_of(settings, seen)
         outside = read_host(stacks.host, seen, settings.host_table)
         stacks.host.apply([requests.delete_neighbour(entry) for entry in outside.stale])
+        done: list[Change] = []
         try:
             veth = self._wire(order, decision, stacks)
             wanted = plan(settings, decision, seen, outside, veth, order.expected)
             undertaking = _undertaking(order, decision, seen, veth, stacks.namespace, wanted, mac)
             self._records.put(undertaking)
-            changed = self._apply(undertaking, stacks)
+            changed = self._apply(undertaking, stacks, done)
             if changed != undertaking.plan:
                 # What was there before is nobody's to take back.
                 self._records.put(msgspec.structs.replace(undertaking, plan=changed))
         except Exception:
-            # The pair takes its routes and neighbours along.
+            for session, step in reversed(done):
+                session.attempt(_undo([step]))
             if owns:
                 stacks.host.attempt([requests.delete_link(host_end(order.attachment.container))])
             self._records.remove(order.attachment.container, interface)
@@ -185,23 +192,17 @@ class Engine:
         random = self._random_bytes(MAC_BYTES)
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
-    def _apply(self, undertaking: Undertaking, stacks: Stacks) -> Plan:
-        """Both sides and the marks, all taken back if one of them fails.
+    def _apply(self, undertaking: Undertaking, stacks: Stacks, done: list[Change]) -> Plan:
+        """Both sides and the marks; ``done`` is what has changed, also if one of them fails.
 
         The plan as it came out: what was there before is not to be taken back.
         """
         wanted = undertaking.plan
         write_sysctls(self._visitor, stacks.namespace, wanted.sysctls)
-        done: list[tuple[Session, Step]] = []
-        try:
-            pod = _apply_steps(stacks.pod, wanted.pod, done)
-            host = _apply_steps(stacks.host, wanted.host, done)
-            if wanted.marked:
-                self._marks.put(stacks.namespace, undertaking.families)
-        except Exception:
-            for session, step in reversed(done):
-                session.attempt(_undo([step]))
-            raise
+        pod = _apply_steps(stacks.pod, wanted.pod, done)
+        host = _apply_steps(stacks.host, wanted.host, done)
+        if wanted.marked:
+            self._marks.put(stacks.namespace, undertaking.families)
         return wanted._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
@@ -220,22 +221,23 @@ class Engine:
                 (outcome,) = host.attempt([requests.delete_link(host_end(container))])
                 return not outcome.number
             self._take_back(recorded, host)
-        self._records.remove(container, interface)
         return True
 
     def _take_back(self, recorded: Undertaking, host: Session) -> None:
+        """Undo it on both sides, whatever the kernel says to parts of it, and forget it."""
+        with (
+            suppress(DatapathError),
+            Namespace.open(recorded.netns) as namespace,
+            self._visitor.session(namespace) as pod,
+        ):
+            # Another Pod may have the path by now.
+            if _has_wire(recorded, Stacks(namespace, pod, host)):
+                pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
             undoing.append(requests.delete_link(recorded.peer_name))
-        try:
-            with Namespace.open(recorded.netns) as namespace:
-                # Another Pod may have the path by now.
-                if tuple(namespace.identity) == (recorded.device, recorded.inode):
-                    with self._visitor.session(namespace) as pod:
-                        pod.attempt(_undo(recorded.plan.pod))
-        except NamespaceGone:
-            pass
         host.attempt(undoing)
+        self._records.remove(recorded.container, recorded.interface)
 
     # ------------------------------------------------------------------------------ CHECK
 
@@ -265,9 +267,7 @@ def host_end(container: str) -> str:
     return HOST_END_PREFIX + container[:HOST_END_ID_CHARACTERS]
 
 
-def _apply_steps(
-    session: Session, steps: Sequence[Step], done: list[tuple[Session, Step]]
-) -> tuple[Step, ...]:
+def _apply_steps(session: Session, steps: Sequence[Step], done: list[Change]) -> tuple[Step, ...]:
     """One send; what it has changed is noted before a refusal is raised."""
     outcomes = session.attempt([step.do for step in steps])
     came_out = []
@@ -286,18 +286,22 @@ def _undo(steps: Sequence[Step]) -> list[requests.Request]:
 
 def _is_same(recorded: Undertaking, stacks: Stacks) -> bool:
     """Whether the Pod still has the namespace, the NIC and the wire of the record."""
+    nic = stacks.pod.link(recorded.interface)
+    return nic is not None and nic.number == recorded.link and _has_wire(recorded, stacks)
+
+
+def _has_wire(recorded: Undertaking, stacks: Stacks) -> bool:
+    """Whether namespace and wire are those of the record.
+
+    The kernel gives an inode's number again soon, but a link's on the node only after 2^31 others.
+    """
     if tuple(stacks.namespace.identity) != (recorded.device, recorded.inode):
         return False
-    nic = stacks.pod.link(recorded.interface)
     try:
         wire = read_veth(stacks.pod, stacks.host, recorded.wire_name)
     except DatapathError:
         return False
-    return (
-        nic is not None
-        and nic.number == recorded.link
-        and (wire.pod, wire.host) == (recorded.wire, recorded.peer)
-    )
+    return (wire.pod, wire.host) == (recorded.wire, recorded.peer)
 
 
 def _done(undertaking: Undertaking, stacks: Stacks, *, repeated: bool) -> Done:

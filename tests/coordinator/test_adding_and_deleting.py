@@ -90,6 +90,16 @@ def test_an_add_that_asks_for_something_else_begins_anew(pod: Pod, node: Node) -
     assert pod.pings(node.addresses[0])
 
 
+def test_a_repeated_add_that_fails_harms_nothing(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    before = everything(pod.inside), everything(node.inside)
+    failing = node.engine_with(FailingMarks())
+    with pytest.raises(DatapathError, match="no marks today"):
+        failing.add(Order(pod.attachment(), node.settings(**SAID)))
+    assert (everything(pod.inside), everything(node.inside)) == before
+    assert pod.check() == []
+
+
 def test_an_add_that_fails_leaves_nothing(pod: Pod, node: Node) -> None:
     before = settled(pod.inside), settled(node.inside)
     failing = node.engine_with(FailingMarks())
@@ -200,6 +210,8 @@ def test_a_late_del_leaves_the_pod_that_has_the_path_by_now(
     pod: Pod, node: Node, world: World
 ) -> None:
     pod.add(**SAID)
+    # As main plugins do: a namespace goes in its own time, and two macvlans may not share a MAC.
+    pod.inside.ip("link", "delete", "eth0")
     pod.inside.delete()
     pod.inside.create()
     other = world.pod(node)

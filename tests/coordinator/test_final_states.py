@@ -105,6 +105,27 @@ def test_two_underlay_nics(pod: Pod, node: Node) -> None:
     }
 
 
+def test_three_underlay_nics(pod: Pod, node: Node) -> None:
+    pod.add(**SAID)
+    for number, interface in enumerate(("net1", "net2"), 101):
+        pod.macvlan(interface, f"10.7.0.{number}/24", f"fd00:7::{number}/64")
+        assert pod.add(interface, **SAID).table == number
+    assert rules(pod.inside) == [
+        "998: from 10.7.0.102 lookup 102",
+        "999: from 10.7.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    assert "default via 10.7.0.1 dev net2" in routes(pod.inside, "102")
+    assert "default via fd00:7::1 dev net2" in {
+        line.removesuffix(" metric 2048") for line in routes(pod.inside, "102", "-6")
+    }
+    main = routes(pod.inside, "main")
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.6.0.1 dev eth0"
+    ]
+    assert [pod.check(each) for each in ("eth0", "net1", "net2")] == [[], [], []]
+
+
 def test_overlay_with_one_more_nic(world: World, node: Node) -> None:
     pod = calico_pod(world, node)
     pod.add("net1", **SAID)
