@@ -135,6 +135,13 @@ def pool_rows(line: Line) -> list[tuple[str, ...]]:
     return rows
 
 
+def word_of(step: Step) -> str:
+    """What a step is called: one that cannot be made yet waits, one that cannot be is refused."""
+    if step.action == "refuse":
+        return "wait" if step.again else "refused"
+    return step.action
+
+
 def plain(line: Line) -> Plain:
     """For programs."""
     key = line.key
@@ -156,7 +163,7 @@ def plain(line: Line) -> Plain:
             for pool in line.pools
         ],
         "steps": [
-            {"action": step.action, "pool": step.pool, "reason": step.reason, "again": step.again}
+            {"action": word_of(step), "pool": step.pool, "reason": step.reason, "again": step.again}
             for step in line.steps
         ],
     }

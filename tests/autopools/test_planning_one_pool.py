@@ -97,15 +97,16 @@ def test_a_pool_may_shrink_to_nothing_and_come_back() -> None:
 
 REFUSALS: dict[str, tuple[State, ApplyAutoPool, tuple[str, str], str]] = {
     "no such subnet": (
-        State(), auto(1), ("NotFound", "unknown-name"), "there is no such object",
+        State(), auto(1), ("NotFound", "unknown-name"), "there is no SpiderSubnet/net",
     ),
     "a subnet of the other family": (
         State(NET), auto(1, wish(1, PLACE._replace(family=V6))),
-        ("Invalid", "subnet-family"), "is of IPv4, the Pod template names it for IPv6",
+        ("Invalid", "subnet-family"),
+        "SpiderSubnet/net is of IPv4, the Pod template names it for IPv6",
     ),
     "a subnet that is being retired": (
         State(NET, RetireSubnet("net")), auto(1), ("Forbidden", "retiring"),
-        "the subnet is being retired: no automatic pool is made or changed in it",
+        "SpiderSubnet/net is being retired: no automatic pool is made or changed in it",
     ),
     "too few addresses": (
         State(NET, Pool("blue", V4, NET.subnet, ("10.7.0.10-10.7.0.27",))), auto(3),

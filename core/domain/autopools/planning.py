@@ -112,12 +112,16 @@ def _subnet(wish: PoolWish, configuration: Configuration) -> Subnet:
     subnet = configuration.subnets.get(place.subnet)
     subject = Subject("SpiderSubnet", place.subnet)
     if subnet is None:
-        raise _refused(subject, "NotFound", "unknown-name", "there is no such object")
+        message = f"there is no SpiderSubnet/{place.subnet}"
+        remedy = "create it, or correct the annotation in the Pod template"
+        raise _refused(subject, "NotFound", "unknown-name", message, remedy)
     if subnet.family != place.family:
-        message = f"is of IPv{subnet.family}, the Pod template names it for IPv{place.family}"
+        message = f"SpiderSubnet/{place.subnet} is of IPv{subnet.family}"
+        message += f", the Pod template names it for IPv{place.family}"
         raise _refused(subject, "Invalid", "subnet-family", message)
     if subnet.retiring:
-        message = "the subnet is being retired: no automatic pool is made or changed in it"
+        message = f"SpiderSubnet/{place.subnet} is being retired"
+        message += ": no automatic pool is made or changed in it"
         raise _refused(subject, "Forbidden", "retiring", message, "name another SpiderSubnet")
     return subnet
 

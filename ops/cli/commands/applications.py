@@ -37,7 +37,7 @@ async def describe_applications(
 
 async def _describe(session: Session, line: Line) -> None:
     from core.domain.autopools.applications import replicas_of, skip_reason
-    from ops.cli.applications import POOL_COLUMNS, pool_rows
+    from ops.cli.applications import POOL_COLUMNS, pool_rows, word_of
 
     key, told = line.key, line.told
     pairs(
@@ -58,7 +58,7 @@ async def _describe(session: Session, line: Line) -> None:
     if line.steps:
         heading("\nTo be done")
         for step in line.steps:
-            print(f"  {step.action} {step.pool or '-'}: {step.reason}")
+            print(f"  {word_of(step)} {step.pool or '-'}: {step.reason}")
             if step.remedy:
                 print(f"    → {step.remedy}")
 

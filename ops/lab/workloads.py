@@ -1,0 +1,60 @@
+"""Applications as YAML, for laboratories and demonstrations: a subnet, a Deployment, its Pods.
+
+What ``orbctl apply -f -`` takes. To scale a Deployment, apply it again with other replicas; its
+Pods are records that name it as their controller, as an API server would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from core.manifests.writing import dump_yaml
+
+API_VERSION = "spiderpool.spidernet.io/v2beta1"
+PREFIX = "ipam.spidernet.io/"
+Plain = dict[str, object]
+
+
+def subnet(name: str, cidr: str, ips: Sequence[str], gateway: str = "") -> Plain:
+    """A SpiderSubnet."""
+    spec: Plain = {"subnet": cidr, "ips": list(ips)}
+    if gateway:
+        spec["gateway"] = gateway
+    return {"apiVersion": API_VERSION, "kind": "SpiderSubnet", **_named(name), "spec": spec}
+
+
+def asking(*, ipv4: str = "", ipv6: str = "", number: str = "") -> dict[str, str]:
+    """The annotations of a Pod template that asks these subnets for automatic pools."""
+    lists = {"ipv4": [ipv4] if ipv4 else [], "ipv6": [ipv6] if ipv6 else []}
+    said = {f"{PREFIX}subnet": _json(lists)}
+    return said | ({f"{PREFIX}ippool-ip-number": number} if number else {})
+
+
+def deployment(name: str, namespace: str, replicas: int, annotations: dict[str, str]) -> Plain:
+    """A Deployment whose Pods have these annotations."""
+    template = {"metadata": {"annotations": annotations}}
+    spec = {"replicas": replicas, "template": template}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", **_named(name, namespace), "spec": spec}
+
+
+def pod(name: str, owner: str, namespace: str, annotations: dict[str, str]) -> Plain:
+    """A Pod of that Deployment."""
+    controller = {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "controller": True}
+    named = _named(name, namespace)
+    named["metadata"] |= {"annotations": annotations, "ownerReferences": [controller]}
+    return {"apiVersion": "v1", "kind": "Pod", **named}
+
+
+def as_yaml(objects: Iterable[Plain]) -> str:
+    """All of them as one text."""
+    return dump_yaml(objects)
+
+
+def _named(name: str, namespace: str = "") -> dict[str, dict[str, object]]:
+    metadata: dict[str, object] = {"name": name}
+    return {"metadata": metadata | ({"namespace": namespace} if namespace else {})}
+
+
+def _json(lists: dict[str, list[str]]) -> str:
+    parts = [f'"{family}": ["{names[0]}"]' for family, names in lists.items() if names]
+    return "{" + ", ".join(parts) + "}"
