@@ -73,9 +73,9 @@ def _do(session: Session, steps: Sequence[Request], wanted: Wanted) -> None:
         session.apply(steps)
     except NetlinkRefused as error:
         if error.number == EOPNOTSUPP:
-            kinds = " and ".join(_modules(wanted))
             text = f"the kernel of this node cannot do this: {error.message}"
-            remedy = f"load the modules: modprobe -a {kinds}; `orbctl node doctor` tells more"
+            modules = " ".join(_modules(wanted))
+            remedy = f"load the modules: modprobe -a {modules}; `orbctl node doctor` tells more"
             raise DatapathError(text, subject=wanted.parent, remedy=remedy) from error
         raise
 
