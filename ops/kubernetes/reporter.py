@@ -29,8 +29,10 @@ from ops.kubernetes.objects import Clock, identity, utc_now
 from ops.kubernetes.reports import (
     OBSERVED,
     REPORT,
+    auto_pool_report,
     endpoint_report,
     pool_report,
+    says,
     subnet_report,
 )
 from ops.kubernetes.resources import FINALIZER, Kind, is_leaving
@@ -150,8 +152,14 @@ class Reporter:
     async def _pool(self, name: str) -> None:
         one = self._informers[Kind.POOL].objects.get(("", name))
         said = pool_report(self._projector.projection, name)
-        if one is not None and said is not None:
+        wanted = auto_pool_report(self._projector.projection.ledger, name)
+        if wanted is not None and not says(one, wanted):
+            self.writes += 1
+            await self._api.apply(Kind.POOL.path(name), wanted, MANAGER)
+        elif one is not None and said is not None:
             await self._status(Kind.POOL, one, POOL_FIELDS, *said)
+        elif one is not None and REPORT in one["metadata"].get("annotations", {}):
+            await self._drop(Kind.POOL.path(name), one)
 
     async def _subnet(self, name: str) -> None:
         one = self._informers[Kind.SUBNET].objects.get(("", name))
@@ -183,15 +191,14 @@ class Reporter:
         wanted = endpoint_report(self._projector.projection.ledger, key)
         if wanted is None:
             if one is not None and one["is_ours"]:
-                await self._drop(key, one)
+                await self._drop(endpoint_path(key), one)
         elif one is None or (not is_leaving(one) and one["said"] != said_of(wanted)):
             self.writes += 1
             await self._api.apply(endpoint_path(key), wanted, MANAGER)
 
-    async def _drop(self, key: EndpointKey, one: Object) -> None:
-        """Nothing is held any more: let it go, without a finalizer that would hold it."""
+    async def _drop(self, path: str, one: Object) -> None:
+        """What it reports of is gone: let it go, without a finalizer that would hold it."""
         metadata = one["metadata"]
-        path = endpoint_path(key)
         finalizers = metadata.get("finalizers", [])
         with contextlib.suppress(ApiNotFound):
             if FINALIZER in finalizers:

@@ -9,11 +9,13 @@ from typing import Final
 
 from core.domain.evolution import EndpointKey, Ledger
 from core.domain.model import Endpoint, pod_holder
+from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.kubernetes.api import Object
+from core.manifests.writing import to_manifest
 from core.projections.fold import Projection
 from core.projections.tally import PoolCounts
 from ops.kubernetes.conditions import Observation
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
 ALLOCATIONS_SHOWN_MAX: Final = 8_192
@@ -44,6 +46,33 @@ def pool_report(projection: Projection, name: str) -> tuple[Object, list[Observa
     status: Object = pool_manifest(pool, shown, projection.ledger)["status"]
     status["allocatedIPCount"] = counts.claimed
     return status, _observed(counts)
+
+
+def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
+    """The custom resource of an automatic pool, which nobody writes by hand; None for others."""
+    pool = ledger.pools.get(name)
+    if pool is None or AUTO_POOL_LABEL not in pool.labels:
+        return None
+    found: Object = to_manifest(pool)
+    annotations = {**pool.annotations, REPORT: "true"}
+    found["metadata"] |= {"finalizers": [FINALIZER], "annotations": annotations}
+    return found
+
+
+def says(one: Object | None, wanted: Object) -> bool:
+    """Whether a custom resource says what the report of an automatic pool does.
+
+    One in deletion says it too: what it reports of drains, and a new one comes if it has to.
+    """
+    if one is None:
+        return False
+    metadata = one["metadata"]
+    same = one["spec"] == wanted["spec"] and all(
+        metadata.get(part, {}).get(key) == text
+        for part in ("labels", "annotations")
+        for key, text in wanted["metadata"][part].items()
+    )
+    return same or is_leaving(one)
 
 
 def subnet_report(ledger: Ledger, name: str) -> Object | None:

@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.domain.commands import DeletePool
+from core.domain.model import Pool
 from ops.kubernetes.reports import REPORT
 from ops.kubernetes.resources import FINALIZER
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
+from tests.support import nodes
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.nodes import addresses, check_everything, pod
 
+AUTO = "auto4-web-eth0-abcde"
 TEN = ["10.6.0.10-10.6.0.19"]
 
 
@@ -31,7 +35,8 @@ async def cluster(server: ApiServer) -> AsyncIterator[Cluster]:
 
 
 def status_of(server: ApiServer, kind: str = "SpiderIPPool", name: str = "blue") -> Object:
-    found: Object = get(server, kind, name).get("status", {})
+    one = get(server, kind, name)
+    found: Object = one.get("status", {}) if one["kind"] == kind else {}
     return found
 
 
@@ -86,6 +91,42 @@ async def test_a_subnet_says_what_its_pools_have(server: ApiServer, cluster: Clu
     status = status_of(server, "SpiderSubnet", "wide")
     assert status["totalIPCount"] == 100
     assert json.loads(status["controlledIPPools"]) == {"blue": {"ips": TEN}}
+
+
+def automatic(*ips: str) -> Pool:
+    labels = {"ipam.spidernet.io/owner-application-name": "web"}
+    return nodes.pool(AUTO, *ips, default=False)._replace(labels=labels)
+
+
+async def test_an_automatic_pool_has_a_resource_that_follows_it(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.apply(automatic("10.6.0.50"))
+    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 1)
+    await cluster.node.apply(automatic("10.6.0.50-10.6.0.52"))
+    await cluster.until(lambda: status_of(server, "SpiderIPPool", AUTO).get("totalIPCount") == 3)
+
+    said = {"spec": {"ips": ["10.6.0.99"]}}
+    server.request("PATCH", path_of("SpiderIPPool", AUTO), said, content=MERGE)
+    await cluster.until(
+        lambda: get(server, "SpiderIPPool", AUTO)["spec"]["ips"] == ["10.6.0.50-10.6.0.52"]
+    )
+
+    assert cluster.ledger.pools[AUTO].ips == ("10.6.0.50-10.6.0.52",)
+    await cluster.node.apply(DeletePool(AUTO))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
+
+
+async def test_an_automatic_pool_whose_resource_is_deleted_drains(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.apply(automatic("10.6.0.50"))
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "SpiderIPPool")
+
+    server.request("DELETE", path_of("SpiderIPPool", AUTO))
+
+    await cluster.until(lambda: get(server, "SpiderIPPool", AUTO)["kind"] == "Status")
+    assert AUTO not in cluster.ledger.pools
 
 
 async def test_an_endpoint_is_there_as_long_as_addresses_are_held(
