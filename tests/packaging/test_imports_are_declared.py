@@ -34,7 +34,8 @@ def foreign() -> set[str]:
 def declared() -> set[str]:
     """Dependencies and extras of the product itself."""
     project = pyproject()["project"]
-    return required(project["dependencies"] + project["optional-dependencies"]["otlp"])
+    extras = project["optional-dependencies"]
+    return required(project["dependencies"] + extras["otlp"] + extras["kubernetes"])
 
 
 def test_whatever_is_imported_is_declared() -> None:
