@@ -12,12 +12,10 @@ from typing import Final
 NETLINK_ROUTE: Final = 0
 
 # Messages of netlink itself.
-NLMSG_NOOP: Final = 1
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 
 NLM_F_REQUEST: Final = 0x1
-NLM_F_MULTI: Final = 0x2
 NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
@@ -58,9 +56,7 @@ RTM_GETRULE: Final = 34
 IFF_UP: Final = 0x1
 IFF_BROADCAST: Final = 0x2
 IFF_LOOPBACK: Final = 0x8
-IFF_RUNNING: Final = 0x40
 IFF_MULTICAST: Final = 0x1000
-IFF_LOWER_UP: Final = 0x10000
 
 IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
@@ -84,8 +80,6 @@ IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
 IFA_FLAGS: Final = 8
 IFA_F_NODAD: Final = 0x02
-IFA_F_DADFAILED: Final = 0x08
-IFA_F_TENTATIVE: Final = 0x40
 IFA_F_PERMANENT: Final = 0x80
 
 # Routes.
@@ -102,16 +96,12 @@ RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
 RTNH_F_ONLINK: Final = 4
 RTM_F_CLONED: Final = 0x200
-RTPROT_KERNEL: Final = 2
 RTPROT_BOOT: Final = 3
-RTPROT_STATIC: Final = 4
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
-RT_SCOPE_HOST: Final = 254
 RT_SCOPE_NOWHERE: Final = 255
 RT_TABLE_UNSPEC: Final = 0
 RT_TABLE_MAIN: Final = 254
-RT_TABLE_LOCAL: Final = 255
 RT_TABLE_COMPAT: Final = 252
 """In the header of a route whose table does not fit into its eight bits."""
 
@@ -129,7 +119,6 @@ FR_ACT_TO_TBL: Final = 1
 # Neighbours.
 NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
-NUD_REACHABLE: Final = 0x02
 NUD_PERMANENT: Final = 0x80
 
 # Namespaces.

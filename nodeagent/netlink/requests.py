@@ -142,12 +142,6 @@ def set_mac(link: int, mac: Mac) -> Request:
     return Request(n.RTM_NEWLINK, 0, body, f"set address {mac_text(mac)} of link", link)
 
 
-def set_mtu(link: int, mtu: int) -> Request:
-    """Give a link another MTU."""
-    body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_MTU, mtu)
-    return Request(n.RTM_NEWLINK, 0, body, f"set MTU {mtu} of link", link)
-
-
 def set_tx_queue_len(link: int, length: int) -> Request:
     """Give a link another transmit queue length (packets)."""
     body = IFINFOMSG.pack(0, 0, link, 0, 0) + attribute_u32(n.IFLA_TXQLEN, length)
@@ -304,11 +298,6 @@ def clear_route(destination: Cidr, table: int) -> Request:
 def add_rule(rule: Rule) -> Request:
     """Add a policy rule; that the very same is there already is fine."""
     return Request(n.RTM_NEWRULE, NEW, _rule_body(rule), "add rule", rule, EXISTS)
-
-
-def delete_rule(rule: Rule) -> Request:
-    """Remove a policy rule; that it is not there is fine."""
-    return Request(n.RTM_DELRULE, 0, _rule_body(rule), "delete rule", rule, GONE)
 
 
 def _rule_body(rule: Rule) -> bytes:

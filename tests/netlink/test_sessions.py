@@ -126,7 +126,8 @@ def test_rules_are_read_as_they_were_written(session: Session, own: str) -> None
     session.apply([requests.add_rule(rule) for rule in (*wanted, *wanted)])
     found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
     assert sorted(found, key=str) == sorted(wanted, key=str)
-    session.apply([requests.delete_rule(rule) for rule in (*wanted, *wanted)])
+    adding = [requests.add_rule(rule) for rule in (*wanted, *wanted)]
+    session.apply([requests.removal(request) for request in adding])
     assert not [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
 
 
