@@ -13,7 +13,7 @@ from core.domain.configuration import pool_addresses
 from core.domain.events import PoolDefined
 from core.domain.model import Subnet
 from core.domain.subnets import shared_out
-from core.errors import AddressesUsedOut, CallRejected, PoolPending
+from core.errors import AddressesUsedOut, CallRejected, OutcomeUnknown, PoolPending
 from core.store.kv import KeyValueStore
 from tests.autopools.scripted import key_of
 from tests.autopools.stage import Stage
@@ -195,6 +195,24 @@ async def test_an_application_that_waits_is_not_looked_at_for_what_others_do(
     await stage.settle()
     (pool,) = [one for one in (await stage.node.truth()).pools.values() if "web" in one.name]
     assert pool.ips == ("10.7.0.11",)
+
+
+async def test_a_wake_whose_answer_was_lost_is_sent_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, lost = Client.signal_with_start, ["first", "second"]
+
+    async def forgetful(client: Client, *args: Any, **options: Any) -> Any:
+        if lost:
+            raise OutcomeUnknown(f"the {lost.pop(0)} answer was lost")
+        return await real(client, *args, **options)
+
+    monkeypatch.setattr(Client, "signal_with_start", forgetful)
+    await stage.host()
+    await stage.application("web", size="2", subnet="net")
+
+    assert await stage.pod("web-0", of="web") == "has 10.7.0.10"
+    assert not lost
 
 
 async def test_a_pool_that_somebody_deletes_by_hand_comes_back(stage: Stage) -> None:

@@ -23,7 +23,7 @@ from core.domain.autopools.reconciling import plan_application
 from core.domain.configuration import pool_addresses
 from core.domain.fixed.owners import Missing
 from core.domain.model import Pool
-from core.errors import Compacted, LogCorrupt, OrbweaverError
+from core.errors import Compacted, LogCorrupt, OrbweaverError, OutcomeUnknown
 from core.projections.configuration_view import Snapshot
 from core.service.needs import NEED, Report, read_report
 from core.store.kv import Change, Get
@@ -31,6 +31,7 @@ from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client
 from workflows.jobs.autopools import WAKE, AutoPools, workflow_id
 from workflows.jobs.reconciling import PoolsPlace
+from workflows.jobs.together import together
 
 GAP_S: Final = 0.05
 """Between two sweeps: what changes together is looked at together."""
@@ -82,16 +83,14 @@ class Dispatcher:
     async def run(self) -> None:
         """Wake whoever must look, until cancelled. Raises what no retry helps."""
         self._begin()
-        works = [
-            self._sweep_on_news(),
-            _lasting(self._follow_view),
-            _lasting(self._follow_source),
-            _lasting(self._follow_hints),
-            _lasting(self._follow_releases),
-        ]
-        async with asyncio.TaskGroup() as group:
-            for work in works:
-                group.create_task(work)
+        parts = (
+            self._sweep_on_news,
+            self._follow_view,
+            self._follow_source,
+            self._follow_hints,
+            self._follow_releases,
+        )
+        await together(*(_lasting(part) for part in parts))
 
     # ------------------------------------------------------------------------ what is heard of
 
@@ -192,19 +191,27 @@ class Dispatcher:
     # --------------------------------------------------------------------- who must look now
 
     async def _sweep_on_news(self) -> None:
+        self._news.set()
         while True:
             await self._news.wait()
             self._news.clear()
             snapshot = self._view.current
-            woken = {*self._needed, *self._freed, *self._unblocked(snapshot)}
+            called = {*self._needed, *self._freed, *self._unblocked(snapshot)}
             self._needed.clear()
             self._freed.clear()
-            changed: dict[ApplicationKey, Seen] = await waiting_for_store()(self._changed, snapshot)
-            due = woken | changed.keys()
-            for some in _chunks(list(due)):
-                await asyncio.gather(*(self._wake(key) for key in some))
-            self._seen |= changed
+            try:
+                await self._sweep(called, snapshot)
+            except OrbweaverError:
+                self._needed |= called
+                raise
             await asyncio.sleep(GAP_S)
+
+    async def _sweep(self, called: set[ApplicationKey], snapshot: Snapshot) -> None:
+        """Wake those that were called, and those that have changed."""
+        changed: dict[ApplicationKey, Seen] = await waiting_for_store()(self._changed, snapshot)
+        for some in _chunks(list(called | changed.keys())):
+            await asyncio.gather(*(self._wake(key) for key in some))
+        self._seen |= changed
 
     async def _wake(self, key: ApplicationKey) -> None:
         await waiting_for_store()(
@@ -302,8 +309,8 @@ async def _lasting(part: Callable[[], Awaitable[None]]) -> None:
             await part()
             return
         except OrbweaverError as error:
-            if not error.retryable:
-                raise
+            if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                raise  # all that is written here are signals, and one too many is harmless
             _log.warning("watching for automatic pools begins anew: %s", error)
         await asyncio.sleep(AWAY_PAUSE_S)
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from core.audit.origin import cause_of
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
-from core.errors import ExecutionNotFound
+from core.errors import ExecutionNotFound, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.observer import Observer
 from core.service.provider import ProviderSettings
@@ -56,6 +57,7 @@ from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.together import together
 from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
@@ -148,8 +150,7 @@ class JobHost:
 
     async def run(self) -> None:
         """Work until cancelled. Raises what no retry helps."""
-        await waiting_for_store()(self._view.start)
-        self._is_viewing.set()
+        await self._begin_viewing()
         self.worker.start()
         try:
             await self.worker.ready()
@@ -163,15 +164,24 @@ class JobHost:
                 await self._external.close()
             await self._client.close()
 
+    async def _begin_viewing(self) -> None:
+        """However long etcd takes to be there."""
+        while not self._is_viewing.is_set():
+            try:
+                await waiting_for_store()(self._view.start)
+                self._is_viewing.set()
+            except StoreUnavailable as error:
+                _log.warning("waiting for etcd: %s", error)
+
     async def lead(self) -> None:
         """What only one replica does, until cancelled. Raises what no retry helps."""
         await self._is_viewing.wait()
-        async with asyncio.TaskGroup() as group:
-            if self._settings.enabled:
-                group.create_task(self.listener.run())
-            if self._auto_pools.enabled:
-                group.create_task(self._dispatcher.run())
-            group.create_task(asyncio.Event().wait())
+        parts: list[Coroutine[Any, Any, object]] = [asyncio.Event().wait()]
+        if self._settings.enabled:
+            parts.append(self.listener.run())
+        if self._auto_pools.enabled:
+            parts.append(self._dispatcher.run())
+        await together(*parts)
 
     async def _begin(self) -> None:
         """See that the executions are there."""
