@@ -209,12 +209,14 @@ def decide_release(
     *,
     alive: bool | None,
     wanted: Validity | None = None,
+    migrating: bool = False,
 ) -> ReleaseDecision:
     """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
 
     ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
     counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that
-    nobody wants them. A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    nobody wants them, and those of a migration's target until reclaiming finds that the source has
+    ended too. A DEL for another UID or an older sandbox is late and ends nothing (I3).
     While another sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC
     that the new sandbox has not come to yet must not take away those that it uses.
     """
@@ -224,6 +226,8 @@ def decide_release(
         return _released_by(endpoint, attachment, uid)
     if wanted.keeps:
         return ReleaseDecision(False, f"fixed: {wanted.why}")
+    if migrating:
+        return ReleaseDecision(False, f"{wanted.why}, but the source may still use the addresses")
     return _released_by(endpoint, attachment, uid)._replace(evidence=wanted.why)
 
 

@@ -59,7 +59,14 @@ class Deleting:
             # The UID as the runtime says it: without one, the container fences.
             uid = order.pod.pod.uid
             wanted = self._facts.wanted(endpoint)
-            return decide_release(endpoint, attachment, uid, alive=pod.alive, wanted=wanted)
+            return decide_release(
+                endpoint,
+                attachment,
+                uid,
+                alive=pod.alive,
+                wanted=wanted,
+                migrating=pod.migrating,
+            )
 
         evidence = f"CNI DEL of container {attachment.container}"
         cause = Cause(self._actor, attachment.container, "", order.traceparent)

@@ -34,6 +34,8 @@ class FixedStage(Stage):
         if store is not None:
             self.store = store  # type: ignore[assignment]  # scripts about memory itself are elsewhere
         self.templates: dict[str, dict[str, str]] = {}
+        self.targets: set[str] = set()
+        """UIDs of launchers that a live migration goes to."""
         self.seen: OwnerFacts | None = None
 
     async def pool(self, name: str, *ips: str, **more: str) -> str:
@@ -46,6 +48,11 @@ class FixedStage(Stage):
         """What its Pods are annotated with: ``ippool``, or ``ippools`` of several NICs."""
         said = {IPPOOL: pool, IPPOOLS: pools}
         self.templates[owner] = {name: text for name, text in said.items() if text}
+        return ""
+
+    async def migration(self, uid: str) -> str:
+        """The launcher of this UID is the target of one."""
+        self.targets.add(uid)
         return ""
 
     async def agents_see(self, what: str) -> str:
@@ -105,7 +112,7 @@ class FixedStage(Stage):
         """As an agent sees the Pod."""
         notes = self.templates.get(pod.owner.name, {}) if pod.owner else {}
         facts = facts_of(pod, pod.fixed(self.settings))
-        return facts._replace(annotations=notes)
+        return facts._replace(annotations=notes, migrating=pod.uid in self.targets)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """As an agent judges the holder."""

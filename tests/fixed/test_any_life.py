@@ -197,6 +197,7 @@ class Lives(RuleBasedStateMachine):
     async def migrated(self, node: str, *, fails: bool) -> None:
         uid, held = self.running[VM]
         source, target = self.pod(VM, uid), self.pod(VM, str(next(self.uids)), node)
+        self.stage.targets.add(target.uid)
         self.stage.cluster.set_pod(target)
         answer = await self.add(target)
         if isinstance(answer, Added):

@@ -141,7 +141,12 @@ class Node:
         return await self.releaser.release(
             who.endpoint_key,
             lambda endpoint: decide_release(
-                endpoint, attachment, who.uid, alive=who.alive, wanted=wanted(endpoint)
+                endpoint,
+                attachment,
+                who.uid,
+                alive=who.alive,
+                wanted=wanted(endpoint),
+                migrating=who.migrating,
             ),
             ReleaseOrder("deleted", "CNI DEL", CAUSE),
         )
