@@ -89,5 +89,7 @@ class Updates:
         if head.status is not Status.RUNNING:
             return f"the execution is {head.status.value}"
         if len(self._callers) >= UPDATES_IN_FLIGHT_MAX:
-            return f"too many updates are in flight, UPDATES_IN_FLIGHT_MAX is {len(self._callers)}"
+            return (
+                f"UPDATES_IN_FLIGHT_MAX: {UPDATES_IN_FLIGHT_MAX} are on their way, await some first"
+            )
         return ""

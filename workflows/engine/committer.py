@@ -33,8 +33,6 @@ class Committer:
     """The only way in which a session writes."""
 
     def __init__(self, store: KeyValueStore, session: Session) -> None:
-        self.transactions = 0
-        self.proposals = 0
         self._store = store
         self._session = session
         self._seq = 0
@@ -46,11 +44,6 @@ class Committer:
             passes=GATHERING_PASSES_MAX,
         )
 
-    @property
-    def depth(self) -> int:
-        """Proposals waiting."""
-        return self._pump.depth
-
     def propose(
         self, guards: Sequence[Guard], writes: Sequence[Write], reads: Sequence[Get] = ()
     ) -> asyncio.Future[Outcome]:
@@ -60,7 +53,6 @@ class Committer:
         StoreRejected; the call raises Overloaded.
         """
         self._session.check()
-        self.proposals += 1
         return self._pump.put(Proposal((), tuple(guards), tuple(writes), tuple(reads)))
 
     async def close(self) -> None:
@@ -80,7 +72,6 @@ class Committer:
             fence = FENCE.encode(Fence(session.lease, self._seq + 1))
             guards = [Unchanged(session.key, session.revision), *batch.guards]
             writes = [Put(session.key, fence, session.lease), *batch.writes]
-            self.transactions += 1
             try:
                 result = await self._store.commit(guards, writes, [Get(session.key), *batch.gets])
             except StoreUnavailable:

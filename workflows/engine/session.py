@@ -64,11 +64,6 @@ class Session:
         self._monotonic = monotonic
         self._keeping: asyncio.Task[None] | None = None
 
-    @property
-    def epoch(self) -> int:
-        """Which session this is: grows from session to session of a store, whoever has them."""
-        return self.lease
-
     async def open(self) -> None:
         """Take a lease and place the fence. Raises StoreUnavailable, OutcomeUnknown."""
         asked = self._monotonic()

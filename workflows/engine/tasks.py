@@ -30,11 +30,6 @@ class Code:
         self._interpreter: Interpreter | None = None
         self._unfed: list[HistoryEvent] = []
 
-    @property
-    def is_warm(self) -> bool:
-        """Whether the interpreter knows the run."""
-        return self._interpreter is not None
-
     def drop(self) -> None:
         """Forget the interpreter; the next task replays the history."""
         interpreter, self._interpreter = self._interpreter, None

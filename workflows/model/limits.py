@@ -64,9 +64,6 @@ COMMANDS_MAX = 1_000
 SEARCH_ATTRIBUTES_MAX = 32
 """Of one execution."""
 
-WORKFLOW_TASK_TIMEOUT_S = 10.0
-"""How long a worker may take for one workflow task before another one may take it."""
-
 DEADLOCK_S = 2.0
 """How long workflow code may run, in seconds of its thread, without awaiting anything."""
 

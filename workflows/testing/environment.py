@@ -123,6 +123,8 @@ class Environment:
         """All that may be at work."""
         runs = (runs[-1] for runs in self.runs.values())
         running = [one.task for run in runs for one in run.running.values()]
+        for failed in (task for task in running if task.done()):
+            failed.result()  # it reports before it ends, unless the engine has a fault
         return [*running, *self._host.at_work]
 
     def _next_due_ms(self) -> int | None:
