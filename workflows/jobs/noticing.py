@@ -12,9 +12,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from core.errors import OrbweaverError, OutcomeUnknown
+from core.errors import ExecutionNotFound, OrbweaverError, OutcomeUnknown
 from core.projections.fold import Projection
 from core.projections.projector import Projector
 from core.store.keys import Keys
@@ -34,13 +35,17 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Notice(NamedTuple):
-    """An execution that must be there. Its signal has no arguments; ``news`` decides when."""
+    """An execution that must be there. Its signal has no arguments; ``news`` decides when.
+
+    ``begins`` False: another execution begins it as its child; it is only told, if it is there.
+    """
 
     workflow: type[Any]
     workflow_id: str
     arguments: tuple[object, ...]
     signal: str
     news: object = None
+    begins: bool = True
 
 
 Notices = Callable[[Projection], Iterable[Notice]]
@@ -108,14 +113,23 @@ class Noticing:
     async def _give(self, client: Client, notice: Notice) -> None:
         workflow_id, news = notice.workflow_id, notice.news
         if workflow_id not in self._known or self._known[workflow_id] != news:
-            await client.signal_with_start(
-                notice.workflow, *notice.arguments, id=workflow_id, signal=notice.signal
-            )
+            await self._tell_one(client, notice)
             self.told += 1
-        elif workflow_id in self._sought:
+        elif workflow_id in self._sought and notice.begins:
             await client.start(notice.workflow, *notice.arguments, id=workflow_id, options=IF_GONE)
         self._known[workflow_id] = news
         self._sought.discard(workflow_id)
+
+    @staticmethod
+    async def _tell_one(client: Client, notice: Notice) -> None:
+        workflow_id = notice.workflow_id
+        if notice.begins:
+            await client.signal_with_start(
+                notice.workflow, *notice.arguments, id=workflow_id, signal=notice.signal
+            )
+            return
+        with suppress(ExecutionNotFound):  # a child that begins later sees by itself what is so
+            await client.signal(workflow_id, notice.signal)
 
     async def _until_news(self, seen: int, wait_s: float) -> None:
         """Until the projection has moved, and a little longer; at most ``wait_s``."""

@@ -30,7 +30,11 @@ def retirement_notices(projection: Projection) -> Iterator[Notice]:
             continue
         tally = projection.tallies.get(name)
         is_empty = tally is None or not tally.held
-        if is_empty or owner_of(pool) not in going:
-            yield Notice(
-                PoolRetirement, retirement_id("pool", name), (Order(name),), LOOK, is_empty
-            )
+        yield Notice(
+            PoolRetirement,
+            retirement_id("pool", name),
+            (Order(name),),
+            LOOK,
+            is_empty,
+            begins=owner_of(pool) not in going,
+        )

@@ -65,6 +65,7 @@ class PoolRetirement:
 
 async def take_step(vigil: Vigil, kind: Retirable, name: str) -> str:
     """One step; the state it found, ``held`` if it failed for good."""
+    vigil.looking()
     try:
         left: Left = await workflow.execute_activity(
             RetirementActivities.step, kind, name, options=STEP

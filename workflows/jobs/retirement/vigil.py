@@ -53,6 +53,10 @@ class Vigil:
         """Something may have changed."""
         self._woken = True
 
+    def looking(self) -> None:
+        """A look begins: it sees whatever was said before it."""
+        self._woken = False
+
     def found(self, left: Left) -> None:
         """Take in what a look found."""
         is_news = (left.in_the_way, left.state) != (self.left.in_the_way, self.left.state)
@@ -71,7 +75,6 @@ class Vigil:
             due_s = min(due_s, self._deadline_s())
         with suppress(workflow.TimeoutError):
             await workflow.wait_condition(lambda: self._woken, max(due_s - now_s(), 0.001))
-        self._woken = False
 
     def status(self) -> dict[str, Payload]:
         """For the query: how much is left, who holds it, since when, until when."""
@@ -95,7 +98,7 @@ class Vigil:
 
     def took_s(self) -> float:
         """How long it has taken so far."""
-        return now_s() - self.since_s
+        return round(now_s() - self.since_s, 3)
 
     def _take(self, order: Order) -> None:
         self.order, self.ordered_s = order, now_s()

@@ -65,6 +65,8 @@ class Stage:
         """Signal every execution that there must be and is; begin the others."""
         for notice in retirement_notices(Projection(await self.node.truth())):
             if self.environment.running(notice.workflow_id) is None:
+                if not notice.begins:
+                    continue
                 self.environment.start(
                     notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
                 )
