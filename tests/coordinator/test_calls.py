@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
 from core.domain.model import Endpoint
@@ -18,6 +19,7 @@ from nodeagent.cniwire.failures import CniFailure
 from nodeagent.cniwire.netconf import NetConf, ValidAttachment
 from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
+from nodeagent.coordinator.steps import Plan
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.missing import GC_TWICE_S
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.netns
 
 CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
 NOTHING = WrittenSettings()
+LEFTOVERS = 1_000
 
 
 class Known(FactsSource):
@@ -183,6 +186,27 @@ async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
     pod.inside.delete()
     assert (await coordinating.collect(collection())).removed == (f"{pod.container}/eth0",)
     assert list(node.records.all()) == []
+
+
+async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
+    coordinating: Coordinating, pod: Pod, node: Node
+) -> None:
+    await coordinating.add(call(pod), NOTHING)
+    (alive,) = node.records.all()
+    for number in range(LEFTOVERS):
+        node.records.put(
+            structs.replace(
+                alive,
+                container=f"{number:064x}",
+                netns=f"/run/netns/owt-gone-{number}",
+                peer_name=f"veth{number:011x}",
+                plan=Plan((), (), {}),
+            )
+        )
+    found = await coordinating.collect(collection(pod))
+    assert len(found.removed) == LEFTOVERS
+    assert list(node.records.all()) == [alive]
+    assert pod.check() == []
 
 
 async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:
