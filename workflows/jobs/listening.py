@@ -24,12 +24,18 @@ from workflows.engine.client import Client, StartOptions
 from workflows.jobs.facts import PodChange
 from workflows.jobs.reclaim_pod import NEWS, ReclaimPod, workflow_id
 from workflows.jobs.releasing import Means
+from workflows.model.errors import WorkflowError
 
 AWAY_PAUSE_S: Final = 0.5
-"""Before listening begins anew after something failed."""
+AWAY_PAUSE_S_MAX: Final = 60.0
+"""Before listening begins anew after it broke off: each time twice as long, since each time a scan
+is asked for, until something is heard."""
 
 BEGINS_MAX: Final = 3
 """Attempts to tell an execution that closes and begins at the same time."""
+
+FAULTS: Final = (OrbweaverError, WorkflowError)
+"""Of the store, of the source, of an execution that takes no more signals."""
 
 FindCause = Callable[[Held], Awaitable[Cause | None]]
 
@@ -107,6 +113,7 @@ class Listener:
         self.begun = 0
         self.left = 0
         self.listening = False
+        self._pause_s = AWAY_PAUSE_S
 
     @property
     def waiting(self) -> int:
@@ -124,18 +131,27 @@ class Listener:
 
     async def _hear(self, queue: asyncio.Queue[Heard]) -> None:
         """Until the changes break off."""
+        await self._make_up()
         try:
-            await self._scan_now()
             self.listening = True
             _log.info("listening to news of Pods")
             async for change in self._means.facts.changes():
                 self.heard += 1
+                self._pause_s = AWAY_PAUSE_S
                 await self._queue(queue, Heard(change, self._means.observer.moment()))
-        except OrbweaverError as error:
+        except FAULTS as error:
             _log.warning("news of Pods broke off, a scan makes up for it: %s", error)
         finally:
             self.listening = False
-        await asyncio.sleep(AWAY_PAUSE_S)
+        await asyncio.sleep(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, AWAY_PAUSE_S_MAX)
+
+    async def _make_up(self) -> None:
+        """Ask for a scan, for whatever nobody has heard. Without it the next one finds it."""
+        try:
+            await self._scan_now()
+        except FAULTS as error:
+            _log.warning("no scan could be asked for: %s", error)
 
     async def _queue(self, queue: asyncio.Queue[Heard], one: Heard) -> None:
         try:
@@ -149,7 +165,7 @@ class Listener:
             one = await queue.get()
             try:
                 await self.take(one)
-            except OrbweaverError as error:
+            except FAULTS as error:
                 self._leave(one, str(error))
 
     async def take(self, one: Heard) -> None:

@@ -1,0 +1,118 @@
+"""Listening: what breaks off begins again, what has no room is left to the scan, nothing ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.domain.evolution import Ledger
+from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.settings import ReclaimSettings
+from core.domain.reclaim.tracing import Trace
+from core.errors import StoreUnavailable
+from core.service.observer import Observer
+from core.store.memory import MemoryStore
+from tests.support.nodes import Node, pod, pool
+from tests.workflows.engine.stage import eventually
+from workflows.jobs import listening
+from workflows.jobs.facts import PodChange
+from workflows.jobs.listening import Listener, Origin
+from workflows.jobs.records import StandaloneFacts
+from workflows.jobs.releasing import Means, Releases
+from workflows.jobs.writers import ShardWriters
+from workflows.model.errors import LimitExceeded
+
+GONE = "it was deleted"
+
+
+class Tellers:
+    """A source whose watch breaks off a few times, then tells some news and stays."""
+
+    def __init__(self, node: Node, breaks: int, news: list[str]) -> None:
+        self._real = StandaloneFacts(node.store, node.keys)
+        self._breaks = breaks
+        self._news = news
+        self.asked = 0
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        return await self._real.facts(ledger, claims_read)
+
+    async def changes(self) -> AsyncIterator[PodChange]:
+        self.asked += 1
+        if self.asked <= self._breaks:
+            raise StoreUnavailable("the watch broke off")
+        for name in self._news:
+            yield PodChange(PodState("shop", name, f"uid-{name}"), GONE)
+        await asyncio.Event().wait()
+
+
+class Desk:
+    """A listener over a real store, and what it began."""
+
+    def __init__(self, node: Node, source: Tellers, settings: ReclaimSettings) -> None:
+        self.begun: list[str] = []
+        self.scans = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        releases = Releases(node.store, node.keys, ShardWriters(node.store, node.keys))
+        means = Means(node.store, node.keys, source, settings, Observer(), releases)
+        self.listener = Listener(means, self._begin, self._scan_now)
+
+    async def _begin(self, one: Trace, origin: Origin) -> None:
+        await self.gate.wait()
+        self.begun.append(one.pod)
+
+    async def _scan_now(self) -> None:
+        self.scans += 1
+        if self.scans == 1:
+            raise LimitExceeded("it takes no more signals")
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    async with Node(MemoryStore()) as found:
+        await found.apply(pool("main", "10.6.0.10-10.6.0.40"))
+        for number in range(4):
+            await found.add(pod(f"web-{number}"))
+        yield found
+
+
+async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_asked_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "AWAY_PAUSE_S", 0.001)
+    source = Tellers(node, breaks=3, news=["web-0"])
+    desk = Desk(node, source, ReclaimSettings())
+    work = asyncio.ensure_future(desk.listener.run())
+
+    async def heard() -> bool:
+        return desk.begun == ["web-0"]
+
+    await eventually(heard)
+    work.cancel()
+
+    assert (desk.scans, source.asked, desk.listener.listening) == (4, 4, True)
+
+
+async def test_news_without_room_is_left_to_the_scan_and_counted(node: Node) -> None:
+    settings = ReclaimSettings(workers=1, queue_max=1, queue_wait_s=0.001)
+    desk = Desk(node, Tellers(node, 0, [f"web-{number}" for number in range(4)]), settings)
+    desk.gate.clear()
+    work = asyncio.ensure_future(desk.listener.run())
+
+    async def told() -> bool:
+        return desk.listener.heard == 4 and desk.listener.left > 0
+
+    await eventually(told)
+    desk.gate.set()
+
+    async def begun() -> bool:
+        return len(desk.begun) + desk.listener.left == 4
+
+    await eventually(begun)
+    work.cancel()
+
+    assert desk.begun
