@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
@@ -112,20 +113,29 @@ class Reporter:
         for informer in (*self._informers.values(), self.endpoints):
             await informer.listed.wait()
         with self._projector.follow() as news:
-            while True:
-                self.pending.add(news.take())
-                if self.rounds % REJECTED_ROUNDS == 0:
-                    self.pending.add(self._rejected.take())
-                await self._round(self.pending.take())
-                self.rounds += 1
-                await asyncio.sleep(self._round_s)
+            await until_first(
+                self._rounds(lambda rejected: self._configured(news, rejected)),
+                self._rounds(lambda rejected: self._held(news, rejected)),
+            )
 
-    async def _round(self, news: News) -> None:
-        """Pools first: there are few of them, and people look at them."""
-        again, rejected = self.pending, self._rejected
-        await self._each(self._pool, news.pools, again.pools, rejected.pools)
-        await self._each(self._subnet, news.subnets, again.subnets, rejected.subnets)
-        await self._each(self._endpoint, news.endpoints, again.endpoints, rejected.endpoints)
+    async def _rounds(self, report: Callable[[News], Awaitable[None]]) -> None:
+        """Rounds of one kind: thousands of endpoints must not hold up the counts of pools."""
+        for number in itertools.count():
+            await report(self._rejected if number % REJECTED_ROUNDS == 0 else News())
+            self.rounds += 1
+            await asyncio.sleep(self._round_s)
+
+    async def _configured(self, news: News, rejected: News) -> None:
+        again = self.pending
+        pools = _taken(again.pools, news.pools, rejected.pools)
+        await self._each(self._pool, pools, again.pools, self._rejected.pools)
+        subnets = _taken(again.subnets, news.subnets, rejected.subnets)
+        await self._each(self._subnet, subnets, again.subnets, self._rejected.subnets)
+
+    async def _held(self, news: News, rejected: News) -> None:
+        again = self.pending
+        keys = _taken(again.endpoints, news.endpoints, rejected.endpoints)
+        await self._each(self._endpoint, keys, again.endpoints, self._rejected.endpoints)
 
     async def _each(
         self, report: Callable[[K], Awaitable[None]], keys: set[K], again: set[K], rejected: set[K]
@@ -210,6 +220,14 @@ class Reporter:
             if not is_leaving(one):
                 self.writes += 1
                 await self._api.delete(path, metadata["uid"])
+
+
+def _taken(*sources: set[K]) -> set[K]:
+    """Everything in these sets, which are empty then."""
+    found: set[K] = set().union(*sources)
+    for source in sources:
+        source.clear()
+    return found
 
 
 def _names(keys: Iterable[ObjectKey]) -> Iterator[str]:
