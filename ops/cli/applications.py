@@ -88,8 +88,23 @@ def lines_of(ledger: Ledger) -> list[Line]:
         if key is not None:
             pools.setdefault(key, []).append(pool)
     held = {name: len(addresses) for name, addresses in claims_by_pool(ledger).items()}
-    order = sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key.kind))
-    return [_line(key, told.get(key), pools.get(key, []), held, ledger) for key in order]
+    configuration = Configuration(
+        ledger.pools,
+        ledger.reservations,
+        ledger.quarantine,
+        ledger.records,
+        subnets=ledger.subnets,
+    )
+    claimed = {address: one.claim for address, one in ledger.claims.items()}
+    lines = []
+    for key in sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)):
+        own = sorted(pools.get(key, []), key=lambda pool: pool.name)
+        application = told.get(key)
+        steps: tuple[Step, ...] = ()
+        if application is not None:
+            steps = plan_application(application, configuration, claimed, _default_of(own))
+        lines.append(Line(key, application, tuple(own), held, steps))
+    return lines
 
 
 def application_listing(lines: list[Line], *, namespaced: bool) -> Listing:
@@ -167,28 +182,6 @@ def plain(line: Line) -> Plain:
             for step in line.steps
         ],
     }
-
-
-def _line(
-    key: ApplicationKey,
-    told: Application | None,
-    pools: list[Pool],
-    held: Mapping[str, int],
-    ledger: Ledger,
-) -> Line:
-    steps: tuple[Step, ...] = ()
-    if told is not None:
-        configuration = Configuration(
-            ledger.pools,
-            ledger.reservations,
-            ledger.quarantine,
-            ledger.records,
-            subnets=ledger.subnets,
-        )
-        claimed = {address: one.claim for address, one in ledger.claims.items()}
-        steps = plan_application(told, configuration, claimed, _default_of(pools))
-    pools.sort(key=lambda pool: pool.name)
-    return Line(key, told, tuple(pools), held, steps)
 
 
 def _default_of(pools: list[Pool]) -> IpNumber:
