@@ -1,4 +1,4 @@
-"""Listening: what breaks off begins again, what has no room is left to the scan, nothing ends it."""
+"""Listening: what breaks off begins again, what has no room is left to the scan; it never ends."""
 
 from __future__ import annotations
 
