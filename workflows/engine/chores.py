@@ -11,6 +11,7 @@ from typing import Protocol
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.engine.activities import Job, Running
+from workflows.engine.clock import Instant, instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Draft
 from workflows.engine.intake import Outcome
@@ -65,15 +66,19 @@ class Chores:
         for activity_id in draft.stop:
             self._cancel(activity_id)
 
-    def arm(self, head: Head) -> None:
+    def arm(self, head: Head, since: Instant | None = None) -> None:
         """Set an alarm for every timer and deadline that has none.
 
-        What is left is counted from the run's own time, so a wall clock that was set back in the
-        middle of a history makes no timer longer than it is.
+        ``since``: when the head was made, by default now. What is left is counted from the run's
+        own time then and by the steady clock from there on: a wall clock that is set meanwhile
+        makes no timer longer or shorter than it is.
         """
         if not head.is_open:
             return
-        now_ms = max(self._desk.clock.now_ms(), head.last_ms)
+        clock = self._desk.clock
+        wall_ms, steady_s = since or instant(clock)
+        now_ms = max(wall_ms, head.last_ms)
+        gone_s = clock.monotonic() - steady_s
         due = {timer.timer_id: timer.fire_ms for timer in head.timers}
         for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
             if at_ms:
@@ -82,7 +87,7 @@ class Chores:
             if number not in self._armed:
                 self._armed.add(number)
                 ring = self._alarm(head.run_id, max(number, 0))
-                self._desk.alarms.after((at_ms - now_ms) / 1000, ring)
+                self._desk.alarms.after((at_ms - now_ms) / 1000 - gone_s, ring)
 
     async def relaunch(
         self,

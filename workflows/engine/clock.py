@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 class Clock(Protocol):
@@ -25,6 +25,18 @@ class Clock(Protocol):
     async def wait(self, event: asyncio.Event, seconds: float) -> None:
         """Return when the event is set, or after ``seconds`` of the steady clock."""
         ...
+
+
+class Instant(NamedTuple):
+    """One moment by both clocks: what was recorded then, and how long ago that is."""
+
+    wall_ms: int
+    steady_s: float
+
+
+def instant(clock: Clock) -> Instant:
+    """The present one."""
+    return Instant(clock.now_ms(), clock.monotonic())
 
 
 class SystemClock:

@@ -20,6 +20,7 @@ from core.store.pump import Committed
 from core.store.pump import Outcome as CommitOutcome
 from workflows.engine.calls import Updates, refusal, write_reply
 from workflows.engine.chores import Chores
+from workflows.engine.clock import instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Answer, Draft
 from workflows.engine.intake import (
@@ -89,6 +90,7 @@ class Execution:
         self._expects_mail = 0
         self._stepping: asyncio.Task[None] | None = None
         self._stopped = False
+        self._drafted = instant(desk.clock)
 
     # ------------------------------------------------------------------- what reaches it
 
@@ -216,7 +218,8 @@ class Execution:
 
     def _take_in(self, taken: Taken) -> Draft:
         desk = self._desk
-        draft = Draft(desk.keys, self.head, desk.clock.now_ms(), identity=desk.identity)
+        self._drafted = instant(desk.clock)
+        draft = Draft(desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity)
         for letter in taken.letters:
             draft.put(Delete(letter.key))
             if draft.head.is_open:
@@ -293,7 +296,7 @@ class Execution:
         self.chores.follow(draft)
         if closed.is_open:
             self._code.committed(draft.events)
-            self.chores.arm(self.head)
+            self.chores.arm(self.head, self._drafted)
             if any(isinstance(letter.message, Retry) for letter in taken.letters):
                 await self.chores.relaunch(draft.again, {}, interrupted=False)
             return
@@ -303,7 +306,7 @@ class Execution:
         self._updates.clear()
         if draft.successor is not None:
             self.head = draft.successor
-            self.chores.arm(self.head)
+            self.chores.arm(self.head, self._drafted)
         else:
             self._stopped = True
         self._room.closed(self, closed)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from core.store.kv import Get, Guard, KeyValueStore, TxnResult, Write
+from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Steady, World
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import workflow
@@ -119,15 +122,30 @@ async def _is_closed(stage: Stage) -> bool:
     return not (await stage.head("one")).status.open
 
 
+class JumpingStore(FaultyStore):
+    """With every transaction somebody sets the wall clock ahead, by more than an hour."""
+
+    def __init__(self, store: KeyValueStore, clock: JumpingClock) -> None:
+        super().__init__(store)
+        self._clock = clock
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        result = await super().commit(guards, writes, otherwise)
+        self._clock.offset_ms += 4_000_000
+        return result
+
+
 async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(stage: Stage) -> None:
     clock = JumpingClock()
-    worker = Worker(stage.store, stage.keys, stage.registry, name="w", clock=clock)
+    store = JumpingStore(stage.store, clock)
+    worker = Worker(store, stage.keys, stage.registry, name="w", clock=clock)
     stage.workers.append(worker)
     worker.start()
     await within(worker.ready())
     await stage.client.start(Steady, ["a"], 3_000.0, id="one")
     await _asleep(stage)
-    clock.offset_ms = 4_000_000
     await within((await stage.client.start(Steady, ["b"], id="two")).result())
 
     head = await stage.head("one")
