@@ -53,7 +53,7 @@ class RecordFacts(StandaloneCluster):
     def pod(self, namespace: str, name: str) -> PodState | Missing:
         """Gone if its record or its node's was deleted and nothing came after, else unknown."""
         said = super().pod(namespace, name)
-        if isinstance(said, PodState) or said.certain:
+        if not self._gone or isinstance(said, PodState) or said.certain:
             return said
         pod: RecordKey = POD, namespace, name
         endpoint = self._endpoints.get((namespace, name))
