@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from subprocess import SubprocessError
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Family
@@ -111,7 +112,7 @@ def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
         for name, way in ways:
             try:
                 way.put(namespace, (family,))
-            except (OrbweaverError, OSError) as error:
+            except (OrbweaverError, OSError, SubprocessError) as error:
                 words.append(f"{name}: {error}")
                 continue
             yield Ability(f"IPv{family} reply marks by {name}", "")

@@ -34,13 +34,16 @@ Gateways = Annotated[
 def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     """Tell what this node can do for Pods: kernel, sysctls, interfaces, gateways.
 
-    Changes nothing. Needs root for most of it. Ends with 1 when something has failed.
+    Changes nothing. Needs root. Ends with 1 when something has failed.
     """
     import asyncio
+    import os
 
     from nodeagent.nodeprep.examining import examine
     from nodeagent.nodeprep.judging import diagnose, worst
 
+    if os.geteuid():
+        raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")
     said = globals_of(context)
     seen = asyncio.run(examine([_gateway(text) for text in _bounded(gateway or [])]))
     diagnoses = diagnose(seen)
