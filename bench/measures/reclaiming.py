@@ -41,13 +41,13 @@ from core.store.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import CAUSE, Node, pod, pool
 from workflows.engine.client import Client
-from workflows.jobs.books import EMPTY
-from workflows.jobs.facts import FactsSource, PodChange
 from workflows.jobs.hosting import JobHost, Sources
-from workflows.jobs.reclaim import SCAN_NOW, WORKFLOW_ID
-from workflows.jobs.records import StandaloneFacts
-from workflows.jobs.releasing import Means, Releases
-from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.reclaim.books import EMPTY
+from workflows.jobs.reclaim.facts import FactsSource, PodChange
+from workflows.jobs.reclaim.records import StandaloneFacts
+from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
+from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02

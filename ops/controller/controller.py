@@ -12,13 +12,13 @@ import logging
 from typing import Final
 
 from core.archive.files import LocalFiles
+from core.concurrency import until_first
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election, Term
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from nodeagent.doors.tcp_ports import TcpPort
-from ops.concurrency import until_first
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing

@@ -14,7 +14,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from ops.controller.observing import Observing
 from workflows.jobs.hosting import JobHost
-from workflows.jobs.standing import Standing
+from workflows.jobs.reclaim.standing import Standing
 
 Values = Callable[[], Iterable[Observation]]
 

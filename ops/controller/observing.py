@@ -10,7 +10,7 @@ from core.projections.projector import Lag, Projector
 from core.store.election import Leader, read_leader
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from workflows.jobs.standing import Standing, read_standing
+from workflows.jobs.reclaim.standing import Standing, read_standing
 
 OBSERVE_PERIOD_S: Final = 2.0
 NEVER: Final = StoreUnavailable("etcd was not asked yet")

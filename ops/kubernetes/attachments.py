@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from core.concurrency import until_first
 from core.domain.refusals import Refusal
 from core.errors import ApiNotFound, BadInput, Refused
 from core.kubernetes.api import Api, Object
@@ -20,7 +21,6 @@ from core.manifests.networks.defaults import completed
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import Attachment, attachment_name, render
 from core.manifests.networks.rules import KIND, network_rules
-from ops.concurrency import until_first
 from ops.kubernetes.conditions import refused
 from ops.kubernetes.objects import Objects
 

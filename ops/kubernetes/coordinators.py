@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from core.concurrency import until_first
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
 from core.manifests.kinds.fields import API_VERSION
-from ops.concurrency import until_first
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs
 from ops.kubernetes.conditions import Observation

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from core.concurrency import until_first
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer
 from core.projections.projector import Projector
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from ops.concurrency import until_first
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.coordinators import Coordinators

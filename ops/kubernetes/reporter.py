@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from core.concurrency import until_first
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object
@@ -24,7 +25,6 @@ from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
 from core.projections.news import News
 from core.projections.projector import Projector
-from ops.concurrency import until_first
 from ops.kubernetes.conditions import Observation, conditions, differ
 from ops.kubernetes.objects import Clock, identity, utc_now
 from ops.kubernetes.reports import (

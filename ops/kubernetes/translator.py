@@ -15,13 +15,13 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from core.concurrency import until_first
 from core.domain.model import Reservation
 from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
-from ops.concurrency import until_first
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.conditions import APPLIED, draining, refused
 from ops.kubernetes.draining import Draining

@@ -21,7 +21,7 @@ from tests.support.nodes import check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import Counters, KillingStore, Moment
 from workflows.engine.client import Client
-from workflows.jobs.autopools import workflow_id
+from workflows.jobs.autopools.application import workflow_id
 
 WIDE = Subnet("net", 4, "10.7.0.0/16", ("10.7.0.10-10.7.0.159",))
 APPLICATIONS = 30

@@ -24,7 +24,7 @@ from ops.cli.exits import Exit
 from tests.manifests.samples import record_of
 from tests.orbctl.world import CLUSTER, World
 from tests.support.nodes import Node, pod, pool
-from workflows.jobs.records import StandaloneFacts
+from workflows.jobs.reclaim.records import StandaloneFacts
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
 MANIFEST = """

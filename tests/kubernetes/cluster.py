@@ -10,10 +10,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from core.concurrency import until_first
 from core.domain.evolution import Ledger
 from core.projections.projector import Projector
 from core.store.etcd import EtcdSettings, EtcdStore
-from ops.concurrency import until_first
 from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from tests.kubernetes.objects import Object, get

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from core.audit.origin import cause_of
+from core.concurrency import until_all
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
@@ -33,31 +34,30 @@ from workflows.engine.worker import Worker, WorkerOptions
 from workflows.external.activities import ExternalActivities
 from workflows.external.binding import ExternalBinding
 from workflows.external.client import ProviderClient
-from workflows.jobs.applications import ApplicationsSource, RecordedApplications
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.archiving.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archiving.archive import ArchiveLog
-from workflows.jobs.autopools import AutoPools
-from workflows.jobs.dispatching import Dispatcher
-from workflows.jobs.facts import FactsSource
-from workflows.jobs.listening import Beginner, Listener
+from workflows.jobs.autopools.application import AutoPools
+from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
+from workflows.jobs.autopools.dispatching import Dispatcher
+from workflows.jobs.autopools.reconciling import AutoPoolActivities, PoolsPlace
 from workflows.jobs.noticing import IF_GONE
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
 from workflows.jobs.quarantine.probe import ProbeQuarantine
 from workflows.jobs.quarantine.probing import NoProber, Prober
-from workflows.jobs.reclaim import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
-from workflows.jobs.reclaim_pod import ReclaimPod
-from workflows.jobs.reconciling import AutoPoolActivities, PoolsPlace
-from workflows.jobs.records import StandaloneFacts
-from workflows.jobs.releasing import Means, Releases
-from workflows.jobs.resolving import PodActivities
+from workflows.jobs.reclaim.facts import FactsSource
+from workflows.jobs.reclaim.listening import Beginner, Listener
+from workflows.jobs.reclaim.pod import ReclaimPod
+from workflows.jobs.reclaim.records import StandaloneFacts
+from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.resolving import PodActivities
+from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
+from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.scanning import ReclaimActivities
-from workflows.jobs.together import together
 from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
@@ -181,7 +181,7 @@ class JobHost:
             parts.append(self.listener.run())
         if self._auto_pools.enabled:
             parts.append(self._dispatcher.run())
-        await together(*parts)
+        await until_all(*parts)
 
     async def _begin(self) -> None:
         """See that the executions are there."""

@@ -67,7 +67,7 @@ async def _workflow(session: Session, line: Line) -> str:
     """The newest execution that looks after its pools."""
     from workflows.engine.keys import WorkflowKeys
     from workflows.engine.reading import find_run
-    from workflows.jobs.autopools import workflow_id
+    from workflows.jobs.autopools.application import workflow_id
 
     name = workflow_id(line.key)
     try:

@@ -94,7 +94,7 @@ class _Looks:
 
     def __init__(self, session: Session, word: Word, settings: ReclaimSettings) -> None:
         from core.service.observer import Observer
-        from workflows.jobs.records import StandaloneFacts
+        from workflows.jobs.reclaim.records import StandaloneFacts
 
         self._session = session
         self._word = word

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from core.concurrency import until_first
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
@@ -12,7 +13,6 @@ from core.service.configurator import Configurator
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
-from ops.concurrency import until_first
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort

@@ -17,13 +17,13 @@ from core.service.observer import Observer
 from tests.reclaim.scripted import Cluster, News, seconds
 from tests.reclaim.stage import Stage
 from workflows.api.definitions import Registry
-from workflows.jobs.facts import PodChange
-from workflows.jobs.listening import Heard, Listener, Origin
-from workflows.jobs.reclaim import Orders, ReclaimScan
-from workflows.jobs.reclaim_pod import NEWS, Outcome, ReclaimPod, workflow_id
-from workflows.jobs.releasing import Means, Releases
-from workflows.jobs.resolving import PodActivities
-from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.listening import Heard, Listener, Origin
+from workflows.jobs.reclaim.pod import NEWS, Outcome, ReclaimPod, workflow_id
+from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.resolving import PodActivities
+from workflows.jobs.reclaim.scan import Orders, ReclaimScan
+from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import Environment

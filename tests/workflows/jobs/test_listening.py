@@ -17,11 +17,11 @@ from core.service.observer import Observer
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 from tests.workflows.engine.stage import eventually
-from workflows.jobs import listening
-from workflows.jobs.facts import PodChange
-from workflows.jobs.listening import Listener, Origin
-from workflows.jobs.records import StandaloneFacts
-from workflows.jobs.releasing import Means, Releases
+from workflows.jobs.reclaim import listening
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.listening import Listener, Origin
+from workflows.jobs.reclaim.records import StandaloneFacts
+from workflows.jobs.reclaim.releasing import Means, Releases
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 

@@ -9,7 +9,7 @@ from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from core.store.kv import Get
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim import Orders
+from workflows.jobs.reclaim.scan import Orders
 from workflows.model.policies import Status
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"

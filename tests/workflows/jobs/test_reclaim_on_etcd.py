@@ -22,7 +22,7 @@ from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.engine.client import Client
 from workflows.jobs.hosting import JobHost
-from workflows.jobs.reclaim import SCAN_NOW, WORKFLOW_ID
+from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60
 DIES_AT = 20

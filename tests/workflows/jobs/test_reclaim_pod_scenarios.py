@@ -11,8 +11,8 @@ from core.domain.reclaim.tracing import Trace
 from tests.reclaim.scripted import News
 from tests.reclaim.test_scenarios import SCRIPTS, played
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim_pod import Outcome
-from workflows.jobs.resolving import NOTHING_LEFT
+from workflows.jobs.reclaim.pod import Outcome
+from workflows.jobs.reclaim.resolving import NOTHING_LEFT
 
 FORGETFUL = "> restart\n"
 """What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""

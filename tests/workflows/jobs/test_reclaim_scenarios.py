@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim import Orders
+from workflows.jobs.reclaim.scan import Orders
 
 
 async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_look(

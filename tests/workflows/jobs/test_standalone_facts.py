@@ -18,11 +18,11 @@ from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.jobs import deletions
-from workflows.jobs.books import EMPTY
-from workflows.jobs.facts import PodChange
-from workflows.jobs.records import StandaloneFacts
-from workflows.jobs.releasing import Means, Releases
-from workflows.jobs.scanning import ReclaimActivities
+from workflows.jobs.reclaim.books import EMPTY
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.records import StandaloneFacts
+from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")

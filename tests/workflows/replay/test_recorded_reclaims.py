@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from workflows.api.definitions import Registry
-from workflows.jobs.reclaim import ReclaimScan
-from workflows.jobs.reclaim_pod import ReclaimPod
+from workflows.jobs.reclaim.pod import ReclaimPod
+from workflows.jobs.reclaim.scan import ReclaimScan
 from workflows.model.codec import from_json
 from workflows.testing import replay, replay_file
 

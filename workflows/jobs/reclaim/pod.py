@@ -1,9 +1,9 @@
 """Reclaim one Pod: wait until its time has come, look, release what is free on evidence.
 
 One execution a Pod, id ``reclaim/<namespace>/<Pod>/<UID>``, begun by news of the Pod
-(``workflows.jobs.listening``) or by a scan that found its grace running. It never frees anything by
-itself: the activity looks again and decides. What cannot be decided or released after a bounded
-number of tries is left to the scan.
+(``listening``) or by a scan that found its grace running. It never frees anything by itself: the
+activity looks again and decides. What cannot be decided or released after a bounded number of tries
+is left to the scan.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.tracing import Trace
 from workflows.api import workflow
-from workflows.jobs.resolving import PodActivities, Resolved
+from workflows.jobs.reclaim.resolving import PodActivities, Resolved
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 NEWS: Final = "news"

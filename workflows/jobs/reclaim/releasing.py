@@ -17,7 +17,7 @@ from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from workflows.jobs.facts import FactsSource
+from workflows.jobs.reclaim.facts import FactsSource
 from workflows.jobs.writers import ShardWriters
 
 

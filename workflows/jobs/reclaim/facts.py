@@ -1,7 +1,7 @@
 """Where reclaiming gets its knowledge of Pods: one small interface.
 
 Facts answer questions at one moment, changes are told as they happen. With Kubernetes both come
-from what an informer has watched; without, from records (``workflows.jobs.records``).
+from what an informer has watched; without, from records (``workflows.jobs.reclaim.records``).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.domain.autopools.naming import ApplicationKey
 from workflows.api import workflow
 from workflows.engine.keys import ID_BYTES_MAX
-from workflows.jobs.reconciling import AutoPoolActivities, Look
+from workflows.jobs.autopools.reconciling import AutoPoolActivities, Look
 from workflows.jobs.telling import FAULT_CHARS_MAX, words
 from workflows.model.payloads import Payload
 

@@ -31,7 +31,7 @@ from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.state import read_claims
 from workflows.api import activity
-from workflows.jobs.applications import ApplicationsSource
+from workflows.jobs.autopools.applications import ApplicationsSource
 from workflows.jobs.writers import ShardWriters
 
 PASSES_MAX: Final = 4

@@ -13,7 +13,7 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.records import HEAD
-from workflows.jobs.reclaim import WORKFLOW_ID
+from workflows.jobs.reclaim.scan import WORKFLOW_ID
 from workflows.model.payloads import Payload
 from workflows.model.policies import Status
 

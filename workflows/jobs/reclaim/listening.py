@@ -21,9 +21,9 @@ from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
 from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
 from core.store.state import read_endpoint
 from workflows.engine.client import Client, StartOptions
-from workflows.jobs.facts import PodChange
-from workflows.jobs.reclaim_pod import NEWS, ReclaimPod, workflow_id
-from workflows.jobs.releasing import Means
+from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
+from workflows.jobs.reclaim.releasing import Means
 from workflows.model.errors import WorkflowError
 
 AWAY_PAUSE_S: Final = 0.5

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import islice
 from typing import Final, NamedTuple
 
+from core.concurrency import until_all
 from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey, application_of, is_reclaimable
 from core.domain.autopools.reconciling import plan_application
@@ -29,9 +30,8 @@ from core.service.needs import NEED, Report, read_report
 from core.store.kv import Change, Get
 from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client
-from workflows.jobs.autopools import WAKE, AutoPools, workflow_id
-from workflows.jobs.reconciling import PoolsPlace
-from workflows.jobs.together import together
+from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
+from workflows.jobs.autopools.reconciling import PoolsPlace
 
 GAP_S: Final = 0.05
 """Between two sweeps: what changes together is looked at together."""
@@ -90,7 +90,7 @@ class Dispatcher:
             self._follow_hints,
             self._follow_releases,
         )
-        await together(*(_lasting(part) for part in parts))
+        await until_all(*(_lasting(part) for part in parts))
 
     # ------------------------------------------------------------------------ what is heard of
 

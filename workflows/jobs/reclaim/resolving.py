@@ -17,7 +17,7 @@ from core.domain.reclaim.tracing import Trace
 from core.errors import OrbweaverError
 from core.store.state import read_endpoint
 from workflows.api import activity
-from workflows.jobs.releasing import Means, can_be_retried
+from workflows.jobs.reclaim.releasing import Means, can_be_retried
 
 NOTHING_LEFT = "nothing of it is left: its addresses were released"
 

@@ -19,8 +19,8 @@ from core.errors import OrbweaverError
 from core.store.collector import collector_paused
 from core.store.state import read_ledger
 from workflows.api import activity
-from workflows.jobs.books import BookRef, Books
-from workflows.jobs.releasing import Means, can_be_retried
+from workflows.jobs.reclaim.books import BookRef, Books
+from workflows.jobs.reclaim.releasing import Means, can_be_retried
 from workflows.model.errors import ApplicationError
 
 Begin = Callable[[Trace], Awaitable[None]]

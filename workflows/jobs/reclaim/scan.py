@@ -2,9 +2,9 @@
 
 One execution a cluster, id ``reclaim``. It looks every interval, when a deadline that it knows of
 is over (a second look at what was seen once), and on the signal ``scan-now``. What looks have seen
-goes from one to the next by reference (``workflows.jobs.books``), so a controller may die between
-any two steps and another one goes on where it was. A look or release that fails for good never ends
-the execution and never blocks others: it is told by the query ``status``, and the next look comes.
+goes from one to the next by reference (``books``), so a controller may die between any two steps
+and another one goes on where it was. A look or release that fails for good never ends the execution
+and never blocks others: it is told by the query ``status``, and the next look comes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from workflows.api import workflow
-from workflows.jobs.books import EMPTY, BookRef
-from workflows.jobs.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
+from workflows.jobs.reclaim.books import EMPTY, BookRef
+from workflows.jobs.reclaim.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
 from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 

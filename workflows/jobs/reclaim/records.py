@@ -25,7 +25,7 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.log import LogReader
 from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
-from workflows.jobs.facts import PodChange
+from workflows.jobs.reclaim.facts import PodChange
 
 POD: Final = "Pod"
 NODE: Final = "Node"
