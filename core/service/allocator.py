@@ -89,14 +89,14 @@ class Added(NamedTuple):
 
 
 class _Progress:
-    """What one ADD has learnt over its tries; ``seen`` is a guess until ``knows_endpoint``."""
+    """What one ADD has learnt over its tries; ``is_sure``: enough to say no."""
 
-    __slots__ = ("call", "knows_endpoint", "round", "seen", "tries")
+    __slots__ = ("call", "is_sure", "round", "seen", "tries")
 
     def __init__(self, call: AddCall) -> None:
         self.call = call
         self.seen = Seen()
-        self.knows_endpoint = False
+        self.is_sure = False
         self.round: Round | None = None
         self.tries = 0
 
@@ -105,7 +105,6 @@ class _Progress:
         self.seen = (
             Seen() if found is None else Seen(ENDPOINT.decode(found.value), found.mod_revision)
         )
-        self.knows_endpoint = True
 
 
 class Allocator:
@@ -171,10 +170,17 @@ class Allocator:
         try:
             return await self._claim(progress, need)
         except AllocationError:
-            if progress.knows_endpoint:
+            if progress.is_sure:
                 raise
-            await self._look(progress)  # what the Pod has already needs no pool (I7)
+            await self._make_sure(progress)
             return await self._try(progress)
+
+    async def _make_sure(self, progress: _Progress) -> None:
+        """No is only said when the Pod has nothing yet (I7), by a view as new as etcd."""
+        await self._look(progress)
+        await self._view.freshen()
+        progress.round = None
+        progress.is_sure = True
 
     async def _retrieve(self, progress: _Progress, endpoint: Endpoint) -> Repeat | Change | Need:
         """What a replica or VM does with what it has (spec/ipam.md 3.1, 3.2)."""
@@ -218,7 +224,7 @@ class Allocator:
     async def _claim(self, progress: _Progress, need: Need) -> Added:
         call = progress.call
         if progress.round is None:
-            progress.round = await self._begin_round(call)
+            progress.round = self._begin_round(call)
         this = progress.round
         demands = unmet(this.selection, need.keep)
         if not demands:
@@ -242,19 +248,9 @@ class Allocator:
             raise await self._learn(progress, this, wanted, outcome)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _begin_round(self, call: AddCall) -> Round:
-        """Select on the newest snapshot; no is only said by a view that is as new as etcd."""
-        snapshot = self._view.current
-        try:
-            return self._round_on(snapshot, call)
-        except AllocationError:
-            await self._view.freshen()
-            if self._view.current is snapshot:  # it may have moved on during the read itself
-                raise
-            return self._round_on(self._view.current, call)
-
-    def _round_on(self, snapshot: Snapshot, call: AddCall) -> Round:
-        settings = self._settings
+    def _begin_round(self, call: AddCall) -> Round:
+        """Select on the newest snapshot."""
+        settings, snapshot = self._settings, self._view.current
         selection = select(call.request, call.facts, snapshot.catalog, settings.selection)
         seed = holder_of(call.facts.pod)
         return Round(self._keys, snapshot, selection, settings.order, seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.addresses import Family
+from core.domain.addresses import Family, parse_address
 from core.domain.configuration import Configuration
 from core.domain.events import (
     AddressQuarantined,
@@ -58,9 +58,10 @@ def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
             return Effect(Delete(keys.reservation(name)), "reservations", family)
         case AddressQuarantined(quarantine):
             key = keys.quarantine_of(quarantine.address)
-            return Effect(Put(key, QUARANTINE.encode(quarantine)))
+            return Effect(Put(key, QUARANTINE.encode(quarantine)), "quarantine", quarantine.family)
         case QuarantineLifted(address):
-            return Effect(Delete(keys.quarantine_of(address)))
+            family = parse_address(address).family
+            return Effect(Delete(keys.quarantine_of(address)), "quarantine", family)
         case RecordDefined(kind, namespace, name):
             write = Put(keys.record(kind, namespace, name), RECORD.encode(event))
             return Effect(write, "records")

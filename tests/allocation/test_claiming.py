@@ -307,3 +307,36 @@ async def test_a_repeat_is_answered_although_the_pool_is_full(node: Node) -> Non
     first = await node.add(pod("web-0"))
 
     assert (await node.add(pod("web-0"))).endpoint == first.endpoint
+
+
+async def test_a_pool_is_called_full_only_by_a_view_that_knows_of_lifted_quarantines(
+    store: KeyValueStore, cluster: str
+) -> None:
+    async with (
+        Node(store, cluster=cluster) as agent,
+        Node(store, "admin", cluster=cluster) as admin,
+    ):
+        await admin.apply(
+            pool("a", "10.6.0.10"),
+            QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"),
+        )
+        await agent.view.freshen()
+        await admin.apply(LiftQuarantine("10.6.0.10"))
+
+        assert addresses(await agent.add(pod("web-0"))) == {"10.6.0.10"}
+
+
+async def test_freshening_a_view_waits_for_quarantines_too(
+    store: KeyValueStore, cluster: str
+) -> None:
+    async with (
+        Node(store, cluster=cluster) as agent,
+        Node(store, "admin", cluster=cluster) as admin,
+    ):
+        for _ in range(20):
+            await admin.apply(QuarantineAddress("10.6.0.10", "a stranger", "02:00:00:00:00:01"))
+            await agent.view.freshen()
+            assert "10.6.0.10" in agent.view.current.quarantine
+            await admin.apply(LiftQuarantine("10.6.0.10"))
+            await agent.view.freshen()
+            assert "10.6.0.10" not in agent.view.current.quarantine
