@@ -54,6 +54,8 @@ class AgentProcess:
             "SPIDERPOOL_NODE_NAME": node,
             "SPIDERPOOL_HEALTH_PORT": str(self._health_port),
             "SPIDERPOOL_METRIC_HTTP_PORT": str(metrics_port),
+            # Its Pods have no network namespaces; what an announcement costs is measured by itself.
+            "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
             **variables,
         }
 

@@ -67,6 +67,10 @@ class Attaching:
         """
         order = add_order(call)
         switches = self._switches_for(order.pod)
+        if not switches.looking:  # one allocation, which its own gate bounds, and no word after it
+            nic = await self._allocate(order, arrived, ())
+            await self._detector.look(order.attachment.netns, nic, switches)
+            return nic
         try:
             with self._serving.order.adding(call.container), self._gate.staying():
                 async with asyncio.timeout(ADD_DEADLINE_S):
