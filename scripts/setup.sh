@@ -41,6 +41,9 @@ missing_packages() {
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
     command -v promtool >/dev/null || echo prometheus
+    # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
+    command -v nft >/dev/null || echo nftables
+    command -v iptables >/dev/null || echo iptables
     # Packaged for a few architectures only: without it some tests are skipped.
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux
