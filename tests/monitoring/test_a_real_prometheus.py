@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,8 @@ class Prometheus:
             with urllib.request.urlopen(f"{self._address}{path}?{query}", timeout=5) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return None  # it listens before it has read its storage
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
         except OSError:
             return None
