@@ -11,9 +11,9 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from errno import EEXIST
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from core.domain.addresses import Family
 from core.errors import DatapathError, NetlinkRefused
@@ -22,6 +22,8 @@ from nodeagent.coordinator.planning import MARK
 from nodeagent.netlink import nftables as nft
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.netlink.wire import U32
+
+T = TypeVar("T")
 
 TABLE: Final = "orbweaver"
 IPTABLES_S_MAX: Final = 5.0
@@ -136,9 +138,11 @@ class IptablesMarks(Marks):
     def _run(
         self, namespace: Namespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
-        program = shutil.which(_IPTABLES[family])
+        name = _IPTABLES[family]
+        # By now the name alone mostly means a program that writes nftables, which are not there.
+        program = shutil.which(f"{name}-legacy") or shutil.which(name)
         if program is None:
-            text = f"the kernel has no nftables, and there is no {_IPTABLES[family]}"
+            text = f"the kernel has no nftables, and there is no {name}"
             raise DatapathError(text, remedy="install iptables where the agent runs")
         command = [program, "-w", "-t", "mangle", verb, *rule.split()]
 
@@ -159,16 +163,20 @@ class BestMarks(Marks):
 
     def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
         wanted = tuple(families)
+        self._by_the_best(lambda way: way.put(namespace, wanted))
+
+    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+        wanted = tuple(families)
+        return self._by_the_best(lambda way: way.missing(namespace, wanted))
+
+    def _by_the_best(self, call: Callable[[Marks], T]) -> T:
         try:
-            self._way.put(namespace, wanted)
+            return call(self._way)
         except NetlinkRefused as refused:
             if refused.number not in nft.UNSUPPORTED:
                 raise
             self._way = self._iptables
-            self._way.put(namespace, wanted)
-
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
-        return self._way.missing(namespace, families)
+            return call(self._way)
 
 
 def _rules_missing(netlink: socket.socket, family: Family) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from core.domain.addresses import Address, Family
+from core.errors import BadInput
 from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import REPLY_TABLE, Decision
 from nodeagent.coordinator.priorities import Priorities
@@ -46,7 +47,7 @@ def plan(
 ) -> Plan:
     """Everything that is to be done. ``expected``: NICs that the Pod will get later.
 
-    Raises BadInput when the default-route NIC does not exist and will not.
+    Raises BadInput when the default-route NIC does not exist and will not, and as ``mac_of``.
     """
     source = _source_hint(settings, pod)
     priorities = Priorities(pod.rules)
@@ -87,9 +88,16 @@ def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
     """The MAC address that ``podMACPrefix`` asks for; b"" for none (spec/datapath.md 1.6).
 
     Prefix, then the IPv4 address or the last four bytes of the IPv6 one, of the first address.
+    Raises BadInput for a NIC that cannot have one of its own.
     """
     if not settings.mac_prefix:
         return b""
+    if pod.interface.kind == "ipvlan":
+        raise BadInput(
+            f"podMACPrefix: {pod.interface.name} is an ipvlan, which has its master's MAC address",
+            subject="podMACPrefix",
+            remedy="leave it empty for this network, or use macvlan",
+        )
     return settings.mac_prefix + (pod.current[0].value & 0xFFFFFFFF).to_bytes(4, "big")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -279,7 +280,8 @@ def test_iptables_marks_where_there_is_no_nftables(
 ) -> None:
     marks = IptablesMarks(world.visitor)
     held = world.hold(pod.inside)
-    probe = pod.inside.attempt("iptables", "-t", "mangle", "-S")
+    program = shutil.which("iptables-legacy") or "iptables"
+    probe = pod.inside.attempt(program, "-t", "mangle", "-S")
     if probe.returncode:
         pytest.skip(f"no iptables here: {probe.stderr}")
 
@@ -292,7 +294,7 @@ def test_iptables_marks_where_there_is_no_nftables(
     for _ in range(2):
         best.put(held, (4, 6))
     assert best.missing(held, (4, 6)) == marks.missing(held, (4, 6)) == []
-    said = pod.inside.run("iptables", "-t", "mangle", "-S")
+    said = pod.inside.run(program, "-t", "mangle", "-S")
     assert said.count("-A PREROUTING") == 2
     assert said.count("-A OUTPUT") == 1
 

@@ -50,12 +50,16 @@ class Pod:
     def host_end(self) -> str:
         return f"veth{self.container[:11]}"
 
-    def macvlan(self, interface: str, *addresses: str) -> None:
+    def macvlan(self, interface: str, *addresses: str, parent: str = "eth0") -> None:
         """Give it a NIC on the node's uplink, with default routes by way of its networks' first."""
+        self.child(interface, "macvlan mode bridge", parent, *addresses)
+
+    def child(self, interface: str, kind: str, parent: str, *addresses: str) -> None:
+        """As ``macvlan``, of another kind: ``ipvlan mode l2``."""
         temporary = f"m{secrets.token_hex(4)}"
         batch(
             self.node.inside,
-            f"link add link eth0 name {temporary} type macvlan mode bridge",
+            f"link add link {parent} name {temporary} type {kind}",
             f"link set {temporary} netns {self.inside.name} name {interface}",
         )
         # What main plugins give a second NIC too: a default route, of a higher metric.

@@ -160,9 +160,10 @@ def test_networkmanager_is_found_and_its_files_are_read(
 def test_a_kernel_with_modules_can_do_it_all(visitor: Visitor) -> None:
     able = {one.name: one.why_not for one in abilities(visitor)}
 
-    for name in ("veth links", "macvlan links", "vlan links", "bond links", "IPv6 policy rules"):
-        assert able[name] == ""
-    assert able["vrf links"], "that module is not loaded there, and its lack is told"
+    for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
+        assert able[f"{kind} links"] == ""
+    assert able["IPv6 policy rules"] == ""
+    assert able["IPv4 reply marks by iptables"] == "", "that kernel has no nftables for IP"
 
 
 @pytest.mark.uml

@@ -36,7 +36,10 @@ BOOT_DEADLINE_S: Final = 300
 MEMORY: Final = "768M"
 LOADED: Final = (
     *("ipv6", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
-    *("veth", "bridge", "macvlan", "ipvlan"),
+    *("veth", "bridge", "macvlan", "ipvlan", "vrf"),
+    # No nftables for IP there: marks and Services are iptables' in its old way.
+    *("iptable_mangle", "ip6table_mangle", "iptable_nat", "ip6table_nat"),
+    *("xt_conntrack", "xt_mark", "xt_connmark", "xt_nat", "xt_MASQUERADE", "xt_tcpudp"),
 )
 TAIL_CHARACTERS: Final = 4_000
 
