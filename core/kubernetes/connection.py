@@ -43,9 +43,9 @@ async def open_connection(kubeconfig: str) -> Connection:
     Raises BadInput without any, and where the extra ``kubernetes`` is not installed.
     """
     try:
-        from core.kubernetes.credentials import connect  # noqa: PLC0415  # the package is an extra
+        from core.kubernetes.credentials import client_for  # noqa: PLC0415  # the package is an extra
     except ImportError:
         message = "Kubernetes is switched on and the package kubernetes is not installed"
         remedy = "pip install 'orbweaver[kubernetes]'"
         raise BadInput(message, subject="kubernetes", remedy=remedy) from None
-    return await connect(kubeconfig)
+    return Connection(await client_for(kubeconfig))

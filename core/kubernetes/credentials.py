@@ -14,10 +14,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from core.errors import BadInput
-from core.kubernetes.connection import Connection
 
 
-async def connect(kubeconfig: str) -> Connection:
+async def client_for(kubeconfig: str) -> ApiClient:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
     Raises BadInput when there are none that can be used.
@@ -33,4 +32,4 @@ async def connect(kubeconfig: str) -> Connection:
     except (ConfigException, OSError) as error:
         where = kubeconfig or "this Pod's service account"
         raise BadInput(f"{where} gives no access: {error}", subject="kubeconfig") from None
-    return Connection(ApiClient(settings))
+    return ApiClient(settings)
