@@ -6,7 +6,8 @@ transaction fails, its failure branch has read the truth about exactly the guard
 whose guards are broken are told so (``Lost``), the others go into the next transaction at once. One
 that the store refuses takes no other with it.
 
-Promises: every proposal is answered, once. The pump never decides anything, never retries a lost
+Promises: every proposal is answered, once, also when the pump is abandoned or fails itself; waiting
+for the end neither ends anything nor raises. The pump never decides anything, never retries a lost
 race, and knows neither how a transaction is fenced nor how a lost answer is settled: ``transact``
 does, which the log's writer and the engine's committer each bring.
 """
@@ -66,6 +67,7 @@ class Pump:
         self._name = name
         self._depth_max = depth_max
         self._queue: deque[_Waiting] = deque()
+        self._in_flight: Sequence[_Waiting] = ()
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -92,12 +94,12 @@ class Pump:
         return waiting.answer
 
     async def drain(self) -> None:
-        """Wait for what is queued and in flight."""
+        """Wait for what is queued and in flight; whoever gives up waiting ends nothing by it."""
         if self._running is not None:
-            await self._running
+            await asyncio.wait({self._running})
 
     def abandon(self, error: OrbweaverError) -> None:
-        """Stop as a killed process does: what is queued fails, what is in flight goes its way."""
+        """Stop as a killed process does: everybody gets the error, what is in flight is unknown."""
         if self._running is not None:
             self._running.cancel()
             self._running = None  # cancelled before its first step, it never says so itself
@@ -107,9 +109,12 @@ class Pump:
         try:
             while self._queue:
                 await self._gather()
-                batch, members = self._take()
-                if members:
-                    await self._commit(batch, members)
+                batch, self._in_flight = self._take()
+                if self._in_flight:
+                    await self._commit(batch, self._in_flight)
+        except Exception as error:
+            self._fail_all(error)  # a fault of our own; it is told to whoever waits, and logged
+            raise
         finally:
             if self._running is asyncio.current_task():
                 self._running = None
@@ -171,8 +176,8 @@ class Pump:
             batch.add(member.prepared)
             await self._commit(batch, [member])
 
-    def _fail_all(self, error: OrbweaverError) -> None:
-        _fail(self._queue, error)
+    def _fail_all(self, error: Exception) -> None:
+        _fail([*self._in_flight, *self._queue], error)
         self._queue.clear()
 
 

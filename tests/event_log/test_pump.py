@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from core.errors import StoreRejected, StoreUnavailable, WriterFenced
+from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
 from core.store.batch import Batch, Lost, Proposal
 from core.store.kv import Absent, Put, TxnResult
 from core.store.memory import MemoryStore
@@ -20,12 +20,15 @@ class Town:
         self.store = MemoryStore()
         self.transactions = 0
         self.failures: list[Exception] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.pump = Pump(
             self.transact, ends=WriterFenced, name="town queue", depth_max=100, passes=1
         )
 
     async def transact(self, batch: Batch) -> TxnResult:
         self.transactions += 1
+        await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
         if any(isinstance(each, Put) and each.key == b"refused" for each in batch.writes):
@@ -83,3 +86,52 @@ async def test_draining_waits_for_all() -> None:
 
     assert all(answer.done() for answer in answers)
     assert town.pump.depth == 0
+
+
+async def under_way(town: Town) -> tuple[asyncio.Future[Committed | Lost], ...]:
+    """One proposal in a transaction that the store does not answer, one in the queue behind it."""
+    town.gate.clear()
+    flying = town.put("same")
+    while not town.transactions:
+        await asyncio.sleep(0)
+    return flying, town.put("same")
+
+
+async def test_who_gives_up_waiting_for_the_end_ends_nothing() -> None:
+    town = Town()
+    answers = await under_way(town)
+    waiting = asyncio.ensure_future(town.pump.drain())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    town.gate.set()
+    await town.pump.drain()
+
+    assert [type(each.result()) for each in answers] == [Committed, Lost]
+
+
+async def test_abandoning_answers_everybody_and_ends_waiting_for_the_end() -> None:
+    town = Town()
+    answers = await under_way(town)
+    waiting = asyncio.ensure_future(town.pump.drain())
+    await asyncio.sleep(0)
+    town.pump.abandon(SessionLost("gone"))
+    await waiting
+    results = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in results] == [SessionLost] * 2
+    await town.pump.drain()
+
+
+async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
+    town = Town()
+    untrue = TxnResult(False, 1, ())  # a failure that broke no guard and read nothing
+
+    async def lie(_: Batch) -> TxnResult:
+        return untrue
+
+    town.pump = Pump(lie, ends=WriterFenced, name="town queue", depth_max=100, passes=1)
+    results = await asyncio.gather(town.put("a"), town.put("a"), return_exceptions=True)
+    await town.pump.drain()
+
+    assert all(isinstance(each, Exception) for each in results)

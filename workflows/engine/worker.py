@@ -39,7 +39,7 @@ PAUSE_S = 0.5
 """Between two sessions, after something failed."""
 
 DRAIN_S_MAX = 5.0
-"""How long a worker that is closed lets its activities come to an end."""
+"""How long a worker that is closed lets its activities come to an end, and then its steps."""
 
 _log = logging.getLogger(__name__)
 
@@ -130,8 +130,10 @@ class Term:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.desk.activities.idle()
-        for shard in list(self.shards.values()):
-            await shard.settled()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S_MAX):
+                for shard in list(self.shards.values()):
+                    await shard.settled()
 
     async def _watch(self, revision: int) -> None:
         whole = self.desk.keys.room("wake")

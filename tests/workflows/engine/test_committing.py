@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.errors import SessionLost
 from core.store.keys import Keys
-from core.store.kv import Absent, Put
+from core.store.kv import Absent, KeyValueStore, Put
 from core.store.memory import MemoryStore
 from core.store.pump import Committed
+from tests.support.faulty_store import FaultyStore
 from workflows.engine.committer import Committer
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.session import open_session
 
 
-async def committer(store: MemoryStore) -> Committer:
+async def committer(store: KeyValueStore) -> Committer:
     return Committer(store, await open_session(store, WorkflowKeys(Keys("test")), "worker-1"))
 
 
@@ -36,3 +39,19 @@ async def test_an_abandoned_committer_can_still_be_closed_before_its_first_trans
 
     with pytest.raises(SessionLost):
         answer.result()
+
+
+async def test_a_session_lost_while_the_store_is_away_ends_the_waiting() -> None:
+    store = FaultyStore(MemoryStore())
+    session = await open_session(store, WorkflowKeys(Keys("test")), "worker-1")
+    desk = Committer(store, session)
+    store.is_unavailable = True
+    answer = desk.propose([Absent(b"/a")], [Put(b"/a", b"1")])
+    closing = asyncio.ensure_future(desk.close())
+    await asyncio.sleep(0)
+    session.lose()
+    await closing
+
+    with pytest.raises(SessionLost):
+        answer.result()
+    session.abandon()
