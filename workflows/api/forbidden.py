@@ -11,6 +11,7 @@ import asyncio
 import builtins
 import datetime as dt
 import dis
+import io
 import os
 import random
 import secrets
@@ -41,19 +42,31 @@ class Forbidden(NamedTuple):
 
 FORBIDDEN = (
     Forbidden(time, _CLOCK, ("time", "time_ns", "monotonic", "monotonic_ns", "sleep")),
-    Forbidden(time, _CLOCK, ("perf_counter", "perf_counter_ns", "localtime", "gmtime")),
-    Forbidden(random, _RANDOM, ("random", "randint", "randrange", "uniform", "choice")),
-    Forbidden(random, _RANDOM, ("choices", "sample", "shuffle", "gauss", "getrandbits")),
+    Forbidden(time, _CLOCK, ("perf_counter", "perf_counter_ns", "localtime", "gmtime", "ctime")),
+    Forbidden(time, _CLOCK, ("process_time", "process_time_ns", "thread_time", "thread_time_ns")),
+    Forbidden(time, _CLOCK, ("clock_gettime", "clock_gettime_ns")),
+    Forbidden(random, _RANDOM, ("random", "randint", "randrange", "uniform", "choice", "seed")),
+    Forbidden(random, _RANDOM, ("choices", "sample", "shuffle", "getrandbits", "randbytes")),
+    Forbidden(random, _RANDOM, ("gauss", "normalvariate", "expovariate", "triangular")),
+    Forbidden(random.SystemRandom, _RANDOM, ("random", "getrandbits")),
     Forbidden(secrets, _RANDOM, ("token_bytes", "token_hex", "token_urlsafe", "randbelow")),
-    Forbidden(uuid, _RANDOM, ("uuid1", "uuid4")),
-    Forbidden(os, _RANDOM, ("urandom",)),
-    Forbidden(os, _ACTIVITY, ("getpid", "open", "listdir", "scandir", "remove", "system", "fork")),
+    Forbidden(secrets, _RANDOM, ("choice", "randbits")),
+    Forbidden(uuid, _RANDOM, ("uuid1", "uuid4", "getnode")),
+    Forbidden(os, _RANDOM, ("urandom", "getrandom")),
+    Forbidden(os, _ACTIVITY, ("getpid", "getppid", "getenv", "system", "popen", "fork")),
+    Forbidden(os, _ACTIVITY, ("open", "listdir", "scandir", "mkdir", "remove", "unlink", "rmdir")),
+    Forbidden(os, _ACTIVITY, ("rename", "replace")),
     Forbidden(builtins, _ACTIVITY, ("open", "input")),
-    Forbidden(socket, _ACTIVITY, ("create_connection", "getaddrinfo", "gethostbyname")),
+    Forbidden(io, _ACTIVITY, ("open",)),  # what pathlib opens files with
+    Forbidden(socket, _ACTIVITY, ("create_connection", "create_server", "getaddrinfo")),
+    Forbidden(socket, _ACTIVITY, ("gethostbyname", "gethostbyaddr", "gethostname", "getfqdn")),
     Forbidden(socket.socket, _ACTIVITY, ("__init__",)),
     Forbidden(subprocess.Popen, _ACTIVITY, ("__init__",)),
-    Forbidden(threading.Thread, _LOOP, ("start",)),
-    Forbidden(asyncio, _LOOP, ("sleep", "create_task", "gather", "wait_for", "to_thread")),
+    Forbidden(threading.Thread, _LOOP, ("start", "join")),
+    Forbidden(threading.Condition, _LOOP, ("wait",)),  # and what stands on it: queues, futures
+    Forbidden(threading.Event, _LOOP, ("wait",)),
+    Forbidden(asyncio, _LOOP, ("sleep", "create_task", "ensure_future", "gather", "wait")),
+    Forbidden(asyncio, _LOOP, ("wait_for", "to_thread", "run")),
 )
 """What can be replaced while code runs."""
 

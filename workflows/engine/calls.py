@@ -17,10 +17,10 @@ from core.store.kv import Put
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Answer, Draft
 from workflows.engine.records import REPLY, Head, Letter, Reply, Update
+from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import WorkflowExecutionUpdateCompleted
 from workflows.model.failures import Failure, FailureKind
-from workflows.model.limits import UPDATES_IN_FLIGHT_MAX
 from workflows.model.policies import Status
 
 
@@ -61,7 +61,7 @@ class Updates:
             update = letter.message
             if not isinstance(update, Update) or update.update_id in (*draft.head.updates, *found):
                 continue
-            why = self._refused(draft.head)
+            why = self._refused(draft.head, len(found))
             if why:
                 draft.answers.append(Answer(letter.name, update.lease, refusal(why)))
                 continue
@@ -85,11 +85,14 @@ class Updates:
         if caller is not None:
             draft.answers.append(Answer(*caller, reply))
 
-    def _refused(self, head: Head) -> str:
+    def _refused(self, head: Head, before: int) -> str:
+        """Why an update is not even asked, after ``before`` others of the same task."""
         if head.status is not Status.RUNNING:
             return f"the execution is {head.status.value}"
-        if len(self._callers) >= UPDATES_IN_FLIGHT_MAX:
-            return (
-                f"UPDATES_IN_FLIGHT_MAX: {UPDATES_IN_FLIGHT_MAX} are on their way, await some first"
-            )
+        flying, most = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
+        if flying >= most:
+            return f"{flying} are on their way, UPDATES_IN_FLIGHT_MAX is {most}: await some first"
+        taken, most = len(head.updates) + before, limits.UPDATES_MAX
+        if taken >= most:
+            return f"the run has {taken}, UPDATES_MAX is {most}: it should continue as new"
         return ""

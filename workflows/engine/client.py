@@ -171,9 +171,8 @@ class Client:
         check_id(id)
         name, result_type = _named(workflow)
         payloads = to_payloads(args, what=f"arguments of {name}")
-        trace = self._telemetry.moment(
-            f"StartWorkflow:{name}", options.traceparent, {"workflow.id": id}
-        )
+        verb = "StartWorkflow" if signal is None else "SignalWithStartWorkflow"
+        trace = self._telemetry.moment(f"{verb}:{name}", options.traceparent, {"workflow.id": id})
         while True:
             now_ms = self._clock.now_ms()
             started = WorkflowExecutionStarted(
@@ -290,8 +289,6 @@ class Client:
         message = self._signal(name, args, request_id)
         while True:
             head = await self._open_head(workflow_id)
-            if head.signals >= SIGNALS_MAX:
-                raise LimitExceeded(f"{head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}")
             if await self._try_signal(head, message):
                 return
 
@@ -320,6 +317,7 @@ class Client:
         again under its ``update_id``, an update that was accepted is waited for, not repeated.
         """
         payloads = to_payloads(args, what=f"arguments of update {name}")
+        self._telemetry.moment(f"StartWorkflowUpdate:{name}", "", {"workflow.id": workflow_id})
         number = update_id or new_id(self._clock.now_ms())
         look = partial(recorded_update, self.store, self.keys, workflow_id, number)
         reply = await look() if update_id else None
@@ -424,7 +422,14 @@ class Client:
         return Signal(name, payloads, self.identity, request_id, trace)
 
     async def _try_signal(self, head: Head, signal: Signal) -> bool:
-        """Whether the run was open; its owner will have the signal in the history then."""
+        """Whether the run was open; its owner will have the signal in the history then.
+
+        Raises LimitExceeded.
+        """
+        if head.signals >= SIGNALS_MAX:
+            raise LimitExceeded(
+                f"{head.workflow_id} has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
+            )
         keys, workflow_id = self.keys, head.workflow_id
         inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
         outcome = await self._propose(

@@ -2,7 +2,8 @@
 
 Spans of a workflow open and close at once, for a long span does not survive a takeover; they link
 to the trace that started the execution instead of living inside it:
-StartWorkflow, RunWorkflow, SignalWorkflow, StartActivity, RunActivity, each with ``:<type>``.
+StartWorkflow, SignalWithStartWorkflow, RunWorkflow, SignalWorkflow, StartWorkflowUpdate,
+StartActivity, RunActivity, each with ``:`` and the type or name.
 """
 
 from __future__ import annotations

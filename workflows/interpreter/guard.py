@@ -12,6 +12,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from workflows.api.context import CURRENT, Runtime
@@ -20,12 +21,11 @@ from workflows.model.errors import ForbiddenCallError
 
 
 class _Post(NamedTuple):
-    """One replaced name: ``owner.name`` is ``real`` at rest and ``guarded`` while on duty."""
+    """One module or class: its names as they are at rest and, replaced, while on duty."""
 
     owner: Any
-    name: str
-    real: Any
-    guarded: Any
+    real: dict[str, Any]
+    guarded: dict[str, Any]
 
 
 def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[..., Any]:
@@ -40,13 +40,23 @@ def _guarded(real: Callable[..., Any], name: str, instead: str) -> Callable[...,
 
 
 def _posts() -> tuple[_Post, ...]:
-    posts = []
+    posts: dict[Any, _Post] = {}
     for owner, instead, names in FORBIDDEN:
+        post = posts.setdefault(owner, _Post(owner, {}, {}))
         for name in names:
-            real = getattr(owner, name)
             called = f"{owner.__name__}.{name}".removesuffix(".__init__")
-            posts.append(_Post(owner, name, real, _guarded(real, called, instead)))
-    return tuple(posts)
+            post.real[name] = getattr(owner, name)
+            post.guarded[name] = _guarded(post.real[name], called, instead)
+    return tuple(posts.values())
+
+
+def _place(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a module or a class
+    """Every task does it twice, so a module's names go in at once."""
+    if isinstance(owner, ModuleType):
+        vars(owner).update(names)
+        return
+    for name, function in names.items():
+        setattr(owner, name, function)
 
 
 _POSTS = _posts()
@@ -76,8 +86,8 @@ def on_duty() -> Iterator[None]:
     with _lock:
         _on_duty += 1
         if _on_duty == 1:
-            for owner, name, _, guarded in _POSTS:
-                setattr(owner, name, guarded)
+            for post in _POSTS:
+                _place(post.owner, post.guarded)
     try:
         yield
     finally:
@@ -85,5 +95,5 @@ def on_duty() -> Iterator[None]:
         with _lock:
             _on_duty -= 1
             if _on_duty == 0:
-                for owner, name, real, _ in _POSTS:
-                    setattr(owner, name, real)
+                for post in _POSTS:
+                    _place(post.owner, post.real)

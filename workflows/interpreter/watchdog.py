@@ -12,6 +12,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from time import clock_gettime, pthread_getcpuclockid, sleep
 
 from workflows.model.errors import DeadlockError
@@ -19,7 +20,6 @@ from workflows.model.limits import DEADLOCK_S
 
 LOOKS_PER_LIMIT = 8
 
-_start_thread = threading.Thread.start  # the guard replaces the method while workflow code runs
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
@@ -76,7 +76,7 @@ class Watchdog:
         with self._lock:
             if self._thread is None:
                 thread = threading.Thread(target=self._watch, name="deadlock", daemon=True)
-                _start_thread(thread)
+                Context().run(thread.start)  # not as workflow code, which may start none
                 self._thread = thread
 
     def _watch(self) -> None:

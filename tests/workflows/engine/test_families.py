@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from core.archive.files import LocalFiles
-from tests.workflows.engine.sample import Basket, Chain, Endless, Forgetful, Parent, Sleeper
+from tests.workflows.engine.sample import Basket, Chain, Forgetful, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.reading import read_history
 from workflows.engine.retention import Archive
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import WorkerOptions
-from workflows.model import limits
 from workflows.model.policies import ParentClosePolicy, Status
 
 
@@ -82,18 +81,6 @@ async def _signalled(stage: Stage) -> bool:
 
 async def _is_run(stage: Stage, run_id: str) -> bool:
     return (await stage.head("one")).run_id == run_id
-
-
-async def test_a_history_that_is_full_pauses_the_execution_by_name(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
-    await stage.worker()
-    handle = await stage.client.start(Endless, id="one")
-    head = await stage.until_status("one", Status.PAUSED)
-
-    assert "HISTORY_EVENTS_MAX" in head.reason
-    assert len(await stage.history(handle)) in range(200, 205)
 
 
 async def test_closed_executions_leave_the_store_and_stay_readable(

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.workflows.engine.sample import Chain
+from tests.workflows.engine.sample import Basket, Chain
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine.client import Client, StartOptions
 from workflows.engine.telemetry import Telemetry
@@ -56,4 +56,18 @@ async def test_a_trace_leads_from_the_event_behind_a_start_into_the_activity(
     assert names >= {
         *("workflow_completed", "workflow_endtoend_latency", "workflow_task_execution_latency"),
         *("activity_execution_failed", "activity_execution_latency"),
+    }
+
+
+async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(stage: Stage) -> None:
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    await stage.worker()
+    async with Client(stage.store, stage.keys, telemetry=Telemetry(tracers=tracers)) as client:
+        await client.signal_with_start(Basket, id="one", signal="put", signal_args=["a"])
+        await client.signal("one", "put", "b")
+        await client.update("one", "take", "a")
+
+    assert {span.name for span in exporter.get_finished_spans()} == {
+        *("SignalWithStartWorkflow:Basket", "SignalWorkflow:put", "StartWorkflowUpdate:take"),
     }

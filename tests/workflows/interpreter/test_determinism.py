@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import queue
 import random
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime
+from pathlib import Path
 from time import time as wall_clock
 
 import pytest
@@ -14,6 +19,7 @@ import pytest
 from tests.workflows.interpreter.script import START_MS, Script, timer
 from workflows.api import workflow
 from workflows.api.definitions import Registry
+from workflows.api.forbidden import FORBIDDEN
 from workflows.interpreter.watchdog import Watchdog
 from workflows.model import events as ev
 from workflows.model.errors import (
@@ -42,7 +48,10 @@ def reach(module: object, name: str) -> Callable[..., object]:
     return function  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("module", "name"), [(time, "time"), (time, "sleep"), (random, "random")])
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(each.owner, name) for each in FORBIDDEN for name in each.names if name != "__init__"],
+)
 def test_a_forbidden_call_fails_the_task_even_if_code_swallows_the_error(
     module: object, name: str
 ) -> None:
@@ -78,6 +87,26 @@ def test_a_file_is_not_opened_by_workflow_code() -> None:
 
     with pytest.raises(ForbiddenCallError, match=r"builtins\.open.*an activity"):
         Script(workflow_of(body)).task()
+
+
+def test_no_way_of_the_standard_library_leads_to_a_file_a_process_or_a_lasting_wait() -> None:
+    ways: list[Callable[[], object]] = [
+        lambda: Path("anything").read_text(encoding="utf-8"),
+        lambda: list(Path().iterdir()),
+        lambda: subprocess.run(["true"], check=False),
+        lambda: socket.socket(socket.AF_UNIX),
+        lambda: threading.Event().wait(0.01),
+        lambda: queue.Queue[int]().get(timeout=0.01),
+        lambda: Future[int]().result(0.01),
+        lambda: random.SystemRandom().randint(1, 6),
+    ]
+    for way in ways:
+
+        async def body(way: Callable[[], object] = way) -> object:
+            return way()
+
+        with pytest.raises(ForbiddenCallError):
+            Script(workflow_of(body)).task()
 
 
 def test_a_clock_taken_by_name_is_found_when_the_type_is_registered() -> None:

@@ -1,0 +1,81 @@
+"""Every bound on what code may ask for is an error that says its name (I10)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.workflows.interpreter.script import Script
+from workflows.api import workflow
+from workflows.model import events as ev
+from workflows.model import limits
+from workflows.model.errors import WorkflowTaskError
+
+Many = Callable[[int], Awaitable[object]]
+
+
+async def activities(count: int) -> None:
+    for _ in range(count):
+        workflow.start_activity("work", options=workflow.ActivityOptions(start_to_close_s=1))
+
+
+async def timers(count: int) -> None:
+    await workflow.gather(*(workflow.sleep(60) for _ in range(count)))
+
+
+async def children(count: int) -> None:
+    await workflow.gather(*(workflow.execute_child("Child") for _ in range(count)))
+
+
+async def signals_to_others(count: int) -> None:
+    other = workflow.external("Other", "other")
+    await workflow.gather(*(other.signal("go") for _ in range(count)))
+
+
+async def search_attributes(count: int) -> None:
+    workflow.upsert_search_attributes({f"name-{number}": number for number in range(count)})
+
+
+async def commands(count: int) -> None:
+    for number in range(count):
+        workflow.upsert_search_attributes({"Same": number})
+
+
+def asking(many: Many, count: int) -> type:
+    @workflow.defn(name="Asking")
+    class Asking:
+        @workflow.run
+        async def run(self) -> None:
+            await many(count)
+            await workflow.wait_condition(lambda: False)
+
+    return Asking
+
+
+@pytest.mark.parametrize(
+    ("name", "many"),
+    [
+        ("PENDING_ACTIVITIES_MAX", activities),
+        ("PENDING_TIMERS_MAX", timers),
+        ("PENDING_CHILDREN_MAX", children),
+        ("PENDING_EXTERNAL_MAX", signals_to_others),
+        ("SEARCH_ATTRIBUTES_MAX", search_attributes),
+        ("COMMANDS_MAX", commands),
+    ],
+)
+def test_who_asks_for_one_too_many_is_told_the_name_of_the_bound(name: str, many: Many) -> None:
+    bound = getattr(limits, name)
+    Script(asking(many, bound)).task()
+
+    with pytest.raises(WorkflowTaskError, match=name):
+        Script(asking(many, bound + 1)).task()
+
+
+def test_signals_that_nobody_handles_are_not_kept_without_end() -> None:
+    script = Script(asking(activities, 1))
+    waiting = [ev.WorkflowExecutionSignaled("nobody", ())] * limits.SIGNALS_BUFFERED_MAX
+    script.task(*waiting)
+
+    with pytest.raises(WorkflowTaskError, match="SIGNALS_BUFFERED_MAX"):
+        script.task(ev.WorkflowExecutionSignaled("nobody", ()))
