@@ -49,6 +49,16 @@ class Objects:
         self.writes += 1
         return await self._api.apply(kind.path(one["metadata"]["name"]), body, MANAGER)
 
+    async def complete(self, kind: Kind, one: Object, lacking: Object) -> Object:
+        """The object with what it lacks, if nobody has changed it meanwhile.
+
+        Merged and not applied: from now on these fields are whoever's writes them next.
+        """
+        metadata = {"resourceVersion": one["metadata"]["resourceVersion"]}
+        body = lacking | {"metadata": metadata | lacking.get("metadata", {})}
+        self.writes += 1
+        return await self._api.merge(kind.path(one["metadata"]["name"]), body)
+
     async def release(self, kind: Kind, one: Object) -> None:
         """Take our finalizer away, whoever put it there."""
         metadata = one["metadata"]

@@ -193,8 +193,13 @@ class Reporter:
         body = identity(kind, one) | {"status": wanted}
         if observed:
             body["status"] = {**wanted, "conditions": conditions(one, observed, now)}
+        path = f"{kind.path(one['metadata']['name'])}/status"
         self.writes += 1
-        await self._api.apply(f"{kind.path(one['metadata']['name'])}/status", body, MANAGER)
+        after = (await self._api.apply(path, body, MANAGER)).get("status", {})
+        if foreign := [name for name in fields if name in after and name not in wanted]:
+            # Somebody else has written it: not said by us any more, it stays theirs.
+            self.writes += 1
+            await self._api.merge(path, {"status": dict.fromkeys(foreign)})
 
     async def _endpoint(self, key: EndpointKey) -> None:
         one = self.endpoints.objects.get(key)

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from core.concurrency import until_first
 from core.domain.model import Reservation
+from core.domain.subnets import subnet_for
 from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
@@ -25,6 +26,7 @@ from core.kubernetes.worklist import Worklist
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.conditions import APPLIED, draining, refused
 from ops.kubernetes.draining import Draining
+from ops.kubernetes.inheritance import handed_down
 from ops.kubernetes.objects import Objects
 from ops.kubernetes.resources import (
     Kind,
@@ -102,8 +104,28 @@ class Translator:
             await self._objects.observe(item.kind, one, [refused(error)])
             return
         if changed:
-            self._work.add(self.refused)
+            self._work.add(self.refused | self._adopted(item, one))
+        if item.kind is Kind.POOL:
+            one = await self._inherited(one)
         await self._objects.observe(item.kind, one, [APPLIED])
+
+    def _adopted(self, item: Item, one: Object) -> set[Item]:
+        """A subnet adopts some pools at a time: look at it again, and at those of its CIDR."""
+        if item.kind is not Kind.SUBNET:
+            return set()
+        pools = self.informers[Kind.POOL].objects.items()
+        cidr = one["spec"]["subnet"]
+        same = (name for (_, name), pool in pools if pool["spec"]["subnet"] == cidr)
+        return {item, *(Item(Kind.POOL, name) for name in same)}
+
+    async def _inherited(self, one: Object) -> Object:
+        """The pool's object, saying what the log's pool has of its subnet."""
+        ledger = self._commands.ledger
+        pool = ledger.pools.get(one["metadata"]["name"])
+        if pool is None:
+            return one
+        lacking = handed_down(one, pool, subnet_for(pool, ledger.subnets))
+        return await self._objects.complete(Kind.POOL, one, lacking) if lacking else one
 
     async def _former(self, item: Item, one: Object) -> bool:
         """Whether what had the name before is still on its way out."""

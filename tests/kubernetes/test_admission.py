@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.kubernetes.api import Object
 from ops.kubernetes.admission import serving
 from ops.kubernetes.settings import InjectionSettings
-from tests.kubernetes.cluster import Cluster, until
+from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import (
     coordinator,
     get,
@@ -22,19 +22,15 @@ from tests.kubernetes.objects import (
     reservation,
     subnet,
 )
-from tests.kubernetes.webhooks import Webhooks
+from tests.kubernetes.webhooks import Webhooks, asked
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.nodes import pod
 
 
 @pytest.fixture
 async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
-    async with Cluster(server) as cluster:
-        found = Webhooks(cluster, tmp_path)
-        found.write_certificate()
-        await found.start()
+    async with asked(server, tmp_path) as found:
         yield found
-        await found.stop()
 
 
 async def test_a_pool_is_stored_with_what_it_left_open(webhooks: Webhooks) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trustme
@@ -19,6 +21,7 @@ from ops.kubernetes.settings import (
 )
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import create, made, path_of, replace
+from tests.support.kubernetes import ApiServer
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1"
 PATHS = {
@@ -111,3 +114,14 @@ class Webhooks:
         async with asyncio.timeout(30):
             while not await is_asked():
                 await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def asked(server: ApiServer, directory: Path) -> AsyncIterator[Webhooks]:
+    """Webhooks that an API server asks, beside a cluster of their own."""
+    async with Cluster(server) as cluster:
+        found = Webhooks(cluster, directory)
+        found.write_certificate()
+        await found.start()
+        yield found
+        await found.stop()

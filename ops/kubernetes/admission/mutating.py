@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Final
 
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet
 from core.domain.model import Pool, Reservation, Subnet
@@ -20,10 +19,8 @@ from core.domain.validation.normalising import (
 )
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
-from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.resources import FINALIZER, command_of, source_of
-
-CONTROLLER: Final = "controller"
+from ops.kubernetes.inheritance import handed_down
+from ops.kubernetes.resources import FINALIZER, command_of
 
 
 def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
@@ -41,7 +38,9 @@ def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subn
         case ApplyPool(pool):
             whole = adopt(normalise_pool(pool), subnets, pools.get(pool.name))
             _write(after, whole)
-            _inherit(after, whole, subnet_for(whole, subnets))
+            lacking = handed_down(after, whole, subnet_for(whole, subnets))
+            for part, fields in lacking.items():
+                after[part] |= fields
         case ApplySubnet(subnet):
             _write(after, normalise_subnet(subnet))
         case ApplyReservation(reservation):
@@ -71,20 +70,3 @@ def _write(one: Object, value: Pool | Subnet | Reservation) -> None:
     if spec.get("excludeIPs"):
         spec["excludeIPs"] = list(value.exclude_ips)
     one["metadata"]["labels"] = dict(value.labels)
-
-
-def _inherit(one: Object, pool: Pool, subnet: Subnet | None) -> None:
-    """What a pool has of its subnet: gateway, routes, and the subnet as its controller."""
-    if subnet is None:
-        return
-    spec = one["spec"]
-    if pool.gateway and spec.get("gateway") is None:
-        spec["gateway"] = pool.gateway
-    if pool.routes and spec.get("routes") is None:
-        spec["routes"] = [{"dst": route.dst, "gw": route.gw} for route in pool.routes]
-    owners = one["metadata"].get("ownerReferences") or []
-    uid = source_of(subnet)
-    if uid and not any(owner.get(CONTROLLER) for owner in owners):
-        reference = {"apiVersion": API_VERSION, "kind": "SpiderSubnet", "name": subnet.name}
-        marks = {"uid": uid, CONTROLLER: True, "blockOwnerDeletion": True}
-        one["metadata"]["ownerReferences"] = [*owners, reference | marks]
