@@ -1,8 +1,9 @@
 """The status of the SpiderCoordinator: which CIDRs of Pods and Services the host's stack serves.
 
 One object of the configured name is kept (spec/api.md 1.5); agents read its status. What cannot be
-found out is told as phase NotReady with the reason, and the CIDRs found before stay. Looked at when
-the object changes and once a minute, because the sources are other people's.
+found out is told as phase NotReady with the reason and without any CIDR: new Pods wait, those that
+run keep what they have. Looked at when the object changes and once a minute, because the sources
+are other people's.
 """
 
 from __future__ import annotations
@@ -79,10 +80,12 @@ class Coordinators:
 
     async def _report(self, one: Object) -> None:
         before = one.get("status") or {}
+        wanted: Object
         try:
             found = await self._find(one)
         except BadInput as error:
-            wanted = before | {"phase": NOT_READY, "reason": error.message}
+            wanted = {"phase": NOT_READY, "reason": error.message}
+            wanted |= {"overlayPodCIDR": [], "serviceCIDR": []}
             if wanted != before:
                 why = Observation("Ready", "False", error.subject, error.message)
                 await self._objects.tell(one, why)

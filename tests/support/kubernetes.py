@@ -154,7 +154,7 @@ class ApiServer:
             with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
                 return Answer(answer.status, json.loads(answer.read()))
         except urllib.error.HTTPError as error:
-            return Answer(error.code, json.loads(error.read()))
+            return Answer(error.code, _status(error.read()))
 
     def wait_served(self, path: str) -> dict[str, Any]:
         """Wait until a path answers, which a new kind and a new server do a moment late."""
@@ -209,3 +209,12 @@ class ApiServer:
             "contexts": [{"name": "here", "context": {"cluster": "here", "user": "tester"}}],
             "current-context": "here",
         }
+
+
+def _status(text: bytes) -> dict[str, Any]:
+    """Why not; a path that is not served yet is refused in plain words."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return {"message": text.decode("utf-8", "replace")}
+    return found
