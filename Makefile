@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-quick format lock setup setup-run clean
+.PHONY: help demo test test-vm check bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -16,6 +16,10 @@ demo: setup-run ## the main job, for real: etcd, two nodes in namespaces, Pods, 
 
 test: setup ## every test
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-vm: setup ## SR-IOV and RDMA in a virtual machine: fetches qemu and a kernel (200 MB) first
+	@scripts/vm-kernel.sh
+	@$(PYTHON) -m pytest tests/vm $(ARGS)
 
 check: setup ## style, types, layers and tidiness
 	@$(PYTHON) -m ruff check
@@ -44,6 +48,6 @@ setup-run:
 	@scripts/setup.sh run
 
 clean: ## remove the environment, caches and results
-	@rm -rf .venv build dist bench/results .hypothesis .import_linter_cache \
+	@rm -rf .venv .vm build dist bench/results .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

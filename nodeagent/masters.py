@@ -54,7 +54,7 @@ def bus_device(netns: str, interface: str) -> str:
     """
     _enter(netns)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
-        return _driver_bus(inside, interface)
+        return driver_bus(inside, interface)
 
 
 def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
@@ -75,12 +75,8 @@ def addresses_of(link: str) -> tuple[str, ...]:
         )
 
 
-def _addresses_of_master(device: str) -> tuple[str, ...] | None:
-    master = master_of(device)
-    return None if master is None else addresses_of(master)
-
-
-def _driver_bus(inside: socket.socket, interface: str) -> str:
+def driver_bus(inside: socket.socket, interface: str) -> str:
+    """As ``bus_device``, in the namespace of a socket. Raises OSError."""
     name = interface.encode()
     if not name or len(name) >= _INTERFACE_BYTES:
         raise OSError(f"{interface!r} is no interface name")
@@ -91,6 +87,11 @@ def _driver_bus(inside: socket.socket, interface: str) -> str:
     fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, request.ljust(40, b"\0"))
     bus: bytes = _DRVINFO.unpack(info.raw[: _DRVINFO.size])[4]
     return bus.rstrip(b"\0").decode("ascii", "replace")
+
+
+def _addresses_of_master(device: str) -> tuple[str, ...] | None:
+    master = master_of(device)
+    return None if master is None else addresses_of(master)
 
 
 def _enter(netns: str) -> None:

@@ -1,9 +1,9 @@
 """What every test shares: how hypothesis searches. Fixtures live beside the behaviour they serve.
 
 A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
-everything was tried. The exceptions are those of Kubernetes, which no distribution packages, and
-the user-mode kernel, which is not built for every machine: the last lines of a run name what was
-not tried without them.
+everything was tried. The exceptions are those of Kubernetes, which no distribution packages, the
+user-mode kernel, which is not built for every machine, and the virtual machine, which only
+`make test-vm` fetches: the last lines of a run name what was not tried without them.
 """
 
 from __future__ import annotations

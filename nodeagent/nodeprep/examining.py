@@ -18,6 +18,7 @@ from nodeagent.detection.detector import Detector
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.nodeprep import sysctls
 from nodeagent.nodeprep.abilities import Ability, abilities
+from nodeagent.nodeprep.hardware import read_hardware
 from nodeagent.nodeprep.manager import Manager, read_manager
 from nodeagent.nodeprep.nics import Gateway, MasterNic, default_gateways, master_nics
 
@@ -70,7 +71,8 @@ class _Reader:
         self.abilities = self._try("the kernel's abilities", lambda: abilities(visitor))
         self.sysctls = self._try("sysctls", lambda: sysctls.read(visitor, visitor.home, FAMILIES))
         with visitor.session(visitor.home) as session:
-            self.nics = self._try("interfaces", lambda: master_nics(session))
+            nics = self._try("interfaces", lambda: master_nics(session))
+            self.nics = self._try("devices", lambda: _with_hardware(visitor, nics)) or nics
             self.gateways = self._try("routes", lambda: default_gateways(session))
 
     def _try(self, what: str, part: Callable[[], list[T]]) -> list[T]:
@@ -105,6 +107,11 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
         read_manager(),
         tuple(reader.faults),
     )
+
+
+def _with_hardware(visitor: Visitor, nics: list[MasterNic]) -> list[MasterNic]:
+    behind = read_hardware(visitor, visitor.home, [nic.name for nic in nics])
+    return [nic._replace(**behind[nic.name]._asdict()) for nic in nics]
 
 
 async def _ask(detector: Detector, gateway: Gateway) -> GatewayAnswer:

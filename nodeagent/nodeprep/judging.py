@@ -115,6 +115,9 @@ def _nic(nic: MasterNic) -> Iterator[Diagnosis]:
         found.append("promiscuous")
     if nic.master:
         found.append(f"in {nic.master}")
+    if nic.vfs_max:
+        found.append(f"{nic.vfs} of {nic.vfs_max} VFs made")
+    found += [f"RDMA {name}" for name in nic.rdma]
     words, check = ", ".join(found), f"interface {nic.name}"
     if nic.up and not nic.carrier:
         yield Diagnosis(check, "warning", words, "look at its cable or its master")

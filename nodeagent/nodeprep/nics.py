@@ -18,7 +18,11 @@ _ETHERNET_MAC_BYTES: Final = 6
 
 
 class MasterNic(NamedTuple):
-    """One interface. ``addresses`` with prefix length, without link-local ones."""
+    """One interface. ``addresses`` with prefix length, without link-local ones.
+
+    ``device``: on the PCI bus; ``vfs`` of ``vfs_max`` virtual functions are made; ``rdma``: the
+    names of RDMA devices over it.
+    """
 
     name: str
     kind: str
@@ -29,6 +33,10 @@ class MasterNic(NamedTuple):
     promiscuity: int
     master: str
     addresses: tuple[str, ...]
+    device: str = ""
+    vfs: int = 0
+    vfs_max: int = 0
+    rdma: tuple[str, ...] = ()
 
 
 class Gateway(NamedTuple):

@@ -56,6 +56,7 @@ def test_the_doctor_finds_interfaces_and_who_answers_for_the_gateways(link: Link
     (nic,) = (one for one in seen["interfaces"] if one["name"] == "eth0")
     assert nic["addresses"] == ["10.6.0.2/24", "fd00:6::2/64"]
     assert (nic["kind"], nic["mtu"], nic["up"]) == ("veth", 1500, True)
+    assert (nic["device"], nic["vfs_max"], nic["rdma"]) == ("", 0, []), "no hardware is behind it"
     able = {one["name"] for one in seen["abilities"] if not one["why_not"]}
     assert {"veth links", "bridge links", "macvlan links", "IPv4 policy rules"} <= able
     verdicts = {one["check"]: one["verdict"] for one in seen["diagnoses"]}

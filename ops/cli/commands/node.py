@@ -14,7 +14,7 @@ from ops.cli.output import Column, show_table, show_value
 if TYPE_CHECKING:
     from nodeagent.nodeprep.examining import Examination
     from nodeagent.nodeprep.judging import Diagnosis
-    from nodeagent.nodeprep.nics import Gateway
+    from nodeagent.nodeprep.nics import Gateway, MasterNic
 
 app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
 
@@ -76,6 +76,10 @@ def _gateway(text: str) -> Gateway:
     return Gateway(interface, str(parsed), parsed.family)
 
 
+def _nic(nic: MasterNic) -> dict[str, Any]:
+    return nic._asdict() | {"addresses": list(nic.addresses), "rdma": list(nic.rdma)}
+
+
 def _plain(seen: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
     """Everything that was found, for programs."""
     return {
@@ -88,7 +92,7 @@ def _plain(seen: Examination, diagnoses: list[Diagnosis]) -> dict[str, Any]:
             {"key": one.wanted.key, "wanted": one.wanted.value, "found": one.found}
             for one in seen.sysctls
         ],
-        "interfaces": [nic._asdict() | {"addresses": list(nic.addresses)} for nic in seen.nics],
+        "interfaces": [_nic(nic) for nic in seen.nics],
         "gateways": [
             one.gateway._asdict() | {"answeredBy": list(one.macs), "fault": one.fault}
             for one in seen.gateways

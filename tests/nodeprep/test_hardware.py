@@ -1,0 +1,47 @@
+"""What is behind a link, as far as this machine's kernel has it; the rest is shown in tests/vm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.nodeprep import hardware
+from nodeagent.nodeprep.hardware import Hardware, read_hardware
+from tests.support.link import Link
+
+DEVICE = "0000:03:00.0"
+
+
+@pytest.fixture
+def visitor() -> Iterator[Visitor]:
+    made = Visitor()
+    yield made
+    made.close()
+
+
+def test_a_link_without_a_device_has_nothing_behind_it(link: Link, visitor: Visitor) -> None:
+    with Namespace.open(link.station().netns) as namespace:
+        assert read_hardware(visitor, namespace, ["eth0", "gone"]) == {
+            "eth0": Hardware(),
+            "gone": Hardware(),
+        }
+
+
+def test_a_device_tells_how_many_virtual_functions_it_has(
+    link: Link, visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
+    directory = tmp_path / "bus/pci/devices" / DEVICE
+    directory.mkdir(parents=True)
+    (directory / "class").touch()
+    with Namespace.open(link.station().netns) as namespace:
+        found = read_hardware(visitor, namespace, ["eth0"], tmp_path)
+        assert found == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
+
+        (directory / "sriov_numvfs").write_text("2\n")
+        (directory / "sriov_totalvfs").write_text("7\n")
+        found = read_hardware(visitor, namespace, ["eth0"], tmp_path)
+        assert found == {"eth0": Hardware(DEVICE, 2, 7)}

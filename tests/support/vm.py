@@ -1,0 +1,188 @@
+"""One virtual machine with an SR-IOV card and a whole kernel of Debian, on this machine's files.
+
+qemu emulates it all, so that no hardware and no nested virtualisation is needed. The kernel is not
+installed, only unpacked (``scripts/vm-kernel.sh``). Root is this machine's file system, read-only
+below a layer in memory, so that the project and its environment are there. A plain module runs in
+it, because a test runner takes longer to start there than all tests need, and hands its findings
+out as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+KERNELS: Final = PROJECT / ".vm"
+"""Where ``scripts/vm-kernel.sh`` unpacks."""
+
+PROGRAM: Final = "qemu-system-x86_64"
+MISSING: Final = "needs qemu and a kernel to boot: `make test-vm` gets both, and runs this"
+BOOT_DEADLINE_S: Final = 600
+MEMORY_MIB: Final = 1024
+TAIL_CHARACTERS: Final = 6_000
+BUSYBOX: Final = "/bin/busybox"
+
+_FOR_ROOT: Final = ("9p", "9pnet_virtio", "overlay")
+"""Modules without which there is no root; the rest is found there."""
+
+_REGULAR: Final = 0o100_755
+_DIRECTORY: Final = 0o040_755
+
+INIT: Final = """#!{busybox} sh
+b={busybox}
+for there in proc sys dev lower layer root; do $b mkdir -p /$there; done
+$b mount -t proc proc /proc
+$b mount -t sysfs sysfs /sys
+$b mount -t devtmpfs dev /dev
+for module in {modules}; do $b insmod /modules/$module; done
+options=trans=virtio,version=9p2000.L,msize=512000,cache=loose
+$b mount -t 9p -o ro,$options host /lower
+$b mount -t tmpfs layer /layer
+$b mkdir /layer/upper /layer/work
+$b mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work root /root
+release=$($b uname -r)
+$b mkdir -p /root/usr/lib/modules/$release
+$b mount --bind /root{kernels}/usr/lib/modules/$release /root/usr/lib/modules/$release
+for there in proc sys dev; do $b mount --move /$there /root/$there; done
+$b mount -t tmpfs run /root/run
+$b mount -t tmpfs tmp /root/tmp
+$b mkdir -p /root/run/netns /root/run/out
+$b mount -t 9p -o $options out /root/run/out
+exec $b switch_root /root /bin/sh /run/out/inside.sh
+"""
+
+INSIDE: Final = """
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run PYTHONDONTWRITEBYTECODE=1
+ip link set lo up
+cd {project}
+{python} -m {module} /run/out/findings.json
+{busybox} poweroff -f
+"""
+
+
+class Finding(NamedTuple):
+    """What one scenario came to: "" if all was as it should be, else the trace."""
+
+    name: str
+    fault: str
+
+
+def why_not() -> str:
+    """Why nothing can be booted here; "" if it can."""
+    tools = shutil.which(PROGRAM) and Path(BUSYBOX).exists()
+    return "" if tools and _kernel() else MISSING
+
+
+def run_inside(module: str) -> tuple[list[Finding], str]:
+    """Boot, run ``python -m module FILE``, and switch off: the findings, and the console's end."""
+    kernel = _kernel()
+    assert kernel is not None, MISSING
+    with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
+        out = Path(name)
+        initial = out / "initramfs"
+        initial.write_bytes(_initramfs(kernel))
+        words = {"project": PROJECT, "python": sys.executable, "module": module}
+        words["busybox"] = BUSYBOX
+        script = {key: shlex.quote(str(value)) for key, value in words.items()}
+        (out / "inside.sh").write_text(INSIDE.format(**script))
+        console = _boot(kernel, initial, out)
+        findings = out / "findings.json"
+        found = json.loads(findings.read_text()) if findings.exists() else []
+        return [Finding(*one) for one in found], console[-TAIL_CHARACTERS:]
+
+
+def _kernel() -> Path | None:
+    return max(KERNELS.glob("boot/vmlinuz-*"), default=None)
+
+
+def _boot(kernel: Path, initial: Path, out: Path) -> str:
+    share = "security_model=none,multidevs=remap"
+    command = [
+        *(PROGRAM, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1"),
+        *("-m", str(MEMORY_MIB), "-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio"),
+        *("-kernel", str(kernel), "-initrd", str(initial)),
+        *("-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr"),
+        *("-virtfs", f"local,path=/,mount_tag=host,readonly=on,{share}"),
+        *("-virtfs", f"local,path={out},mount_tag=out,{share}"),
+        # The card and a plain NIC, on one wire.
+        *("-device", "pcie-root-port,id=port0,chassis=1,slot=1"),
+        *("-netdev", "hubport,hubid=1,id=wire1", "-device", "igb,bus=port0,netdev=wire1"),
+        *("-netdev", "hubport,hubid=1,id=wire2", "-device", "virtio-net-pci,netdev=wire2"),
+    ]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=BOOT_DEADLINE_S,
+        )
+    except subprocess.TimeoutExpired as late:
+        said = (late.stdout or b"").decode(errors="replace")
+        return f"{said}\nnot done within {BOOT_DEADLINE_S} s"
+    return done.stdout.decode(errors="replace")
+
+
+# ---------------------------------------------------------------------------------- first root
+
+
+def _initramfs(kernel: Path) -> bytes:
+    """Busybox, the modules that root needs, and the script that mounts it."""
+    release = kernel.name.removeprefix("vmlinuz-")
+    modules = KERNELS / "usr/lib/modules" / release
+    wanted = list(_with_what_they_need(modules, _FOR_ROOT))
+    names = " ".join(path.name.removesuffix(".xz") for path in wanted)
+    init = INIT.format(busybox=BUSYBOX, modules=names, kernels=KERNELS)
+    entries = [
+        ("bin", _DIRECTORY, b""),
+        (BUSYBOX.lstrip("/"), _REGULAR, Path(BUSYBOX).read_bytes()),
+        ("init", _REGULAR, init.encode()),
+        ("modules", _DIRECTORY, b""),
+        *((f"modules/{p.name.removesuffix('.xz')}", _REGULAR, _module(p)) for p in wanted),
+        ("TRAILER!!!", 0, b""),
+    ]
+    return b"".join(_entry(number, *entry) for number, entry in enumerate(entries, 1))
+
+
+def _module(path: Path) -> bytes:
+    data = path.read_bytes()
+    return lzma.decompress(data) if path.suffix == ".xz" else data
+
+
+def _with_what_they_need(modules: Path, names: Iterable[str]) -> Iterator[Path]:
+    """The files of these modules, each behind all that it needs (modules.dep, depmod(8))."""
+    needs: dict[str, list[str]] = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        path, _, others = line.partition(":")
+        needs[Path(path).name.partition(".")[0]] = [path, *others.split()]
+    done: set[str] = set()
+    for name in names:
+        for path in reversed(needs[name]):
+            if path not in done:
+                done.add(path)
+                yield modules / path
+
+
+def _entry(number: int, name: str, mode: int, data: bytes) -> bytes:
+    """One file of a cpio archive (initramfs buffer format of the kernel's documentation)."""
+    path = name.encode() + b"\0"
+    fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0)
+    head = b"070701" + b"".join(b"%08X" % field for field in fields) + path
+    return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
+
+
+def write_findings(path: Path, findings: Iterable[Finding]) -> None:
+    """Inside: hand out what was found, whole."""
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(list(findings)))
+    temporary.replace(path)

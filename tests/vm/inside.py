@@ -1,0 +1,313 @@
+"""What runs in the virtual machine: scenarios on a real SR-IOV card and on soft RDMA devices.
+
+A plain program: ``python -m tests.vm.inside FILE`` does all scenarios in order and writes a finding
+for each. The machine is the node: its card's physical function is on the datacentre network, behind
+which a namespace is the router. An agent serves over a store in memory; the executables are
+installed and run as a runtime runs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+from core.store.memory import MemoryStore
+from nodeagent.nodeprep.examining import examine
+from nodeagent.nodeprep.judging import diagnose
+from nodeagent.settings.values import Settings
+from ops import installer
+from tests.agent.node import Node, running
+from tests.support.vm import Finding, write_findings
+
+MODULES: Final = (
+    *("igb", "igbvf", "virtio_net", "macvlan", "veth", "nf_tables", "nft_ct", "rdma_rxe"),
+)
+MASTER: Final = "rail0"
+VFS: Final = 3
+NODE: Final = ("10.6.0.11", "fd00:6::11")
+ROUTER: Final = ("10.6.0.1", "fd00:6::1")
+POOLS: Final = {
+    "elsewhere": ("10.5.0.0/24", "10.5.0.101-10.5.0.109"),
+    "here": ("10.6.0.0/24", "10.6.0.101-10.6.0.109"),
+    "here-too": ("fd00:6::/64", "fd00:6::101-fd00:6::109"),
+}
+SERVICES: Final = ["10.96.0.0/16", "fd00:96::/112"]
+BOTH: Final = {
+    "match_master_subnet": True,
+    "default_ipv4_ippool": ["elsewhere", "here"],
+    "default_ipv6_ippool": ["here-too"],
+}
+READY_TRIES: Final = 200
+
+
+class Machine:
+    """The virtual machine as a node, with its agent."""
+
+    def __init__(self, node: Node, plugins: Path) -> None:
+        self.node = node
+        self.plugins = plugins
+        self.free_vfs = [vf_name(number) for number in range(VFS)]
+
+    async def execute(self, plugin: str, verb: str, pod: str, conf: dict[str, Any]) -> Any:
+        """One call of a runtime; what the executable has printed."""
+        variables = self.node.environment(verb, pod, CNI_NETNS=f"/run/netns/{pod}")
+        socket_path = self.node.agent.settings.socket_path
+        ipam = {"type": "spiderpool", "ipam_unix_socket_path": socket_path, **conf.pop("ipam", {})}
+        whole = {"cniVersion": "1.0.0", "name": "lan", "type": plugin, "ipam": ipam} | conf
+        if plugin == "coordinator":
+            whole |= {"ipam_unix_socket_path": socket_path, "serviceCIDR": SERVICES}
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [self.plugins / plugin],
+            input=json.dumps(whole).encode(),
+            env=variables,
+            capture_output=True,
+            check=False,
+        )
+        said = json.loads(done.stdout) if done.stdout else {}
+        assert done.returncode == 0, said
+        return said
+
+    async def pod(self, name: str, **settings: Any) -> tuple[str, str]:
+        """A Pod whose eth0 is a VF: what an SR-IOV plugin, IPAM and the coordinator do."""
+        await self.node.pod(name, {})
+        sh("ip", "netns", "add", name)
+        await asyncio.to_thread(sysctl, name, "net.ipv6.conf.default.accept_dad=0")
+        vf = self.free_vfs.pop()
+        sh("ip", "link", "set", vf, "down")
+        sh("ip", "link", "set", vf, "netns", name, "name", "eth0")
+        result = await self.execute("spiderpool", "ADD", name, {"ipam": dict(BOTH)})
+        own = [one["address"] for one in result["ips"]]
+        for address in own:
+            sh("ip", "-n", name, "address", "add", address, "dev", "eth0")
+        sh("ip", "-n", name, "link", "set", "lo", "up")
+        sh("ip", "-n", name, "link", "set", "eth0", "up")
+        for router in ROUTER:
+            sh("ip", "-n", name, "route", "add", "default", "via", router)
+        result["interfaces"] = [{"name": "eth0", "sandbox": f"/run/netns/{name}"}]
+        await self.execute("coordinator", "ADD", name, {"prevResult": result, **settings})
+        v4, v6 = (address.partition("/")[0] for address in own)
+        return v4, v6
+
+    async def delete(self, pod: str) -> None:
+        """As a runtime does, in the chain's reverse order."""
+        await self.execute("coordinator", "DEL", pod, {})
+        await self.execute("spiderpool", "DEL", pod, {})
+
+
+async def test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network(
+    machine: Machine,
+) -> None:
+    v4, v6 = await machine.pod("vf-a")
+
+    assert (v4.rpartition(".")[0], v6.rpartition(":")[0]) == ("10.6.0", "fd00:6:")
+    for own, node, router in zip((v4, v6), NODE, ROUTER, strict=True):
+        assert pings(own, "-I", node)
+        assert pings(node, pod="vf-a")
+        assert await answers(router, "vf-a")
+    assert "dev veth0" in sh("ip", "-n", "vf-a", "route", "get", NODE[0])
+    assert "dev eth0" in sh("ip", "-n", "vf-a", "route", "get", ROUTER[0])
+    assert f"dev {host_end('vf-a')}" in sh("ip", "route", "get", v4)
+    assert "fwmark 0x1 lookup 100" in sh("ip", "-n", "vf-a", "rule")
+
+
+async def test_pods_on_two_vfs_of_one_card_reach_each_other(machine: Machine) -> None:
+    v4, v6 = await machine.pod("vf-b")
+
+    assert await answers(v4, "vf-a")
+    assert await answers(v6, "vf-a")
+
+
+async def test_a_mac_prefix_is_set_on_a_vf(machine: Machine) -> None:
+    v4, _ = await machine.pod("vf-c", podMACPrefix="0a:1b")
+
+    last = bytes(int(part) for part in v4.split(".")).hex(":")
+    assert f"0a:1b:{last}" in sh("ip", "-n", "vf-c", "link", "show", "dev", "eth0")
+    assert await answers(ROUTER[0], "vf-c")
+
+
+async def test_no_pool_of_the_masters_subnet_is_refused_with_the_reason(machine: Machine) -> None:
+    conf = machine.node.netconf(
+        ipam={"match_master_subnet": True, "default_ipv4_ippool": ["elsewhere"]}
+    )
+    await machine.node.pod("vf-d", {})
+    changes = {"CNI_NETNS": "/run/netns/vf-a"}
+
+    error = (await machine.node.call("ADD", "vf-d", conf=conf, **changes)).error
+
+    assert "elsewhere" in error["msg"] + error["details"]
+    assert "master" in error["msg"] + error["details"], error
+
+
+async def test_del_leaves_the_node_as_it_was_and_the_vf_comes_back(machine: Machine) -> None:
+    await machine.delete("vf-a")
+    sh("ip", "netns", "delete", "vf-b")
+    await machine.delete("vf-b")
+    await machine.delete("vf-c")
+    for pod in ("vf-a", "vf-c"):
+        sh("ip", "netns", "delete", pod)
+
+    assert await machine.node.claims() == {}
+    assert "veth" not in sh("ip", "-brief", "link")
+    assert sh("ip", "route", "show", "table", "500") == ""
+    for _ in range(READY_TRIES):
+        if len(list(Path("/sys/class/net").glob("*/device/physfn"))) == VFS:
+            return
+        await asyncio.to_thread(sh, "ip", "link")
+    raise AssertionError("the kernel has not given the VFs back")
+
+
+async def test_the_doctor_tells_of_virtual_functions_and_rdma_devices(machine: Machine) -> None:
+    sh("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", MASTER)
+
+    seen = await examine()
+
+    (nic,) = (one for one in seen.nics if one.name == MASTER)
+    assert (nic.vfs, nic.vfs_max, nic.rdma) == (VFS, 7, ("rxe0",))
+    assert nic.device == Path(f"/sys/class/net/{MASTER}/device").resolve().name
+    assert seen.faults == ()
+    able = {one.name: one.why_not for one in seen.abilities}
+    for kind in ("macvlan", "ipvlan", "vlan", "bond", "vrf"):
+        assert able[f"{kind} links"] == "", "a whole kernel of Debian"
+    words = {one.check: one.found for one in diagnose(seen)}[f"interface {MASTER}"]
+    assert words.endswith(f"{VFS} of 7 VFs made, RDMA rxe0")
+
+
+async def test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail(machine: Machine) -> None:
+    """RoCE, shared: the control plane's eth0 and a macvlan on the NIC that has the device."""
+    name = "rail"
+    await machine.node.pod(name, {})
+    sh("ip", "netns", "add", name)
+    pair = ("peer", "name", "eth0", "netns", name)
+    sh("ip", "link", "add", "cali0", "type", "veth", *pair)
+    sh("ip", "link", "set", "cali0", "up")
+    inside = ("ip", "-n", name)
+    sh(*inside, "link", "set", "eth0", "up")
+    sh(*inside, "address", "add", "10.244.1.5/32", "dev", "eth0")
+    sh(*inside, "route", "add", "169.254.1.1", "dev", "eth0", "scope", "link")
+    sh(*inside, "route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
+    sh("ip", "link", "add", "link", MASTER, "name", "m0", "type", "macvlan", "mode", "bridge")
+    sh("ip", "link", "set", "m0", "netns", name, "name", "net1")
+    sh(*inside, "address", "add", "10.6.0.120/24", "dev", "net1")
+    sh(*inside, "link", "set", "net1", "up")
+    previous = {"cniVersion": "1.0.0", "ips": [{"address": "10.6.0.120/24"}], "interfaces": []}
+
+    conf = machine.node.netconf("1.0.0", prevResult=previous)
+    netns = f"/run/netns/{name}"
+    changes = {"CNI_NETNS": netns, "CNI_IFNAME": "net1", "ORBWEAVER_PLUGIN": "coordinator"}
+    reply = await machine.node.call("ADD", name, conf=conf, **changes)
+
+    assert reply.result["ips"] == previous["ips"]
+    assert "rxe0" in sh("nsenter", f"--net={netns}", "rdma", "link")
+    assert "from 10.6.0.120 lookup 101" in sh(*inside, "rule")
+    assert await answers(ROUTER[0], name, "-I", "net1")
+    assert (await machine.node.call("DEL", name, conf=conf, **changes)).status == 0
+    sh("ip", "netns", "delete", name)
+
+
+SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
+    test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network,
+    test_pods_on_two_vfs_of_one_card_reach_each_other,
+    test_a_mac_prefix_is_set_on_a_vf,
+    test_no_pool_of_the_masters_subnet_is_refused_with_the_reason,
+    test_del_leaves_the_node_as_it_was_and_the_vf_comes_back,
+    test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
+    test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
+)
+
+
+# ------------------------------------------------------------------------------------- machine
+
+
+def sh(*command: str) -> str:
+    """Run to the end; what it has printed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def sysctl(netns: str, setting: str) -> None:
+    sh("nsenter", f"--net=/run/netns/{netns}", "sysctl", "-q", "-w", setting)
+
+
+def host_end(pod: str) -> str:
+    return f"veth{f'c-{pod}'[:11]}"
+
+
+def vf_name(number: int) -> str:
+    return f"rail0vf{number}"
+
+
+def pings(address: str, *options: str, pod: str = "") -> bool:
+    inside = ["nsenter", f"--net=/run/netns/{pod}"] if pod else []
+    command = [*inside, "ping", "-n", "-c", "1", "-W", "5", *options, address]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+async def answers(address: str, pod: str, *options: str) -> bool:
+    """As ``pings``, again until the card's link is up, which takes its time."""
+    for _ in range(READY_TRIES):
+        if await asyncio.to_thread(pings, address, *options, pod=pod):
+            return True
+    return False
+
+
+def prepare() -> None:
+    """The card's functions, the router behind it, and this node's addresses."""
+    for module in MODULES:
+        sh("modprobe", module)
+    nics = Path("/sys/class/net")
+    (card,) = (path.parent.parent for path in nics.glob("*/device/sriov_totalvfs"))
+    plain = next(p for p in nics.iterdir() if "virtio" in str((p / "device").resolve()))
+    sh("ip", "netns", "add", "router")
+    sysctl("router", "net.ipv6.conf.default.accept_dad=0")
+    sh("ip", "link", "set", plain.name, "netns", "router", "name", "eth0")
+    for address in (f"{ROUTER[0]}/24", f"{ROUTER[1]}/64"):
+        sh("ip", "-n", "router", "address", "add", address, "dev", "eth0")
+    sh("ip", "-n", "router", "link", "set", "eth0", "up")
+    sh("sysctl", "-q", "-w", "net.ipv6.conf.default.accept_dad=0")
+    sh("ip", "link", "set", card.name, "name", MASTER)
+    (nics / MASTER / "device/sriov_numvfs").write_text(str(VFS))
+    for address in (f"{NODE[0]}/24", f"{NODE[1]}/64"):
+        sh("ip", "address", "add", address, "dev", MASTER)
+    sh("ip", "link", "set", MASTER, "up")
+    for number in range(VFS):
+        (link,) = (nics / MASTER / f"device/virtfn{number}/net").iterdir()
+        sh("ip", "link", "set", link.name, "name", vf_name(number))
+
+
+async def play() -> list[Finding]:
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    prepare()
+    installer.install(directory / "bin", directory / "net.d")
+    settings = Settings(
+        node_name="node-1",
+        socket_path=str(directory / "a.sock"),
+        plugin_log_path=str(directory / "plugin.log"),
+        health_port=0,
+        metrics_port=0,
+    )
+    findings = []
+    async with running(settings, MemoryStore()) as node:
+        for name, (subnet, ips) in POOLS.items():
+            await node.pool(name, subnet, ips, default=False)
+        machine = Machine(node, directory / "bin")
+        for scenario in SCENARIOS:
+            try:
+                await scenario(machine)
+            except Exception:  # noqa: BLE001 - whatever it is, the next scenario has its turn
+                findings.append(Finding(scenario.__name__, traceback.format_exc()))
+            else:
+                findings.append(Finding(scenario.__name__, ""))
+    return findings
+
+
+if __name__ == "__main__":
+    write_findings(Path(sys.argv[1]), asyncio.run(play()))
