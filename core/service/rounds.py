@@ -168,6 +168,16 @@ class Round:
                 last = min(last, self._keys.address_in(answer.kvs[-1].key).value)
         one.search.learn(one.value, last, taken)
         self._rests.pop(one.address, None)
+        self._prefer_own(one.search, rests)
+
+    def _prefer_own(self, search: Search, rests: RangeResult) -> None:
+        """What the holder had before comes first: it rests for the sake of others."""
+        for mark in rests.kvs:
+            address = self._keys.address_in(mark.key)
+            if mark.value == self._seed.encode() and address.value in search.usable:
+                self._rests[address] = mark.mod_revision
+                search.offer(address.value)
+                return
 
     def _is_shown(self, snapshot: Snapshot, one: Wanted, lost: Lost) -> bool:
         held = snapshot.pools.get(one.pool)

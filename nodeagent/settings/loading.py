@@ -10,19 +10,18 @@ import socket
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from core.domain.choice import AddressOrder
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput
-from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.store.keys import check_name
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, EtcdConf, OrbweaverConf, read_conf
+from nodeagent.settings.addressing import address_order, cool_down_s
+from nodeagent.settings.conf_file import EtcdConf, read_conf
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
@@ -81,8 +80,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             "ORBWEAVER_ANNOUNCE_ADDRESSES", default=ours.announce_addresses
         ),
         records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
-        address_order=_order(env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")),
-        cool_down_s=_cool_down(ours, env),
+        address_order=address_order(ours, env),
+        cool_down_s=cool_down_s(ours, env),
         listen_address=_listen(
             env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS[conf.ipv4])
         ),
@@ -122,22 +121,6 @@ def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:
 
 def _name(name: str) -> str:
     return check_name(name, "SPIDERPOOL_NODE_NAME")
-
-
-def _order(order: str) -> AddressOrder:
-    for known in get_args(AddressOrder):
-        if order == known:
-            return known  # type: ignore[no-any-return]  # get_args gives Any
-    raise BadInput(
-        f"address order {order[:64]!r} is unknown",
-        subject="orbweaver.addressOrder",
-        remedy=f"use {' or '.join(get_args(AddressOrder))}",
-    )
-
-
-def _cool_down(ours: OrbweaverConf, env: Environment) -> int:
-    said = COOL_DOWN_S if ours.cool_down_seconds is None else ours.cool_down_seconds
-    return env.number("ORBWEAVER_COOL_DOWN_SECONDS", said, COOL_DOWN_S_MAX)
 
 
 def _listen(address: str) -> str:

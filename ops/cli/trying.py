@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Family, format_address
+from core.domain.addresses import Address, Family, parse_address
 from core.domain.choice import Search
 from core.domain.claims import Change, Need, Repeat, decide_add, holder_of, moved_nics, unmet
 from core.domain.events import RecordDefined
@@ -27,6 +27,7 @@ from core.domain.selection.select import candidates, select
 from core.errors import AllocationError
 from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.finding import Finder
+from core.service.limits import RECORDS_MAX, RecordLimit
 from core.store.codec import CLAIM, ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
@@ -38,22 +39,23 @@ USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 
 
 class Trial(NamedTuple):
-    """One pool of one demand: the address tried first, who holds it, and the one tried after it.
+    """One pool of one demand: the address tried first, what is in its way, and the one after it.
 
-    ``first`` "" means that the pool has nothing to hand out, ``then`` "" that nothing else is free.
+    ``first`` "" means that the pool has nothing to hand out, or may not (``obstacle``); ``then`` ""
+    that nothing else is free.
     """
 
     interface: str
     family: Family
     pool: str
     first: str
-    holder: str = ""
+    obstacle: str = ""
     then: str = ""
 
     @property
     def address(self) -> str:
         """What an ADD would get; "" when the pool is full."""
-        return self.then if self.holder else self.first
+        return self.then if self.obstacle else self.first
 
 
 class Explanation(NamedTuple):
@@ -133,11 +135,8 @@ async def explain_add(
     if not isinstance(need, Need):
         return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, need.keep)
-    trials = [
-        await _try(store, keys, snapshot, holder_of(facts.pod), demand, pool)
-        for demand in demands
-        for pool in demand.pools
-    ]
+    trying = _Trying(store, keys, snapshot, holder_of(facts.pod))
+    trials = [one for demand in demands for one in await trying.all(demand)]
     return Explanation(facts, held, False, outlook, selection, None, tuple(trials))
 
 
@@ -164,19 +163,55 @@ def _outlook(pod: PodFacts, need: Repeat | Change | Need, *, moves: bool) -> str
     return f"fixed, every Pod of {holder_of(pod)} gets these again"
 
 
-async def _try(
-    store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str, demand: Demand, pool: str
-) -> Trial:
-    search = Search(snapshot.usable(pool), "spread", f"{holder} {demand.interface}")
-    value = search.next(())
-    place = (demand.interface, demand.family, pool)
-    if value is None:
-        return Trial(*place, "")
-    first = format_address(demand.family, value)
-    found = (await store.read([Get(keys.ip(demand.family, value))])).ranges[0].kvs
-    if not found:
-        return Trial(*place, first)
-    claim = CLAIM.decode(found[0].value)
-    free = await Finder(store, keys).find(search, ())
-    then = "" if free is None else format_address(demand.family, free.value)
-    return Trial(*place, first, f"{claim.namespace}/{claim.pod}", then)
+class _Trying:
+    """One ADD that is not made; what one NIC would get no other one gets."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._snapshot = snapshot
+        self._holder = holder
+        self._finder = Finder(store, keys)
+        self._limit = RecordLimit(self._finder, RECORDS_MAX)
+        self._mine: dict[Address, str] = {}
+
+    async def all(self, demand: Demand) -> list[Trial]:
+        """A demand's pools in order; the first that has an address is the one an ADD takes."""
+        trials: list[Trial] = []
+        got = False
+        for pool in demand.pools:
+            one = await self._one(demand, pool)
+            trials.append(one)
+            if one.address and not got:
+                got = True
+                self._mine[parse_address(one.address)] = demand.interface
+        return trials
+
+    async def _one(self, demand: Demand, pool: str) -> Trial:
+        usable, place = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
+        search = Search(usable, "spread", f"{self._holder} {demand.interface}")
+        value = search.next(())
+        if value is None:
+            return Trial(*place, "")
+        first = Address(demand.family, value)
+        obstacle = await self._limit.refusal(pool, usable)
+        if obstacle:
+            return Trial(*place, "", obstacle)
+        obstacle = await self._obstacle(first)
+        if not obstacle:
+            return Trial(*place, str(first))
+        avoid = {address.value for address in self._mine if address.family == demand.family}
+        free = await self._finder.find(search, avoid)
+        then = "" if free is None else str(Address(demand.family, free.value))
+        return Trial(*place, str(first), obstacle, then)
+
+    async def _obstacle(self, address: Address) -> str:
+        """Why the address cannot be had at the first try; "" for nothing."""
+        if address in self._mine:
+            return f"goes to NIC {self._mine[address]}"
+        gets = [Get(self._keys.ip(*address)), Get(self._keys.rest(*address))]
+        held, resting = (one.kvs for one in (await self._store.read(gets)).ranges)
+        if held:
+            claim = CLAIM.decode(held[0].value)
+            return f"is held by {claim.namespace}/{claim.pod}"
+        return "rests" if resting and resting[0].value != self._holder.encode() else ""

@@ -72,7 +72,9 @@ class Controller:
             store,
             keys,
             settings.name,
-            JobSettings(settings.reclaim, settings.auto_pools, settings.provider),
+            JobSettings(
+                settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s
+            ),
             sources=JobSources(prober=self.prober or NoProber(), archive=self.archiving),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),

@@ -16,9 +16,11 @@ from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
+from core.service.cooldown import COOL_DOWN_S
 from core.service.provider import ProviderSettings, provider_settings
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
+from nodeagent.settings.addressing import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.environment import Environment
 from ops.kubernetes.settings import (
@@ -69,6 +71,7 @@ class ControllerSettings(NamedTuple):
     otlp_endpoint: str = ""
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
+    cool_down_s: int = COOL_DOWN_S
     provider: ProviderSettings | None = None
     kubernetes: KubernetesSettings | None = None
     probe_interface: str = ""
@@ -97,6 +100,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", conf.orbweaver.traces_endpoint),
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
+        cool_down_s=cool_down_s(conf.orbweaver, env),
         provider=provider_settings(
             conf.provider.server_url,
             conf.provider.request_timeout,

@@ -61,6 +61,13 @@ def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
     assert settings.selection.subnets_enabled
 
 
+def test_in_sequential_order_nothing_rests_unless_it_is_said(tmp_path: Path) -> None:
+    assert load(tmp_path).cool_down_s == 30
+    assert load(tmp_path, ORBWEAVER_ADDRESS_ORDER="sequential").cool_down_s == 0
+    said = load(tmp_path, "orbweaver: {addressOrder: sequential, coolDownSeconds: 7}")
+    assert said.cool_down_s == 7
+
+
 def test_without_a_name_the_node_is_called_as_its_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,33 @@ async def test_a_released_address_rests_while_others_are_free(node: Node) -> Non
     assert all(resting.isdisjoint(one) for one in taken)
 
 
+async def test_who_had_an_address_before_gets_it_again_although_it_rests(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.250"), pool("v6", "fd00:6::10-fd00:6::ffff"))
+    before = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+
+    again = addresses(await node.add(pod("web-0")))
+
+    assert again == before
+    rests = await node.store.read([Get(*node.keys.room("rest"))])
+    assert not rests.ranges[0].kvs
+    await check_everything(node)
+
+
+async def test_what_was_taken_meanwhile_is_not_waited_for(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
+    before = addresses(await node.add(pod("web-0")))
+    await node.delete(pod("web-0"))
+    others = [addresses(await node.add(pod(f"web-{n}"))) for n in (1, 2)]
+    await node.delete(pod("web-1"))
+
+    again = addresses(await node.add(pod("web-0")))
+
+    assert before in others
+    assert again == others[0]
+    await check_everything(node)
+
+
 async def test_a_resting_address_is_used_when_nothing_else_is_free(node: Node) -> None:
     await node.apply(pool("v4", "10.6.0.10-10.6.0.11"))
     first = addresses(await node.add(pod("web-0")))

@@ -54,6 +54,12 @@ def test_the_network_provider_is_that_of_the_config_map(tmp_path: Path) -> None:
         load_settings(str(conf), {})
 
 
+def test_what_it_releases_rests_as_long_as_what_agents_release() -> None:
+    assert load_settings(NO_FILE, {}).cool_down_s == 30
+    assert load_settings(NO_FILE, {"ORBWEAVER_COOL_DOWN_SECONDS": "5"}).cool_down_s == 5
+    assert load_settings(NO_FILE, {"ORBWEAVER_ADDRESS_ORDER": "sequential"}).cool_down_s == 0
+
+
 def test_a_lease_is_never_shorter_than_etcd_makes_it() -> None:
     assert load_settings(NO_FILE, {"ORBWEAVER_LEASE_TTL_SECONDS": "0"}).lease_ttl_s == 2
 

@@ -22,6 +22,7 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
 from core.errors import ExecutionNotFound, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
+from core.service.cooldown import COOL_DOWN_S
 from core.service.observer import Observer
 from core.service.provider import ProviderSettings
 from core.store.keys import Keys
@@ -72,6 +73,7 @@ class JobSettings(NamedTuple):
     reclaim: ReclaimSettings = ReclaimSettings()
     auto_pools: AutoPoolSettings = AutoPoolSettings()
     provider: ProviderSettings | None = None
+    cool_down_s: int = COOL_DOWN_S
 
 
 class Sources(NamedTuple):
@@ -104,12 +106,12 @@ class JobHost:
         telemetry = telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
         seeing = observer or Observer()
-        self._settings, self._auto_pools, provider = settings
+        self._settings, self._auto_pools, provider, cool_down_s = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._beginner = Beginner(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
-        self.releases = Releases(store, keys, self.writers)
+        self.releases = Releases(store, keys, self.writers, cool_down_s=cool_down_s)
         means = Means(store, keys, source, self._settings, seeing, self.releases)
         self.pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
@@ -122,7 +124,12 @@ class JobHost:
         place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
         self._dispatcher = Dispatcher(place, self._client)
-        self._external = _external(store, keys, self.writers, provider)
+        self._external: ExternalActivities | None = None
+        if provider is not None:
+            asking = ProviderClient(provider)
+            self._external = ExternalActivities(
+                store, keys, self.writers, asking, cool_down_s=cool_down_s
+            )
         bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
         self._archive = sources.archive
         archived = ([ArchiveLog], self._archive.all) if self._archive else ([], ())
@@ -207,14 +214,6 @@ class JobHost:
     async def _scan_now(self) -> None:
         orders = orders_of(self._settings)
         await self._client.signal_with_start(ReclaimScan, orders, id=WORKFLOW_ID, signal=SCAN_NOW)
-
-
-def _external(
-    store: KeyValueStore, keys: Keys, writers: ShardWriters, provider: ProviderSettings | None
-) -> ExternalActivities | None:
-    if provider is None:
-        return None
-    return ExternalActivities(store, keys, writers, ProviderClient(provider))
 
 
 class _WatchedWorker(Worker):

@@ -155,9 +155,11 @@ def _outcome(trials: list[Trial]) -> str:
             before = (
                 f"{', '.join(full[: full.index(one.pool)])} full; " if one is not trials[0] else ""
             )
-            taken = f" ({one.first} is held by {one.holder})" if one.holder else ""
+            taken = f" ({one.first} {one.obstacle})" if one.obstacle else ""
             return f"{before}would get {one.address} of {one.pool}{taken}"
-    return f"would fail: all IP addresses used out in {', '.join(full)}"
+    bounds = [one.obstacle for one in trials if not one.first and one.obstacle]
+    reason = "; ".join(bounds) or f"all IP addresses used out in {', '.join(full)}"
+    return f"would fail: {reason}"
 
 
 def _plain(found: Explanation) -> dict[str, Any]:
