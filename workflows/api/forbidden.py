@@ -62,7 +62,7 @@ FORBIDDEN = (
     Forbidden(socket, _ACTIVITY, ("gethostbyname", "gethostbyaddr", "gethostname", "getfqdn")),
     Forbidden(socket.socket, _ACTIVITY, ("__init__",)),
     Forbidden(subprocess.Popen, _ACTIVITY, ("__init__",)),
-    Forbidden(threading.Thread, _LOOP, ("start", "join")),
+    Forbidden(threading.Thread, _LOOP, ("start",)),
     Forbidden(threading.Condition, _LOOP, ("wait",)),  # and what stands on it: queues, futures
     Forbidden(threading.Event, _LOOP, ("wait",)),
     Forbidden(asyncio, _LOOP, ("sleep", "create_task", "ensure_future", "gather", "wait")),

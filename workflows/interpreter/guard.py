@@ -9,6 +9,7 @@ swallows the error.
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,8 @@ _POSTS = _posts()
 _refused: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
 _on_duty = 0
+_collects = False
+"""Whether garbage is collected when nobody is on duty."""
 
 
 def _refusal(run: Runtime, message: str) -> ForbiddenCallError:
@@ -81,11 +84,17 @@ def check() -> None:
 
 @contextmanager
 def on_duty() -> Iterator[None]:
-    """Guarded inside. Several may be on duty at once; the last to leave puts everything back."""
-    global _on_duty  # noqa: PLW0603 - modules are global, so is who replaces their functions
+    """Guarded inside. Several may be on duty at once; the last to leave puts everything back.
+
+    No garbage is collected meanwhile: finalizers of strangers, which may need a clock or a thread,
+    would run as if workflow code had called them.
+    """
+    global _on_duty, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
     with _lock:
         _on_duty += 1
         if _on_duty == 1:
+            _collects = gc.isenabled()
+            gc.disable()
             for post in _POSTS:
                 _place(post.owner, post.guarded)
     try:
@@ -97,3 +106,5 @@ def on_duty() -> Iterator[None]:
             if _on_duty == 0:
                 for post in _POSTS:
                     _place(post.owner, post.real)
+                if _collects:
+                    gc.enable()

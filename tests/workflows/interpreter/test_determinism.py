@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import random
 import socket
@@ -107,6 +108,32 @@ def test_no_way_of_the_standard_library_leads_to_a_file_a_process_or_a_lasting_w
 
         with pytest.raises(ForbiddenCallError):
             Script(workflow_of(body)).task()
+
+
+def test_garbage_of_strangers_is_not_taken_for_workflow_code() -> None:
+    class Stranger:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            ended.append(time.time())
+
+    async def body() -> object:
+        Stranger()
+        return [[number] for number in range(100)]
+
+    ended: list[float] = []
+    before = gc.get_threshold()
+    script = Script(workflow_of(body))
+    gc.set_threshold(1, 1, 1)
+    try:
+        script.task()
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+
+    assert ended
+    assert gc.isenabled()
 
 
 def test_a_clock_taken_by_name_is_found_when_the_type_is_registered() -> None:
