@@ -36,7 +36,8 @@
     │   ├── ApiUnavailable          it did not answer, or not now           (retryable)
     │   ├── ApiConflict             the object was changed or made meanwhile  (retryable)
     │   ├── ApiExpired              the version is gone: list again         (retryable)
-    │   ├── ApiNotFound             there is no such object, or no such kind
+    │   ├── ApiNotFound             there is no such object
+    │   │   └── ApiNotServed        there is no such kind, or this is no API server
     │   └── ApiRejected             it refuses this request as it is
     ├── ProviderError               the network provider: nobody knows what it did  (retryable)
     │   └── ProviderRefused         it said no
@@ -291,6 +292,10 @@ class ApiExpired(ApiError):
 
 class ApiNotFound(ApiError):
     """404."""
+
+
+class ApiNotServed(ApiNotFound):
+    """404 that names no object: nothing is known of any object of this kind."""
 
 
 class ApiRejected(ApiError):

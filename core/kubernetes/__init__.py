@@ -4,6 +4,8 @@
     credentials.py   inside a Pod, or a kubeconfig; alone imports the ``kubernetes`` package
     api.py           get, list, watch, create, apply, merge, delete, and refusals as errors
     informer.py      a copy of a collection that follows the server, and which objects changed
+    worklist.py      what has to be looked at, one item at a time
+    workloads/       what Pods, Nodes and their owners mean to the rules; alone knows any meaning
 
-Nothing here knows what an object means, and nothing on the path of an ADD waits for it (I8).
+Nothing here decides, and nothing on the path of an ADD waits for it (I8).
 """

@@ -18,6 +18,7 @@ from core.errors import (
     ApiConflict,
     ApiExpired,
     ApiNotFound,
+    ApiNotServed,
     ApiRejected,
     ApiUnavailable,
     OrbweaverError,
@@ -51,7 +52,7 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
 
 
 class Listed(NamedTuple):
-    """Everything of a collection at one version."""
+    """Everything of a collection at one version, or one page of it."""
 
     items: list[Object]
     version: str
@@ -77,17 +78,37 @@ class Api:
         """One object."""
         return await self._request("GET", path)
 
+    async def find(self, path: str) -> Object | None:
+        """One object; None only if the server says that it has none of this name.
+
+        A path that it does not know proves nothing about objects: ApiNotServed.
+        """
+        try:
+            return await self.get(path)
+        except ApiNotServed:
+            raise
+        except ApiNotFound:
+            return None
+
     async def list(self, path: str) -> Listed:
-        """A collection at one version, in pages of which the server remembers the version."""
+        """A collection at one version."""
         items: list[Object] = []
+        version = ""
+        async for page in self.pages(path):
+            items += page.items
+            version = page.version
+        return Listed(items, version)
+
+    async def pages(self, path: str) -> AsyncIterator[Listed]:
+        """The same page by page, for what is large: all pages are of one version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
             page = await self._request("GET", _with(path, query))
-            items += page.get("items") or ()
             metadata = page["metadata"]
+            yield Listed(page.get("items") or [], metadata["resourceVersion"])
             following = metadata.get("continue")
             if not following:
-                return Listed(items, metadata["resourceVersion"])
+                return
             query["continue"] = following
 
     async def create(self, path: str, body: Mapping[str, object]) -> Object:
@@ -171,22 +192,25 @@ def _change(line: bytes, path: str) -> Change:
     said = msgspec.json.decode(line)
     if said["type"] == "ERROR":
         status = said["object"]
-        raise _failure(status.get("code", 500), str(status.get("message", "")), path)
+        raise _failure(status.get("code", 500), status, path)
     return Change(said["type"], said["object"])
 
 
 def _raise(status: int, text: bytes, path: str) -> NoReturn:
     try:
-        message = str(msgspec.json.decode(text)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = text.decode("utf-8", "replace")
-    raise _failure(status, message, path)
+        said = msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        said = {"message": text.decode("utf-8", "replace")}
+    raise _failure(status, said, path)
 
 
-def _failure(status: int, message: str, path: str) -> OrbweaverError:
+def _failure(status: int, said: Mapping[str, Any], path: str) -> OrbweaverError:
     unfit = ApiUnavailable if status >= 500 else ApiRejected
     kind = _FAILURES.get(status, unfit)
-    return kind(f"{status}: {message[:MESSAGE_CHARS_MAX]}", subject=path.partition("?")[0])
+    if kind is ApiNotFound and not (said.get("details") or {}).get("name"):
+        kind = ApiNotServed
+    message = str(said.get("message", ""))[:MESSAGE_CHARS_MAX]
+    return kind(f"{status}: {message}", subject=path.partition("?")[0])
 
 
 def _unavailable(path: str, error: Exception) -> ApiUnavailable:

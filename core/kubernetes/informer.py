@@ -1,9 +1,10 @@
-"""An informer: a copy of one collection that follows the server, and the names that changed.
+"""An informer: a copy of one collection that follows the server, and what changed in it.
 
-Level-triggered: it tells *which* objects differ from what was there before, never what happened to
-them, so that nothing is lost when a watch breaks, and a relist after any downtime tells exactly the
-difference. A collection that does not exist (its definition is not installed) is not an empty one:
-the informer waits for it and says so (``fault``).
+Level-triggered: listeners are told *which* objects differ from what was there before, never what
+happened to them, so that nothing is lost when a watch breaks, and a relist after any downtime tells
+exactly the difference. Who must know whether an object was *reported* to be deleted or is only seen
+no more attends to transitions. A collection that does not exist (its definition is not installed)
+is not an empty one: the informer waits for it and says so (``fault``).
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
 from core.kubernetes.api import Api, Change, Object
 
 ObjectKey = tuple[str, str]
 """Namespace ("" for none) and name."""
+
+T = TypeVar("T")
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 15.0
@@ -42,27 +45,46 @@ def unmanaged(one: Object) -> Object:
     return one
 
 
-class Informer:
+class Transition(NamedTuple, Generic[T]):
+    """What was kept of an object, and what is; None: nothing.
+
+    ``reported``: an event of a watch says so. Otherwise a list shows it so, and that an object is
+    missing there is no report of its deletion.
+    """
+
+    key: ObjectKey
+    before: T | None
+    after: T | None
+    reported: bool
+
+
+class Follower(Generic[T]):
     """``objects`` is what the server has, whole once ``listed`` is set; ask for it each time.
 
     Listeners are called with the keys that differ, in the event loop, after ``objects`` is new.
-    ``keep`` says what of an object is kept: name, namespace and version at least.
+    ``keep`` makes of an object what is kept of it.
     """
 
-    def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
+    def __init__(self, api: Api, path: str, keep: Callable[[Object], T]) -> None:
         self.path = path
-        self.objects: dict[ObjectKey, Object] = {}
+        self.objects: dict[ObjectKey, T] = {}
         self.listed = asyncio.Event()
         self.lists = 0
         self.fault = ""
         self._api = api
         self._keep = keep
         self._listeners: list[Callable[[set[ObjectKey]], None]] = []
+        self._attending: list[Callable[[Transition[T]], None]] = []
+        self._versions: dict[ObjectKey, str] = {}
         self._version = ""
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
         """Be told of what differs from now on."""
         self._listeners.append(listener)
+
+    def attend(self, attendant: Callable[[Transition[T]], None]) -> None:
+        """Be told of every transition from now on, one at a time."""
+        self._attending.append(attendant)
 
     async def run(self) -> None:
         """Follow the collection until cancelled.
@@ -87,32 +109,58 @@ class Informer:
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     async def _list(self) -> None:
-        found = await self._api.list(self.path)
-        if len(found.items) > OBJECTS_MAX:
-            message = f"{len(found.items)} objects are more than the limit of {OBJECTS_MAX}"
-            raise ApiRejected(message, subject=self.path)
-        before, self.objects = self.objects, {key_of(one): self._keep(one) for one in found.items}
-        self._version = found.version
+        objects: dict[ObjectKey, T] = {}
+        versions: dict[ObjectKey, str] = {}
+        version = ""
+        async for page in self._api.pages(self.path):
+            for one in page.items:
+                key = key_of(one)
+                versions[key] = _version(one)
+                objects[key] = self._keep(one)
+            version = page.version
+            if len(objects) > OBJECTS_MAX:
+                message = f"more objects than the limit of {OBJECTS_MAX}"
+                raise ApiRejected(message, subject=self.path)
+        before, self.objects = self.objects, objects
+        older, self._versions = self._versions, versions
+        self._version = version
         self.lists += 1
-        both = before.keys() & self.objects.keys()
-        same = {key for key in both if _version(before[key]) == _version(self.objects[key])}
         self.listed.set()
-        self._tell((before.keys() | self.objects.keys()) - same)
+        different = {
+            key for key in older.keys() | versions.keys() if older.get(key) != versions.get(key)
+        }
+        for key in different if self._attending else ():
+            self._attend(Transition(key, before.get(key), objects.get(key), reported=False))
+        self._tell(different)
 
     def _take(self, change: Change) -> None:
-        self._version = _version(change.object)
+        self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
             return
         key = key_of(change.object)
-        if change.kind == "DELETED":
-            self.objects.pop(key, None)
-        else:
-            self.objects[key] = self._keep(change.object)
+        before = self.objects.get(key)
+        last = self._keep(change.object)
+        self.objects[key], self._versions[key] = last, version
+        self._attend(Transition(key, before, last, reported=True))
+        if change.kind == "DELETED":  # with its last state, which nobody may have seen yet
+            del self.objects[key], self._versions[key]
+            self._attend(Transition(key, last, None, reported=True))
         self._tell({key})
+
+    def _attend(self, transition: Transition[T]) -> None:
+        for attendant in self._attending:
+            attendant(transition)
 
     def _tell(self, keys: set[ObjectKey]) -> None:
         for listener in self._listeners if keys else ():
             listener(keys)
+
+
+class Informer(Follower[Object]):
+    """A follower that keeps objects as they are."""
+
+    def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:
+        super().__init__(api, path, keep)
 
 
 def _version(one: Object) -> str:

@@ -1,6 +1,5 @@
 """Facts from an API server instead of records; the agent is the same in all else.
 
-    pods.py     what of a Pod is kept, whether it lives, who controls it (pure)
     owners.py   from a Pod's controller to the top one, and StatefulSets
     facts.py    the facts of a request: seen, or waited for a moment, or read
     joining.py  credentials, and all of it in the background

@@ -18,11 +18,12 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Informer, ObjectKey
+from core.kubernetes.informer import Follower, Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
+from core.kubernetes.workloads.owners import stateful_set_state
+from core.kubernetes.workloads.pods import controller_of, is_alive, kept
 from nodeagent.facts import MIGRATION, NAMESPACE_UNSAID, PodReference
 from nodeagent.kubernetes.owners import Owners
-from nodeagent.kubernetes.pods import controller_of, is_alive, kept, kept_set
 
 SEEN_S_MAX: Final = 2.0
 """How long the watch may take to bring a Pod that kubelet already starts."""
@@ -40,7 +41,7 @@ class KubernetesFacts:
         self.pods = Informer(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept)
         self.nodes = Informer(api, f"/api/v1/nodes?fieldSelector=metadata.name%3D{node}", kept)
         self.namespaces = Informer(api, "/api/v1/namespaces", kept)
-        self.stateful_sets = Informer(api, "/apis/apps/v1/statefulsets", kept_set)
+        self.stateful_sets = Follower(api, "/apis/apps/v1/statefulsets", stateful_set_state)
         self.reads = 0
         self._api = api
         self._node = node
@@ -55,9 +56,10 @@ class KubernetesFacts:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        informers = (self.pods, self.nodes, self.namespaces, self.stateful_sets)
+        informers = (self.pods, self.nodes, self.namespaces)
         await asyncio.gather(
-            *(informer.run() for informer in informers), self._chains.run(), self._announce()
+            *(informer.run() for informer in informers),
+            *(self.stateful_sets.run(), self._chains.run(), self._announce()),
         )
 
     async def learn(self, reference: PodReference) -> None:

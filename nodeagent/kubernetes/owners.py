@@ -14,8 +14,8 @@ from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmStat
 from core.domain.model import Owner
 from core.errors import ApiNotFound
 from core.kubernetes.api import Api
-from core.kubernetes.informer import Informer
-from nodeagent.kubernetes.pods import controller_of
+from core.kubernetes.informer import Follower
+from core.kubernetes.workloads.pods import controller_of
 
 REMEMBERED_MAX: Final = 4_096
 """ReplicaSets and Jobs; those not used for longest are forgotten first."""
@@ -30,7 +30,7 @@ _UNLISTED: Final = Missing(certain=False, why="the agent does not watch virtual 
 class Owners:
     """``OwnerFacts`` of a cluster, and chains of controllers."""
 
-    def __init__(self, api: Api, stateful_sets: Informer) -> None:
+    def __init__(self, api: Api, stateful_sets: Follower[StatefulSetState]) -> None:
         self._api = api
         self._stateful_sets = stateful_sets
         self._parents: OrderedDict[str, Owner | None] = OrderedDict()
@@ -71,7 +71,7 @@ class Owners:
         one = self._stateful_sets.objects.get((namespace, name))
         if one is None:
             return Missing(certain=True, why=f"there is no StatefulSet {namespace}/{name}")
-        return StatefulSetState(namespace, name, one["replicas"], one["start"])
+        return one
 
     def vmi(self, namespace: str, name: str) -> VmiState | Missing:
         """Nobody knows here; the controller does."""

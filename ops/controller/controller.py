@@ -1,8 +1,8 @@
 """The controller: its parts, the order in which they start, and how they end.
 
-Every replica projects, observes, answers probes and shares in the workflows; the one that leads
-also translates custom resources, publishes views, and sees to it that executions are there that
-must be. Composition only: it decides nothing.
+Every replica projects, observes, watches the cluster, answers probes and shares in the workflows;
+the one that leads also translates custom resources, publishes views, watches applications, and sees
+to it that executions are there that must be. Composition only: it decides nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ops.controller.settings import ControllerSettings
 from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.watching.hosting import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.retention import ARCHIVE_FOLDER, Archive
 from workflows.engine.telemetry import Telemetry, TracerProvider
@@ -41,13 +42,17 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Controller:
-    """One replica over one store. Make it inside the event loop that runs it."""
+    """One replica over one store. Make it inside the event loop that runs it.
+
+    ``cluster`` None: standalone. The controller closes it.
+    """
 
     def __init__(
         self,
         settings: ControllerSettings,
         store: KeyValueStore,
         tracers: TracerProvider | None = None,
+        cluster: ClusterWatch | None = None,
     ) -> None:
         keys = Keys(settings.cluster.cluster)
         self.settings = settings
@@ -75,11 +80,16 @@ class Controller:
             JobSettings(
                 settings.reclaim, settings.auto_pools, settings.provider, settings.cool_down_s
             ),
-            sources=JobSources(prober=self.prober or NoProber(), archive=self.archiving),
+            sources=JobSources(
+                cluster.facts if cluster is not None else None,
+                cluster.applications if cluster is not None else None,
+                self.prober or NoProber(),
+                self.archiving,
+            ),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),
         )
-        self.health = Health(self.projector, self.observing, self.jobs, self.election)
+        self.health = Health(self.projector, self.observing, self.jobs, self.election, cluster)
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
@@ -88,6 +98,7 @@ class Controller:
         )
         self.admission = _admission(settings.kubernetes, store, keys, self.projector)
         self.ports: list[TcpPort] = []
+        self.cluster = cluster
         self._store = store
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,6 +107,8 @@ class Controller:
         works = [self.projector.run(), self.observing.run(), self.election.lead(self._lead)]
         if self.admission is not None:
             works.append(self.admission.run())
+        if self.cluster is not None and self.settings.reclaim.enabled:
+            works.append(self.cluster.run())
         try:
             await until_first(stop.wait(), *works, self.jobs.run())
         finally:
@@ -108,6 +121,8 @@ class Controller:
             works = [self.publisher.run(term.fence), self.jobs.lead(), self.noticing.run()]
             if self.kubernetes is not None:
                 works.append(self.kubernetes.run())
+            if self.cluster is not None and self.settings.auto_pools.enabled:
+                works.append(self.cluster.lead())
             await until_first(*works)
         finally:
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
@@ -117,7 +132,7 @@ class Controller:
         wanted = [(health_port(self.health), settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             known = self.projector, self.publisher, self.election, self.archiving
-            sources = Sources(*known, self.observing, self.jobs)
+            sources = Sources(*known, self.observing, self.jobs, self.cluster)
             self._metrics.observe(sources, debug=settings.debug_metrics_enabled)
             port = metrics_port(self._metrics)
             wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
@@ -133,6 +148,8 @@ class Controller:
             self._metrics.close()
         if self.prober is not None:
             await self.prober.close()
+        if self.cluster is not None:
+            await self.cluster.close()
         await self._store.close()
 
 

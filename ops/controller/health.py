@@ -2,7 +2,8 @@
 
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
 with the log, some replica leads, and the jobs have their share of the executions; the one that
-leads hears news of Pods (spec/api.md 5.5). The compatible paths answer the same.
+leads hears news of Pods (spec/api.md 5.5), and in Kubernetes what must be watched is watched. The
+compatible paths answer the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from core.store.election import Election
 from nodeagent.doors.tcp_ports import TcpPort
 from nodeagent.health import Check
 from ops.controller.observing import Observing
+from ops.kubernetes.watching.hosting import ClusterWatch
 from workflows.jobs.hosting import JobHost
 
 LAG_S_MAX: Final = 30.0
@@ -30,12 +32,18 @@ class Health:
     """Knows what is wrong."""
 
     def __init__(
-        self, projector: Projector, observing: Observing, jobs: JobHost, election: Election
+        self,
+        projector: Projector,
+        observing: Observing,
+        jobs: JobHost,
+        election: Election,
+        cluster: ClusterWatch | None = None,
     ) -> None:
         self._projector = projector
         self._observing = observing
         self._jobs = jobs
         self._election = election
+        self._cluster = cluster
         self.stopping = False
 
     def live(self) -> list[Check]:
@@ -51,6 +59,7 @@ class Health:
             Check("leader", self._leader_fault()),
             Check("jobs", self._jobs_fault()),
             Check("news", self._news_fault()),
+            *([Check("cluster", self._cluster_fault())] if self._cluster is not None else []),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:
@@ -79,6 +88,15 @@ class Health:
         if not leads or self._jobs.listener.listening or not self._jobs.reclaims:
             return None
         return NotReady("nobody hears news of Pods", remedy="scans go on; is the source there?")
+
+    def _cluster_fault(self) -> OrbweaverError | None:
+        assert self._cluster is not None, "asked in a cluster alone"
+        fault = self._cluster.facts.fault if self._jobs.reclaims else ""
+        if not fault and self._election.term is not None and self._jobs.makes_pools:
+            fault = self._cluster.applications.fault
+        if not fault:
+            return None
+        return NotReady(fault, remedy="nothing is freed meanwhile; may we list and watch?")
 
 
 def health_port(health: Health) -> TcpPort:

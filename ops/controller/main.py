@@ -80,13 +80,16 @@ def _tracers(settings: ControllerSettings) -> TracerProvider | None:
 async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
     from core.store.etcd import EtcdStore
     from ops.controller.controller import Controller
+    from ops.kubernetes.watching.hosting import watch_of
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        await Controller(settings, EtcdStore(settings.cluster.etcd), tracers).run(stop)
+        cluster = await watch_of(settings.kubernetes, settings.reclaim)
+        store = EtcdStore(settings.cluster.etcd)
+        await Controller(settings, store, tracers, cluster).run(stop)
     except (OrbweaverError, OSError) as error:
         _log.critical("cannot go on: %s", error)
         return EXIT_FAILED

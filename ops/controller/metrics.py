@@ -29,6 +29,7 @@ from nodeagent.doors.tcp_ports import TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observing import Observing
+from ops.kubernetes.watching.hosting import ClusterWatch, Watched
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import JobHost
 
@@ -47,6 +48,7 @@ class Sources:
         archiving: ArchiveActivities,
         observing: Observing,
         jobs: JobHost,
+        cluster: ClusterWatch | None = None,
     ) -> None:
         self.projector = projector
         self.publisher = publisher
@@ -54,6 +56,7 @@ class Sources:
         self.archiving = archiving
         self.observing = observing
         self.jobs = jobs
+        self.cluster = cluster
 
     @property
     def lag_events(self) -> int:
@@ -82,6 +85,8 @@ class Metrics:
             _observe_debug(compatible, sources)
         _observe_process(ours, sources)
         observe_jobs(compatible, ours, sources.jobs, sources.observing)
+        if sources.cluster is not None:
+            _observe_cluster(ours, sources.cluster)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus text."""
@@ -187,6 +192,30 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
         _gauge(ours, f"orbweaver_{name}", words, value)
     for name, words, count in counters:
         ours.create_observable_counter(f"orbweaver_{name}", [_reader(count)], description=words)
+
+
+def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:
+    def of(value: Callable[[Watched], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _: [
+            Observation(value(one), {"kind": one.kind, "purpose": one.purpose})
+            for one in cluster.watched()
+        ]
+
+    ours.create_observable_gauge(
+        "orbweaver_cluster_objects",
+        [of(lambda one: one.objects)],
+        description="Objects of the API server as last seen",
+    )
+    ours.create_observable_gauge(
+        "orbweaver_cluster_unwatched",
+        [of(lambda one: int(bool(one.fault)))],
+        description="1 while what was seen of a kind may be old",
+    )
+    ours.create_observable_counter(
+        "orbweaver_cluster_reads",
+        [of(lambda one: one.reads)],
+        description="Reads of what was not clear from what was seen",
+    )
 
 
 def _gauge(meter: Meter, name: str, words: str, value: Callable[[], float]) -> None:

@@ -40,6 +40,9 @@ class Applications:
         self.gone.add(key)
         self._moved.set()
 
+    async def listed(self) -> None:
+        """A script says what there is before anybody asks."""
+
     def known(self) -> Mapping[ApplicationKey, Application]:
         return {key: one for key, one in self.there.items() if is_built_in(key)}
 

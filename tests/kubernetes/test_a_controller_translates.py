@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from tests.controller.processes import ControllerProcess
@@ -20,6 +21,24 @@ async def test_a_controller_with_a_kubeconfig_translates(server: ApiServer, tmp_
         said = await until_said(server, "SpiderIPPool", "blue", "Ready", "True")
 
         assert said["reason"] == "Applied"
+        assert controller.terminate() == 0
+
+
+async def test_a_controller_watches_the_cluster_and_says_so(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    (endpoint,) = server.etcd_endpoints
+    option = f"--kubeconfig={server.kubeconfig}"
+
+    with ControllerProcess("c-1", endpoint, "watching", tmp_path, option) as controller:
+        told = await controller.until_ready()
+        await controller.until("orbweaver_leading", 1)
+        await controller.until("orbweaver_cluster_unwatched", 0)
+        _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
+
+        assert "[+]cluster ok" in told
+        assert 'orbweaver_cluster_objects{kind="Pod"' in scraped
+        assert 'orbweaver_cluster_reads_total{kind="Node"' in scraped
         assert controller.terminate() == 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.kubernetes.objects import Object
-from tests.support.kubernetes import ApiServer
+from tests.support.kubernetes import MERGE, ApiServer
 
 PODS = "/api/v1/namespaces/shop/pods"
 PARTS = {
@@ -25,12 +26,18 @@ def owned_by(owner: Object) -> dict[str, Any]:
 
 
 def create_pod(
-    server: ApiServer, name: str, node: str, owner: Object | None = None, **metadata: Any
+    server: ApiServer,
+    name: str,
+    node: str,
+    owner: Object | None = None,
+    *,
+    spec: Object | None = None,
+    **metadata: Any,
 ) -> Object:
     """A Pod that was scheduled."""
     metadata |= {"name": name} | (owned_by(owner) if owner else {})
-    body = {"metadata": metadata, "spec": CONTAINERS | {"nodeName": node}}
-    answer = server.request("POST", PODS, body)
+    body = {"metadata": metadata, "spec": CONTAINERS | {"nodeName": node} | (spec or {})}
+    answer = server.request("POST", PODS.replace("shop", metadata.get("namespace", "shop")), body)
     assert answer.status == 201, answer.message
     return answer.body
 
@@ -51,6 +58,20 @@ def create_set(
 def delete_pod(server: ApiServer, name: str) -> None:
     """At once, as kubelet does in the end."""
     server.request("DELETE", f"{PODS}/{name}?gracePeriodSeconds=0")
+
+
+def set_status(server: ApiServer, name: str, **status: Any) -> None:
+    """As kubelet reports it."""
+    answer = server.request("PATCH", f"{PODS}/{name}/status", {"status": status}, content=MERGE)
+    assert answer.status == 200, answer.message
+
+
+def ended_container() -> Object:
+    """The status of a container that has just ended."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = {"terminated": {"exitCode": 0, "finishedAt": now}}
+    main = {"name": "main", "image": "none", "imageID": "", "ready": False, "restartCount": 0}
+    return main | {"state": ended}
 
 
 def sweep(server: ApiServer) -> None:

@@ -155,6 +155,11 @@ class JobHost:
         """Whether reclaiming is switched on."""
         return self._settings.enabled
 
+    @property
+    def makes_pools(self) -> bool:
+        """Whether automatic pools are switched on."""
+        return self._auto_pools.enabled
+
     async def run(self) -> None:
         """Work until cancelled. Raises what no retry helps."""
         await self._begin_viewing()

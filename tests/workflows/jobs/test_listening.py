@@ -18,7 +18,7 @@ from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.reclaim import listening
-from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.facts import Change, LookSoon, PodChange
 from workflows.jobs.reclaim.listening import Listener, Origin
 from workflows.jobs.reclaim.records import StandaloneFacts
 from workflows.jobs.reclaim.releasing import Means, Releases
@@ -26,6 +26,7 @@ from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 
 GONE = "it was deleted"
+LOOK = "look soon"
 
 
 class Tellers:
@@ -40,12 +41,15 @@ class Tellers:
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         return await self._real.facts(ledger, claims_read)
 
-    async def changes(self) -> AsyncIterator[PodChange]:
+    async def changes(self) -> AsyncIterator[Change]:
         self.asked += 1
         if self.asked <= self._breaks:
             raise StoreUnavailable("the watch broke off")
         for name in self._news:
-            yield PodChange(PodState("shop", name, f"uid-{name}"), GONE)
+            if name == LOOK:
+                yield LookSoon("a StatefulSet is gone")
+            else:
+                yield PodChange(PodState("shop", name, f"uid-{name}"), GONE)
         await asyncio.Event().wait()
 
 
@@ -95,6 +99,20 @@ async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_aske
     work.cancel()
 
     assert (desk.scans, source.asked, desk.listener.listening) == (4, 4, True)
+
+
+async def test_what_no_pod_tells_asks_for_a_scan_and_listening_goes_on(node: Node) -> None:
+    source = Tellers(node, breaks=0, news=[LOOK, "web-0"])
+    desk = Desk(node, source, ReclaimSettings())
+    work = asyncio.ensure_future(desk.listener.run())
+
+    async def heard() -> bool:
+        return desk.begun == ["web-0"]
+
+    await eventually(heard)
+    work.cancel()
+
+    assert (desk.scans, desk.listener.heard, source.asked) == (2, 1, 1)
 
 
 async def test_news_without_room_is_left_to_the_scan_and_counted(node: Node) -> None:

@@ -24,6 +24,10 @@ from workflows.jobs.deletions import Deletions
 class ApplicationsSource(Protocol):
     """Whoever knows the cluster's applications."""
 
+    async def listed(self) -> None:
+        """Return once ``known`` is whole, as far as it can be."""
+        ...
+
     def known(self) -> Mapping[ApplicationKey, Application]:
         """All that are known now; an unchanged application is the same object again."""
         ...
@@ -45,6 +49,9 @@ class RecordedApplications:
         self._deletions = Deletions(store, keys)
         self._seen: Snapshot = view.current
         self._read: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
+
+    async def listed(self) -> None:
+        """See ``ApplicationsSource``: the view is at work."""
 
     def known(self) -> Mapping[ApplicationKey, Application]:
         """See ``ApplicationsSource``: what the view's records say."""
@@ -74,7 +81,10 @@ class RecordedApplications:
         await self._deletions.catch_up()
         gone = self._deletions.found.get(where)
         if gone is None:
-            why = f"there is no record of {key.kind} {key.namespace}/{key.name}"
+            why = (
+                f"there is no record of {key.kind} {key.namespace}/{key.name};"
+                " apply its manifest with `orbctl apply -f`"
+            )
             return Missing(certain=False, why=why)
         return Missing(certain=True, why=gone.words(where))
 

@@ -191,6 +191,7 @@ class Dispatcher:
     # --------------------------------------------------------------------- who must look now
 
     async def _sweep_on_news(self) -> None:
+        await self._place.source.listed()
         self._news.set()
         while True:
             await self._news.wait()

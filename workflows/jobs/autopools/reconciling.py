@@ -178,8 +178,7 @@ def _unknown(missing: Missing, *, waits: bool) -> tuple[Step, ...]:
     """Nothing is done for an application that nobody knows; whoever waits for it is told."""
     if not waits:
         return ()
-    remedy = "apply its manifest with `orbctl apply -f`"
-    return (Step("refuse", "", missing.why, again=True, remedy=remedy),)
+    return (Step("refuse", "", missing.why, again=True),)
 
 
 def _problem(step: Step) -> Problem:

@@ -27,6 +27,15 @@ class PodChange(NamedTuple):
     traceparent: str = ""
 
 
+class LookSoon(NamedTuple):
+    """Something that no change of a Pod tells may have freed addresses: a scan finds out."""
+
+    why: str
+
+
+Change = PodChange | LookSoon
+
+
 class FactsSource(Protocol):
     """Whoever knows the cluster."""
 
@@ -38,11 +47,12 @@ class FactsSource(Protocol):
         """
         ...
 
-    def changes(self) -> AsyncIterator[PodChange]:
+    def changes(self) -> AsyncIterator[Change]:
         """What happens from now on; a new call begins anew. Raises what a retry helps.
 
         A Node that becomes ready or not is told as a change of each Pod on it. ``deleted`` is the
         report of somebody who must know, as a delete event of the API is; a Pod that a new listing
-        does not show any more is told by no change: only a scan may find it (I6).
+        does not show any more is told by no change: only a scan may find it (I6). Changes that free
+        nothing, those of Pods that live on, may be left out.
         """
         ...

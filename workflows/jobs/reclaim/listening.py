@@ -21,7 +21,7 @@ from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
 from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
 from core.store.state import read_endpoint
 from workflows.engine.client import Client, StartOptions
-from workflows.jobs.reclaim.facts import PodChange
+from workflows.jobs.reclaim.facts import LookSoon, PodChange
 from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
 from workflows.jobs.reclaim.releasing import Means
 from workflows.model.errors import WorkflowError
@@ -136,8 +136,12 @@ class Listener:
             self.listening = True
             _log.info("listening to news of Pods")
             async for change in self._means.facts.changes():
-                self.heard += 1
                 self._pause_s = AWAY_PAUSE_S
+                if isinstance(change, LookSoon):
+                    _log.info("a scan is asked for: %s", change.why)
+                    await self._make_up()
+                    continue
+                self.heard += 1
                 await self._queue(queue, Heard(change, self._means.observer.moment()))
         except FAULTS as error:
             _log.warning("news of Pods broke off, a scan makes up for it: %s", error)

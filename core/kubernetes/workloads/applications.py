@@ -1,0 +1,49 @@
+"""What of an application is kept: its template's words to us, its size, its controller. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from core.domain.autopools.applications import BUILT_IN, Application
+from core.domain.autopools.naming import PREFIX, ApplicationKey
+from core.domain.model import Scale
+from core.kubernetes.api import Object
+from core.kubernetes.workloads.pods import controller_of
+
+COLLECTIONS: Final[Mapping[str, str]] = {
+    "Deployment": "deployments",
+    "ReplicaSet": "replicasets",
+    "StatefulSet": "statefulsets",
+    "DaemonSet": "daemonsets",
+    "Job": "jobs",
+    "CronJob": "cronjobs",
+}
+"""The built-in kinds, and what their collections are called."""
+
+_SILENT: Final[dict[str, str]] = {}
+
+
+def application_of(kind: str, one: Object) -> Application:
+    """An object of a built-in kind. Objects of a list do not say their kind themselves."""
+    metadata = one["metadata"]
+    key = ApplicationKey(BUILT_IN[kind], kind, metadata["namespace"], metadata["name"])
+    spec = one.get("spec") or {}
+    inner = (spec.get("jobTemplate") or {}).get("spec") or spec
+    template = inner.get("template") or {}
+    desired = (one.get("status") or {}).get("desiredNumberScheduled") or 0
+    owner = controller_of(one)
+    return Application(
+        key,
+        metadata["uid"],
+        _said(template),
+        Scale(spec.get("replicas"), desired, inner.get("completions"), inner.get("parallelism")),
+        bool((template.get("spec") or {}).get("hostNetwork")),
+        (owner.api_version, owner.kind) if owner is not None else ("", ""),
+    )
+
+
+def _said(template: dict[str, Any]) -> dict[str, str]:
+    """The annotations that are meant for us."""
+    texts = (template.get("metadata") or {}).get("annotations") or {}
+    return {key: text for key, text in texts.items() if key.startswith(PREFIX)} or _SILENT

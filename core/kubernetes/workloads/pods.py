@@ -1,0 +1,115 @@
+"""What of Pods and Nodes is kept and read. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, cast, get_args
+
+from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.model import Owner
+from core.domain.reclaim.cluster import NodeState, Phase, PodState
+from core.kubernetes.api import Object
+
+GRACE_S: Final = 30.0
+"""What an API server fills in where a Pod's spec names no grace."""
+
+_METADATA: Final = (
+    *("namespace", "name", "uid", "resourceVersion", "deletionTimestamp"),
+    *("labels", "annotations", "ownerReferences"),
+)
+_PHASES: Final = frozenset(get_args(Phase))
+_STATUSES: Final = ("initContainerStatuses", "containerStatuses")
+
+
+def kept(one: Object) -> Object:
+    """Any object without what no rule asks for: of a Pod, its containers and most of its status."""
+    metadata = {name: one["metadata"][name] for name in _METADATA if name in one["metadata"]}
+    policy = one.get("spec", {}).get("restartPolicy", "Always")
+    status = one.get("status", {})
+    phase = {name: status[name] for name in ("phase", "reason") if name in status}
+    return {"metadata": metadata, "restartPolicy": policy, "status": phase}
+
+
+def is_alive(pod: Object) -> bool:
+    """Whether a Pod that exists still runs or will (spec/ipam.md 0)."""
+    if "deletionTimestamp" in pod["metadata"]:
+        return False
+    phase, policy = pod["status"].get("phase", ""), pod["restartPolicy"]
+    if phase == "Succeeded":
+        return bool(policy == "Always")
+    if phase == "Failed":
+        return bool(policy != "Never" and pod["status"].get("reason") != "Evicted")
+    return True
+
+
+def controller_of(one: Object) -> Owner | None:
+    """Who controls an object directly. Texts that thousands of Pods share are one text."""
+    metadata = one["metadata"]
+    for owner in metadata.get("ownerReferences") or ():
+        if owner.get("controller"):
+            return Owner(
+                sys.intern(owner["kind"]),
+                sys.intern(owner["name"]),
+                sys.intern(metadata.get("namespace", "")),
+                sys.intern(owner["apiVersion"]),
+                sys.intern(owner["uid"]),
+            )
+    return None
+
+
+def pod_state(one: Object) -> PodState:
+    """A Pod as reclaiming sees it."""
+    metadata, spec, status = one["metadata"], one.get("spec") or {}, one.get("status") or {}
+    phase = status.get("phase", "Pending")
+    deletion = metadata.get("deletionTimestamp")
+    grace = spec.get("terminationGracePeriodSeconds")
+    return PodState(
+        sys.intern(metadata["namespace"]),
+        metadata["name"],
+        metadata["uid"],
+        phase=cast("Phase", sys.intern(phase)) if phase in _PHASES else "Unknown",
+        node=sys.intern(spec.get("nodeName", "")),
+        ips=tuple(_addresses(status)),
+        owner=controller_of(one),
+        deletion_s=unix_s(deletion) if deletion else None,
+        deletion_grace_s=float(metadata.get("deletionGracePeriodSeconds") or 0),
+        grace_s=GRACE_S if grace is None else float(grace),
+        restart_policy=sys.intern(spec.get("restartPolicy", "Always")),
+        reason=sys.intern(status.get("reason") or ""),
+        finished_s=tuple(_ends(status)),
+        host_network=bool(spec.get("hostNetwork")),
+    )
+
+
+def node_state(one: Object) -> NodeState:
+    """A Node, ready if its condition says so."""
+    conditions = (one.get("status") or {}).get("conditions") or ()
+    ready = any(said["type"] == "Ready" and said["status"] == "True" for said in conditions)
+    return NodeState(sys.intern(one["metadata"]["name"]), ready)
+
+
+def unix_s(text: str) -> float:
+    """A time of the API as Unix seconds."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _addresses(status: dict[str, Any]) -> Iterator[str]:
+    """Its addresses as claims have them; what is no address is nobody's."""
+    said = [one.get("ip") for one in status.get("podIPs") or ()] or [status.get("podIP")]
+    for text in said:
+        if not text:
+            continue
+        try:
+            yield str(parse_address(text))
+        except AddressSyntaxError:
+            continue
+
+
+def _ends(status: dict[str, Any]) -> Iterator[float]:
+    for kind in _STATUSES:
+        for container in status.get(kind) or ():
+            ended = (container.get("state") or {}).get("terminated") or {}
+            if ended.get("finishedAt"):
+                yield unix_s(ended["finishedAt"])

@@ -1,0 +1,103 @@
+"""What the rules are told of one moment: ``ClusterFacts`` about what one ledger speaks of. Pure.
+
+Made of what was asked and what was seen; what was asked is newer and wins. It never changes, so a
+plan may be made from it in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from core.domain.evolution import Ledger
+from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
+from core.domain.reclaim.cluster import NodeState, PodState
+from core.domain.reclaim.evidence import Moment
+from core.kubernetes.informer import ObjectKey
+from ops.kubernetes.watching.owners import KnownOwners
+from ops.kubernetes.watching.pods import PodTable
+from ops.kubernetes.watching.suspects import Suspect
+
+UNASKED: Final = Missing(certain=False, why="nobody has asked about this Pod")
+
+PodAnswers = Mapping[ObjectKey, PodState | Missing]
+
+
+class Answers:
+    """``ClusterFacts`` from the answers about Pods and owners, and from Pods that were seen."""
+
+    __slots__ = ("_launchers", "_nodes", "_owners", "_pods", "_reporters", "_uids", "seen")
+
+    def __init__(
+        self,
+        seen: Moment,
+        pods: PodAnswers,
+        owners: KnownOwners,
+        nodes: Mapping[str, NodeState],
+    ) -> None:
+        self.seen = seen
+        self._pods = pods
+        self._owners = owners
+        self._nodes = nodes
+        self._uids = {pod.uid: pod for pod in pods.values() if isinstance(pod, PodState)}
+        self._launchers: dict[ObjectKey, PodState] = {}
+        self._reporters: dict[str, PodState] = {}
+
+    def remember(
+        self, ledger: Ledger, suspects: Mapping[ObjectKey, Suspect], table: PodTable
+    ) -> None:
+        """Add what was seen about the UIDs, addresses and VMs of a ledger."""
+        for key, one in suspects.items():
+            for uid in one.uids:
+                for pod in self._current(table.of_uid(uid)):
+                    self._uids.setdefault(pod.uid, pod)
+            launchers = [pod for pod in self._current(table.launchers(key)) if not pod.is_final]
+            if launchers:
+                self._launchers[key] = max(launchers, key=lambda pod: pod.is_living)
+        shown = (address for one in ledger.endpoints.values() for address, _ in one.addresses())
+        for address in {*ledger.claims, *shown}:
+            for pod in self._current(table.reporters(address)):
+                if pod.is_living:
+                    self._reporters[address] = pod
+
+    def pod(self, namespace: str, name: str) -> PodState | Missing:
+        """As it was answered, or as it was seen where that keeps everything."""
+        return self._pods.get((namespace, name), UNASKED)
+
+    def pod_of_uid(self, uid: str) -> PodState | None:
+        """From whatever was seen."""
+        return self._uids.get(uid)
+
+    def launcher(self, namespace: str, name: str) -> PodState | None:
+        """From whatever was seen, a living one first."""
+        return self._launchers.get((namespace, name))
+
+    def reporter(self, address: str) -> PodState | None:
+        """From whatever was seen."""
+        return self._reporters.get(address)
+
+    def node(self, name: str) -> NodeState | Missing:
+        """As it was last seen; its state is a switch, and no evidence."""
+        return self._nodes.get(name) or Missing(certain=False, why=f"nobody knows Node {name}")
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """As it was answered."""
+        return self._owners.stateful_set(namespace, name)
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """As it was answered."""
+        return self._owners.vmi(namespace, name)
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """As it was answered."""
+        return self._owners.vm(namespace, name)
+
+    def _current(self, seen: Iterable[PodState]) -> Iterable[PodState]:
+        """These Pods, but as an answer about them says, and without those that it says are gone."""
+        for pod in seen:
+            told = self._pods.get((pod.namespace, pod.name))
+            if isinstance(told, PodState):
+                if told.uid == pod.uid:
+                    yield told
+            elif told is None or not told.certain:
+                yield pod

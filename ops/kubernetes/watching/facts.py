@@ -1,0 +1,121 @@
+"""The source of reclaiming in a cluster: Pods of all nodes, Nodes, and owners of fixed addresses.
+
+Every controller has one, since any of them may carry out any look. What a look says is free was
+asked of the API server after the claims were read, or reported by its watch; while it does not
+answer, or shows no Pods or Nodes at all, nothing is free (I6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from core.domain.evolution import Ledger
+from core.domain.fixed.kinds import Switches
+from core.domain.fixed.owners import Missing
+from core.domain.reclaim.cluster import ClusterFacts, NodeState, PodState
+from core.domain.reclaim.evidence import Moment
+from core.errors import NotReady
+from core.kubernetes.api import Api
+from core.kubernetes.informer import ObjectKey, Transition
+from core.kubernetes.workloads.pods import node_state, pod_state
+from ops.kubernetes.watching.answers import Answers, PodAnswers
+from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.news import News, deletion_of
+from ops.kubernetes.watching.owners import KnownOwners, Owners
+from ops.kubernetes.watching.pods import PODS, PodTable
+from ops.kubernetes.watching.suspects import questions, suspects_of
+from workflows.jobs.reclaim.facts import Change, PodChange
+
+NODES: Final = "/api/v1/nodes"
+
+
+class KubernetesFacts:
+    """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: whose addresses are fixed."""
+
+    def __init__(self, api: Api, switches: Switches) -> None:
+        self.pods = Kept(api, "Pod", PODS, pod_state)
+        self.nodes = Kept(api, "Node", NODES, node_state)
+        self.owners = Owners(api, self._look_soon)
+        self.table = PodTable(self.pods.seen)
+        self._switches = switches
+        self._listeners: set[News] = set()
+        self.pods.seen.attend(self._on_pod)
+        self.nodes.seen.attend(self._on_node)
+
+    @property
+    def fault(self) -> str:
+        """Why it may not know what there is; "" when all is well."""
+        return self.pods.fault or self.nodes.fault or self.owners.sets.fault
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await asyncio.gather(self.pods.run(), self.nodes.run(), self.owners.run())
+
+    async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
+        """See ``FactsSource``. Raises NotReady before Pods and Nodes were listed once."""
+        if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
+            why = self.pods.fault or self.nodes.fault
+            raise NotReady(why, remedy="does the API server answer, and may we list?")
+        closely = len(ledger.endpoints) <= 1
+        suspects = suspects_of(ledger, self._switches)
+        seen = self.owners.seen()
+        asked = questions(suspects, self.table.named, self._of_uid, seen, closely=closely)
+        owners: KnownOwners = await self.owners.ask(asked.owners)
+        pods = {**asked.answers, **await self._ask(asked.pods)}
+        found = Answers(claims_read, pods, owners, self._nodes())
+        found.remember(ledger, suspects, self.table)
+        return found
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """See ``FactsSource``."""
+        news = News()
+        self._listeners.add(news)
+        try:
+            if not self.pods.seen.listed.is_set():
+                await self.pods.seen.listed.wait()
+                news.look("Pods were listed")
+            while True:
+                yield await news.next()
+        finally:
+            self._listeners.discard(news)
+
+    async def _ask(self, keys: frozenset[ObjectKey]) -> PodAnswers:
+        """About Pods; what a cluster without any Pod or Node says proves nothing."""
+        for kept in (self.pods, self.nodes):
+            if not kept.seen.objects:
+                why = f"the API server shows no {kept.kind} at all, which no cluster does"
+                return dict.fromkeys(keys, Missing(certain=False, why=why))
+        return await self.pods.ask(keys)
+
+    def _of_uid(self, uid: str) -> PodState | None:
+        return next(self.table.of_uid(uid), None)
+
+    def _nodes(self) -> Mapping[str, NodeState]:
+        return {name: node for (_, name), node in self.nodes.seen.objects.items()}
+
+    def _on_pod(self, change: Transition[PodState]) -> None:
+        before, after = change.before, change.after
+        if before is not None and (after is None or after.uid != before.uid):
+            if change.reported:
+                self._tell(deletion_of(before))
+            else:
+                self._look_soon(f"Pod {'/'.join(change.key)} is not listed any more")
+        if after is not None and after != before and not after.is_living:
+            self._tell(PodChange(after))
+
+    def _on_node(self, change: Transition[NodeState]) -> None:
+        """The switches of a Node that changed may let go of Pods that are ending."""
+        before, after = change.before, change.after
+        if before is not None and after is not None and after.ready != before.ready:
+            for pod in self.table.ending_on(after.name):
+                self._tell(PodChange(pod))
+
+    def _tell(self, change: PodChange) -> None:
+        for news in self._listeners:
+            news.tell(change)
+
+    def _look_soon(self, why: str) -> None:
+        for news in self._listeners:
+            news.look(why)

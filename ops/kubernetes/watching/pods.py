@@ -1,0 +1,94 @@
+"""Pods of all nodes as they were last seen, found by what claims know of them.
+
+Names, UIDs, addresses, VM instances: each way of finding costs one look-up. What is found here can
+only keep an address (see the package).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol, TypeVar
+
+from core.domain.fixed.kinds import VM_INSTANCE
+from core.domain.reclaim.cluster import PodState
+from core.kubernetes.informer import Follower, ObjectKey, Transition
+
+PODS: Final = "/api/v1/pods"
+
+K = TypeVar("K")
+Index = dict[K, tuple[ObjectKey, ...]]
+"""Tuples, because nearly all have one member and there are as many as Pods."""
+
+
+class _Put(Protocol):
+    """``_with`` or ``_without``."""
+
+    def __call__(self, index: Index[K], by: K, key: ObjectKey, /) -> None: ...
+
+
+class PodTable:
+    """Follows a follower."""
+
+    def __init__(self, pods: Follower[PodState]) -> None:
+        self._pods = pods
+        self._uids: Index[str] = {}
+        self._reporters: Index[str] = {}
+        self._launchers: Index[ObjectKey] = {}
+        pods.attend(self._take)
+
+    def named(self, key: ObjectKey) -> PodState | None:
+        """The Pod of that name."""
+        return self._pods.objects.get(key)
+
+    def of_uid(self, uid: str) -> Iterator[PodState]:
+        """The Pod of that UID."""
+        return self._found(self._uids.get(uid, ()))
+
+    def reporters(self, address: str) -> Iterator[PodState]:
+        """Living Pods that report the address as their own."""
+        return self._found(self._reporters.get(address, ()))
+
+    def launchers(self, instance: ObjectKey) -> Iterator[PodState]:
+        """Pods of a VM instance."""
+        return self._found(self._launchers.get(instance, ()))
+
+    def ending_on(self, node: str) -> Iterator[PodState]:
+        """Pods of a Node that are being deleted or have finished; linear in all Pods."""
+        return (
+            pod for pod in self._pods.objects.values() if pod.node == node and not pod.is_living
+        )
+
+    def _found(self, keys: tuple[ObjectKey, ...]) -> Iterator[PodState]:
+        return (self._pods.objects[key] for key in keys)
+
+    def _take(self, change: Transition[PodState]) -> None:
+        if change.before is not None:
+            self._enter(change.before, change.key, _without)
+        if change.after is not None:
+            self._enter(change.after, change.key, _with)
+
+    def _enter(self, pod: PodState, key: ObjectKey, put: _Put) -> None:
+        put(self._uids, pod.uid, key)
+        for address in pod.ips if pod.is_living else ():
+            put(self._reporters, address, key)
+        instance = instance_of(pod)
+        if instance is not None:
+            put(self._launchers, instance, key)
+
+
+def instance_of(pod: PodState) -> ObjectKey | None:
+    """The VM instance that a Pod runs."""
+    owner = pod.owner
+    return (pod.namespace, owner.name) if owner is not None and owner.kind == VM_INSTANCE else None
+
+
+def _with(index: Index[K], by: K, key: ObjectKey) -> None:
+    index[by] = (*index.get(by, ()), key)
+
+
+def _without(index: Index[K], by: K, key: ObjectKey) -> None:
+    left = tuple(one for one in index.get(by, ()) if one != key)
+    if left:
+        index[by] = left
+    else:
+        index.pop(by, None)

@@ -1,0 +1,97 @@
+"""Owners of kinds that nobody knows beforehand: whether they are gone.
+
+What such an owner wants nobody can read from it; its Pods tell. But its automatic pools go with it.
+Where its kind is served the API server says itself (discovery); a kind is watched once a pool of
+such an owner is seen. Without the right to read the kind its pools stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from core.domain.autopools.naming import ApplicationKey
+from core.domain.fixed.owners import Missing
+from core.errors import ApiError
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Transition
+from ops.kubernetes.watching.collection import Kept
+
+KINDS_MAX: Final = 32
+"""Kinds that are watched; owners of others are read when somebody asks."""
+
+Kind = tuple[str, str]
+"""API version and kind."""
+
+
+class ThirdParties:
+    """``changed`` is called when one of them has gone."""
+
+    def __init__(self, api: Api, changed: Callable[[], None]) -> None:
+        self._api = api
+        self._changed = changed
+        self._kinds: dict[Kind, Kept[str]] = {}
+        self._new = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch the kinds that were asked about, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            watched: set[Kind] = set()
+            while True:
+                self._new.clear()
+                for kind in [one for one in self._kinds if one not in watched][:KINDS_MAX]:
+                    if len(watched) < KINDS_MAX:
+                        watched.add(kind)
+                        group.create_task(self._kinds[kind].run())
+                await self._new.wait()
+
+    async def find(self, key: ApplicationKey) -> Missing:
+        """Whether it is gone; it is Missing in any case, since nobody can tell what it wants."""
+        where = key.namespace, key.name
+        try:
+            kept = await self._kept((key.api_version, key.kind))
+        except ApiError as error:
+            return Missing(certain=False, why=f"{key.kind} objects cannot be found: {error}")
+        if kept is None:
+            return Missing(certain=False, why=f"the API server has no kind {key.kind}")
+        if kept.fault or where not in kept.seen.objects:
+            answer = (await kept.ask([where]))[where]
+            if isinstance(answer, Missing):
+                return answer
+        why = f"{key.kind} {key.namespace}/{key.name} is a third party: its Pods tell what it wants"
+        return Missing(certain=False, why=why)
+
+    async def _kept(self, kind: Kind) -> Kept[str] | None:
+        """Objects of a kind; None where the API server does not have it. Raises ApiError."""
+        known = self._kinds.get(kind)
+        if known is not None:
+            return known
+        version, name = kind
+        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        served = await self._api.find(group)
+        plural = _plural(name, served or {})
+        if not plural:
+            return None
+        kept = Kept(self._api, name, f"{group}/{plural}", _uid)
+        kept.seen.attend(self._on_change)
+        self._kinds[kind] = kept
+        self._new.set()
+        return kept
+
+    def _on_change(self, change: Transition[str]) -> None:
+        if change.before is not None and change.before != change.after:
+            self._changed()
+
+
+def _plural(kind: str, served: Object) -> str:
+    """What a kind's collection is called, "" for a kind that is not served in namespaces."""
+    for one in served.get("resources") or ():
+        if one["kind"] == kind and one["namespaced"] and "/" not in one["name"]:
+            return str(one["name"])
+    return ""
+
+
+def _uid(one: Object) -> str:
+    uid: str = one["metadata"]["uid"]
+    return uid

@@ -1,0 +1,58 @@
+"""Changes that wait for a listener: of each Pod one, and reasons to look together."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.reclaim.cluster import PodState
+from ops.kubernetes.watching import news
+from ops.kubernetes.watching.news import News, deletion_of
+from workflows.jobs.reclaim.facts import LookSoon, PodChange
+
+ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
+
+
+async def test_of_a_pod_the_newest_change_is_told_once() -> None:
+    one = News()
+    one.tell(PodChange(ENDING))
+    one.tell(PodChange(ENDING._replace(phase="Failed")))
+    one.tell(PodChange(PodState("shop", "web-1", "u2", "Failed")))
+
+    told = [await one.next(), await one.next()]
+
+    assert [change.pod.phase for change in told if isinstance(change, PodChange)] == ["Failed"] * 2
+
+
+async def test_a_reported_deletion_is_never_taken_back() -> None:
+    one = News()
+    one.tell(deletion_of(ENDING))
+    one.tell(PodChange(ENDING))
+
+    change = await one.next()
+
+    assert isinstance(change, PodChange)
+    assert change.deleted == "Pod shop/web-0, UID u1, was deleted"
+
+
+async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
+    one = News()
+    for number in range(9):
+        one.look(f"reason {number}")
+
+    assert await one.next() == LookSoon("reason 0")
+    one.tell(PodChange(ENDING))
+    assert await one.next() == PodChange(ENDING)
+
+
+async def test_what_finds_no_room_is_left_to_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(news, "WAITING_MAX", 1)
+    one = News()
+    one.tell(PodChange(ENDING))
+    one.tell(PodChange(ENDING._replace(uid="u2")))
+
+    told = [await one.next(), await one.next()]
+
+    assert PodChange(ENDING) in told
+    assert any(isinstance(change, LookSoon) for change in told)

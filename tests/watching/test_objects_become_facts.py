@@ -1,0 +1,170 @@
+"""From objects as an API server sends them to what the rules may know."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.domain.autopools.applications import Application
+from core.domain.autopools.naming import ApplicationKey
+from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
+from core.domain.model import Owner, Scale
+from core.domain.reclaim.cluster import NodeState, PodState
+from core.kubernetes.workloads.applications import application_of
+from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
+from core.kubernetes.workloads.pods import node_state, pod_state
+
+NOON_S = 1_767_268_800.0
+NOON = "2026-01-01T12:00:00Z"
+SUBNET = '{"ipv4": ["shop-v4"]}'
+
+
+def made(name: str, **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name, "uid": f"uid-{name}"} | metadata}
+
+
+def controlled_by(kind: str, name: str, api_version: str) -> dict[str, Any]:
+    owner = {"kind": kind, "name": name, "apiVersion": api_version, "uid": f"uid-{name}"}
+    other = {"kind": "Backup", "name": "b", "apiVersion": "v1", "uid": "u"}
+    return {"ownerReferences": [other, owner | {"controller": True}]}
+
+
+def ended(at: str | None) -> dict[str, Any]:
+    return {"state": {"terminated": {"exitCode": 0, "finishedAt": at}}}
+
+
+def test_a_running_pod_has_its_node_its_addresses_and_its_controller() -> None:
+    one = made("web-0", **controlled_by("ReplicaSet", "web", "apps/v1"))
+    one["spec"] = {"nodeName": "n1", "terminationGracePeriodSeconds": 5, "hostNetwork": True}
+    one["status"] = {
+        "phase": "Running",
+        "podIP": "10.6.0.9",
+        "podIPs": [{"ip": "10.6.0.9"}, {"ip": "FD00:6:0::9"}, {"ip": "nonsense"}],
+    }
+
+    assert pod_state(one) == PodState(
+        "shop",
+        "web-0",
+        "uid-web-0",
+        "Running",
+        "n1",
+        ("10.6.0.9", "fd00:6::9"),
+        Owner("ReplicaSet", "web", "shop", "apps/v1", "uid-web"),
+        grace_s=5.0,
+        host_network=True,
+    )
+
+
+def test_a_pod_of_which_nothing_is_known_yet_is_pending() -> None:
+    assert pod_state(made("new")) == PodState("shop", "new", "uid-new", "Pending")
+
+
+def test_a_phase_that_nobody_knows_is_unknown() -> None:
+    assert pod_state(made("odd") | {"status": {"phase": "Dreaming"}}).phase == "Unknown"
+
+
+def test_the_time_of_a_deletion_and_its_grace_are_kept() -> None:
+    found = pod_state(made("old", deletionTimestamp=NOON, deletionGracePeriodSeconds=30))
+
+    assert (found.deletion_s, found.deletion_grace_s) == (NOON_S, 30.0)
+    assert not found.is_living
+
+
+def test_a_finished_pod_says_when_each_container_ended() -> None:
+    status = {
+        "phase": "Failed",
+        "reason": "Evicted",
+        "initContainerStatuses": [ended("2026-01-01T11:59:00Z")],
+        "containerStatuses": [ended(NOON), ended(None), {"state": {"running": {}}}, {}],
+    }
+
+    found = pod_state(made("done") | {"status": status, "spec": {"restartPolicy": "Never"}})
+
+    assert found.finished_s == (NOON_S - 60, NOON_S)
+    assert (found.phase, found.reason, found.restart_policy) == ("Failed", "Evicted", "Never")
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        ([{"type": "Ready", "status": "True"}], True),
+        ([{"type": "Ready", "status": "Unknown"}], False),
+        ([{"type": "MemoryPressure", "status": "True"}], False),
+        (None, False),
+    ],
+)
+def test_a_node_is_ready_if_its_condition_says_so(conditions: object, *, ready: bool) -> None:
+    one = {"metadata": {"name": "n1"}, "status": {"conditions": conditions}}
+
+    assert node_state(one) == NodeState("n1", ready)
+
+
+def test_a_stateful_set_has_a_range_of_replicas() -> None:
+    plain = made("db") | {"spec": {"replicas": 3}}
+    moved = made("db") | {"spec": {"replicas": 2, "ordinals": {"start": 5}}}
+
+    assert stateful_set_state(plain) == StatefulSetState("shop", "db", 3)
+    assert stateful_set_state(moved) == StatefulSetState("shop", "db", 2, 5)
+
+
+def test_a_vm_instance_may_be_controlled_by_a_vm_and_may_be_going() -> None:
+    alone = made("vm", deletionTimestamp=NOON)
+    owned = made("vm", **controlled_by("VirtualMachine", "vm", "kubevirt.io/v1"))
+
+    assert vmi_state(alone) == VmiState("shop", "vm", deleting=True, of_vm=False)
+    assert vmi_state(owned) == VmiState("shop", "vm")
+    assert vm_state(alone) == VmState("shop", "vm", deleting=True)
+
+
+def template(**spec: object) -> dict[str, Any]:
+    said = {"ipam.spidernet.io/subnet": SUBNET, "prometheus.io/scrape": "true"}
+    return {"template": {"metadata": {"annotations": said}, "spec": spec}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_version", "object_", "scale"),
+    [
+        ("Deployment", "apps/v1", {"spec": {"replicas": 3} | template()}, Scale(3)),
+        ("StatefulSet", "apps/v1", {"spec": {"replicas": 0} | template()}, Scale(0)),
+        (
+            "DaemonSet",
+            "apps/v1",
+            {"spec": template(), "status": {"desiredNumberScheduled": 7}},
+            Scale(None, 7),
+        ),
+        (
+            "Job",
+            "batch/v1",
+            {"spec": {"completions": 5, "parallelism": 2} | template()},
+            Scale(None, 0, 5, 2),
+        ),
+        (
+            "CronJob",
+            "batch/v1",
+            {"spec": {"jobTemplate": {"spec": {"parallelism": 4} | template()}}},
+            Scale(None, 0, None, 4),
+        ),
+    ],
+)
+def test_an_application_says_what_it_asks_for_and_how_large_it_is(
+    kind: str, api_version: str, object_: dict[str, Any], scale: Scale
+) -> None:
+    found = application_of(kind, made("web") | object_)
+
+    assert found == Application(
+        ApplicationKey(api_version, kind, "shop", "web"),
+        "uid-web",
+        {"ipam.spidernet.io/subnet": SUBNET},
+        scale,
+    )
+
+
+def test_an_application_tells_its_controller_and_the_hosts_network() -> None:
+    one = made("web-1", **controlled_by("Deployment", "web", "apps/v1"))
+    one["spec"] = {"replicas": 1} | template(hostNetwork=True)
+
+    found = application_of("ReplicaSet", one)
+
+    assert found.controller == ("apps/v1", "Deployment")
+    assert found.host_network
