@@ -44,7 +44,7 @@ def history(
 
 
 async def _find(session: Session, text: str, namespace: str) -> History:
-    """The history; a single word that is no pool may be a Pod of the namespace."""
+    """The history; a single word that is no pool may be a Pod of the namespace, or else."""
     from core.archive.replay import open_log
     from core.audit.facts import Subject, parse_subject
     from core.audit.history import history as history_of
@@ -52,8 +52,11 @@ async def _find(session: Session, text: str, namespace: str) -> History:
     view = await open_log(session.store, session.keys, session.archive)
     subject = parse_subject(text)
     found = await history_of(view, subject)
-    if not found.facts and subject.kind == "pool":
-        found = await history_of(view, Subject("pod", f"{namespace}/{subject.name}"))
+    if subject == Subject("pool", text):
+        others = (("pod", f"{namespace}/{text}"), ("subnet", text), ("uid", text))
+        for kind, name in others:
+            if not found.facts:
+                found = await history_of(view, Subject(kind, name))
     if not found.facts:
         raise NotFound(
             f"the log knows nothing of {subject}",
