@@ -89,12 +89,20 @@ def import_log(source: BinaryIO) -> Iterator[Segment]:
     """The segments of a raw export, one by one.
 
     What was yielded is proven when the iteration ends: only then count and chain are compared.
-    Raises LogCorrupt for anything that is not a whole and unchanged export.
+    Raises BadInput for a file of another kind, LogCorrupt for an export that is not whole or was
+    changed.
     """
     items = _items(source)
-    head = next(items, None)
-    if not isinstance(head, list) or head[:2] != [RAW_FORMAT, RAW_VERSION]:
-        raise _corrupt("is no raw export of a log")
+    try:
+        head = next(items, None)
+    except LogCorrupt:
+        head = None
+    if head is None or head[:2] != [RAW_FORMAT, RAW_VERSION]:
+        raise BadInput(
+            "the file is no raw export of a log",
+            subject="raw export",
+            remedy="`orbctl export --raw` makes one",
+        )
     count, chain = 0, CHAIN_START
     for item in items:
         if len(item) == len(Segment._fields):

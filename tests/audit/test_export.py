@@ -10,7 +10,7 @@ import pytest
 
 from core.audit.export import export_lines, export_raw, fold_import, import_log
 from core.domain.evolution import Ledger
-from core.errors import LogCorrupt
+from core.errors import BadInput, LogCorrupt
 from core.store.log import Segment
 from tests.archive.living import KEYS, Add, Cluster, Remove, same
 
@@ -76,7 +76,7 @@ async def test_an_export_that_was_changed_or_cut_is_refused(lived: Cluster) -> N
     whole = await _raw(lived)
     changed = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in (3, 300)]
     for data in (b"", b"\x80", b"\xc1", whole[:-1], whole[:400], whole + b"\x01", *changed):
-        with pytest.raises(LogCorrupt):
+        with pytest.raises((LogCorrupt, BadInput)):
             list(import_log(io.BytesIO(data)))
 
 
@@ -85,3 +85,9 @@ async def test_an_export_of_an_empty_log_is_empty_and_whole(lived: Cluster) -> N
     head, tail = msgpack.packb(["orbweaver-log", 1, "x", 1]), msgpack.packb([0, bytes(32)])
     out.write(head + tail)
     assert list[Segment](import_log(io.BytesIO(out.getvalue()))) == []
+
+
+def test_a_file_of_another_kind_is_told_from_a_broken_export() -> None:
+    for other in (b"", b'{"position":18}\n', b"\x93\x01\x02\x03"):
+        with pytest.raises(BadInput, match="no raw export"):
+            list(import_log(io.BytesIO(other)))

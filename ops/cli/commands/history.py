@@ -13,7 +13,7 @@ from ops.cli.output import Column, Format, age, moment, show_table, show_value
 from ops.cli.session import Session
 
 if TYPE_CHECKING:
-    from core.audit.facts import Fact, Stamp
+    from core.audit.facts import Fact, Stamp, SubjectKind
     from core.audit.history import History
 
 
@@ -53,7 +53,11 @@ async def _find(session: Session, text: str, namespace: str) -> History:
     subject = parse_subject(text)
     found = await history_of(view, subject)
     if subject == Subject("pool", text):
-        others = (("pod", f"{namespace}/{text}"), ("subnet", text), ("uid", text))
+        others: tuple[tuple[SubjectKind, str], ...] = (
+            ("pod", f"{namespace}/{text}"),
+            ("subnet", text),
+            ("uid", text),
+        )
         for kind, name in others:
             if not found.facts:
                 found = await history_of(view, Subject(kind, name))
