@@ -16,7 +16,7 @@ from typing import NamedTuple
 from core.errors import LogGap
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
-from core.store.log import SEGMENTS_PER_READ_MAX, Segment
+from core.store.log import SEGMENTS_PER_READ_MAX, Segment, missing_segment
 
 WINDOW_SEGMENTS = 4_000
 """Segments read ahead of what is passed on, over all writers."""
@@ -151,8 +151,6 @@ def _batches(ranges: Sequence[_Range]) -> Iterator[list[_Range]]:
 
 
 def _gap(writer: str, expected: int, found: int) -> LogGap:
-    return LogGap(
-        f"writer {writer}: segment {expected} is not there, {found} is the next known",
-        subject=writer,
-        remedy="look for it with orbctl verify; restore etcd or the archive from a copy",
+    return missing_segment(
+        writer, expected, found, "restore etcd or the archive from a copy; what it held is unknown"
     )

@@ -133,8 +133,16 @@ def _follow(seqs: dict[str, int], segment: Segment) -> int:
 
 
 def _gap(writer: str, expected: int, found: int) -> LogGap:
+    return missing_segment(
+        writer, expected, found, "read the state keys or the archive, then go on from there"
+    )
+
+
+def missing_segment(writer: str, expected: int, known: int, remedy: str) -> LogGap:
+    """The error about a hole in a writer's numbers; ``known``: what shows that there is one."""
+    shown = f"{known} is known" if known != expected else "its head counts it"
     return LogGap(
-        f"writer {writer}: segment {expected} is not there, {found} is the next known",
+        f"segment {expected} of writer {writer} is not there, though {shown}",
         subject=writer,
-        remedy="read the state keys or the archive, then go on from there",
+        remedy=remedy,
     )

@@ -63,7 +63,7 @@ async def test_a_segment_that_is_gone_is_a_gap(town: Cluster, seq: int) -> None:
     store = MemoryStore()
     await _append(store, ["a", "b", "a", "a"])
     await store.commit([], [Delete(KEYS.log("a", seq))])
-    with pytest.raises(LogGap, match=f"writer a: segment {seq}"):
+    with pytest.raises(LogGap, match=f"segment {seq} of writer a is not there"):
         [some async for some in (await _live(store, town)).segments(0, 99)]
 
 

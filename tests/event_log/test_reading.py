@@ -157,4 +157,4 @@ async def test_a_missing_segment_is_a_gap_and_not_skipped(log: Log) -> None:
         await LogReader(log.memory, log.keys).catch_up(START)
 
     assert error.value.subject == "writer-a"
-    assert "segment 2 is not there" in str(error.value)
+    assert "segment 2 of writer writer-a is not there" in str(error.value)

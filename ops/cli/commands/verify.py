@@ -18,7 +18,7 @@ from ops.cli.session import Session
 if TYPE_CHECKING:
     from core.audit.repair import Repaired
     from core.audit.state import Difference
-    from core.audit.verify import Report
+    from core.audit.verify import Fault, Report
 
 SHOWN_MAX: Final = 50
 """Findings of each kind that are listed; -o wide lists all that the report has."""
@@ -75,15 +75,16 @@ def _show(report: Report, *, wide: bool) -> None:
         print(f"state  DIFFERS from the log at revision {report.revision}: {count}")
     else:
         print(f"state  equals the fold of the log at revision {report.revision}")
-    faults = [
-        f"{fault.subject}: {fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
-        for fault in report.faults
-    ]
-    _list("Damage", faults, wide=wide)
+    _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
     _list("Broken rules", [str(one) for one in report.violations], wide=wide)
     _list("Differences", [line for one in report.differences for line in _told(one)], wide=wide)
     _list("Plan (verify --repair does it)", [step.text for step in report.plan], wide=wide)
     _list("Notes", list(report.notes), wide=wide)
+
+
+def _damage(fault: Fault) -> str:
+    where = "" if fault.subject in fault.text else f"{fault.subject}: "
+    return f"{where}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
 
 
 def _told(one: Difference) -> list[str]:
