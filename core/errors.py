@@ -31,6 +31,7 @@
     ├── DatapathError               the network stack of this node
     │   ├── NamespaceGone           the network namespace is no more
     │   ├── NetlinkRefused          the kernel refuses an operation, with its own words
+    │   ├── BpfRefused              the kernel refuses a map, program or link of eBPF
     │   └── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
     ├── ApiError                    the API server of Kubernetes
     │   ├── ApiUnavailable          it did not answer, or not now           (retryable)
@@ -256,6 +257,14 @@ class NamespaceGone(DatapathError):
 
 class NetlinkRefused(DatapathError):
     """The kernel refused one operation; ``number`` is its errno (include/uapi/asm/errno.h)."""
+
+    def __init__(self, message: str, *, number: int, subject: str = "", remedy: str = "") -> None:
+        super().__init__(message, subject=subject, remedy=remedy)
+        self.number = number
+
+
+class BpfRefused(DatapathError):
+    """The kernel refused an eBPF map, program or link; ``number`` is its errno, 0 for none."""
 
     def __init__(self, message: str, *, number: int, subject: str = "", remedy: str = "") -> None:
         super().__init__(message, subject=subject, remedy=remedy)

@@ -17,6 +17,8 @@ from core.domain.addresses import Family
 from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
+from nodeagent.clusterip.joining import ClusterIps
+from nodeagent.clusterip.sources import RecordSource, Source
 from nodeagent.composition import Parts, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
 from nodeagent.doors.tcp_ports import TcpPort, health_port, metrics_port
@@ -46,6 +48,7 @@ class Agent:
         store: KeyValueStore,
         *,
         facts: FactsSource | None = None,
+        services: Source | None = None,
         tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,14 +59,19 @@ class Agent:
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
         self._exposition: Exposition | None = None
+        self._services = services or RecordSource(self.parts.view, settings.node_name)
+        self._cluster_ips: ClusterIps | None = None
 
     async def start(self) -> None:
         """Open the doors, then become ready, however long etcd takes.
 
         Raises BadInput (a socket or port that cannot be had), DatapathError (a sysctl that cannot
-        be set), WriterFenced, StoreRejected.
+        be set, a kernel too old for what is switched on), WriterFenced, StoreRejected.
         """
         await self._prepare_node()
+        self._cluster_ips = ClusterIps.joined(
+            self.settings.cluster_ip, self._services, self.parts.metrics
+        )
         await self.open_doors()
         await self.become_ready()
 
@@ -101,6 +109,8 @@ class Agent:
             _log.warning("%d requests did not end in time", parts.gate.under_way)
         await parts.framed.end()
         await parts.http.end()
+        if self._cluster_ips is not None:
+            await self._cluster_ips.close()
         await parts.detector.close()
         await asyncio.to_thread(parts.coordinating.close)
         await asyncio.to_thread(parts.visitor.close)

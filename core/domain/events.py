@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet, Workload
+from core.domain.services import EndpointSlice, Service
 
 ReleaseReason = Literal[
     "deleted",  # CNI DEL, or the Pod object is gone
@@ -87,11 +88,12 @@ class QuarantineLifted(NamedTuple):
 
 
 class RecordDefined(NamedTuple):
-    """What an operator says of a Pod, Namespace, Node or application in standalone mode.
+    """What an operator says of a Pod, Namespace, Node, application or Service in standalone mode.
 
-    ``kind`` is ``Pod``, ``Namespace``, ``Node`` or a built-in kind of application. ``owner`` is the
-    controller of a Pod or application, "" for none; ``replicas`` and ``ordinals_start`` are what
-    an application wants that says so. Applications alone have the last three fields.
+    ``kind`` is ``Pod``, ``Namespace``, ``Node``, a built-in kind of application, ``Service`` or
+    ``EndpointSlice``. ``owner`` is the controller of a Pod or application, "" for none;
+    ``replicas`` and ``ordinals_start`` are what an application wants that says so. Applications
+    alone have ``uid`` and ``workload``, Services and their slices the fields of their names.
     """
 
     kind: str
@@ -107,6 +109,8 @@ class RecordDefined(NamedTuple):
     api_version: str = ""
     uid: str = ""
     workload: Workload | None = None
+    service: Service | None = None
+    slice: EndpointSlice | None = None
 
 
 class RecordDeleted(NamedTuple):

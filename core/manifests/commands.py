@@ -36,7 +36,10 @@ from core.manifests.kinds.applications import WorkloadManifest, WorkloadSpec
 from core.manifests.kinds.fields import SelectorSpec
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
 from core.manifests.kinds.records import OwnerReference, RecordManifest
+from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
 from core.manifests.reading import Manifest
+from core.manifests.schemas import RecordBody
+from core.manifests.services import service_of, slice_of
 
 REPLICAS_UNSAID: Final = 1
 """What a Deployment, ReplicaSet or StatefulSet wants that does not say."""
@@ -55,7 +58,7 @@ def apply_command(manifest: Manifest) -> Command:
             return ApplySubnet(_subnet(body))
         case ReservationManifest():
             return ApplyReservation(_reservation(body))
-        case RecordManifest() | WorkloadManifest():
+        case RecordManifest() | WorkloadManifest() | ServiceManifest() | SliceManifest():
             return ApplyRecord(_record(body))
 
 
@@ -69,7 +72,7 @@ def delete_command(manifest: Manifest) -> Command:
             return DeleteSubnet(body.metadata.name)
         case ReservationManifest():
             return DeleteReservation(body.metadata.name)
-        case RecordManifest() | WorkloadManifest():
+        case RecordManifest() | WorkloadManifest() | ServiceManifest() | SliceManifest():
             return DeleteRecord(body.kind, _namespace(body), body.metadata.name)
 
 
@@ -131,7 +134,7 @@ def _reservation(body: ReservationManifest) -> Reservation:
     )
 
 
-def _record(body: RecordManifest | WorkloadManifest) -> RecordDefined:
+def _record(body: RecordBody) -> RecordDefined:
     metadata = body.metadata
     owner = next((one for one in metadata.owner_references or () if one.controller), None)
     if body.kind not in NAMESPACED_KINDS or owner is None:
@@ -146,7 +149,15 @@ def _record(body: RecordManifest | WorkloadManifest) -> RecordDefined:
         owner_name=owner.name,
         owner_api_version=owner.api_version,
     )
-    return _application(record, body) if isinstance(body, WorkloadManifest) else record
+    match body:
+        case WorkloadManifest():
+            return _application(record, body)
+        case ServiceManifest():
+            return record._replace(service=service_of(body.spec or ServiceSpec()))
+        case SliceManifest():
+            return record._replace(slice=slice_of(body, record.labels))
+        case RecordManifest():
+            return record
 
 
 def _application(record: RecordDefined, body: WorkloadManifest) -> RecordDefined:
@@ -182,7 +193,7 @@ def _spec(body: WorkloadManifest) -> WorkloadSpec:
     return spec
 
 
-def _namespace(body: RecordManifest | WorkloadManifest) -> str:
+def _namespace(body: RecordBody) -> str:
     """Namespaces and Nodes are in none, whatever their manifest says."""
     if body.kind not in NAMESPACED_KINDS:
         return ""

@@ -1,9 +1,10 @@
 """Which kinds can be read, and the fields of each (``core.manifests.kinds``).
 
 Our kinds are strict: a field that is not there is an error. Of Pod, Namespace and Node only the
-metadata matters, of applications their template and size too; everything else passes. ``null``
-means "not given" wherever Kubernetes says so. Defaults of the schema that have a meaning
-(``default`` and ``disable`` are false) are filled in where the domain value is made.
+metadata matters, of applications their template and size too, of Services and their slices what
+a ClusterIP needs; everything else passes. ``null`` means "not given" wherever Kubernetes says so.
+Defaults of the schema that have a meaning (``default`` and ``disable`` are false) are filled in
+where the domain value is made.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Final
 
 from core.domain.autopools.applications import BUILT_IN
 from core.manifests.kinds.applications import WorkloadManifest
-from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
+from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION, DISCOVERY_API_VERSION
 from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
 from core.manifests.kinds.records import RecordManifest
+from core.manifests.kinds.services import ServiceManifest, SliceManifest
 
-Body = PoolManifest | SubnetManifest | ReservationManifest | RecordManifest | WorkloadManifest
+RecordBody = RecordManifest | WorkloadManifest | ServiceManifest | SliceManifest
+Body = PoolManifest | SubnetManifest | ReservationManifest | RecordBody
 
 SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "SpiderIPPool": (API_VERSION, PoolManifest),
@@ -26,6 +29,8 @@ SCHEMAS: Final[dict[str, tuple[str, type[Body]]]] = {
     "Namespace": (CORE_API_VERSION, RecordManifest),
     "Node": (CORE_API_VERSION, RecordManifest),
     **{kind: (version, WorkloadManifest) for kind, version in BUILT_IN.items()},
+    "Service": (CORE_API_VERSION, ServiceManifest),
+    "EndpointSlice": (DISCOVERY_API_VERSION, SliceManifest),
 }
 """Kind -> its apiVersion and its fields."""
 

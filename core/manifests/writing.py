@@ -18,7 +18,9 @@ from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Subnet, Workload
 from core.domain.subnets import Share
-from core.manifests.kinds.fields import API_VERSION, CORE_API_VERSION
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.schemas import SCHEMAS
+from core.manifests.services import service_fields, slice_fields
 
 Plain: TypeAlias = dict[str, object]
 """A manifest as YAML and JSON know it."""
@@ -166,8 +168,12 @@ def _record_manifest(record: RecordDefined) -> Plain:
         uid=record.uid,
         ownerReferences=[{**owner, "controller": True}] if owner else [],
     )
-    version = record.api_version or CORE_API_VERSION
+    version = record.api_version or SCHEMAS[record.kind][0]
     manifest: Plain = {"apiVersion": version, "kind": record.kind, "metadata": metadata}
+    if record.service is not None:
+        return manifest | service_fields(record.service)
+    if record.slice is not None:
+        return manifest | slice_fields(record.slice)
     return manifest | (_workload(record, record.workload) if record.workload else {})
 
 

@@ -1,6 +1,7 @@
 """Facts from an API server instead of records; the agent is the same in all else.
 
     owners.py   from a Pod's controller to the top one, and StatefulSets
+    services.py Services and EndpointSlices, for ClusterIPs without kube-proxy
     facts.py    the facts of a request: seen, or waited for a moment, or read
     joining.py  credentials, and all of it in the background
 

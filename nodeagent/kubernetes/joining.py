@@ -9,18 +9,23 @@ from typing import Final
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from nodeagent.kubernetes.facts import KubernetesFacts
+from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
 
 _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A cluster that was joined. ``facts`` are its; leave it at the end."""
+    """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
         self.facts = KubernetesFacts(api, settings.node_name, settings.fixed)
+        self.services = KubernetesServices(api, settings.node_name)
         self._api = api
-        self._watching = asyncio.ensure_future(self.facts.run())
+        watched = [self.facts.run()]
+        if settings.cluster_ip.enabled:
+            watched.append(self.services.run())
+        self._watching = asyncio.gather(*watched)
 
     async def stop_watching(self) -> None:
         """What was seen so far is all that is seen."""

@@ -12,11 +12,16 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from subprocess import SubprocessError
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Family
-from core.errors import OrbweaverError
+from core.errors import DatapathError, OrbweaverError
+from nodeagent.clusterip.installing import trial
+from nodeagent.clusterip.joining import own_cookie
+from nodeagent.clusterip.pods import BPFFS, can_pin, cgroup2_mounts
+from nodeagent.clusterip.programs import Wishes
 from nodeagent.coordinator.marks import IptablesMarks, Marks, NftMarks
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.netlink.numbers import CLONE_NEWNET
@@ -25,6 +30,8 @@ from nodeagent.netlink.session import Session
 from nodeagent.netlink.values import Rule
 from nodeagent.netlink.wire import attribute
 
+CLUSTER_IPS: Final = "ClusterIPs by sockets"
+PINS: Final = f"{CLUSTER_IPS}, outliving the agent"
 TRIAL_TABLE: Final = 500
 TRIAL_MARK: Final = 1
 TRIAL_VLAN: Final = 5
@@ -75,6 +82,7 @@ def abilities(visitor: Visitor) -> list[Ability]:
             *_links(session),
             *(_rule(session, family) for family in _FAMILIES),
             *_reply_marks(visitor, namespace),
+            *_cluster_ips(),
         ]
 
 
@@ -119,6 +127,23 @@ def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
             break
         else:
             yield Ability(f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words))
+
+
+def _cluster_ips() -> Iterator[Ability]:
+    """Whether ClusterIPs could be served to sockets: programs, Pods' control group, pins."""
+    why = words = ""
+    try:
+        own_cookie()
+        if not trial(Wishes(0)):
+            words = "refusing says EPERM here, not ECONNREFUSED"
+    except DatapathError as error:
+        why = str(error)
+    yield Ability(CLUSTER_IPS, "", why)
+    yield Ability(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
+    why = "" if cgroup2_mounts() else "no control groups of version 2 are mounted"
+    yield Ability(f"{CLUSTER_IPS}, control groups", "", why)
+    why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is no bpffs: they end with the agent"
+    yield Ability(PINS, "", why)
 
 
 @contextmanager

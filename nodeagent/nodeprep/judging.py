@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
+from nodeagent.clusterip.pods import BPFFS
+from nodeagent.nodeprep.abilities import CLUSTER_IPS, PINS
 from nodeagent.nodeprep.examining import Examination, GatewayAnswer
 from nodeagent.nodeprep.manager import CONFIGURATION, SUGGESTED_FILE, SUGGESTION
 from nodeagent.nodeprep.nics import MasterNic
@@ -73,8 +75,16 @@ def _abilities(seen: Examination) -> Iterator[Diagnosis]:
             yield Diagnosis(ability.name, "ok", "yes")
             continue
         verdict: Verdict = "failed" if ability.name in NEEDED else "warning"
-        remedy = f"modprobe -a {ability.module}" if ability.module else "use another kernel"
+        remedy = f"modprobe -a {ability.module}" if ability.module else _remedy(ability.name)
         yield Diagnosis(ability.name, verdict, f"no: {ability.why_not}", remedy)
+
+
+def _remedy(ability: str) -> str:
+    if ability == PINS:
+        return f"mount -t bpf bpf {BPFFS}, if orbweaver.clusterIP is switched on"
+    if ability.startswith(CLUSTER_IPS):
+        return "nothing to do where orbweaver.clusterIP is off; else use a newer kernel"
+    return "use another kernel"
 
 
 def _sysctls(seen: Examination) -> Iterator[Diagnosis]:

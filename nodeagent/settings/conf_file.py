@@ -56,6 +56,15 @@ class InjectConf(
     include: tuple[str, ...] = ()
 
 
+class ClusterIpConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """ClusterIPs for sockets of Pods, without kube-proxy (docs/clusterip.md)."""
+
+    enabled: bool = False
+    cgroup: str = ""
+    bpffs: str = ""
+    host_network: bool = False
+
+
 class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Our own keys."""
 
@@ -68,6 +77,7 @@ class OrbweaverConf(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
     traces_endpoint: str = ""
     provider_ca_file: str = ""
     provider_verify_tls: bool = True
+    cluster_ip: ClusterIpConf = msgspec.field(default=ClusterIpConf(), name="clusterIP")
     coordinator: dict[str, Any] = {}
     """What network configurations need not say, in the words of a SpiderCoordinator's spec."""
 

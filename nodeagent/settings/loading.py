@@ -19,9 +19,11 @@ from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
 from core.store.keys import check_name
+from nodeagent.clusterip.joining import ClusterIpSettings
+from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.addressing import address_order, cool_down_s
-from nodeagent.settings.conf_file import EtcdConf, read_conf
+from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
@@ -92,6 +94,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
         coordinator=_coordinator(ours.coordinator),
+        cluster_ip=_cluster_ip(ours.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
     )
 
@@ -105,6 +108,15 @@ def _coordinator(said: dict[str, Any]) -> WrittenSettings:
         error.subject = f"orbweaver.coordinator.{error.subject}"
         raise
     return written
+
+
+def _cluster_ip(conf: ClusterIpConf, env: Environment) -> ClusterIpSettings:
+    return ClusterIpSettings(
+        env.truth("ORBWEAVER_CLUSTER_IP", default=conf.enabled),
+        env.text("ORBWEAVER_CLUSTER_IP_CGROUP", conf.cgroup),
+        env.text("ORBWEAVER_CLUSTER_IP_BPFFS", conf.bpffs or BPFFS),
+        env.truth("ORBWEAVER_CLUSTER_IP_HOST_NETWORK", default=conf.host_network),
+    )
 
 
 def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:

@@ -15,6 +15,7 @@ from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT
+from nodeagent.clusterip.joining import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
@@ -59,6 +60,7 @@ class Settings(NamedTuple):
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
     coordinator: WrittenSettings = WrittenSettings()
+    cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None
 
     @property

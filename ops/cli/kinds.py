@@ -29,6 +29,8 @@ class Kind(StrEnum):
     DAEMON_SET = "daemonset"
     JOB = "job"
     CRON_JOB = "cronjob"
+    SERVICE = "service"
+    SLICE = "endpointslice"
     APPLICATION = "application"
     ADDRESS = "address"
 
@@ -52,6 +54,8 @@ _WORDS: Final = {
     Kind.DAEMON_SET: ("daemonset", "daemonsets", "ds"),
     Kind.JOB: ("job", "jobs"),
     Kind.CRON_JOB: ("cronjob", "cronjobs", "cj"),
+    Kind.SERVICE: ("service", "services", "svc"),
+    Kind.SLICE: ("endpointslice", "endpointslices"),
     Kind.APPLICATION: ("application", "applications", "app", "apps"),
     Kind.ADDRESS: ("address", "addresses", "ip"),
 }
@@ -65,15 +69,17 @@ WORKLOAD_KINDS: Final = {
     Kind.JOB: "Job",
     Kind.CRON_JOB: "CronJob",
 }
+SERVICE_KINDS: Final = {Kind.SERVICE: "Service", Kind.SLICE: "EndpointSlice"}
 RECORD_KINDS: Final = {
     Kind.POD: "Pod",
     Kind.NAMESPACE: "Namespace",
     Kind.NODE: "Node",
     **WORKLOAD_KINDS,
+    **SERVICE_KINDS,
 }
 """Kinds of records, with the kind of their manifest."""
 
-NAMESPACED: Final = (Kind.POD, *WORKLOAD_KINDS)
+NAMESPACED: Final = (Kind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
 """Records that are in a namespace."""
 
 

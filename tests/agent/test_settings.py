@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from nodeagent.clusterip.joining import ClusterIpSettings
 from nodeagent.settings.loading import load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry import spans
@@ -37,6 +38,7 @@ orbweaver:
   addressOrder: sequential
   coolDownSeconds: 0
   listenAddress: 0.0.0.0
+  clusterIP: {enabled: true, cgroup: /sys/fs/cgroup/pods, bpffs: /run/bpf, hostNetwork: true}
   tracesEndpoint: http://collector:4317
 """
 
@@ -99,6 +101,9 @@ def test_every_key_of_the_file_is_obeyed(tmp_path: Path) -> None:
     assert (settings.address_order, settings.cool_down_s) == ("sequential", 0)
     assert settings.listen_address == "0.0.0.0"
     assert settings.otlp_endpoint == "http://collector:4317"
+    assert settings.cluster_ip == ClusterIpSettings(
+        enabled=True, cgroup="/sys/fs/cgroup/pods", bpffs="/run/bpf", host_network=True
+    )
 
 
 def test_variables_win_over_the_file(tmp_path: Path) -> None:
@@ -113,6 +118,10 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
         ORBWEAVER_LISTEN_ADDRESS="::1",
         ORBWEAVER_ETCD_USER="root",
         ORBWEAVER_ETCD_PASSWORD="hush",
+        ORBWEAVER_CLUSTER_IP="true",
+        ORBWEAVER_CLUSTER_IP_CGROUP="/sys/fs/cgroup/p",
+        ORBWEAVER_CLUSTER_IP_BPFFS="/run/b",
+        ORBWEAVER_CLUSTER_IP_HOST_NETWORK="true",
     )
 
     assert settings.cluster == "variable"
@@ -120,6 +129,9 @@ def test_variables_win_over_the_file(tmp_path: Path) -> None:
     assert settings.etcd.endpoints == ("a:1", "b:2")
     assert (settings.etcd.user, settings.etcd.password) == ("root", "hush")
     assert (settings.cool_down_s, settings.address_order) == (7, "sequential")
+    assert settings.cluster_ip == ClusterIpSettings(
+        enabled=True, cgroup="/sys/fs/cgroup/p", bpffs="/run/b", host_network=True
+    )
     assert settings.listen_address == "::1"
 
 

@@ -7,6 +7,7 @@ import pytest
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.decisions import decide
 from core.domain.events import RecordDefined, RecordDeleted
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from tests.decisions.samples import EMPTY, causes, refusals
 
 WEB = RecordDefined("Pod", "shop", "web-0", {"app": "web"}, {}, "StatefulSet", "web", "apps/v1")
@@ -33,6 +34,17 @@ def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
     assert decide(CONFIGURATION, ApplyRecord(changed), {}) == (changed,)
 
 
+def service(address: str, *ports: ServicePort, affinity_s: int = 0) -> RecordDefined:
+    said = Service((address,), ports, affinity_s)
+    return RecordDefined("Service", "shop", "web", service=said)
+
+
+def slice_of(owner: str, *addresses: str) -> RecordDefined:
+    endpoints = tuple(SliceEndpoint((address,)) for address in addresses)
+    said = EndpointSlice(owner, 4, (), endpoints)
+    return RecordDefined("EndpointSlice", "shop", "web-1", slice=said)
+
+
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
@@ -47,6 +59,16 @@ def test_an_unchanged_record_is_no_event_and_a_changed_one_is() -> None:
         (WEB._replace(labels={"a": "x" * 65_536}), [("Invalid", "metadata.labels")]),
         (WEB._replace(annotations={"a": "x" * 262_144}), [("Invalid", "metadata.annotations")]),
         (WEB._replace(owner_name="x" * 400_000), [("Invalid", "")]),
+        (service("10.96.0.0/16"), [("Invalid", "spec.clusterIPs")]),
+        (service("10.96.0.10", ServicePort(0)), [("Invalid", "spec.ports")]),
+        (service("10.96.0.10", ServicePort(80, "ICMP")), [("NotSupported", "spec.ports")]),
+        (service("10.96.0.10", affinity_s=90_000), [
+            ("Invalid", "spec.sessionAffinityConfig.clientIP.timeoutSeconds"),
+        ]),
+        (slice_of("", "10.6.0.1"), [("Invalid", "metadata.labels[kubernetes.io/service-name]")]),
+        (slice_of("web", "fd00::1"), [("Invalid", "endpoints.addresses")]),
+        (slice_of("web", "there"), [("Invalid", "endpoints.addresses")]),
+        (slice_of("web", *["10.6.0.1"] * 1_001), [("Invalid", "endpoints")]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_kept_is_refused(

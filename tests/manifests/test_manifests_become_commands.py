@@ -9,6 +9,7 @@ from core.domain.commands import Command, DeletePool, DeleteRecord, DeleteReserv
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.errors import Refused
 from core.manifests.commands import apply_command, delete_command
 from core.manifests.reading import load_documents
@@ -175,6 +176,67 @@ def test_a_pod_without_a_namespace_is_in_the_default_one_and_may_own_itself() ->
     pod = "{apiVersion: v1, kind: Pod, metadata: {name: web-0}}"
 
     assert record_of(pod) == RecordDefined("Pod", "default", "web-0")
+
+
+def test_of_a_service_what_a_clusterip_needs_is_read() -> None:
+    text = """
+        apiVersion: v1
+        kind: Service
+        metadata: {name: web, namespace: shop, labels: {app: web}}
+        spec:
+          clusterIP: 10.96.0.10
+          type: NodePort
+          selector: {app: web}
+          sessionAffinity: ClientIP
+          internalTrafficPolicy: Local
+          ports:
+          - {name: http, port: 80, targetPort: web, nodePort: 30080}
+          - {port: 53, protocol: UDP}
+    """
+    ports = ServicePort(80, "TCP", "http"), ServicePort(53, "UDP")
+
+    assert record_of(text) == RecordDefined(
+        "Service",
+        "shop",
+        "web",
+        {"app": "web"},
+        service=Service(("10.96.0.10",), ports, 10_800, local=True),
+    )
+
+
+@pytest.mark.parametrize(
+    "spec", ["{clusterIP: None}", "{type: ExternalName, externalName: a.example}", "{}"]
+)
+def test_a_service_without_an_address_has_none(spec: str) -> None:
+    text = f"{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {spec}}}"
+
+    assert record_of(text).service == Service()
+
+
+def test_an_endpoint_is_ready_and_serves_unless_somebody_says_otherwise() -> None:
+    text = """
+        apiVersion: discovery.k8s.io/v1
+        kind: EndpointSlice
+        metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}
+        addressType: IPv6
+        ports: [{port: 8080, name: ''}, {name: later}]
+        endpoints:
+        - {addresses: ['fd00:6::1'], nodeName: node-1}
+        - {addresses: ['fd00:6::2'], conditions: {ready: false}}
+        - {addresses: ['fd00:6::3'], conditions: {ready: false, serving: true, terminating: true}}
+    """
+    found = record_of(text).slice
+
+    assert found == EndpointSlice(
+        "web",
+        6,
+        (ServicePort(8080),),
+        (
+            SliceEndpoint(("fd00:6::1",), node="node-1"),
+            SliceEndpoint(("fd00:6::2",), ready=False, serving=False),
+            SliceEndpoint(("fd00:6::3",), ready=False, serving=True, terminating=True),
+        ),
+    )
 
 
 @pytest.mark.parametrize("kind", ["Namespace", "Node"])

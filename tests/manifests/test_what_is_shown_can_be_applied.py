@@ -15,6 +15,7 @@ from core.domain.decisions import decide
 from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.domain.validation.normalising import normalise_pool
 from core.manifests.commands import apply_command
 from core.manifests.reading import load_documents
@@ -80,6 +81,22 @@ def test_a_record_that_was_written_is_read_as_the_same(
 
     assert record_of(dump_yaml([to_manifest(pod)])) == pod
     assert record_of(dump_yaml([to_manifest(node)])) == node
+
+
+def test_a_service_and_its_slice_that_were_written_are_read_as_the_same() -> None:
+    ports = ServicePort(80, "TCP", "http"), ServicePort(53, "UDP")
+    service = Service(("10.96.0.10", "fd00:96::10"), ports, 600, local=True)
+    ending = SliceEndpoint(("10.6.0.2",), ready=False, serving=True, terminating=True)
+    endpoints = SliceEndpoint(("10.6.0.1",), node="node-1"), ending
+    owner = {"kubernetes.io/service-name": "web"}
+    for record in (
+        RecordDefined("Service", "shop", "web", service=service),
+        RecordDefined("Service", "shop", "headless", service=Service((), ports)),
+        RecordDefined(
+            "EndpointSlice", "shop", "web-1", owner, slice=EndpointSlice("web", 4, ports, endpoints)
+        ),
+    ):
+        assert record_of(dump_yaml([to_manifest(record)])) == record
 
 
 def test_applying_what_is_shown_is_no_event() -> None:

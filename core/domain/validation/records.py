@@ -12,10 +12,12 @@ from core.domain.addresses import AddressSyntaxError, parse_address
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.events import RecordDefined
 from core.domain.refusals import Refusal
+from core.domain.validation.services import service_rules, slice_rules
 from core.domain.validation.shared import Subject, key_name_rule, shortened
 
-RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN)
-NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN)
+SERVICE_KINDS: Final = ("Service", "EndpointSlice")
+RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS)
+NAMESPACED_KINDS: Final = ("Pod", *BUILT_IN, *SERVICE_KINDS)
 
 REPLICAS_MAX: Final = 2**31 - 1
 """What Kubernetes can count; of replicas, and of the ordinal they begin with."""
@@ -37,6 +39,10 @@ def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
         message = f"a {record.kind} is in no namespace"
         yield subject.refuse("Forbidden", "record-namespace", "metadata.namespace", message)
     yield from _count_rules(subject, record)
+    if record.service is not None:
+        yield from service_rules(subject, record.service)
+    if record.slice is not None:
+        yield from slice_rules(subject, record.slice)
 
 
 def _count_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 API_VERSION: Final = "spiderpool.spidernet.io/v2beta1"
 CORE_API_VERSION: Final = "v1"
+DISCOVERY_API_VERSION: Final = "discovery.k8s.io/v1"
 
 RULES: Final = "x-kubernetes-validations"
 """The schema keyword of CEL rules."""

@@ -1,0 +1,109 @@
+"""Service and EndpointSlice: from the fields of manifests to values and back.
+
+Used for records that are applied and for objects of an API server alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from core.domain.addresses import Family
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
+from core.manifests.kinds.services import EndpointSpec, PortSpec, ServiceSpec, SliceBody
+
+OWNER: Final = "kubernetes.io/service-name"
+"""The label of a slice that names its Service."""
+
+AFFINITY_S: Final = 10_800
+"""How long a client stays with its backend where affinity is asked for and no time is said."""
+
+NO_ADDRESS: Final = ("", "None")
+CLIENT: Final = "ClientIP"
+LOCAL: Final = "Local"
+EXTERNAL_NAME: Final = "ExternalName"
+
+Plain = dict[str, Any]
+_FAMILIES: Final[dict[str, Family]] = {"IPv4": 4, "IPv6": 6}
+
+
+def service_of(spec: ServiceSpec) -> Service:
+    """What a Service's ``spec`` means; one without a ClusterIP has no addresses."""
+    addresses = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
+    if spec.type == EXTERNAL_NAME:
+        addresses = []
+    return Service(
+        tuple(one for one in addresses if one not in NO_ADDRESS),
+        _ports(spec.ports),
+        _affinity_s(spec),
+        spec.internal_traffic_policy == LOCAL,
+    )
+
+
+def slice_of(body: SliceBody, labels: Mapping[str, str]) -> EndpointSlice | None:
+    """What a slice means; None: it is one of names, which no socket asks for."""
+    family = _FAMILIES.get(body.address_type)
+    if family is None:
+        return None
+    endpoints = tuple(map(_endpoint, body.endpoints or ()))
+    return EndpointSlice(labels.get(OWNER, ""), family, _ports(body.ports), endpoints)
+
+
+def service_fields(service: Service) -> Plain:
+    """The ``spec`` that means the same."""
+    spec: Plain = {"clusterIPs": list(service.addresses) or ["None"]}
+    spec["ports"] = [_port_fields(one) for one in service.ports]
+    if service.affinity_s:
+        spec["sessionAffinity"] = CLIENT
+        spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": service.affinity_s}}
+    if service.local:
+        spec["internalTrafficPolicy"] = LOCAL
+    return {"spec": spec}
+
+
+def slice_fields(slice_: EndpointSlice) -> Plain:
+    """The fields of a slice that mean the same; its Service is in its labels."""
+    return {
+        "addressType": f"IPv{slice_.family}",
+        "ports": [_port_fields(one) for one in slice_.ports],
+        "endpoints": [_endpoint_fields(one) for one in slice_.endpoints],
+    }
+
+
+def _ports(specs: Sequence[PortSpec] | None) -> tuple[ServicePort, ...]:
+    return tuple(
+        ServicePort(one.port, one.protocol or "TCP", one.name or "")
+        for one in specs or ()
+        if one.port is not None
+    )
+
+
+def _affinity_s(spec: ServiceSpec) -> int:
+    if spec.session_affinity != CLIENT:
+        return 0
+    config = spec.session_affinity_config
+    said = config.client_ip.timeout_seconds if config and config.client_ip else None
+    return AFFINITY_S if said is None else said
+
+
+def _endpoint(spec: EndpointSpec) -> SliceEndpoint:
+    said = spec.conditions
+    ready = said is None or said.ready is not False
+    serving = ready if said is None or said.serving is None else said.serving
+    terminating = bool(said and said.terminating)
+    return SliceEndpoint(tuple(spec.addresses), ready, serving, terminating, spec.node_name or "")
+
+
+def _port_fields(port: ServicePort) -> Plain:
+    fields: Plain = {"port": port.port, "protocol": port.protocol}
+    return fields | ({"name": port.name} if port.name else {})
+
+
+def _endpoint_fields(endpoint: SliceEndpoint) -> Plain:
+    conditions = {
+        "ready": endpoint.ready,
+        "serving": endpoint.serving,
+        "terminating": endpoint.terminating,
+    }
+    fields: Plain = {"addresses": list(endpoint.addresses), "conditions": conditions}
+    return fields | ({"nodeName": endpoint.node} if endpoint.node else {})

@@ -1,0 +1,14 @@
+"""ClusterIP without kube-proxy: sockets of Pods are told a backend instead of a Service's address.
+
+    balancing.py     Services and EndpointSlices -> frontends with their backends     (pure)
+    planning.py      what is in the maps and what shall be -> what to write, in order  (pure)
+    layout.py        the maps: names, sizes, keys and values as bytes                  (pure)
+    programs.py      the eight programs, as instructions                               (pure)
+    installing.py    maps, programs and links in the kernel, pinned where there is a bpffs
+    pods.py          the control group that Pods' processes are in
+    sources.py       where Services come from: an interface, and records
+    following.py     keeps the maps as the source says, in the background
+    joining.py       from settings to a follower; switched off means off
+
+It never touches a packet, and no socket outside the Pods' control group (docs/clusterip.md).
+"""

@@ -1,0 +1,107 @@
+"""Services and EndpointSlices -> frontends, each with the backends that share it. Pure.
+
+The rules are kube-proxy's: what is not ready gets nothing, unless nothing is ready and something
+still serves while it ends; a Service of local policy has the endpoints of its own node alone; a
+Service that another proxy is named for is none of ours. NodePorts and addresses from outside are
+not looked at: a Pod asks for ClusterIPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from core.domain.addresses import Family, format_address, parse_address
+from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
+
+OTHER_PROXY: Final = "service.kubernetes.io/service-proxy-name"
+"""The label that names another proxy for a Service."""
+
+PROTOCOLS: Final = {"TCP": 6, "UDP": 17}
+"""Those whose sockets the kernel asks about, by their IP number; SCTP's are not."""
+
+MAPPED: Final = bytes(10) + b"\xff\xff"
+"""What stands before an IPv4 address that is written as one of IPv6."""
+
+
+class Place(NamedTuple):
+    """An address of 16 bytes, an IPv4 one mapped, and a port."""
+
+    address: bytes
+    port: int
+
+    def __str__(self) -> str:
+        return f"{address_text(self.address)}:{self.port}"
+
+
+class Frontend(NamedTuple):
+    """What a socket asks for; ``protocol`` is the IP number."""
+
+    address: bytes
+    port: int
+    protocol: int
+
+
+class Balance(NamedTuple):
+    """Who shares the connections of a frontend; ``affinity_s`` 0: chance alone decides."""
+
+    backends: tuple[Place, ...] = ()
+    affinity_s: int = 0
+
+
+def frontends_of(
+    service: Service, labels: Mapping[str, str], slices: Sequence[EndpointSlice], node: str
+) -> dict[Frontend, Balance]:
+    """Every ClusterIP and port of one Service on this node, with what is behind it."""
+    if OTHER_PROXY in labels:
+        return {}
+    found = {}
+    for text in service.addresses:
+        address = parse_address(text)
+        for port in service.ports:
+            protocol = PROTOCOLS.get(port.protocol)
+            if protocol is None:
+                continue
+            places = _backends(service, port, address.family, slices, node)
+            frontend = Frontend(packed(text), port.port, protocol)
+            found[frontend] = Balance(tuple(sorted(set(places))), service.affinity_s)
+    return found
+
+
+def packed(text: str) -> bytes:
+    """The 16 bytes of an address."""
+    family, value = parse_address(text)
+    return MAPPED + value.to_bytes(4, "big") if family == 4 else value.to_bytes(16, "big")
+
+
+def address_text(address: bytes) -> str:
+    """The address that 16 bytes are."""
+    if address.startswith(MAPPED):
+        return format_address(4, int.from_bytes(address[12:], "big"))
+    return format_address(6, int.from_bytes(address, "big"))
+
+
+def _backends(
+    service: Service,
+    port: ServicePort,
+    family: Family,
+    slices: Sequence[EndpointSlice],
+    node: str,
+) -> Iterator[Place]:
+    offered = [
+        (endpoint, one.port)
+        for slice_ in slices
+        if slice_.family == family
+        for one in slice_.ports
+        if (one.name, one.protocol) == (port.name, port.protocol)
+        for endpoint in slice_.endpoints
+        if not service.local or endpoint.node == node
+    ]
+    chosen = [one for one in offered if one[0].ready] or [one for one in offered if _serves(one[0])]
+    for endpoint, number in chosen:
+        for address in endpoint.addresses:
+            yield Place(packed(address), number)
+
+
+def _serves(endpoint: SliceEndpoint) -> bool:
+    return endpoint.serving and endpoint.terminating

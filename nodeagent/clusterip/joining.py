@@ -1,0 +1,102 @@
+"""From settings to a follower at work: what is decided once, at the agent's start.
+
+Switched off means off: what an agent before has pinned is taken away then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from core.errors import DatapathError
+from nodeagent.clusterip.following import Counts, Follower, Place
+from nodeagent.clusterip.installing import remove
+from nodeagent.clusterip.pods import BPFFS
+from nodeagent.clusterip.programs import Wishes
+from nodeagent.clusterip.sources import Source
+from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
+from nodeagent.telemetry.metrics import Metrics
+
+COOKIE_BYTES: Final = 8
+
+_log: Final = logging.getLogger(__name__)
+
+
+class ClusterIpSettings(NamedTuple):
+    """What an operator can set of it. ``cgroup`` "": kubelet's group of Pods."""
+
+    enabled: bool = False
+    cgroup: str = ""
+    bpffs: str = BPFFS
+    host_network: bool = False
+
+
+class ClusterIps:
+    """A follower at work, and what it tells of itself."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+        self._task = asyncio.create_task(follower.run(), name="cluster-ips")
+        self._task.add_done_callback(_told)
+
+    @classmethod
+    def joined(cls, settings: ClusterIpSettings, source: Source, metrics: Metrics) -> Self | None:
+        """Begin, in the node's own namespace; None: switched off.
+
+        Raises DatapathError on a kernel that is too old.
+        """
+        if not settings.enabled:
+            if remove(Path(settings.bpffs)):
+                _log.info("ClusterIPs are not served any more: orbweaver.clusterIP is off")
+            return None
+        spared = 0 if settings.host_network else own_cookie()
+        place = Place(Path(settings.bpffs), settings.cgroup, Wishes(spared))
+        follower = Follower(source, place)
+        _observe(follower.counts, metrics)
+        return cls(follower)
+
+    async def close(self) -> None:
+        """End; what is pinned goes on serving."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.to_thread(self._follower.close)
+
+
+def own_cookie() -> int:
+    """What programs call the network namespace of this thread. Raises DatapathError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            said = any_socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, COOKIE_BYTES)
+        except OSError as error:
+            raise DatapathError(
+                f"this kernel names no network namespaces to programs: {error.strerror}",
+                subject="orbweaver.clusterIP",
+                remedy="it takes Linux 5.14 or newer",
+            ) from None
+    return int.from_bytes(said, sys.byteorder)
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("ClusterIPs are not followed any more", exc_info=task.exception())
+
+
+def _observe(counts: Counts, metrics: Metrics) -> None:
+    metrics.gauge(
+        "clusterip_attached", "Whether sockets of Pods are served", lambda: counts.attached
+    )
+    metrics.gauge(
+        "clusterip_frontends", "ClusterIPs with a port that are served", lambda: counts.frontends
+    )
+    metrics.gauge("clusterip_backends", "Backends of all of them", lambda: counts.backends)
+    metrics.gauge(
+        "clusterip_left_out",
+        "ClusterIPs with a port beyond FRONTENDS_MAX or BACKENDS_MAX",
+        lambda: counts.left_out,
+    )
+    metrics.counter("clusterip_map_writes", "Entries written and removed", lambda: counts.writes)
+    metrics.counter("clusterip_failures", "Rounds that the kernel refused", lambda: counts.failures)

@@ -1,0 +1,280 @@
+"""The eight programs of the set, as instructions. Pure.
+
+``connect`` and ``sendmsg`` look for what a socket asks for among the Services, choose a backend,
+remember for which frontend it stands, and put its address in the place of the Service's;
+``recvmsg`` and ``getpeername`` put the Service's back. What is no Service's passes untouched; a
+Service without backends refuses.
+
+The stack, from its end downwards:
+
+    -24  frontend   address 16, port 2, protocol 1, 0
+    -64  socket     cookie 8, backend's address 16, port 2, 0          (key of ``reversed``)
+   -104  client     namespace's cookie 8, frontend 20, 0               (key of ``affinity``)
+   -136  chosen     backend's address 16, port 2, 0, time 8            (value of ``affinity``)
+   -144  slot       group 4, number 4                                  (key of ``backends``)
+   -168  member     group 4, backend's address 16, port 2, 0           (key of ``members``)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from errno import ECONNREFUSED
+from typing import Final, Literal, NamedTuple
+
+from core.domain.addresses import Family
+from nodeagent.clusterip import layout
+from nodeagent.clusterip.balancing import MAPPED
+from nodeagent.ebpf import numbers as n
+from nodeagent.ebpf.instructions import (
+    Label,
+    Line,
+    Register,
+    Size,
+    call,
+    compute,
+    copy,
+    jump,
+    jump_if,
+    jump_if_greater,
+    jump_if_same,
+    leave,
+    load,
+    load_map,
+    load_wide,
+    put,
+    remainder32,
+    store,
+    store_number,
+    subtract,
+)
+
+Way = Literal["forth", "back"]
+PASS: Final = 1
+REFUSE: Final = 0
+LOOKUPS_MAX: Final = 2
+"""A backend that was taken away between two look-ups is looked for once more."""
+
+NANOSECONDS: Final = 1_000_000_000
+
+# struct bpf_sock_addr (include/uapi/linux/bpf.h).
+_ADDRESS_AT: Final[dict[Family, int]] = {4: 4, 6: 8}
+_PORT_AT: Final = 24
+_PROTOCOL_AT: Final = 36
+
+_FRONTEND: Final = -24
+_SOCKET: Final = -64
+_CLIENT: Final = -104
+_CHOSEN: Final = -136
+_TIME: Final = 24
+"""In the value of ``affinity``."""
+_SLOT: Final = -144
+_MEMBER: Final = -168
+
+_R0, _R1, _R2, _R3, _R4 = Register.R0, Register.R1, Register.R2, Register.R3, Register.R4
+_CONTEXT, _SERVICE, _BACKEND, _COOKIE = Register.R6, Register.R7, Register.R8, Register.R9
+_FP: Final = Register.FP
+
+
+class Hook(NamedTuple):
+    """Where a program of the set is run."""
+
+    name: str
+    number: int
+    family: Family
+    way: Way
+
+
+HOOKS: Final = (
+    Hook("connect4", n.BPF_CGROUP_INET4_CONNECT, 4, "forth"),
+    Hook("connect6", n.BPF_CGROUP_INET6_CONNECT, 6, "forth"),
+    Hook("sendmsg4", n.BPF_CGROUP_UDP4_SENDMSG, 4, "forth"),
+    Hook("sendmsg6", n.BPF_CGROUP_UDP6_SENDMSG, 6, "forth"),
+    Hook("recvmsg4", n.BPF_CGROUP_UDP4_RECVMSG, 4, "back"),
+    Hook("recvmsg6", n.BPF_CGROUP_UDP6_RECVMSG, 6, "back"),
+    Hook("getpeername4", n.BPF_CGROUP_INET4_GETPEERNAME, 4, "back"),
+    Hook("getpeername6", n.BPF_CGROUP_INET6_GETPEERNAME, 6, "back"),
+)
+
+
+class Wishes(NamedTuple):
+    """What the programs of one agent do. ``spared``: a network namespace by its cookie, 0: none.
+
+    ``says_refused``: refusing is ECONNREFUSED rather than EPERM, which older kernels cannot.
+    """
+
+    spared: int
+    says_refused: bool = True
+
+
+def program(hook: Hook, wishes: Wishes) -> list[Line]:
+    """The program of one hook."""
+    lines = _forth(hook.family, wishes) if hook.way == "forth" else _back(hook.family)
+    return [copy(_CONTEXT, _R1), *lines]
+
+
+def _forth(family: Family, wishes: Wishes) -> Iterator[Line]:
+    yield copy(_R1, _CONTEXT)
+    yield call(n.BPF_FUNC_get_netns_cookie, "get_netns_cookie")
+    yield copy(_COOKIE, _R0)
+    if wishes.spared:
+        yield load_wide(_R1, wishes.spared)
+        yield jump_if_same(_COOKIE, _R1, "pass")
+    yield from _asked(family, _FRONTEND)
+    yield load(Size.WORD, _R1, _CONTEXT, _PROTOCOL_AT)
+    yield store(Size.BYTE, _FP, _FRONTEND + 18, _R1)
+    yield store_number(Size.BYTE, _FP, _FRONTEND + 19, 0)
+    for number in range(LOOKUPS_MAX):
+        yield from _choose(number)
+    yield jump("refuse")
+    yield Label("chosen")
+    yield from _remember()
+    yield from _replace(family, _BACKEND, 0)
+    yield Label("pass")
+    yield put(_R0, PASS)
+    yield leave()
+    yield Label("refuse")
+    if wishes.says_refused:
+        yield put(_R1, -ECONNREFUSED)
+        yield call(n.BPF_FUNC_set_retval, "set_retval")
+    yield put(_R0, REFUSE)
+    yield leave()
+
+
+def _back(family: Family) -> Iterator[Line]:
+    yield from _asked(family, _SOCKET + 8)
+    yield from _finish_socket()
+    yield from _look_up(layout.REVERSED.name, _SOCKET)
+    yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
+    yield copy(_SERVICE, _R0)
+    yield from _replace(family, _SERVICE, 0)
+    yield Label("pass")
+    yield put(_R0, PASS)
+    yield leave()
+
+
+def _asked(family: Family, at: int) -> Iterator[Line]:
+    """Write the address and port of the call to the stack."""
+    here = _ADDRESS_AT[family]
+    if family == 4:
+        mapped = int.from_bytes(MAPPED[8:], sys.byteorder, signed=True)
+        yield store_number(Size.WORD, _FP, at, 0)
+        yield store_number(Size.WORD, _FP, at + 4, 0)
+        yield store_number(Size.WORD, _FP, at + 8, mapped)
+        yield load(Size.WORD, _R1, _CONTEXT, here)
+        yield store(Size.WORD, _FP, at + 12, _R1)
+    else:
+        yield from _move(_CONTEXT, here, at, 16)
+    yield load(Size.WORD, _R1, _CONTEXT, _PORT_AT)
+    yield store(Size.HALF, _FP, at + 16, _R1)
+
+
+def _choose(number: int) -> Iterator[Line]:
+    """Leave a backend in a register and go to ``chosen``, or go on behind this."""
+    chance, again = f"chance{number}", f"again{number}"
+    yield from _look_up(layout.SERVICES.name, _FRONTEND)
+    yield jump_if(n.BPF_JEQ, _R0, 0, "pass")
+    yield copy(_SERVICE, _R0)
+    yield load(Size.WORD, _R1, _SERVICE, 4)
+    yield jump_if(n.BPF_JEQ, _R1, 0, "refuse")
+    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield jump_if(n.BPF_JEQ, _R1, 0, chance)
+    yield from _stay(chance)
+    yield Label(chance)
+    yield call(n.BPF_FUNC_get_prandom_u32, "get_prandom_u32")
+    yield load(Size.WORD, _R1, _SERVICE, 4)
+    yield remainder32(_R0, _R1)
+    yield store(Size.WORD, _FP, _SLOT + 4, _R0)
+    yield load(Size.WORD, _R1, _SERVICE, 0)
+    yield store(Size.WORD, _FP, _SLOT, _R1)
+    yield from _look_up(layout.BACKENDS.name, _SLOT)
+    yield jump_if(n.BPF_JEQ, _R0, 0, again)
+    yield copy(_BACKEND, _R0)
+    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield jump_if(n.BPF_JEQ, _R1, 0, "chosen")
+    yield from _settle()
+    yield jump("chosen")
+    yield Label(again)
+
+
+def _stay(chance: str) -> Iterator[Line]:
+    """Go to ``chosen`` with the client's last backend; to ``chance`` if it has none any more."""
+    yield store(Size.DOUBLE, _FP, _CLIENT, _COOKIE)
+    yield from _move(_FP, _FRONTEND, _CLIENT + 8, 20)
+    yield store_number(Size.WORD, _FP, _CLIENT + 28, 0)
+    yield from _look_up(layout.AFFINITY.name, _CLIENT)
+    yield jump_if(n.BPF_JEQ, _R0, 0, chance)
+    yield copy(_BACKEND, _R0)
+    yield load(Size.WORD, _R1, _SERVICE, 0)
+    yield store(Size.WORD, _FP, _MEMBER, _R1)
+    yield from _move(_BACKEND, 0, _MEMBER + 4, 20)
+    yield from _look_up(layout.MEMBERS.name, _MEMBER)
+    yield jump_if(n.BPF_JEQ, _R0, 0, chance)
+    yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
+    yield copy(_R2, _R0)
+    yield load(Size.DOUBLE, _R1, _BACKEND, _TIME)
+    yield subtract(_R2, _R1)
+    yield load(Size.WORD, _R1, _SERVICE, 8)
+    yield compute(n.BPF_MUL, _R1, NANOSECONDS)
+    yield jump_if_greater(_R2, _R1, chance)
+    yield store(Size.DOUBLE, _BACKEND, _TIME, _R0)
+    yield jump("chosen")
+
+
+def _settle() -> Iterator[Line]:
+    """Remember the client's new backend; its key was written by ``_stay``."""
+    yield from _move(_BACKEND, 0, _CHOSEN, 20)
+    yield store_number(Size.WORD, _FP, _CHOSEN + 20, 0)
+    yield call(n.BPF_FUNC_ktime_get_ns, "ktime_get_ns")
+    yield store(Size.DOUBLE, _FP, _CHOSEN + _TIME, _R0)
+    yield from _update(layout.AFFINITY.name, _CLIENT, _CHOSEN)
+
+
+def _remember() -> Iterator[Line]:
+    """Which frontend the backend stands for, to this socket."""
+    yield from _move(_BACKEND, 0, _SOCKET + 8, 20)
+    yield from _finish_socket()
+    yield from _update(layout.REVERSED.name, _SOCKET, _FRONTEND)
+
+
+def _finish_socket() -> Iterator[Line]:
+    """What a key of ``reversed`` has besides address and port."""
+    yield store_number(Size.HALF, _FP, _SOCKET + 26, 0)
+    yield store_number(Size.WORD, _FP, _SOCKET + 28, 0)
+    yield copy(_R1, _CONTEXT)
+    yield call(n.BPF_FUNC_get_socket_cookie, "get_socket_cookie")
+    yield store(Size.DOUBLE, _FP, _SOCKET, _R0)
+
+
+def _replace(family: Family, base: Register, at: int) -> Iterator[Line]:
+    """Put an address and port from memory in the place of the call's."""
+    here = _ADDRESS_AT[family]
+    for offset in range(12 if family == 4 else 0, 16, 4):
+        yield load(Size.WORD, _R1, base, at + offset)
+        yield store(Size.WORD, _CONTEXT, here + (0 if family == 4 else offset), _R1)
+    yield load(Size.HALF, _R1, base, at + 16)
+    yield store(Size.WORD, _CONTEXT, _PORT_AT, _R1)
+
+
+def _move(base: Register, offset: int, at: int, length: int) -> Iterator[Line]:
+    """Copy to the stack."""
+    for step in range(0, length, 4):
+        yield load(Size.WORD, _R1, base, offset + step)
+        yield store(Size.WORD, _FP, at + step, _R1)
+
+
+def _look_up(name: str, key: int) -> Iterator[Line]:
+    yield load_map(_R1, name)
+    yield copy(_R2, _FP)
+    yield compute(n.BPF_ADD, _R2, key)
+    yield call(n.BPF_FUNC_map_lookup_elem, "map_lookup_elem")
+
+
+def _update(name: str, key: int, value: int) -> Iterator[Line]:
+    yield load_map(_R1, name)
+    yield copy(_R2, _FP)
+    yield compute(n.BPF_ADD, _R2, key)
+    yield copy(_R3, _FP)
+    yield compute(n.BPF_ADD, _R3, value)
+    yield put(_R4, n.BPF_ANY)
+    yield call(n.BPF_FUNC_map_update_elem, "map_update_elem")

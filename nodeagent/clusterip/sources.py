@@ -1,0 +1,127 @@
+"""Where Services come from: one small interface, the book both sources keep, and records.
+
+Standalone, manifests of Service and EndpointSlice are applied like every other record.
+``nodeagent.kubernetes.services`` is another ``Source``, over watched objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol
+
+from core.domain.events import RecordDefined
+from core.domain.services import EndpointSlice, Service
+from core.projections.configuration_view import ConfigurationView, Snapshot
+from nodeagent.clusterip.balancing import Balance, Frontend, frontends_of
+
+SERVICE: Final = "Service"
+SLICE: Final = "EndpointSlice"
+Name = tuple[str, str]
+"""Namespace and name."""
+
+
+class Source(Protocol):
+    """Services with their endpoints, as this node sees them."""
+
+    def frontends(self) -> Mapping[Frontend, Balance] | None:
+        """Every one that there is; None: nobody knows yet, so that nothing may be taken away."""
+        ...
+
+    async def changed(self) -> None:
+        """Return once ``frontends`` may say something else than it last did."""
+        ...
+
+
+class _Described(NamedTuple):
+    service: Service
+    labels: Mapping[str, str]
+
+
+class Book:
+    """Services and slices by name; frontends are worked out anew for what was touched alone."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._services: dict[Name, _Described] = {}
+        self._slices: dict[Name, EndpointSlice] = {}
+        self._slices_of: dict[Name, dict[Name, EndpointSlice]] = {}
+        self._found: dict[Name, dict[Frontend, Balance]] = {}
+        self._touched: set[Name] = set()
+
+    def put_service(self, name: Name, service: Service | None, labels: Mapping[str, str]) -> None:
+        """A Service is like this now; None: it is gone."""
+        self._touched.add(name)
+        if service is None:
+            self._services.pop(name, None)
+        else:
+            self._services[name] = _Described(service, labels)
+
+    def put_slice(self, name: Name, slice_: EndpointSlice | None) -> None:
+        """An EndpointSlice is like this now; None: it is gone."""
+        before = self._slices.pop(name, None)
+        if before is not None:
+            owner = (name[0], before.service)
+            self._slices_of[owner].pop(name)
+            if not self._slices_of[owner]:
+                del self._slices_of[owner]
+            self._touched.add(owner)
+        if slice_ is not None:
+            owner = (name[0], slice_.service)
+            self._slices[name] = slice_
+            self._slices_of.setdefault(owner, {})[name] = slice_
+            self._touched.add(owner)
+
+    def frontends(self) -> dict[Frontend, Balance]:
+        """All of them. Where two Services ask for the same, the first by name has it."""
+        for name in self._touched:
+            described = self._services.get(name)
+            if described is None:
+                self._found.pop(name, None)
+                continue
+            slices = list(self._slices_of.get(name, {}).values())
+            self._found[name] = frontends_of(*described, slices, self._node)
+        self._touched.clear()
+        merged: dict[Frontend, Balance] = {}
+        for name in sorted(self._found, reverse=True):
+            merged |= self._found[name]
+        return merged
+
+
+class RecordSource:
+    """A ``Source`` over the records that an operator applied."""
+
+    def __init__(self, view: ConfigurationView, node: str) -> None:
+        self._view = view
+        self._book = Book(node)
+        self._seen = Snapshot()
+        self._records: dict[tuple[str, str, str], RecordDefined] = {}
+
+    def frontends(self) -> Mapping[Frontend, Balance] | None:
+        """As of the view's newest snapshot."""
+        snapshot = self._view.current
+        if not snapshot.revision:
+            return None
+        records = {key: one for key, one in snapshot.records.items() if key[0] in (SERVICE, SLICE)}
+        for key in self._records.keys() | records.keys():
+            before, after = self._records.get(key), records.get(key)
+            if before is not after and before != after:
+                self._put(key, after)
+        self._seen, self._records = snapshot, records
+        return self._book.frontends()
+
+    async def changed(self) -> None:
+        """Wait for another snapshot."""
+        await self._view.beyond(self._seen)
+
+    def _put(self, key: tuple[str, str, str], record: RecordDefined | None) -> None:
+        kind, *name = key
+        if kind == SERVICE:
+            labels = record.labels if record is not None else {}
+            self._book.put_service(_name(name), record and record.service, labels)
+        else:
+            self._book.put_slice(_name(name), record and record.slice)
+
+
+def _name(parts: list[str]) -> Name:
+    namespace, name = parts
+    return namespace, name

@@ -1,0 +1,241 @@
+"""eBPF instructions as values: a program is a list of them, with labels to jump to. Pure.
+
+The instruction set is that of RFC 9669. A jump names a label and a map goes by its name, so that
+a program can be read, compared and printed before there is a map; ``assemble`` makes the bytes.
+Promise: what cannot be encoded is an error here, never another instruction in the kernel.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from struct import Struct
+from typing import Final, NamedTuple
+
+from nodeagent.ebpf import numbers as n
+
+INSTRUCTION: Final = Struct("=BBhi")
+INSTRUCTIONS_MAX: Final = 4_096
+"""What every kernel takes from everybody."""
+
+_OFFSETS: Final = range(-(1 << 15), 1 << 15)
+_WORDS: Final = Struct("=II")
+_HALVES: Final = Struct("=ii")
+_WIDE: Final = n.BPF_LD | n.BPF_DW | n.BPF_IMM
+
+
+class Register(IntEnum):
+    """R0: results; R1 to R5: arguments, lost by calls; R6 to R9: kept; FP: the stack's end."""
+
+    R0 = 0
+    R1 = 1
+    R2 = 2
+    R3 = 3
+    R4 = 4
+    R5 = 5
+    R6 = 6
+    R7 = 7
+    R8 = 8
+    R9 = 9
+    FP = 10
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Size(IntEnum):
+    """How much a load or store moves."""
+
+    BYTE = n.BPF_B
+    HALF = n.BPF_H
+    WORD = n.BPF_W
+    DOUBLE = n.BPF_DW
+
+
+class Instruction(NamedTuple):
+    """One instruction, and what it reads as. ``target``: a label; ``map``: whose descriptor."""
+
+    code: int
+    text: str
+    to: int = 0
+    source: int = 0
+    offset: int = 0
+    number: int = 0
+    target: str = ""
+    map: str = ""
+
+    @property
+    def slots(self) -> int:
+        """A load of 64 bits takes the room of two."""
+        return 2 if self.code == _WIDE else 1
+
+
+class Label(NamedTuple):
+    """A place to jump to."""
+
+    name: str
+
+
+Line = Instruction | Label
+_NAMES: Final = {Size.BYTE: "u8", Size.HALF: "u16", Size.WORD: "u32", Size.DOUBLE: "u64"}
+_TESTS: Final = {n.BPF_JEQ: "==", n.BPF_JNE: "!=", n.BPF_JGT: ">"}
+_SUMS: Final = {n.BPF_ADD: "+=", n.BPF_SUB: "-=", n.BPF_MUL: "*=", n.BPF_MOD: "%=", n.BPF_MOV: "="}
+
+
+def copy(to: Register, source: Register) -> Instruction:
+    """``to = source``."""
+    return _of_registers(n.BPF_ALU64, n.BPF_MOV, to, source)
+
+
+def put(to: Register, number: int) -> Instruction:
+    """``to = number``, of 32 bits with a sign."""
+    return compute(n.BPF_MOV, to, number)
+
+
+def compute(operation: int, to: Register, number: int) -> Instruction:
+    """``to = to <operation> number`` with 64 bits."""
+    text = f"{to} {_SUMS[operation]} {number}"
+    return Instruction(n.BPF_ALU64 | operation | n.BPF_K, text, to, number=number)
+
+
+def subtract(to: Register, source: Register) -> Instruction:
+    """``to = to - source`` with 64 bits."""
+    return _of_registers(n.BPF_ALU64, n.BPF_SUB, to, source)
+
+
+def remainder32(to: Register, source: Register) -> Instruction:
+    """``to = to % source`` with 32 bits, without signs."""
+    return _of_registers(n.BPF_ALU, n.BPF_MOD, to, source)
+
+
+def load(size: Size, to: Register, base: Register, offset: int) -> Instruction:
+    """Read from memory."""
+    text = f"{to} = {_place(size, base, offset)}"
+    return Instruction(n.BPF_LDX | n.BPF_MEM | size, text, to, base, offset)
+
+
+def store(size: Size, base: Register, offset: int, source: Register) -> Instruction:
+    """Write a register to memory."""
+    text = f"{_place(size, base, offset)} = {source}"
+    return Instruction(n.BPF_STX | n.BPF_MEM | size, text, base, source, offset)
+
+
+def store_number(size: Size, base: Register, offset: int, number: int) -> Instruction:
+    """Write a number of up to 32 bits to memory, the sign extended."""
+    text = f"{_place(size, base, offset)} = {number}"
+    return Instruction(n.BPF_ST | n.BPF_MEM | size, text, base, 0, offset, number)
+
+
+def load_wide(to: Register, number: int) -> Instruction:
+    """``to = number``, of 64 bits without a sign."""
+    return Instruction(_WIDE, f"{to} = {number:#x}", to, number=number)
+
+
+def load_map(to: Register, name: str) -> Instruction:
+    """``to`` = the map of that name."""
+    return Instruction(_WIDE, f"{to} = map {name}", to, n.BPF_PSEUDO_MAP_FD, map=name)
+
+
+def jump(target: str) -> Instruction:
+    """Go on at a label."""
+    return Instruction(n.BPF_JMP | n.BPF_JA, f"goto {target}", target=target)
+
+
+def jump_if(operation: int, register: Register, number: int, target: str) -> Instruction:
+    """Go on at a label if ``register <operation> number``."""
+    text = f"if {register} {_TESTS[operation]} {number} goto {target}"
+    code = n.BPF_JMP | operation | n.BPF_K
+    return Instruction(code, text, register, number=number, target=target)
+
+
+def jump_if_same(left: Register, right: Register, target: str) -> Instruction:
+    """Go on at a label if both registers have the same value."""
+    text = f"if {left} == {right} goto {target}"
+    code = n.BPF_JMP | n.BPF_JEQ | n.BPF_X
+    return Instruction(code, text, left, right, target=target)
+
+
+def jump_if_greater(left: Register, right: Register, target: str) -> Instruction:
+    """Go on at a label if ``left > right``, without signs."""
+    text = f"if {left} > {right} goto {target}"
+    code = n.BPF_JMP | n.BPF_JGT | n.BPF_X
+    return Instruction(code, text, left, right, target=target)
+
+
+def call(helper: int, name: str) -> Instruction:
+    """Ask the kernel: arguments in R1 to R5, the answer in R0."""
+    return Instruction(n.BPF_JMP | n.BPF_CALL, f"call {name}", number=helper)
+
+
+def leave() -> Instruction:
+    """End with R0 for the answer."""
+    return Instruction(n.BPF_JMP | n.BPF_EXIT, "exit")
+
+
+def assemble(lines: Sequence[Line], maps: Mapping[str, int]) -> bytes:
+    """The bytes of a program; ``maps``: each map's descriptor. Raises ValueError."""
+    places = _places(lines)
+    packed, at = [], 0
+    for line in lines:
+        if isinstance(line, Label):
+            continue
+        at += line.slots
+        offset = line.offset
+        if line.target:
+            if line.target not in places:
+                raise ValueError(f"there is no label {line.target}")
+            offset = places[line.target] - at
+        if offset not in _OFFSETS:
+            raise ValueError(f"`{line.text}` reaches too far: {offset}")
+        packed.append(_packed(line, offset, maps))
+    if at > INSTRUCTIONS_MAX:
+        raise ValueError(f"{at} instructions are more than {INSTRUCTIONS_MAX}")
+    return b"".join(packed)
+
+
+def disassemble(lines: Sequence[Line]) -> str:
+    """A program to be read."""
+    return "".join(
+        f"{line.name}:\n" if isinstance(line, Label) else f"    {line.text}\n" for line in lines
+    )
+
+
+def _places(lines: Sequence[Line]) -> dict[str, int]:
+    places: dict[str, int] = {}
+    at = 0
+    for line in lines:
+        if isinstance(line, Instruction):
+            at += line.slots
+        elif line.name in places:
+            raise ValueError(f"label {line.name} is there twice")
+        else:
+            places[line.name] = at
+    return places
+
+
+def _packed(line: Instruction, offset: int, maps: Mapping[str, int]) -> bytes:
+    registers = _registers(line)
+    if line.code != _WIDE:
+        return INSTRUCTION.pack(line.code, registers, offset, line.number)
+    number = maps[line.map] if line.map else line.number
+    low, high = _HALVES.unpack(_WORDS.pack(number & 0xFFFFFFFF, number >> 32))
+    first = INSTRUCTION.pack(line.code, registers, 0, low)
+    return first + INSTRUCTION.pack(0, 0, 0, high)
+
+
+def _registers(line: Instruction) -> int:
+    # Two bit fields of a C struct: their order is that of the machine's bytes.
+    if sys.byteorder == "little":
+        return line.to | line.source << 4
+    return line.to << 4 | line.source
+
+
+def _of_registers(kind: int, operation: int, to: Register, source: Register) -> Instruction:
+    bits = " (32 bits)" if kind == n.BPF_ALU else ""
+    text = f"{to} {_SUMS[operation]} {source}{bits}"
+    return Instruction(kind | operation | n.BPF_X, text, to, source)
+
+
+def _place(size: Size, base: Register, offset: int) -> str:
+    return f"{_NAMES[size]}[{base}{offset:+d}]"

@@ -1,0 +1,93 @@
+"""Services and EndpointSlices from the API server, watched: a ``Source`` of ClusterIPs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from core.domain.services import EndpointSlice, Service
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Informer, ObjectKey
+from core.manifests.kinds.services import ServiceSpec, SliceBody
+from core.manifests.services import service_of, slice_of
+from nodeagent.clusterip.balancing import Balance, Frontend
+from nodeagent.clusterip.sources import Book
+
+_log: Final = logging.getLogger(__name__)
+
+
+class KubernetesServices:
+    """``run`` keeps it up to date. Until both collections were listed once nothing is known."""
+
+    def __init__(self, api: Api, node: str) -> None:
+        self.services = Informer(api, "/api/v1/services", kept_service)
+        self.slices = Informer(api, "/apis/discovery.k8s.io/v1/endpointslices", kept_slice)
+        self._book = Book(node)
+        self._news = asyncio.Event()
+        self.services.listen(self._on_services)
+        self.slices.listen(self._on_slices)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await asyncio.gather(self.services.run(), self.slices.run())
+
+    def frontends(self) -> Mapping[Frontend, Balance] | None:
+        """As they were last seen."""
+        if not (self.services.listed.is_set() and self.slices.listed.is_set()):
+            return None
+        self._news.clear()
+        return self._book.frontends()
+
+    async def changed(self) -> None:
+        """Wait for news of either collection."""
+        await self._news.wait()
+        if not (self.services.listed.is_set() and self.slices.listed.is_set()):
+            self._news.clear()
+
+    def _on_services(self, keys: set[ObjectKey]) -> None:
+        for key in keys:
+            one = self.services.objects.get(key)
+            service: Service | None = None if one is None else one["service"]
+            self._book.put_service(key, service, {} if one is None else one["labels"])
+        self._news.set()
+
+    def _on_slices(self, keys: set[ObjectKey]) -> None:
+        for key in keys:
+            one = self.slices.objects.get(key)
+            slice_: EndpointSlice | None = None if one is None else one["slice"]
+            self._book.put_slice(key, slice_)
+        self._news.set()
+
+
+def kept_service(one: Object) -> Object:
+    """A Service as a value; one that cannot be read has no address."""
+    metadata = one["metadata"]
+    try:
+        service = service_of(msgspec.convert(one.get("spec", {}), ServiceSpec))
+    except msgspec.ValidationError as error:
+        _log.warning("Service %s cannot be read: %s", _named(metadata), error)
+        service = Service()
+    return {"metadata": _who(metadata), "labels": metadata.get("labels") or {}, "service": service}
+
+
+def kept_slice(one: Object) -> Object:
+    """An EndpointSlice as a value, None for what cannot be read or has no addresses."""
+    metadata = one["metadata"]
+    try:
+        slice_ = slice_of(msgspec.convert(one, SliceBody), metadata.get("labels") or {})
+    except msgspec.ValidationError as error:
+        _log.warning("EndpointSlice %s cannot be read: %s", _named(metadata), error)
+        slice_ = None
+    return {"metadata": _who(metadata), "slice": slice_}
+
+
+def _who(metadata: Mapping[str, str]) -> Object:
+    return {name: metadata[name] for name in ("namespace", "name", "resourceVersion")}
+
+
+def _named(metadata: Mapping[str, str]) -> str:
+    return f"{metadata['namespace']}/{metadata['name']}"

@@ -1,0 +1,44 @@
+"""A world a test, and the set installed in it without pins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import DatapathError
+from nodeagent.clusterip.installing import Installation, trial
+from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.programs import Wishes
+from ops.lab.programs import why_impossible
+from tests.clusterip.world import World
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    why = why_impossible()
+    if not why and not cgroup2_mounts():
+        why = "no control groups of version 2 are mounted"
+    if not why and not os.access(cgroup2_mounts()[0], os.W_OK):
+        why = "control groups cannot be made"
+    if not why:
+        try:
+            trial(Wishes(0))
+        except DatapathError as error:
+            why = str(error)
+    if why:
+        pytest.skip(why)
+
+
+@pytest.fixture
+def world(possible: None, tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def installation(world: World) -> Installation:
+    return world.install()

@@ -1,0 +1,178 @@
+"""The agent with the set switched on: records are applied, sockets are served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from core.domain.commands import ApplyRecord, DeleteRecord
+from core.domain.events import RecordDefined
+from core.errors import DatapathError
+from core.manifests.commands import apply_command
+from core.manifests.reading import load_documents
+from core.store.memory import MemoryStore
+from nodeagent.clusterip import following
+from nodeagent.clusterip.installing import ROOM, Installation
+from nodeagent.clusterip.joining import ClusterIpSettings
+from nodeagent.clusterip.planning import Plan
+from nodeagent.settings.values import Settings
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.node import Node, running
+from tests.clusterip.world import BACKENDS, PORT, SERVICE, World
+
+pytestmark = pytest.mark.netns
+
+PATIENCE_S = 30.0
+MANIFESTS = f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: shop}}
+spec:
+  clusterIPs: [{SERVICE[4]}, "{SERVICE[6]}"]
+  ports: [{{name: http, port: {PORT}, targetPort: 8080}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-1, namespace: shop, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+ports: [{{name: http, port: 8080}}]
+endpoints: [{{addresses: [{BACKENDS[4][0]}]}}]
+"""
+
+
+def connects(world: World, address: str = SERVICE[4]) -> str:
+    """How a connection to the Service ends."""
+    with world.socket(6 if ":" in address else 4) as client:
+        try:
+            client.connect((address, PORT))
+        except OSError as error:
+            return type(error).__name__
+    return "served"
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def serving(
+    world: World, settings: Settings, store: MemoryStore, **changes: object
+) -> AsyncIterator[Node]:
+    said = ClusterIpSettings(
+        enabled=True, cgroup=str(world.cgroup), bpffs=str(world.bpffs), host_network=True
+    )._replace(**changes)  # type: ignore[arg-type]
+    async with running(settings._replace(cluster_ip=said), store) as node:
+        yield node
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def node(world: World, settings: Settings, store: MemoryStore) -> AsyncIterator[Node]:
+    """An agent that serves Service ``web``, in a world with a bpffs."""
+    world.mount_bpffs()
+    world.server(BACKENDS[4][0])
+    async with serving(world, settings, store) as one:
+        await one.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await until(lambda: connects(world) == "served")
+        yield one
+
+
+async def test_records_become_services_and_go_with_them(world: World, node: Node) -> None:
+    assert connects(world, SERVICE[6]) == "ConnectionRefusedError"
+    await node.apply(DeleteRecord("EndpointSlice", "shop", "web-1"))
+    await until(lambda: connects(world) == "ConnectionRefusedError")
+    await node.apply(DeleteRecord("Service", "shop", "web"))
+    await until(lambda: connects(world) == "OSError")
+
+
+async def test_what_is_served_outlives_the_agent_and_is_brought_up_to_date_by_the_next(
+    world: World, settings: Settings, node: Node
+) -> None:
+    await node.agent.stop()
+    assert connects(world) == "served"
+    another = MemoryStore()
+    async with serving(world, settings, another) as next_one:
+        # It knows of no Service, and knows that it knows: the old one goes.
+        await until(lambda: connects(world) == "OSError")
+        await next_one.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await until(lambda: connects(world) == "served")
+
+
+async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
+    world: World, settings: Settings, store: MemoryStore, node: Node
+) -> None:
+    await node.agent.stop()
+    async with serving(world, settings, store, enabled=False):
+        assert connects(world) == "OSError"
+        assert not (world.bpffs / ROOM).exists()
+
+
+async def test_counts_are_told_to_whoever_scrapes(node: Node) -> None:
+    told = {one.name: one.value for one in node.agent.parts.metrics.readings}
+    assert told["orbweaver_clusterip_attached"]() == 1
+    assert told["orbweaver_clusterip_frontends"]() == 2
+    assert told["orbweaver_clusterip_backends"]() == 1
+    assert told["orbweaver_clusterip_left_out"]() == 0
+    assert told["orbweaver_clusterip_failures"]() == 0
+
+
+async def test_a_control_group_that_comes_later_is_waited_for(
+    world: World, settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "PAUSE_S_MIN", 0.01)
+    later = world.cgroup.parent / f"{world.cgroup.name}-later"
+    async with serving(world, settings, store, cgroup=str(later)) as node:
+        counts = _counts(node)
+        await until(counts["failures"])
+        assert counts["attached"]() == 0
+        later.mkdir()
+        await until(counts["attached"])
+    later.rmdir()
+
+
+async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
+    world: World,
+    settings: Settings,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(following, "PAUSE_S_MIN", 0.01)
+    write, refusals = Installation.write, iter(range(3))
+
+    def refuse_at_first(installation: Installation, steps: Plan) -> None:
+        if steps.writes and next(refusals, None) is not None:
+            write(installation, steps._replace(put_services={}))
+            raise DatapathError("the kernel is out of sorts")
+        write(installation, steps)
+
+    monkeypatch.setattr(Installation, "write", refuse_at_first)
+    world.server(BACKENDS[4][0])
+    async with serving(world, settings, store) as node:
+        await node.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await until(lambda: connects(world) == "served")
+        assert _counts(node)["failures"]() == 3
+    assert caplog.text.count("out of sorts") == 1
+
+
+async def test_other_records_do_not_matter(world: World, node: Node) -> None:
+    before = _counts(node)["map_writes"]()
+    await node.apply(ApplyRecord(RecordDefined("Pod", "shop", "web-0")))
+    assert connects(world) == "served"
+    assert _counts(node)["map_writes"]() == before
+
+
+def _counts(node: Node) -> dict[str, Callable[[], float]]:
+    prefix = "orbweaver_clusterip_"
+    readings = node.agent.parts.metrics.readings
+    return {one.name.removeprefix(prefix): one.value for one in readings if prefix in one.name}

@@ -1,0 +1,164 @@
+"""What is in the kernel outlives the agent where there is a bpffs, and ends with it where not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.errors import BadInput, BpfRefused, DatapathError
+from nodeagent.clusterip.balancing import Balance
+from nodeagent.clusterip.installing import LINKS, MAPS, ROOM, Installation, remove
+from nodeagent.clusterip.planning import understand
+from nodeagent.clusterip.pods import can_pin, pods_cgroup
+from nodeagent.clusterip.programs import HOOKS, Wishes
+from nodeagent.ebpf.calls import MapSpec, create_map, load_program
+from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
+from nodeagent.ebpf.numbers import (
+    BPF_CGROUP_INET4_CONNECT,
+    BPF_MAP_TYPE_HASH,
+    BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+)
+from tests.clusterip.world import BACKENDS, PORT, SERVICE, World, frontend, places
+
+pytestmark = pytest.mark.netns
+
+OTHER_AGENT: Final = """
+import sys, time
+from pathlib import Path
+from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.programs import Wishes
+installation = Installation.open(Path(sys.argv[1]))
+installation.attach(Path(sys.argv[2]), Wishes(0))
+print("attached", flush=True)
+sys.stdin.read()
+"""
+
+
+def is_served(world: World) -> bool:
+    """Whether a socket that is made now gets to the first backend."""
+    with world.socket(4) as client:
+        try:
+            client.connect((SERVICE[4], PORT))
+        except OSError:
+            return False
+    return True
+
+
+def another_agent(world: World) -> subprocess.Popen[bytes]:
+    """A process that attaches, and holds what it has until it is told to end."""
+    arguments = [sys.executable, "-c", OTHER_AGENT, str(world.bpffs), str(world.cgroup)]
+    agent = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == b"attached\n"
+    return agent
+
+
+def kill(agent: subprocess.Popen[bytes]) -> None:
+    agent.send_signal(signal.SIGKILL)
+    agent.communicate()
+
+
+@pytest.fixture
+def pinned(world: World) -> World:
+    """A world with a bpffs and a backend, whose agent was killed after it had served both."""
+    world.mount_bpffs()
+    world.server(BACKENDS[4][0])
+    installation = world.install()
+    world.serve(installation, {frontend(4): Balance(places(4, 0))})
+    installation.close()
+    agent = another_agent(world)
+    kill(agent)
+    return world
+
+
+def test_pinned_programs_serve_while_no_agent_runs(pinned: World) -> None:
+    assert is_served(pinned)
+
+
+def test_the_next_agent_goes_on_from_what_it_finds(pinned: World) -> None:
+    found = Installation.open(pinned.bpffs)
+    assert understand(found.read()).entries[frontend(4)].balance == Balance(places(4, 0))
+    assert is_served(pinned)
+    found.attach(pinned.cgroup, Wishes(0))
+    assert is_served(pinned)
+    pinned.serve(found, {frontend(4): Balance()})
+    assert not is_served(pinned)
+    found.close()
+
+
+def test_links_of_another_control_group_are_moved(pinned: World) -> None:
+    inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
+    inner.mkdir()
+    found = Installation.open(pinned.bpffs)
+    found.attach(inner, Wishes(0))
+    assert found.is_attached(inner)
+    assert not is_served(pinned)
+    found.attach(pinned.cgroup, Wishes(0))
+    assert is_served(pinned)
+    inner.rmdir()
+    assert not found.is_attached(inner)
+    found.close()
+
+
+def test_maps_of_another_layout_go_once_ours_serve(pinned: World) -> None:
+    old = pinned.bpffs / ROOM / "v0"
+    old.mkdir()
+    installation = pinned.install()
+    assert not old.exists()
+    names = {path.name for path in (pinned.bpffs / ROOM / LINKS).iterdir()}
+    assert names == {hook.name for hook in HOOKS}
+    assert (pinned.bpffs / ROOM / MAPS).is_dir()
+    assert installation.is_pinned
+
+
+def test_switching_off_takes_all_of_it_away(pinned: World) -> None:
+    assert remove(pinned.bpffs)
+    assert not is_served(pinned)
+    assert not (pinned.bpffs / ROOM).exists()
+    assert not remove(pinned.bpffs)
+
+
+def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
+    world: World,
+) -> None:
+    world.server(BACKENDS[4][0])
+    agent = another_agent(world)
+    kill(agent)
+    assert not is_served(world)
+    installation = world.install()
+    assert not installation.is_pinned
+    world.serve(installation, {frontend(4): Balance(places(4, 0))})
+    assert is_served(world)
+
+
+def test_only_a_bpffs_can_hold_pins(pinned: World, tmp_path: Path) -> None:
+    assert can_pin(pinned.bpffs / ROOM)
+    assert not can_pin(tmp_path)
+
+
+def test_the_control_group_of_pods_is_one_of_version_2(world: World, tmp_path: Path) -> None:
+    assert pods_cgroup(str(world.cgroup)) == world.cgroup
+    with pytest.raises(BadInput, match="no control group"):
+        pods_cgroup(str(tmp_path))
+    with pytest.raises(DatapathError, match="yet"):
+        pods_cgroup(str(tmp_path / "none"))
+
+
+def test_a_program_that_is_refused_is_told_with_the_verifiers_words(possible: None) -> None:
+    code = assemble([load(Size.WORD, Register.R0, Register.R1, 4_096), leave()], {})
+    kind = BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+    with pytest.raises(BpfRefused, match="invalid bpf_context access off=4096"):
+        load_program("wrong", kind, BPF_CGROUP_INET4_CONNECT, code)
+
+
+def test_a_full_map_says_its_name_and_its_limit(possible: None) -> None:
+    full = create_map(MapSpec("small", BPF_MAP_TYPE_HASH, 4, 4, 1))
+    full.put(bytes(4), bytes(4))
+    with pytest.raises(BpfRefused, match="map small has no room beyond its 1 entries"):
+        full.put(b"\1\0\0\0", bytes(4))
+    full.close()

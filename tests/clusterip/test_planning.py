@@ -1,0 +1,171 @@
+"""What is written into the maps, and in which order: any states, and any moment to die at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeagent.clusterip.balancing import Balance, Frontend, Place
+from nodeagent.clusterip.layout import (
+    Head,
+    Member,
+    Slot,
+    pack_frontend,
+    pack_member,
+    pack_place,
+    unpack_frontend,
+    unpack_member,
+    unpack_place,
+)
+from nodeagent.clusterip.planning import Contents, Plan, Raw, fit, plan, understand
+
+EMPTY = Raw({}, {}, frozenset())
+
+addresses = st.binary(min_size=16, max_size=16)
+ports = st.integers(1, 65_535)
+places = st.builds(Place, st.sampled_from([bytes(15) + bytes([n]) for n in range(4)]), ports)
+frontends = st.builds(
+    Frontend,
+    st.sampled_from([bytes(15) + bytes([n]) for n in range(3)]),
+    st.integers(80, 82),
+    st.sampled_from([6, 17]),
+)
+balances = st.builds(
+    Balance,
+    st.lists(places, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
+    st.sampled_from([0, 0, 60]),
+)
+states = st.dictionaries(frontends, balances, max_size=6)
+
+
+def writes(steps: Plan) -> Iterator[tuple[str, object, object]]:
+    """One at a time, as the kernel gets them."""
+    yield from (("put backend", *item) for item in steps.put_backends.items())
+    yield from (("put member", one, None) for one in steps.put_members)
+    yield from (("put service", *item) for item in steps.put_services.items())
+    yield from (("remove service", one, None) for one in steps.remove_services)
+    yield from (("remove backend", one, None) for one in steps.remove_backends)
+    yield from (("remove member", one, None) for one in steps.remove_members)
+
+
+def after(raw: Raw, steps: Plan, count: int | None = None) -> Raw:
+    """The maps when that many writes are done."""
+    services, backends, members = dict(raw.services), dict(raw.backends), set(raw.members)
+    for verb, key, value in list(writes(steps))[:count]:
+        match verb, key, value:
+            case "put backend", Slot() as slot, Place() as place:
+                backends[slot] = place
+            case "put member", Member() as member, _:
+                members.add(member)
+            case "put service", Frontend() as frontend, Head() as head:
+                services[frontend] = head
+            case "remove service", Frontend() as frontend, _:
+                del services[frontend]
+            case "remove backend", Slot() as slot, _:
+                del backends[slot]
+            case _, Member() as member, _:
+                members.remove(member)
+            case _:
+                raise AssertionError(verb)
+    return Raw(services, backends, frozenset(members))
+
+
+def served(raw: Raw) -> dict[Frontend, Balance]:
+    """What a program would find: every look-up must succeed."""
+    found = {}
+    for frontend, (group, size, affinity_s) in raw.services.items():
+        backends = tuple(raw.backends[Slot(group, number)] for number in range(size))
+        assert not affinity_s or {Member(group, one) for one in backends} <= raw.members
+        found[frontend] = Balance(backends, affinity_s)
+    return found
+
+
+@given(st.lists(states, min_size=1, max_size=5))
+def test_maps_follow_what_is_wanted_and_keep_nothing_else(
+    wanted: list[dict[Frontend, Balance]],
+) -> None:
+    raw, contents = EMPTY, Contents()
+    for state in wanted:
+        steps, contents = plan(contents, state)
+        raw = after(raw, steps)
+        assert served(raw) == state
+        assert contents.entries == understand(raw).entries
+        size = sum(len(one.backends) for one in state.values())
+        held = sum(len(one.backends) for one in state.values() if one.affinity_s)
+        assert (len(raw.backends), len(raw.members)) == (size, held)
+
+
+@given(states, states, st.integers(0, 60))
+def test_whoever_dies_between_two_writes_leaves_each_service_as_before_or_as_after(
+    first: dict[Frontend, Balance], second: dict[Frontend, Balance], moment: int
+) -> None:
+    steps, contents = plan(Contents(), first)
+    before = after(EMPTY, steps)
+    steps, _ = plan(contents, second)
+    broken_off = after(before, steps, moment)
+    for frontend, balance in served(broken_off).items():
+        assert balance in (first.get(frontend), second.get(frontend))
+    for frontend in first.keys() & second.keys():
+        assert frontend in broken_off.services
+
+
+@given(states, states, states, st.integers(0, 60))
+def test_the_next_one_goes_on_from_what_it_finds(
+    first: dict[Frontend, Balance],
+    second: dict[Frontend, Balance],
+    third: dict[Frontend, Balance],
+    moment: int,
+) -> None:
+    steps, contents = plan(Contents(), first)
+    before = after(EMPTY, steps)
+    steps, _ = plan(contents, second)
+    broken_off = after(before, steps, moment)
+    steps, _ = plan(understand(broken_off), third)
+    whole = after(broken_off, steps)
+    assert served(whole) == third
+    assert understand(whole)[1:4] == (frozenset(), frozenset(), frozenset())
+
+
+@given(states)
+def test_what_does_not_change_is_not_written(state: dict[Frontend, Balance]) -> None:
+    _, contents = plan(Contents(), state)
+    steps, again = plan(contents, dict(state))
+    assert steps.writes == 0
+    assert again.entries == contents.entries
+
+
+@given(states, st.integers(0, 5), st.integers(0, 12))
+def test_what_is_beyond_a_limit_is_left_out_and_named(
+    state: dict[Frontend, Balance], frontends_max: int, backends_max: int
+) -> None:
+    fitted = fit(state, frontends_max, backends_max)
+    assert len(fitted.wanted) <= frontends_max
+    assert sum(len(one.backends) for one in fitted.wanted.values()) <= backends_max
+    assert fitted.wanted.keys() | set(fitted.left_out) == state.keys()
+    assert bool(fitted.left_out) == bool(fitted.limit)
+
+
+def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
+    frontend = Frontend(bytes(16), 80, 6)
+    state = {frontend: Balance((Place(bytes(16), 1), Place(bytes(16), 2)))}
+    steps, _ = plan(Contents(), state)
+    raw = after(EMPTY, steps)
+    torn = raw._replace(backends={Slot(1, 0): raw.backends[Slot(1, 0)]})
+    assert understand(torn).broken == {frontend}
+    steps, _ = plan(understand(torn), state)
+    assert served(after(torn, steps)) == state
+    steps, _ = plan(understand(torn), {})
+    assert after(torn, steps) == EMPTY
+
+
+@given(addresses, ports, ports)
+def test_keys_and_values_are_read_back_as_they_were_written(
+    address: bytes, port: int, group: int
+) -> None:
+    frontend, place = Frontend(address, port, 17), Place(address, port)
+    member = Member(group, place)
+    assert unpack_frontend(pack_frontend(frontend)) == frontend
+    assert unpack_place(pack_place(place)) == place
+    assert unpack_member(pack_member(member)) == member

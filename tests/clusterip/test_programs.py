@@ -1,0 +1,118 @@
+"""The programs as text, and the assembler that makes bytes of them.
+
+The files in ``programs`` are whole programs. After a wanted change run with REWRITE_PLANS=1, and
+commit only a difference that you understand.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from nodeagent.clusterip import layout
+from nodeagent.clusterip.programs import HOOKS, Hook, Wishes, program
+from nodeagent.ebpf import numbers as n
+from nodeagent.ebpf.instructions import (
+    INSTRUCTIONS_MAX,
+    Instruction,
+    Label,
+    Line,
+    Register,
+    Size,
+    assemble,
+    call,
+    compute,
+    copy,
+    disassemble,
+    jump,
+    jump_if,
+    leave,
+    load,
+    load_map,
+    load_wide,
+    put,
+    store,
+)
+
+PROGRAMS: Final = Path(__file__).parent / "programs"
+MAPS: Final = {spec.name: number for number, spec in enumerate(layout.MAPS, 3)}
+LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason="written for x86 and ARM")
+
+
+@LITTLE
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
+def test_a_program_reads_as_it_is_written_down(hook: Hook) -> None:
+    text = disassemble(program(hook, Wishes(0x1234)))
+    path = PROGRAMS / f"{hook.name}.txt"
+    if os.environ.get("REWRITE_PLANS"):
+        path.write_text(text)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
+@pytest.mark.parametrize("wishes", [Wishes(0), Wishes(1 << 63), Wishes(5, says_refused=False)])
+def test_every_program_can_be_assembled(hook: Hook, wishes: Wishes) -> None:
+    lines = program(hook, wishes)
+    slots = sum(line.slots for line in lines if isinstance(line, Instruction))
+    assert len(assemble(lines, MAPS)) == slots * 8
+
+
+def test_no_program_reads_stack_that_its_families_do_not_share() -> None:
+    four, six = (disassemble(program(hook, Wishes(0))) for hook in HOOKS[:2])
+    # Both look for the same key, so that a mapped address is the same Service.
+    key = "r2 += -24\n    call map_lookup_elem"
+    assert four.count(key) == six.count(key) == 2
+
+
+@LITTLE
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        # RFC 9669, section 3 and following, by hand.
+        (put(Register.R0, 1), "b700000001000000"),
+        (copy(Register.R6, Register.R1), "bf16000000000000"),
+        (compute(n.BPF_ADD, Register.R2, -24), "07020000e8ffffff"),
+        (load(Size.WORD, Register.R1, Register.R6, 24), "6161180000000000"),
+        (store(Size.HALF, Register.FP, -8, Register.R1), "6b1af8ff00000000"),
+        (call(1, "map_lookup_elem"), "8500000001000000"),
+        (leave(), "9500000000000000"),
+        (load_wide(Register.R1, 0xFFFFFFFF00000002), "180100000200000000000000ffffffff"),
+        (load_map(Register.R1, "services"), "18110000030000000000000000000000"),
+    ],
+)
+def test_an_instruction_has_the_bytes_of_the_standard(
+    instruction: Instruction, expected: str
+) -> None:
+    assert assemble([instruction], MAPS).hex() == expected
+
+
+@LITTLE
+def test_jumps_are_counted_from_behind_them_and_in_slots() -> None:
+    lines: list[Line] = [
+        Label("first"),
+        jump_if(n.BPF_JEQ, Register.R0, 0, "last"),
+        load_wide(Register.R1, 7),
+        jump("first"),
+        Label("last"),
+        leave(),
+    ]
+    code = assemble(lines, {})
+    assert code[:8].hex() == "1500030000000000"
+    assert code[24:32].hex() == "0500fcff00000000"
+
+
+def test_what_cannot_be_encoded_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no label nowhere"):
+        assemble([jump("nowhere")], {})
+    with pytest.raises(ValueError, match="twice"):
+        assemble([Label("a"), Label("a")], {})
+    with pytest.raises(ValueError, match="too far"):
+        assemble([load(Size.WORD, Register.R1, Register.R1, 1 << 15)], {})
+    with pytest.raises(ValueError, match="more than"):
+        assemble([leave()] * (INSTRUCTIONS_MAX + 1), {})
+    with pytest.raises(KeyError):
+        assemble([load_map(Register.R1, "none")], {})

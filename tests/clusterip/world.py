@@ -1,0 +1,107 @@
+"""A network namespace with addresses to listen on, and a control group whose sockets are served.
+
+While a world is open the test's own process is in that group, because a socket belongs to the group
+of the process that made it. Servers tell their number to whoever comes, so that a client knows by
+whom it was served.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket as sockets
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from nodeagent.clusterip.balancing import Balance, Frontend, Place, packed
+from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.planning import plan, understand
+from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.programs import Wishes
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from ops.lab.namespaces import Namespace as Named
+from ops.lab.programs import run
+
+ANSWER_S: Final = 5.0
+BACKENDS: Final = {
+    4: ("10.7.0.1", "10.7.0.2", "10.7.0.3"),
+    6: ("fd00:7::1", "fd00:7::2", "fd00:7::3"),
+}
+SERVICE: Final = {4: "10.96.0.10", 6: "fd00:96::10"}
+PORT: Final = 80
+BACKEND_PORT: Final = 8080
+KINDS: Final = {"TCP": sockets.SOCK_STREAM, "UDP": sockets.SOCK_DGRAM}
+NUMBERS: Final = {"TCP": 6, "UDP": 17}
+AF: Final = {4: sockets.AF_INET, 6: sockets.AF_INET6}
+
+
+class World:
+    """The whole of it. ``bpffs`` is none until ``mount_bpffs``: then pins are possible."""
+
+    def __init__(self, directory: Path) -> None:
+        self._stack = ExitStack()
+        self.bpffs = directory / "bpf"
+        self.visitor = Visitor()
+        self._stack.callback(self.visitor.close)
+        name = f"owt-{os.getpid()}-{secrets.token_hex(3)}"
+        self.named = Named(name)
+        self.named.create()
+        self._stack.callback(self.named.delete)
+        for text in (*BACKENDS[4], *BACKENDS[6]):
+            nodad = ["nodad"] if ":" in text else []
+            self.named.ip("address", "add", text, "dev", "lo", *nodad)
+        self.inside = self._stack.enter_context(Namespace.open(str(self.named.path)))
+        self.cgroup = Path(cgroup2_mounts()[0]) / name
+        self._enter()
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def mount_bpffs(self) -> None:
+        self.bpffs.mkdir()
+        run(["mount", "-t", "bpf", "none", str(self.bpffs)])
+        self._stack.callback(run, ["umount", str(self.bpffs)])
+
+    def install(self, wishes: Wishes = Wishes(0)) -> Installation:
+        """An installation that is attached to this world's control group."""
+        made = Installation.open(self.bpffs)
+        self._stack.callback(made.close)
+        made.attach(self.cgroup, wishes)
+        return made
+
+    def serve(self, installation: Installation, wanted: dict[Frontend, Balance]) -> None:
+        steps, _ = plan(understand(installation.read()), wanted)
+        installation.write(steps)
+
+    def socket(self, family: int, protocol: str = "TCP") -> sockets.socket:
+        made = self.visitor.socket(self.inside, AF[family], KINDS[protocol], 0)
+        self._stack.callback(made.close)
+        made.settimeout(ANSWER_S)
+        return made
+
+    def server(
+        self, address: str, protocol: str = "TCP", port: int = BACKEND_PORT
+    ) -> sockets.socket:
+        made = self.socket(6 if ":" in address else 4, protocol)
+        made.bind((address, port))
+        if protocol == "TCP":
+            made.listen()
+        return made
+
+    def _enter(self) -> None:
+        own = Path("/proc/self/cgroup").read_text().splitlines()
+        before = next(line.removeprefix("0::/") for line in own if line.startswith("0::"))
+        home = self.cgroup.parent / before
+        self.cgroup.mkdir()
+        self._stack.callback(self.cgroup.rmdir)
+        (self.cgroup / "cgroup.procs").write_text(str(os.getpid()))
+        self._stack.callback((home / "cgroup.procs").write_text, str(os.getpid()))
+
+
+def frontend(family: int, protocol: str = "TCP", port: int = PORT) -> Frontend:
+    return Frontend(packed(SERVICE[family]), port, NUMBERS[protocol])
+
+
+def places(family: int, *numbers: int) -> tuple[Place, ...]:
+    return tuple(Place(packed(BACKENDS[family][number]), BACKEND_PORT) for number in numbers)
