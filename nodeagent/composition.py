@@ -49,7 +49,7 @@ from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.deleting import Deleting
 from nodeagent.verbs.status import Status, StatusSettings
-from nodeagent.verbs.waiting import WaitingAllocator
+from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
 from nodeagent.verbs.withdrawing import Withdrawing
 from nodeagent.writing import NodeWriter
 
@@ -95,7 +95,12 @@ def compose(
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
     waiting = WaitingAllocator(
-        allocator, Needs(store, keys), view, settings.selection, on_wait=metrics.on_auto_pool_wait
+        allocator,
+        Needs(store, keys),
+        view,
+        settings.selection,
+        on_wait=metrics.on_auto_pool_wait,
+        wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
     )
     serving = Serving(
         gate,

@@ -29,7 +29,7 @@ DONE: Final = "reclaimed"
 
 
 class Reclaimer:
-    """Does steps; several may run at once."""
+    """Does steps; several may run at once. ``lost`` counts the races that they have lost."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Reclaimer:
         self._keys = keys
         self._writer = writer
         self._cooldown = cooldown
+        self.lost = 0
 
     async def reclaim(self, step: ReclaimStep, cause: Cause) -> Released:
         """Release what the step names, if all of it is still as it was judged.
@@ -62,6 +63,7 @@ class Reclaimer:
         lease = await self._cooldown.lease()
         outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
         if isinstance(outcome, Lost):
+            self.lost += 1
             subject = "/".join(step.key)
             raise LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
         return Released(tuple(one.address for one in releases), DONE, outcome.revision)

@@ -38,6 +38,8 @@ from nodeagent.settings.values import (
 
 CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # spec/api.md 5.1
 RECORDS_HIGHEST: Final = 1 << 31
+POOL_PAUSE_S_MAX: Final = 3_600
+POOL_RETRIES_MAX: Final = 10_000
 ETCD_NAMES: Final = Access(
     *(
         f"orbweaver.etcd.{key}"
@@ -82,6 +84,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             "ORBWEAVER_ANNOUNCE_ADDRESSES", default=ours.announce_addresses
         ),
         records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
+        pool_wait_s=_pool_wait(env),
         address_order=address_order(ours, env),
         cool_down_s=cool_down_s(ours, env),
         listen_address=_listen(
@@ -133,6 +136,13 @@ def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:
 
 def _name(name: str) -> str:
     return check_name(name, "SPIDERPOOL_NODE_NAME")
+
+
+def _pool_wait(env: Environment) -> float:
+    """The public system says it as a pause and how often it is made; here nobody polls."""
+    pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
+    pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
+    return float(pause_s * pauses)
 
 
 def _listen(address: str) -> str:

@@ -26,6 +26,8 @@ METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
 """Where probes and scrapers are heard by default, by whether IPv4 is enabled (spec/api.md 5.5)."""
 AGENT_NAMESPACE: Final = "kube-system"
+POOL_WAIT_S: Final = 50.0
+"""How long an ADD waits for its automatic pool, within what its own deadline leaves."""
 PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 
 
@@ -50,6 +52,7 @@ class Settings(NamedTuple):
     announce_addresses: bool = True
     tune_sysctls: bool = False
     records_max: int = RECORDS_MAX
+    pool_wait_s: float = POOL_WAIT_S
     address_order: AddressOrder = "spread"
     cool_down_s: int = COOL_DOWN_S
     listen_address: str = LISTEN_ADDRESS[True]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,9 +34,29 @@ Address = Annotated[str, typer.Option("--ip", help="the address")]
 
 
 @app.command(name="gc")
-def gc_(context: typer.Context) -> None:
+def gc_(
+    context: typer.Context,
+    address: Annotated[  # noqa: ARG001  # people type it there
+        str, typer.Option("--address", help="a controller; none is asked, etcd is")
+    ] = "",
+) -> None:
     """Release leaked addresses, each with its evidence."""
     gc.gc(context, yes=True)
+
+
+@app.command()
+def generate_markdown(
+    context: typer.Context,
+    directory: Annotated[
+        Path, typer.Option("--markdown-path", help="a directory", file_okay=False, exists=True)
+    ],
+) -> None:
+    """Write the reference of this program."""
+    from typer.cli import get_docs_for_click
+
+    program = context.find_root().command
+    text = get_docs_for_click(obj=program, ctx=context, name=PROGRAM)
+    (directory / f"{PROGRAM}.md").write_text(text)
 
 
 @ip.command()

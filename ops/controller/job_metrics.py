@@ -39,6 +39,12 @@ def observe_jobs(compatible: Meter, ours: Meter, jobs: JobHost, observing: Obser
     counts: tuple[tuple[Meter, str, str, Callable[[], int]], ...] = (
         (ours, "orbweaver_reclaim_addresses", "Reclaimed", lambda: jobs.releases.released),
         (ours, "orbweaver_reclaim_failures", "Failed tries", lambda: jobs.releases.failed),
+        (
+            compatible,
+            "spiderpool_ipam_release_update_ippool_conflict_counts",
+            "Races that reclaiming has lost",
+            lambda: jobs.releases.lost,
+        ),
         (compatible, "spiderpool_ip_gc_counts", "Of single Pods", lambda: jobs.pods.released),
         (compatible, "spiderpool_ip_gc_failure_counts", "Failed", lambda: jobs.pods.failed),
     )

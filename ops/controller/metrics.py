@@ -22,6 +22,9 @@ from prometheus_client import (
 )
 
 from core import __version__
+from core.domain.evolution import Ledger
+from core.domain.model import Subnet
+from core.domain.subnets import controlled, count
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election
@@ -32,6 +35,8 @@ from ops.controller.observing import Observing
 from ops.kubernetes.watching.hosting import ClusterWatch, Watched
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import JobHost
+
+_Samples = Iterable[Observation]
 
 COMPATIBLE_SCOPE: Final = "spiderpool-controller"
 OUR_SCOPE: Final = "orbweaver-controller"
@@ -113,14 +118,20 @@ def metrics_port(metrics: Metrics) -> TcpPort:
 def _observe_pools(compatible: Meter, ours: Meter, sources: Sources) -> None:
     def states() -> Iterator[Observation]:
         for name, tally in sources.projector.projection.tallies.items():
-            for state, count in tally.counts._asdict().items():
-                yield Observation(count, {"pool": name, "state": state})
+            for state, number in tally.counts._asdict().items():
+                yield Observation(number, {"pool": name, "state": state})
 
     _gauge(
         compatible,
         "spiderpool_total_ippool_counts",
         "Number of IPPools",
         lambda: len(sources.projector.projection.tallies),
+    )
+    _gauge(
+        compatible,
+        "spiderpool_total_subnet_counts",
+        "Number of Subnets",
+        lambda: len(sources.projector.projection.ledger.subnets),
     )
     ours.create_observable_gauge(
         "orbweaver_pool_addresses",
@@ -145,6 +156,29 @@ def _observe_debug(compatible: Meter, sources: Sources) -> None:
     ):
         compatible.create_observable_gauge(
             f"spiderpool_debug_ippool_{name}_ip_counts", [of(field)], description=words
+        )
+    _observe_debug_subnets(compatible, sources)
+
+
+def _observe_debug_subnets(compatible: Meter, sources: Sources) -> None:
+    def of(value: Callable[[Subnet, Ledger], int]) -> Callable[[CallbackOptions], _Samples]:
+        def samples(_: CallbackOptions) -> _Samples:
+            ledger = sources.projector.projection.ledger
+            for name, subnet in ledger.subnets.items():
+                yield Observation(value(subnet, ledger), {"SpiderSubnet": name})
+
+        return samples
+
+    values: tuple[tuple[str, str, Callable[[Subnet, Ledger], int]], ...] = (
+        ("total_ip", "Addresses", lambda one, all_: count(one, all_.pools).total),
+        ("available_ip", "Addresses no pool has", lambda one, all_: count(one, all_.pools).free),
+        ("ippool", "IPPools", lambda one, all_: len(controlled(one.name, all_.pools))),
+    )
+    for name, words, value in values:
+        compatible.create_observable_gauge(
+            f"spiderpool_debug_subnet_{name}_counts",
+            [of(value)],
+            description=f"{words} of a Subnet",
         )
 
 
@@ -190,8 +224,8 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
     )
     for name, words, value in gauges:
         _gauge(ours, f"orbweaver_{name}", words, value)
-    for name, words, count in counters:
-        ours.create_observable_counter(f"orbweaver_{name}", [_reader(count)], description=words)
+    for name, words, value in counters:
+        ours.create_observable_counter(f"orbweaver_{name}", [_reader(value)], description=words)
 
 
 def _observe_cluster(ours: Meter, cluster: ClusterWatch) -> None:

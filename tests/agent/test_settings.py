@@ -155,6 +155,8 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
         SPIDERPOOL_ENABLED_METRIC="T",
         SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS="0",
         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS="10",
+        SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND="3",
+        SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES="4",
         MULTUS_CLUSTER_NETWORK="kube-system/macvlan",
     )
 
@@ -165,6 +167,7 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
     assert settings.metrics_enabled
     assert not settings.release_conflicts
     assert settings.records_max == 10
+    assert settings.pool_wait_s == 12.0
 
 
 @pytest.mark.parametrize(

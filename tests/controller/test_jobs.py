@@ -27,6 +27,7 @@ METRICS = (
     "orbweaver_reclaim_failures_total",
     "orbweaver_workflow_open_executions",
     "spiderpool_ip_gc_counts_total",
+    "spiderpool_ipam_release_update_ippool_conflict_counts_total",
     "spiderpool_ip_gc_failure_counts_total",
     "workflow_completed_total",
 )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.commands import ApplySubnet
+from core.domain.model import Subnet
 from core.projections.views import POOL_VIEW
 from core.store.election import read_leader
 from core.store.etcd import EtcdSettings, EtcdStore
@@ -80,6 +82,8 @@ async def test_probes_and_metrics_say_what_is_so(
     with ControllerProcess("c-1", endpoint, cluster, tmp_path) as one:
         async with node:
             await node.apply(pool("blue", "10.6.0.10-10.6.0.19"), pool("green", "10.6.1.1"))
+            wide = Subnet("wide", 4, "10.6.0.0/16", ("10.6.0.0-10.6.2.255",))
+            await node.apply(ApplySubnet(wide))
             await node.add(pod("web-0"))
             body = await one.until_ready()
             assert body.splitlines() == [
@@ -94,11 +98,14 @@ async def test_probes_and_metrics_say_what_is_so(
             assert one.get(one.health, "/livez")[0] == 200
             assert one.get(one.health, "/v1/runtime/readiness")[0] == 200
             await one.until("spiderpool_total_ippool_counts", 2)
+            await one.until("spiderpool_total_subnet_counts", 1)
             await one.until("orbweaver_claims", 1)
             _, text = one.get(one.metrics, "/metrics")
         await node.store.close()
 
     assert 'spiderpool_debug_ippool_total_ip_counts{SpiderIPPool="blue"' in text
+    for name in ("total_ip", "available_ip", "ippool"):
+        assert f'spiderpool_debug_subnet_{name}_counts{{SpiderSubnet="wide"' in text
     assert 'pool="blue",state="free"' in text
     for name in ("projection_lag_seconds", "projection_rebuilds_total", "log_live_segments"):
         assert f"\norbweaver_{name}{{" in text

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.cli import spiderpoolctl
 from ops.cli.exits import Exit
 from ops.cli.main import run
 from ops.cli.session import Surroundings
@@ -75,6 +76,18 @@ def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
     )
 
     assert "Usage: kubectl orb get" in done.stdout
+
+
+def test_the_public_systems_program_writes_its_own_reference(tmp_path: Path) -> None:
+    arguments = ["generate-markdown", "--markdown-path", str(tmp_path)]
+
+    code = spiderpoolctl.run(arguments, Surroundings())
+
+    text = (tmp_path / "spiderpoolctl.md").read_text()
+    assert code == Exit.OK
+    for command in ("gc", "ip show", "ip release", "ip set"):
+        assert f"`spiderpoolctl {command}`" in text
+    assert spiderpoolctl.run(arguments[:1], Surroundings()) == Exit.USAGE
 
 
 def test_without_an_etcd_it_says_so_and_what_to_do(

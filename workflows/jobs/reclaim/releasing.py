@@ -27,7 +27,7 @@ def can_be_retried(error: OrbweaverError) -> bool:
 
 
 class Releases:
-    """``released`` and ``failed`` count addresses and failures since the start."""
+    """``released``, ``failed``, ``lost``: addresses, failures and lost races since the start."""
 
     def __init__(
         self,
@@ -43,13 +43,17 @@ class Releases:
         self._cooldown = CoolDown(store, cool_down_s)
         self.released = 0
         self.failed = 0
+        self.lost = 0
 
     async def make(self, step: ReclaimStep) -> Released:
         """One release for the activity at work; raises what ``Reclaimer`` does, WriterFenced."""
         try:
             async with self._writers.borrowed() as (writer, cause):
                 reclaimer = Reclaimer(self._store, self._keys, writer, self._cooldown)
-                done = await reclaimer.reclaim(step, cause)
+                try:
+                    done = await reclaimer.reclaim(step, cause)
+                finally:
+                    self.lost += reclaimer.lost
         except OrbweaverError:
             self.failed += 1
             raise

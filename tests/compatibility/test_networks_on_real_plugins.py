@@ -1,0 +1,151 @@
+"""A SpiderMultusConfig becomes a NAD, and real CNI plugins make of it what a Pod has.
+
+Ids are those of docs/compatibility.md. The plugins are Debian's and ours, run one after the other
+as a runtime does; what is asked is the kernel of the Pod's namespace.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ops.lab.laboratory import Laboratory
+from ops.lab.programs import attempt, plugin, why_impossible
+from ops.lab.sandbox import Sandbox
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+NODE = "node-a"
+POOLS = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: lan-v4}
+spec: {default: true, subnet: 10.6.0.0/24, gateway: 10.6.0.1, ips: [10.6.0.10-10.6.0.99]}
+---
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {name: lan-v6}
+spec: {default: true, subnet: "fd00:6::/64", gateway: "fd00:6::1", ips: ["fd00:6::10-fd00:6::99"]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: routed
+  namespace: shop
+  annotations:
+    ipam.spidernet.io/routes: >-
+      [{"dst": "10.20.0.0/16", "gw": "10.6.0.2"}, {"dst": "fd00:0020:0::/48", "gw": "fd00:6::2"}]
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: clean
+  namespace: shop
+  annotations:
+    ipam.spidernet.io/ippools: >-
+      [{"interface": "eth0", "ipv4": ["lan-v4"], "ipv6": ["lan-v6"], "cleangateway": true}]
+"""
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Iterator[Laboratory]:
+    why = why_impossible()
+    if why:
+        pytest.skip(why)
+    with Laboratory() as made:
+        node = made.node(NODE)
+        (node.plugins / "tuning").symlink_to(plugin("tuning"))
+        applied = made.orbctl("apply", "-f", "-", stdin=POOLS)
+        assert applied.returncode == 0, applied.stderr
+        yield made
+
+
+def attached(laboratory: Laboratory, pod: str, **spec: Any) -> Sandbox:
+    """A Pod on the network of a SpiderMultusConfig of type macvlan."""
+    node, sandbox = laboratory.nodes[NODE], laboratory.sandbox(pod, "shop", f"uid-{pod}")
+    result: dict[str, Any] = {}
+    config = nad(laboratory, {"cniType": "macvlan", "macvlan": {"master": ["eth0"]}} | spec)
+    for one in config["plugins"]:
+        if "ipam" in one:
+            said = {"ipam_unix_socket_path": str(node.socket)}
+            one["ipam"] |= said | {"log_file_path": str(node.plugin_log)}
+        conf = {key: config[key] for key in ("cniVersion", "name")} | one
+        previous = {"prevResult": result} if result else {}
+        environment = {
+            "CNI_COMMAND": "ADD",
+            "CNI_CONTAINERID": sandbox.container,
+            "CNI_NETNS": str(sandbox.namespace.path),
+            "CNI_IFNAME": "eth0",
+            "CNI_ARGS": sandbox.arguments,
+            "CNI_PATH": str(node.plugins),
+        }
+        command = node.namespace.inside([str(node.plugins / one["type"])])
+        done = attempt(command, stdin=json.dumps(conf | previous), environment=environment)
+        assert done.returncode == 0, done.stdout
+        result = json.loads(done.stdout)
+    return sandbox
+
+
+def nad(laboratory: Laboratory, spec: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the network's NAD, as ``orbctl nad`` shows it."""
+    one = {
+        "apiVersion": "spiderpool.spidernet.io/v2beta1",
+        "kind": "SpiderMultusConfig",
+        "metadata": {"name": "lan", "namespace": "shop"},
+        "spec": {"enableCoordinator": False} | spec,
+    }
+    shown = laboratory.orbctl("nad", "-f", "-", "-o", "json", stdin=json.dumps(one))
+    assert shown.returncode == 0, shown.stderr
+    (made,) = json.loads(shown.stdout)
+    found: dict[str, Any] = json.loads(made["spec"]["config"])
+    return found
+
+
+def routes(sandbox: Sandbox) -> str:
+    return sandbox.namespace.ip("route") + sandbox.namespace.ip("-6", "route")
+
+
+def test_routes_of_the_annotation_are_in_the_pod(laboratory: Laboratory) -> None:
+    """A00002: IPv6 in its short form."""
+    told = routes(attached(laboratory, "routed"))
+
+    assert "10.20.0.0/16 via 10.6.0.2 dev eth0" in told
+    assert "fd00:20::/48 via fd00:6::2 dev eth0" in told
+    assert "default via 10.6.0.1 dev eth0" in told
+
+
+def test_a_clean_gateway_leaves_the_pod_without_a_default_route(laboratory: Laboratory) -> None:
+    """A00011."""
+    sandbox = attached(laboratory, "clean")
+
+    assert "default" not in routes(sandbox)
+    assert len(sandbox.kernel_addresses()) == 2
+    assert sandbox.reaches("10.6.0.1")
+
+
+def test_the_mtu_of_a_network_is_that_of_the_nic(laboratory: Laboratory) -> None:
+    """M00001, M00033."""
+    sandbox = attached(laboratory, "small", macvlan={"master": ["eth0"], "mtu": 1400})
+
+    assert "mtu 1400" in sandbox.namespace.ip("link", "show", "eth0")
+
+
+def test_a_chained_plugin_does_its_part(laboratory: Laboratory) -> None:
+    """M00021."""
+    item = json.dumps({"type": "tuning", "sysctl": {"net.core.somaxconn": "4097"}})
+    sandbox = attached(laboratory, "tuned", chainCNIJsonData=[item])
+
+    told = sandbox.namespace.run("sysctl", "-n", "net.core.somaxconn")
+
+    assert told.strip() == "4097"
+
+
+def test_without_ipam_a_nic_has_no_address(laboratory: Laboratory) -> None:
+    """M00017."""
+    sandbox = attached(laboratory, "bare", disableIPAM=True)
+
+    assert sandbox.kernel_addresses() == []
+    assert "eth0@" in sandbox.namespace.ip("-o", "link")

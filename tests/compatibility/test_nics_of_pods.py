@@ -1,0 +1,91 @@
+"""Cases of the public system about Pods with several NICs: which NIC a packet leaves by.
+
+Ids are those of docs/compatibility.md; the kernel of a Pod's namespace is asked.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.coordinator.conftest import node, pod, world
+from tests.coordinator.test_final_states import SAID
+from tests.coordinator.world import Node, Pod, World
+
+__all__ = ("node", "pod", "world")
+"""Fixtures of the coordinator's own tests."""
+
+pytestmark = pytest.mark.netns
+
+SERVICE = ("10.96.0.10", "fd00:96::10")
+OUTSIDE = ("198.51.100.2", "fd00:99::2")
+NET1 = ("10.7.0.9", "fd00:7::9")
+
+
+def leaves_by(pod: Pod, *destinations: str) -> set[str]:
+    """The NICs that packets to these leave by."""
+    found = set()
+    for destination in destinations:
+        words = pod.inside.ip("route", "get", destination).split()
+        found.add(words[words.index("dev") + 1])
+    return found
+
+
+@pytest.fixture(params=["underlay", "overlay"])
+def two_nics(request: pytest.FixtureRequest, world: World, node: Node) -> Pod:
+    """A Pod with an eth0 of either kind that is set up, and a net1 that is not."""
+    made = world.pod(node)
+    if request.param == "underlay":
+        made.macvlan("eth0", "10.6.0.101/24", "fd00:6::101/64")
+        made.add(**SAID)
+    else:
+        made.calico("10.244.1.5", "fd00:244::5")
+    made.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
+    return made
+
+
+def test_without_a_word_the_default_route_stays_on_the_first_nic(two_nics: Pod) -> None:
+    """C00011, C00012: services and the node too."""
+    two_nics.add("net1", **SAID)
+
+    (first,) = leaves_by(two_nics, *OUTSIDE)
+    assert first == "eth0"
+    assert leaves_by(two_nics, *NET1) == {"net1"}
+    assert leaves_by(two_nics, *SERVICE) <= {"eth0", "veth0"}
+    assert leaves_by(two_nics, two_nics.node.addresses[0]) <= {"eth0", "veth0"}
+
+
+def test_a_default_route_on_net1_leaves_services_where_they_were(two_nics: Pod) -> None:
+    """C00005, C00006, C00020, A00012."""
+    two_nics.add("net1", podDefaultRouteNic="net1", **SAID)
+
+    assert leaves_by(two_nics, *OUTSIDE) == {"net1"}
+    assert leaves_by(two_nics, *NET1) == {"net1"}
+    assert leaves_by(two_nics, *SERVICE) <= {"eth0", "veth0"}
+
+
+@pytest.mark.parametrize("name", ["k3j9x", "x-1", "fifteen-letters"])
+def test_a_nic_may_have_any_name(pod: Pod, node: Node, name: str) -> None:
+    """C00015."""
+    pod.add(**SAID)
+    pod.macvlan(name, "10.7.0.101/24", "fd00:7::101/64")
+
+    pod.add(name, **SAID)
+
+    assert f"{name}@" in pod.inside.ip("-o", "link")
+    assert pod.check(name) == []
+    assert leaves_by(pod, *NET1) == {name}
+
+
+def test_three_nics_work_though_paths_back_are_filtered(world: World, pod: Pod, node: Node) -> None:
+    """C00021: ``rp_filter`` 1, and each NIC answers where it was asked."""
+    other = world.pod(world.node("n2"))
+    other.macvlan("eth0", "10.6.0.102/24", "fd00:6::102/64")
+    other.add(podRPFilter=1, **SAID)
+    pod.add(podRPFilter=1, **SAID)
+    for number, nic in enumerate(("net1", "net2"), 1):
+        pod.macvlan(nic, f"10.7.0.{100 + number}/24", f"fd00:7::{100 + number}/64")
+        pod.add(nic, podRPFilter=1, **SAID)
+
+    assert pod.inside.run("sysctl", "-n", "net.ipv4.conf.all.rp_filter").strip() == "1"
+    for address in ("10.6.0.101", "10.7.0.101", "10.7.0.102", "fd00:6::101", "fd00:7::102"):
+        assert other.pings(address), address

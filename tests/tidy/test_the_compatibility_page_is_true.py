@@ -1,0 +1,154 @@
+"""docs/compatibility.md: every case once, every test that it names there, every count right."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from nodeagent.settings.conf_file import ConfFile
+from tests.tidy.sources import PRODUCT, ROOT, python_sources
+
+PAGE = ROOT / "docs" / "compatibility.md"
+STATES = (
+    "runs",
+    "runs with an API server",
+    "runs with a kubelet",
+    "not applicable",
+    "open",
+)
+LAST = {
+    "E": 10,
+    "L": 9,
+    "A": 18,
+    "D": 17,
+    "S": 4,
+    "G": 12,
+    "I": 24,
+    "T": 5,
+    "F": 3,
+    "R": 7,
+    "C": 24,
+    "V": 11,
+    "M": 40,
+    "N": 6,
+    "H": 1,
+    "Y": 5,
+}
+"""The number of each series' last case."""
+
+UNUSED = {"M00018"}
+SINGLE = {"P00002", "K00001", "K00002", "US2", "I00001-provider"}
+PROVIDER = {"E00019", "E00031", "E00043", "E00044"}
+NAMED = re.compile(r"`([a-z_/]+\.py)::(\w+)(?:\[([^\]]*)\])?`")
+VARIABLE = re.compile(r"SPIDERPOOL_[A-Z0-9_]+|MULTUS_[A-Z_]+")
+
+
+class Case(NamedTuple):
+    """A row."""
+
+    id: str
+    what: str
+    proof: str
+    state: str
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of every row below a heading of the second level."""
+    _, _, after = PAGE.read_text().partition(f"\n## {heading}\n")
+    section = after.partition("\n## ")[0]
+    found = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in found if row[0].strip() != "id"]
+
+
+def cases() -> list[Case]:
+    return [Case(*row) for row in rows("Cases")]
+
+
+def catalogue() -> set[str]:
+    """Every id of the public system's list."""
+    series = {f"{letter}{number:05}" for letter in LAST for number in range(1, LAST[letter] + 1)}
+    return (series - UNUSED) | SINGLE | PROVIDER
+
+
+@cache
+def functions_of(path: Path) -> frozenset[str]:
+    """The names of the test functions of a file, by parsing."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return frozenset(node.name for node in nodes if isinstance(node, functions))
+
+
+@cache
+def texts_beside(path: Path) -> str:
+    """Scripts and scenarios that a test file plays: their names and titles."""
+    found = [one for one in path.parent.rglob("*") if one.suffix in (".txt", ".yaml")]
+    titles = (text for one in found for text in one.read_text().splitlines() if "scenario:" in text)
+    return "\n".join([*(one.stem for one in found), *titles])
+
+
+def test_every_case_has_one_row() -> None:
+    counted = Counter(case.id for case in cases())
+
+    assert set(counted) == catalogue()
+    assert [name for name, times in counted.items() if times > 1] == []
+
+
+def test_every_row_has_a_known_state_and_a_proof_or_a_reason() -> None:
+    assert {case.state for case in cases()} <= set(STATES)
+    for case in cases():
+        is_proved = bool(NAMED.search(case.proof))
+        assert is_proved or case.state in ("not applicable", "open"), case.id
+        assert case.proof, case.id
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    for case in cases():
+        for file, name, variant in NAMED.findall(case.proof):
+            path = ROOT / "tests" / file
+            assert name in functions_of(path), f"{case.id}: {file}::{name}"
+            assert variant in texts_beside(path), f"{case.id}: [{variant}]"
+
+
+def test_the_line_of_counts_is_right() -> None:
+    counted = Counter(case.state for case in cases())
+    parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
+
+    assert f"**{len(cases())} cases:** {parts}." in PAGE.read_text()
+
+
+def test_every_variable_that_is_read_is_on_the_page_as_obeyed() -> None:
+    read = {
+        name
+        for source in python_sources()
+        if source.package in PRODUCT
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for name in VARIABLE.findall(node.value)
+        if node.value == name
+    }
+    said = {
+        name
+        for variables, _, state in rows("Environment")
+        if state.startswith("obeyed")
+        for name in VARIABLE.findall(variables)
+    }
+
+    assert read == said
+
+
+def test_every_key_of_the_file_that_is_read_is_on_the_page_as_obeyed() -> None:
+    read = {one.encode_name for one in msgspec.structs.fields(ConfFile)} - {"orbweaver"}
+    said = {
+        key
+        for keys, _, state in rows("conf.yml")
+        if state.startswith("obeyed")
+        for key in re.findall(r"`(\w+)`", keys)
+    }
+
+    assert read == said
