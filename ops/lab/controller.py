@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from ops.lab.daemons import Daemon
@@ -19,13 +21,19 @@ class Controller:
     """One replica. It leads, since there is no other."""
 
     def __init__(
-        self, identity: Identity, namespace: Namespace, directory: Path, etcd: str
+        self,
+        identity: Identity,
+        namespace: Namespace,
+        directory: Path,
+        etcd: str,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._directory = directory
         environment = {
             "SPIDERPOOL_POD_NAME": NAME,
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
             "ORBWEAVER_ARCHIVE_DIR": str(directory.parent / "archive"),
+            **settings,
         }
         command = [ours("orbweaver-controller"), "--config-path", str(directory / "conf.yml")]
         log = directory / "controller.log"

@@ -24,6 +24,7 @@ from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import Namespace
 from ops.lab.node import Node
 from ops.lab.programs import attempt, check_possible, ours
+from ops.lab.runtime import NOTHING
 from ops.lab.sandbox import Sandbox
 from ops.lab.store import Etcd
 
@@ -98,20 +99,25 @@ class Laboratory:
             self.etcd.kill()
             remove(self.identity)
 
-    def node(self, name: str) -> Node:
-        """Make a node and start its agent. Raises LabFailed."""
+    def node(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
+        """Make a node and start its agent, with settings of its own too. Raises LabFailed."""
+        node = self.join(name, settings)
+        node.start_agent()
+        return node
+
+    def join(self, name: str, settings: Mapping[str, str] = NOTHING) -> Node:
+        """Make a node on which nothing runs yet. Raises LabFailed."""
         node = Node(
             self.identity,
             name,
             self.directory / name,
             self.etcd.endpoint,
-            self._settings,
+            {**self._settings, **settings},
             self._coordinator,
         )
         self.nodes[name] = node
         node.create()
         node.address = self.fabric.join(node.namespace, name)
-        node.start_agent()
         return node
 
     def lose(self, name: str) -> None:

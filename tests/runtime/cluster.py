@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from core.domain.checker import check_log
 from core.domain.evolution import Ledger
-from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.keys import Keys
-from core.store.log import START, LogReader
-from core.store.state import read_ledger
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt
 from tests.runtime.containerd import Containerd
 from tests.runtime.cri import RuntimeRefused, RuntimeService
+from tests.support.truth import Truth
 
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
@@ -57,6 +52,7 @@ class Cluster:
         self.node = node
         self.containerd = containerd
         self.service = RuntimeService(containerd.socket)
+        self._truth = Truth(laboratory.etcd.outside_endpoint)
 
     def close(self) -> None:
         """Close the connection to the runtime."""
@@ -137,34 +133,14 @@ class Cluster:
 
     def truth(self) -> Ledger:
         """What etcd holds."""
-        return asyncio.run(self._truth())
+        return self._truth.ledger()
 
     def claims(self) -> dict[str, str]:
         """Address -> the Pod that holds it."""
-        return {address: held.claim.pod for address, held in self.truth().claims.items()}
+        return self._truth.claims()
 
     def check(self) -> None:
         """Check the whole log by the invariants, and that orbctl finds nothing either."""
-        assert asyncio.run(self._violations()) == []
+        assert self._truth.violations() == []
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
-
-    async def _truth(self) -> Ledger:
-        store = self._store()
-        try:
-            return await read_ledger(store, Keys("default"))
-        finally:
-            await store.close()
-
-    async def _violations(self) -> list[str]:
-        store = self._store()
-        try:
-            segments, _ = await LogReader(store, Keys("default")).catch_up(START)
-        finally:
-            await store.close()
-        events = [event for segment in segments for event in segment.events()]
-        assert events, "an empty log proves nothing"
-        return [str(violation) for violation in check_log(events)]
-
-    def _store(self) -> EtcdStore:
-        return EtcdStore(EtcdSettings((self.laboratory.etcd.outside_endpoint,)))

@@ -70,7 +70,7 @@ class Containerd:
 
     def __init__(self, laboratory: Laboratory, node: Node) -> None:
         self.node = node
-        self.here = laboratory.directory / "containerd"
+        self.here = node.directory / "containerd"
         self.socket = self.here / "grpc.sock"
         self.cgroup_parent = f"/{laboratory.identity.name('pods')}"
         self._mark = f"{MARK}={laboratory.identity}"
@@ -101,7 +101,7 @@ class Containerd:
 
     def start(self) -> None:
         """Start it and wait until it can run sandboxes. Raises LabFailed."""
-        command = self._held("containerd", "--config", str(self.here / "config.toml"))
+        command = self.held("containerd", "--config", str(self.here / "config.toml"))
         self.daemon = Daemon(
             self._laboratory.identity, self.node.namespace, command, self.here / "log", {}
         )
@@ -111,6 +111,11 @@ class Containerd:
             self.daemon.wait_until(lambda: not service.unready())
         finally:
             service.close()
+
+    @property
+    def holder_pid(self) -> int:
+        """The process that keeps the mounts."""
+        return self._holder.pid
 
     @property
     def is_running(self) -> bool:
@@ -129,21 +134,22 @@ class Containerd:
         comes back meanwhile would find its own IPv6 address in use.
         """
         for path in (self.here / "state").glob("*/netns/*"):
-            attempt(self._held("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
-            attempt(self._held("umount", str(path)))
+            attempt(self.held("nsenter", f"--net={path}", "ip", "link", "delete", INTERFACE))
+            attempt(self.held("umount", str(path)))
             path.unlink()
+
+    def held(self, *command: str) -> list[str]:
+        """The command that runs something among the holder's mounts."""
+        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
 
     def close(self) -> None:
         """End containerd and the holder; the laboratory ends what is left of the sandboxes."""
         self.kill()
         self._holder.kill()
 
-    def _held(self, *command: str) -> list[str]:
-        return ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--", *command]
-
     def _import(self, archive: Path) -> None:
         where = ["--address", str(self.socket), "--namespace", "k8s.io"]
         done = attempt(
-            self._held("ctr", *where, "images", "import", "--snapshotter", "native", str(archive))
+            self.held("ctr", *where, "images", "import", "--snapshotter", "native", str(archive))
         )
         assert done.returncode == 0, done.stderr

@@ -1,6 +1,8 @@
-"""A pause image without a compiler and without a registry: a small static ELF in a tar.
+"""A pause image without a compiler and without a registry: two small static ELFs in a tar.
 
-The program does what every pause program does: wait for signals for ever.
+``/pause`` does what every pause program does: wait for signals for ever. ``/done`` succeeds at
+once, for containers that have an end. Both ignore polite signals, as every first process does that
+handles none, so the image asks to be killed.
 """
 
 from __future__ import annotations
@@ -23,21 +25,30 @@ class Machine(NamedTuple):
 
     elf: int
     image: str
-    code: bytes
+    pause: bytes
+    done: bytes
 
 
 MACHINES = {
-    # mov eax, 34 (pause); syscall; jmp to the beginning
-    "x86_64": Machine(62, "amd64", bytes.fromhex("b822000000 0f05 ebf7")),
-    # x0 to x3 = 0; x8 = 73 (ppoll, this processor has no pause); svc 0; branch to the beginning
+    "x86_64": Machine(
+        62,
+        "amd64",
+        # mov eax, 34 (pause); syscall; jmp to the beginning
+        bytes.fromhex("b822000000 0f05 ebf7"),
+        # xor edi, edi; mov eax, 60 (exit); syscall
+        bytes.fromhex("31ff b83c000000 0f05"),
+    ),
     "aarch64": Machine(
         183,
         "arm64",
+        # x0 to x3 = 0; x8 = 73 (ppoll, there is no pause here); svc 0; branch to the beginning
         struct.pack(
             "<7I",
             *(0xD2800000, 0xD2800001, 0xD2800002, 0xD2800003),
             *(0xD2800928, 0xD4000001, 0x17FFFFFA),
         ),
+        # x0 = 0; x8 = 93 (exit); svc 0
+        struct.pack("<3I", 0xD2800000, 0xD2800BA8, 0xD4000001),
     ),
 }
 
@@ -47,30 +58,35 @@ _PROGRAM_HEADER = struct.Struct("<2I6Q")
 _EXECUTABLE, _LOAD, _READ_AND_EXECUTE, _PAGE = 2, 1, 5, 0x1000
 
 
-def program(machine: Machine) -> bytes:
+def program(number: int, code: bytes) -> bytes:
     """A static executable (elf(5)): one header each, one segment that holds everything."""
     headers = _FILE_HEADER.size + _PROGRAM_HEADER.size
-    size = headers + len(machine.code)
+    size = headers + len(code)
     file_header = _FILE_HEADER.pack(
         *(b"\x7fELF", 2, 1, 1, 0, 0),
-        *(_EXECUTABLE, machine.elf, 1, _LOADED_AT + headers),
+        *(_EXECUTABLE, number, 1, _LOADED_AT + headers),
         *(_FILE_HEADER.size, 0, 0),
         *(_FILE_HEADER.size, _PROGRAM_HEADER.size, 1, 0, 0, 0),
     )
     program_header = _PROGRAM_HEADER.pack(
         _LOAD, _READ_AND_EXECUTE, 0, _LOADED_AT, _LOADED_AT, size, size, _PAGE
     )
-    return file_header + program_header + machine.code
+    return file_header + program_header + code
 
 
 def write_archive(path: Path, environment: Sequence[str]) -> None:
     """Write the image as `docker save` does; ``environment`` is that of every pause process."""
     machine = MACHINES[platform.machine()]
-    layer = _tar({"pause": (program(machine), 0o755)})
+    programs = {"pause": machine.pause, "done": machine.done}
+    layer = _tar({name: (program(machine.elf, code), 0o755) for name, code in programs.items()})
     config = {
         "architecture": machine.image,
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "Env": list(environment)},
+        "config": {
+            "Entrypoint": ["/pause"],
+            "Env": list(environment),
+            "StopSignal": "SIGKILL",
+        },
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [NAME], "Layers": ["layer.tar"]}]

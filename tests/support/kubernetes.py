@@ -1,8 +1,9 @@
 """A real API server on loopback over a real etcd, started, killed and started again.
 
-Nothing else of Kubernetes runs: Pods stay as they were written and nobody collects garbage. The
-programs are those of the ecosystem's convention: ``KUBEBUILDER_ASSETS``, else
-``/usr/local/kubebuilder/bin`` (``setup-envtest use`` brings them there).
+Nothing else of Kubernetes runs unless somebody starts it (tests/nodes): Pods stay as they were
+written and nobody collects garbage. The programs are those of the ecosystem's convention:
+``KUBEBUILDER_ASSETS``, else ``/usr/local/kubebuilder/bin`` (``setup-envtest use`` brings them
+there).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeVar
 
 import trustme
 import yaml
@@ -35,7 +36,10 @@ _STOP_DEADLINE_S: Final = 20.0
 _CALL_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_CHARACTERS: Final = 3_000
-_TOKEN: Final = "tests-are-masters"
+_MASTER: Final = "tester"
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+T = TypeVar("T")
 
 
 class ApiServerFailed(Exception):
@@ -54,26 +58,93 @@ class Answer(NamedTuple):
         return str(self.body.get("message", ""))
 
 
-def missing_programs() -> list[str]:
-    """The programs that these tests need and that are not there."""
-    return [name for name in ("kube-apiserver", "kubectl") if not (ASSETS / name).is_file()]
+def missing_programs(*names: str) -> list[str]:
+    """Which of the programs are not there; by default of those that all these tests need."""
+    wanted = names or ("kube-apiserver", "kubectl")
+    return [name for name in wanted if not (ASSETS / name).is_file()]
+
+
+class Home(Protocol):
+    """Where a server lives, and its etcd with it."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        ...
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """``host:port`` of its etcd."""
+        ...
+
+    def open(self) -> None:
+        """Have etcd running."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs a program there."""
+        ...
+
+    def visit(self, work: Callable[[], T]) -> T:
+        """Do something there."""
+        ...
+
+
+class Loopback:
+    """At home on this machine's loopback, with an etcd for itself."""
+
+    address = "127.0.0.1"
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        self._etcd = EtcdCluster(directory, durable=durable)
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        return self._etcd.endpoints
+
+    def open(self) -> None:
+        self._etcd.__enter__()
+
+    def close(self) -> None:
+        self._etcd.kill()
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        return list(command)
+
+    def visit(self, work: Callable[[], T]) -> T:
+        return work()
 
 
 class ApiServer:
-    """One API server and its etcd, in a directory; as a context manager it is killed at the end."""
+    """One API server in a directory; as a context manager it is killed at the end.
 
-    def __init__(self, directory: Path) -> None:
-        self.kubeconfig = directory / "kubeconfig"
-        self._etcd = EtcdCluster(directory)
-        self._directory = directory
+    ``flags`` beside ours, None takes one of ours away. ``users``: name -> group, beside the master
+    of the system that this class itself is.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        home: Home | None = None,
+        *,
+        flags: Mapping[str, object] = _NOTHING,
+        users: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        self.directory = directory
+        self.home: Home = home or Loopback(directory)
+        self._flags = flags
         (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None
-        self._ca = directory / "ca.crt"
-        self._write_files()
-        self._tls = ssl.create_default_context(cafile=self._ca)
+        self.ca = directory / "ca.crt"
+        self._write_files({_MASTER: "system:masters", **users})
+        self._tls = ssl.create_default_context(cafile=self.ca)
 
     def __enter__(self) -> Self:
-        self._etcd.__enter__()
+        self.home.open()
         try:
             self.start()
         except BaseException:
@@ -88,24 +159,33 @@ class ApiServer:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
-        self._etcd.kill()
+        self.home.close()
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
         """Where its etcd is, which has room for other keys too."""
-        return self._etcd.endpoints
+        return self.home.etcd_endpoints
 
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.home.address}:{self.port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Of a master of the system."""
+        return self.kubeconfig_of(_MASTER)
+
+    def kubeconfig_of(self, user: str) -> Path:
+        """Of one of the users."""
+        return self.directory / f"kubeconfig-{user}"
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises ApiServerFailed with its last words."""
-        directory = self._directory
-        flags = {
-            "etcd-servers": self._etcd.members[0].url,
-            "bind-address": "127.0.0.1",
+        directory = self.directory
+        flags: dict[str, object] = {
+            "etcd-servers": ",".join(f"http://{one}" for one in self.etcd_endpoints),
+            "bind-address": self.home.address,
             "secure-port": self.port,
             "tls-cert-file": directory / "server.crt",
             "tls-private-key-file": directory / "server.key",
@@ -120,8 +200,10 @@ class ApiServer:
             "disable-admission-plugins": "ServiceAccount",
             "watch-cache": "true",
             "profiling": "false",
+            **self._flags,
         }
-        command = [str(ASSETS / "kube-apiserver"), *(f"--{k}={v}" for k, v in flags.items())]
+        said = (f"--{name}={value}" for name, value in flags.items() if value is not None)
+        command = self.home.inside([str(ASSETS / "kube-apiserver"), *said])
         with (directory / "kube-apiserver.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -139,22 +221,35 @@ class ApiServer:
             process.send_signal(signal.SIGKILL)
             process.wait(_STOP_DEADLINE_S)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise ApiServerFailed("it was not started")
+        return self._process.pid
+
     def log(self) -> str:
         """All that it has logged so far."""
-        return (self._directory / "kube-apiserver.log").read_text(errors="replace")
+        return (self.directory / "kube-apiserver.log").read_text(errors="replace")
 
     def request(
         self, method: str, path: str, body: object = None, *, content: str = "application/json"
     ) -> Answer:
         """One request as a master of the system; refusals are answers."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {_TOKEN}", "Content-Type": content}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
-                return Answer(answer.status, json.loads(answer.read()))
-        except urllib.error.HTTPError as error:
-            return Answer(error.code, _status(error.read()))
+        status, text = self.home.visit(lambda: self._send(method, path, body, content))
+        return Answer(status, _read(text))
+
+    def text(self, path: str) -> str:
+        """What is at a path, whatever it is. Raises ApiServerFailed."""
+        status, text = self.home.visit(lambda: self._send("GET", path))
+        if status != HTTPStatus.OK:
+            raise ApiServerFailed(f"{path}: {status}: {text!r}")
+        return text.decode()
 
     def wait_served(self, path: str) -> dict[str, Any]:
         """Wait until a path answers, which a new kind and a new server do a moment late."""
@@ -167,8 +262,9 @@ class ApiServer:
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl and return what it prints. Raises ApiServerFailed with its complaint."""
-        command = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
-        environment = {"HOME": str(self._directory), "PATH": "/usr/bin:/bin"}
+        kubectl = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = self.home.inside(kubectl)
+        environment = {"HOME": str(self.directory), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=False, env=environment
         )
@@ -176,45 +272,56 @@ class ApiServer:
             raise ApiServerFailed(f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}")
         return done.stdout
 
+    def _send(
+        self, method: str, path: str, body: object = None, content: str = "application/json"
+    ) -> tuple[int, bytes]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"Bearer {_token(_MASTER)}", "Content-Type": content}
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=_CALL_S, context=self._tls) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(
-                    f"{self.url}/readyz", headers={"Authorization": f"Bearer {_TOKEN}"}
-                ),
-                timeout=_CALL_S,
-                context=self._tls,
-            ) as answer:
-                return bool(answer.status == HTTPStatus.OK)
+            return self.home.visit(lambda: self._send("GET", "/readyz"))[0] == HTTPStatus.OK
         except OSError:
             return False
 
-    def _write_files(self) -> None:
-        directory = self._directory
+    def _write_files(self, users: Mapping[str, str]) -> None:
+        directory = self.directory
         authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(self._ca))
-        server = authority.issue_cert("127.0.0.1", "localhost")
+        authority.cert_pem.write_to_path(str(self.ca))
+        server = authority.issue_cert(self.home.address, "localhost")
         server.private_key_pem.write_to_path(str(directory / "server.key"))
         server.cert_chain_pems[0].write_to_path(str(directory / "server.crt"))
-        (directory / "tokens.csv").write_text(f'{_TOKEN},tester,1,"system:masters"\n')
-        self.kubeconfig.write_text(yaml.safe_dump(self._kubeconfig()))
+        lines = (f'{_token(name)},{name},{name},"{group}"\n' for name, group in users.items())
+        (directory / "tokens.csv").write_text("".join(lines))
+        for name in users:
+            self.kubeconfig_of(name).write_text(yaml.safe_dump(self._kubeconfig(name)))
 
-    def _kubeconfig(self) -> Mapping[str, object]:
-        cluster = {"server": self.url, "certificate-authority": str(self._ca)}
+    def _kubeconfig(self, user: str) -> Mapping[str, object]:
+        cluster = {"server": self.url, "certificate-authority": str(self.ca)}
         return {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "here", "cluster": cluster}],
-            "users": [{"name": "tester", "user": {"token": _TOKEN}}],
-            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "tester"}}],
+            "users": [{"name": user, "user": {"token": _token(user)}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": user}}],
             "current-context": "here",
         }
 
 
-def _status(text: bytes) -> dict[str, Any]:
-    """Why not; a path that is not served yet is refused in plain words."""
+def _read(text: bytes) -> dict[str, Any]:
+    """An object; a path that is not served yet is refused in plain words."""
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError:
         return {"message": text.decode("utf-8", "replace")}
     return found
+
+
+def _token(user: str) -> str:
+    return f"token-of-{user}"
