@@ -1,0 +1,174 @@
+"""The control plane: an API server, a controller manager and a scheduler in the fabric's namespace.
+
+Nodes reach it through the network, as in life. Everybody has an identity with the rights it has
+there: kubelets those of nodes, our processes those of docs/kubernetes.md, so that what is missing
+in that table shows. What our processes ask for is in the audit log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import yaml
+
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from ops.lab.daemons import Daemon
+from ops.lab.identity import MARK
+from ops.lab.laboratory import Laboratory
+from tests.nodes.rights import AGENT, CONTROLLER
+from tests.support.kubernetes import ASSETS, ApiServer
+
+T = TypeVar("T")
+
+NODES: Final = ("node-a", "node-b")
+
+EVICTED_AFTER_S: Final = 2
+"""How long Pods stay on a node that is not there, where Kubernetes waits five minutes."""
+
+LOST_AFTER_S: Final = 6
+"""After how long without a word a node is not there."""
+
+MANAGER: Final = "system:kube-controller-manager"
+SCHEDULER: Final = "system:kube-scheduler"
+USERS: Final = {
+    MANAGER: "",
+    SCHEDULER: "",
+    AGENT: "",
+    CONTROLLER: "",
+    **{f"system:node:{name}": "system:nodes" for name in NODES},
+}
+POLICY: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "users": [AGENT, CONTROLLER]}, {"level": "None"}],
+}
+"""Who asked for what, not what was said."""
+
+
+class Asked(NamedTuple):
+    """One request of one of our processes."""
+
+    user: str
+    verb: str
+    resource: str
+    name: str
+    status: int
+
+
+class FabricHome:
+    """Where the laboratory's etcd is too; what is started there dies with the laboratory."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.address = laboratory.fabric.address
+        self.etcd_endpoints = (laboratory.etcd.endpoint,)
+        self._laboratory = laboratory
+        self._visitor = Visitor()
+        self._namespace = Namespace.open(str(laboratory.fabric.namespace.path))
+
+    def open(self) -> None:
+        """The laboratory has started its etcd already."""
+
+    def close(self) -> None:
+        self._namespace.close()
+        self._visitor.close()
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        marked = ["env", f"{MARK}={self._laboratory.identity}", *command]
+        dying = ["setpriv", "--pdeathsig", "KILL", "--", *marked]
+        return self._laboratory.fabric.namespace.inside(dying)
+
+    def visit(self, work: Callable[[], T]) -> T:
+        return self._visitor.submit(self._namespace, work).result()
+
+
+class ControlPlane:
+    """All of it; enter it to start it."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.directory = laboratory.directory / "kubernetes"
+        self.directory.mkdir()
+        self._audit = self.directory / "audit.log"
+        self.server = ApiServer(
+            self.directory, FabricHome(laboratory), flags=self._flags(), users=USERS
+        )
+        self._parts = [
+            self._part(laboratory, "kube-controller-manager", MANAGER, self._manager_flags()),
+            self._part(laboratory, "kube-scheduler", SCHEDULER, {}),
+        ]
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        for part in self._parts:
+            part.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for part in self._parts:
+            part.kill()
+        self.server.__exit__(kind, error, trace)
+
+    def asked(self) -> list[Asked]:
+        """Every request of our processes that the server has answered, in order."""
+        lines = self._audit.read_text().splitlines() if self._audit.exists() else ()
+        return [_asked(json.loads(line)) for line in lines]
+
+    def _flags(self) -> dict[str, object]:
+        policy = self.directory / "audit-policy.yaml"
+        policy.write_text(yaml.safe_dump(POLICY))
+        return {
+            "authorization-mode": "Node,RBAC",
+            "disable-admission-plugins": None,
+            "audit-policy-file": policy,
+            "audit-log-path": self._audit,
+            "audit-log-mode": "blocking-strict",
+            "default-not-ready-toleration-seconds": EVICTED_AFTER_S,
+            "default-unreachable-toleration-seconds": EVICTED_AFTER_S,
+        }
+
+    def _manager_flags(self) -> dict[str, object]:
+        return {
+            "service-account-private-key-file": self.directory / "server.key",
+            "root-ca-file": self.directory / "ca.crt",
+            "use-service-account-credentials": "true",
+            "node-monitor-period": "1s",
+            "node-monitor-grace-period": f"{LOST_AFTER_S}s",
+            "concurrent-deployment-syncs": 5,
+        }
+
+    def _part(
+        self, laboratory: Laboratory, program: str, user: str, flags: dict[str, object]
+    ) -> Daemon:
+        kubeconfig = self.server.kubeconfig_of(user)
+        said = {
+            "kubeconfig": kubeconfig,
+            "authentication-kubeconfig": kubeconfig,
+            "authorization-kubeconfig": kubeconfig,
+            "bind-address": "127.0.0.1",
+            "leader-elect": "false",
+            **flags,
+        }
+        return Daemon(
+            laboratory.identity,
+            laboratory.fabric.namespace,
+            [str(ASSETS / program), *(f"--{name}={value}" for name, value in said.items())],
+            Path(self.directory / f"{program}.log"),
+            {},
+        )
+
+
+def _asked(line: dict[str, Any]) -> Asked:
+    about = line.get("objectRef", {})
+    resource = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
+    named = "/".join(filter(None, (about.get("namespace"), about.get("name"))))
+    code = line.get("responseStatus", {}).get("code", 0)
+    return Asked(line["user"]["username"], line["verb"], resource, named, code)

@@ -1,0 +1,141 @@
+"""A kubelet on a node of the laboratory, beside its containerd: the whole node, but for a boot.
+
+Everything of its own as containerd has it: directories below the node's, control groups below the
+laboratory's, the same private mounts. kubelet would set sysctls of the machine; it finds files in
+their place that say what it wants.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ops.lab.daemons import Daemon
+from ops.lab.laboratory import Laboratory
+from ops.lab.leftovers import CONTROL_GROUPS
+from ops.lab.node import Node
+from ops.lab.programs import attempt, plugin
+from tests.runtime.containerd import Containerd
+from tests.support.kubernetes import ASSETS
+
+SYSCTLS: Final = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1_000_000,
+    "kernel/keys/root_maxbytes": 25_000_000,
+}
+"""What kubelet insists on."""
+
+STATUS_EVERY: Final = "1s"
+"""How often it tells that it is there: a node that is lost is known soon."""
+
+
+class KubeNode:
+    """A node with agent, containerd and kubelet; ``start`` and ``crash`` as often as you like."""
+
+    def __init__(self, laboratory: Laboratory, node: Node, kubeconfig: Path) -> None:
+        self.node = node
+        self.containerd = Containerd(laboratory, node)
+        self._groups = f"{self.containerd.cgroup_parent}/{node.name}"
+        self._kubeconfig = kubeconfig
+        self._laboratory = laboratory
+        self._here = node.directory / "kubelet"
+        self._kubelet: Daemon | None = None
+
+    def create(self, *plugins: str) -> None:
+        """Make what it needs and start it; ``plugins`` beside macvlan. Raises LabFailed."""
+        for name in plugins:
+            (self.node.plugins / name).symlink_to(plugin(name))
+        self._here.mkdir()
+        # The machine's own may point into a directory that is hidden here.
+        (self._here / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+        (self._here / "config.yaml").write_text(yaml.safe_dump(self._config()))
+        for hierarchy in CONTROL_GROUPS.iterdir():
+            if hierarchy.is_dir():
+                (hierarchy / self._groups.strip("/")).mkdir(parents=True, exist_ok=True)
+        self.containerd.create()
+        for name, value in SYSCTLS.items():
+            said = self._here / name.replace("/", ".")
+            said.write_text(f"{value}\n")
+            mount = self.containerd.held("mount", "--bind", str(said), f"/proc/sys/{name}")
+            done = attempt(mount)
+            assert done.returncode == 0, done.stderr
+        # It enters network namespaces that containerd has mounted; a DaemonSet sees those by mount
+        # propagation, which nothing leaves these mounts by.
+        self.node.agent.command = tuple(self.containerd.held(*self.node.agent.command))
+        self.start()
+
+    def start(self) -> None:
+        """As after a boot: what does not run is started. Raises LabFailed."""
+        if not self.node.agent.is_running:
+            self.node.start_agent()
+        if not self.containerd.is_running:
+            self.containerd.start()
+        if self._kubelet is None:
+            self._start_kubelet()
+
+    def stop_kubelet(self) -> None:
+        """It alone, as for an upgrade; Pods run on."""
+        kubelet, self._kubelet = self._kubelet, None
+        if kubelet is not None:
+            kubelet.kill()
+
+    def volume(self, uid: str, name: str) -> Path:
+        """Where a Pod's emptyDir is, as kubelet and containers see it."""
+        held = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
+        return held / "volumes/kubernetes.io~empty-dir" / name
+
+    def log(self) -> str:
+        """What kubelet has logged."""
+        return (self._here / "log").read_text(errors="replace")
+
+    def close(self) -> None:
+        """End everything but the agent; the laboratory ends what is left of Pods."""
+        self.stop_kubelet()
+        self.containerd.close()
+
+    def _start_kubelet(self) -> None:
+        flags = {
+            "config": self._here / "config.yaml",
+            "kubeconfig": self._kubeconfig,
+            "root-dir": self._here / "root",
+            "cert-dir": self._here / "certificates",
+            "hostname-override": self.node.name,
+            "node-ip": self.node.address,
+        }
+        command = [str(ASSETS / "kubelet"), *(f"--{name}={value}" for name, value in flags.items())]
+        self._kubelet = Daemon(
+            self._laboratory.identity,
+            self.node.namespace,
+            self.containerd.held(*command),
+            self._here / "log",
+            {},
+        )
+        self._kubelet.start()
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": "127.0.0.1",
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": self._groups,
+            "containerRuntimeEndpoint": f"unix://{self.containerd.socket}",
+            "enforceNodeAllocatable": [],
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "makeIPTablesUtilChains": False,
+            "nodeStatusUpdateFrequency": STATUS_EVERY,
+            "nodeLeaseDurationSeconds": 4,
+            "oomScoreAdj": 0,
+            "podLogsDir": str(self._here / "logs"),
+            "registerNode": True,
+            "resolvConf": str(self._here / "resolv.conf"),
+            "volumePluginDir": str(self._here / "volumes"),
+        }

@@ -1,0 +1,129 @@
+"""Pods that kubelet starts: addresses of the right pool, a network, and tables that say so."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from tests.nodes.cluster import Cluster
+from tests.nodes.workloads import IPV6, SHOP, asking, deployment, pod, pool, subnet
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+
+
+@pytest.mark.parametrize("node", ["node-a", "node-b"])
+def test_pods_of_a_deployment_have_addresses_of_the_pool_they_ask_for(
+    cluster: Cluster, node: str
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"), pool("blue", "10.6.0.40-10.6.0.49"))
+    cluster.apply(deployment("web", 2, asking("blue"), node=node))
+
+    first, second = cluster.running("web", 2)
+
+    held = cluster.truth.ledger().claims
+    assert {first.node, second.node} == {node}
+    assert {one.claim.pool for one in held.values()} == {"blue"}
+    assert set(held) == {*first.addresses, *second.addresses}
+    assert cluster.pings(first.name, second.addresses[0])
+    assert cluster.pings(first.name, "10.6.0.1")
+
+
+def test_pods_on_two_nodes_reach_each_other_over_macvlan_and_bridge(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(
+        pod("alpha", asking("green"), node="node-a"), pod("beta", asking("green"), node="node-b")
+    )
+
+    alpha, beta = cluster.running("", 2)
+
+    assert (alpha.node, beta.node) == ("node-a", "node-b")
+    assert cluster.pings("alpha", beta.addresses[0])
+    assert cluster.pings("beta", alpha.addresses[0])
+
+
+def test_a_macvlan_pod_and_its_node_reach_each_other_by_the_coordinators_wire(
+    cluster: Cluster,
+) -> None:
+    node = cluster.nodes["node-a"].node
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+
+    (alpha,) = cluster.running("", 1)
+
+    links = cluster.inside("alpha", "ip", "-brief", "link").stdout
+    there = node.namespace.attempt("ping", "-n", "-c", "1", "-W", "2", alpha.addresses[0])
+    assert "veth0@" in links
+    assert "eth0@" in links
+    assert there.returncode == 0, there.stdout
+    assert cluster.pings("alpha", node.address)
+
+
+def test_a_pod_of_two_families_shows_both_addresses(cluster: Cluster) -> None:
+    cluster.pools(
+        pool("green", "10.6.0.20-10.6.0.29"), pool("grass", "fd00:6::20-fd00:6::2f", **IPV6)
+    )
+    cluster.apply(pod("alpha", asking("green", "grass"), node="node-b"))
+
+    (alpha,) = cluster.running("", 1)
+
+    four, six = alpha.addresses
+    assert ip_address(four) in ip_network("10.6.0.0/24")
+    assert ip_address(six) in ip_network("fd00:6::/64")
+    assert cluster.pings("alpha", "fd00:6::1")
+
+
+def test_kubectl_shows_pools_endpoints_and_subnets_with_the_documented_columns(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29", default=True))
+    cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"), deployment("web", 2, {}))
+    (first, _) = cluster.running("web", 2)
+
+    def shown() -> list[dict[str, str]]:
+        rows = cluster.table("sp")
+        return rows if [row["ALLOCATED-IP-COUNT"] for row in rows] == ["2"] else []
+
+    (row,) = cluster.until(shown, "the count of the pool")
+    assert row == {
+        "NAME": "green",
+        "VERSION": "4",
+        "SUBNET": "10.6.0.0/24",
+        "ALLOCATED-IP-COUNT": "2",
+        "TOTAL-IP-COUNT": "10",
+        "DEFAULT": "true",
+    }
+    endpoint = {
+        "NAME": first.name,
+        "INTERFACE": "eth0",
+        "IPV4POOL": "green",
+        "IPV4": f"{first.addresses[0]}/24",
+        "IPV6POOL": "",
+        "IPV6": "",
+        "NODE": first.node,
+    }
+    cluster.until(lambda: endpoint in cluster.table("se", "-n", SHOP), "the endpoint")
+    assert len(cluster.table("se", "-n", SHOP)) == 2
+    wide = {
+        "NAME": "wide",
+        "VERSION": "4",
+        "SUBNET": "10.6.0.0/24",
+        "ALLOCATED-IP-COUNT": "10",
+        "TOTAL-IP-COUNT": "20",
+    }
+    assert cluster.until(lambda: cluster.table("ss") == [wide], "the subnet")
+
+
+def test_a_pool_of_twenty_five_thousand_addresses_is_counted_to_the_last(cluster: Cluster) -> None:
+    cluster.pools(pool("calico", "10.244.100.0-10.244.200.1", subnet="10.244.0.0/16"))
+    cluster.apply(deployment("nginx", 2, asking("calico"), node="node-b"))
+    first, second = cluster.running("nginx", 2)
+
+    def counted() -> list[str]:
+        ((row),) = cluster.table("sp")
+        numbers = [row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]]
+        return numbers if numbers[0] == "2" else []
+
+    assert cluster.until(counted, "the count") == ["2", "25602"]
+    assert cluster.pings(first.name, second.addresses[0])
+    assert not cluster.inside(first.name, "ip", "route", "show", "default").stdout

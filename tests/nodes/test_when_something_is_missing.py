@@ -1,0 +1,80 @@
+"""What kubelet and its user see when addresses or the API server are missing."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.nodes.cluster import Cluster
+from tests.nodes.workloads import SHOP, asking, pod, pool
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+
+
+def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there_is_room(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("tiny", "10.6.0.20"))
+    cluster.apply(pod("first", asking("tiny")))
+    cluster.running("", 1)
+    cluster.apply(pod("second", asking("tiny")))
+
+    said = cluster.until(
+        lambda: [one for one in cluster.events("second").splitlines() if "IP addresses" in one]
+    )
+
+    assert "FailedCreatePodSandBox" in said[0]
+    assert "all IP addresses used out" in said[0]
+    assert "tiny" in said[0]
+    cluster.server.kubectl("delete", "pod", "first", "--namespace", SHOP)
+    (second,) = cluster.running("", 1)
+    assert second.addresses == ("10.6.0.20",)
+
+
+def test_a_pool_that_there_is_not_is_named_too(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("lost", asking("nowhere")))
+
+    said = cluster.until(lambda: cluster.events("lost"), "events")
+
+    assert cluster.until(lambda: "nowhere" in cluster.events("lost")), said
+    assert cluster.claims() == {}
+
+
+def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_same_address(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    (alpha,) = cluster.running("", 1)
+    sandbox = cluster.sandbox("alpha")
+    cluster.server.kill()
+
+    os.kill(cluster.pid_of("alpha"), signal.SIGKILL)
+
+    cluster.until(lambda: cluster.sandbox("alpha") not in ("", sandbox), "a new sandbox")
+    cluster.until(lambda: cluster.pings("alpha", "10.6.0.1"), "its network")
+    assert cluster.claims() == {alpha.addresses[0]: "alpha"}
+    cluster.server.start()
+    assert cluster.running("", 1)[0].addresses == alpha.addresses
+
+
+def test_pods_reach_each_other_while_the_api_server_is_away_and_reports_catch_up(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    cluster.apply(pod("beta", asking("green"), node="node-b"))
+    _, beta = cluster.running("", 2)
+
+    cluster.server.kill()
+
+    assert cluster.pings("alpha", beta.addresses[0])
+    assert len(cluster.claims()) == 2
+    cluster.server.start()
+    assert cluster.until(lambda: {row["NAME"] for row in cluster.table("se", "-n", SHOP)}) == {
+        "alpha",
+        "beta",
+    }

@@ -1,0 +1,130 @@
+"""Workloads that grow, shrink, restart, end and move: addresses follow the Pods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.cluster import Cluster
+from tests.nodes.workloads import (
+    SHOP,
+    asking,
+    deployment,
+    job,
+    pod,
+    pool,
+    stateful_set,
+)
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+
+
+def of_shop(cluster: Cluster, *arguments: str) -> str:
+    return cluster.server.kubectl("--namespace", SHOP, *arguments)
+
+
+def test_scaling_takes_addresses_and_gives_them_back(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
+    cluster.apply(deployment("web", 1, asking("green")))
+    cluster.running("web", 1)
+
+    of_shop(cluster, "scale", "deployment/web", "--replicas=3")
+
+    assert len({one.addresses for one in cluster.running("web", 3)}) == 3
+    of_shop(cluster, "scale", "deployment/web", "--replicas=1")
+    (left,) = cluster.running("web", 1)
+    assert cluster.until(lambda: cluster.claims() == {left.addresses[0]: left.name})
+
+
+def test_a_rolling_restart_needs_one_spare_address(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.22"))
+    cluster.apply(deployment("web", 2, asking("green")))
+    before = cluster.running("web", 2)
+
+    of_shop(cluster, "rollout", "restart", "deployment/web")
+    of_shop(cluster, "rollout", "status", "deployment/web", "--timeout=60s")
+
+    after = cluster.running("web", 2)
+    assert not {one.uid for one in before} & {one.uid for one in after}
+    held = {one.addresses[0]: one.name for one in after}
+    assert cluster.until(lambda: cluster.claims() == held)
+
+
+def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(stateful_set("db", 2, asking("green"), node="node-a"))
+    before = cluster.running("db", 2)
+
+    cluster.apply(stateful_set("db", 2, asking("green"), node="node-b"))
+    of_shop(cluster, "rollout", "status", "statefulset/db", "--timeout=60s")
+    moved = cluster.running("db", 2)
+    of_shop(cluster, "delete", "pod", "db-0", "--force", "--grace-period=0")
+    after = cluster.until(
+        lambda: [one for one in cluster.running("db", 2) if one.uid != moved[0].uid][:2]
+    )
+
+    assert {one.node for one in moved} == {"node-b"}
+    assert [one.addresses for one in moved] == [one.addresses for one in before]
+    assert after[0].addresses == before[0].addresses
+    assert cluster.pings("db-0", before[1].addresses[0])
+
+
+def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(job("once", asking("green")))
+
+    of_shop(cluster, "wait", "--for=condition=complete", "job/once", "--timeout=60s")
+
+    assert cluster.until(lambda: not cluster.claims())
+    (ended,) = cluster.pods("once")
+    assert ended.phase == "Succeeded"
+    assert ended.addresses, "it had one"
+
+
+def test_pods_of_a_drained_node_start_elsewhere_and_leave_nothing_behind(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(deployment("web", 3, asking("green")))
+    cluster.running("web", 3)
+
+    cluster.server.kubectl("drain", "node-b", "--timeout=60s")
+
+    after = cluster.running("web", 3)
+    assert {one.node for one in after} == {"node-a"}
+    held = {one.addresses[0]: one.name for one in after}
+    assert cluster.until(lambda: cluster.claims() == held)
+
+
+def test_a_pod_that_kubelet_evicts_gives_its_address_back_and_its_successor_runs(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(deployment("web", 1, asking("green"), scratch_mb=1))
+    (full,) = cluster.running("web", 1)
+
+    room = cluster.nodes[full.node].volume(full.uid, "scratch")
+    Path(room / "dump").write_bytes(bytes(4 << 20))
+
+    cluster.until(lambda: "Evicted: Usage of EmptyDir" in cluster.events(full.name), "eviction")
+    (successor,) = cluster.until(
+        lambda: [one for one in cluster.pods("web") if one.ready and one.uid != full.uid]
+    )
+    held = {successor.addresses[0]: successor.name}
+    assert cluster.until(lambda: cluster.claims() == held)
+
+
+def test_pods_that_are_deleted_by_force_in_a_crowd_leave_nothing(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.59"))
+    cluster.apply(deployment("web", 12, asking("green")))
+    cluster.until(lambda: len(cluster.claims()) >= 6, "some of them")
+
+    of_shop(cluster, "delete", "deployment", "web", "--cascade=foreground", "--wait=false")
+    of_shop(cluster, "delete", "pods", "--all", "--force", "--grace-period=0")
+
+    assert cluster.until(lambda: not cluster.pods() and not cluster.claims())
+    cluster.apply(pod("last", asking("green")))
+    cluster.running("", 1)

@@ -1,0 +1,111 @@
+"""Workloads and pools as a user writes them. All in the namespace ``shop``, of one image."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from core.manifests.kinds.fields import API_VERSION
+from tests.runtime.pause_image import NAME
+
+Object = dict[str, Any]
+
+SHOP: Final = "shop"
+POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
+
+
+def pool(name: str, *ips: str, **spec: Any) -> Object:
+    """A SpiderIPPool on the fabric's network, if not of a ``subnet`` of its own."""
+    where = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
+    return _made(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
+
+
+IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
+"""What a pool on the fabric's other network has."""
+
+
+def subnet(name: str, *ips: str) -> Object:
+    """A SpiderSubnet on the fabric's network."""
+    spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
+    return _made(API_VERSION, "SpiderSubnet", name, spec=spec)
+
+
+def asking(ipv4: str, ipv6: str = "") -> dict[str, str]:
+    """The annotation of a Pod that asks for pools."""
+    said = {"ipv4": [ipv4]} | ({"ipv6": [ipv6]} if ipv6 else {})
+    return {POOL_ANNOTATION: json.dumps(said)}
+
+
+def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spec: Any) -> Object:
+    """One container, gone as soon as it is told to; on a node if there is one to be named.
+
+    With ``scratch_mb`` it has a volume ``scratch`` that must not grow beyond that.
+    """
+    container: Object = {"name": "main", "image": NAME, "imagePullPolicy": "Never"}
+    container["command"] = [program]
+    if scratch_mb:
+        container["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
+        volume = {"name": "scratch", "emptyDir": {"sizeLimit": f"{scratch_mb}Mi"}}
+        spec["volumes"] = [volume]
+    where = {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {}
+    return {
+        "automountServiceAccountToken": False,
+        "dnsPolicy": "Default",
+        # What has ended rests for so long before its address is taken back without a DEL.
+        "terminationGracePeriodSeconds": 1,
+        "enableServiceLinks": False,
+        "containers": [container],
+        **where,
+        **spec,
+    }
+
+
+def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
+    """A Pod of its own."""
+    return _made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
+
+
+def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
+    """Its Pods have the label ``app`` with its name."""
+    found = _workload("Deployment", name, annotations, spec)
+    found["spec"]["replicas"] = replicas
+    return found
+
+
+def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
+    """All replicas at once."""
+    found = _workload("StatefulSet", name, annotations, spec)
+    found["spec"] |= {"replicas": replicas, "serviceName": name}
+    found["spec"]["podManagementPolicy"] = "Parallel"
+    return found
+
+
+def job(name: str, annotations: dict[str, str]) -> Object:
+    """One Pod that succeeds at once."""
+    spec = pod_spec(program="/done", restartPolicy="Never")
+    template = {"metadata": {"annotations": annotations, "labels": {"app": name}}, "spec": spec}
+    return _made("batch/v1", "Job", name, SHOP, spec={"template": template})
+
+
+def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str, Any]) -> Object:
+    labels = {"app": name}
+    template = {
+        "metadata": {"annotations": annotations, "labels": labels},
+        "spec": pod_spec(**spec),
+    }
+    body = {"selector": {"matchLabels": labels}, "template": template}
+    return _made("apps/v1", kind, name, SHOP, spec=body)
+
+
+def _made(
+    version: str,
+    kind: str,
+    name: str,
+    namespace: str = "",
+    annotations: dict[str, str] | None = None,
+    **body: Any,
+) -> Object:
+    metadata: Object = {"name": name, "annotations": annotations or {}}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **body}
