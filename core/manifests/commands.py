@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from core.domain.addresses import Family
 from core.domain.autopools.applications import REPLICATED
 from core.domain.commands import (
     ApplyPool,
@@ -30,11 +31,18 @@ from core.domain.validation.shared import (
     family_of_item,
     family_of_subnet,
     resolve_family,
+    shortened,
 )
 from core.manifests.kinds.addresses import RouteSpec
 from core.manifests.kinds.applications import WorkloadManifest, WorkloadSpec
 from core.manifests.kinds.fields import SelectorSpec
-from core.manifests.kinds.pools import PoolManifest, ReservationManifest, SubnetManifest
+from core.manifests.kinds.pools import (
+    PoolManifest,
+    PoolSpec,
+    ReservationManifest,
+    SubnetManifest,
+    SubnetSpec,
+)
 from core.manifests.kinds.records import OwnerReference, RecordManifest
 from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
 from core.manifests.reading import Manifest
@@ -81,7 +89,7 @@ def _pool(body: PoolManifest) -> Pool:
     subject = Subject(body.kind, body.metadata.name)
     return Pool(
         name=body.metadata.name,
-        family=resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject),
+        family=_family(spec, subject),
         subnet=spec.subnet,
         ips=_texts(spec.ips),
         exclude_ips=_texts(spec.exclude_ips),
@@ -105,7 +113,7 @@ def _subnet(body: SubnetManifest) -> Subnet:
     subject = Subject(body.kind, body.metadata.name)
     return Subnet(
         name=body.metadata.name,
-        family=resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject),
+        family=_family(spec, subject),
         subnet=spec.subnet,
         ips=_texts(spec.ips),
         exclude_ips=_texts(spec.exclude_ips),
@@ -114,6 +122,11 @@ def _subnet(body: SubnetManifest) -> Subnet:
         labels=body.metadata.labels or {},
         annotations=body.metadata.annotations or {},
     )
+
+
+def _family(spec: PoolSpec | SubnetSpec, subject: Subject) -> Family:
+    source = f"spec.subnet {shortened(spec.subnet)!r}"
+    return resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject, source)
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
@@ -125,9 +138,10 @@ def _reservation(body: ReservationManifest) -> Reservation:
     ips = _texts(body.spec.ips)
     subject = Subject(body.kind, body.metadata.name)
     derived = family_of_item(ips[0]) if ips else None
+    source = f"spec.ips[0] {shortened(ips[0])!r}" if ips else "spec.ips, which is empty"
     return Reservation(
         name=body.metadata.name,
-        family=resolve_family(body.spec.ip_version, derived, subject),
+        family=resolve_family(body.spec.ip_version, derived, subject, source),
         ips=ips,
         labels=body.metadata.labels or {},
         annotations=body.metadata.annotations or {},

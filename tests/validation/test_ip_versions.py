@@ -15,6 +15,7 @@ from core.domain.validation.shared import (
 from core.errors import Refused
 
 SUBJECT = Subject("SpiderIPPool", "blue")
+SOURCE = "spec.subnet '10.0.0.0/33'"
 
 
 @pytest.mark.parametrize(
@@ -50,9 +51,9 @@ def test_an_item_tells_its_version(text: str, family: Family | None) -> None:
 
 
 def test_the_version_as_given_counts_before_the_derived_one() -> None:
-    assert resolve_family(6, 4, SUBJECT) == 6
-    assert resolve_family(4, None, SUBJECT) == 4
-    assert resolve_family(None, 6, SUBJECT) == 6
+    assert resolve_family(6, 4, SUBJECT, SOURCE) == 6
+    assert resolve_family(4, None, SUBJECT, SOURCE) == 4
+    assert resolve_family(None, 6, SUBJECT, SOURCE) == 6
 
 
 @pytest.mark.parametrize(
@@ -64,9 +65,10 @@ def test_no_version_is_invalid_and_another_one_not_supported(
     derived: Family | None = None if ip_version is None else 4
 
     with pytest.raises(Refused) as caught:
-        resolve_family(ip_version, derived, SUBJECT)
+        resolve_family(ip_version, derived, SUBJECT, SOURCE)
 
     (refusal,) = caught.value.refusals
     assert isinstance(refusal, Refusal)
     assert (refusal.kind, refusal.field) == (kind, "spec.ipVersion")
     assert refusal.subject == "SpiderIPPool/blue"
+    assert ip_version is not None or refusal.message.endswith(SOURCE)

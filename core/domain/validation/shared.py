@@ -96,9 +96,12 @@ def family_of_item(text: str) -> Family | None:
         return None
 
 
-def resolve_family(ip_version: int | None, derived: Family | None, subject: Subject) -> Family:
+def resolve_family(
+    ip_version: int | None, derived: Family | None, subject: Subject, source: str
+) -> Family:
     """``spec.ipVersion`` as given, else ``derived``: rule 1 of spec/api.md 3.2, first half.
 
+    ``source`` says where it would have been derived from: a field, and what it holds.
     Whoever makes a Pool or Reservation from a text asks here, because those values always have a
     family. Raises Refused: Invalid when there is none, NotSupported for anything but 4 and 6.
     """
@@ -109,7 +112,7 @@ def resolve_family(ip_version: int | None, derived: Family | None, subject: Subj
         return V6
     field = "spec.ipVersion"
     if family is None:
-        message = "ipVersion is not given and cannot be derived from the addresses"
+        message = f"ipVersion is not given and cannot be derived from {source}"
         raise Refused((subject.refuse("Invalid", "ip-version", field, message),))
     message = f"ipVersion {family} is neither 4 nor 6"
     raise Refused((subject.refuse("NotSupported", "ip-version", field, message),))
