@@ -98,11 +98,13 @@ def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
     members = _members(
         data, name, {field.encode_name.lower(): field.encode_name for field in fields}
     )
-    try:
-        types: dict[str, Any] = {field.encode_name: field.type for field in fields}
-        values = {key: msgspec.convert(value, types[key]) for key, value in members.items()}
-    except msgspec.ValidationError as error:
-        raise _unparsable(name, str(error)) from None
+    types: dict[str, Any] = {field.encode_name: field.type for field in fields}
+    values: dict[str, object] = {}
+    for key, value in members.items():
+        try:
+            values[key] = msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            raise _unparsable(name, f"{key}: {error}") from None
     for field in fields:
         if field.required and field.encode_name not in values:
             raise _required(field.encode_name)

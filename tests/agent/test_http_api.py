@@ -168,7 +168,7 @@ async def test_values_that_name_nothing_are_500_and_claim_nothing(
         (b"{", 400, 400, 'parsing {name} body from "" failed, because '),
         (b"[]", 400, 400, 'parsing {name} body from "" failed, because '),
         (b'"text"', 400, 400, 'parsing {name} body from "" failed, because '),
-        (b'{"podName":1}', 400, 400, 'parsing {name} body from "" failed, because '),
+        (b'{"podName":1}', 400, 400, 'parsing {name} body from "" failed, because podName: '),
         (b'{"podName":NaN}', 400, 400, 'parsing {name} body from "" failed, because '),
         (b"\xff\xfe", 400, 400, 'parsing {name} body from "" failed, because '),
         (b"[" * 100_000, 400, 400, 'parsing {name} body from "" failed, because '),
