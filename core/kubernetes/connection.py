@@ -37,9 +37,10 @@ class Connection:
         await asyncio.sleep(FAREWELL_S)
 
 
-async def open_connection(kubeconfig: str) -> Connection:
+async def open_connection(kubeconfig: str, context: str = "") -> Connection:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
+    ``context`` of the kubeconfig, by default the one that it calls its current one.
     Raises BadInput without any, and where the extra ``kubernetes`` is not installed.
     """
     try:
@@ -48,4 +49,4 @@ async def open_connection(kubeconfig: str) -> Connection:
         message = "Kubernetes is switched on and the package kubernetes is not installed"
         remedy = "pip install 'orbweaver[kubernetes]'"
         raise BadInput(message, subject="kubernetes", remedy=remedy) from None
-    return Connection(await client_for(kubeconfig))
+    return Connection(await client_for(kubeconfig, context))

@@ -16,9 +16,10 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 from core.errors import BadInput
 
 
-async def client_for(kubeconfig: str) -> ApiClient:
+async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
+    ``context`` of the kubeconfig, by default the one that it calls its current one.
     Raises BadInput when there are none that can be used.
     """
     settings = Configuration()
@@ -26,7 +27,7 @@ async def client_for(kubeconfig: str) -> ApiClient:
         raise BadInput(f"{kubeconfig} is not a file", subject="kubeconfig")
     try:
         if kubeconfig:
-            await load_kube_config(kubeconfig, client_configuration=settings)
+            await load_kube_config(kubeconfig, context or None, client_configuration=settings)
         else:
             load_incluster_config(settings)
     except (ConfigException, OSError) as error:

@@ -1,4 +1,4 @@
-"""What ``kubectl get -o json`` (or yaml) prints of a Spiderpool cluster -> domain values.
+"""What a Spiderpool cluster has, as kubectl prints it or its API server lists it -> domain values.
 
 Pools, subnets and reservations are the manifests that ``apply`` reads; here their status counts as
 well, and SpiderEndpoints are read (spec/api.md 1.1 to 1.4). Kinds that have nothing to do with
@@ -69,12 +69,17 @@ class Dump(NamedTuple):
 
 def read_dump(texts: Iterable[str]) -> Dump:
     """Everything in these texts, JSON or YAML. Raises BadInput."""
+    return read_cluster(_values(texts))
+
+
+def read_cluster(values: Iterable[tuple[str, object]]) -> Dump:
+    """Everything in these objects, each with where it is from. Raises BadInput."""
     pools: list[ForeignPool] = []
     subnets: list[Subnet] = []
     reservations: list[Reservation] = []
     endpoints: list[Endpoint] = []
     passed_over: Counter[str] = Counter()
-    for place, value in _values(texts):
+    for place, value in values:
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if kind == "SpiderEndpoint":
             endpoints.append(_endpoint(value, place))

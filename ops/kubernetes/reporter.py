@@ -207,7 +207,7 @@ class Reporter:
         if wanted is None:
             if one is not None and one["is_ours"]:
                 await self._drop(endpoint_path(key), one)
-        elif one is None or (not is_leaving(one) and one["said"] != said_of(wanted)):
+        elif one is None or not one["is_ours"] or _is_outdated(one, wanted):
             self.writes += 1
             await self._api.apply(endpoint_path(key), wanted, MANAGER)
 
@@ -225,6 +225,11 @@ class Reporter:
             if not is_leaving(one):
                 self.writes += 1
                 await self._api.delete(path, metadata["uid"])
+
+
+def _is_outdated(one: Object, wanted: Object) -> bool:
+    """What is being deleted may say what it likes."""
+    return not is_leaving(one) and bool(one["said"] != said_of(wanted))
 
 
 def _taken(*sources: set[K]) -> set[K]:

@@ -26,9 +26,13 @@ _numbers = itertools.count()
 
 
 class Cluster:
-    """``node`` is one node's agent without sockets; the translator runs between start and stop."""
+    """``node`` is one node's agent without sockets; the translator runs between start and stop.
 
-    def __init__(self, server: ApiServer) -> None:
+    ``translates``: it is started with the cluster.
+    """
+
+    def __init__(self, server: ApiServer, *, translates: bool = True) -> None:
+        self._translates = translates
         self.server = server
         self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
         self.node = Node(
@@ -41,7 +45,8 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         await self.node.__aenter__()
-        self.start()
+        if self._translates:
+            self.start()
         return self
 
     async def __aexit__(

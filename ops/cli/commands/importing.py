@@ -1,8 +1,8 @@
 """``orbctl import``: take over the addresses of another IPAM, without touching a running Pod.
 
-The other system's objects are read as kubectl prints them, so nothing but kubectl needs access to
-its cluster. Look with ``--dry-run`` first; then run it, as often as you like: what is there already
-changes nothing. At the end every address is read back and compared.
+The other system's objects are read from its API server, or as kubectl prints them where nothing but
+kubectl has access. Look with ``--dry-run`` first; then run it, as often as you like: what is there
+already changes nothing. At the end its cluster is read again, and every address compared.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ops.cli.context import confirm, globals_of, perform, stdin_text
+from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals
+from ops.cli.foreign import reading
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
-from ops.cli.session import Session, read_text
+from ops.cli.session import Session
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
@@ -33,14 +34,20 @@ app = typer.Typer(no_args_is_help=True, help="Take over the addresses of another
 def spiderpool(
     context: typer.Context,
     file: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "-f",
             "--filename",
             help="what `kubectl get spiderippools,spidersubnets,spiderreservedips,spiderendpoints"
-            " -A -o json` prints; - for standard input",
+            " -A -o json` prints; - for standard input. Without: the API server is asked",
         ),
-    ],
+    ] = None,
+    kubeconfig: Annotated[
+        str, typer.Option(help="of the cluster; by default the one that kubectl takes")
+    ] = "",
+    kube_context: Annotated[
+        str, typer.Option("--context", help="of the kubeconfig; by default its current one")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="decide everything, write nothing")
     ] = False,
@@ -48,14 +55,13 @@ def spiderpool(
 ) -> None:
     """Take over pools, subnets, reservations and every address in use from a Spiderpool cluster."""
     from core.domain.takeover import plan_take_over
-    from core.manifests.spiderpool import read_dump
 
     output = globals_of(context).output
-    dump = read_dump(read_text(path, stdin_text) for path in file)
-    whole = plan_take_over(dump.cluster)
+    read = reading(file or (), kubeconfig, kube_context)
 
     async def action(session: Session) -> Exit:
-        plan, refusals = await _rehearse(session, whole)
+        dump = await read()
+        plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
         if output.is_plain:
             show_value(_plain(plan, refusals, dump.passed_over), output)
         else:
@@ -68,6 +74,7 @@ def spiderpool(
         outcome = await _carry_out(session, plan)
         for error in outcome.refused:
             report_refusals(refusals_of(error))
+        whole = plan_take_over((await read()).cluster)
         missing = await _missing(session, whole)
         _show_outcome(outcome, whole.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK
@@ -147,6 +154,8 @@ def _show_outcome(outcome: Outcome, addresses: int, missing: Sequence[str]) -> N
     print(f"verified: {addresses - len(missing):,} of {counted(addresses, 'address', 'addresses')}")
     for address in missing[:FINDINGS_SHOWN_MAX]:
         print(f"  not ours: {address}")
+    if missing:
+        print("What came meanwhile is taken over by running this again")
 
 
 def _counted(plan: TakeOver) -> str:
