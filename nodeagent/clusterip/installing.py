@@ -21,7 +21,8 @@ from typing import Final, Self
 
 from core.errors import BpfRefused, DatapathError
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.planning import Plan, Raw
+from nodeagent.clusterip.balancing import Balance, Frontend
+from nodeagent.clusterip.planning import Plan, Raw, understand
 from nodeagent.clusterip.pods import can_pin
 from nodeagent.clusterip.programs import HOOKS, Hook, Wishes, program
 from nodeagent.ebpf import numbers as n
@@ -199,6 +200,26 @@ class Installation:
         for path in self.directory.iterdir():
             if path.name not in (MAPS, LINKS):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def served(bpffs: Path) -> dict[Frontend, Balance]:
+    """What an agent of this node serves by pinned maps; nothing where there are none.
+
+    Raises BpfRefused.
+    """
+    directory = bpffs / ROOM / MAPS
+    maps: dict[str, Map] = {}
+    try:
+        for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS):
+            found = open_pinned(directory / spec.name)
+            if found is None:
+                return {}
+            maps[spec.name] = Map(spec, found)
+        entries = understand(Installation(None, maps).read()).entries
+        return {frontend: entry.balance for frontend, entry in entries.items()}
+    finally:
+        for one in maps.values():
+            one.close()
 
 
 def remove(bpffs: Path) -> bool:

@@ -84,6 +84,8 @@ IFA_F_PERMANENT: Final = 0x80
 
 # Routes.
 RTA_DST: Final = 1
+RTA_SRC: Final = 2
+RTA_IIF: Final = 3
 RTA_OIF: Final = 4
 RTA_GATEWAY: Final = 5
 RTA_PRIORITY: Final = 6
@@ -91,17 +93,22 @@ RTA_PREFSRC: Final = 7
 RTA_METRICS: Final = 8
 RTA_MULTIPATH: Final = 9
 RTA_TABLE: Final = 15
+RTA_MARK: Final = 16
 RTA_VIA: Final = 18
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
 RTNH_F_ONLINK: Final = 4
 RTM_F_CLONED: Final = 0x200
+RTM_F_LOOKUP_TABLE: Final = 0x1000
+RTM_F_FIB_MATCH: Final = 0x2000
 RTPROT_BOOT: Final = 3
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 RT_SCOPE_NOWHERE: Final = 255
 RT_TABLE_UNSPEC: Final = 0
+RT_TABLE_DEFAULT: Final = 253
 RT_TABLE_MAIN: Final = 254
+RT_TABLE_LOCAL: Final = 255
 RT_TABLE_COMPAT: Final = 252
 """In the header of a route whose table does not fit into its eight bits."""
 

@@ -219,6 +219,39 @@ def get_route(destination: Address) -> Request:
     return Request(n.RTM_GETROUTE, 0, body, "find the route to", destination, UNREACHABLE)
 
 
+class RouteQuestion(NamedTuple):
+    """A packet that a stack may have to send on. ``incoming`` 0: it is the stack's own."""
+
+    destination: Address
+    source: Address | None = None
+    incoming: int = 0
+    mark: int = 0
+
+    def __str__(self) -> str:
+        return str(self.destination)
+
+
+def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
+    """Ask what the kernel does with a packet; the answer reads as ``replies.route``.
+
+    ``matched``: the route as it stands in its table, else as it is used, with the source chosen.
+    """
+    destination, source = question.destination, question.source
+    bits = ADDRESS_BITS[destination.family]
+    # IPv6 says the table in any case, and does not know that it could be asked to.
+    flags = n.RTM_F_LOOKUP_TABLE if destination.family == 4 else 0
+    flags |= n.RTM_F_FIB_MATCH if matched else 0
+    head = (AF_OF[destination.family], bits, bits if source else 0, 0, 0, 0, 0, 0, flags)
+    parts = [RTMSG.pack(*head), attribute(n.RTA_DST, packed_address(destination))]
+    if source is not None:
+        parts.append(attribute(n.RTA_SRC, packed_address(source)))
+    if question.incoming:
+        parts.append(attribute_u32(n.RTA_IIF, question.incoming))
+    if question.mark:
+        parts.append(attribute_u32(n.RTA_MARK, question.mark))
+    return Request(n.RTM_GETROUTE, 0, b"".join(parts), "find the route to", question)
+
+
 def add_route(route: Route) -> Request:
     """Add a route; that it is there already is fine."""
     return Request(n.RTM_NEWROUTE, NEW, _route_body(route), "add route", route, EXISTS)

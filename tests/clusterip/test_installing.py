@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
 from nodeagent.clusterip.balancing import Balance
-from nodeagent.clusterip.installing import LINKS, MAPS, ROOM, Installation, remove
+from nodeagent.clusterip.installing import LINKS, MAPS, ROOM, Installation, remove, served
 from nodeagent.clusterip.planning import understand
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
 from nodeagent.clusterip.programs import HOOKS, Wishes
@@ -23,7 +23,8 @@ from nodeagent.ebpf.numbers import (
     BPF_MAP_TYPE_HASH,
     BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
 )
-from tests.clusterip.world import BACKENDS, PORT, SERVICE, World, frontend, places
+from ops.lab.programs import ours
+from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
 
 pytestmark = pytest.mark.netns
 
@@ -114,6 +115,18 @@ def test_maps_of_another_layout_go_once_ours_serve(pinned: World) -> None:
     assert names == {hook.name for hook in HOOKS}
     assert (pinned.bpffs / ROOM / MAPS).is_dir()
     assert installation.is_pinned
+
+
+def test_what_is_served_is_told_to_whoever_traces_a_path(pinned: World) -> None:
+    command = [ours("orbctl"), "trace-path", "web-0", f"{SERVICE[4]}:{PORT}"]
+    command += ["--netns", str(pinned.named.path), "--bpffs", str(pinned.bpffs)]
+    said = pinned.named.run(*command)
+    place = f"{BACKENDS[4][0]}:{BACKEND_PORT}"
+    assert f"port {PORT}/TCP is a ClusterIP: sockets are told {place}, one of 1" in said
+    assert "there: arrives in the Pod itself" in said
+    assert "ClusterIP" not in pinned.named.run(*command, "--protocol", "udp")
+    assert remove(pinned.bpffs)
+    assert served(pinned.bpffs) == {}
 
 
 def test_switching_off_takes_all_of_it_away(pinned: World) -> None:

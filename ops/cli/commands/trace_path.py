@@ -1,0 +1,234 @@
+"""``orbctl trace-path``: the way of packets between a Pod and an address, by the kernel's word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from core.errors import BadInput, NotFound
+from ops.cli.commands.release import find_endpoint
+from ops.cli.context import globals_of, perform
+from ops.cli.exits import Exit
+from ops.cli.output import Column, Format, heading, show_table, show_value
+from ops.cli.session import Session
+
+if TYPE_CHECKING:
+    from core.domain.addresses import Address
+    from nodeagent.clusterip.balancing import Balance, Frontend
+    from nodeagent.paths.walking import Leg, Stop
+
+COLUMNS: Final = tuple(
+    map(Column, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
+)
+PROTOCOLS: Final = ("tcp", "udp")
+PORT_MAX: Final = 65_535
+SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
+BPFFS: Final = "/sys/fs/bpf"
+
+
+class Target(NamedTuple):
+    """Where packets shall go; ``port`` 0: nobody says."""
+
+    address: Address
+    port: int = 0
+
+    def __str__(self) -> str:
+        from core.domain.addresses import format_address
+
+        text = format_address(*self.address)
+        if not self.port:
+            return text
+        return f"[{text}]:{self.port}" if self.address.family == 6 else f"{text}:{self.port}"
+
+
+class Traced(NamedTuple):
+    """What was found for one target. ``backend``: what sockets are told in its place."""
+
+    target: Target
+    backend: str
+    legs: list[Leg]
+
+
+def trace_path(
+    context: typer.Context,
+    pod: Annotated[str, typer.Argument(help="a Pod of this node: NAME or NAMESPACE/NAME")],
+    destination: Annotated[
+        str, typer.Argument(help="ADDRESS, ADDRESS:PORT, [ADDRESS]:PORT, or a Pod")
+    ],
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="of the Pod")] = "default",
+    netns: Annotated[
+        str, typer.Option("--netns", help="the Pod's network namespace, where nobody knows it")
+    ] = "",
+    protocol: Annotated[str, typer.Option("--protocol", help="tcp or udp")] = "tcp",
+    socket: Annotated[
+        str,
+        typer.Option("--socket", envvar="ORBWEAVER_SOCKET_PATH", help="of this node's agent"),
+    ] = SOCKET_PATH,
+    bpffs: Annotated[
+        str, typer.Option("--bpffs", envvar="ORBWEAVER_CLUSTER_IP_BPFFS", help="pinned ClusterIPs")
+    ] = BPFFS,
+) -> None:
+    """Tell rule, table and route of packets from a Pod to DST, and of the answers.
+
+    Run it on the Pod's node, as root. Nothing is sent: the kernel is asked what it would do. With
+    --netns and an address no etcd is needed.
+    """
+    import os
+
+    if os.geteuid():
+        raise BadInput("entering a Pod takes root", subject="trace-path", remedy="use sudo")
+    if protocol not in PROTOCOLS:
+        raise BadInput(f"{protocol[:64]!r} is neither tcp nor udp", subject="--protocol")
+    target = _target(destination)
+    if netns and target is not None:
+        _tell(context, pod, netns, [target], protocol, bpffs)
+        return
+
+    async def action(session: Session) -> Exit:
+        path = netns or await _namespace(session, pod, namespace, socket)
+        targets = [target] if target else await _addresses(session, destination, namespace)
+        _tell(context, pod, path, targets, protocol, bpffs)
+        return Exit.OK
+
+    perform(context, action)
+
+
+def _target(text: str) -> Target | None:
+    """The address that a text names; None: it names a Pod. Raises BadInput."""
+    from core.domain.addresses import AddressSyntaxError, parse_address
+
+    head, _, port = text.rpartition(":")
+    with_port = head.startswith("[") or "." in head
+    written = head.strip("[]") if with_port else text.strip("[]")
+    try:
+        address = parse_address(written)
+    except AddressSyntaxError:
+        return None
+    if not with_port:
+        return Target(address)
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAX):
+        raise BadInput(f"{port[:16]!r} is no port", subject=text)
+    return Target(address, int(port))
+
+
+async def _namespace(session: Session, pod: str, namespace: str, socket: str) -> str:
+    from pathlib import Path
+
+    from nodeagent.paths.finding import namespace_of
+
+    endpoint = await find_endpoint(session, pod, namespace)
+    containers = {nic.container for nic in endpoint.nics if nic.container}
+    return namespace_of(containers, Path(socket).with_name("datapath"))
+
+
+async def _addresses(session: Session, pod: str, namespace: str) -> list[Target]:
+    from core.domain.addresses import parse_address
+
+    endpoint = await find_endpoint(session, pod, namespace)
+    found = [Target(parse_address(address)) for address, _ in endpoint.addresses()]
+    if not found:
+        raise NotFound(f"Pod {endpoint.namespace}/{endpoint.name} has no addresses")
+    return found
+
+
+def _tell(
+    context: typer.Context,
+    pod: str,
+    netns: str,
+    targets: list[Target],
+    protocol: str,
+    bpffs: str,
+) -> None:
+    traced = _traced(pod, netns, targets, protocol, bpffs)
+    form = globals_of(context).output
+    if form.is_plain:
+        show_value({"pod": pod, "netns": netns, "paths": [*map(_plain, traced)]}, form)
+        return
+    for one in traced:
+        _show(pod, one, form)
+
+
+def _traced(pod: str, netns: str, targets: list[Target], protocol: str, bpffs: str) -> list[Traced]:
+    from pathlib import Path
+
+    from nodeagent.clusterip.installing import served
+    from nodeagent.netlink.namespaces import Namespace, Visitor
+    from nodeagent.paths.asking import Stack
+    from nodeagent.paths.walking import legs
+
+    visitor = Visitor()
+    try:
+        with (
+            Namespace.open(netns) as inside,
+            visitor.session(inside) as in_pod,
+            visitor.session(visitor.home) as on_node,
+        ):
+            stacks = Stack(pod, in_pod), Stack("node", on_node)
+            frontends = served(Path(bpffs))
+            found = []
+            for target in targets:
+                backend, address = _backend(target, protocol, frontends)
+                found.append(Traced(target, backend, legs(*stacks, address)))
+            return found
+    finally:
+        visitor.close()
+
+
+def _backend(
+    target: Target, protocol: str, frontends: dict[Frontend, Balance]
+) -> tuple[str, Address]:
+    """What a socket that asks for the target is told, in words, and the address it goes to."""
+    from core.domain.addresses import format_address, parse_address
+    from nodeagent.clusterip.balancing import PROTOCOLS as NUMBERS
+    from nodeagent.clusterip.balancing import address_text, packed
+
+    asked, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
+    for frontend in sorted(frontends):
+        is_it = (frontend.address, frontend.protocol) == (asked, number)
+        if not is_it or target.port not in (0, frontend.port):
+            continue
+        backends = frontends[frontend].backends
+        where = f"port {frontend.port}/{protocol.upper()} is a ClusterIP"
+        if not backends:
+            return f"{where}: sockets are refused, nobody is behind it", target.address
+        words = f"{where}: sockets are told {backends[0]}, one of {len(backends)}"
+        return words, parse_address(address_text(backends[0].address))
+    return "", target.address
+
+
+def _show(pod: str, traced: Traced, form: Format) -> None:
+    heading(f"{pod} → {traced.target}")
+    if traced.backend:
+        print(traced.backend)
+    rows = [_row(leg, stop) for leg in traced.legs for stop in leg.stops]
+    show_table(COLUMNS, rows, wide=form is Format.WIDE)
+    for leg in traced.legs:
+        print(f"{leg.name}: {leg.end}")
+
+
+def _row(leg: Leg, stop: Stop) -> tuple[str, ...]:
+    from nodeagent.paths.asking import route_text, rule_text, table_name
+
+    answer = stop.answer
+    table = table_name(answer.route.table) if answer.route else "-"
+    route = route_text(answer) or answer.why_not
+    told = rule_text(answer.rule) or "-", table, route, answer.neighbour or "-"
+    return (leg.name, stop.stack, stop.packet, *told)
+
+
+def _plain(traced: Traced) -> dict[str, Any]:
+    """All of it, for programs."""
+    names = [column.title.lower() for column in COLUMNS[1:]]
+    return {
+        "destination": str(traced.target),
+        "clusterIP": traced.backend,
+        "legs": [
+            {
+                "name": leg.name,
+                "end": leg.end,
+                "stops": [dict(zip(names, _row(leg, stop)[1:], strict=True)) for stop in leg.stops],
+            }
+            for leg in traced.legs
+        ],
+    }
