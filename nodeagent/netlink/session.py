@@ -32,6 +32,8 @@ SEND_REQUESTS_MAX: Final = 128
 """In one send: their answers fit into the smallest receive buffer there is."""
 
 SEND_TRIES_MAX: Final = 4
+"""Sends without a single answer; one that is answered in part is progress."""
+
 LISTING_TRIES_MAX: Final = 16
 """A busy node changes while it is read; each try takes a millisecond."""
 
@@ -60,6 +62,7 @@ class Session:
     def __init__(self, netlink: socket.socket) -> None:
         self._socket = netlink
         self._sequence = 0
+        self._overrun = False
         self.kernel_s = 0.0
 
     @classmethod
@@ -129,16 +132,17 @@ class Session:
 
     def _attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
         found: dict[int, Outcome] = {}
-        for tried in range(SEND_TRIES_MAX):
+        again, in_vain = False, 0
+        while len(found) < len(wanted):
             left = [index for index in range(len(wanted)) if index not in found]
-            if not left:
-                break
-            for index, outcome in self._exchange(wanted, left).items():
+            answered = self._exchange(wanted, left)
+            for index, outcome in answered.items():
                 # Whose answer was lost may have been done: its own trace is success then.
-                ghost = tried and outcome.number in (requests.EXISTS | requests.GONE)
+                ghost = again and outcome.number in (requests.EXISTS | requests.GONE)
                 found[index] = Outcome() if ghost else outcome
-        if len(found) < len(wanted):
-            raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
+            again, in_vain = True, in_vain + (not answered)
+            if in_vain == SEND_TRIES_MAX:
+                raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
         return [found[index] for index in range(len(wanted))]
 
     def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, Outcome]:
@@ -217,6 +221,7 @@ class Session:
         self._send(message(request.kind, n.NLM_F_REQUEST | request.flags, sequence, request.body))
         found: list[T] = []
         whole = True
+        self._overrun = False
         while True:
             data = self._receive()
             if data is None:
@@ -226,7 +231,7 @@ class Session:
                     continue
                 whole = whole and not reply.flags & n.NLM_F_DUMP_INTR
                 if reply.kind == n.NLMSG_DONE:
-                    if not whole:
+                    if not whole or self._overrun:
                         raise _Interrupted
                     return found
                 if reply.kind == n.NLMSG_ERROR:
@@ -248,14 +253,19 @@ class Session:
             self.kernel_s += time.perf_counter() - started
 
     def _receive(self) -> memoryview | None:
-        """The next datagram; None: none is there, or some were lost."""
+        """The next datagram; None: none is there. Whether some were lost is noted."""
         started = time.perf_counter()
         try:
-            return memoryview(self._socket.recv(RECEIVE_BYTES))
-        except OSError as error:
-            if error.errno in (EAGAIN, ENOBUFS):
-                return None
-            raise
+            while True:
+                try:
+                    return memoryview(self._socket.recv(RECEIVE_BYTES))
+                except OSError as error:
+                    if error.errno == EAGAIN:
+                        return None
+                    if error.errno != ENOBUFS:
+                        raise
+                    # Told once, before what the queue had room for.
+                    self._overrun = True
         finally:
             self.kernel_s += time.perf_counter() - started
 

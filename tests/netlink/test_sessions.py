@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from errno import EEXIST
+from typing import Final
 
 import pytest
 
@@ -28,11 +32,16 @@ from ops.lab.namespaces import Namespace as NamedNamespace
 pytestmark = pytest.mark.netns
 
 NEAR_MAC = bytes.fromhex("021122334455")
+CHANGES: Final = 50
 FAR_MAC = bytes.fromhex("0a0102030405")
 
 
 def address(text: str) -> Address:
     return parse_address(text)
+
+
+def on_loopback(text: str) -> LinkAddress:
+    return LinkAddress(1, address(text), 32)
 
 
 def prefix(text: str) -> Cidr:
@@ -195,6 +204,45 @@ def test_answers_that_were_lost_are_asked_for_again(
         Rule(4, 500, 1000),
         Rule(4, 501, 1001),
     ]
+
+
+@pytest.mark.parametrize("queue_bytes", [1, 4_000, 32_000])
+def test_a_full_queue_loses_answers_and_no_request(session: Session, queue_bytes: int) -> None:
+    """ENOBUFS for real: a send has more answers than the kernel keeps for us."""
+    session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, queue_bytes)
+    rules = [Rule(4, 500, priority) for priority in range(1000, 1128)]
+
+    outcomes = session.apply([requests.add_rule(rule) for rule in rules])
+
+    assert session._overrun
+    assert outcomes == [Outcome()] * len(rules)
+    assert [rule for rule in session.rules(4) if rule.table == 500] == rules
+
+
+def test_a_listing_is_whole_while_others_change_what_it_lists(
+    session: Session, visitor: Visitor, namespace: Namespace
+) -> None:
+    """Interrupted for real: each listing tells all that stays, once, or is an error."""
+    stays = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
+    session.apply([requests.add_address(each) for each in stays])
+    passing = [on_loopback(f"10.8.0.{number + 1}") for number in range(100)]
+
+    def change() -> None:
+        with visitor.session(namespace) as other:
+            for _ in range(CHANGES):
+                other.apply([requests.add_address(each) for each in passing])
+                other.apply([requests.delete_address(each) for each in passing])
+
+    wanted = [each.address for each in stays]
+    with ThreadPoolExecutor(1, initializer=visitor.travels) as worker:
+        changing = worker.submit(change)
+        listed = 0
+        while not changing.done() or not listed:
+            with suppress(NetlinkLost):
+                found = [each.address for each in session.addresses(4)]
+                assert [one for one in found if one in wanted] == wanted
+                listed += 1
+        changing.result()
 
 
 def test_answers_that_never_come_are_an_error(
