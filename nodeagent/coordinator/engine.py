@@ -8,6 +8,7 @@ for one container must not overlap. The machine's own namespace is never set up 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EEXIST
@@ -28,8 +29,9 @@ from nodeagent.coordinator.reading import read_host, read_pod, read_veth
 from nodeagent.coordinator.records import Records, Undertaking
 from nodeagent.coordinator.settings import CoordinatorSettings
 from nodeagent.coordinator.steps import Plan, Step
-from nodeagent.netlink import requests
+from nodeagent.netlink import replies, requests
 from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
+from nodeagent.netlink.numbers import IF_OPER_UP
 from nodeagent.netlink.requests import VethEnd
 from nodeagent.netlink.session import Session, check
 from nodeagent.netlink.values import Mac
@@ -38,6 +40,9 @@ HOST_END_PREFIX: Final = "veth"
 HOST_END_ID_CHARACTERS: Final = 11
 MAC_BYTES: Final = 6
 FINGERPRINT_BYTES: Final = 16
+WIRE_LOOK_S: Final = 0.001
+WIRE_LOOKS_MAX: Final = 200
+"""Then it goes on: a first packet that is lost is sent again by whoever cares."""
 
 
 class Order(NamedTuple):
@@ -203,6 +208,8 @@ class Engine:
         host = _apply_steps(stacks.host, wanted.host, done)
         if wanted.marked:
             self._marks.put(stacks.namespace, undertaking.families)
+        if undertaking.own_veth:
+            _await_wire(stacks.host, undertaking.peer)
         return wanted._replace(pod=pod, host=host)
 
     # -------------------------------------------------------------------------------- DEL
@@ -235,7 +242,8 @@ class Engine:
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
-            undoing.append(requests.delete_link(recorded.peer_name))
+            # By its number, which no other link has had since; its name may have been changed.
+            undoing.append(requests.delete_link_number(recorded.peer))
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
@@ -256,7 +264,11 @@ class Engine:
         ):
             if not _is_same(recorded, Stacks(namespace, pod, host)):
                 return [f"{attachment.netns}: another namespace, NIC or veth than ADD has set up"]
-            found = differences(recorded.plan.pod, pod) + differences(recorded.plan.host, host)
+            found = _differences(recorded, pod, host)
+            if found:
+                # Of rules and neighbours the kernel does not tell that a listing was interrupted.
+                again = _differences(recorded, pod, host)
+                found = [each for each in found if each in again]
             if recorded.plan.marked:
                 found += self._marks.missing(namespace, recorded.families)
             return found
@@ -278,6 +290,22 @@ def _apply_steps(session: Session, steps: Sequence[Step], done: list[Change]) ->
     for step, outcome in zip(steps, outcomes, strict=True):
         check(step.do, outcome)
     return tuple(came_out)
+
+
+def _await_wire(host: Session, number: int) -> None:
+    """Until the host's end of a new wire carries packets: the kernel drops them a moment longer.
+
+    Asking makes a kernel since 6.8 do at once what its watcher of links would do later.
+    """
+    for _ in range(WIRE_LOOKS_MAX):
+        answer = host.ask(requests.get_link_number(number))
+        if answer is None or replies.link(memoryview(answer)).operstate == IF_OPER_UP:
+            return
+        time.sleep(WIRE_LOOK_S)
+
+
+def _differences(recorded: Undertaking, pod: Session, host: Session) -> list[str]:
+    return differences(recorded.plan.pod, pod) + differences(recorded.plan.host, host)
 
 
 def _undo(steps: Sequence[Step]) -> list[requests.Request]:

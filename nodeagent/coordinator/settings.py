@@ -152,6 +152,9 @@ def effective(
     veth_address = None
     if said.veth_link_address:
         veth_address = _address("vethLinkAddress", said.veth_link_address)
+        if not veth_address.value:
+            # The kernel would say yes to it and do nothing.
+            raise _invalid("vethLinkAddress", f"{veth_address} is nobody's address")
     return CoordinatorSettings(
         mode,
         bool(said.tune_pod_routes),

@@ -53,6 +53,7 @@ RTM_DELRULE: Final = 33
 RTM_GETRULE: Final = 34
 
 # Links.
+IF_OPER_UP: Final = 6
 IFF_UP: Final = 0x1
 IFF_BROADCAST: Final = 0x2
 IFF_LOOPBACK: Final = 0x8

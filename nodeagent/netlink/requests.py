@@ -167,6 +167,12 @@ def delete_link(name: str) -> Request:
     return Request(n.RTM_DELLINK, 0, body, "delete link", name, GONE)
 
 
+def delete_link_number(number: int) -> Request:
+    """As ``delete_link``, whatever its name is by now."""
+    body = IFINFOMSG.pack(0, 0, number, 0, 0)
+    return Request(n.RTM_DELLINK, 0, body, "delete link", number, GONE)
+
+
 def _link_attributes(name: str, mtu: int, mac: Mac) -> bytes:
     packed = attribute_text(n.IFLA_IFNAME, name)
     if mtu:

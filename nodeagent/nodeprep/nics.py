@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Family, format_address
-from nodeagent.netlink.numbers import RT_SCOPE_LINK
+from nodeagent.netlink.numbers import IF_OPER_UP, RT_SCOPE_LINK
 from nodeagent.netlink.session import Session
 from nodeagent.netlink.values import Link, mac_text
 
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
 """Kinds that a Pod's interface can stand on; "" is a NIC's. A veth is one inside containers."""
 
-_IF_OPER_UP: Final = 6  # include/uapi/linux/if.h
-_IF_OPER_UNKNOWN: Final = 0
+_IF_OPER_UNKNOWN: Final = 0  # include/uapi/linux/if.h
 _ETHERNET_MAC_BYTES: Final = 6
 
 
@@ -87,7 +86,7 @@ def _nic(link: Link, names: dict[int, str], addresses: tuple[str, ...]) -> Maste
         mac_text(link.mac),
         link.mtu,
         link.up,
-        link.up and link.operstate in (_IF_OPER_UP, _IF_OPER_UNKNOWN),
+        link.up and link.operstate in (IF_OPER_UP, _IF_OPER_UNKNOWN),
         link.promiscuity,
         names.get(link.master, "") if link.master else "",
         addresses,

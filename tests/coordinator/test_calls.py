@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from core.domain.addresses import parse_address
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
 from core.domain.model import Endpoint
 from core.errors import BadInput, NotReady
@@ -19,17 +20,21 @@ from nodeagent.cniwire.failures import CniFailure
 from nodeagent.cniwire.netconf import NetConf, ValidAttachment
 from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
-from nodeagent.coordinator.steps import Plan
+from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step
 from nodeagent.facts import FactsSource, PodReference
+from nodeagent.netlink.numbers import RT_SCOPE_LINK
+from nodeagent.netlink.values import Link, Neighbour, Route, host_prefix
 from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.missing import GC_TWICE_S
-from tests.coordinator.world import Node, Pod, World
+from tests.coordinator.world import Node, Pod, World, batch
 
 pytestmark = pytest.mark.netns
 
 CLUSTER = {"serviceCIDR": ["10.96.0.0/16"]}
 NOTHING = WrittenSettings()
 LEFTOVERS = 1_000
+NOWHERE = 1_000_000
+"""Numbers of links that have never been."""
 
 
 class Known(FactsSource):
@@ -189,24 +194,45 @@ async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
-    coordinating: Coordinating, pod: Pod, node: Node
+    world: World, coordinating: Coordinating, pod: Pod, node: Node
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     (alive,) = node.records.all()
+    # Their pairs have died with their namespaces; what they had on another wire has not.
+    batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
+    (wire,) = (link.number for link in links_of(world, node) if link.name == "cali-left")
+    before = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
     for number in range(LEFTOVERS):
+        steps = left_behind(wire, f"10.9.{number // 200}.{number % 200 + 1}")
+        with world.visitor.session(node.held) as session:
+            session.apply([step.do for step in steps])
         node.records.put(
             structs.replace(
                 alive,
                 container=f"{number:064x}",
                 netns=f"/run/netns/owt-gone-{number}",
-                peer_name=f"veth{number:011x}",
-                plan=Plan((), (), {}),
+                peer=NOWHERE + number,
+                plan=Plan((), steps, {}),
             )
         )
+    assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
     found = await coordinating.collect(collection(pod))
     assert len(found.removed) == LEFTOVERS
     assert list(node.records.all()) == [alive]
+    assert (node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")) == before
     assert pod.check() == []
+
+
+def links_of(world: World, node: Node) -> list[Link]:
+    with world.visitor.session(node.held) as session:
+        return session.links()
+
+
+def left_behind(wire: int, text: str) -> tuple[Step, ...]:
+    """A route and a neighbour entry of a Pod's address on the node."""
+    address = parse_address(text)
+    route = Route(host_prefix(address), wire, table=500, scope=RT_SCOPE_LINK)
+    return neighbour_step(Neighbour(wire, address, bytes(5) + b"\x01")), route_step(route)
 
 
 async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:

@@ -105,6 +105,34 @@ def test_two_underlay_nics(pod: Pod, node: Node) -> None:
     }
 
 
+def test_two_underlay_nics_with_the_default_route_on_the_second(pod: Pod) -> None:
+    pod.add(**SAID)
+    pod.macvlan("net1", "10.7.0.101/24", "fd00:7::101/64")
+    pod.add("net1", podDefaultRouteNic="net1", **SAID)
+    assert rules(pod.inside) == [
+        "999: from 10.6.0.101 lookup 101",
+        "1000: from all fwmark 0x1 lookup 100",
+    ]
+    main = routes(pod.inside, "main")
+    assert [line for line in main if line.startswith("default")] == [
+        "default via 10.7.0.1 dev net1 metric 100"
+    ]
+    assert "default via 10.6.0.1 dev eth0" in routes(pod.inside, "101")
+    ways = {
+        "8.8.8.8": "net1",
+        "2001:db8::8": "net1",
+        "10.6.0.9": "eth0",
+        "fd00:6::9": "eth0",
+        "10.7.0.9": "net1",
+        "10.96.0.10": "veth0",
+        "fd00:96::10": "veth0",
+        "8.8.8.8 from 10.6.0.101": "eth0",
+        "2001:db8::8 from fd00:6::101": "eth0",
+    }
+    found = {asked: pod.inside.ip("route", "get", *asked.split()) for asked in ways}
+    assert {asked: link for asked, link in ways.items() if f"dev {link} " not in found[asked]} == {}
+
+
 def test_three_underlay_nics(pod: Pod, node: Node) -> None:
     pod.add(**SAID)
     for number, interface in enumerate(("net1", "net2"), 101):
@@ -124,6 +152,10 @@ def test_three_underlay_nics(pod: Pod, node: Node) -> None:
         "default via 10.6.0.1 dev eth0"
     ]
     assert [pod.check(each) for each in ("eth0", "net1", "net2")] == [[], [], []]
+    # Link-local networks stay where they are.
+    every = pod.inside.ip("-6", "route", "show", "table", "all")
+    own = [line for line in every.splitlines() if line.startswith("fe80::/64")]
+    assert len(own) == len([line for line in own if "table" not in line]) == 4
 
 
 def test_overlay_with_one_more_nic(world: World, node: Node) -> None:

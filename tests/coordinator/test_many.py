@@ -15,7 +15,7 @@ from tests.coordinator.world import SERVICES, Node, Pod, World
 pytestmark = pytest.mark.netns
 
 SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
-PODS: Final = 16
+PODS: Final = 32
 CYCLES: Final = 40
 
 
@@ -43,11 +43,11 @@ def in_kernel(inside: Namespace) -> dict[str, int]:
     return {what: len(inside.ip(*command).splitlines()) for what, command in commands.items()}
 
 
-def test_pods_that_come_at_once_are_all_set_up(world: World, node: Node) -> None:
+def test_thirty_two_pods_that_come_at_once_are_all_set_up(world: World, node: Node) -> None:
     pods = [world.pod(node, f"p{number}") for number in range(PODS)]
     for number, pod in enumerate(pods, 101):
         pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
-    with ThreadPoolExecutor(8, initializer=world.visitor.travels) as workers:
+    with ThreadPoolExecutor(PODS, initializer=world.visitor.travels) as workers:
         list(workers.map(lambda pod: pod.add(**SAID), pods))
         assert list(workers.map(Pod.check, pods)) == [[]] * PODS
         assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == PODS

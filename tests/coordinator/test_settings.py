@@ -96,6 +96,7 @@ def test_policy_routes_take_addresses_and_blanks() -> None:
         ({"hostRuleTable": 254}, "hostRuleTable"),
         ({"hostRuleTable": "many"}, "hostRuleTable"),
         ({"vethLinkAddress": "everywhere"}, "vethLinkAddress"),
+        ({"vethLinkAddress": "0.0.0.0"}, "vethLinkAddress"),
         ({"podDefaultRouteNic": "a name that is too long"}, "podDefaultRouteNic"),
         ({"hijackCIDR": ["10.0.0.0/8"] * 257}, "hijackCIDR"),
     ],

@@ -27,18 +27,11 @@ class Pods:
     def __init__(self, world: World) -> None:
         self.nodes = (world.node("n1"), world.node("n2"))
         self.pods = tuple(
-            underlay_pod(world, node, 100 + number) for number, node in enumerate(self.nodes, 1)
+            world.underlay(node, 100 + number, **SAID) for number, node in enumerate(self.nodes, 1)
         )
 
     def addresses(self, number: int) -> tuple[str, str]:
         return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")
-
-
-def underlay_pod(world: World, node: Node, number: int) -> Pod:
-    pod = world.pod(node)
-    pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
-    pod.add(**SAID)
-    return pod
 
 
 @pytest.fixture
@@ -108,6 +101,21 @@ def test_the_outside_reaches_a_pod_and_a_pod_the_outside(
 
 
 @FAMILIES
+def test_a_node_port_of_the_whole_cluster_is_answered_by_the_node(
+    world: World, pods: Pods, family: int
+) -> None:
+    # externalTrafficPolicy Cluster: any node takes it, and asks in its own name.
+    outside = world.outside()
+    own = pods.addresses(0)[family]
+    for number, node in enumerate(pods.nodes):
+        port = 30080 + number
+        node.service(node.addresses[family], port, own, port)
+        server = world.listen(pods.pods[0].inside, own, port)
+        seen = world.connects(outside, server, node.addresses[family], port)
+        assert seen == node.addresses[family]
+
+
+@FAMILIES
 def test_what_came_in_by_the_node_is_answered_by_the_node(
     world: World, pods: Pods, family: int
 ) -> None:
@@ -116,7 +124,7 @@ def test_what_came_in_by_the_node_is_answered_by_the_node(
     outside = world.outside()
     pod, node = pods.pods[0], pods.nodes[0]
     own = pods.addresses(0)[family]
-    node_port(node, family, 30080, own, 8080)
+    node.node_port(family, 30080, own, 8080)
     server = world.listen(pod.inside, own, 8080)
     seen = world.connects(outside, server, node.addresses[family], 30080)
     assert seen == OUTSIDE[family]
@@ -125,7 +133,7 @@ def test_what_came_in_by_the_node_is_answered_by_the_node(
 def test_without_the_marks_such_an_answer_is_lost(world: World, pods: Pods) -> None:
     outside = world.outside()
     pod, node = pods.pods[0], pods.nodes[0]
-    node_port(node, 0, 30080, pods.addresses(0)[0], 8080)
+    node.node_port(0, 30080, pods.addresses(0)[0], 8080)
     server = world.listen(pod.inside, pods.addresses(0)[0], 8080)
     pod.inside.run("nft", "delete", "table", "ip", "orbweaver")
     seen = world.connects(outside, server, node.addresses[0], 30080, patience_s=0.5)
@@ -142,23 +150,6 @@ def test_a_second_underlay_nic_is_answered_where_it_was_asked(world: World, pods
     assert world.connects(pods.nodes[0].inside, server, "10.7.0.101", 80)
     assert "dev net1" in pod.inside.ip("route", "get", OUTSIDE[0], "from", "10.7.0.101")
     assert "dev eth0" in pod.inside.ip("route", "get", OUTSIDE[0])
-
-
-def test_an_overlay_pod_uses_each_of_its_nics_for_what_it_is_for(world: World, node: Node) -> None:
-    outside = world.outside()
-    pod = world.pod(node)
-    pod.calico("10.244.1.5")
-    pod.macvlan("net1", "10.6.0.101/24")
-    pod.add("net1", overlayPodCIDR=["10.244.0.0/16"], **SAID)
-    other = underlay_pod(world, world.node("n2"), 102)
-    on_eth0 = world.listen(pod.inside, "10.244.1.5", 80)
-    on_net1 = world.listen(pod.inside, "10.6.0.101", 80)
-    assert world.connects(node.inside, on_eth0, "10.244.1.5", 80) == node.addresses[0]
-    assert world.connects(node.inside, on_net1, "10.6.0.101", 80) == node.addresses[0]
-    assert world.connects(other.inside, on_net1, "10.6.0.101", 80) == "10.6.0.102"
-    assert world.connects(outside, on_net1, "10.6.0.101", 80) == OUTSIDE[0]
-    for destination, link in (("8.8.8.8", "eth0"), ("10.6.0.9", "net1"), ("10.96.0.10", "eth0")):
-        assert f"dev {link}" in pod.inside.ip("route", "get", destination)
 
 
 def test_a_redirected_connection_needs_an_address_on_veth0(world: World, node: Node) -> None:
@@ -191,13 +182,3 @@ def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
         arp = heard(b"\x08\x06", own)
         assert (arp[22:32], arp[38:42]) == (mac + own, own)
         assert heard(b"\x86\xdd", own6)
-
-
-def node_port(node: Node, family: int, port: int, backend: str, backend_port: int) -> None:
-    """What kube-proxy does for a NodePort that keeps the client's address."""
-    table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
-    rule = (
-        f"{table} daddr {node.addresses[family]} tcp dport {port} dnat to {target}:{backend_port}"
-    )
-    chain = f"type nat hook prerouting priority -100; {rule};"
-    node.inside.run("nft", f"table {table} nodeport {{ chain pre {{ {chain} }}; }}")

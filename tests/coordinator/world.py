@@ -34,6 +34,7 @@ SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
 ROUTER: Final = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
+FIRST_NICS: Final = ("eth0", "lan0")
 CALICO_GATEWAY: Final = "169.254.1.1"
 CALICO_MAC: Final = "ee:ee:ee:ee:ee:ee"
 
@@ -70,18 +71,20 @@ class Pod:
             *(f"address add {address} dev {interface}{nodad(address)}" for address in addresses),
             *(
                 f"route add default via {gateway_of(address)} dev {interface}"
-                f" {'' if interface == 'eth0' else later[6 if ':' in address else 4]}"
+                f" {'' if interface in FIRST_NICS else later[6 if ':' in address else 4]}"
                 for address in addresses
             ),
         )
 
-    def calico(self, address: str, address6: str = "") -> None:
+    def calico(
+        self, address: str, address6: str = "", prefix: str = "cali", nic: str = "eth0"
+    ) -> None:
         """Give it an eth0 as Calico does: a wire, a /32, and a gateway that only answers ARP."""
-        host_end = f"cali{self.container[:11]}"
+        host_end = f"{prefix}{self.container[:11]}"
         batch(
             self.node.inside,
             f"link add {host_end} address {CALICO_MAC} type veth"
-            f" peer eth0 netns {self.inside.name}",
+            f" peer {nic} netns {self.inside.name}",
             f"link set {host_end} up",
             f"route add {address}/32 dev {host_end} scope link",
             *([f"address add fe80::ee/64 dev {host_end} nodad"] if address6 else []),
@@ -90,12 +93,12 @@ class Pod:
         self.node.world.set(self.node.inside, {f"net/ipv4/conf/{host_end}/proxy_arp": "1"})
         batch(
             self.inside,
-            "link set eth0 up",
-            f"address add {address}/32 dev eth0",
-            f"route add {CALICO_GATEWAY} dev eth0 scope link",
-            f"route add default via {CALICO_GATEWAY} dev eth0",
-            *([f"address add {address6}/128 dev eth0 nodad"] if address6 else []),
-            *(["route add default via fe80::ee dev eth0"] if address6 else []),
+            f"link set {nic} up",
+            f"address add {address}/32 dev {nic}",
+            f"route add {CALICO_GATEWAY} dev {nic} scope link",
+            f"route add default via {CALICO_GATEWAY} dev {nic}",
+            *([f"address add {address6}/128 dev {nic} nodad"] if address6 else []),
+            *([f"route add default via fe80::ee dev {nic}"] if address6 else []),
         )
 
     def attachment(self, interface: str = "eth0") -> Attachment:
@@ -173,6 +176,13 @@ class Node:
         path.write_text(rules)
         self.inside.run("nft", "-f", str(path))
 
+    def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
+        """What kube-proxy does for a NodePort that keeps the client's address."""
+        table, target = ("ip6", f"[{backend}]") if family else ("ip", backend)
+        match = f"{table} daddr {self.addresses[family]} tcp dport {port}"
+        chain = f"type nat hook prerouting priority -100; {match} dnat to {target}:{backend_port};"
+        self.inside.run("nft", f"table {table} nodeport-{port} {{ chain pre {{ {chain} }}; }}")
+
 
 class World:
     """The whole of it."""
@@ -222,6 +232,13 @@ class World:
 
     def pod(self, node: Node, name: str = "pod") -> Pod:
         return Pod(node, name)
+
+    def underlay(self, node: Node, number: int, **settings: Any) -> Pod:
+        """A Pod with a macvlan eth0 of both families, set up."""
+        pod = self.pod(node)
+        pod.macvlan("eth0", f"10.6.0.{number}/24", f"fd00:6::{number}/64")
+        pod.add(**settings)
+        return pod
 
     def outside(self) -> Named:
         """A host behind the router."""

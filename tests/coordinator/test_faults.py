@@ -1,0 +1,160 @@
+"""The world changes while it is being set up: names, other hands, another agent, lost answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import pytest
+
+from core.errors import BadInput, DatapathError
+from nodeagent.coordinator import engine as engines
+from nodeagent.coordinator.marks import BestMarks
+from nodeagent.coordinator.steps import Step
+from nodeagent.netlink.session import Outcome, Session
+from tests.coordinator.test_adding_and_deleting import settled
+from tests.coordinator.world import SERVICES, Node, Pod, World
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+QUEUE_BYTES: Final = 4_000
+
+
+def before_sending(
+    monkeypatch: pytest.MonkeyPatch, what: Callable[[], object], number: int = 0
+) -> None:
+    """Do something between reading and this send of an ADD."""
+    apply = engines._apply_steps
+    sends = iter(range(100))
+
+    def disturbed(*arguments: Any) -> tuple[Step, ...]:
+        if next(sends) == number:
+            what()
+        return apply(*arguments)
+
+    monkeypatch.setattr(engines, "_apply_steps", disturbed)
+
+
+@pytest.mark.parametrize("send", [0, 1], ids=["before the Pod's side", "before the node's side"])
+def test_a_nic_that_is_renamed_in_the_middle_is_set_up_and_taken_back(
+    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch, send: int
+) -> None:
+    before = settled(node.inside)
+    rename = ("link", "set", "eth0", "name", "was-eth0")
+    before_sending(monkeypatch, lambda: pod.inside.ip(*rename), send)
+    pod.add(**SAID)
+    assert all(pod.pings(address) for address in node.addresses)
+    assert pod.check() != [], "the NIC of that name is not the one that was set up"
+    assert pod.delete()
+    assert settled(node.inside) == before
+    assert "1000:" not in pod.inside.ip("rule")
+
+
+def test_a_wire_whose_end_on_the_node_was_renamed_is_taken_back(pod: Pod, node: Node) -> None:
+    before = settled(node.inside)
+    pod.add(**SAID)
+    node.inside.ip("link", "set", pod.host_end, "name", "enx-renamed")
+    assert pod.check() == []
+    assert pod.delete()
+    assert settled(node.inside) == before
+
+
+def test_an_uplink_that_is_renamed_between_two_adds_is_no_matter(
+    world: World, pod: Pod, node: Node
+) -> None:
+    pod.add(**SAID)
+    node.inside.ip("link", "set", "eth0", "name", "ens192")
+    assert pod.add(**SAID).repeated
+    other = world.pod(node)
+    other.child("eth0", "macvlan mode bridge", "ens192", "10.6.0.102/24", "fd00:6::102/64")
+    other.add(**SAID)
+    assert other.pings(node.addresses[0])
+    assert other.pings("10.6.0.101")
+
+
+def test_what_another_hand_sets_in_the_middle_is_no_error(
+    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_hand() -> None:
+        node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
+        own = ("10.6.0.101", "dev", pod.host_end)
+        node.inside.ip("route", "add", *own, "scope", "link", "table", "500")
+        node.inside.ip("neigh", "replace", *own, "lladdr", "02:00:00:00:00:99", "nud", "permanent")
+        pod.inside.ip("link", "set", "veth0", "up")
+        pod.inside.ip("route", "add", node.addresses[0], "dev", "veth0", "src", "10.6.0.101")
+
+    before_sending(monkeypatch, other_hand)
+    pod.add(**SAID)
+    assert pod.check() == [], "its neighbour entry has been replaced"
+    assert all(pod.pings(address) for address in node.addresses)
+
+
+def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_another(
+    pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = settled(pod.inside), settled(node.inside)
+    with monkeypatch.context() as patch:
+        before_sending(patch, lambda: node.inside.ip("link", "delete", pod.host_end))
+        with pytest.raises(DatapathError):
+            pod.add(**SAID)
+    assert (settled(pod.inside), settled(node.inside)) == before
+    assert list(node.records.all()) == []
+    pod.add(**SAID)
+    assert pod.check() == []
+
+
+def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, node: Node) -> None:
+    """As while a new agent starts and the old one still serves: what fails is tried again."""
+    other = node.engine_with(BestMarks(world.visitor))
+    order = engines.Order(pod.attachment(), node.settings(**SAID))
+    together = threading.Barrier(2)
+
+    def add(engine: engines.Engine) -> bool:
+        together.wait()
+        try:
+            engine.add(order)
+        except (DatapathError, BadInput):
+            return False
+        return True
+
+    with ThreadPoolExecutor(2, initializer=world.visitor.travels) as workers:
+        list(workers.map(add, (node.engine, other)))
+    pod.add(**SAID)
+    assert pod.check() == []
+    links = node.inside.ip("-brief", "link").splitlines()
+    assert len([line for line in links if line.startswith("veth")]) == 1
+    assert pod.inside.ip("rule").count("fwmark") == 1
+    assert node.inside.ip("rule").count("lookup 500") == 1
+    assert pod.delete()
+    assert pod.host_end not in node.inside.ip("link")
+
+
+def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A queue that keeps a few of some twenty answers.
+    opened, exchange = Session.open, Session._exchange
+    lost = 0
+
+    def narrow() -> Session:
+        session = opened()
+        session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)
+        return session
+
+    def counted(session: Session, wanted: Any, indexes: list[int]) -> dict[int, Outcome]:
+        nonlocal lost
+        found = exchange(session, wanted, indexes)
+        lost += len(indexes) - len(found)
+        return found
+
+    monkeypatch.setattr(Session, "open", narrow)
+    monkeypatch.setattr(Session, "_exchange", counted)
+    pod.add(**SAID)
+    assert lost
+    assert pod.check() == []
+    assert pod.add(**SAID).repeated
+    assert pod.delete()

@@ -1,0 +1,154 @@
+"""What a Pod and its node may look like besides the ordinary: names, addresses, leftovers."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any, Final
+
+import pytest
+
+from core.errors import NetlinkRefused
+from nodeagent.netlink.namespaces import Namespace
+from tests.coordinator.test_final_states import calico_pod, routes, rules
+from tests.coordinator.world import SERVICES, Node, Pod, World, batch
+
+pytestmark = pytest.mark.netns
+
+SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+ROUTER_ADVERTISEMENT: Final = 134
+LOOKS_MAX: Final = 2_000
+
+
+def test_an_underlay_pods_first_nic_may_have_any_name(world: World, node: Node) -> None:
+    pod = world.pod(node)
+    pod.macvlan("lan0", "10.6.0.101/24", "fd00:6::101/64")
+    pod.macvlan("net1", "10.7.0.101/24")
+    for nic in ("lan0", "net1"):
+        pod.add(nic, podDefaultCniNic="lan0", **SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
+    assert "999: from 10.7.0.101 lookup 101" in rules(pod.inside)
+    assert all(pod.pings(address) for address in node.addresses)
+
+
+def test_an_overlay_pods_first_nic_may_have_any_name(world: World, node: Node) -> None:
+    pod = world.pod(node)
+    pod.calico("10.244.1.5", nic="lan0")
+    pod.macvlan("net1", "10.6.0.101/24")
+    pod.add("net1", podDefaultCniNic="lan0", **SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev lan0 src 10.244.1.5" in routes(pod.inside, "main")
+    assert routes(pod.inside, "100") == {"default via 169.254.1.1 dev lan0"}
+
+
+def test_a_further_nic_may_have_any_name(world: World, node: Node) -> None:
+    """C00015: name@interface in the networks annotation."""
+    pod = world.pod(node)
+    pod.calico("10.244.1.5")
+    pod.macvlan("rail-7f3a", "10.6.0.101/24")
+    pod.add("rail-7f3a", **SAID)
+    assert "32765: from 10.6.0.101 lookup 101" in rules(pod.inside)
+    assert pod.check("rail-7f3a") == []
+
+
+def test_an_address_that_no_plugin_has_set_counts(world: World, node: Node, pod: Pod) -> None:
+    """One that a router has let the kernel make: its prefix is not that of the Pod's pool."""
+    network = "fd00:51ac::"
+    advertise(world, network)
+    found = own_address(pod, network)
+
+    pod.add(**SAID)
+
+    assert f"{found} dev {pod.host_end}" in routes(node.inside, "500", "-6")
+    assert f"{found} dev {pod.host_end} lladdr" in node.inside.ip("-6", "neigh")
+
+
+def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(world: World, node: Node) -> None:
+    pod = world.pod(node)
+    pod.macvlan("eth0", "10.6.0.101/24")
+    assert "fe80::" in pod.inside.ip("-6", "address", "show", "dev", "eth0")
+    pod.add(vethLinkAddress="169.254.100.1", **SAID)
+    assert rules(pod.inside, "-6") == []
+    assert "fd00:96" not in pod.inside.ip("-6", "route")
+
+
+def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: Pod) -> None:
+    # The kernel has no source towards the Pod: nothing is no address of the node.
+    node.inside.ip("-4", "address", "flush", "dev", "eth0")
+    node.inside.ip("route", "add", "10.6.0.0/24", "dev", "eth0")
+    pod.add(**SAID)
+    assert "10.96.0.0/16" not in pod.inside.ip("route")
+    assert "fd00:96::/112 via fd00:6::11 dev veth0" in routes(pod.inside, "main", "-6")
+    assert pod.pings(node.addresses[1])
+
+
+def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
+    world: World, node: Node, pod: Pod
+) -> None:
+    # A dead Pod's route in table 500 would be asked first, and name another address of the node.
+    batch(
+        node.inside,
+        "link add dead type veth peer dead-2",
+        "address add 192.0.2.77/32 dev dead",
+        "link set dead up",
+        "rule add pref 1000 lookup 500",
+        "route add 10.6.0.101 dev dead table 500 src 192.0.2.77",
+    )
+    assert "192.0.2.77" in node.inside.ip("route", "get", "10.6.0.101")
+    pod.add(**SAID)
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
+
+
+def test_tunnels_and_links_that_are_down_do_not_count(world: World, node: Node) -> None:
+    pod = calico_pod(world, node)
+    batch(pod.inside, "link add off type veth peer off-2", "link add tun0 type vxlan id 7 dev eth0")
+    assert pod.add("net1", **SAID).table == 101
+
+
+def test_a_veth_address_that_the_kernel_refuses_fails_the_add(pod: Pod) -> None:
+    with pytest.raises(NetlinkRefused, match="add address ff02::1"):
+        pod.add(vethLinkAddress="ff02::1", **SAID)
+    assert "veth0" not in pod.inside.ip("link")
+
+
+def test_what_somebody_else_has_set_already_is_no_error_and_stays(pod: Pod, node: Node) -> None:
+    node.inside.ip("rule", "add", "pref", "1000", "lookup", "500")
+    pod.inside.ip("rule", "add", "pref", "1000", "fwmark", "1", "lookup", "100")
+    pod.add(**SAID)
+    assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+    assert pod.delete()
+    assert rules(pod.inside) == ["1000: from all fwmark 0x1 lookup 100"]
+
+
+def test_a_hijacked_destination_goes_by_the_node(world: World, node: Node, pod: Pod) -> None:
+    """As egress gateways want it: the outside sees an address of the node's choice."""
+    outside = world.outside()
+    pod.add(hijackCIDR=["198.51.100.2/32"], **SAID)
+    masquerade = "type nat hook postrouting priority 100; ip saddr 10.6.0.101 masquerade;"
+    node.inside.run("nft", f"table ip egress {{ chain post {{ {masquerade} }}; }}")
+    server = world.listen(outside, "198.51.100.2", 80)
+    assert world.connects(pod.inside, server, "198.51.100.2", 80) == node.addresses[0]
+
+
+def advertise(world: World, network: str) -> None:
+    """What the router says once: this prefix is on the link, make yourselves addresses."""
+    prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
+    prefix += socket.inet_pton(socket.AF_INET6, network)
+    message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
+    with Namespace.open(str(world.fabric.path)) as fabric:
+        router = world.visitor.socket(
+            fabric, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6
+        )
+        number = world.visitor.visit(fabric, lambda: socket.if_nametoindex("br0"))
+    with router:
+        router.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        router.sendto(message, ("ff02::1", 0, 0, number))
+
+
+def own_address(pod: Pod, network: str) -> str:
+    """The address that the Pod has made itself."""
+    for _ in range(LOOKS_MAX):
+        words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
+        found = [word.partition("/")[0] for word in words if word.startswith(network)]
+        if found:
+            return found[0]
+    raise AssertionError("the Pod has heard no router")
