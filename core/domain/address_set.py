@@ -224,18 +224,6 @@ class AddressSet:
         self._require_same_family(other)
         return next(_difference(self._intervals, other._intervals), None) is None
 
-    def without_value(self, value: int) -> AddressSet:
-        """This set without one address; itself when the address is no member."""
-        if value not in self:
-            return self
-        index = self._interval_at_or_before(value)
-        first, last = self._intervals[index]
-        around = ((first, value - 1), (value + 1, last))
-        kept = tuple(interval for interval in around if interval[0] <= interval[1])
-        return AddressSet(
-            self._family, self._intervals[:index] + kept + self._intervals[index + 1 :]
-        )
-
     # Index, built on first use: sets that are only combined never need it
 
     def _interval_at_or_before(self, value: int) -> int:

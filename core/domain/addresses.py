@@ -87,11 +87,6 @@ class Cidr(NamedTuple):
     prefix_length: int
     address: int
 
-    @property
-    def host_bits(self) -> bool:
-        """Whether the text named an address inside the prefix and not its first one."""
-        return self.address != self.first
-
     def __str__(self) -> str:
         """The canonical text of the prefix, host bits dropped."""
         return f"{format_address(self.family, self.first)}/{self.prefix_length}"

@@ -125,10 +125,6 @@ class Ledger:
             self.apply(recorded)
         return self
 
-    def claims_of_pool(self, pool: str) -> dict[str, Held]:
-        """Address -> claim, for one pool; linear in all claims."""
-        return {ip: held for ip, held in self.claims.items() if held.claim.pool == pool}
-
     def _release(self, event: AddressesReleased) -> None:
         for release in event.releases:
             held = self.claims.get(release.address)

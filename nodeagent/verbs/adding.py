@@ -6,16 +6,21 @@ It decides nothing itself: ``core.service.allocator`` does.
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 from core.domain.events import Cause
-from core.domain.model import Attachment
+from core.domain.facts import PodFacts
+from core.domain.model import Attachment, Endpoint
+from core.domain.routes import requested_routes, unmatched_routes
 from core.domain.selection.request import SelectionRequest
 from core.service.allocator import AddCall, Added
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.masters import master_addresses
 from nodeagent.verbs.waiting import WaitingAllocator
+
+_log = logging.getLogger(__name__)
 
 
 class AddOrder(NamedTuple):
@@ -62,4 +67,16 @@ class Adding:
             found = await master_addresses(attachment.netns, attachment.interface)
             request = request._replace(master_addresses=found)
         added = await self._allocator.add(AddCall(facts, attachment, request, cause))
+        if added.fresh:
+            _tell_unmatched(facts.pod, added.endpoint)
         return added._replace(migrating=True) if facts.pod.migrating else added
+
+
+def _tell_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
+    """A route of the Pod's annotation that no NIC can take is left out; a later NIC may fit it."""
+    for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
+        fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
+        _log.info(
+            "a route of the Pod has its gateway in no subnet of the NICs so far",
+            extra={"fields": fields},
+        )

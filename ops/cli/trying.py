@@ -6,16 +6,18 @@ and a real ADD others may claim: it is an explanation, not a promise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Address, Family, parse_address
+from core.domain.assignment import with_address
 from core.domain.choice import Search
 from core.domain.claims import Change, Need, Repeat, decide_add, holder_of, moved_nics, unmet
 from core.domain.events import RecordDefined
 from core.domain.facts import Facts, PodFacts
 from core.domain.fixed.kinds import FixedSettings
-from core.domain.model import Attachment, Endpoint
+from core.domain.model import Attachment, Endpoint, Nic, Route
+from core.domain.routes import unmatched_routes
 from core.domain.selection.request import (
     Demand,
     Selection,
@@ -61,7 +63,8 @@ class Trial(NamedTuple):
 class Explanation(NamedTuple):
     """``held``: the endpoint there is. ``repeats``: an ADD would answer it and claim nothing.
 
-    ``outlook``: what becomes of the addresses it shows, in words.
+    ``outlook``: what becomes of the addresses it shows, in words. ``stray_routes``: those of the
+    Pod's annotation that no NIC of this ADD can take.
     """
 
     facts: Facts
@@ -71,6 +74,7 @@ class Explanation(NamedTuple):
     selection: Selection | None
     error: AllocationError | None
     trials: tuple[Trial, ...]
+    stray_routes: tuple[Route, ...] = ()
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -137,7 +141,16 @@ async def explain_add(
     demands = unmet(selection, need.keep)
     trying = _Trying(store, keys, snapshot, holder_of(facts.pod))
     trials = [one for demand in demands for one in await trying.all(demand)]
-    return Explanation(facts, held, False, outlook, selection, None, tuple(trials))
+    stray = unmatched_routes([*need.keep, *_nics_of(trials, snapshot)], selection.routes)
+    return Explanation(facts, held, False, outlook, selection, None, tuple(trials), stray)
+
+
+def _nics_of(trials: Iterable[Trial], snapshot: Snapshot) -> Iterator[Nic]:
+    """A NIC for each address that would be had."""
+    for one in trials:
+        if one.address:
+            value = parse_address(one.address).value
+            yield with_address(Nic(one.interface), snapshot.pools[one.pool].pool, value)
 
 
 def moved_by_template(

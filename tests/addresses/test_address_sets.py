@@ -97,7 +97,8 @@ def test_membership_size_order_and_removal_are_those_of_a_sorted_list(
     for value in range(place[1], place[1] + UNIVERSE):
         assert (value in addresses) == (value in model)
         assert addresses.rank(value) == sum(member < value for member in ordered)
-        assert members(addresses.without_value(value)) == model - {value}
+        one = AddressSet.from_values([value], addresses.family)
+        assert members(addresses - one) == model - {value}
     if ordered:
         assert (addresses.first(), addresses.last()) == (ordered[0], ordered[-1])
 
@@ -188,11 +189,12 @@ def test_all_of_ipv6_is_one_interval_with_an_exact_size() -> None:
     assert everything.rank(2**127) == 2**127
     assert everything.to_items() == ["::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]
     assert [piece.size for piece in everything.split(4)] == [2**126] * 4
-    holed = everything.without_value(0).without_value(2**128 - 1).without_value(2**64)
+    holes = AddressSet.from_values([0, 2**64, 2**128 - 1], V6)
+    holed = everything - holes
     assert holed.size == 2**128 - 3
     assert holed.nth(2**64 - 1) == 2**64 + 1
     assert len(holed.intervals) == 2
-    assert everything - holed == AddressSet.from_values([0, 2**64, 2**128 - 1], V6)
+    assert everything - holed == holes
 
 
 def test_the_ends_of_ipv4_can_be_taken_away_and_put_back() -> None:

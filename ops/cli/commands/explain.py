@@ -146,6 +146,8 @@ def _show(found: Explanation) -> None:
             print(f"  → {_outcome(trials)}{example}")
     for note in selection.notes:
         print(f"note on NIC {note.interface}: {note.text}")
+    for route in found.stray_routes:
+        print(f"note: no NIC's subnet has the gateway of the route {route.dst} via {route.gw}")
 
 
 def _outcome(trials: list[Trial]) -> str:
@@ -173,6 +175,7 @@ def _plain(found: Explanation) -> dict[str, Any]:
         "demands": [one._asdict() for one in selection.demands] if selection else [],
         "verdicts": [_plain_verdict(one) for one in found.verdicts],
         "notes": [one._asdict() for one in selection.notes] if selection else [],
+        "strayRoutes": [one._asdict() for one in found.stray_routes],
         "trials": [{**one._asdict(), "address": one.address} for one in found.trials],
         "error": found.error.message if found.error else None,
     }
