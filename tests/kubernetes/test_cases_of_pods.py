@@ -21,12 +21,11 @@ from tests.kubernetes.test_pods_become_facts import (
     NODE,
     cluster,
     gone,
-    named,
     settings,
     shop,
     short_path,
 )
-from tests.kubernetes.workloads import CONTAINERS, PODS, create_pod, delete_pod
+from tests.kubernetes.workloads import CONTAINERS, PODS, create_pod, delete_pod, named
 from tests.support.kubernetes import ApiServer
 
 __all__ = ("cluster", "settings", "shop", "short_path")

@@ -20,7 +20,7 @@ from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a 
 from tests.agent.node import Node, running
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import Object
-from tests.kubernetes.workloads import PARTS, PODS, create_pod, create_set, delete_pod, sweep
+from tests.kubernetes.workloads import PARTS, PODS, create_pod, create_set, delete_pod, named, sweep
 from tests.support.kubernetes import MERGE, ApiServer
 
 NODE = "node-1"
@@ -53,14 +53,6 @@ async def node(cluster: Cluster, settings: Settings) -> AsyncIterator[Node]:
         await one.pool("green", "10.6.0.0/16", "10.6.1.1-10.6.1.9")
         await one.pool("blue", "10.6.0.0/16", "10.6.2.1-10.6.2.9", default=False)
         yield one
-
-
-def named(pod: Object) -> str:
-    """CNI_ARGS as a runtime gives them for a Pod, with its real UID."""
-    metadata = pod["metadata"]
-    texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
-    said = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
-    return f"IgnoreUnknown=1;{said}"
 
 
 def owner_of(one: Object) -> Owner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,12 @@ PARTS = {
     "ReplicaSet": "/apis/apps/v1/namespaces/shop/replicasets",
     "Deployment": "/apis/apps/v1/namespaces/shop/deployments",
     "StatefulSet": "/apis/apps/v1/namespaces/shop/statefulsets",
+    "DaemonSet": "/apis/apps/v1/namespaces/shop/daemonsets",
+    "CronJob": "/apis/batch/v1/namespaces/shop/cronjobs",
+    "Job": "/apis/batch/v1/namespaces/shop/jobs",
 }
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+ANYTHING = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 CONTAINERS = {"containers": [{"name": "main", "image": "none"}]}
 
 
@@ -43,16 +49,38 @@ def create_pod(
 
 
 def create_set(
-    server: ApiServer, kind: str, name: str, owner: Object | None = None, **spec: Any
+    server: ApiServer,
+    kind: str,
+    name: str,
+    owner: Object | None = None,
+    *,
+    annotations: Mapping[str, str] = {},
+    **spec: Any,
 ) -> Object:
-    """A Deployment, ReplicaSet or StatefulSet."""
+    """An application of a built-in kind, its template with annotations."""
     labels = {"app": name}
-    template = {"metadata": {"labels": labels}, "spec": CONTAINERS}
-    spec |= {"selector": {"matchLabels": labels}, "template": template}
+    template: Object = {"metadata": {"labels": labels, "annotations": annotations}}
+    template["spec"] = CONTAINERS
+    if kind in ("Job", "CronJob"):
+        template["spec"] = CONTAINERS | {"restartPolicy": "Never"}
+        spec |= {"template": template}
+    else:
+        spec |= {"selector": {"matchLabels": labels}, "template": template}
+    if kind == "CronJob":
+        spec = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": spec}}
     metadata = {"name": name} | (owned_by(owner) if owner else {})
     answer = server.request("POST", PARTS[kind], {"metadata": metadata, "spec": spec})
     assert answer.status == 201, answer.message
-    return {"kind": kind, "apiVersion": "apps/v1"} | answer.body
+    version = "/".join(PARTS[kind].split("/")[2:4])
+    return {"kind": kind, "apiVersion": version} | answer.body
+
+
+def named(pod: Object) -> str:
+    """CNI_ARGS as a runtime gives them for a Pod, with its real UID."""
+    metadata = pod["metadata"]
+    texts = {"NAMESPACE": "shop", "NAME": metadata["name"], "UID": metadata["uid"]}
+    said = ";".join(f"K8S_POD_{key}={text}" for key, text in texts.items())
+    return f"IgnoreUnknown=1;{said}"
 
 
 def delete_pod(server: ApiServer, name: str) -> None:
@@ -78,3 +106,24 @@ def sweep(server: ApiServer) -> None:
     """Away with everything."""
     for path in PARTS.values():
         server.request("DELETE", f"{path}?gracePeriodSeconds=0&propagationPolicy=Background")
+
+
+def define(server: ApiServer, group: str, version: str, kind: str, plural: str) -> None:
+    """A kind of somebody else's, with any fields."""
+    served = {
+        "name": version,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": ANYTHING},
+    }
+    names = {"kind": kind, "plural": plural, "singular": kind.lower()}
+    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [served]}
+    body = {"metadata": {"name": f"{plural}.{group}"}, "spec": spec}
+    server.request("POST", DEFINITIONS, body)
+    server.wait_served(f"/apis/{group}/{version}/{plural}")
+
+
+def undefine(server: ApiServer, group: str, version: str, plural: str) -> None:
+    """Away with the kind, and wait until the API server has it no more."""
+    server.request("DELETE", f"{DEFINITIONS}/{plural}.{group}")
+    server.wait_unserved(f"/apis/{group}/{version}/{plural}")

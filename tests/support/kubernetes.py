@@ -260,6 +260,14 @@ class ApiServer:
             time.sleep(_POLL_S)
         return answer.body
 
+    def wait_unserved(self, path: str) -> None:
+        """Wait until a path is known no more."""
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while self.request("GET", path).status != HTTPStatus.NOT_FOUND:
+            if time.monotonic() > deadline:
+                raise ApiServerFailed(f"{path} is still served")
+            time.sleep(_POLL_S)
+
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl and return what it prints. Raises ApiServerFailed with its complaint."""
         kubectl = [str(ASSETS / "kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]

@@ -143,11 +143,14 @@ def _other_uid(suspect: Suspect, pod: PodState, rules: Rules) -> Verdict:
     words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {suspect.uid}"
     if fixed is None:
         return Verdict("uid-changed", words)
-    if pod.ips and not set(pod.ips) & set(suspect.addresses):
-        return Verdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
-    if pod.ips:
+    if set(pod.ips) & set(suspect.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
+    if fixed == "vm" and not validity.keeps:
+        # It may report other networks alone, and use the address until it has ended.
+        return keep(f"{validity.why}, but Pod {_path(pod)} of the same VM is still there")
+    if pod.ips:
+        return Verdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
     if validity.keeps:
         return keep(f"fixed: {validity.why}")
     return Verdict("owner-gone", f"{words}, and {validity.why}")
