@@ -40,6 +40,7 @@ missing_packages() {
     command -v containerd >/dev/null || echo containerd
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
+    command -v patchelf >/dev/null || echo patchelf
     command -v promtool >/dev/null || echo prometheus
     # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
     command -v nft >/dev/null || echo nftables

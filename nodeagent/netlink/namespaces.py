@@ -29,6 +29,9 @@ from nodeagent.netlink.session import Session
 
 T = TypeVar("T")
 
+HOST_SYSCTLS: Final = Path("/host/proc/sys")
+"""Where a container finds the machine's, if it was given them: its own are read-only."""
+
 OWN: Final = "/proc/thread-self/ns/net"
 VISITS_MAX: Final = 1_024
 """Visits that wait; the agent lets in fewer requests than that."""
@@ -286,7 +289,8 @@ def write_sysctls(visitor: Visitor, namespace: Namespace, wanted: dict[str, str]
 def _sysctl(name: str) -> Path:
     if not name.startswith("net/") or ".." in name:
         raise BadInput(f"{name} is no network sysctl", subject=name)
-    return Path("/proc/sys") / name
+    root = HOST_SYSCTLS if HOST_SYSCTLS.is_dir() else Path("/proc/sys")
+    return root / name
 
 
 def _enter(fd: int) -> None:

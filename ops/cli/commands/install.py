@@ -25,21 +25,32 @@ def install(
     python: Annotated[
         str | None, typer.Option(help="the interpreter that runs the executables")
     ] = None,
+    carry: Annotated[
+        Path | None,
+        typer.Option(help="a tree of `python -m ops.carrying`: bring this Python along"),
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="take away what was installed")] = False,
 ) -> None:
     """Install the CNI executables on this node, and the network configuration last.
 
     Whoever runs or reads a file meanwhile sees the old one or the new one, never a part.
     """
+    from ops import carrying
     from ops.installer import CONFLIST_NAME, uninstall
     from ops.installer import install as put_in_place
 
+    home = bin_dir / carrying.HOME_NAME
     if remove:
         _tell(uninstall(bin_dir))
+        carrying.forget(home)
         return
+    if carry is not None:
+        python = str(carrying.carry(carry, home))
     network = None if conflist is None else _read(conflist)
     name = CONFLIST_NAME if conflist is None else conflist.name
     _tell(put_in_place(bin_dir, conf_dir, python, network, name))
+    if carry is not None:
+        carrying.prune(home)
 
 
 def _read(path: Path) -> dict[str, object]:
