@@ -7,7 +7,10 @@ deadline; a list is read in pages; nothing is retried here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import urlencode
 
@@ -73,6 +76,12 @@ class Api:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._ahead_s: float | None = None
+
+    @property
+    def clock_s(self) -> float:
+        """What the server's clock says now; ours before its first answer. It never goes back."""
+        return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     async def get(self, path: str) -> Object:
         """One object."""
@@ -170,10 +179,17 @@ class Api:
                     text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _unavailable(path, error) from None
+        self._set_clock(response.headers.get("Date", ""))
         if response.status >= 400:
             _raise(response.status, text, path)
         answer: Object = msgspec.json.decode(text)
         return answer
+
+    def _set_clock(self, date: str) -> None:
+        """Answers tell whole seconds, so the greatest difference is the nearest to the truth."""
+        with contextlib.suppress(ValueError):
+            said = parsedate_to_datetime(date).timestamp() - time.monotonic()
+            self._ahead_s = said if self._ahead_s is None else max(said, self._ahead_s)
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:

@@ -120,7 +120,7 @@ class Controller:
         try:
             works = [self.publisher.run(term.fence), self.jobs.lead(), self.noticing.run()]
             if self.kubernetes is not None:
-                works.append(self.kubernetes.run())
+                works.append(self.kubernetes.run(term))
             if self.cluster is not None and self.settings.auto_pools.enabled:
                 works.append(self.cluster.lead())
             await until_first(*works)

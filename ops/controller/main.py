@@ -1,5 +1,6 @@
 """The daemon ``orbweaver-controller``: settings, event loop, signals, exit codes.
 
+Without a command it serves; the commands of ``ops/controller/chores.py`` do one thing and end.
 Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings that cannot be used.
 """
 
@@ -17,6 +18,7 @@ from core.errors import BadInput, OrbweaverError
 from nodeagent.settings.environment import KUBECONFIG
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
+from ops.controller import chores
 from ops.controller.settings import (
     TLS_CERTIFICATE,
     TLS_KEY,
@@ -35,6 +37,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(
+    context: typer.Context,
     config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
     kubeconfig: Annotated[
         str, typer.Option(envvar=KUBECONFIG, help="Translate the custom resources of this cluster.")
@@ -47,6 +50,8 @@ def run(
     ] = "",
 ) -> None:
     """Keep views, metrics and the archive up to date until told to stop."""
+    if context.invoked_subcommand is not None:
+        return
     set_up_logging("info")
     try:
         said = {KUBECONFIG: kubeconfig, TLS_CERTIFICATE: tls_server_cert, TLS_KEY: tls_server_key}
@@ -65,7 +70,15 @@ def run(
 def main() -> None:
     """Entry point of the console script."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(run)
+    app.callback(invoke_without_command=True)(run)
+    for chore in (
+        chores.clean,
+        chores.make_defaults,
+        chores.etcd_certificates,
+        chores.copy_cni,
+        chores.shutdown,
+    ):
+        app.command()(chore)
     app()
 
 

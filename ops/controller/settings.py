@@ -29,6 +29,8 @@ from ops.kubernetes.settings import (
     CoordinatorSettings,
     InjectionSettings,
     KubernetesSettings,
+    LeaseSettings,
+    SecretSettings,
     WebhookSettings,
 )
 from ops.settings import OPTIONS, ClusterSettings, cluster_settings
@@ -43,7 +45,14 @@ LEASE_TTL_S_MAX: Final = 300
 
 TLS_CERTIFICATE: Final = "ORBWEAVER_TLS_CERT_FILE"
 TLS_KEY: Final = "ORBWEAVER_TLS_KEY_FILE"
-"""Of the webhook server; without them there are no webhooks."""
+"""Of the webhook server; without them and without a Secret there are no webhooks."""
+
+TLS_SECRET: Final = "ORBWEAVER_TLS_SECRET"  # noqa: S105  # the name of a variable
+"""The Secret, in our namespace, of a certificate that controllers make and rotate themselves."""
+
+TLS_DIRECTORY: Final = "/run/orbweaver/tls"
+
+NAMESPACE: Final = "SPIDERPOOL_POD_NAMESPACE"
 
 ARCHIVE_DAYS_MAX: Final = 36_500
 
@@ -93,10 +102,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         debug_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_DEBUG_METRIC", default=False),
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
-        lease_ttl_s=max(
-            LEASE_TTL_S_MIN,
-            env.number("ORBWEAVER_LEASE_TTL_SECONDS", LEASE_TTL_S, LEASE_TTL_S_MAX),
-        ),
+        lease_ttl_s=_lease_ttl_s(env),
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", conf.orbweaver.traces_endpoint),
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
@@ -113,14 +119,24 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     )
 
 
+def _lease_ttl_s(env: Environment) -> int:
+    """Our variable, else the public system's."""
+    public = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
+    said = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
+    return max(LEASE_TTL_S_MIN, said)
+
+
 def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     """None: standalone. A kubeconfig switches Kubernetes on, and so does being told to."""
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
         return None
     networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
+    namespace = env.text(NAMESPACE)
+    lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
+    families = conf.ipv4, conf.ipv6
     return KubernetesSettings(
-        kubeconfig, conf.ipv4, conf.ipv6, _webhook(conf, env), networks, _coordinator(env)
+        kubeconfig, *families, _webhook(conf, env), networks, _coordinator(env), lease
     )
 
 
@@ -145,10 +161,11 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
             subject="tls-server-cert",
             remedy="give --tls-server-cert and --tls-server-key together",
         )
-    if not certificate:
+    secret = None if certificate else _secret(env)
+    if secret is None and not certificate:
         return None
     return WebhookSettings(
-        CertificateFiles(Path(certificate), Path(key)),
+        CertificateFiles(Path(certificate), Path(key)) if secret is None else secret.files,
         port=env.port("SPIDERPOOL_WEBHOOK_PORT", WEBHOOK_PORT),
         guards_deletion=conf.guards_deletion,
         injection=(
@@ -156,6 +173,25 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
             if conf.inject.enabled
             else None
         ),
+        secret=secret,
+    )
+
+
+def _secret(env: Environment) -> SecretSettings | None:
+    """None: no certificate of our own making. The service's names are the certificate's."""
+    name = env.text(TLS_SECRET)
+    if not name:
+        return None
+    namespace = env.text(NAMESPACE, required=True)
+    if not namespace:
+        raise BadInput(f"{TLS_SECRET} is set and {NAMESPACE} is not", subject=NAMESPACE)
+    service = f"{env.text('ORBWEAVER_TLS_SERVICE', 'orbweaver-controller')}.{namespace}"
+    domain = env.text("ORBWEAVER_TLS_DOMAIN", "cluster.local")
+    return SecretSettings(
+        name,
+        namespace,
+        (service, f"{service}.svc", f"{service}.svc.{domain}"),
+        Path(env.text("ORBWEAVER_TLS_DIR", TLS_DIRECTORY)),
     )
 
 

@@ -10,11 +10,13 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer
 from core.projections.projector import Projector
+from core.store.election import Term
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.coordinators import Coordinators
+from ops.kubernetes.leadership import LeaseReport
 from ops.kubernetes.objects import Objects
 from ops.kubernetes.reporter import Reporter
 from ops.kubernetes.resources import Kind
@@ -44,7 +46,7 @@ class KubernetesHost:
         self._projector = projector
         self._name = name
 
-    async def run(self) -> None:
+    async def run(self, term: Term | None = None) -> None:
         """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
         api = Api(await open_connection(self._settings.kubeconfig))
         commands = Commands(self._store, self._keys, self._projector, self._settings)
@@ -61,6 +63,8 @@ class KubernetesHost:
                 works.append(self.attachments.run())
             if self._settings.coordinator is not None:
                 works.append(Coordinators(api, objects, self._settings.coordinator).run())
+            if self._settings.lease is not None and term is not None:
+                works.append(LeaseReport(api, self._settings.lease, term).run())
             _log.info("custom resources are translated")
             await until_first(*works)
         finally:

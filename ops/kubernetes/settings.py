@@ -19,6 +19,23 @@ class CertificateFiles(NamedTuple):
         return tuple(path.stat().st_mtime_ns for path in self)
 
 
+class SecretSettings(NamedTuple):
+    """The Secret in which controllers keep the certificate that they make themselves.
+
+    ``names`` are those that the certificate is for; ``directory`` is where it is served from.
+    """
+
+    name: str
+    namespace: str
+    names: tuple[str, ...]
+    directory: Path
+
+    @property
+    def files(self) -> CertificateFiles:
+        """What is in the directory."""
+        return CertificateFiles(self.directory / "tls.crt", self.directory / "tls.key")
+
+
 class InjectionSettings(NamedTuple):
     """Namespaces whose Pods are asked about: none of ``exclude``, and ``include`` if it has any."""
 
@@ -29,7 +46,8 @@ class InjectionSettings(NamedTuple):
 class WebhookSettings(NamedTuple):
     """``guards_deletion``: what is in use cannot be deleted at all, instead of draining.
 
-    ``injection`` None: Pods are created without asking anybody.
+    ``injection`` None: Pods are created without asking anybody. ``secret`` None: somebody else
+    brings the files.
     """
 
     files: CertificateFiles
@@ -37,6 +55,7 @@ class WebhookSettings(NamedTuple):
     port: int = WEBHOOK_PORT
     guards_deletion: bool = False
     injection: InjectionSettings | None = None
+    secret: SecretSettings | None = None
 
 
 class CoordinatorSettings(NamedTuple):
@@ -47,11 +66,20 @@ class CoordinatorSettings(NamedTuple):
     cilium: str = "kube-system/cilium-config"
 
 
+class LeaseSettings(NamedTuple):
+    """The report of who leads: a Lease. ``duration_s``: after how long it is void."""
+
+    namespace: str
+    name: str = "spiderpool-controller-leases"
+    duration_s: int = 6
+
+
 class KubernetesSettings(NamedTuple):
     """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
 
     ``webhook`` None: no admission webhooks. ``networks``: SpiderMultusConfigs become NADs.
-    ``coordinator`` None: nobody keeps the SpiderCoordinator's status.
+    ``coordinator`` None: nobody keeps the SpiderCoordinator's status. ``lease`` None: no Lease
+    tells who leads.
     """
 
     kubeconfig: str = ""
@@ -60,3 +88,4 @@ class KubernetesSettings(NamedTuple):
     webhook: WebhookSettings | None = None
     networks: bool = False
     coordinator: CoordinatorSettings | None = None
+    lease: LeaseSettings | None = None

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from core.concurrency import until_first
 from core.domain.evolution import Ledger
 from core.projections.projector import Projector
+from core.store.election import Term
 from core.store.etcd import EtcdSettings, EtcdStore
 from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
@@ -31,14 +32,22 @@ class Cluster:
     ``translates``: it is started with the cluster.
     """
 
-    def __init__(self, server: ApiServer, *, translates: bool = True) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        settings: KubernetesSettings | None = None,
+        *,
+        translates: bool = True,
+    ) -> None:
         self._translates = translates
         self.server = server
+        self.settings = settings or KubernetesSettings(str(server.kubeconfig))
         self.store = EtcdStore(EtcdSettings(server.etcd_endpoints))
         self.node = Node(
             self.store, cluster=f"kubernetes-{next(_numbers)}-{time.time_ns():x}", cool_down_s=0
         )
         self.keys = self.node.keys
+        self.term: Term | None = None
         self.host: KubernetesHost
         self.projector: Projector
         self._running: asyncio.Task[None] | None = None
@@ -67,9 +76,11 @@ class Cluster:
     def start(self) -> None:
         """Start a translator, as a controller does that begins to lead."""
         self.projector = Projector(self.store, self.keys)
-        settings = KubernetesSettings(str(self.server.kubeconfig))
-        self.host = KubernetesHost(settings, self.store, self.keys, self.projector, "controller-0")
-        self._running = asyncio.ensure_future(until_first(self.projector.run(), self.host.run()))
+        self.host = KubernetesHost(
+            self.settings, self.store, self.keys, self.projector, "controller-0"
+        )
+        works = self.projector.run(), self.host.run(self.term)
+        self._running = asyncio.ensure_future(until_first(*works))
 
     async def stop(self) -> None:
         """End it in the middle of whatever it does."""

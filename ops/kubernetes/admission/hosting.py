@@ -16,6 +16,7 @@ from core.store.writer import Writer
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
+from ops.kubernetes.certificates.keeping import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, WebhookSettings
 
 PORT_SETTING: Final = "SPIDERPOOL_WEBHOOK_PORT"
@@ -51,13 +52,18 @@ class AdmissionHost:
         """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
         api = Api(await open_connection(self._settings.kubeconfig))
         judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
+        secret = self._webhook.secret
+        keeper = CertificateKeeper(api, secret) if secret is not None else None
         pods = PodInjection(api) if self._webhook.injection is not None else None
         port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
         try:
+            if keeper is not None:
+                await keeper.open()
             await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
             self.port = port.port
             _log.info("webhooks are served", extra={"fields": {"port": port.port}})
-            await until_first(port.keep_certificates(), *([pods.run()] if pods else []))
+            others = [each.run() for each in (keeper, pods) if each is not None]
+            await until_first(port.keep_certificates(), *others)
         finally:
             self.port = None
             await port.close()

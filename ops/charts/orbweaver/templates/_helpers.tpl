@@ -1,0 +1,229 @@
+{{/* Words that several templates use. A context is `dict "root" $ ...` where one says so. */}}
+
+{{- define "orbweaver.name" -}}
+{{ default .Chart.Name .Values.global.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What selects Pods; never changes. Context: root, component. */}}
+{{- define "orbweaver.selector" -}}
+app.kubernetes.io/name: {{ include "orbweaver.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* Labels of an object. Context: root, component; labels that are its own. */}}
+{{- define "orbweaver.labels" -}}
+{{ include "orbweaver.selector" . }}
+app.kubernetes.io/part-of: orbweaver
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- with merge (deepCopy (default dict .labels)) .root.Values.global.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* metadata of an object in the release's namespace. Context: root, component, name; labels, annotations. */}}
+{{- define "orbweaver.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+{{ include "orbweaver.unplaced" . }}
+{{- end }}
+
+{{/* The rest of metadata, for what has no namespace or another. */}}
+{{- define "orbweaver.unplaced" -}}
+labels:
+  {{- include "orbweaver.labels" . | nindent 2 }}
+{{- with merge (deepCopy (default dict .annotations)) .root.Values.global.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Context: root, image. */}}
+{{- define "orbweaver.image" -}}
+{{- $registry := default .image.registry .root.Values.global.imageRegistryOverride -}}
+{{- with $registry }}{{ . }}/{{ end }}{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end }}
+{{- end }}
+
+{{- define "orbweaver.pullSecrets" -}}
+{{- with .imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where a process hears its probes: everywhere if it is scraped or has an address of its own. */}}
+{{- define "orbweaver.everywhere" -}}
+{{ ternary "0.0.0.0" "::" .Values.ipam.enableIPv4 }}
+{{- end }}
+{{- define "orbweaver.loopback" -}}
+{{ ternary "127.0.0.1" "::1" .Values.ipam.enableIPv4 }}
+{{- end }}
+
+{{/* ------------------------------------------------------------------------------------ etcd */}}
+
+{{- define "orbweaver.etcd.name" -}}
+{{ include "orbweaver.name" . }}-etcd
+{{- end }}
+
+{{- define "orbweaver.etcd.domain" -}}
+{{ include "orbweaver.etcd.name" . }}.{{ .Release.Namespace }}.svc.{{ .Values.global.clusterDnsDomain }}
+{{- end }}
+
+{{- define "orbweaver.etcd.endpoints" -}}
+{{- if .Values.etcd.embedded.enabled -}}
+{{- $found := list -}}
+{{- range until (int .Values.etcd.embedded.replicas) -}}
+{{- $found = append $found (printf "%s-%d.%s:%d" (include "orbweaver.etcd.name" $) . (include "orbweaver.etcd.domain" $) (int $.Values.etcd.embedded.clientPort)) -}}
+{{- end -}}
+{{ join "," $found }}
+{{- else -}}
+{{ join "," .Values.etcd.endpoints }}
+{{- end }}
+{{- end }}
+
+{{- define "orbweaver.etcd.clientSecret" -}}
+{{ default (printf "%s-client" (include "orbweaver.etcd.name" .)) .Values.etcd.tls.clientSecret }}
+{{- end }}
+
+{{- define "orbweaver.etcd.memberSecret" -}}
+{{ default (printf "%s-member" (include "orbweaver.etcd.name" .)) .Values.etcd.tls.memberSecret }}
+{{- end }}
+
+{{/* What agents, controllers and orbctl inside their Pods are told. */}}
+{{- define "orbweaver.etcd.env" -}}
+- name: ORBWEAVER_ETCD_ENDPOINTS
+  value: {{ include "orbweaver.etcd.endpoints" . | quote }}
+- name: ORBWEAVER_CLUSTER
+  value: {{ .Values.orbweaver.cluster | quote }}
+{{- if ne .Values.etcd.tls.method "none" }}
+- {name: ORBWEAVER_ETCD_CA_FILE, value: /etc/orbweaver/etcd/ca.crt}
+- {name: ORBWEAVER_ETCD_CERT_FILE, value: /etc/orbweaver/etcd/tls.crt}
+- {name: ORBWEAVER_ETCD_KEY_FILE, value: /etc/orbweaver/etcd/tls.key}
+{{- end }}
+{{- with .Values.etcd.user }}
+- name: ORBWEAVER_ETCD_USER
+  value: {{ . | quote }}
+- {name: ORBWEAVER_ETCD_PASSWORD_FILE, value: /etc/orbweaver/etcd-password/password}
+{{- end }}
+{{- end }}
+
+{{- define "orbweaver.etcd.mounts" -}}
+{{- if ne .Values.etcd.tls.method "none" }}
+- {name: etcd-tls, mountPath: /etc/orbweaver/etcd, readOnly: true}
+{{- end }}
+{{- if .Values.etcd.user }}
+- {name: etcd-password, mountPath: /etc/orbweaver/etcd-password, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "orbweaver.etcd.volumes" -}}
+{{- if ne .Values.etcd.tls.method "none" }}
+- name: etcd-tls
+  secret: {secretName: {{ include "orbweaver.etcd.clientSecret" . }}, defaultMode: 0440}
+{{- end }}
+{{- if .Values.etcd.user }}
+- name: etcd-password
+  secret: {secretName: {{ required "etcd.user needs etcd.passwordSecret" .Values.etcd.passwordSecret }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
+
+{{/* Whether a hook makes the certificates of etcd. */}}
+{{- define "orbweaver.etcd.made" -}}
+{{- if and .Values.etcd.embedded.enabled (eq .Values.etcd.tls.method "auto") }}yes{{ end }}
+{{- end }}
+
+{{/* -------------------------------------------------------------------------------- controller */}}
+
+{{- define "orbweaver.webhook.secret" -}}
+{{ default (printf "%s-server-certs" .Values.spiderpoolController.name) .Values.spiderpoolController.tls.secretName }}
+{{- end }}
+
+{{/* Nobody, nothing to gain, nothing to write to. */}}
+{{- define "orbweaver.unprivileged" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "orbweaver.nobody" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* ------------------------------------------------------------------------------------ checks */}}
+
+{{- define "orbweaver.checks" -}}
+{{- $archive := .Values.archive -}}
+{{- if and $archive.enabled (gt (int .Values.spiderpoolController.replicas) 1) (ne $archive.accessMode "ReadWriteMany") (not $archive.existingClaim) -}}
+{{- fail "archive.accessMode: several controllers share one archive, which takes ReadWriteMany, or spiderpoolController.replicas: 1" -}}
+{{- end -}}
+{{- if not (or .Values.ipam.enableIPv4 .Values.ipam.enableIPv6) -}}
+{{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}
+{{- end -}}
+{{- if and (not .Values.etcd.embedded.enabled) (eq .Values.etcd.tls.method "auto") -}}
+{{- fail "etcd.tls.method: auto is for the embedded etcd; for one of your own take provided (with etcd.tls.clientSecret), certmanager or none" -}}
+{{- end -}}
+{{- if not (or .Values.etcd.embedded.enabled .Values.etcd.endpoints) -}}
+{{- fail "etcd.endpoints is empty and etcd.embedded.enabled is false: where is etcd?" -}}
+{{- end -}}
+{{- if and (eq .Values.etcd.tls.method "provided") (not .Values.etcd.tls.clientSecret) -}}
+{{- fail "etcd.tls.method: provided needs etcd.tls.clientSecret" -}}
+{{- end -}}
+{{- if and (eq .Values.etcd.tls.method "provided") .Values.etcd.embedded.enabled (not .Values.etcd.tls.memberSecret) -}}
+{{- fail "etcd.tls.method: provided needs etcd.tls.memberSecret for the embedded etcd" -}}
+{{- end -}}
+{{- if and (eq .Values.etcd.tls.method "certmanager") (not .Values.etcd.tls.certmanager.issuerName) -}}
+{{- fail "etcd.tls.method: certmanager needs etcd.tls.certmanager.issuerName" -}}
+{{- end -}}
+{{- $tls := .Values.spiderpoolController.tls -}}
+{{- if and (eq $tls.method "provided") (not $tls.secretName) -}}
+{{- fail "spiderpoolController.tls.method: provided needs spiderpoolController.tls.secretName" -}}
+{{- end -}}
+{{- if and (eq $tls.method "certmanager") (not $tls.certmanager.issuerName) -}}
+{{- fail "spiderpoolController.tls.method: certmanager needs spiderpoolController.tls.certmanager.issuerName" -}}
+{{- end -}}
+{{- end }}
+
+{{/* The name of both webhook configurations: that of the public system, so that never both answer. */}}
+{{- define "orbweaver.webhooks" -}}
+spiderpool-controller
+{{- end }}
+
+{{/* What kubelet asks; in the node's network it must not leave the node. Context: host, path. */}}
+{{- define "orbweaver.probe" -}}
+{ {{- with .host }}host: {{ . | quote }}, {{ end }}port: health, path: {{ .path }}}
+{{- end }}
+
+{{/* ------------------------------------------------------------------------------------- hooks */}}
+
+{{/* A Job of the chart runs in the node's network too: it must not need an address of ours. */}}
+{{- define "orbweaver.hook.pod" -}}
+{{- include "orbweaver.pullSecrets" .Values.spiderpoolController.image }}
+hostNetwork: {{ .Values.spiderpoolController.hostnetwork }}
+dnsPolicy: {{ ternary "ClusterFirstWithHostNet" "ClusterFirst" .Values.spiderpoolController.hostnetwork }}
+nodeSelector:
+  {{- toYaml .Values.spiderpoolController.nodeSelector | nindent 2 }}
+tolerations:
+  {{- toYaml .Values.spiderpoolController.tolerations | nindent 2 }}
+securityContext:
+  {{- include "orbweaver.nobody" . | nindent 2 }}
+{{- end }}
+
+{{- define "orbweaver.hook.container" -}}
+image: {{ include "orbweaver.image" (dict "root" . "image" .Values.spiderpoolController.image) }}
+imagePullPolicy: {{ .Values.spiderpoolController.image.pullPolicy }}
+securityContext:
+  {{- include "orbweaver.unprivileged" . | nindent 2 }}
+resources: {requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}
+{{- end }}
+
+{{- define "orbweaver.archive.claim" -}}
+{{ default (printf "%s-archive" (include "orbweaver.name" .)) .Values.archive.existingClaim }}
+{{- end }}

@@ -1,0 +1,141 @@
+"""Commands of ``orbweaver-controller`` that do one thing and end: what the chart's hooks run.
+
+    clean               after an uninstall: nothing of ours may keep anything from being deleted
+    make-defaults       objects that a new cluster begins with
+    etcd-certificates   those of an embedded etcd
+    copy-cni            the node's CNI configurations, for a controller that is not root
+    shutdown            nothing: the public chart's preStop calls it
+
+Each says what it did, and ends with 1 where it could not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput, OrbweaverError
+from nodeagent.settings.environment import Environment
+from nodeagent.telemetry.logs import set_up_logging
+from ops.controller.settings import NAMESPACE
+from ops.kubernetes.settings import LeaseSettings
+
+if TYPE_CHECKING:
+    from core.kubernetes.api import Api
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+CONFIGURATION_BYTES_MAX: Final = 1 << 20
+CNI_SUFFIXES: Final = (".conf", ".conflist", ".json")
+NAMES: Final = "spiderpool-controller"
+
+_log: Final = logging.getLogger(__name__)
+
+
+def clean(
+    validate: Annotated[str, typer.Option(help="The validating webhook configuration.")] = NAMES,
+    mutating: Annotated[str, typer.Option(help="The mutating webhook configuration.")] = NAMES,
+    secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
+) -> None:
+    """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.cleaning import Leftovers, clean
+
+        namespace = _namespace()
+        lease = LeaseSettings(namespace).name
+        freed = await clean(api, Leftovers(namespace, lease, mutating, validate, secret))
+        _log.info("%d objects have no finalizer of ours any more", freed)
+
+    _run(work)
+
+
+def make_defaults(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Objects, in YAML.")],
+) -> None:
+    """Make the objects of a file that are not there; what is there stays as it is."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.defaults import make, read_objects
+
+        for one in read_objects(file.read_text("utf-8"), str(file)):
+            made = await make(api, one)
+            name = f"{one['kind']}/{one['metadata']['name']}"
+            _log.info("%s %s", name, "was made" if made else "is there and stays as it is")
+
+    _run(work)
+
+
+def etcd_certificates(
+    authority: Annotated[str, typer.Option(help="Secret of the authority.")],
+    member: Annotated[str, typer.Option(help="Secret of the members.")],
+    client: Annotated[str, typer.Option(help="Secret of agents and controllers.")],
+    domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
+    namespace: Annotated[str, typer.Option(help="Where the Secrets are.")],
+) -> None:
+    """Make the certificates of an embedded etcd that are missing or due."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.certificates.members import Names, make_certificates
+
+        names = Names(authority, member, client, domain)
+        written = await make_certificates(api, namespace, names)
+        _log.info("%d Secrets were written", len(written))
+
+    _run(work)
+
+
+def copy_cni(
+    source: Annotated[Path, typer.Argument(help="The node's directory.")],
+    target: Annotated[Path, typer.Argument(help="Where everybody here may read them.")],
+) -> None:
+    """Copy the node's CNI configurations to where a controller that is not root reads them."""
+    set_up_logging("info")
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        if path.suffix in CNI_SUFFIXES and path.stat().st_size <= CONFIGURATION_BYTES_MAX:
+            shutil.copyfile(path, target / path.name)
+            (target / path.name).chmod(0o644)
+            _log.info("copied %s", path.name)
+
+
+def shutdown() -> None:
+    """Do nothing: a signal ends the controller."""
+
+
+def _namespace() -> str:
+    found = Environment(os.environ).text(NAMESPACE, required=True)
+    if not found:
+        raise BadInput(f"{NAMESPACE} is not set", subject=NAMESPACE)
+    return found
+
+
+def _run(work: Callable[[Api], Awaitable[None]]) -> None:
+    """Do the work with an API server; ends the process."""
+    set_up_logging("info")
+
+    async def body() -> None:
+        from core.kubernetes.api import Api
+        from core.kubernetes.connection import open_connection
+
+        api = Api(await open_connection(Environment(os.environ).kubeconfig() or ""))
+        try:
+            await work(api)
+        finally:
+            await api.close()
+
+    try:
+        asyncio.run(body())
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        raise typer.Exit(EXIT_SETTINGS) from None
+    except (OrbweaverError, OSError) as error:
+        _log.critical("not done: %s", error)
+        raise typer.Exit(EXIT_FAILED) from None

@@ -1,0 +1,101 @@
+"""The certificates of an embedded etcd: an authority, its members' and its clients', in Secrets.
+
+A Job of the chart runs this before an installation and before every upgrade, so what is there stays
+and what is due is issued anew by the same authority. The authority itself is replaced only when it
+cannot issue any more: then members and clients change together, which interrupts.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import logging
+from typing import Final, NamedTuple
+
+from core.errors import ApiNotFound
+from core.kubernetes.api import Api, Object
+from ops.kubernetes.certificates.authority import Identity, Wanted, make_authority
+from ops.kubernetes.certificates.keeping import SECRETS
+from ops.kubernetes.certificates.rotation import Kept, is_good, is_usable, issued_by
+
+CERTIFICATE_DAYS: Final = 1_825
+"""Long, because only an upgrade of the chart brings a new one."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Names(NamedTuple):
+    """Of three Secrets, and the domain below which members are found."""
+
+    authority: str
+    member: str
+    client: str
+    domain: str
+
+
+async def make_certificates(api: Api, namespace: str, names: Names) -> list[str]:
+    """Make what is missing or due; the Secrets that were written. Raises ApiError."""
+    now = dt.datetime.now(dt.UTC)
+    secrets = _Secrets(api, namespace)
+    authority = await secrets.read(names.authority)
+    nobody = Identity(b"", b"")
+    if authority is None or not is_usable(_kept(authority, nobody), now):
+        authority = make_authority("orbweaver-etcd authority", now)
+        await secrets.write(names.authority, authority, authority)
+    for name, wanted in (
+        (names.member, _member(names.domain)),
+        (names.client, Wanted("orbweaver", (), ("client",), CERTIFICATE_DAYS)),
+    ):
+        own = await secrets.read(name)
+        kept = _kept(authority, own or nobody)
+        if not is_good(kept, wanted, now):
+            await secrets.write(name, authority, issued_by(kept, wanted, now))
+    return secrets.written
+
+
+def _kept(authority: Identity, own: Identity) -> Kept:
+    return Kept((authority.certificate,), authority.key, own)
+
+
+def _member(domain: str) -> Wanted:
+    names = (domain, f"*.{domain}", "localhost", "127.0.0.1", "::1")
+    return Wanted("etcd-member", names, ("server", "client"), CERTIFICATE_DAYS)
+
+
+class _Secrets:
+    """TLS Secrets of one namespace."""
+
+    def __init__(self, api: Api, namespace: str) -> None:
+        self.written: list[str] = []
+        self._api = api
+        self._path = SECRETS.format(namespace)
+        self._found: dict[str, Object] = {}
+
+    async def read(self, name: str) -> Identity | None:
+        """None where there is none, or nothing of use in it."""
+        try:
+            secret = self._found[name] = await self._api.get(f"{self._path}/{name}")
+        except ApiNotFound:
+            return None
+        data = secret.get("data") or {}
+        try:
+            certificate, key = (base64.b64decode(data[field]) for field in ("tls.crt", "tls.key"))
+        except (KeyError, binascii.Error):
+            return None
+        return Identity(certificate, key)
+
+    async def write(self, name: str, authority: Identity, own: Identity) -> None:
+        """Raises ApiConflict when somebody else writes at the same time: the Job is run again."""
+        values = {"ca.crt": authority.certificate, "tls.crt": own.certificate, "tls.key": own.key}
+        data = {field: base64.b64encode(value).decode() for field, value in values.items()}
+        before = self._found.get(name)
+        if before is None:
+            one = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+            metadata = {"name": name, "labels": {"app": "orbweaver"}}
+            await self._api.create(self._path, {**one, "metadata": metadata, "data": data})
+        else:
+            version = {"resourceVersion": before["metadata"]["resourceVersion"]}
+            await self._api.merge(f"{self._path}/{name}", {"metadata": version, "data": data})
+        self.written.append(name)
+        _log.info("made the certificate in Secret %s", name)

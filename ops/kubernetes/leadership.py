@@ -1,0 +1,120 @@
+"""Who leads, as a Lease of the API server says it: a report for people and tools, never the truth.
+
+The election is etcd's, and its epoch is what fences writes (docs/decisions/0017). The leader tells
+the API server under the public system's name, keeps it told, and says when it goes. Nothing in here
+can end a term: a Lease that cannot be written is only late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+from typing import Final
+
+from core.errors import ApiConflict, ApiError, ApiNotFound
+from core.kubernetes.api import Api, Object
+from core.store.election import RENEWALS_PER_TTL, Term
+from ops.kubernetes.settings import LeaseSettings
+
+LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+EPOCH: Final = "orbweaver.io/epoch"
+"""Annotation: the term's fencing epoch, with which its writes are guarded."""
+
+FAREWELL_S: Final = 2.0
+"""What saying goodbye may take: the successor waits for nobody."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class LeaseReport:
+    """Tells of one term."""
+
+    def __init__(self, api: Api, settings: LeaseSettings, term: Term) -> None:
+        self._api = api
+        self._settings = settings
+        self._term = term
+        self._collection = LEASES.format(settings.namespace)
+
+    async def run(self) -> None:
+        """Keep the Lease told until cancelled, then say that nobody holds it."""
+        try:
+            while True:
+                await self._try()
+                await asyncio.sleep(self._settings.duration_s / RENEWALS_PER_TTL)
+        finally:
+            with contextlib.suppress(ApiError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self.release()
+
+    async def tell(self) -> None:
+        """Say once that this term lasts. Raises ApiError."""
+        lease = await self._read()
+        now = _micro_time(self._api.clock_s)  # after an answer: before it, the clock is ours
+        spec: Object = {
+            "holderIdentity": self._term.name,
+            "leaseDurationSeconds": self._settings.duration_s,
+            "renewTime": now,
+        }
+        if lease is None:
+            spec |= {"acquireTime": now, "leaseTransitions": 0}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": spec}
+            metadata = {"name": self._settings.name, "annotations": {EPOCH: str(self._term.epoch)}}
+            await self._api.create(self._collection, {**body, "metadata": metadata})
+            return
+        before = lease.get("spec") or {}
+        if self._epoch(lease) > self._term.epoch:
+            return  # a later term has told already
+        if self._epoch(lease) != self._term.epoch:
+            transitions = int(before.get("leaseTransitions") or 0) + 1
+            spec |= {"acquireTime": now, "leaseTransitions": transitions}
+        await self._merge(lease, spec)
+
+    async def release(self) -> None:
+        """Say that nobody leads, unless somebody else does by now. Raises ApiError."""
+        lease = await self._read()
+        if lease is not None and self._epoch(lease) == self._term.epoch:
+            spec = {"holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._merge(lease, {**spec, "renewTime": _micro_time(self._api.clock_s)})
+
+    async def _try(self) -> None:
+        try:
+            await self.tell()
+        except ApiConflict:
+            return  # told by the next one, a moment later
+        except ApiError as error:
+            _log.warning("the Lease is not told who leads: %s", error)
+
+    async def _read(self) -> Object | None:
+        try:
+            return await self._api.get(f"{self._collection}/{self._settings.name}")
+        except ApiNotFound:
+            return None
+
+    async def _merge(self, lease: Object, spec: Object) -> None:
+        metadata = {
+            "resourceVersion": lease["metadata"]["resourceVersion"],
+            "annotations": {EPOCH: str(self._term.epoch)},
+        }
+        body = {"metadata": metadata, "spec": spec}
+        await self._api.merge(f"{self._collection}/{self._settings.name}", body)
+
+    @staticmethod
+    def _epoch(lease: Object) -> int:
+        said = (lease["metadata"].get("annotations") or {}).get(EPOCH, "")
+        return int(said) if said.isascii() and said.isdigit() else 0
+
+
+def is_held(lease: Object, now_s: float) -> bool:
+    """Whether somebody leads, as far as the Lease knows at this time of the API server."""
+    spec = lease.get("spec") or {}
+    if not spec.get("holderIdentity"):
+        return False
+    renewed = dt.datetime.fromisoformat(str(spec.get("renewTime") or "1970-01-01T00:00:00Z"))
+    return now_s < renewed.timestamp() + float(spec.get("leaseDurationSeconds") or 0)
+
+
+def _micro_time(now_s: float) -> str:
+    text = dt.datetime.fromtimestamp(now_s, dt.UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,62 @@
+"""The chart rendered by Helm's own code, without a helm program, for each profile in ``ci/``.
+
+``python -m tests.chart.rendering`` writes the golden files anew: read what changed, then commit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).parents[2]
+CHART: Final = ROOT / "ops/charts/orbweaver"
+GOLDEN: Final = Path(__file__).parent / "golden"
+NAMESPACE: Final = "orbweaver"
+PROFILES: Final = tuple(
+    path.name.removesuffix("-values.yaml") for path in sorted((CHART / "ci").iterdir())
+)
+
+Object = dict[str, Any]
+
+
+def values_of(profile: str) -> Object:
+    """What a profile says."""
+    text = (CHART / f"ci/{profile}-values.yaml").read_text()
+    return yaml.safe_load(text) or {}
+
+
+def render(values: Object) -> dict[str, str]:
+    """Template -> text, as ``helm template`` makes it. Raises what Helm complains of."""
+    from helm_python import Chart
+
+    with Chart.load(CHART) as chart:
+        texts = chart.render(values, name="orbweaver", namespace=NAMESPACE)
+    return {name.partition("/templates/")[2]: text for name, text in texts.items()}
+
+
+def objects(values: Object) -> list[Object]:
+    """Everything that is rendered, in order of templates."""
+    texts = render(values)
+    found: list[Object] = []
+    for name in sorted(texts):
+        if name.endswith(".yaml"):
+            found += [one for one in yaml.safe_load_all(texts[name]) if one is not None]
+    return found
+
+
+def find(kind: str, name: str, among: list[Object]) -> Object:
+    """The one object of a kind and name."""
+    (found,) = (one for one in among if (one["kind"], one["metadata"]["name"]) == (kind, name))
+    return found
+
+
+def dumped(among: list[Object]) -> str:
+    """As golden files have it: independent of how a template is laid out."""
+    return yaml.safe_dump_all(among, sort_keys=True, width=100, allow_unicode=True)
+
+
+if __name__ == "__main__":
+    for each in PROFILES:
+        (GOLDEN / f"{each}.yaml").write_text(dumped(objects(values_of(each))))

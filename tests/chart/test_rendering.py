@@ -1,0 +1,215 @@
+"""What the chart makes of values: golden files, and agreement with the code that it installs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core import __version__
+from nodeagent.settings.conf_file import parse_conf
+from nodeagent.settings.loading import load_settings as load_agent
+from ops.controller.settings import load_settings as load_controller
+from ops.kubernetes.admission.configurations import Client, configurations
+from ops.kubernetes.settings import InjectionSettings
+from tests.chart.rendering import (
+    CHART,
+    GOLDEN,
+    NAMESPACE,
+    PROFILES,
+    ROOT,
+    Object,
+    dumped,
+    find,
+    objects,
+    render,
+    values_of,
+)
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, list[Object]]:
+    return {profile: objects(values_of(profile)) for profile in PROFILES}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_becomes_what_its_golden_file_has(
+    profile: str, rendered: dict[str, list[Object]]
+) -> None:
+    golden = (GOLDEN / f"{profile}.yaml").read_text()
+
+    assert dumped(rendered[profile]) == golden, "run `python -m tests.chart.rendering`, and look"
+
+
+def test_there_is_a_golden_file_for_each_profile() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(PROFILES)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_nothing_is_privileged_and_nothing_is_granted_by_wildcard(
+    profile: str, rendered: dict[str, list[Object]]
+) -> None:
+    for one in rendered[profile]:
+        for rule in one.get("rules") or ():
+            assert "*" not in json.dumps(rule), (one["metadata"]["name"], rule)
+        for container in containers(one):
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert "privileged" not in context
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_only_the_agent_has_capabilities_and_root(
+    profile: str, rendered: dict[str, list[Object]]
+) -> None:
+    added = {
+        container["name"]: container["securityContext"]["capabilities"]["add"]
+        for one in rendered[profile]
+        for container in containers(one)
+        if "add" in container["securityContext"]["capabilities"]
+    }
+
+    assert added == {"agent": ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"], "install": ["DAC_OVERRIDE"]}
+    for one in rendered[profile]:
+        if (pod := pod_of(one)) is not None and one["kind"] != "DaemonSet":
+            assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_webhooks_are_those_that_the_controller_answers() -> None:
+    values = values_of("production")
+    values["spiderpoolController"]["tls"] = {
+        "method": "provided",
+        "secretName": "mine",
+        "caBundle": base64.b64encode(b"pem").decode(),
+    }
+    made = objects(values)
+    client = Client(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
+    injection = InjectionSettings(include=("shop",))
+
+    for wanted in configurations(client, guards_deletion=True, injection=injection):
+        found = find(wanted["kind"], wanted["metadata"]["name"], made)
+        assert found["webhooks"] == wanted["webhooks"]
+
+
+def test_switched_off_kinds_are_not_asked_about(rendered: dict[str, list[Object]]) -> None:
+    found = find("ValidatingWebhookConfiguration", "spiderpool-controller", rendered["smallest"])
+
+    assert [one["name"].partition(".")[0] for one in found["webhooks"]] == [
+        "spiderippool",
+        "spidersubnet",
+        "spiderreservedip",
+    ]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_agent_and_controller_read_what_the_chart_tells_them(
+    profile: str, rendered: dict[str, list[Object]], tmp_path: Path
+) -> None:
+    made = rendered[profile]
+    conf = tmp_path / "conf.yml"
+    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
+    controller = variables(find("Deployment", "orbweaver-controller", made), tmp_path)
+    agent = variables(find("DaemonSet", "orbweaver-agent", made), tmp_path)
+
+    of_controller = load_controller(str(conf), controller)
+    of_agent = load_agent(str(conf), agent)
+
+    assert of_controller.cluster.etcd == of_agent.etcd
+    assert of_controller.cluster.cluster == of_agent.cluster
+    assert of_controller.kubernetes is not None
+    assert of_controller.kubernetes.webhook is not None
+    assert of_controller.kubernetes.lease is not None
+    assert of_agent.kubeconfig == ""
+    assert of_agent.tune_sysctls
+
+
+def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object]]) -> None:
+    text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+    known = parse_conf(text.encode(), "conf.yml")
+
+    assert known.orbweaver.cluster == "north"
+    assert known.guards_deletion
+    assert set(yaml.safe_load(text)) <= {*known.__struct_encode_fields__}
+
+
+def test_alerts_and_dashboards_are_the_repositorys(rendered: dict[str, list[Object]]) -> None:
+    made = rendered["production"]
+    alerts = yaml.safe_load((ROOT / "ops/monitoring/alerts.yml").read_text())
+    board = (ROOT / "ops/monitoring/dashboards/addresses.json").read_text()
+
+    assert find("PrometheusRule", "orbweaver", made)["spec"] == alerts
+    data = find("ConfigMap", "orbweaver-dashboards", made)["data"]
+    assert json.loads(data["orbweaver-addresses.json"]) == json.loads(board)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_command_exists(profile: str, rendered: dict[str, list[Object]]) -> None:
+    import typer
+
+    from ops.cli.main import app
+    from ops.controller import chores
+
+    known = {
+        "orbctl": {
+            command.callback.__name__ for command in app.registered_commands if command.callback
+        },
+        "orbweaver-controller": {
+            name.replace("_", "-") for name in dir(chores) if not name.startswith("_")
+        },
+        "orbweaver-agent": set(),
+        "etcd": set(),
+    }
+    assert isinstance(app, typer.Typer)
+    for one in rendered[profile]:
+        for container in containers(one):
+            program, *arguments = container["command"]
+            assert not arguments or arguments[0] in known[program], container["command"]
+
+
+def test_the_versions_of_chart_and_product_are_one() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    crds = yaml.safe_load((CHART.parent / "orbweaver-crds/Chart.yaml").read_text())
+
+    assert chart["version"] == chart["appVersion"] == crds["version"] == __version__
+
+
+def test_the_notes_warn_of_what_is_missing() -> None:
+    notes = render(values_of("smallest"))["NOTES.txt"]
+
+    assert "etcd.tls.method is none" in notes
+    assert "archive.enabled is false" not in notes
+
+
+def pod_of(one: Object) -> Object | None:
+    """The Pod that an object is or makes."""
+    if one["kind"] == "Pod":
+        return dict(one["spec"])
+    found = one.get("spec", {}).get("template", {}).get("spec")
+    return None if found is None else dict(found)
+
+
+def containers(one: Object) -> list[Object]:
+    """All containers of what an object makes."""
+    pod = pod_of(one) or {}
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]
+
+
+def variables(one: Object, directory: Path) -> dict[str, str]:
+    """The environment of the first container; files that it names are there."""
+    (container,) = one["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = {}
+    for entry in container["env"]:
+        value = entry.get("value", "from-the-field")
+        if value.startswith("/etc/orbweaver/etcd"):
+            path = directory / value.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("secret")
+            value = str(path)
+        found[entry["name"]] = value
+    return found

@@ -1,0 +1,67 @@
+"""Service accounts with the chart's rights, and kubeconfigs with their real tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.chart.rendering import NAMESPACE, Object
+from tests.support.kubernetes import APPLY, ApiServer
+
+GRANTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+_PLURALS = {
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+}
+
+
+def grant(server: ApiServer, rendered: list[Object]) -> None:
+    """Apply all that gives rights."""
+    for name in {NAMESPACE, *(namespace_of(one) for one in rendered)} - {""}:
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        server.request("POST", "/api/v1/namespaces", space)
+    for one in rendered:
+        if one["kind"] in GRANTS:
+            base, plural = _PLURALS[one["kind"]]
+            within = f"/namespaces/{namespace_of(one)}" if namespace_of(one) else ""
+            path = f"{base}{within}/{plural}/{one['metadata']['name']}?fieldManager=chart"
+            answer = server.request("PATCH", path, one, content=APPLY)
+            assert answer.status in {200, 201}, answer.message
+
+
+def kubeconfig_of(server: ApiServer, account: str, directory: Path) -> Path:
+    """A kubeconfig with a fresh token of the account."""
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    answer = server.request("POST", path, {"spec": {"expirationSeconds": 3600}})
+    assert answer.status == 201, answer.message
+    found = yaml.safe_load(server.kubeconfig.read_text())
+    found["users"] = [{"name": "tester", "user": {"token": answer.body["status"]["token"]}}]
+    file = directory / f"{account}.kubeconfig"
+    file.write_text(yaml.safe_dump(found))
+    return file
+
+
+def may(server: ApiServer, account: str, **attributes: str) -> bool:
+    """Whether the API server would let the account: verb, group, resource, namespace, name, ..."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": f"system:serviceaccount:{NAMESPACE}:{account}",
+            "groups": ["system:serviceaccounts", "system:authenticated"],
+            "resourceAttributes": attributes,
+        },
+    }
+    answer = server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    assert answer.status == 201, answer.message
+    return bool(answer.body["status"]["allowed"])
+
+
+def namespace_of(one: dict[str, Any]) -> str:
+    """Where an object is; "" for what is in none."""
+    return str(one["metadata"].get("namespace", ""))

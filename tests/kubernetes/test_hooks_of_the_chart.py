@@ -1,0 +1,143 @@
+"""The Jobs of the chart as processes, with the rights that the chart gives them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.kubernetes.certificates.authority import names_of, vouches
+from tests.chart.rendering import NAMESPACE, Object, find, objects, values_of
+from tests.kubernetes.identities import grant, kubeconfig_of
+from tests.kubernetes.objects import get, pool, subnet
+from tests.kubernetes.objects import path_of as path_of_kind
+from tests.support.kubernetes import ApiServer
+
+pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+
+PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
+SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+
+
+class Hooks:
+    """What the chart made, and a directory."""
+
+    def __init__(self, server: ApiServer, directory: Path) -> None:
+        self.server = server
+        self.rendered = objects(
+            {"clusterDefaultPool": values_of("production")["clusterDefaultPool"]}
+        )
+        self._directory = directory
+        grant(server, self.rendered)
+
+    def run(self, job: str, *replaced: tuple[str, str]) -> str:
+        """Run the Job's command as its account; what it logged."""
+        pod = find("Job", job, self.rendered)["spec"]["template"]["spec"]
+        command = [str(PROGRAM), *pod["containers"][0]["command"][1:]]
+        for before, after in replaced:
+            command = [text.replace(before, after) for text in command]
+        kubeconfig = kubeconfig_of(self.server, pod["serviceAccountName"], self._directory)
+        told = {"ORBWEAVER_KUBECONFIG": str(kubeconfig), "SPIDERPOOL_POD_NAMESPACE": NAMESPACE}
+        done = subprocess.run(
+            command, env={**os.environ, **told}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr + done.stdout
+
+    def secret(self, name: str) -> dict[str, bytes]:
+        """What a Secret holds."""
+        data = self.server.request("GET", f"{SECRETS}/{name}").body.get("data", {})
+        return {field: base64.b64decode(value) for field, value in data.items()}
+
+
+@pytest.fixture
+def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
+    yield Hooks(server, tmp_path)
+    for path in (SECRETS, LEASES):
+        server.request("DELETE", path)
+
+
+def test_etcds_certificates_are_made_once_and_then_kept(hooks: Hooks) -> None:
+    hooks.run("orbweaver-etcd-certificates")
+    member, client = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-client")
+    hooks.run("orbweaver-etcd-certificates")
+
+    assert member == hooks.secret("orbweaver-etcd-member")
+    assert member["ca.crt"] == client["ca.crt"]
+    assert vouches(member["ca.crt"], member["tls.crt"])
+    assert vouches(member["ca.crt"], client["tls.crt"])
+    domain = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
+    assert {domain, f"*.{domain}", "127.0.0.1"} <= names_of(member["tls.crt"])
+
+
+def test_a_lost_certificate_is_issued_anew_by_the_same_authority(hooks: Hooks) -> None:
+    hooks.run("orbweaver-etcd-certificates")
+    before = hooks.secret("orbweaver-etcd-client")
+    hooks.server.request("DELETE", f"{SECRETS}/orbweaver-etcd-client")
+    hooks.run("orbweaver-etcd-certificates")
+    after = hooks.secret("orbweaver-etcd-client")
+
+    assert after["ca.crt"] == before["ca.crt"]
+    assert after["tls.crt"] != before["tls.crt"]
+
+
+def test_defaults_are_made_and_what_is_there_stays(hooks: Hooks, tmp_path: Path) -> None:
+    made = find("ConfigMap", "orbweaver-defaults", hooks.rendered)
+    file = tmp_path / "objects.yaml"
+    file.write_text(made["data"]["objects.yaml"])
+    own = pool("default-v4-ippool", subnet="10.9.0.0/16", ips=["10.9.0.1"])
+    hooks.server.request("POST", path_of_kind("SpiderIPPool"), own)
+    here = ("/etc/orbweaver/defaults/objects.yaml", str(file))
+    said = hooks.run("orbweaver-defaults", here)
+
+    assert "is there and stays as it is" in said
+    assert get(hooks.server, "SpiderIPPool", "default-v4-ippool")["spec"]["subnet"] == "10.9.0.0/16"
+    assert get(hooks.server, "SpiderSubnet", "default-v6-subnet")["spec"]["ipVersion"] == 6
+    assert get(hooks.server, "SpiderCoordinator", "default")["spec"]["podCIDRType"] == "auto"
+
+
+def test_after_an_uninstall_everything_can_be_deleted(hooks: Hooks) -> None:
+    server = hooks.server
+    server.request("POST", WEBHOOKS, webhook())
+    server.request("POST", SECRETS, {"metadata": {"name": "orbweaver-controller-server-certs"}})
+    held = {"holderIdentity": "gone", "leaseDurationSeconds": 1}
+    lease = {"metadata": {"name": "spiderpool-controller-leases"}, "spec": held}
+    server.request("POST", LEASES, lease)
+    for one in (finalized(pool()), finalized(subnet())):
+        assert server.request("POST", path_of_kind(one["kind"]), one).status == 201
+    server.request("DELETE", path_of_kind("SpiderIPPool", "blue"))
+    assert "deletionTimestamp" in get(server, "SpiderIPPool", "blue")["metadata"], "it hangs"
+
+    said = hooks.run("orbweaver-cleanup")
+
+    assert "2 objects have no finalizer of ours any more" in said
+    assert server.request("GET", path_of_kind("SpiderIPPool", "blue")).status == 404
+    kept = get(server, "SpiderSubnet", "wide")["metadata"]
+    assert kept.get("finalizers") == ["somebody.else/finalizer"]
+    for path in (
+        f"{WEBHOOKS}/spiderpool-controller",
+        f"{SECRETS}/orbweaver-controller-server-certs",
+        f"{LEASES}/spiderpool-controller-leases",
+    ):
+        assert server.request("GET", path).status == 404, path
+    hooks.run("orbweaver-cleanup")
+
+
+def finalized(one: Object) -> Object:
+    """As the controllers leave it; the subnet has somebody else's finalizer too."""
+    foreign = ["somebody.else/finalizer"] if one["kind"] == "SpiderSubnet" else []
+    one["metadata"]["finalizers"] = ["spiderpool.spidernet.io", *foreign]
+    return one
+
+
+def webhook() -> dict[str, Any]:
+    """A configuration of our name that asks about nothing."""
+    return {"metadata": {"name": "spiderpool-controller"}, "webhooks": []}

@@ -1,0 +1,91 @@
+"""Every object that the chart renders is one that a real API server takes, in every field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from core.manifests.writing import dump_yaml
+from tests.chart.rendering import NAMESPACE, PROFILES, objects, values_of
+from tests.kubernetes.identities import namespace_of
+from tests.support.kubernetes import ApiServer
+
+pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+
+FOREIGN = (
+    ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),
+    ("monitoring.coreos.com", "PrometheusRule", "prometheusrules"),
+    ("cert-manager.io", "Certificate", "certificates"),
+)
+"""Kinds that others define; how they look inside is not for us to check."""
+
+
+@pytest.fixture(scope="module")
+def server_with_foreign_kinds(server_with_crds: ApiServer) -> Iterator[ApiServer]:
+    server = server_with_crds
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for group, kind, plural in FOREIGN:
+        server.request("POST", path, definition(group, kind, plural))
+        server.wait_served(f"/apis/{group}/v1/{plural}")
+    yield server
+    for group, _, plural in FOREIGN:
+        server.request("DELETE", f"{path}/{plural}.{group}")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_server_takes_every_object_in_a_dry_run(
+    profile: str, server_with_foreign_kinds: ApiServer
+) -> None:
+    server = server_with_foreign_kinds
+    rendered = objects(values_of(profile))
+    for name in {NAMESPACE, *map(namespace_of, rendered)} - {""}:
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        server.request("POST", "/api/v1/namespaces", space)
+
+    said = server.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
+        stdin=dump_yaml(rendered),
+    )
+
+    assert said.count("(server dry run)") == len(rendered)
+
+
+def test_what_a_cluster_begins_with_is_taken_too(server_with_foreign_kinds: ApiServer) -> None:
+    from ops.kubernetes.defaults import read_objects
+
+    (made,) = (
+        one
+        for one in objects(values_of("production"))
+        if (one["kind"], one["metadata"]["name"]) == ("ConfigMap", "orbweaver-defaults")
+    )
+    wanted = read_objects(made["data"]["objects.yaml"], "objects.yaml")
+
+    said = server_with_foreign_kinds.kubectl(
+        *("create", "--dry-run=server", "--validate=strict", "-f", "-"), stdin=dump_yaml(wanted)
+    )
+
+    assert [one["kind"] for one in wanted] == [
+        "SpiderCoordinator",
+        *("SpiderSubnet", "SpiderIPPool") * 2,
+        "SpiderMultusConfig",
+    ]
+    assert said.count("(server dry run)") == len(wanted)
+
+
+def definition(group: str, kind: str, plural: str) -> dict[str, object]:
+    """The least that makes a server take objects of a kind."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": anything},
+    }
+    names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "names": names, "scope": "Namespaced", "versions": [version]},
+    }
