@@ -20,6 +20,10 @@ BAD: dict[str, tuple[Object, str]] = {
     "an even number of members": ({"etcd": {"embedded": {"replicas": 2}}}, "replicas"),
     "an endpoint that is a URL": ({"etcd": {"endpoints": ["http://a:2379"]}}, "endpoints"),
     "an unknown method": ({"etcd": {"tls": {"method": "magic"}}}, "method"),
+    "a right to everything": (
+        {"spiderpoolController": {"thirdParties": [{"apiGroup": "*", "resources": ["pods"]}]}},
+        "apiGroup",
+    ),
     "an unknown order": ({"orbweaver": {"addressOrder": "random"}}, "addressOrder"),
     "a mode the public chart has not": ({"coordinator": {"mode": "off"}}, "mode"),
     "a relative path": ({"global": {"cniBinHostPath": "opt/cni/bin"}}, "cniBinHostPath"),
