@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.kubernetes.informer import Informer
 from core.store.election import Term
-from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorSettings, KubernetesSettings, LeaseSettings
@@ -158,15 +156,11 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
     assert found is not None
     facts = found.facts
     async with asyncio.timeout(30):
-        for informer in informers(facts):
+        for informer in (facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
     await found.leave()
     sweep(granted)
-
-
-def informers(facts: KubernetesFacts) -> tuple[Informer, ...]:
-    return facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT])
