@@ -145,6 +145,8 @@ def _hijack_routes(
     veth: VethPair,
     source: Address | None,
 ) -> Iterator[Route]:
+    if not decision.first and not settings.hijack_further_nics:
+        return
     table = RT_TABLE_MAIN if decision.first else decision.table
     for network in dict.fromkeys(settings.hijacked):
         gateway = host.gateway(network.family)

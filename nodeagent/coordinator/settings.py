@@ -56,6 +56,7 @@ class WrittenSettings(
         "overlay_pod_cidr": "overlayPodCIDR",
         "service_cidr": "serviceCIDR",
         "hijack_cidr": "hijackCIDR",
+        "hijack_further_nics": "hijackFurtherNics",
         "policy_routes": "policyRoutes",
         "host_rule_table": "hostRuleTable",
         "pod_rp_filter": "podRPFilter",
@@ -74,6 +75,7 @@ class WrittenSettings(
     overlay_pod_cidr: _Networks = ()
     service_cidr: _Networks = ()
     hijack_cidr: _Networks = ()
+    hijack_further_nics: bool | None = None
     policy_routes: Annotated[tuple[WrittenRoute, ...], msgspec.Meta(max_length=NETWORKS_MAX)] = ()
     host_rule_table: int | None = None
     pod_rp_filter: int | None = None
@@ -86,6 +88,7 @@ BUILT_IN: Final = WrittenSettings(
     mode="auto",
     tune_pod_routes=True,
     pod_default_cni_nic="eth0",
+    hijack_further_nics=True,
     host_rule_table=500,
     pod_rp_filter=0,
     tx_queue_len=0,
@@ -103,7 +106,8 @@ class PolicyRoute(NamedTuple):
 class CoordinatorSettings(NamedTuple):
     """The settings of one call. ``rp_filter`` None leaves the Pod's alone, ``mac_prefix`` b"" too.
 
-    ``hijacked`` are the overlay's, the Services' and the user's networks, in this order.
+    ``hijacked`` are the overlay's, the Services' and the user's networks, in this order;
+    ``hijack_further_nics``: also in the tables of further NICs.
     """
 
     mode: str
@@ -112,6 +116,7 @@ class CoordinatorSettings(NamedTuple):
     first_nic: str
     mac_prefix: bytes
     hijacked: tuple[Cidr, ...]
+    hijack_further_nics: bool
     policy_routes: tuple[PolicyRoute, ...]
     host_table: int
     rp_filter: int | None
@@ -166,6 +171,7 @@ def effective(
             *_networks("serviceCIDR", said.service_cidr),
             *_networks("hijackCIDR", said.hijack_cidr),
         ),
+        bool(said.hijack_further_nics),
         tuple(_policy_route(route) for route in said.policy_routes),
         _table(said.host_rule_table),
         _rp_filter(said.pod_rp_filter),

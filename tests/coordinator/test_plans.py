@@ -116,6 +116,10 @@ CASES: Final[dict[str, tuple[PodStack, dict[str, Any]]]] = {
         },
     ),
     "underlay-second": (stack(NET1, ETH0, VETH0, NET1, rules=MARKED), {}),
+    "underlay-second-as-documented": (
+        stack(NET1, ETH0, VETH0, NET1, rules=MARKED),
+        {"hijackFurtherNics": False},
+    ),
     "underlay-second-default-route": (
         stack(NET1, ETH0, VETH0, NET1, rules=MARKED),
         {"podDefaultRouteNic": "net1"},

@@ -29,6 +29,7 @@ def test_what_is_built_in() -> None:
         first_nic="eth0",
         mac_prefix=b"",
         hijacked=(),
+        hijack_further_nics=True,
         policy_routes=(),
         host_table=500,
         rp_filter=0,
