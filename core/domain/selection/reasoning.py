@@ -11,7 +11,12 @@ from typing import Final
 
 from core.domain.addresses import Family
 from core.domain.facts import PodFacts
-from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS, POD_SUBNETS
+from core.domain.selection.annotations import (
+    POD_IPPOOL,
+    POD_IPPOOLS,
+    POD_SUBNET,
+    POD_SUBNETS,
+)
 from core.domain.selection.request import (
     FAMILY_NAMES,
     SOURCE_CNI_CONF,
@@ -31,7 +36,7 @@ from core.errors import AllocationError, NoPoolAvailable, WrongInput
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 
 SOURCE_WORDS: Final[dict[str, str]] = {
-    SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}'",
+    SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
     SOURCE_POD_IPPOOLS: f"Pod annotation '{POD_IPPOOLS}'",
     SOURCE_POD_IPPOOL: f"Pod annotation '{POD_IPPOOL}'",
     SOURCE_NAMESPACE: "the annotations of the Namespace",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from core.errors import BadInput, NotFound
 from ops.cli.commands.get import get
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
@@ -14,6 +15,7 @@ from ops.cli.session import Session
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
+    from core.domain.model import Quarantine
 
 app = typer.Typer(
     no_args_is_help=True, help="Set addresses aside that a stranger uses, and take them back."
@@ -59,9 +61,16 @@ def probe(
         from workflows.engine.client import Client
         from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
 
+        found = await _read(session, address)
+        if found.stranger is None:
+            raise BadInput(
+                f"{found.address} was set aside by a person, so nobody probes it",
+                subject="address",
+                remedy=f"`orbctl quarantine lift {found.address}` when it is free",
+            )
         async with Client(session.store, session.keys, name="orbctl") as client:
-            await client.signal(probe_id(address), PROBE_NOW)
-        print(f"{address} will be probed: orbctl quarantine show {address}")
+            await client.signal(probe_id(found.address), PROBE_NOW)
+        print(f"{found.address} will be probed: orbctl quarantine show {found.address}")
         return Exit.OK
 
     perform(context, action)
@@ -72,17 +81,23 @@ def show(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="the address")],
 ) -> None:
-    """Show what the probes of an address have said, and when the next one comes."""
+    """Show why an address is set aside, what its probes have said, and when the next one comes."""
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
+        from core.domain.quarantine import seen_in_words
         from workflows.engine.client import Client
         from workflows.jobs.quarantine.probe import probe_id
 
+        found = await _read(session, address)
+        shown = {"address": found.address, "reason": found.reason, "seen": seen_in_words(found)}
+        if found.stranger is None:
+            show_value({**shown, "probes": "none: a person has set it aside"}, output)
+            return Exit.OK
         async with Client(session.store, session.keys, name="orbctl") as client:
-            found = await client.query(probe_id(address), "status")
-        assert isinstance(found, dict), "the query answers an object"
-        show_value(found, output)
+            status = await client.query(probe_id(found.address), "status")
+        assert isinstance(status, dict), "the query answers an object"
+        show_value({**shown, **status}, output)
         return Exit.OK
 
     perform(context, action)
@@ -92,6 +107,22 @@ def show(
 def list_(context: typer.Context) -> None:
     """Show the addresses that are set aside."""
     get(context, "quarantine")
+
+
+async def _read(session: Session, text: str) -> Quarantine:
+    """The quarantine of an address, however it is written. Raises BadInput, NotFound."""
+    from core.domain.addresses import AddressSyntaxError, parse_address
+    from core.store.codec import QUARANTINE
+    from core.store.kv import Get
+
+    try:
+        address = parse_address(text)
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject="address") from None
+    found = (await session.store.read([Get(session.keys.quarantine(*address))])).ranges[0].kvs
+    if not found:
+        raise NotFound(f"{address} is not in quarantine", remedy="see `orbctl quarantine list`")
+    return QUARANTINE.decode(found[0].value)
 
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
