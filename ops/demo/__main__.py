@@ -13,6 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from core.errors import OrbweaverError
+from ops.demo.datapath import COORDINATOR, able
 from ops.demo.scene import Scene
 from ops.demo.stage import DemoFailed, Stage
 from ops.demo.steps import STEPS
@@ -31,10 +32,13 @@ def demo(
 ) -> None:
     """Show the main job: etcd, two nodes, Pods, a crash, a leak, and what the log knows."""
     stage = Stage()
-    laboratory = Laboratory()
+    can = able()
+    laboratory = Laboratory(
+        coordinator=None if can.no_wires else COORDINATOR, cluster_ips=not can.no_services
+    )
     try:
         with laboratory:
-            scene = Scene(stage, laboratory)
+            scene = Scene(stage, laboratory, can)
             for step in STEPS:
                 step(scene)
             took_s = stage.seconds

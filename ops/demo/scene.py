@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ops.demo.stage import DemoFailed, Stage, expect
 from ops.lab.laboratory import Laboratory
@@ -20,11 +21,19 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 NAMESPACE: Final = "shop"
 
 
+class Able(NamedTuple):
+    """Why something cannot be shown on this machine; "" where it can."""
+
+    no_wires: str = ""
+    no_services: str = ""
+
+
 class Scene:
     """The state of the demo."""
 
-    def __init__(self, stage: Stage, laboratory: Laboratory) -> None:
+    def __init__(self, stage: Stage, laboratory: Laboratory, able: Able) -> None:
         self.stage = stage
+        self.able = able
         self.laboratory = laboratory
         self.pods: dict[str, Sandbox] = {}
         self.remembered = ""
@@ -87,6 +96,12 @@ class Scene:
         expect(milliseconds is not None, f"{source} does not reach {address}")
         return f"{milliseconds:.2f} ms"
 
+    def pinged_from(self, node: Node, address: str) -> str:
+        """The time of a node's ping that must be answered."""
+        milliseconds = node.namespace.ping(address)
+        expect(milliseconds is not None, f"{node.name} does not reach {address}")
+        return f"{milliseconds:.2f} ms"
+
     def orbctl(self, line: str, *, code: int = 0) -> str:
         """Show and run an orbctl command that must end with this exit code; what it says."""
         self.stage.command(f"orbctl {line}")
@@ -101,11 +116,14 @@ class Scene:
         expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{said}")
         return said
 
-    def scale(self, path: str, before: str, after: str) -> None:
-        """Apply a file of the demo with one text replaced."""
-        self.stage.command(f"sed 's/{before}/{after}/' {path} | orbctl apply -f -")
+    def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
+        """Apply a file of the demo with texts replaced."""
+        edits = ";".join(f"s/{before}/{after}/" for before, after in replaced.items())
+        self.stage.command(f"sed '{edits}' {path} | orbctl apply -f -")
         text = (ROOT / path).read_text("utf-8")
-        done = self.laboratory.orbctl("apply", "-f", "-", stdin=text.replace(before, after))
+        for before, after in replaced.items():
+            text = text.replace(before, after)
+        done = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
         expect(done.returncode == 0, f"orbctl apply: {done.stderr}")
         self.stage.output(done.stdout)
 

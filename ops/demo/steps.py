@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final
 
+from ops.demo.datapath import meet_the_node, serve
 from ops.demo.scene import NAMESPACE, Scene
 from ops.demo.stage import expect
 from ops.lab.node import Node
@@ -33,7 +34,7 @@ def start(scene: Scene) -> None:
     stage.step(
         "Two nodes on one network",
         """A bridge, an etcd and two nodes, each in a network namespace of its own; every node runs
-        an agent and has Debian's macvlan with our IPAM plugin beside it.""",
+        an agent and has Debian's macvlan with our plugins beside it.""",
     )
     for identity in laboratory.predecessors:
         stage.say(f"(The remains of an interrupted run, {identity}, were removed.)")
@@ -84,6 +85,7 @@ def attach(scene: Scene) -> None:
     back = scene.pods["web-0"].addresses
     answers += [(f"{address} from web-2", scene.pinged("web-2", address)) for address in back]
     stage.table(("PING", "ANSWERED AFTER"), answers)
+    meet_the_node(scene)
 
 
 def keep(scene: Scene) -> None:
@@ -239,7 +241,7 @@ def scale(scene: Scene) -> None:
     cart = scene.attach(scene.node_a, "cart-1")
     stage.table(("POD", "NODE", "IPV4"), [("cart-1", "node-a", *cart.addresses[:1])])
     scene.orbctl(f"get applications -n {NAMESPACE}")
-    scene.scale("ops/demo/cart.yaml", "replicas: 3", "replicas: 9")
+    scene.apply_with("ops/demo/cart.yaml", {"replicas: 3": "replicas: 9"})
     began = time.monotonic()
     while CART_SETTLED.search(scene.quiet(f"get applications -n {NAMESPACE}")) is None:
         expect(time.monotonic() - began < RECLAIM_S_MAX, "the pool does not follow its application")
@@ -265,6 +267,7 @@ STEPS: Final[tuple[Callable[[Scene], None], ...]] = (
     start,
     apply,
     attach,
+    serve,
     keep,
     crash,
     refuse,

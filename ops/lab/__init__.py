@@ -11,6 +11,8 @@
     node.py         a node: namespace, agent, plugins, runtime
     controller.py   the controller, where one is wanted
     runtime.py      what a container runtime does with CNI
+    groups.py       control groups of Pods, where an agent serves ClusterIPs to their sockets
+    talking.py      what Pods say to each other
     sandbox.py      a Pod: a network namespace with a name
 
 How it is laid out, and why:

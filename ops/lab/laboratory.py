@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,9 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from ops.lab.controller import Controller
+from ops.lab.daemons import Daemon
 from ops.lab.fabric import Fabric
+from ops.lab.groups import make_group
 from ops.lab.identity import MARK, Identity, new_identity
 from ops.lab.leftovers import remove, remove_dead
 from ops.lab.namespaces import Namespace
@@ -36,8 +39,8 @@ class Laboratory:
     """A fabric, an etcd, and as many nodes and Pods as are asked for.
 
     ``settings`` are environment variables of every agent; with ``coordinator``, its settings, the
-    network's chain has one. To be used from the main thread: daemons
-    end with the thread that started them.
+    network's chain has one; with ``cluster_ips`` agents serve ClusterIPs to the sockets of Pods. To
+    be used from the main thread: daemons end with the thread that started them.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Laboratory:
         gateways: Sequence[str] = GATEWAYS,
         settings: Mapping[str, str] | None = None,
         coordinator: Mapping[str, Any] | None = None,
+        cluster_ips: bool = False,
     ) -> None:
         self.identity = new_identity()
         self.directory = self.identity.directory
@@ -67,6 +71,7 @@ class Laboratory:
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
         self._coordinator = coordinator
+        self._cluster_ips = cluster_ips
 
     def __enter__(self) -> Self:
         check_possible()
@@ -114,6 +119,7 @@ class Laboratory:
             self.etcd.endpoint,
             {**self._settings, **settings},
             self._coordinator,
+            make_group(self.identity, name) if self._cluster_ips else None,
         )
         self.nodes[name] = node
         node.create()
@@ -136,6 +142,15 @@ class Laboratory:
         sandbox.create()
         return sandbox
 
+    def speaker(self, sandbox: Sandbox, port: int) -> Daemon:
+        """Let a Pod say its name to whoever connects, from now on. Raises LabFailed."""
+        command = [sys.executable, "-m", "ops.lab.talking", "serve", sandbox.pod, str(port)]
+        log = self.directory / f"{sandbox.pod}.log"
+        made = Daemon(self.identity, sandbox.namespace, command, log, {})
+        made.start()
+        made.wait_until(lambda: listens(sandbox.namespace, port))
+        return made
+
     def environment(self) -> dict[str, str]:
         """What tools of the machine need to find this laboratory's etcd."""
         return {
@@ -152,6 +167,11 @@ class Laboratory:
         command = [ours("orbctl"), *arguments]
         environment = self.environment()
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
+
+
+def listens(namespace: Namespace, port: int) -> bool:
+    """Whether somebody takes TCP connections at a port inside. Raises LabFailed."""
+    return bool(namespace.run("ss", "-Hltn", f"sport = :{port}").strip())
 
 
 @contextmanager

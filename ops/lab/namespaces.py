@@ -9,9 +9,12 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from ops.lab.identity import NAMESPACES
+from ops.lab.identity import NAMESPACES, LabFailed
 from ops.lab.programs import attempt, run
+
+PING_S: Final = "2"
 
 
 class Namespace:
@@ -63,3 +66,13 @@ class Namespace:
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run inside, whatever the end is."""
         return attempt(self.inside(command))
+
+    def ping(self, address: str) -> float | None:
+        """The milliseconds of one ping from inside; None: nobody answers. Raises LabFailed."""
+        done = self.attempt("ping", "-n", "-c", "1", "-W", PING_S, address)
+        if done.returncode:
+            return None
+        _, found, rest = done.stdout.partition("time=")
+        if not found:
+            raise LabFailed(f"cannot read what ping says: {done.stdout}")
+        return float(rest.split()[0])

@@ -12,11 +12,13 @@ from typing import Any
 
 from ops.installer import install
 from ops.lab.daemons import Daemon
+from ops.lab.groups import within
 from ops.lab.http import is_ok
 from ops.lab.identity import Identity
 from ops.lab.namespaces import Namespace
-from ops.lab.programs import ours, plugin
+from ops.lab.programs import ours, plugin, run
 from ops.lab.runtime import Runtime
+from ops.lab.sandbox import Sandbox
 
 
 class Node:
@@ -30,8 +32,10 @@ class Node:
         etcd: str,
         settings: Mapping[str, str],
         coordinator: Mapping[str, Any] | None = None,
+        group: Path | None = None,
     ) -> None:
         self.name = name
+        self.group = group
         self.directory = directory
         self.namespace = Namespace(identity.name(name))
         self.socket = directory / "agent.sock"
@@ -44,6 +48,7 @@ class Node:
             "ORBWEAVER_ETCD_ENDPOINTS": etcd,
             "ORBWEAVER_SOCKET_PATH": str(self.socket),
             "ORBWEAVER_PLUGIN_LOG_PATH": str(self.plugin_log),
+            **(_serving(group, directory) if group is not None else {}),
             **settings,
         }
         command = [ours("orbweaver-agent"), "--config-path", str(directory / "conf.yml")]
@@ -73,6 +78,11 @@ class Node:
         (self.plugins / "macvlan").symlink_to(plugin("macvlan"))
         install(self.plugins, self.directory / "net.d", conflist=self.runtime.conflist())
 
+    def run_in(self, sandbox: Sandbox, *command: str) -> str:
+        """Run a program in a Pod of this node; what it prints. Raises LabFailed."""
+        inside = sandbox.namespace.inside(command)
+        return run(inside if self.group is None else within(self.group, inside))
+
     def start_agent(self) -> None:
         """Start the agent and wait until it can serve. Raises LabFailed."""
         self.agent.start()
@@ -85,3 +95,12 @@ class Node:
     def is_healthy(self) -> bool:
         """Whether the agent says that it can serve."""
         return is_ok(self.socket, "/v1/ipam/healthy")
+
+
+def _serving(group: Path, directory: Path) -> dict[str, str]:
+    """ClusterIPs for the sockets of this node's Pods; nothing is pinned on the machine."""
+    return {
+        "ORBWEAVER_CLUSTER_IP": "true",
+        "ORBWEAVER_CLUSTER_IP_CGROUP": str(group),
+        "ORBWEAVER_CLUSTER_IP_BPFFS": str(directory),
+    }

@@ -10,11 +10,9 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ops.lab.identity import LabFailed
 from ops.lab.namespaces import Namespace
 
 INTERFACE: Final = "eth0"
-PING_S: Final = "2"
 CONTAINER_BYTES: Final = 32
 
 
@@ -73,13 +71,7 @@ class Sandbox:
 
     def ping(self, address: str) -> float | None:
         """The milliseconds of one ping; None if nobody answers. Raises LabFailed."""
-        done = self.namespace.attempt("ping", "-n", "-c", "1", "-W", PING_S, address)
-        if done.returncode:
-            return None
-        _, found, rest = done.stdout.partition("time=")
-        if not found:
-            raise LabFailed(f"cannot read what ping says: {done.stdout}")
-        return float(rest.split()[0])
+        return self.namespace.ping(address)
 
 
 def addresses_in(result: Mapping[str, Any]) -> list[str]:

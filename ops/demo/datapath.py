@@ -1,0 +1,116 @@
+"""What of the datapath this machine's kernel can show: nodes and Pods, and a Service.
+
+Asked before anything is made, so that a machine that cannot says so in one line and shows the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Final
+
+from core.errors import DatapathError
+from nodeagent.clusterip.installing import trial
+from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.programs import Wishes
+from nodeagent.netlink.namespaces import Visitor
+from nodeagent.nodeprep.abilities import abilities
+from ops.demo.scene import Able, Scene
+from ops.demo.stage import expect
+from ops.lab.groups import can_make
+from ops.lab.identity import LabFailed
+
+COORDINATOR: Final = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16", "fd00:96::/112"]}
+SERVICE: Final = "ops/demo/service.yaml"
+SERVICES: Final = ("10.96.0.10", "fd00:96::10")
+BACKENDS: Final = ("web-1", "web-2")
+PORT: Final = 80
+BACKEND_PORT: Final = 8080
+SERVED_S_MAX: Final = 10.0
+ASKED: Final = 32
+"""Connections after which both backends have answered, but for one case in 2**31."""
+
+
+def able() -> Able:
+    """What can be shown, tried where nobody is disturbed."""
+    visitor = Visitor()
+    try:
+        found = {one.name: one.why_not for one in abilities(visitor)}
+    except OSError as error:
+        found = {"reply marks": str(error)}
+    finally:
+        visitor.close()
+    wires = next((why for name, why in found.items() if "reply marks" in name and why), "")
+    return Able(wires, _no_services())
+
+
+def _no_services() -> str:
+    if not cgroup2_mounts():
+        return "no control groups of version 2 are mounted"
+    try:
+        trial(Wishes(0))
+    except DatapathError as error:
+        return str(error)
+    return "" if can_make() else "control groups cannot be made here"
+
+
+def meet_the_node(scene: Scene) -> None:
+    """Pod and node, which macvlan alone would keep apart."""
+    stage = scene.stage
+    if scene.able.no_wires:
+        stage.say(f"(Node to Pod is left out: {scene.able.no_wires})")
+        return
+    node = scene.node_a
+    pod = scene.pods["web-0"].addresses[0]
+    stage.say("Pods and their own node, which macvlan keeps apart, by the coordinator's wire:")
+    stage.command(f"ping {pod}", place=node.name)
+    rows = [
+        (f"{pod} from {node.name}", scene.pinged_from(node, pod)),
+        (f"{node.address} from web-0", scene.pinged("web-0", node.address)),
+    ]
+    stage.table(("PING", "ANSWERED AFTER"), rows)
+
+
+def serve(scene: Scene) -> None:
+    """A Service without kube-proxy."""
+    stage, laboratory = scene.stage, scene.laboratory
+    stage.step(
+        "A Service without kube-proxy",
+        """web-1 on node-a and web-2 on node-b say their names to whoever connects. A Service and
+        its endpoints are applied; the agent puts them into maps of the kernel, whose programs tell
+        web-0's sockets a backend before there is any packet.""",
+    )
+    if scene.able.no_services:
+        stage.say(f"(Left out: {scene.able.no_services})")
+        return
+    speakers = [laboratory.speaker(scene.pods[name], BACKEND_PORT) for name in BACKENDS]
+    places = {
+        f"{name}-{word}": address
+        for name in BACKENDS
+        for word, address in zip(("ipv4", "ipv6"), scene.pods[name].addresses, strict=True)
+    }
+    scene.apply_with(SERVICE, places)
+    rows = [_asked(scene, address) for address in SERVICES]
+    stage.table(("ASKED", "THE SOCKET SEES", "ANSWERED BY"), rows)
+    for speaker in speakers:
+        speaker.kill()
+
+
+def _asked(scene: Scene, address: str) -> tuple[str, ...]:
+    words = ["-m", "ops.lab.talking", "ask", address, str(PORT), str(ASKED)]
+    scene.stage.command(f"python {' '.join(words)}", place="web-0")
+    began = time.monotonic()
+    while True:
+        try:
+            said = scene.node_a.run_in(scene.pods["web-0"], sys.executable, *words)
+        except LabFailed as error:
+            # The agent hears of it in the log, a moment after it is applied.
+            expect(time.monotonic() - began < SERVED_S_MAX, f"{address} is not served: {error}")
+            continue
+        heard = json.loads(said)
+        break
+    answers = heard["answers"]
+    expect(set(answers) == set(BACKENDS), f"{address} was answered by {answers}")
+    counts = ", ".join(f"{name} {count} times" for name, count in answers.items())
+    return address, heard["peer"], counts
