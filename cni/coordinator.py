@@ -8,6 +8,7 @@ from __future__ import annotations
 
 PLUGIN = "coordinator"
 ROLE = "chained behind a main plugin"
+LENIENT_VERBS = (b"DEL",)
 UNANSWERED = {
     b"ADD": "coordinator failed to set up the Pod's network: ",
     b"DEL": "coordinator failed to clean up the Pod's network: ",

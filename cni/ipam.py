@@ -29,6 +29,9 @@ IPAM_PLUGIN = "spiderpool"
 DONE_VERBS: tuple[bytes, ...] = ()
 """Verbs for which this executable has nothing to do: success, without an agent."""
 
+LENIENT_VERBS: tuple[bytes, ...] = ()
+"""Verbs that succeed where no agent listens: what they are for, the next agent finds by itself."""
+
 MAGIC = b"OWC1"
 REQUEST_BYTES_MAX = 1 << 20
 ANSWER_BYTES_MAX = 4 << 20
@@ -92,6 +95,10 @@ class AgentFailure(Failure):
     """No whole answer came from the agent, which therefore may not have logged anything."""
 
 
+class AgentAway(AgentFailure):
+    """No agent has heard of the call."""
+
+
 def main() -> None:
     """Answer one CNI call and end the process; never returns."""
     verb = posix.environ.get(b"CNI_COMMAND", b"")
@@ -113,6 +120,8 @@ def main() -> None:
             raise wrong_verb(verb)
     except Failure as failure:
         answer = error_object(failure, netconf)
+        if isinstance(failure, AgentAway) and verb in LENIENT_VERBS:
+            status, answer = 0, b""
     except Exception as bug:  # noqa: BLE001 - a runtime can read an error object, not a traceback
         answer = error_object(Failure(INTERNAL, f"{type(bug).__name__}: {bug}"), netconf)
     # The interpreter's own shutdown costs more than a millisecond and has nothing left to flush.
@@ -279,7 +288,7 @@ def exchange(verb: bytes, path: bytes, request: bytes) -> tuple[int, bytes]:
     except OSError as error:
         why = reason(error, CONNECT_DEADLINE_S)
         text = f"{UNHEALTHY}{path.decode(errors='replace')}: {why}"
-        raise AgentFailure(code, text, "is the agent running, and is this its socket?") from error
+        raise AgentAway(code, text, "is the agent running, and is this its socket?") from error
     answer = bytearray()
     length = ANSWER_HEAD_BYTES
     try:

@@ -72,6 +72,9 @@ class Agent:
         self._cluster_ips = ClusterIps.joined(
             self.settings.cluster_ip, self._services, self.parts.metrics
         )
+        swept = await self.parts.coordinating.sweep()
+        if swept:
+            _log.info("%d NICs that their Pods had lost meanwhile were taken back", swept)
         await self.open_doors()
         await self.become_ready()
 

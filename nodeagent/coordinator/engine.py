@@ -247,6 +247,21 @@ class Engine:
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
+    def has_lost(self, recorded: Undertaking) -> bool:
+        """Whether a Pod certainly has a record's NIC no more; what cannot be read proves nothing.
+
+        Raises OSError.
+        """
+        with (
+            suppress(DatapathError),
+            Namespace.open(recorded.netns) as namespace,
+            self._visitor.session(namespace) as pod,
+        ):
+            if tuple(namespace.identity) != (recorded.device, recorded.inode):
+                return True
+            return pod.ask(requests.get_link_number(recorded.link)) is None
+        return False
+
     # ------------------------------------------------------------------------------ CHECK
 
     def check(self, attachment: Attachment) -> list[str]:

@@ -8,10 +8,12 @@ does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.model import Attachment
@@ -32,7 +34,7 @@ from nodeagent.coordinator.settings import (
 from nodeagent.coordinator.wishes import default_route_nic, expected_nics
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.netlink.namespaces import Visitor
-from nodeagent.verbs.missing import Missing, valid_attachments
+from nodeagent.verbs.missing import Missing, is_netns_gone, valid_attachments
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ WORKERS: Final = 8
 """Calls in the kernel at once. Its own lock lets one of them change links and routes at a time."""
 
 REMEDY: Final = "DEL and ADD this attachment again"
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Collected(NamedTuple):
@@ -126,6 +130,25 @@ class Coordinating:
                 removed.append(f"{each.container}/{each.interface}")
         look.remember()
         return Collected(tuple(removed), len(suspects))
+
+    async def sweep(self) -> int:
+        """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
+
+        Evidence is a namespace that is gone, or one without the NIC. What fails is logged.
+        """
+        known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
+        swept = 0
+        for each in known:
+            try:
+                lost = is_netns_gone(each.netns) or await self._work(
+                    each.container, partial(self._engine.has_lost, each)
+                )
+                if lost:
+                    await self._remove(each)
+                    swept += 1
+            except DatapathError as error:
+                _log.warning("%s/%s is not taken back: %s", each.container, each.interface, error)
+        return swept
 
     def close(self) -> None:
         """Let the workers end what they do."""

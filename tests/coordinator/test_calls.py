@@ -235,6 +235,29 @@ def left_behind(wire: int, text: str) -> tuple[Step, ...]:
     return neighbour_step(Neighbour(wire, address, bytes(5) + b"\x01")), route_step(route)
 
 
+async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
+    world: World, coordinating: Coordinating, pod: Pod, node: Node
+) -> None:
+    gone, without = (world.pod(node, name) for name in ("gone", "without"))
+    gone.macvlan("eth0", "10.6.0.102/24")
+    without.macvlan("eth0", "10.6.0.103/24")
+    for each in (pod, gone, without):
+        await coordinating.add(call(each), NOTHING)
+    without.macvlan("net1", "10.7.0.103/24")
+    default = read_settings({"podDefaultRouteNic": "net1"})
+    await coordinating.add(call(without, interface="net1"), default)
+
+    gone.inside.delete()
+    without.inside.ip("link", "delete", "net1")
+
+    assert await coordinating.sweep() == 2
+    kept = {(each.container, each.interface) for each in node.records.all()}
+    assert kept == {(pod.container, "eth0"), (without.container, "eth0")}
+    assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
+    assert (pod.check(), without.check()) == ([], [])
+    assert await coordinating.sweep() == 0
+
+
 async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:
     await coordinating.add(call(pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):

@@ -120,6 +120,18 @@ def test_an_agent_that_was_killed_finds_its_records_again(node: Node, sandbox: S
     assert list((node.directory / "datapath").iterdir()) == []
 
 
+def test_a_del_without_an_agent_succeeds_and_the_next_agent_makes_it_true(
+    node: Node, sandbox: Sandbox
+) -> None:
+    node.runtime.add(sandbox)
+    node.agent.kill()
+    assert run(node, sandbox, "DEL") == {}
+    assert len(list((node.directory / "datapath").iterdir())) == 1
+    sandbox.destroy()
+    node.start_agent()
+    assert list((node.directory / "datapath").iterdir()) == []
+
+
 def test_a_fault_of_the_network_configuration_is_named(node: Node, sandbox: Sandbox) -> None:
     result = node.runtime.add(sandbox)
     for said, text in (

@@ -61,3 +61,16 @@ def test_its_log_has_a_level_of_its_own(coordinator: Coordinator) -> None:
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=[])))
 
     assert not coordinator.log_path.exists()
+
+
+@pytest.mark.parametrize(("verb", "code"), [("DEL", 0), ("ADD", 1), ("CHECK", 1), ("GC", 1)])
+def test_without_an_agent_only_a_del_succeeds_and_all_leave_a_line(
+    coordinator: Coordinator, verb: str, code: int
+) -> None:
+    result = coordinator.call(verb)
+
+    assert result.returncode == code
+    assert (result.stdout == b"") == (code == 0)
+    line = json.loads(coordinator.log_path.read_text())
+    assert line["CNI_COMMAND"] == verb
+    assert "unhealthy" in line["msg"]
