@@ -226,7 +226,7 @@ async def test_the_pool_of_a_third_party_is_made_by_its_pod_and_goes_with_it(
         "metadata": {"name": "ads"},
     }
     owner = server.request("POST", CLONE_SETS, body).body
-    said = ASKS | {"ipam.spidernet.io/ippool-ip-number": "2"}
+    said = ASKS | {"ipam.spidernet.io/ippool-ip-number": "1"}
     pod = create_pod(server, "ads-x", NODE, owner, annotations=said)
 
     added = await agent.add("ads-x", CNI_ARGS=named(pod))
