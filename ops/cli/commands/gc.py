@@ -2,7 +2,8 @@
 
 Without Kubernetes nobody lists Pods, so being unseen proves nothing. Evidence is a record that was
 deleted or a claim that the state itself contradicts, seen twice, or what the operator says is gone
-(``--gone``, ``--gone-node``). Each release names the claims that were shown (I3).
+(``--gone``, ``--gone-node``); in a cluster (``--kubeconfig``) it is what the API server answers.
+Each release names the claims that were shown (I3).
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import NotFound
+from nodeagent.settings.environment import KUBECONFIG
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
 from ops.cli.session import Session
+from ops.cli.witness import Ask, witness
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
@@ -54,6 +57,9 @@ def gc(
         bool, typer.Option("--outdated-endpoints", help="remove endpoints without any claim")
     ] = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="of a Pod")] = "default",
+    kubeconfig: Annotated[
+        str, typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about Pods")
+    ] = "",
     yes: Annotated[bool, typer.Option("-y", "--yes", help="do not ask")] = False,
 ) -> None:
     """Release leaked addresses, each with its evidence; show why others are kept."""
@@ -69,10 +75,11 @@ def gc(
 
     async def action(session: Session) -> Exit:
         word = Word(session.actor.partition("/")[2], reason, pods, nodes)
-        looks = _Looks(session, word, settings)
-        plan = await looks.look()
-        if not dry_run and len(plan.sightings) > len(plan.steps):
-            plan = await looks.look_again(plan)
+        async with witness(session, kubeconfig, word, settings) as ask:
+            looks = _Looks(session, word, settings, ask)
+            plan = await looks.look()
+            if not dry_run and len(plan.sightings) > len(plan.steps):
+                plan = await looks.look_again(plan)
         if not output.is_plain:
             _show(plan, wide=output is Format.WIDE)
         results: list[tuple[ReclaimStep, Released]] = []
@@ -92,15 +99,14 @@ def gc(
 class _Looks:
     """The observations of one command: one observer, with one pair of clocks."""
 
-    def __init__(self, session: Session, word: Word, settings: ReclaimSettings) -> None:
+    def __init__(self, session: Session, word: Word, settings: ReclaimSettings, ask: Ask) -> None:
         from core.service.observer import Observer
-        from workflows.jobs.reclaim.records import StandaloneFacts
 
         self._session = session
         self._word = word
         self._settings = settings
         self._observer = Observer(lambda: session.now_ms() / 1000, steady_s)
-        self._facts = StandaloneFacts(session.store, session.keys)
+        self._ask = ask
 
     async def look(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
         """One look at everything. Raises NotFound when the operator names what is not there."""
@@ -112,7 +118,7 @@ class _Looks:
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
             _check_names(ledger, self._word)
-        facts = await self._facts.facts(ledger, claims_read, self._word)
+        facts = await self._ask(ledger, claims_read)
         rules = Rules(facts, self._settings, self._observer.now_s())
         return plan_scan(ledger, rules, before.sightings if before else {})
 

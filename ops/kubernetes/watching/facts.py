@@ -29,6 +29,10 @@ from ops.kubernetes.watching.suspects import questions, suspects_of
 from workflows.jobs.reclaim.facts import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
+LISTED_S_MAX: Final = 30.0
+"""How long somebody waits who looks but once."""
+
+MAY_WE_LIST: Final = "does the API server answer, and may we list?"
 
 
 class KubernetesFacts:
@@ -53,11 +57,20 @@ class KubernetesFacts:
         """Watch until cancelled."""
         await asyncio.gather(self.pods.run(), self.nodes.run(), self.owners.run())
 
+    async def listed(self) -> None:
+        """Wait until everything was listed once. Raises NotReady when that takes too long."""
+        kept = (self.pods.seen, self.nodes.seen, self.owners.sets.seen)
+        try:
+            async with asyncio.timeout(LISTED_S_MAX):
+                for one in kept:
+                    await one.listed.wait()
+        except TimeoutError:
+            raise NotReady(self.fault, remedy=MAY_WE_LIST) from None
+
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         """See ``FactsSource``. Raises NotReady before Pods and Nodes were listed once."""
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
-            why = self.pods.fault or self.nodes.fault
-            raise NotReady(why, remedy="does the API server answer, and may we list?")
+            raise NotReady(self.pods.fault or self.nodes.fault, remedy=MAY_WE_LIST)
         closely = len(ledger.endpoints) <= 1
         suspects = suspects_of(ledger, self._switches)
         seen = self.owners.seen()
