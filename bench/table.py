@@ -24,6 +24,7 @@ from bench.measures import (
     reclaiming,
     replay,
     scaling,
+    serving,
     starting,
     takeover,
 )
@@ -131,6 +132,12 @@ MEASURES: tuple[Measure, ...] = (
         },
         coordinating.measure,
         6,
+    ),
+    Measure(
+        "serving",
+        {"clusterip_connect_ratio": Target("at least", 0.8), "clusterip_change_ms": None},
+        serving.measure,
+        5,
     ),
     Measure(
         "coordinator_executable",

@@ -51,6 +51,7 @@ PROMISED = {
     "coordinator_del_ms",
     "coordinator_exec_ms",
     "leaks_after_10k",
+    "clusterip_connect_ratio",
 }
 TINY = QUICK._replace(name="tiny", rounds=1, adds=64, contending_pods=32)
 

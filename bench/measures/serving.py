@@ -1,0 +1,103 @@
+"""ClusterIPs by sockets: what they cost a connection, and what one change costs the agent.
+
+TCP over the loopback of a namespace of its own, where a connection costs least and the programs
+therefore weigh most; beside the one Service that is asked for there are thousands of others. A
+socket is served if the process was in the control group when it was made.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from statistics import median
+
+from bench.figures import Figure, median_figure, ratio_figure
+from bench.rig.lab import Lab
+from nodeagent.clusterip.balancing import Balance, Frontend, Place
+from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.planning import Contents, plan
+from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
+
+SERVICES = 10_000
+BACKENDS_EACH = 10
+CONNECTIONS = 1_000
+"""In one turn."""
+
+OWN = "0"
+"""The process that writes it, to a control group."""
+
+PROCESSES = "cgroup.procs"
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: no port waits for two minutes after its connection."""
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """clusterip_connect_ratio, clusterip_change_ms."""
+    bare = World(lab.room("bare"))
+    try:
+        server = bare.server(BACKENDS[4][0])
+        installation = bare.install()
+        others = _others()
+        served = others | {frontend(4): Balance(places(4, 0))}
+        steps, contents = plan(Contents(), served)
+        installation.write(steps)
+        direct, asked = [], []
+        for _ in lab.rounds():
+            (bare.cgroup.parent / PROCESSES).write_text(OWN)
+            direct.append(_rate(bare, server, BACKENDS[4][0], BACKEND_PORT))
+            (bare.cgroup / PROCESSES).write_text(OWN)
+            asked.append(_rate(bare, server, SERVICE[4], PORT))
+        changes = []
+        for turn in lab.rounds():
+            changed = list(others)[turn]
+            fewer = served | {changed: Balance(served[changed].backends[1:])}
+            for wanted in (fewer, served):
+                took, contents = _change(installation, contents, wanted)
+                changes.append(took)
+    finally:
+        bare.close()
+    ratios = [one / two for one, two in zip(asked, direct, strict=True)]
+    note = f"{median(asked):,.0f} connections/s of processor time"
+    return [
+        ratio_figure("clusterip_connect_ratio", ratios, "the backend itself, without", note),
+        median_figure(
+            "clusterip_change_ms",
+            changes,
+            "ms",
+            note=f"one of {SERVICES:,} Services with {BACKENDS_EACH} backends each",
+        ),
+    ]
+
+
+def _rate(world: World, server: socket.socket, address: str, port: int) -> float:
+    """Connections a second of processor time, ours and the kernel's, one after the other."""
+    clients = [world.socket(4) for _ in range(CONNECTIONS)]
+    began = time.thread_time()
+    for client in clients:
+        client.connect((address, port))
+        server.accept()[0].close()
+    took = time.thread_time() - began
+    for client in clients:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        client.close()
+    return CONNECTIONS / took
+
+
+def _others() -> dict[Frontend, Balance]:
+    found = {}
+    for number in range(SERVICES):
+        address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
+        backends = tuple(Place(address, 1 + one) for one in range(BACKENDS_EACH))
+        found[Frontend(address, PORT, 6)] = Balance(backends)
+    return found
+
+
+def _change(
+    installation: Installation, contents: Contents, wanted: dict[Frontend, Balance]
+) -> tuple[float, Contents]:
+    """Milliseconds until what is wanted now is in the maps."""
+    began = time.perf_counter()
+    steps, after = plan(contents, wanted)
+    installation.write(steps)
+    return (time.perf_counter() - began) * 1e3, after
