@@ -44,7 +44,8 @@ def test_a_server_takes_every_object_in_a_dry_run(
         server.request("POST", "/api/v1/namespaces", space)
 
     said = server.kubectl(
-        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"),
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server"),
+        *("--validate=strict", "-f", "-"),
         stdin=dump_yaml(rendered),
     )
 
