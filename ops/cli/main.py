@@ -6,6 +6,7 @@ what they need is imported when they run, so that help and completion stay quick
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 
 from core.errors import OrbweaverError
+from ops.cli import remote
 from ops.cli.arguments import hoisted
 from ops.cli.commands import (
     apply,
@@ -52,7 +54,9 @@ PLUGIN = "kubectl-orb"
 
 HELP = """See, change and audit the addresses of a cluster. Every allocation is an event in etcd.
 
-Global options may stand anywhere on the line.
+Global options may stand anywhere on the line. As the kubectl plugin, or with --context,
+--kubeconfig or --system-namespace, it runs beside a controller of that cluster; with --etcd it goes
+to etcd itself.
 
 Exit codes: 0 done, 1 failed, 2 usage or unreadable input, 3 refused by a rule, 4 not found,
 5 etcd cannot be used, 6 verify found differences, 7 the answer of a write was lost.
@@ -163,9 +167,20 @@ def run(
 
 def main() -> None:
     """Entry point of the console scripts."""
-    called = Path(sys.argv[0]).name
-    program = "kubectl orb" if called == PLUGIN else "orbctl"
-    sys.exit(run(sys.argv[1:], Surroundings(), program))
+    as_plugin = Path(sys.argv[0]).name == PLUGIN
+    arguments, surroundings = sys.argv[1:], Surroundings()
+    if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
+        sys.exit(_remote(arguments, surroundings))
+    sys.exit(run(arguments, surroundings, "kubectl orb" if as_plugin else "orbctl"))
+
+
+def _remote(arguments: Sequence[str], surroundings: Surroundings) -> int:
+    try:
+        return remote.run(arguments, surroundings.who())
+    except OrbweaverError as error:
+        return report(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
 
 
 if __name__ == "__main__":

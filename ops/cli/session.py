@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import os
 import random
 import socket
 import time
@@ -37,6 +38,10 @@ T = TypeVar("T")
 WRITERS_MAX: Final = 16
 """Names orbctl writes under: orbctl-0 to orbctl-15."""
 
+WHO: Final = "ORBWEAVER_WHO"
+"""The variable that names user and host, where a run is another one's hand."""
+
+WHO_CHARACTERS_MAX: Final = 128
 READ_S_MAX: Final = 4.0
 """A person waits for an etcd that is away; an election of its leader fits in."""
 
@@ -56,6 +61,8 @@ def _unix_ms() -> int:
 
 
 def _who() -> str:
+    if told := os.environ.get(WHO, "").strip():
+        return told[:WHO_CHARACTERS_MAX]
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

@@ -1,0 +1,174 @@
+"""``kubectl orb``: which runs go through kubectl, what is called, and what comes back."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from core.errors import BadInput, NotFound
+from ops.cli.remote import Remote, is_remote, prepare
+from tests.support.etcd import EtcdCluster
+
+
+NAME = "spiderippool.spiderpool.spidernet.io"
+
+
+def answering(*pods: dict[str, object]) -> tuple[list[list[str]], object]:
+    """A cluster with these Pods, and what was asked of it."""
+    asked: list[list[str]] = []
+
+    def find(command: Sequence[str]) -> str:
+        asked.append(list(command))
+        return json.dumps({"items": pods})
+
+    return asked, find
+
+
+def pod(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, object]:
+    condition = {"type": "Ready", "status": "True" if ready else "False"}
+    status = {"phase": phase, "conditions": [condition]}
+    return {"metadata": {"name": name, "namespace": "net"}, "status": status}
+
+
+def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
+    _, find = answering(pod("controller-a"))
+    assert callable(find)
+    return prepare(arguments, "jo@desk", is_terminal=is_terminal, find=find)
+
+
+@pytest.mark.parametrize(
+    ("line", "etcd", "as_plugin", "remote"),
+    [
+        ("get pools", "", True, True),
+        ("get pools", "", False, False),
+        ("-o yaml get pools", "", True, True),
+        ("get pools", "10.0.0.1:2379", True, False),
+        ("get pools --etcd 10.0.0.1:2379", "", True, False),
+        ("get pools --context north", "", False, True),
+        ("--kubeconfig=north.yaml status", "", False, True),
+        ("crds", "", True, False),
+        ("crds --context north", "", True, False),
+        ("nad -f net.yaml", "", True, False),
+        ("--help", "", True, False),
+        ("get --help", "", True, False),
+        ("", "", True, False),
+    ],
+)
+def test_a_run_goes_through_kubectl_where_it_must(
+    line: str, etcd: str, as_plugin: bool, remote: bool
+) -> None:
+    variables = {"ORBWEAVER_ETCD_ENDPOINTS": etcd} if etcd else {}
+
+    assert is_remote(line.split(), variables, as_plugin=as_plugin) is remote
+
+
+def test_the_call_names_cluster_pod_and_person() -> None:
+    found = prepared("get", "pools", "-A", "--context", "north", "--kubeconfig=k.yaml")
+
+    assert found.command == [
+        *("kubectl", "--context=north", "--kubeconfig=k.yaml"),
+        *("exec", "-n", "net", "controller-a", "-c", "controller", "--"),
+        *("env", "ORBWEAVER_WHO=jo@desk", "orbctl", "get", "pools", "-A"),
+    ]
+    assert found.stdin == b""
+
+
+def test_files_of_this_machine_go_along(tmp_path: Path) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(f"name: {name}")
+    files = f"-f {tmp_path}/a.yaml --filename={tmp_path}/b.yaml".split()
+    found = prepared("apply", *files, "--dry-run")
+
+    assert found.command[-4:] == ["apply", "-f", "-", "--dry-run"]
+    assert "-i" in found.command
+    assert found.stdin == b"name: a.yaml\n---\nname: b.yaml"
+
+
+def test_standard_input_is_passed_on_where_it_is_asked_for() -> None:
+    found = prepared("apply", "-f", "-")
+
+    assert "-i" in found.command
+    assert found.stdin is None
+
+
+def test_a_person_at_a_terminal_can_answer_questions() -> None:
+    assert "-it" in prepared("release", "10.6.0.9", is_terminal=True).command
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_called(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.yaml"):
+        prepared("apply", "-f", str(tmp_path / "none.yaml"))
+
+
+def test_a_controller_that_is_ready_is_preferred() -> None:
+    asked, find = answering(pod("new", ready=False), pod("good"), pod("old", phase="Failed"))
+    assert callable(find)
+    found = prepare(["status"], "jo@desk", is_terminal=False, find=find)
+
+    assert "good" in found.command
+    assert "-A" in asked[0]
+
+
+def test_the_namespace_can_be_said_by_who_may_not_list_all() -> None:
+    asked, find = answering(pod("good"))
+    assert callable(find)
+    prepare(["status", "--system-namespace", "net"], "jo@desk", is_terminal=False, find=find)
+
+    assert asked[0][:5] == ["kubectl", "get", "pods", "-n", "net"]
+
+
+def test_a_cluster_without_a_controller_is_told() -> None:
+    _, find = answering()
+    assert callable(find)
+    with pytest.raises(NotFound, match="no controller runs"):
+        prepare(["status"], "jo@desk", is_terminal=False, find=find)
+
+
+def test_an_option_without_its_value_is_told() -> None:
+    with pytest.raises(BadInput, match="--context needs a value"):
+        prepared("status", "--context")
+
+
+@pytest.mark.etcd
+def test_output_exit_code_and_author_come_back(tmp_path: Path) -> None:
+    """In place of kubectl a script runs what it is to ``exec`` on this machine."""
+    bin_directory = Path(sys.executable).parent
+    pods = json.dumps({"items": [pod("controller-a")]})
+    script = tmp_path / "kubectl"
+    script.write_text(
+        f"#!/bin/sh\nif [ $2 = get ]; then echo '{pods}'; exit; fi\n"
+        'while [ "$1" != -- ]; do shift; done\nshift\nexec "$@"\n'
+    )
+    script.chmod(0o755)
+    manifest = tmp_path / "pool.yaml"
+    manifest.write_text(
+        "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: SpiderIPPool\n"
+        "metadata: {name: blue}\nspec: {subnet: 10.6.0.0/16, ips: [10.6.0.1-10.6.0.9]}\n"
+    )
+    with EtcdCluster(tmp_path / "etcd") as etcd:
+        environment = {
+            "PATH": f"{tmp_path}:{bin_directory}:{os.environ['PATH']}",
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
+            "HOME": str(tmp_path),
+        }
+
+        def orb(*arguments: str) -> subprocess.CompletedProcess[str]:
+            command = [str(bin_directory / "orbctl"), "--context=north", *arguments]
+            return subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
+
+        applied = orb("apply", "-f", str(manifest))
+        assert applied.returncode == 0, applied.stderr
+        assert orb("get", "pools", "-o", "name").stdout == f"{NAME}/blue\n"
+        assert orb("describe", "pool", "green").returncode == 4
+        told = orb("history", "blue").stdout
+        assert f"orbctl/{getpass.getuser()}@{socket.gethostname()}" in told
