@@ -3,10 +3,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-vm check bench bench-quick format lock setup setup-run clean
+.PHONY: help images demo test test-vm check bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
+ENGINE ?= docker
+TAG ?= local
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +35,10 @@ bench: setup ## tables, plots and JSON into bench/results/
 
 bench-quick: setup ## the measures in two minutes, one JSON object a line
 	@$(PYTHON) -m bench --quick $(ARGS)
+
+images: ## both container images; ENGINE=podman for that one, TAG for another than `local`
+	@$(ENGINE) build -f Containerfile --target controller -t orbweaver-controller:$(TAG) .
+	@$(ENGINE) build -f Containerfile --target agent -t orbweaver-agent:$(TAG) .
 
 format: setup ## rewrite the code in house format
 	@$(PYTHON) -m ruff check --fix

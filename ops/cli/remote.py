@@ -29,6 +29,9 @@ ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
 LOCAL: Final = frozenset(("crds", "install", "nad", "node", "replay", "trace-path", "version"))
 """Commands that need no cluster, or are about this very machine."""
 
+IMPORT: Final = "import"
+"""It reads a cluster itself, by options of the same names, unless it is given a file."""
+
 FILE_OPTIONS: Final = ("-f", "--filename", "--request")
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component=controller"
 FIND_DEADLINE_S: Final = 30
@@ -46,12 +49,13 @@ class Remote(NamedTuple):
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
     """Whether a run goes through kubectl: as its plugin, or where an option says which cluster."""
     names = {argument.partition("=")[0] for argument in arguments}
-    if names & set(OPTIONS):
-        return _command(arguments) not in LOCAL
-    if not as_plugin or ETCD[0] in names or variables.get(ETCD[1]):
-        return False
     command = _command(arguments)
-    return bool(command) and command not in LOCAL and not names & {"-h", "--help"}
+    goes_itself = ETCD[0] in names or bool(variables.get(ETCD[1]))
+    if command in LOCAL or (command == IMPORT and not names & set(FILE_OPTIONS)):
+        return False
+    if names & set(OPTIONS) and command != IMPORT:
+        return True
+    return as_plugin and bool(command) and not goes_itself and not names & {"-h", "--help"}
 
 
 def run(arguments: Sequence[str], who: str) -> int:

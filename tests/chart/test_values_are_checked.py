@@ -16,7 +16,7 @@ BAD: dict[str, tuple[Object, str]] = {
     "a part that is not ours": ({"multus": {"multusCNI": {"install": True}}}, "install"),
     "a text for a truth": ({"ipam": {"enableIPv4": "yes"}}, "enableIPv4"),
     "a port that is none": ({"spiderpoolController": {"httpPort": 70000}}, "httpPort"),
-    "no replicas": ({"spiderpoolController": {"replicas": 0}}, "replicas"),
+    "less than no replicas": ({"spiderpoolController": {"replicas": -1}}, "replicas"),
     "an even number of members": ({"etcd": {"embedded": {"replicas": 2}}}, "replicas"),
     "an endpoint that is a URL": ({"etcd": {"endpoints": ["http://a:2379"]}}, "endpoints"),
     "an unknown method": ({"etcd": {"tls": {"method": "magic"}}}, "method"),

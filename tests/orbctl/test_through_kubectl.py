@@ -17,7 +17,6 @@ from core.errors import BadInput, NotFound
 from ops.cli.remote import Remote, is_remote, prepare
 from tests.support.etcd import EtcdCluster
 
-
 NAME = "spiderippool.spiderpool.spidernet.io"
 
 
@@ -55,6 +54,9 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("get pools --context north", "", False, True),
         ("--kubeconfig=north.yaml status", "", False, True),
         ("crds", "", True, False),
+        ("import spiderpool --context old", "", True, False),
+        ("import spiderpool --context old", "10.0.0.1:2379", False, False),
+        ("import spiderpool -f old.json --yes", "", True, True),
         ("crds --context north", "", True, False),
         ("nad -f net.yaml", "", True, False),
         ("--help", "", True, False),
