@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,9 +15,11 @@ from core.domain.commands import (
 )
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
 from core.domain.model import Reservation
-from core.errors import AddressesUsedOut, NoPoolAvailable
+from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted
 from core.service.allocator import AllocatorSettings
-from core.store.kv import KeyValueStore
+from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.store.memory import MemoryStore
+from core.store.retrying import racing
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"
@@ -283,6 +286,36 @@ async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, clu
             await node.add(pod("web-3"))
 
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
+
+
+class _Rivals(MemoryStore):
+    """Somebody else is always a moment quicker with the very same addresses."""
+
+    rooms: tuple[bytes, bytes] = (b"", b"")
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        first, last = self.rooms
+        theirs = [one for one in writes if isinstance(one, Put) and first <= one.key < last]
+        if theirs:
+            await super().commit([], theirs)
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_who_loses_every_race_is_told_so_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.service.allocator.racing", lambda: racing(0.05))
+    store = _Rivals()
+    async with Node(store) as node:
+        await node.apply(pool("v4", "10.6.0.0-10.6.255.255"))
+        store.rooms = node.keys.room("ip")
+
+        with pytest.raises(RetriesExhausted, match=r"^exhaust all retries \(\d+ times\)"):
+            await node.add(pod("web-0"))
+
+        assert not (await node.truth()).endpoints
 
 
 async def test_a_huge_pool_costs_what_a_small_one_costs(node: Node) -> None:
