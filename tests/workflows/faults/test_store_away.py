@@ -91,7 +91,7 @@ class Outage(Enum):
 @pytest.mark.etcd
 @pytest.mark.parametrize("outage", list(Outage))
 async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_owners(
-    tmp_path: Path, outage: Outage
+    tmp_path: Path, outage: Outage, caplog: pytest.LogCaptureFixture
 ) -> None:
     with EtcdCluster(tmp_path) as cluster:
         stage = Stage(EtcdStore(EtcdSettings(cluster.endpoints)))
@@ -113,9 +113,14 @@ async def test_executions_outlive_an_etcd_that_is_away_for_longer_than_their_own
         member.pause() if outage is Outage.HUNG else member.kill()
         signalling = asyncio.ensure_future(_fill(stage))
         await within(owned.lost.wait())
+
+        async def has_given_up() -> bool:
+            return "waits for the store" in caplog.text
+
         if outage is Outage.HUNG:
             member.resume()
         else:
+            await eventually(has_given_up)  # the worker has waited for as long as one call may
             await asyncio.to_thread(cluster.restart, member)
         accepted = await within(signalling)
         results = await within(asyncio.gather(*(handle.result() for handle in handles)))
