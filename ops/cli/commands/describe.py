@@ -325,7 +325,8 @@ def _address_facts(address: Address, ledger: Ledger) -> list[tuple[str, str]]:
 def _quarantine_words(quarantine: Quarantine) -> str:
     from core.domain.quarantine import seen_in_words
 
-    return f"{quarantine.reason} ({seen_in_words(quarantine)})"
+    seen = seen_in_words(quarantine)
+    return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
 
 
 async def _rests(session: Session, address: Address) -> bool:
