@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from nodeagent.netlink.namespaces import Namespace
-from tests.coordinator.world import ANSWER_S, OUTSIDE, SERVICES, Node, Pod, World
+from tests.coordinator.world import ANSWER_S, GATEWAYS, OUTSIDE, SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
 
@@ -44,6 +44,20 @@ def test_pods_reach_each_other_across_nodes_without_a_router(pods: Pods, family:
     first, second = pods.pods
     assert first.pings(pods.addresses(1)[family])
     assert second.pings(pods.addresses(0)[family])
+
+
+@FAMILIES
+def test_pods_of_two_networks_reach_each_other_by_the_router(
+    world: World, pods: Pods, family: int
+) -> None:
+    first, other = pods.pods[0], world.pod(pods.nodes[1], "other")
+    other.macvlan("eth0", "10.7.0.101/24", "fd00:7::101/64")
+    other.add(**SAID)
+    there = ("10.7.0.101", "fd00:7::101")[family]
+    # Asked before anything is said: the router redirects who could do without it.
+    assert f"via {GATEWAYS[family].partition('/')[0]}" in first.inside.ip("route", "get", there)
+    server = world.listen(other.inside, there, 80)
+    assert world.connects(first.inside, server, there, 80) == pods.addresses(0)[family]
 
 
 @FAMILIES

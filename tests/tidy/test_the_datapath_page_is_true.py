@@ -1,0 +1,63 @@
+"""docs/compatibility-datapath.md: every id once, every test that is named there, right counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from tests.tidy.sources import ROOT
+from tests.tidy.test_the_compatibility_page_is_true import NAMED, functions_of, texts_beside
+
+PAGE = ROOT / "docs" / "compatibility-datapath.md"
+STATES = ("runs", "runs in the machine", "runs with an API server", "open")
+SCENARIOS = (*range(1, 8), *range(10, 16))
+"""Of spec/datapath.md 5: those of the datapath; the others are of installations."""
+
+CATALOGUE = {
+    *(f"Q{number:02}" for number in range(1, 24)),
+    *(f"F{number}" for number in range(1, 6)),
+    *(f"X{number:02}" for number in range(1, 20)),
+    *(f"T{number:02}" for number in range(1, 16)),
+    *(f"S{number:02}" for number in SCENARIOS),
+    *(f"D{number:02}" for number in range(1, 13)),
+}
+
+
+class Row(NamedTuple):
+    """One thing that must be so."""
+
+    id: str
+    what: str
+    proof: str
+    state: str
+
+
+def rows() -> list[Row]:
+    lines = [line.strip("|").split("|") for line in PAGE.read_text().splitlines()]
+    found = [[cell.strip() for cell in line] for line in lines if len(line) == len(Row._fields)]
+    return [Row(*cells) for cells in found if cells[0] in CATALOGUE]
+
+
+def test_everything_has_one_row_with_a_known_state() -> None:
+    counted = Counter(row.id for row in rows())
+
+    assert set(counted) == CATALOGUE
+    assert [name for name, times in counted.items() if times > 1] == []
+    assert {row.state for row in rows()} <= set(STATES)
+
+
+def test_everything_that_runs_names_tests_that_are_there() -> None:
+    for row in rows():
+        named = NAMED.findall(row.proof)
+        assert named or row.state == "open", row.id
+        for file, name, variant in named:
+            path = ROOT / "tests" / file
+            assert name in functions_of(path), f"{row.id}: {file}::{name}"
+            assert variant in texts_beside(path), f"{row.id}: [{variant}]"
+
+
+def test_the_line_of_counts_is_right() -> None:
+    counted = Counter(row.state for row in rows())
+    parts = ", ".join(f"{counted[state]} {state}" for state in STATES)
+
+    assert f"**{len(rows())} rows:** {parts}." in PAGE.read_text()
