@@ -10,7 +10,10 @@ import pytest
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from nodeagent.clusterip.balancing import address_text
+from nodeagent.clusterip.joining import ClusterIpSettings
+from nodeagent.kubernetes.joining import joined
 from nodeagent.kubernetes.services import KubernetesServices, kept_service, kept_slice
+from nodeagent.settings.values import Settings
 from tests.kubernetes.cluster import until
 from tests.support.kubernetes import ApiServer
 
@@ -78,6 +81,21 @@ async def test_a_service_is_followed_with_its_slices(
     assert found.affinity_s == 10_800
     server.request("DELETE", f"{SERVICES}/web")
     await until(lambda: backends(services, address) is None)
+
+
+async def test_a_joined_cluster_follows_services_where_that_is_switched_on(
+    server: ApiServer,
+) -> None:
+    settings = Settings("node-1", kubeconfig=str(server.kubeconfig))
+    on = settings._replace(cluster_ip=ClusterIpSettings(enabled=True))
+    for said, follows in ((on, True), (settings, False)):
+        cluster = await joined(said)
+        assert cluster is not None
+        await until(cluster.facts.nodes.listed.is_set)
+        if follows:
+            await until(lambda: cluster.services.frontends() is not None)  # noqa: B023
+        assert (cluster.services.frontends() is not None) == follows
+        await cluster.leave()
 
 
 def test_objects_that_cannot_be_read_serve_nothing(caplog: pytest.LogCaptureFixture) -> None:
