@@ -29,8 +29,8 @@ ETCD: Final = ("--etcd", "ORBWEAVER_ETCD_ENDPOINTS")
 LOCAL: Final = frozenset(("crds", "install", "nad", "node", "replay", "trace-path", "version"))
 """Commands that need no cluster, or are about this very machine."""
 
-IMPORT: Final = "import"
-"""It reads a cluster itself, by options of the same names, unless it is given a file."""
+OWN_OPTIONS: Final = ("gc", "import")
+"""They ask an API server themselves, by options of the same names; the plugin asks for them."""
 
 FILE_OPTIONS: Final = ("-f", "--filename", "--request")
 SELECTOR: Final = "app.kubernetes.io/part-of=orbweaver,app.kubernetes.io/component=controller"
@@ -51,9 +51,9 @@ def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plug
     names = {argument.partition("=")[0] for argument in arguments}
     command = _command(arguments)
     goes_itself = ETCD[0] in names or bool(variables.get(ETCD[1]))
-    if command in LOCAL or (command == IMPORT and not names & set(FILE_OPTIONS)):
+    if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
         return False
-    if names & set(OPTIONS) and command != IMPORT:
+    if names & set(OPTIONS) and command not in OWN_OPTIONS:
         return True
     return as_plugin and bool(command) and not goes_itself and not names & {"-h", "--help"}
 

@@ -27,12 +27,12 @@ Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 
 @asynccontextmanager
 async def witness(
-    session: Session, kubeconfig: str, word: Word, settings: ReclaimSettings
+    session: Session, kubeconfig: str | None, word: Word, settings: ReclaimSettings
 ) -> AsyncIterator[Ask]:
-    """Whom to ask; ``kubeconfig`` "": no cluster. Raises BadInput, NotReady."""
+    """Whom to ask; ``kubeconfig`` None: no cluster, "": this Pod's. Raises BadInput, NotReady."""
     from workflows.jobs.reclaim.records import StandaloneFacts
 
-    if not kubeconfig:
+    if kubeconfig is None:
         yield partial(StandaloneFacts(session.store, session.keys).facts, word=word)
         return
     if word.pods or word.nodes:

@@ -54,6 +54,8 @@ def prepared(*arguments: str, is_terminal: bool = False) -> Remote:
         ("get pools --context north", "", False, True),
         ("--kubeconfig=north.yaml status", "", False, True),
         ("crds", "", True, False),
+        ("gc --kubeconfig north.yaml", "", False, False),
+        ("gc --kubeconfig north.yaml", "", True, True),
         ("import spiderpool --context old", "", True, False),
         ("import spiderpool --context old", "10.0.0.1:2379", False, False),
         ("import spiderpool -f old.json --yes", "", True, True),

@@ -9,6 +9,7 @@ Each release names the claims that were shown (I3).
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import NotFound
-from nodeagent.settings.environment import KUBECONFIG
+from nodeagent.settings.environment import KUBECONFIG, Environment
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
@@ -72,10 +73,12 @@ def gc(
     if (pods or nodes) and not reason:
         fail("--gone and --gone-node need a --reason", Exit.USAGE, "say what proves it")
     settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
+    # Beside a controller the cluster is known, and records tell nothing of its Pods.
+    cluster = kubeconfig or Environment(os.environ).kubeconfig()
 
     async def action(session: Session) -> Exit:
         word = Word(session.actor.partition("/")[2], reason, pods, nodes)
-        async with witness(session, kubeconfig, word, settings) as ask:
+        async with witness(session, cluster, word, settings) as ask:
             looks = _Looks(session, word, settings, ask)
             plan = await looks.look()
             if not dry_run and len(plan.sightings) > len(plan.steps):
