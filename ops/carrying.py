@@ -18,6 +18,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -71,13 +72,23 @@ def build(target: Path, interpreter: str) -> None:
     extensions = [path for path in modules if path.suffix == ".so"]
     for name, path in sorted(_libraries([Path(found.path), *extensions])):
         _copy(path, target / (LOADER if name.startswith("ld-") else Path("lib", name)))
-    room = "/" * (LOADER_BYTES_MAX - 1)
-    _run("patchelf", "--set-interpreter", room, str(binary))
     # What a library says of places would come before what the interpreter says.
     for path in {*target.rglob("*.so*")} - {target / LOADER, *target.rglob("libc.so*")}:
         _run("patchelf", "--remove-rpath", str(path))
-    _run("patchelf", "--force-rpath", "--set-rpath", "$ORIGIN/../lib", str(binary))
+    loader = ["--set-interpreter", "/" * (LOADER_BYTES_MAX - 1)]
+    _run("patchelf", *loader, "--force-rpath", "--set-rpath", "$ORIGIN/../lib", str(binary))
     _run(found.path, "-c", COMPILE, str(library))
+    _try(target)
+
+
+def _try(tree: Path) -> None:
+    """Run it from another place. Raises BadInput.
+
+    patchelf spoils what is linked to fixed addresses, as Debian's own python3 is. One that was
+    built as usual is not, nor are those of Python's images.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        real_interpreter(str(carry(tree, Path(directory))))
 
 
 def carry(tree: Path, home: Path) -> Path:

@@ -31,7 +31,10 @@ ENTER = 'mount --rbind /proc "$0/proc" && exec chroot "$0" "$@"'
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As it lies in the agent's image."""
     found = tmp_path_factory.mktemp("image") / "node"
-    build(found, sys.executable)
+    try:
+        build(found, sys.executable)
+    except BadInput as error:
+        pytest.skip(f"this Python is linked to fixed addresses, and cannot be carried: {error}")
     return found
 
 
