@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import urlencode
@@ -55,10 +55,21 @@ _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
 
 
 class Listed(NamedTuple):
-    """Everything of a collection at one version, or one page of it."""
+    """Everything of a collection at one version."""
 
     items: list[Object]
     version: str
+
+
+class Page(NamedTuple):
+    """A part of a collection, unread: read at once, 500 Pods would be ten times their text."""
+
+    texts: list[msgspec.Raw]
+    version: str
+
+    def objects(self) -> Iterator[Object]:
+        """Its objects, one at a time."""
+        return (msgspec.json.decode(text, type=dict[str, Any]) for text in self.texts)
 
 
 class Change(NamedTuple):
@@ -66,6 +77,19 @@ class Change(NamedTuple):
 
     kind: str
     object: Object
+
+
+class _PageMetadata(msgspec.Struct):
+    version: str = msgspec.field(name="resourceVersion")
+    following: str = msgspec.field(name="continue", default="")
+
+
+class _PageBody(msgspec.Struct):
+    metadata: _PageMetadata
+    items: list[msgspec.Raw] | None = None
+
+
+_PAGE: Final = msgspec.json.Decoder(_PageBody)
 
 
 class Api:
@@ -104,21 +128,19 @@ class Api:
         items: list[Object] = []
         version = ""
         async for page in self.pages(path):
-            items += page.items
+            items += page.objects()
             version = page.version
         return Listed(items, version)
 
-    async def pages(self, path: str) -> AsyncIterator[Listed]:
+    async def pages(self, path: str) -> AsyncIterator[Page]:
         """The same page by page, for what is large: all pages are of one version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
-            page = await self._request("GET", _with(path, query))
-            metadata = page["metadata"]
-            yield Listed(page.get("items") or [], metadata["resourceVersion"])
-            following = metadata.get("continue")
-            if not following:
+            page = _PAGE.decode(await self._answer("GET", _with(path, query)))
+            yield Page(page.items or [], page.metadata.version)
+            if not page.metadata.following:
                 return
-            query["continue"] = following
+            query["continue"] = page.metadata.following
 
     async def create(self, path: str, body: Mapping[str, object]) -> Object:
         """Create an object in a collection."""
@@ -171,6 +193,12 @@ class Api:
     async def _request(
         self, method: str, path: str, body: object = None, content: str = _JSON
     ) -> Object:
+        answer: Object = msgspec.json.decode(await self._answer(method, path, body, content))
+        return answer
+
+    async def _answer(
+        self, method: str, path: str, body: object = None, content: str = _JSON
+    ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_DEADLINE_S)
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
@@ -182,8 +210,7 @@ class Api:
         self._set_clock(response.headers.get("Date", ""))
         if response.status >= 400:
             _raise(response.status, text, path)
-        answer: Object = msgspec.json.decode(text)
-        return answer
+        return text
 
     def _set_clock(self, date: str) -> None:
         """Answers tell whole seconds, so the greatest difference is the nearest to the truth."""

@@ -113,7 +113,7 @@ class Follower(Generic[T]):
         versions: dict[ObjectKey, str] = {}
         version = ""
         async for page in self._api.pages(self.path):
-            for one in page.items:
+            for one in page.objects():
                 key = key_of(one)
                 versions[key] = _version(one)
                 objects[key] = self._keep(one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.domain.evolution import Held, Ledger
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.owners import Missing, StatefulSetState
@@ -11,7 +13,7 @@ from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watching.answers import Answers
 from ops.kubernetes.watching.owners import KnownOwners
-from ops.kubernetes.watching.suspects import Questions, questions, suspects_of
+from ops.kubernetes.watching.suspects import Questions, Seen, questions
 
 SWITCHES = FixedSettings()
 NOBODY = KnownOwners({}, {}, {})
@@ -39,8 +41,7 @@ def asked(
 ) -> Questions:
     named = {(pod.namespace, pod.name): pod for pod in pods}
     by_uid = {pod.uid: pod for pod in pods}
-    suspects = suspects_of(of, SWITCHES)
-    return questions(suspects, named.get, by_uid.get, owners, closely=closely)
+    return questions(of, SWITCHES, Seen(named.get, by_uid.get, owners), closely=closely)
 
 
 def pod(name: str, uid: str, **fields: object) -> PodState:
@@ -52,13 +53,14 @@ def test_nobody_asks_about_a_living_pod_that_has_what_is_its_own() -> None:
 
     found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
 
-    assert found == Questions(frozenset(), frozenset(), {WEB: living})
+    assert found == Questions({}, frozenset(), {WEB: living})
 
 
 def test_a_look_at_one_endpoint_asks_about_a_living_pod_too() -> None:
     found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), pod("web-0", "u1"), closely=True)
 
-    assert found == Questions(frozenset({WEB}), frozenset(), {})
+    assert found.pods == {WEB}
+    assert not found.answers
 
 
 def test_a_pod_that_was_not_seen_or_is_another_one_or_ends_is_asked_about() -> None:
@@ -90,7 +92,7 @@ def test_a_replica_that_its_set_wants_is_kept_unasked() -> None:
     answer = found.answers["shop", "db-0"]
     assert isinstance(answer, Missing)
     assert not answer.certain
-    assert not found.pods | found.owners
+    assert not found.pods | found.owners()
 
 
 def test_a_replica_that_was_seen_to_be_wanted_no_more_is_asked_about() -> None:
@@ -100,7 +102,7 @@ def test_a_replica_that_was_seen_to_be_wanted_no_more_is_asked_about() -> None:
     found = asked(of, owners=owners)
 
     assert found.pods == {("shop", "db-1")}
-    assert found.owners == {("statefulset", ("shop", "db-1"))}
+    assert found.owners() == {("statefulset", ("shop", "db-1"))}
 
 
 def test_the_launcher_of_a_vm_is_asked_about_by_its_own_name() -> None:
@@ -130,7 +132,8 @@ class Table:
 def answers(told: PodState | Missing, *seen: PodState) -> Answers:
     of = ledger(endpoint("web-0", "u1", "10.6.0.1"))
     found = Answers(Moment(0.0), {WEB: told}, NOBODY, {})
-    found.remember(of, suspects_of(of, SWITCHES), Table(*seen))  # type: ignore[arg-type]
+    table: Any = Table(*seen)
+    found.remember(of, asked(of, closely=True).suspects, table)
     return found
 
 

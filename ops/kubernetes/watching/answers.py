@@ -1,12 +1,12 @@
 """What the rules are told of one moment: ``ClusterFacts`` about what one ledger speaks of. Pure.
 
-Made of what was asked and what was seen; what was asked is newer and wins. It never changes, so a
-plan may be made from it in a thread.
+Made of what was asked and what was seen; what was asked is newer and wins. What is clear keeps, so
+no more is remembered about it. It never changes, so a plan may be made from it in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
@@ -46,7 +46,7 @@ class Answers:
     def remember(
         self, ledger: Ledger, suspects: Mapping[ObjectKey, Suspect], table: PodTable
     ) -> None:
-        """Add what was seen about the UIDs, addresses and VMs of a ledger."""
+        """Add what was seen about the UIDs, VMs and addresses of those who are not clear."""
         for key, one in suspects.items():
             for uid in one.uids:
                 for pod in self._current(table.of_uid(uid)):
@@ -54,8 +54,7 @@ class Answers:
             launchers = [pod for pod in self._current(table.launchers(key)) if not pod.is_final]
             if launchers:
                 self._launchers[key] = max(launchers, key=lambda pod: pod.is_living)
-        shown = (address for one in ledger.endpoints.values() for address, _ in one.addresses())
-        for address in {*ledger.claims, *shown}:
+        for address in _addresses(ledger, suspects) if suspects else ():
             for pod in self._current(table.reporters(address)):
                 if pod.is_living:
                     self._reporters[address] = pod
@@ -101,3 +100,13 @@ class Answers:
                     yield told
             elif told is None or not told.certain:
                 yield pod
+
+
+def _addresses(ledger: Ledger, keys: Container[ObjectKey]) -> Iterator[str]:
+    """What these names hold or show."""
+    for address, held in ledger.claims.items():
+        if (held.claim.namespace, held.claim.pod) in keys:
+            yield address
+    for key, endpoint in ledger.endpoints.items():
+        if key in keys:
+            yield from (address for address, _ in endpoint.addresses())

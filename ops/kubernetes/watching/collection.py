@@ -111,7 +111,7 @@ class Kept(Generic[T]):
         self.reads += 1
         is_empty = True
         async for page in self._api.pages(self.seen.path):
-            for one in page.items:
+            for one in page.objects():
                 is_empty = False
                 key = key_of(one)
                 if key in keys:

@@ -23,9 +23,9 @@ from core.kubernetes.workloads.pods import node_state, pod_state
 from ops.kubernetes.watching.answers import Answers, PodAnswers
 from ops.kubernetes.watching.collection import Kept
 from ops.kubernetes.watching.news import News, deletion_of
-from ops.kubernetes.watching.owners import KnownOwners, Owners
+from ops.kubernetes.watching.owners import Owners
 from ops.kubernetes.watching.pods import PODS, PodTable
-from ops.kubernetes.watching.suspects import questions, suspects_of
+from ops.kubernetes.watching.suspects import Seen, questions
 from workflows.jobs.reclaim.facts import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
@@ -72,13 +72,12 @@ class KubernetesFacts:
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=MAY_WE_LIST)
         closely = len(ledger.endpoints) <= 1
-        suspects = suspects_of(ledger, self._switches)
-        seen = self.owners.seen()
-        asked = questions(suspects, self.table.named, self._of_uid, seen, closely=closely)
-        owners: KnownOwners = await self.owners.ask(asked.owners)
+        seen = Seen(self.table.named, self._of_uid, self.owners.seen())
+        asked = questions(ledger, self._switches, seen, closely=closely)
+        owners = await self.owners.ask(asked.owners())
         pods = {**asked.answers, **await self._ask(asked.pods)}
         found = Answers(claims_read, pods, owners, self._nodes())
-        found.remember(ledger, suspects, self.table)
+        found.remember(ledger, asked.suspects, self.table)
         return found
 
     async def changes(self) -> AsyncIterator[Change]:

@@ -27,23 +27,59 @@ class Suspect(NamedTuple):
     kinds: frozenset[FixedKind] = frozenset()
 
 
-class Questions(NamedTuple):
-    """``pods`` and ``owners`` are to be asked about; ``answers`` are clear without."""
+class Seen(NamedTuple):
+    """What watches have shown: the Pod of a name, the Pod of a UID, owners."""
 
+    named: Callable[[ObjectKey], PodState | None]
+    of_uid: Callable[[str], PodState | None]
+    owners: OwnerFacts
+
+
+class Questions(NamedTuple):
+    """``suspects`` are not clear, so ``pods`` are asked about; ``answers`` are clear without."""
+
+    suspects: Mapping[ObjectKey, Suspect]
     pods: frozenset[ObjectKey]
-    owners: frozenset[tuple[FixedKind, ObjectKey]]
     answers: Mapping[ObjectKey, PodState | Missing]
 
+    def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
+        """Whose owners are asked about."""
+        return {(kind, key) for key, one in self.suspects.items() for kind in one.kinds}
 
-def suspects_of(ledger: Ledger, switches: Switches) -> dict[ObjectKey, Suspect]:
-    """By name: everybody who holds an address or has an endpoint; linear in the ledger."""
-    found: dict[ObjectKey, Suspect] = {}
+
+def questions(ledger: Ledger, switches: Switches, seen: Seen, *, closely: bool) -> Questions:
+    """What is not clear; ``closely``: nothing is. Linear in the ledger, which may be large."""
+    suspects = dict(_strays(ledger, switches))
+    answers: dict[ObjectKey, PodState | Missing] = {}
     for key, endpoint in ledger.endpoints.items():
-        found[key] = _joined(Suspect(), endpoint.holder, endpoint.uid, switches)
+        # Nearly all are of a living Pod that has what is its own, so that is asked first.
+        pod = seen.named(key)
+        is_own = pod is not None and pod.uid == endpoint.uid and pod.is_living
+        if pod is not None and is_own and not closely and key not in suspects:
+            answers[key] = pod
+            continue
+        known = suspects.get(key, Suspect())
+        suspects[key] = _joined(known, endpoint.holder, endpoint.uid, switches)
+    for key, one in list(suspects.items()) if not closely else ():
+        wanted = _wanted(key, one, seen)
+        if wanted is not None:
+            answers[key] = wanted
+            del suspects[key]
+    pods = set(suspects)
+    for one in suspects.values():
+        found = (seen.of_uid(uid) for uid in one.uids)
+        pods.update((pod.namespace, pod.name) for pod in found if pod is not None)
+    return Questions(suspects, frozenset(pods), answers)
+
+
+def _strays(ledger: Ledger, switches: Switches) -> Mapping[ObjectKey, Suspect]:
+    """Holders of claims that the endpoint of their name does not speak of."""
+    found: dict[ObjectKey, Suspect] = {}
+    endpoints = ledger.endpoints
     for held in ledger.claims.values():
         claim = held.claim
         key = claim.namespace, claim.pod
-        shown = ledger.endpoints.get(key)
+        shown = endpoints.get(key)
         if shown is None or shown.holder != claim.holder:
             found[key] = _joined(found.get(key, Suspect()), claim.holder, "", switches)
     return found
@@ -55,40 +91,12 @@ def _joined(known: Suspect, holder: str, uid: str, switches: Switches) -> Suspec
     return Suspect(known.uids | uids, known.kinds | ({kind} if kind else set()))
 
 
-def questions(
-    suspects: Mapping[ObjectKey, Suspect],
-    named: Callable[[ObjectKey], PodState | None],
-    of_uid: Callable[[str], PodState | None],
-    owners: OwnerFacts,
-    *,
-    closely: bool,
-) -> Questions:
-    """What is not clear. ``closely``: nothing is."""
-    pods: set[ObjectKey] = set()
-    asked: set[tuple[FixedKind, ObjectKey]] = set()
-    answers: dict[ObjectKey, PodState | Missing] = {}
-    for key, one in suspects.items():
-        clear = None if closely else _clear(key, one, named(key), owners)
-        if clear is not None:
-            answers[key] = clear
-            continue
-        pods.add(key)
-        asked.update((kind, key) for kind in one.kinds)
-        for uid in one.uids:
-            pod = of_uid(uid)
-            if pod is not None:
-                pods.add((pod.namespace, pod.name))
-    return Questions(frozenset(pods), frozenset(asked), answers)
-
-
-def _clear(
-    key: ObjectKey, one: Suspect, pod: PodState | None, owners: OwnerFacts
-) -> PodState | Missing | None:
-    """What was seen, if it keeps everything."""
-    if pod is not None:
-        return pod if pod.is_living and one.uids <= {pod.uid} else None
+def _wanted(key: ObjectKey, one: Suspect, seen: Seen) -> Missing | None:
+    """That nobody has to look for a Pod, since the owner wants its address without one."""
+    if seen.named(key) is not None:
+        return None
     for kind in one.kinds:
-        found = validity_of(kind, *key, owners)
+        found = validity_of(kind, *key, seen.owners)
         if found.state == "valid":
             return Missing(certain=False, why=f"fixed: {found.why}")
     return None
