@@ -21,7 +21,8 @@ from nodeagent.clusterip.joining import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, Source
 from nodeagent.composition import Parts, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
-from nodeagent.doors.tcp_ports import TcpPort, health_port, metrics_port
+from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.doors.tcp_ports import health_port, metrics_port
 from nodeagent.facts import FactsSource
 from nodeagent.nodeprep.sysctls import tune
 from nodeagent.settings.values import Settings

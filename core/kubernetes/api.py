@@ -32,8 +32,8 @@ Object: TypeAlias = dict[str, Any]
 """An object of the API as JSON knows it."""
 
 REQUEST_DEADLINE_S: Final = 30.0
-PAGE_OBJECTS: Final = 500
-"""Objects of a list that are asked for at once, as kubectl does."""
+PAGE_OBJECTS: Final = 200
+"""Objects of a list that are asked for at once: the room of a page stays ours when it is read."""
 
 WATCH_S: Final = 290
 """The server ends a watch after this long; the informer begins the next one."""

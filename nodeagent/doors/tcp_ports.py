@@ -1,4 +1,4 @@
-"""The TCP ports: health for probes, metrics for scrapers. Both say what is so and change nothing.
+"""An agent's TCP ports: health for probes, metrics for scrapers. Both change nothing.
 
 Health (spec/api.md 5.5): ``/v1/runtime/startup`` 200 once started, ``readiness`` as the API's
 healthy. ``liveness`` fails only where a restart would help: an agent that waits for etcd is alive,
@@ -12,39 +12,11 @@ from typing import Final
 
 from aiohttp import web
 
-from core.errors import BadInput
 from nodeagent.doors.http_api import BASE, json_text, not_implemented
+from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.health import Check, Health
 
 _ANY: Final = "/{path:.*}"
-
-
-class TcpPort:
-    """One listening port."""
-
-    def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-
-    async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, address, port).start()
-        except OSError as error:
-            raise BadInput(
-                f"cannot listen on {address} port {port}: {error.strerror}",
-                subject=setting,
-                remedy="stop who has it, or choose another port",
-            ) from error
-
-    @property
-    def port(self) -> int:
-        """The port that it has."""
-        return int(self._runner.addresses[0][1])
-
-    async def close(self) -> None:
-        """Listen no more."""
-        await self._runner.cleanup()
 
 
 def health_port(health: Health) -> TcpPort:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.archive.files import LocalFiles
 from core.concurrency import until_first
@@ -18,13 +18,12 @@ from core.projections.publisher import Publisher
 from core.store.election import Election, Term
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from nodeagent.doors.tcp_ports import TcpPort
+from nodeagent.doors.tcp_port import TcpPort
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
 from ops.controller.observing import Observing
 from ops.controller.probing import LinkProber
 from ops.controller.settings import ControllerSettings
-from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watching.hosting import ClusterWatch
@@ -37,6 +36,9 @@ from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.hosting import Sources as JobSources
 from workflows.jobs.noticing import Noticing
 from workflows.jobs.quarantine.probing import NoProber
+
+if TYPE_CHECKING:
+    from ops.kubernetes.admission.hosting import AdmissionHost
 
 _log: Final = logging.getLogger(__name__)
 
@@ -161,4 +163,7 @@ def _admission(
 ) -> AdmissionHost | None:
     if settings is None or settings.webhook is None:
         return None
+    # With all that makes certificates, which weighs a tenth of a controller that serves none.
+    from ops.kubernetes.admission.hosting import AdmissionHost
+
     return AdmissionHost(settings, settings.webhook, store, keys, projector)

@@ -16,7 +16,7 @@ from aiohttp import web
 from core.errors import NotReady, OrbweaverError
 from core.projections.projector import Projector
 from core.store.election import Election
-from nodeagent.doors.tcp_ports import TcpPort
+from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.health import Check
 from ops.controller.observing import Observing
 from ops.kubernetes.watching.hosting import ClusterWatch

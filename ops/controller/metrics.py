@@ -28,7 +28,7 @@ from core.domain.subnets import controlled, count
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election
-from nodeagent.doors.tcp_ports import TcpPort
+from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observing import Observing
