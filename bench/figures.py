@@ -11,6 +11,10 @@ MANY = 20
 """Samples of which single ones are chance: a process that the machine had no time for."""
 
 
+class NotTaken(Exception):
+    """What a measure needs is not on this machine; the text says what."""
+
+
 class Target(NamedTuple):
     """What must be reached; ``aim`` is what would be better still."""
 

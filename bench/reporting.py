@@ -33,6 +33,8 @@ def table(results: Sequence[Taken]) -> Table:
             shown.add_row(*_row(figure))
         if taken.failure:
             shown.add_row(taken.measure.name, "failed", "", taken.failure)
+        if taken.missing:
+            shown.add_row(taken.measure.name, "not taken", "", taken.missing)
     return shown
 
 
@@ -85,6 +87,7 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
             for figure in taken.figures
         ],
         "failures": {taken.measure.name: taken.failure for taken in results if taken.failure},
+        "not_taken": {taken.measure.name: taken.missing for taken in results if taken.missing},
     }
 
 

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from bench.figures import Figure
+from bench.figures import Figure, NotTaken
 from bench.machine import load
 from bench.rig.lab import Lab
 from bench.scale import Scale
@@ -18,13 +18,17 @@ from bench.table import Measure
 
 
 class Taken(NamedTuple):
-    """What one measure answered, how long it took, and how busy the machine was; or its failure."""
+    """What one measure answered, how long it took, and how busy the machine was; or why not.
+
+    ``failure``: it went wrong. ``missing``: what it needs is not there, which is no failure.
+    """
 
     measure: Measure
     figures: list[Figure]
     seconds: float
     load: str
     failure: str = ""
+    missing: str = ""
 
 
 def run(
@@ -47,12 +51,15 @@ def run(
 def _take(lab: Lab, measure: Measure) -> Taken:
     lab.say(f"{measure.name} ...")
     began, busy = time.monotonic(), load()
+    figures, failure, missing = [], "", ""
     try:
         figures = measure.measure(lab)
-        failure = ""
+    except NotTaken as error:
+        missing = str(error)
+        lab.say(f"{measure.name}: not taken: {missing}")
     except Exception as error:  # noqa: BLE001  # whatever it is, the other measures are wanted
-        figures, failure = [], repr(error)
+        failure = repr(error)
         lab.say(traceback.format_exc())
-    expected = [] if failure else list(measure.targets)
+    expected = [] if failure or missing else list(measure.targets)
     assert [figure.name for figure in figures] == expected, (measure.name, figures)
-    return Taken(measure, figures, time.monotonic() - began, busy, failure)
+    return Taken(measure, figures, time.monotonic() - began, busy, failure, missing)

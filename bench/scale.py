@@ -13,7 +13,8 @@ class Scale(NamedTuple):
     ``claims``: live claims, when they are few and when they are many. ``events``: length of the
     log. ``agents_apart``: contending agents are processes of their own. ``calls``: of executables.
     ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
-    long their worker is watched; ``leaks``: claims to reclaim.
+    long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
+    are watched.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Scale(NamedTuple):
     sleepers: int
     idle_s: float
     leaks: int
+    reported_s: float
 
 
 QUICK = Scale(
@@ -51,6 +53,7 @@ QUICK = Scale(
     sleepers=2_000,
     idle_s=2.0,
     leaks=2_000,
+    reported_s=4.0,
 )
 """``seconds_max`` leaves 20 of the 120 s for last rounds that began in time, and for ending."""
 
@@ -71,4 +74,5 @@ FULL = Scale(
     sleepers=10_000,
     idle_s=10.0,
     leaks=10_000,
+    reported_s=10.0,
 )

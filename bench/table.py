@@ -19,6 +19,8 @@ from bench.measures import (
     executable,
     history,
     idling,
+    kube_adding,
+    kube_controlling,
     last_free,
     looking,
     reclaiming,
@@ -112,6 +114,26 @@ MEASURES: tuple[Measure, ...] = (
         },
         reclaiming.measure,
         18,
+    ),
+    Measure(
+        "kube_adding",
+        {
+            "kube_add_rate_8": Target("at least", 120),
+            "kube_add_p50_8_ms": Target("at most", 60),
+        },
+        kube_adding.measure,
+        14,
+    ),
+    Measure(
+        "kube_controlling",
+        {
+            "controller_start_10k_s": Target("at most", 10),
+            "controller_rss_mb": Target("at most", 200),
+            "status_lag_ms": Target("at most", 1_000),
+            "status_writes_s": Target("at most", 2),
+        },
+        kube_controlling.measure,
+        30,
     ),
     Measure(
         "looking",

@@ -28,29 +28,29 @@ class Executable:
         room = lab.room("cni")
         report = installer.install(room / "bin", room / "net.d")
         assert report.interpreter is not None
-        self.interpreter = report.interpreter.path
-        self._command = str(room / "bin" / "spiderpool")
-        self._netconf = room / "netconf"
-        self._netconf.write_bytes(netconf(socket_path=str(socket_path)))
+        self.bare_command = [report.interpreter.path, "-I", "-S", "-c", "pass"]
+        self.command = [str(room / "bin" / "spiderpool")]
+        self.netconf = room / "netconf"
+        self.netconf.write_bytes(netconf(socket_path=str(socket_path)))
         self._output = room / "output"
         self._next = NEW_PODS
 
     def bare(self) -> float:
         """An interpreter that does nothing."""
-        return self._run([self.interpreter, "-I", "-S", "-c", "pass"], {})
+        return self._run(self.bare_command, {})
 
     def version(self) -> float:
         """VERSION, which needs no agent."""
-        return self._run([self._command], {"CNI_COMMAND": "VERSION"})
+        return self._run(self.command, {"CNI_COMMAND": "VERSION"})
 
     def add(self) -> float:
         """ADD for a new Pod."""
         self._next += 1
-        return self._run([self._command], environment("ADD", self._next))
+        return self._run(self.command, environment("ADD", self._next))
 
     def _run(self, command: Sequence[str], variables: Mapping[str, str]) -> float:
         """Milliseconds of one process. Raises CallFailed."""
-        with self._netconf.open("rb") as stdin, self._output.open("wb") as stdout:
+        with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
             began = time.perf_counter()
             process = subprocess.Popen(command, env=variables, stdin=stdin, stdout=stdout)
             # Without a timeout: with one, Python sleeps for ever longer times between two looks.

@@ -19,7 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from bench.rig.agent import ROOT, AgentProcess
+from bench.rig.agent import AgentProcess
+from bench.rig.daemon import ROOT
 from bench.scale import Scale
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.keys import Keys

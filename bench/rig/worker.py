@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.rig import processes
-from bench.rig.agent import ROOT
+from bench.rig.daemon import ROOT
 
 STOP_S_MAX = 15.0
 

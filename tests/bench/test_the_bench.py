@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bench import plots, reporting
-from bench.figures import Figure, Target, median_figure, ratio_figure
-from bench.rig.agent import ROOT
+from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
+from bench.measures.kube_controlling import lags_ms
+from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
 from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
@@ -45,6 +46,12 @@ PROMISED = {
     "reclaim_one_ms",
     "reclaim_10k_s",
     "scan_100k_s",
+    "kube_add_rate_8",
+    "kube_add_p50_8_ms",
+    "controller_start_10k_s",
+    "controller_rss_mb",
+    "status_lag_ms",
+    "status_writes_s",
     "look_over_window_ms",
     "look_stranger_ms",
     "coordinator_add_ms",
@@ -103,6 +110,26 @@ def test_a_measure_that_fails_is_told_and_the_others_go_on() -> None:
 
     assert "no disk" in failed.failure
     assert [figure.name for figure in taken.figures] == ["history_1m_ms"]
+
+
+def test_a_measure_whose_programs_are_not_there_says_so_and_has_not_failed() -> None:
+    def lack(_: Lab) -> list[Figure]:
+        raise NotTaken("no kube-apiserver")
+
+    (measure,) = chosen(["kube_adding"])
+
+    (taken,) = run(TINY, [measure._replace(measure=lack)])
+
+    document = reporting.document("tiny", {}, [taken])
+    assert (taken.figures, taken.failure) == ([], "")
+    assert document["not_taken"] == {"kube_adding": "no kube-apiserver"}
+
+
+def test_a_report_is_as_late_as_the_first_status_that_counts_the_allocation() -> None:
+    answered = [1.0, 2.0, 3.0]
+    seen = [(1.5, 1), (4.0, 3)]
+
+    assert list(lags_ms(answered, seen)) == [500.0, 2_000.0, 1_000.0]
 
 
 def test_a_figure_is_compared_with_the_median_of_its_reference() -> None:

@@ -95,12 +95,12 @@ class Home(Protocol):
 
 
 class Loopback:
-    """At home on this machine's loopback, with an etcd for itself."""
+    """At home on this machine's loopback, with an etcd that it starts and ends."""
 
     address = "127.0.0.1"
 
-    def __init__(self, directory: Path, *, durable: bool = False) -> None:
-        self._etcd = EtcdCluster(directory, durable=durable)
+    def __init__(self, etcd: EtcdCluster) -> None:
+        self._etcd = etcd
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ class ApiServer:
         users: Mapping[str, str] = _NOTHING,
     ) -> None:
         self.directory = directory
-        self.home: Home = home or Loopback(directory)
+        self.home: Home = home or Loopback(EtcdCluster(directory))
         self._flags = flags
         (self.port,) = free_ports(1)
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,0 +1,60 @@
+"""Runs of an executable, several at a time: as many kubelets' runtimes as there are callers.
+
+Each run is a process from its start to its end, with its input and output in files. Nothing is
+read before the clock has stopped.
+
+Order: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a directory),
+``callers``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def run(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order."""
+    waiting = enumerate(order["environments"])
+    room = Path(order["room"])
+    running: dict[int, tuple[int, float]] = {}
+    latencies_ms: list[float] = []
+    failed: list[int] = []
+
+    def begin() -> None:
+        for number, environment in waiting:
+            began = time.perf_counter()
+            running[_spawn(order, environment, room / str(number))] = number, began
+            return
+
+    started = time.perf_counter()
+    for _ in range(order["callers"]):
+        begin()
+    while running:
+        pid, status = os.wait()
+        number, began = running.pop(pid)
+        latencies_ms.append((time.perf_counter() - began) * 1e3)
+        if status:
+            failed.append(number)
+        begin()
+    seconds = time.perf_counter() - started
+    failures = [(room / str(number)).read_text()[:500] for number in failed]
+    return {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
+
+
+def _spawn(order: dict[str, Any], environment: dict[str, str], output: Path) -> int:
+    command = order["command"]
+    written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, order["stdin"], os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(output), written, 0o600),
+    ]
+    return os.posix_spawn(command[0], command, environment, file_actions=actions)
+
+
+if __name__ == "__main__":
+    json.dump(run(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,48 @@
+"""ADDs at the framed socket at a pace of their own, whatever the answers take.
+
+Order: ``socket``, ``first`` and ``count`` (numbers of Pods), ``rate`` (a second), ``netconf``.
+Report: ``answered`` (when each answer came, in order, by the calendar), ``failures`` (texts).
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from typing import Any
+
+from bench.callers.framed import Connection
+from bench.rig.frames import frame
+
+
+def call(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order."""
+    conf = order["netconf"].encode()
+    first, count, pause_s = order["first"], order["count"], 1 / order["rate"]
+    frames = [frame("ADD", serial, conf) for serial in range(first, first + count)]
+    epoll, under_way = select.epoll(), dict[int, Connection]()
+    answered: list[float] = []
+    failures: list[str] = []
+    due = time.perf_counter()
+    while frames or under_way:
+        if frames and time.perf_counter() >= due:
+            one = Connection(order["socket"], frames.pop())
+            under_way[one.descriptor] = one
+            epoll.register(one.descriptor, select.EPOLLIN)
+            due += pause_s
+        wait_s = max(due - time.perf_counter(), 0) if frames else 1.0
+        for descriptor, _ in epoll.poll(wait_s):
+            one = under_way[descriptor]
+            if not one.receive():
+                continue
+            answered.append(time.time())
+            if one.answer[:1] != b"\0":
+                failures.append(bytes(one.answer).decode(errors="replace"))
+            epoll.unregister(descriptor)
+            under_way.pop(descriptor).close()
+    return {"answered": answered, "failures": failures}
+
+
+if __name__ == "__main__":
+    json.dump(call(json.load(sys.stdin)), sys.stdout)

@@ -1,0 +1,183 @@
+"""A controller in a cluster of ten thousand Pods with claims: its start, its weight, its reports.
+
+The Pods, their SpiderEndpoints and a hundred pools are there already, as they are when a controller
+is replaced. How late a pool's status is, is seen by a watch of the API server, as kubectl has one,
+while a caller takes a hundred addresses a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+from bench.figures import Figure, median_figure, percentile
+from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.rig.controller import ControllerProcess
+from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.kubernetes import (
+    NODE,
+    api_server,
+    require_programs,
+    write_cluster,
+    write_endpoints,
+    write_pools,
+)
+from bench.rig.lab import Lab
+from bench.rig.seeding import exact_pool, many_pools, seed, spread_places
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.manifests.kinds.fields import API_VERSION
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from nodeagent.settings.environment import KUBECONFIG
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import ApiServer
+
+PODS: Final = 10_000
+POOLS: Final = 100
+RATE: Final = 100
+"""Allocations a second while reports are watched."""
+
+BUSY: Final = "busy"
+BUSY_ADDRESSES: Final = 8_000
+ROUNDS: Final = 3
+REFERENCE_WRITES: Final = 20
+SETTLED_S: Final = 2.0
+"""After which the last report must have come."""
+
+KIND: Final = f"/apis/{API_VERSION}/spiderippools"
+PROBE: Final = f"/apis/{API_VERSION}/spidercoordinators"
+
+
+class Reports(NamedTuple):
+    """``lags_ms`` of every allocation; ``writes_s`` a second; ``bare_ms`` of one write alone."""
+
+    lags_ms: list[float]
+    writes_s: float
+    bare_ms: list[float]
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """controller_start_10k_s, controller_rss_mb, status_lag_ms, status_writes_s."""
+    require_programs()
+    started: dict[bool, list[float]] = {True: [], False: []}
+    weight: dict[bool, list[float]] = {True: [], False: []}
+    reports: Reports | None = None
+    etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
+    with api_server(lab.room("kube"), etcd) as server:
+        for _ in lab.rounds(ROUNDS):
+            for with_cluster in (True, False):
+                with _controller(lab, etcd, server if with_cluster else None) as controller:
+                    started[with_cluster].append(controller.ready_s)
+                    controller.wait_idle()
+                    weight[with_cluster].append(controller.rss_mb())
+                    reports = reports or asyncio.run(_reports(lab, etcd, server))
+    assert reports is not None, "there is a first round"
+    sizes = f"{PODS:,} Pods with claims, {POOLS} pools; reference: without Kubernetes"
+    lags = reports.lags_ms
+    lag = percentile(lags, 0.99)
+    note = (
+        f"99 of 100 of {len(lags):,} allocations, {RATE} a second; median"
+        f" {percentile(lags, 0.5):.0f} ms, last {max(lags):.0f} ms; reference: a write and its news"
+    )
+    bare = percentile(reports.bare_ms, 0.5)
+    return [
+        median_figure("controller_start_10k_s", started[True], "s", started[False], sizes),
+        median_figure("controller_rss_mb", weight[True], "MB", weight[False], sizes),
+        Figure("status_lag_ms", lag, "ms", bare, note, tuple(lags), tuple(reports.bare_ms)),
+        Figure("status_writes_s", reports.writes_s, "writes/s of a pool's status"),
+    ]
+
+
+async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
+    """Pods with claims and reports, and Pods that wait for an address of the busy pool."""
+    pools = await write_pools(store, [*many_pools(POOLS), exact_pool(BUSY, BUSY_ADDRESSES)])
+    await seed(store, keys, pools, spread_places(pools[:POOLS], PODS))
+    waiting = range(NEW_PODS, NEW_PODS + _allocations(lab))
+    await write_cluster(store, [*range(PODS), *waiting])
+    await write_endpoints(store, keys)
+
+
+def _allocations(lab: Lab) -> int:
+    return int(RATE * lab.scale.reported_s)
+
+
+def _controller(lab: Lab, etcd: EtcdCluster, server: ApiServer | None) -> ControllerProcess:
+    variables = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
+    return ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables)
+
+
+# ----------------------------------------------------------------------------------- the reports
+
+
+async def _reports(lab: Lab, etcd: EtcdCluster, server: ApiServer) -> Reports:
+    """Allocate, and see how late the pool's status says so."""
+    api = Api(await open_connection(str(server.kubeconfig)))
+    variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
+    agent = lab.agent(etcd, NODE, variables)
+    order: dict[str, Any] = {"socket": str(agent.framed_path), "first": NEW_PODS, "rate": RATE}
+    order |= {"count": _allocations(lab), "netconf": netconf([BUSY]).decode()}
+    try:
+        bare_ms = await _bare(api)
+        with agent:
+            seen: list[tuple[float, int]] = []
+            watching = asyncio.ensure_future(_watch(api, seen))
+            report = await asyncio.to_thread(lab.call, "paced", order)
+            await asyncio.sleep(SETTLED_S)
+            watching.cancel()
+    finally:
+        await api.close()
+    if report["failures"]:
+        raise CallFailed(f"{len(report['failures'])} ADDs: {report['failures'][0]}")
+    answered = report["answered"]
+    during = sum(1 for at, _ in seen if at <= answered[-1])
+    return Reports(list(lags_ms(answered, seen)), during / lab.scale.reported_s, bare_ms)
+
+
+async def _watch(api: Api, seen: list[tuple[float, int]]) -> None:
+    """When the status of the busy pool said which count."""
+    one = f"{KIND}?fieldSelector=metadata.name%3D{BUSY}"
+    async for change in api.watch(one, (await api.list(one)).version):
+        count = change.object.get("status", {}).get("allocatedIPCount", 0)
+        if count and (not seen or seen[-1][1] != count):
+            seen.append((time.time(), count))
+
+
+def lags_ms(answered: list[float], seen: list[tuple[float, int]]) -> Iterator[float]:
+    """Of each allocation, until the first status that counts it."""
+    reports = iter(seen)
+    at, count = next(reports, (float("inf"), 0))
+    for number, when in enumerate(answered, 1):
+        while count < number:
+            at, count = next(reports)
+        yield max(at - when, 0) * 1e3
+
+
+async def _bare(api: Api) -> list[float]:
+    """One write of an object that nobody else cares for, until a watch tells of it."""
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "SpiderCoordinator",
+        "metadata": {"name": "probe"},
+        "spec": {"podCIDRType": "none"},
+    }
+    created = await api.create(PROBE, body)
+    news: asyncio.Queue[float] = asyncio.Queue()
+
+    async def watch() -> None:
+        async for _ in api.watch(PROBE, created["metadata"]["resourceVersion"]):
+            news.put_nowait(time.perf_counter())
+
+    watching = asyncio.ensure_future(watch())
+    times = []
+    for number in range(REFERENCE_WRITES):
+        began = time.perf_counter()
+        await api.merge(f"{PROBE}/probe", {"metadata": {"annotations": {"n": str(number)}}})
+        times.append((await news.get() - began) * 1e3)
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    return times

@@ -1,0 +1,137 @@
+"""A daemon of ours as a process of its own, over one etcd: agent or controller.
+
+Promise: it is ready when ``start`` returns and ended when the context is left. Its settings are an
+operator's (environment variables); nothing inside it is touched.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.rig import processes
+from tests.support.etcd import free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S_MAX = 60.0
+STOP_S_MAX = 30.0
+_POLL_S = 0.01
+_PROBE_S = 1.0
+_LOG_CHARACTERS = 2_000
+_OURS = ("ORBWEAVER_", "SPIDERPOOL_")
+
+
+class DaemonFailed(Exception):
+    """The daemon did not become ready, or ended by itself."""
+
+
+class DaemonProcess:
+    """One daemon. ``ready_s``: from the start of the process to its first good health answer."""
+
+    def __init__(self, directory: Path, module: str, variables: Mapping[str, str]) -> None:
+        self.directory = directory
+        self.ready_s = 0.0
+        self._module = module
+        self._health_port, metrics_port = free_ports(2)
+        self._process: subprocess.Popen[bytes] | None = None
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)}
+        self._environment = {
+            **inherited,
+            "SPIDERPOOL_HEALTH_PORT": str(self._health_port),
+            "SPIDERPOOL_METRIC_HTTP_PORT": str(metrics_port),
+            **variables,
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process and wait until it is ready. Raises DaemonFailed."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = str(self.directory / "conf.yml")
+        command = [sys.executable, "-m", self._module, "--config-path", config]
+        self._started = time.perf_counter()
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_ready(self) -> None:
+        """Wait for the health endpoint's first yes. Raises DaemonFailed with its last words."""
+        assert self._process is not None
+        while not self.is_ready():
+            waited_s = time.perf_counter() - self._started
+            if self._process.poll() is not None or waited_s > READY_S_MAX:
+                raise DaemonFailed(f"{self._module} is not ready: {self.log()[-_LOG_CHARACTERS:]}")
+            time.sleep(_POLL_S)
+        self.ready_s = time.perf_counter() - self._started
+
+    def is_ready(self) -> bool:
+        """What ``/v1/runtime/readiness`` says."""
+        request = b"GET /v1/runtime/readiness HTTP/1.1\r\nHost: daemon\r\nConnection: close\r\n\r\n"
+        try:
+            with socket.create_connection(("127.0.0.1", self._health_port), _PROBE_S) as probe:
+                probe.sendall(request)
+                return probe.recv(12) == b"HTTP/1.1 200"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Ask it to drain and end, and wait for it."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def log(self) -> str:
+        """All that it has logged so far."""
+        return (self.directory / "log").read_text(errors="replace")
+
+    def cpu_s(self) -> float:
+        """CPU seconds of the process so far."""
+        return processes.cpu_s(self._pid())
+
+    def rss_mb(self) -> float:
+        """Resident memory of the process now."""
+        return processes.rss_mb(self._pid())
+
+    def _pid(self) -> int:
+        if self._process is None:
+            raise DaemonFailed(f"{self._module} was not started")
+        return self._process.pid

@@ -1,0 +1,176 @@
+"""A real API server over the bench's etcd, and clusters of many Pods written straight into it.
+
+The API server reads objects in JSON as well as in its own encoding, so that ten thousand Pods are
+there in a second and not after a minute of requests. What it is asked for afterwards is as always.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bench.figures import NotTaken
+from bench.rig.frames import NAMESPACE, identity
+from core.domain.commands import ApplyPool
+from core.domain.model import Pool
+from core.kubernetes.api import Object
+from core.manifests.crds.definitions import KINDS, definition_of
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.writing import dump_yaml, to_manifest
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore, Put
+from core.store.state import read_ledger
+from ops.kubernetes.reports import endpoint_report
+from ops.kubernetes.resources import FINALIZER, command_of
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import ASSETS, ApiServer, Loopback, missing_programs
+
+NODE: Final = "node-0"
+CREATED: Final = "2026-01-01T00:00:00Z"
+PUTS_A_COMMIT: Final = 100
+"""Of objects; etcd takes 128 operations."""
+
+OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
+_REGISTRY: Final = "/registry"
+_GROUP: Final = API_VERSION.partition("/")[0]
+
+
+def require_programs() -> None:
+    """Raises NotTaken without them."""
+    if missing := missing_programs():
+        raise NotTaken(f"no {' and no '.join(missing)} in {ASSETS}: see docs/kubernetes.md")
+
+
+@contextmanager
+def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
+    """With our definitions, over an etcd that it starts."""
+    with ApiServer(directory, Loopback(etcd)) as server:
+        text = dump_yaml(map(definition_of, KINDS))
+        server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+        for kind in KINDS:
+            server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
+        yield server
+
+
+async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
+    """A namespace, a node, a Deployment with its ReplicaSet, and its Pods of these numbers."""
+    metadata = _metadata(NAMESPACE)
+    space = {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
+    await _write(
+        store,
+        [
+            (f"namespaces/{NAMESPACE}", _made("v1", "Namespace", metadata) | space),
+            (f"minions/{NODE}", _made("v1", "Node", _metadata(NODE)) | _ready()),
+            (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
+            (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
+            *((f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials),
+        ],
+    )
+
+
+async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
+    """The custom resources of these pools; the pools as the log has them then."""
+    resources = [_resource(pool) for pool in pools]
+    await _write(
+        store,
+        [(f"{_GROUP}/spiderippools/{one['metadata']['name']}", one) for one in resources],
+    )
+    return [
+        command.pool for command in map(command_of, resources) if isinstance(command, ApplyPool)
+    ]
+
+
+async def write_endpoints(store: KeyValueStore, keys: Keys) -> None:
+    """The reports of all claims that there are."""
+    ledger = await read_ledger(store, keys)
+    objects = []
+    for namespace, name in ledger.endpoints:
+        report = endpoint_report(ledger, (namespace, name))
+        assert report is not None, "it is in the ledger"
+        report["metadata"] |= _metadata(name, namespace)
+        objects.append((f"{_GROUP}/spiderendpoints/{namespace}/{name}", report))
+    await _write(store, objects)
+
+
+async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
+    for first in range(0, len(objects), PUTS_A_COMMIT):
+        some = objects[first : first + PUTS_A_COMMIT]
+        await store.commit(
+            [],
+            [Put(f"{_REGISTRY}/{path}".encode(), json.dumps(one).encode()) for path, one in some],
+        )
+
+
+def _made(version: str, kind: str, metadata: Object) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": metadata}
+
+
+def _metadata(name: str, namespace: str = "", uid: str = "") -> Object:
+    uid = uid or f"0a1b2c3d-0000-4000-a000-{hash(name) & 0xFFFFFFFFFFFF:012x}"
+    found = {"name": name, "uid": uid, "creationTimestamp": CREATED, "generation": 1}
+    return found | ({"namespace": namespace} if namespace else {})
+
+
+def _ready() -> Object:
+    times = {"lastHeartbeatTime": CREATED, "lastTransitionTime": CREATED}
+    condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", **times}
+    return {"spec": {}, "status": {"conditions": [condition]}}
+
+
+def _resource(pool: Pool) -> Object:
+    """As the translator leaves it."""
+    found: Object = to_manifest(pool)
+    found["metadata"] |= _metadata(pool.name) | {"finalizers": [FINALIZER]}
+    return found
+
+
+def _workload(kind: str, replicas: int) -> Object:
+    name, uid = ("web", "") if kind == "Deployment" else ("web-1", OWNER_UID)
+    found = _made("apps/v1", kind, _metadata(name, NAMESPACE, uid))
+    if kind == "ReplicaSet":
+        owner = _metadata("web")["uid"]
+        found["metadata"]["ownerReferences"] = [_owner("Deployment", "web", owner)]
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": _containers()}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return found | {"spec": spec}
+
+
+def _owner(kind: str, name: str, uid: str) -> Mapping[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def _containers() -> Object:
+    container = {
+        "name": "main",
+        "image": "registry.example/shop/web:1.2.3",
+        "env": [{"name": f"SETTING_{one}", "value": "x" * 20} for one in range(8)],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    }
+    return {"containers": [container], "restartPolicy": "Always"}
+
+
+def _pod(serial: int) -> Object:
+    """As large as Pods are, with what the API server keeps about who wrote which field."""
+    one = identity(serial)
+    found = _made("v1", "Pod", _metadata(one.name, NAMESPACE, one.uid))
+    fields: Object = {"f:spec": {f"f:field-{number}": {} for number in range(60)}}
+    found["metadata"] |= {
+        "labels": {"app": "web", "pod-template-hash": "1"},
+        "ownerReferences": [_owner("ReplicaSet", "web-1", OWNER_UID)],
+        "managedFields": [
+            {
+                "manager": "kube-controller-manager",
+                "operation": "Update",
+                "apiVersion": "v1",
+                "time": CREATED,
+                "fieldsType": "FieldsV1",
+                "fieldsV1": fields,
+            }
+        ],
+    }
+    status = {"phase": "Running", "hostIP": "192.0.2.11", "startTime": CREATED}
+    return found | {"spec": _containers() | {"nodeName": NODE}, "status": status}
