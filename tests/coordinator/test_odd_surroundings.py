@@ -11,7 +11,7 @@ import pytest
 from core.errors import NetlinkRefused
 from nodeagent.netlink.namespaces import Namespace
 from tests.coordinator.test_final_states import calico_pod, routes, rules
-from tests.coordinator.world import SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
 
 pytestmark = pytest.mark.netns
 
@@ -69,6 +69,26 @@ def test_a_pod_with_ipv6_link_local_alone_is_one_of_ipv4(world: World, node: Nod
     pod.add(vethLinkAddress="169.254.100.1", **SAID)
     assert rules(pod.inside, "-6") == []
     assert "fd00:96" not in pod.inside.ip("-6", "route")
+
+
+def test_pods_of_ipv6_alone_reach_what_others_reach(world: World, node: Node) -> None:
+    outside = world.outside()
+    pods = [world.pod(one, "six") for one in (node, world.node("n2"))]
+    own = [f"fd00:6::{101 + number}" for number in range(2)]
+    for pod, address in zip(pods, own, strict=True):
+        pod.macvlan("eth0", f"{address}/64")
+        pod.add(**SAID)
+        assert pod.check() == []
+    first, second = pods
+    node.service("fd00:96::10", 80, own[1], 8080)
+    node.node_port(1, 30080, own[0], 8081)
+    there = {port: world.listen(first.inside, own[0], port) for port in (80, 8081)}
+    behind = world.listen(second.inside, own[1], 8080)
+    assert world.connects(node.inside, there[80], own[0], 80) == node.addresses[1]
+    assert world.connects(second.inside, there[80], own[0], 80) == own[1]
+    assert world.connects(first.inside, behind, "fd00:96::10", 80) == node.addresses[1]
+    assert world.connects(outside, there[8081], node.addresses[1], 30080) == OUTSIDE[1]
+    assert first.pings(node.addresses[1])
 
 
 def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: Pod) -> None:
