@@ -23,6 +23,18 @@ Attributes = Mapping[str, str]
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
+_CLOSED = {
+    "Completed": ("workflow_completed", "returned"),
+    "Failed": ("workflow_failed", "failed"),
+    "Canceled": ("workflow_canceled", "ended because they were asked to"),
+    "ContinuedAsNew": ("workflow_continue_as_new", "went on in a new run"),
+    "Terminated": ("workflow_terminated", "were ended without being asked"),
+    "TimedOut": ("workflow_timeout", "ran out of time"),
+    "Paused": ("workflow_paused", "began to wait for a person"),
+}
+"""By status: the metric, and what it counts."""
+
+
 class TracerProvider(Protocol):
     """Where spans go."""
 
@@ -47,23 +59,28 @@ class Telemetry:
             return
         counter = meter.create_counter
         self._closed = {
-            "Completed": counter("workflow_completed"),
-            "Failed": counter("workflow_failed"),
-            "Canceled": counter("workflow_canceled"),
-            "ContinuedAsNew": counter("workflow_continue_as_new"),
-            "Terminated": counter("workflow_terminated"),
-            "TimedOut": counter("workflow_timeout"),
-            "Paused": counter("workflow_paused"),
+            status: counter(name, description=f"Runs that {what}")
+            for status, (name, what) in _CLOSED.items()
         }
-        self._task_failed = counter("workflow_task_execution_failed")
-        self._activity_failed = counter("activity_execution_failed")
-        self._cache_hit = counter("sticky_cache_hit")
-        self._cache_miss = counter("sticky_cache_miss")
-        self._shards_taken = counter("shard_taken_over")
+        self._task_failed = counter(
+            "workflow_task_execution_failed", description="Tasks whose code could not go on"
+        )
+        self._activity_failed = counter(
+            "activity_execution_failed", description="Attempts that failed"
+        )
+        self._cache_hit = counter("sticky_cache_hit", description="Tasks of warm runs")
+        self._cache_miss = counter("sticky_cache_miss", description="Histories replayed")
+        self._shards_taken = counter("shard_taken_over", description="Shards this worker got")
         histogram = meter.create_histogram
-        self._end_to_end = histogram("workflow_endtoend_latency", unit="s")
-        self._task = histogram("workflow_task_execution_latency", unit="s")
-        self._activity = histogram("activity_execution_latency", unit="s")
+        self._end_to_end = histogram(
+            "workflow_endtoend_latency", unit="s", description="From start to end of a run"
+        )
+        self._task = histogram(
+            "workflow_task_execution_latency", unit="s", description="Of one workflow task"
+        )
+        self._activity = histogram(
+            "activity_execution_latency", unit="s", description="Of one attempt"
+        )
 
     @property
     def traces(self) -> bool:
