@@ -1,0 +1,60 @@
+"""An object is missing only where the API server names it: any other 404 says nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import web
+
+from core.errors import ApiNotServed
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from tests.support.kubernetes import ApiServer
+
+
+@pytest.fixture
+async def api(server: ApiServer) -> AsyncIterator[Api]:
+    one = Api(await open_connection(str(server.kubeconfig)))
+    yield one
+    await one.close()
+
+
+@pytest.mark.parametrize("namespace", ["shop", "nowhere"])
+async def test_a_pod_that_is_not_there_is_missing(api: Api, namespace: str) -> None:
+    assert await api.find(f"/api/v1/namespaces/{namespace}/pods/ghost") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/apis/nobody.example/v1/namespaces/shop/things/ghost",
+        "/api/v1/namespaces/shop/things/ghost",
+        "/nonsense",
+    ],
+)
+async def test_of_a_kind_that_is_not_served_nothing_is_known(api: Api, path: str) -> None:
+    with pytest.raises(ApiNotServed):
+        await api.find(path)
+
+
+async def test_something_else_than_an_api_server_proves_nothing(tmp_path: Path) -> None:
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    cluster = {"name": "here", "cluster": {"server": f"http://127.0.0.1:{port}"}}
+    context = {"name": "here", "context": {"cluster": "here", "user": "me"}}
+    users = [{"name": "me", "user": {}}]
+    said = {"clusters": [cluster], "contexts": [context], "users": users, "current-context": "here"}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(said))
+    api = Api(await open_connection(str(tmp_path / "kubeconfig")))
+
+    with pytest.raises(ApiNotServed):
+        await api.find("/api/v1/namespaces/shop/pods/web-0")
+
+    await api.close()
+    await runner.cleanup()

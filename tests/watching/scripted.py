@@ -1,0 +1,81 @@
+"""An API server that a test plays: what it lists and what its watches bring.
+
+For what a real one does at its own time alone: a version that has expired, an empty list, a watch
+in which an event has been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
+from core.kubernetes.api import Change, Object, Page
+
+
+class ScriptedApi:
+    """``objects`` by path of their collection, each by its path within it; ``away``: no answer."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Object]] = defaultdict(dict)
+        self.away = False
+        self.asked: list[str] = []
+        self._version = 1
+        self._events: dict[str, asyncio.Queue[Change | None]] = defaultdict(asyncio.Queue)
+
+    def put(self, collection: str, one: Object, *, seen: bool = True) -> None:
+        """Create or change it; the watch brings it if it is seen."""
+        known = one["metadata"]
+        self._version += 1
+        known["resourceVersion"] = str(self._version)
+        self.objects[collection][_inner(known)] = one
+        if seen:
+            self._events[collection].put_nowait(Change("MODIFIED", one))
+
+    def drop(self, collection: str, name: str, *, seen: bool = True) -> None:
+        """Delete it; the watch reports that if it is seen."""
+        one = self.objects[collection].pop(name)
+        self._version += 1
+        one["metadata"]["resourceVersion"] = str(self._version)
+        if seen:
+            self._events[collection].put_nowait(Change("DELETED", one))
+
+    def expire(self, collection: str) -> None:
+        """End the watch: its version is not remembered any more."""
+        self._events[collection].put_nowait(None)
+
+    async def find(self, path: str) -> Object | None:
+        self.asked.append(path)
+        self._answer(path)
+        group, _, rest = path.partition("/namespaces/")
+        namespace, plural, name = rest.split("/")
+        return self.objects[f"{group}/{plural}"].get(f"{namespace}/{name}")
+
+    async def get(self, path: str) -> Object:
+        raise ApiNotFound(f"there is no {path}")
+
+    async def pages(self, path: str) -> AsyncIterator[Page]:
+        self.asked.append(path)
+        self._answer(path)
+        texts = [msgspec.Raw(msgspec.json.encode(one)) for one in self.objects[path].values()]
+        yield Page(texts, str(self._version))
+
+    async def watch(self, path: str, version: str) -> AsyncIterator[Change]:
+        while True:
+            change = await self._events[path].get()
+            if change is None:
+                raise ApiExpired("too old a version", subject=path)
+            yield change
+
+    def _answer(self, path: str) -> None:
+        if self.away:
+            raise ApiUnavailable("the API server does not answer", subject=path)
+
+
+def _inner(metadata: dict[str, Any]) -> str:
+    namespace, name = metadata.get("namespace", ""), metadata["name"]
+    return f"{namespace}/{name}" if namespace else name

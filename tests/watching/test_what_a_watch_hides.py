@@ -1,0 +1,205 @@
+"""Watches that expire, events that are lost, empty lists: told or asked, never believed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from core.domain.fixed.kinds import FixedSettings
+from core.domain.fixed.owners import Missing
+from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.evidence import Moment
+from core.errors import NotReady
+from core.kubernetes.api import Api, Object
+from ops.kubernetes.watching import collection, news
+from ops.kubernetes.watching.facts import NODES, KubernetesFacts
+from ops.kubernetes.watching.owners import STATEFUL_SETS
+from ops.kubernetes.watching.pods import PODS
+from tests.watching.scripted import ScriptedApi
+from tests.watching.test_only_answers_free import endpoint, ledger
+from tests.workflows.engine.stage import within
+from workflows.jobs.reclaim.facts import Change, LookSoon, PodChange
+
+THREE = [endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)]
+CLAIMS_READ = Moment(0.0)
+
+
+def pod(number: int, **status: Any) -> Object:
+    metadata = {"namespace": "shop", "name": f"web-{number}", "uid": f"u{number}"}
+    return {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": status}
+
+
+def node(*, ready: bool) -> Object:
+    said = {"type": "Ready", "status": str(ready)}
+    return {"metadata": {"name": "n1"}, "status": {"conditions": [said]}}
+
+
+class Town:
+    """A source over a scripted server that has listed everything once."""
+
+    def __init__(self) -> None:
+        self.api = ScriptedApi()
+        self.facts = KubernetesFacts(cast("Api", self.api), FixedSettings())
+        self.changes = self.facts.changes()
+        self._work: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        self._work = asyncio.create_task(self.facts.run())
+        await within(self.facts.listed())
+
+    async def close(self) -> None:
+        await self.changes.aclose()  # type: ignore[attr-defined]  # it is a generator
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    async def told(self) -> Change:
+        return await within(anext(self.changes))
+
+    async def pod(self, number: int, *endpoints: Any) -> PodState | Missing:
+        found = await self.facts.facts(ledger(*(endpoints or THREE)), CLAIMS_READ)
+        return found.pod("shop", f"web-{number}")
+
+
+@pytest.fixture
+async def town(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
+    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
+    one = Town()
+    for number in range(3):
+        one.api.put(PODS, pod(number, phase="Running"), seen=False)
+    one.api.put(NODES, node(ready=True), seen=False)
+    listening = asyncio.create_task(one.told())
+    await asyncio.sleep(0)
+    await one.open()
+    assert await listening == LookSoon("Pods were listed")
+    yield one
+    await one.close()
+
+
+async def test_a_deletion_that_a_watch_brings_is_told_with_the_last_state(town: Town) -> None:
+    town.api.objects[PODS]["shop/web-1"]["status"] = {"phase": "Failed", "reason": "Evicted"}
+    town.api.drop(PODS, "shop/web-1")
+
+    change = await town.told()
+
+    assert isinstance(change, PodChange)
+    assert change.deleted == "Pod shop/web-1, UID u1, was deleted"
+    assert (change.pod.phase, change.pod.reason) == ("Failed", "Evicted")
+
+
+async def test_a_pod_that_a_new_list_shows_no_more_is_told_as_no_deletion(town: Town) -> None:
+    town.api.drop(PODS, "shop/web-1", seen=False)
+    town.api.expire(PODS)
+
+    assert await town.told() == LookSoon("Pod shop/web-1 is not listed any more")
+
+
+async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(town: Town) -> None:
+    other = pod(1)
+    other["metadata"]["uid"] = "newer"
+    town.api.put(PODS, other, seen=False)
+    town.api.expire(PODS)
+
+    assert await town.told() == LookSoon("Pod shop/web-1 is not listed any more")
+
+
+async def test_living_pods_are_no_news_and_ending_ones_are(town: Town) -> None:
+    town.api.put(PODS, pod(0, phase="Running", podIP="10.6.0.1"))
+    town.api.put(PODS, pod(1, phase="Succeeded"))
+
+    change = await town.told()
+
+    assert isinstance(change, PodChange)
+    assert (change.pod.uid, change.pod.phase, change.deleted) == ("u1", "Succeeded", "")
+
+
+async def test_a_node_that_turns_is_told_as_a_change_of_what_ends_on_it(town: Town) -> None:
+    town.api.put(PODS, pod(1, phase="Failed"))
+    first = await town.told()
+
+    town.api.put(NODES, node(ready=False))
+
+    assert await town.told() == first
+
+
+async def test_a_set_that_wants_less_asks_for_a_look(town: Town) -> None:
+    said: Object = {"metadata": {"namespace": "shop", "name": "db"}, "spec": {"replicas": 2}}
+    town.api.put(STATEFUL_SETS, said)
+    town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
+    town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
+
+    assert await town.told() == LookSoon("StatefulSet shop/db wants fewer replicas")
+
+
+async def test_a_deletion_that_was_lost_is_found_by_asking(town: Town) -> None:
+    town.api.drop(PODS, "shop/web-1", seen=False)
+    town.api.put(PODS, pod(1, phase="Failed"), seen=False)
+    ending = await town.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+    town.api.drop(PODS, "shop/web-1", seen=False)
+    gone = await town.pod(1, endpoint("web-1", "u1", "10.6.0.1"))
+
+    assert isinstance(ending, PodState)
+    assert ending.phase == "Failed"
+    assert gone == Missing(certain=True, why="Pod shop/web-1 is gone")
+
+
+@pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
+async def test_what_is_not_clear_is_asked_however_much_it_is(
+    town: Town, monkeypatch: pytest.MonkeyPatch, reads_max: int
+) -> None:
+    monkeypatch.setattr(collection, "READS_MAX", reads_max)
+    older = [endpoint("web-1", "older", "10.6.0.1"), endpoint("web-7", "u7", "10.6.0.7"), THREE[0]]
+
+    another = await town.pod(1, *older)
+    gone = await town.pod(7, *older)
+
+    assert isinstance(another, PodState)
+    assert another.uid == "u1"
+    assert gone == Missing(certain=True, why="Pod shop/web-7 is gone")
+    assert ("/api/v1/namespaces/shop/pods/web-7" in town.api.asked) == bool(reads_max)
+
+
+async def test_while_the_server_is_away_nobody_can_tell(town: Town) -> None:
+    town.api.away = True
+
+    found = await town.pod(1, endpoint("web-1", "older", "10.6.0.1"))
+
+    assert isinstance(found, Missing)
+    assert not found.certain
+
+
+@pytest.mark.parametrize("collection_", [PODS, NODES])
+async def test_a_server_that_shows_nothing_at_all_proves_nothing(
+    town: Town, collection_: str
+) -> None:
+    town.api.objects[collection_].clear()
+    town.api.expire(collection_)
+    while town.facts.pods.seen.objects and town.facts.nodes.seen.objects:
+        await asyncio.sleep(0)
+
+    found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+
+    assert isinstance(found, Missing)
+    assert not found.certain
+
+
+async def test_an_empty_answer_to_many_questions_proves_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "READS_MAX", 0)
+    town.api.objects[PODS].clear()  # and the watch says nothing of it
+
+    found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
+
+    assert isinstance(found, Missing)
+    assert not found.certain
+
+
+async def test_before_anything_was_listed_nobody_answers() -> None:
+    town = Town()
+
+    with pytest.raises(NotReady):
+        await town.pod(1)
