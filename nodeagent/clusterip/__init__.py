@@ -4,7 +4,8 @@
     planning.py      what is in the maps and what shall be -> what to write, in order  (pure)
     layout.py        the maps: names, sizes, keys and values as bytes                  (pure)
     programs.py      the eight programs, as instructions                               (pure)
-    installing.py    maps, programs and links in the kernel, pinned where there is a bpffs
+    loading.py       the programs, handed to the kernel
+    installing.py    maps and links in the kernel, pinned where there is a bpffs
     pods.py          the control group that Pods' processes are in
     sources.py       where Services come from: an interface, and records
     following.py     keeps the maps as the source says, in the background

@@ -22,21 +22,20 @@ from typing import Final, Self
 from core.errors import BpfRefused, DatapathError
 from nodeagent.clusterip import layout
 from nodeagent.clusterip.balancing import Balance, Frontend
+from nodeagent.clusterip.loading import close, load
 from nodeagent.clusterip.planning import Plan, Raw, understand
 from nodeagent.clusterip.pods import can_pin
-from nodeagent.clusterip.programs import HOOKS, Hook, Wishes, program
-from nodeagent.ebpf import numbers as n
+from nodeagent.clusterip.programs import HOOKS, Hook, Wishes
 from nodeagent.ebpf.calls import (
     Map,
     attach,
     create_map,
+    detach,
     exchange,
     link_info,
-    load_program,
     open_pinned,
     pin,
 )
-from nodeagent.ebpf.instructions import assemble
 
 ROOM: Final = "orbweaver"
 LINKS: Final = "links"
@@ -117,9 +116,8 @@ class Installation:
 
         Raises BpfRefused, DatapathError.
         """
-        loaded: dict[Hook, int] = {}
+        loaded = load(self._maps, wishes)
         try:
-            loaded = self._load(wishes)
             group = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 self._let_go()
@@ -127,12 +125,11 @@ class Installation:
                     self._links.append(self._linked(hook, code, group))
             finally:
                 os.close(group)
+            self._forget_others()
         except OSError as error:
             raise DatapathError(f"{cgroup}: {error.strerror}", subject=str(cgroup)) from None
         finally:
-            for code in loaded.values():
-                os.close(code)
-        self._forget_others()
+            close(loaded)
 
     def is_attached(self, cgroup: Path) -> bool:
         """Whether every hook of this control group is served; it may have been removed."""
@@ -153,29 +150,6 @@ class Installation:
         while self._links:
             os.close(self._links.pop())
 
-    def _load(self, wishes: Wishes) -> dict[Hook, int]:
-        """Every program, in the words that this kernel knows."""
-        try:
-            return self._loaded(wishes)
-        except BpfRefused:
-            if not wishes.says_refused:
-                raise
-        return self._loaded(wishes._replace(says_refused=False))
-
-    def _loaded(self, wishes: Wishes) -> dict[Hook, int]:
-        maps = {name: one.fd for name, one in self._maps.items()}
-        loaded: dict[Hook, int] = {}
-        try:
-            for hook in HOOKS:
-                code = assemble(program(hook, wishes), maps)
-                kind = n.BPF_PROG_TYPE_CGROUP_SOCK_ADDR
-                loaded[hook] = load_program(hook.name, kind, hook.number, code)
-        except BaseException:
-            for fd in loaded.values():
-                os.close(fd)
-            raise
-        return loaded
-
     def _linked(self, hook: Hook, code: int, group: int) -> int:
         """The link of a hook with this program in it."""
         path = self.directory / LINKS / hook.name if self.directory is not None else None
@@ -188,9 +162,13 @@ class Installation:
             os.close(found)
         link = attach(code, group, hook.number)
         if path is not None:
-            # The new one serves before the old one ends.
-            path.unlink(missing_ok=True)
-            pin(link, path)
+            try:
+                # The new one serves before the old one ends.
+                _end(path)
+                pin(link, path)
+            except BaseException:
+                os.close(link)
+                raise
         return link
 
     def _forget_others(self) -> None:
@@ -223,38 +201,27 @@ def served(bpffs: Path) -> dict[Frontend, Balance]:
 
 
 def remove(bpffs: Path) -> bool:
-    """Detach and forget what an agent has pinned; whether there was anything."""
+    """Detach and forget what an agent has pinned; whether there was anything. Raises OSError."""
     directory = bpffs / ROOM
     if not directory.is_dir() or not can_pin(directory):
         return False
     # The links first: nobody is to be served from half of the maps.
-    shutil.rmtree(directory / LINKS, ignore_errors=True)
+    for hook in HOOKS:
+        _end(directory / LINKS / hook.name)
     shutil.rmtree(directory, ignore_errors=True)
     return True
 
 
-def trial(wishes: Wishes) -> bool:
-    """Load every program with maps of one entry, attached to nothing.
-
-    Whether refusals can be ECONNREFUSED here. Raises BpfRefused when it cannot be done at all.
-    """
-    maps = {}
-    try:
-        for spec in layout.MAPS:
-            maps[spec.name] = create_map(spec._replace(entries_max=1))
-        installation = Installation(None, maps)
-        try:
-            loaded = installation._loaded(wishes)  # noqa: SLF001  # of this very module
-        except BpfRefused:
-            for fd in installation._loaded(wishes._replace(says_refused=False)).values():  # noqa: SLF001
-                os.close(fd)
-            return False
-        for fd in loaded.values():
-            os.close(fd)
-        return True
-    finally:
-        for one in maps.values():
-            one.close()
+def _end(path: Path) -> None:
+    """End a pinned link, and forget it. Raises OSError."""
+    with suppress(BpfRefused):
+        link = open_pinned(path)
+        if link is not None:
+            try:
+                detach(link)
+            finally:
+                os.close(link)
+    path.unlink(missing_ok=True)
 
 
 def _map(name: str, directory: Path | None) -> Map:

@@ -50,8 +50,7 @@ class ClusterIps:
         Raises DatapathError on a kernel that is too old.
         """
         if not settings.enabled:
-            if remove(Path(settings.bpffs)):
-                _log.info("ClusterIPs are not served any more: orbweaver.clusterIP is off")
+            _switch_off(Path(settings.bpffs))
             return None
         spared = 0 if settings.host_network else own_cookie()
         place = Place(Path(settings.bpffs), settings.cgroup, Wishes(spared))
@@ -64,6 +63,14 @@ class ClusterIps:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._follower.close)
+
+
+def _switch_off(bpffs: Path) -> None:
+    try:
+        if remove(bpffs):
+            _log.info("ClusterIPs are not served any more: orbweaver.clusterIP is off")
+    except OSError as error:
+        _log.warning("orbweaver.clusterIP is off, but what was pinned stays: %s", error)
 
 
 def own_cookie() -> int:

@@ -98,7 +98,7 @@ class RecordSource:
 
     def frontends(self) -> Mapping[Frontend, Balance] | None:
         """As of the view's newest snapshot."""
-        snapshot = self._view.current
+        snapshot = self._seen = self._view.current
         if not snapshot.revision:
             return None
         records = {key: one for key, one in snapshot.records.items() if key[0] in (SERVICE, SLICE)}
@@ -106,7 +106,7 @@ class RecordSource:
             before, after = self._records.get(key), records.get(key)
             if before is not after and before != after:
                 self._put(key, after)
-        self._seen, self._records = snapshot, records
+        self._records = records
         return self._book.frontends()
 
     async def changed(self) -> None:

@@ -166,6 +166,14 @@ def exchange(link: int, program: int) -> None:
     _bpf(n.BPF_LINK_UPDATE, _LINK.pack(link, program, 0, 0), "exchange a program")
 
 
+def detach(link: int) -> None:
+    """End a link now; when nobody has it any more the kernel would do so in its own time.
+
+    Raises BpfRefused.
+    """
+    _bpf(n.BPF_LINK_DETACH, _LINK.pack(link, 0, 0, 0), "detach a program")
+
+
 def link_info(link: int) -> LinkInfo:
     """Where a link is; the cgroup is 0 when it is gone. Raises BpfRefused."""
     found = ctypes.create_string_buffer(_LINK_INFO_BYTES)

@@ -20,6 +20,7 @@ BPF_OBJ_GET: Final = 7
 BPF_OBJ_GET_INFO_BY_FD: Final = 15
 BPF_LINK_CREATE: Final = 28
 BPF_LINK_UPDATE: Final = 29
+BPF_LINK_DETACH: Final = 34
 
 # Maps.
 BPF_MAP_TYPE_HASH: Final = 1

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses import Family
 from core.errors import DatapathError, OrbweaverError
-from nodeagent.clusterip.installing import trial
 from nodeagent.clusterip.joining import own_cookie
+from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import BPFFS, can_pin, cgroup2_mounts
 from nodeagent.clusterip.programs import Wishes
 from nodeagent.coordinator.marks import IptablesMarks, Marks, NftMarks

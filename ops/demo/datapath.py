@@ -11,7 +11,7 @@ import time
 from typing import Final
 
 from core.errors import DatapathError
-from nodeagent.clusterip.installing import trial
+from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.programs import Wishes
 from nodeagent.netlink.namespaces import Visitor

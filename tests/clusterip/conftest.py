@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatapathError
-from nodeagent.clusterip.installing import Installation, trial
+from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.programs import Wishes
 from ops.lab.programs import why_impossible

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from core.store.memory import MemoryStore
 from nodeagent.clusterip import following
 from nodeagent.clusterip.installing import ROOM, Installation
 from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.clusterip.planning import Plan
+from nodeagent.clusterip.planning import Plan, fit
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
@@ -163,6 +164,22 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
         await until(lambda: connects(world) == "served")
         assert _counts(node)["failures"]() == 3
     assert caplog.text.count("out of sorts") == 1
+
+
+async def test_what_is_beyond_a_limit_is_told_by_its_name(
+    world: World,
+    settings: Settings,
+    store: MemoryStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(following, "fit", partial(fit, frontends_max=1))
+    async with serving(world, settings, store) as node:
+        await node.apply(*map(apply_command, load_documents(MANIFESTS)))
+        await until(lambda: _counts(node)["left_out"]() == 1)
+        assert _counts(node)["frontends"]() == 1
+    assert "FRONTENDS_MAX is reached" in caplog.text
+    assert f"{SERVICE[6]}:{PORT} the first" in caplog.text
 
 
 async def test_other_records_do_not_matter(world: World, node: Node) -> None:

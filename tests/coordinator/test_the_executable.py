@@ -9,7 +9,7 @@ import pytest
 
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
-from ops.lab.programs import why_impossible
+from ops.lab.programs import attempt, ours, why_impossible
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
 
@@ -168,3 +168,21 @@ def run(node: Node, sandbox: Sandbox, verb: str, **said: object) -> dict[str, ob
     conf = {**node.runtime.conflist()["plugins"][1], "cniVersion": "1.0.0", "name": "lab", **said}
     environment = node.runtime._environment(verb, sandbox)
     return node.runtime._run("coordinator", environment, conf)
+
+
+def test_the_path_of_a_pod_is_found_by_its_name_and_to_another_pod_by_that(
+    laboratory: Laboratory, node: Node, sandbox: Sandbox
+) -> None:
+    node.runtime.add(sandbox)
+    command = [ours("orbctl"), "trace-path", sandbox.pod, "--socket", str(node.socket)]
+    inside = node.namespace.inside([*command, sandbox.pod, "-o", "json"])
+    done = attempt(inside, environment=laboratory.environment())
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["netns"] == str(sandbox.namespace.path)
+    assert [path["destination"] for path in document["paths"]] == sandbox.addresses
+    for path in document["paths"]:
+        assert path["legs"][0]["end"] == "arrives in the Pod itself"
+    elsewhere = node.namespace.inside([*command[:-1], "/run/none/a.sock", node.address])
+    done = attempt(elsewhere, environment=laboratory.environment())
+    assert (done.returncode, "--netns" in done.stderr) == (1, True), done.stderr
