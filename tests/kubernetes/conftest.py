@@ -1,4 +1,8 @@
-"""One API server with our CRDs for the tests of this folder; what a test made is swept after it."""
+"""One API server with our CRDs for the tests of this folder; what a test made is swept after it.
+
+Where its program is missing, tests with the mark ``simulated`` run against the ``kmock`` package,
+as far as it goes; the others are skipped, and the last lines of the run say what was not tried.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +14,48 @@ import pytest
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.writing import dump_yaml
+from tests.support.kmock_server import MockServer
 from tests.support.kubernetes import ASSETS, MERGE, ApiServer, missing_programs
 
 GROUP_PATH = f"/apis/{API_VERSION}"
+HERE = Path(__file__).parent
+SIMULATED = "simulated"
+"""The mark of what the ``kmock`` package can show too; ``lacks``: why it cannot after all."""
+
+MISSING = (
+    f"no kube-apiserver and kubectl in {ASSETS}: not tried against a real API server were CRDs,"
+    " defaults, CEL rules, columns, webhooks, field managers, rights and its absence"
+    " (`setup-envtest use -p path` says where it puts them; set KUBEBUILDER_ASSETS)"
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without an API server, skip what ``kmock`` cannot show, and say what that is."""
+    if not missing_programs():
+        return
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if item.path.parent == HERE and "bare_server" in fixtures:
+            mark = item.get_closest_marker(SIMULATED)
+            why = MISSING if mark is None else mark.kwargs.get("lacks")
+            if why:
+                item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(scope="session")
 def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server that knows nothing of us."""
-    missing = missing_programs()
-    if missing:
-        pytest.skip(
-            f"no {' and no '.join(missing)} in {ASSETS}: not tried against a real API server were"
-            " CRDs, defaults, CEL rules, columns, translation and reports"
-            " (`setup-envtest use -p path` says where it puts them; set KUBEBUILDER_ASSETS)"
-        )
-    with ApiServer(Path(tmp_path_factory.mktemp("kubernetes"))) as server:
+    directory = Path(tmp_path_factory.mktemp("kubernetes"))
+    with MockServer(directory) if missing_programs() else ApiServer(directory) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def server_with_crds(bare_server: ApiServer) -> ApiServer:
     """The same, with our CRDs established."""
-    text = dump_yaml(map(definition_of, KINDS))
-    bare_server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    if not isinstance(bare_server, MockServer):
+        text = dump_yaml(map(definition_of, KINDS))
+        bare_server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
     bare_server.request("POST", "/api/v1/namespaces", space)
     for kind in KINDS:

@@ -17,6 +17,8 @@ from tests.kubernetes.networks import DEFINITION, PATH, Networks
 from tests.kubernetes.objects import network
 from tests.support.kubernetes import MERGE, ApiServer
 
+pytestmark = pytest.mark.simulated
+
 
 @pytest.fixture
 async def networks(server: ApiServer) -> AsyncIterator[Networks]:
@@ -47,6 +49,7 @@ async def test_a_network_gets_its_nad(networks: Networks) -> None:
     assert (owner["uid"], owner["controller"]) == (made["metadata"]["uid"], True)
 
 
+@pytest.mark.simulated(lacks="kmock does not have: annotations that a replaced object has no more")
 async def test_a_changed_network_changes_its_nad(networks: Networks) -> None:
     one = macvlan()
     one["metadata"]["annotations"] = {"team": "a", "kept": "b"}

@@ -18,6 +18,8 @@ from tests.support import nodes
 from tests.support.kubernetes import MERGE, ApiServer
 from tests.support.nodes import addresses, check_everything, pod
 
+pytestmark = pytest.mark.simulated
+
 AUTO = "auto4-web-eth0-abcde"
 TEN = ["10.6.0.10-10.6.0.19"]
 
@@ -55,6 +57,7 @@ async def test_a_new_pool_says_that_nothing_is_held(server: ApiServer, cluster: 
     assert (status["totalIPCount"], "allocatedIPs" in status) == (10, False)
 
 
+@pytest.mark.simulated(lacks="kmock does not have: conditions that several write")
 async def test_a_pool_says_who_holds_what(server: ApiServer, cluster: Cluster) -> None:
     (address,) = addresses(await cluster.node.add(pod("web-0")))
     await cluster.until(lambda: counted(server, 1))
@@ -244,6 +247,7 @@ async def test_a_report_that_somebody_else_wrote_is_put_right(
     await cluster.until(lambda: counted(server, 0))
 
 
+@pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")
 async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
     server: ApiServer, cluster: Cluster
 ) -> None:

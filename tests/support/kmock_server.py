@@ -1,0 +1,176 @@
+"""A stand-in for an API server, for machines without its program: the ``kmock`` package.
+
+It keeps objects in memory and serves create, get, list, watch, merge and delete with finalizers, so
+what needs no more is tried with it. What needs more is skipped with the reason: it has no schemas,
+webhooks, generations, conflicts, field managers or rights, and it cannot go away. It is never taken
+where the real one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+import threading
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self
+
+import pytest
+import yaml
+from kmock import KubernetesEmulator, ResourceInfo, Server
+
+from core.manifests.crds.definitions import KINDS
+from core.manifests.kinds.fields import API_VERSION
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import APPLY, MERGE, ApiServer, Home, Loopback
+
+BORN: Final = "2026-01-01T00:00:00Z"
+START_S: Final = 20.0
+SERVICES: Final = "networking.k8s.io/v1/servicecidrs"
+KNOWN: Final = (
+    *(f"{API_VERSION}/{kind.plural}" for kind in KINDS),
+    *("v1/pods", "v1/namespaces", "v1/nodes", "v1/configmaps", "events.k8s.io/v1/events"),
+    *("apps/v1/statefulsets", "apps/v1/replicasets", "apps/v1/deployments", "batch/v1/jobs"),
+    *(SERVICES, "k8s.cni.cncf.io/v1/network-attachment-definitions"),
+)
+"""Collections that are there though they are empty."""
+
+PLURALS: Final = frozenset(one.rpartition("/")[2] for one in KNOWN)
+
+
+class Emulator(KubernetesEmulator):
+    """With what a real server gives every object, and with objects that an apply creates."""
+
+    _versions = itertools.count(1)
+
+    async def _handle(self, request: Any) -> Any:  # kmock's, private there
+        body = request.data
+        if request.resource is not None and isinstance(body, dict) and "metadata" in body:
+            key = (request.resource, request.namespace, request.name)
+            is_applied = request.headers.get("Content-Type") == APPLY
+            is_new = request.method == "POST" or (is_applied and not self._has(key))
+            if is_new:
+                _identify(body["metadata"], request.namespace)
+            elif self._has(key):
+                _go_on(body, self.objects[key].last.raw)
+            body["metadata"]["resourceVersion"] = str(next(self._versions))
+            if is_applied and is_new:
+                self.objects[key] = body
+        return await super()._handle(request)
+
+    def _has(self, key: Any) -> bool:  # the type is not public
+        return key in self.objects and not self.objects[key].deleted
+
+
+def _identify(metadata: dict[str, Any], namespace: str | None) -> None:
+    metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": BORN}
+    metadata |= {"namespace": namespace} if namespace else {}
+
+
+def _go_on(body: dict[str, Any], stored: Mapping[str, Any]) -> None:
+    """A new generation for a new specification; conditions are kept by their types."""
+    before = stored.get("spec") or {}
+    if any(before.get(key) != value for key, value in (body.get("spec") or {}).items()):
+        body["metadata"]["generation"] = stored["metadata"]["generation"] + 1
+    said = (body.get("status") or {}).get("conditions")
+    if said:
+        types = {one["type"] for one in said}
+        held = (stored.get("status") or {}).get("conditions") or []
+        body["status"]["conditions"] = [one for one in held if one["type"] not in types] + said
+
+
+class MockServer(ApiServer):
+    """What tests ask of an API server, as far as kmock has it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home: Home = Loopback(EtcdCluster(directory))
+        self._tls = ssl.create_default_context()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
+        self._started = threading.Event()
+        self._ends = asyncio.Event()
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        self.home.open()
+        self._thread.start()
+        assert self._started.wait(START_S), "kmock does not start"
+        self.kubeconfig.write_text(yaml.safe_dump(self._access()))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._ends.set)
+        self._thread.join(START_S)
+        self._loop.close()
+        self.home.close()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self._url
+
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
+        """There is none; definitions need not be applied."""
+        if arguments[0] != "apply":
+            unable("kubectl")
+        return ""
+
+    def start(self) -> None:
+        """It cannot come back."""
+        unable("a server that comes back")
+
+    def kill(self) -> None:
+        """It cannot go away."""
+        unable("a server that goes away")
+
+    def _send(
+        self, method: str, path: str, body: object = None, content: str = "application/json"
+    ) -> tuple[int, bytes]:
+        place = path.partition("?")[0]
+        if method == "DELETE" and place.rpartition("/")[2] in PLURALS:
+            for one in self.request("GET", place).body["items"]:
+                super()._send("DELETE", f"{place}/{one['metadata']['name']}")
+            return HTTPStatus.OK, b"{}"
+        if method == "PUT" and isinstance(body, dict):
+            gone = dict.fromkeys(self.request("GET", place).body["spec"])
+            return super()._send("PATCH", path, body | {"spec": gone | body["spec"]}, MERGE)
+        status, text = super()._send(method, path, body, content)
+        is_created = method == "POST" and status == HTTPStatus.OK
+        return HTTPStatus.CREATED if is_created else status, text
+
+    async def _serve(self) -> None:
+        async with Emulator() as handler, Server(handler) as server:
+            for collection in KNOWN:
+                handler.resources[collection] = ResourceInfo()
+            handler.objects[SERVICES, None, "kubernetes"] = {
+                "metadata": {"name": "kubernetes"},
+                "spec": {"cidrs": ["10.96.0.0/16"]},
+            }
+            self._url = str(server.url).rstrip("/")
+            self._started.set()
+            await self._ends.wait()
+
+    def _access(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "here", "cluster": {"server": self._url}}],
+            "users": [{"name": "tester", "user": {"token": "none"}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "tester"}}],
+            "current-context": "here",
+        }
+
+
+def unable(what: str) -> NoReturn:
+    """Skip what only a real API server can show."""
+    pytest.skip(f"kmock does not have: {what}")
