@@ -28,6 +28,7 @@ Who does it
     retention.py   closed executions leave the store for archive files
 Who asks for it
     client.py      start, signal, query, update, cancel, terminate, retry, reset, result
+    client_session.py  how a client writes: a session opened when needed, and anew when lost
     answers.py     waiting for the answer to a query or update
     closings.py    waiting for executions to close
     visibility.py  lists, descriptions, histories; telemetry.py: metrics and spans

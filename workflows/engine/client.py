@@ -9,7 +9,6 @@ It never writes to a history.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
@@ -21,19 +20,16 @@ from core.errors import (
     DeadlineExceeded,
     ExecutionFailed,
     ExecutionNotFound,
-    OutcomeUnknown,
-    SessionLost,
 )
-from core.store.batch import Lost
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, Guard, KeyValueStore, NothingNewer, Put, Write
-from core.store.pump import Committed, Outcome
+from core.store.pump import Committed
 from workflows.api.definitions import workflow_definition
 from workflows.engine.answers import Look, await_reply, recorded_update
 from workflows.engine.beginning import reserved_head
+from workflows.engine.client_session import ClientSession
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.closings import Closings
-from workflows.engine.committer import Committer
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.reading import find_run, read_heads
 from workflows.engine.records import (
@@ -51,7 +47,6 @@ from workflows.engine.records import (
     Update,
     encode_message,
 )
-from workflows.engine.session import CLIENT_TTL_S, Session, open_session
 from workflows.engine.strangers import reuse_allowed
 from workflows.engine.telemetry import Telemetry
 from workflows.model.errors import LimitExceeded
@@ -132,9 +127,7 @@ class Client:
         self.closings = Closings(store, self.keys)
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
-        self._session: Session | None = None
-        self._committer: Committer | None = None
-        self._opening = asyncio.Lock()
+        self._session = ClientSession(store, self.keys, name)
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,9 +143,7 @@ class Client:
     async def close(self) -> None:
         """Give the session back."""
         self.closings.close()
-        if self._session is not None and self._committer is not None:
-            await self._committer.close()
-            await self._session.close()
+        await self._session.close()
 
     # ---------------------------------------------------------------------------- beginning
 
@@ -238,7 +229,7 @@ class Client:
         for order, message in enumerate(messages):
             inbox = self.keys.inbox(workflow_id, new_id(now_ms, order))
             writes.append(Put(inbox, encode_message(message)))
-        outcome = await self._propose(guards, writes)
+        outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
             return started.run_id
         found = outcome.truth.get(key)
@@ -393,13 +384,9 @@ class Client:
         timeout_s: float,
         look: Look | None = None,
     ) -> Reply:
-        await self._ready()
-        assert self._session is not None
-        number = new_id(self._clock.now_ms())
-        put = Put(
-            self.keys.inbox(workflow_id, number), encode_message(message(self._session.lease))
-        )
-        outcome = await self._propose([], [put])
+        number, lease = new_id(self._clock.now_ms()), await self._session.lease()
+        put = Put(self.keys.inbox(workflow_id, number), encode_message(message(lease)))
+        outcome = await self._session.propose([], [put])
         assert isinstance(outcome, Committed), "a proposal without guards loses to nobody"
         try:
             async with asyncio.timeout(timeout_s):
@@ -432,7 +419,7 @@ class Client:
             )
         keys, workflow_id = self.keys, head.workflow_id
         inbox = keys.inbox(workflow_id, new_id(self._clock.now_ms()))
-        outcome = await self._propose(
+        outcome = await self._session.propose(
             [Absent(keys.closed(workflow_id, head.run_id))],
             [Put(inbox, encode_message(signal)), Put(keys.mail(workflow_id), b"")],
         )
@@ -440,7 +427,7 @@ class Client:
 
     async def _send(self, workflow_id: str, message: Message) -> None:
         key = self.keys.inbox(workflow_id, new_id(self._clock.now_ms()))
-        await self._propose([], [Put(key, encode_message(message))])
+        await self._session.propose([], [Put(key, encode_message(message))])
 
     async def _open_head(self, workflow_id: str) -> Head:
         found = (await self.store.read([Get(self.keys.open(workflow_id))])).ranges[0].kvs
@@ -449,32 +436,6 @@ class Client:
                 f"there is no open execution {workflow_id}", subject=workflow_id, remedy=NO_OPEN
             )
         return HEAD.decode(found[0].value)
-
-    async def _propose(self, guards: Sequence[Guard], writes: Sequence[Write]) -> Outcome:
-        committer = await self._ready()
-        try:
-            outcome: Committed | Lost = await committer.propose(guards, writes)
-        except SessionLost as error:
-            raise OutcomeUnknown(
-                "the store was away for too long to know whether this was written",
-                subject=error.subject,
-                remedy="look before you repeat it",
-            ) from error
-        return outcome
-
-    async def _ready(self) -> Committer:
-        """The committer of a living session."""
-        async with self._opening:
-            if self._committer is None or self._session is None or self._session.lost.is_set():
-                self._session = await open_session(
-                    self.store,
-                    self.keys,
-                    self.identity,
-                    ttl_s=CLIENT_TTL_S,
-                    monotonic=time.monotonic,
-                )
-                self._committer = Committer(self.store, self._session)
-            return self._committer
 
 
 def _named(workflow: str | type[Any]) -> tuple[str, Any]:
