@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from core.store.etcd import EtcdSettings, EtcdStore
 from tests.controller.processes import ControllerProcess
 from tests.kubernetes.cluster import until_said
+from tests.kubernetes.controllers import NODE
 from tests.kubernetes.objects import create, pool
+from tests.kubernetes.workloads import create_pod, delete_pod
 from tests.support.kubernetes import ApiServer
+from tests.support.nodes import Node, pod
+from tests.support.nodes import pool as pool_of
 
 
 async def test_a_controller_with_a_kubeconfig_translates(server: ApiServer, tmp_path: Path) -> None:
@@ -36,10 +41,24 @@ async def test_a_controller_watches_the_cluster_and_says_so(
         await controller.until("orbweaver_cluster_unwatched", 0)
         _, scraped = await asyncio.to_thread(controller.get, controller.metrics, "/metrics")
 
+        await leak(server, "watching")
+        await controller.until("orbweaver_reclaim_addresses_total", 1)
+
         assert "[+]cluster ok" in told
         assert 'orbweaver_cluster_objects{kind="Pod"' in scraped
         assert 'orbweaver_cluster_reads_total{kind="Node"' in scraped
         assert controller.terminate() == 0
+
+
+async def leak(server: ApiServer, cluster: str) -> None:
+    """A Pod gets an address, and is deleted while its DEL is lost."""
+    store = EtcdStore(EtcdSettings(server.etcd_endpoints))
+    async with Node(store, NODE, cluster=cluster) as node:
+        await node.apply(pool_of("blue", "10.6.0.10"))
+        metadata = create_pod(server, "web-0", NODE)["metadata"]
+        await node.add(pod(metadata["name"], metadata["uid"]))
+        delete_pod(server, "web-0")
+    await store.close()
 
 
 async def test_a_controller_without_credentials_says_so_and_ends(

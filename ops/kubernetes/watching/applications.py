@@ -20,7 +20,7 @@ from core.domain.fixed.owners import Missing
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Transition
 from core.kubernetes.workloads.applications import COLLECTIONS, application_of
-from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.collection import Collection
 from ops.kubernetes.watching.third_parties import ThirdParties
 
 LISTED_S_MAX: Final = 10.0
@@ -37,10 +37,10 @@ class KubernetesApplications:
 
     def __init__(self, api: Api, *, steady_s: Callable[[], float] = time.monotonic) -> None:
         self.kinds = {
-            kind: Kept(api, kind, _collection(kind), partial(_kept, kind)) for kind in COLLECTIONS
+            kind: Collection(api, kind, _path(kind), partial(_own, kind)) for kind in COLLECTIONS
         }
-        for kept in self.kinds.values():
-            kept.seen.attend(self._on_change)
+        for each in self.kinds.values():
+            each.seen.attend(self._on_change)
         self._third_parties = ThirdParties(api, self._note_change)
         self._known: dict[ApplicationKey, Application] = {}
         self._unknown: dict[ApplicationKey, tuple[float, Missing]] = {}
@@ -51,19 +51,19 @@ class KubernetesApplications:
     @property
     def fault(self) -> str:
         """Why it may not know what there is; "" when all is well."""
-        return next((kept.fault for kept in self.kinds.values() if kept.fault), "")
+        return next((each.fault for each in self.kinds.values() if each.fault), "")
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        works = [kept.run() for kept in self.kinds.values()]
+        works = [each.run() for each in self.kinds.values()]
         await asyncio.gather(*works, self._third_parties.run())
 
     async def listed(self) -> None:
         """See ``ApplicationsSource``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LISTED_S_MAX):
-                for kept in self.kinds.values():
-                    await kept.seen.listed.wait()
+                for each in self.kinds.values():
+                    await each.seen.listed.wait()
 
     def known(self) -> Mapping[ApplicationKey, Application]:
         """See ``ApplicationsSource``: as they were last seen."""
@@ -120,11 +120,11 @@ class KubernetesApplications:
         self._news.set()
 
 
-def _collection(kind: str) -> str:
+def _path(kind: str) -> str:
     return f"/apis/{BUILT_IN[kind]}/{COLLECTIONS[kind]}"
 
 
-def _kept(kind: str, one: Object) -> Application | None:
+def _own(kind: str, one: Object) -> Application | None:
     """None for what is made by an application that is known itself: old ReplicaSets are many."""
     found = application_of(kind, one)
     return None if PARENTS.get(kind) == found.controller else found

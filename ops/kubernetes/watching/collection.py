@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from core.concurrency import until_all
@@ -31,7 +31,7 @@ SERVED_LOOK_S: Final = 60.0
 _log: Final = logging.getLogger(__name__)
 
 
-class Kept(Generic[T]):
+class Collection(Generic[T]):
     """``kind`` is what people call them, ``path`` where all of them are.
 
     ``optional``: the API server may lack the kind; it is watched soon after it is there.
@@ -75,18 +75,19 @@ class Kept(Generic[T]):
         finally:
             self.watching = False
 
-    async def ask(self, keys: Collection[ObjectKey]) -> Mapping[ObjectKey, T | Missing]:
+    async def ask(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | Missing]:
         """What is so of these names now."""
+        wanted = frozenset(keys)
         found: dict[ObjectKey, T] = {}
         try:
-            if len(keys) <= READS_MAX:
-                await until_all(*(self._read(key, found) for key in keys))
+            if len(wanted) <= READS_MAX:
+                await until_all(*(self._read(key, found) for key in wanted))
             else:
-                await self._list(frozenset(keys), found)
+                await self._list(wanted, found)
         except (ApiError, NotReady) as error:
             why = f"{self.kind} objects cannot be read: {error}"
-            return dict.fromkeys(keys, Missing(certain=False, why=why))
-        return {key: found[key] if key in found else self._gone(key) for key in keys}
+            return dict.fromkeys(wanted, Missing(certain=False, why=why))
+        return {key: found[key] if key in found else self._gone(key) for key in wanted}
 
     async def _until_served(self) -> None:
         while not self.served:
@@ -107,14 +108,14 @@ class Kept(Generic[T]):
         if one is not None:
             found[key] = self._keep(one)
 
-    async def _list(self, keys: frozenset[ObjectKey], found: dict[ObjectKey, T]) -> None:
+    async def _list(self, wanted: frozenset[ObjectKey], found: dict[ObjectKey, T]) -> None:
         self.reads += 1
         is_empty = True
         async for page in self._api.pages(self.seen.path):
             for one in page.objects():
                 is_empty = False
                 key = key_of(one)
-                if key in keys:
+                if key in wanted:
                     found[key] = self._keep(one)
         if is_empty and self.kind in NEVER_EMPTY:
             raise NotReady(f"the list of {self.kind} objects is empty, which no cluster's is")

@@ -21,7 +21,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
 from ops.kubernetes.watching.answers import Answers, PodAnswers
-from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.collection import Collection
 from ops.kubernetes.watching.news import News, deletion_of
 from ops.kubernetes.watching.owners import Owners
 from ops.kubernetes.watching.pods import PODS, PodTable
@@ -39,8 +39,8 @@ class KubernetesFacts:
     """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: whose addresses are fixed."""
 
     def __init__(self, api: Api, switches: Switches) -> None:
-        self.pods = Kept(api, "Pod", PODS, pod_state)
-        self.nodes = Kept(api, "Node", NODES, node_state)
+        self.pods = Collection(api, "Pod", PODS, pod_state)
+        self.nodes = Collection(api, "Node", NODES, node_state)
         self.owners = Owners(api, self._look_soon)
         self.table = PodTable(self.pods.seen)
         self._switches = switches
@@ -59,11 +59,10 @@ class KubernetesFacts:
 
     async def listed(self) -> None:
         """Wait until everything was listed once. Raises NotReady when that takes too long."""
-        kept = (self.pods.seen, self.nodes.seen, self.owners.sets.seen)
         try:
             async with asyncio.timeout(LISTED_S_MAX):
-                for one in kept:
-                    await one.listed.wait()
+                for one in (self.pods, self.nodes, self.owners.sets):
+                    await one.seen.listed.wait()
         except TimeoutError:
             raise NotReady(self.fault, remedy=MAY_WE_LIST) from None
 
@@ -95,9 +94,9 @@ class KubernetesFacts:
 
     async def _ask(self, keys: frozenset[ObjectKey]) -> PodAnswers:
         """About Pods; what a cluster without any Pod or Node says proves nothing."""
-        for kept in (self.pods, self.nodes):
-            if not kept.seen.objects:
-                why = f"the API server shows no {kept.kind} at all, which no cluster does"
+        for each in (self.pods, self.nodes):
+            if not each.seen.objects:
+                why = f"the API server shows no {each.kind} at all, which no cluster does"
                 return dict.fromkeys(keys, Missing(certain=False, why=why))
         return await self.pods.ask(keys)
 

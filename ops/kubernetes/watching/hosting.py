@@ -15,7 +15,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watching.applications import KubernetesApplications
-from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.collection import Collection
 from ops.kubernetes.watching.facts import KubernetesFacts
 
 _log: Final = logging.getLogger(__name__)
@@ -51,8 +51,9 @@ class ClusterWatch:
     def watched(self) -> Iterator[Watched]:
         """How every watch of this replica stands."""
         facts, owners = self.facts, self.facts.owners
-        kept: tuple[Kept[Any], ...] = facts.pods, facts.nodes, owners.sets, owners.vmis, owners.vms
-        for one in kept:
+        known: list[Collection[Any]] = [facts.pods, facts.nodes]
+        known += [owners.sets, owners.vmis, owners.vms]
+        for one in known:
             if one.watching:
                 yield _standing("reclaim", one)
         for each in self.applications.kinds.values():
@@ -64,8 +65,8 @@ class ClusterWatch:
         await self._api.close()
 
 
-def _standing(purpose: str, kept: Kept[Any]) -> Watched:
-    return Watched(purpose, kept.kind, len(kept.seen.objects), kept.reads, kept.fault)
+def _standing(purpose: str, one: Collection[Any]) -> Watched:
+    return Watched(purpose, one.kind, len(one.seen.objects), one.reads, one.fault)
 
 
 async def watch_of(settings: KubernetesSettings | None, switches: Switches) -> ClusterWatch | None:

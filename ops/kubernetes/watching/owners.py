@@ -16,7 +16,7 @@ from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
-from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.collection import Collection
 
 STATEFUL_SETS: Final = "/apis/apps/v1/statefulsets"
 VM_INSTANCES: Final = "/apis/kubevirt.io/v1/virtualmachineinstances"
@@ -61,9 +61,11 @@ class Owners:
     """``look_soon`` is called when one of them may want its addresses no more."""
 
     def __init__(self, api: Api, look_soon: Callable[[str], None]) -> None:
-        self.sets = Kept(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
-        self.vmis = Kept(api, "VirtualMachineInstance", VM_INSTANCES, vmi_state, optional=True)
-        self.vms = Kept(api, "VirtualMachine", VMS, vm_state, optional=True)
+        self.sets = Collection(api, "StatefulSet", STATEFUL_SETS, stateful_set_state)
+        self.vmis = Collection(
+            api, "VirtualMachineInstance", VM_INSTANCES, vmi_state, optional=True
+        )
+        self.vms = Collection(api, "VirtualMachine", VMS, vm_state, optional=True)
         self._look_soon = look_soon
         self.sets.seen.attend(self._on_set)
         self.vmis.seen.attend(self._on_instance)

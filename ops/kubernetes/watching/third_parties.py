@@ -16,7 +16,7 @@ from core.domain.fixed.owners import Missing
 from core.errors import ApiError
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Transition
-from ops.kubernetes.watching.collection import Kept
+from ops.kubernetes.watching.collection import Collection
 
 KINDS_MAX: Final = 32
 """Kinds that are watched; owners of others are read when somebody asks."""
@@ -31,7 +31,7 @@ class ThirdParties:
     def __init__(self, api: Api, changed: Callable[[], None]) -> None:
         self._api = api
         self._changed = changed
-        self._kinds: dict[Kind, Kept[str]] = {}
+        self._kinds: dict[Kind, Collection[str]] = {}
         self._new = asyncio.Event()
 
     async def run(self) -> None:
@@ -50,19 +50,19 @@ class ThirdParties:
         """Whether it is gone; it is Missing in any case, since nobody can tell what it wants."""
         where = key.namespace, key.name
         try:
-            kept = await self._kept((key.api_version, key.kind))
+            found = await self._collection((key.api_version, key.kind))
         except ApiError as error:
             return Missing(certain=False, why=f"{key.kind} objects cannot be found: {error}")
-        if kept is None:
+        if found is None:
             return Missing(certain=False, why=f"the API server has no kind {key.kind}")
-        if kept.fault or where not in kept.seen.objects:
-            answer = (await kept.ask([where]))[where]
+        if found.fault or where not in found.seen.objects:
+            answer = (await found.ask([where]))[where]
             if isinstance(answer, Missing):
                 return answer
         why = f"{key.kind} {key.namespace}/{key.name} is a third party: its Pods tell what it wants"
         return Missing(certain=False, why=why)
 
-    async def _kept(self, kind: Kind) -> Kept[str] | None:
+    async def _collection(self, kind: Kind) -> Collection[str] | None:
         """Objects of a kind; None where the API server does not have it. Raises ApiError."""
         known = self._kinds.get(kind)
         if known is not None:
@@ -73,11 +73,10 @@ class ThirdParties:
         plural = _plural(name, served or {})
         if not plural:
             return None
-        kept = Kept(self._api, name, f"{group}/{plural}", _uid)
-        kept.seen.attend(self._on_change)
-        self._kinds[kind] = kept
+        found = Collection(self._api, name, f"{group}/{plural}", _uid)
+        found.seen.attend(self._on_change)
         self._new.set()
-        return kept
+        return self._kinds.setdefault(kind, found)
 
     def _on_change(self, change: Transition[str]) -> None:
         if change.before is not None and change.before != change.after:
