@@ -22,6 +22,9 @@ STATES = (
     "not applicable",
     "open",
 )
+NEEDS = {"nodes": "runs with a kubelet", "kubernetes": "runs with an API server"}
+"""What a folder's tests need, the most first."""
+
 LAST = {
     "E": 10,
     "L": 9,
@@ -113,6 +116,13 @@ def test_every_test_that_is_named_is_there() -> None:
             path = ROOT / "tests" / file
             assert name in functions_of(path), f"{case.id}: {file}::{name}"
             assert variant in texts_beside(path), f"{case.id}: [{variant}]"
+
+
+def test_a_state_says_what_the_tests_of_its_row_need() -> None:
+    for case in cases():
+        folders = {file.partition("/")[0] for file, _, _ in NAMED.findall(case.proof)}
+        needed = next((NEEDS[folder] for folder in NEEDS if folder in folders), "runs")
+        assert case.state in (needed, "not applicable", "open"), case.id
 
 
 def test_the_line_of_counts_is_right() -> None:
