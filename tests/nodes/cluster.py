@@ -117,7 +117,10 @@ class Cluster:
 
     def table(self, *arguments: str) -> list[dict[str, str]]:
         """The rows of ``kubectl get``, by the headings of their columns."""
-        heading, *rows = self.server.kubectl("get", *arguments).splitlines()
+        shown = self.server.kubectl("get", *arguments).splitlines()
+        if not shown:
+            return []
+        heading, *rows = shown
         starts = [at for at, sign in enumerate(heading) if sign != " " and f" {heading}"[at] == " "]
         ends = [*starts[1:], None]
         slices = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
@@ -174,20 +177,27 @@ class Cluster:
         endpoint = self.truth.ledger().endpoints[SHOP, pod]
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
+    def lose(self, name: str) -> None:
+        """Everything that runs on a node but its Pods dies, and nobody reaches those."""
+        for port in self._ports(name):
+            self.laboratory.fabric.namespace.ip("link", "set", port, "down")
+        self.nodes[name].crash()
+
     # ------------------------------------------------------------------------------- before, after
 
     def revive(self) -> None:
         """Start again what a test has stopped and, having failed, not started."""
         if not self.server.is_running:
             self.server.start()
-        for node in self.nodes.values():
-            self.laboratory.fabric.mend(node.node.name)
+        for name, node in self.nodes.items():
+            for port in self._ports(name):
+                self.laboratory.fabric.namespace.ip("link", "set", port, "up")
             node.start()
         self.until(self.nodes_are_ready, "the nodes")
         self.server.kubectl("uncordon", *NODES)
 
     def sweep(self) -> None:
-        """Delete everything that a test made, and wait until nothing is held."""
+        """Delete all that a test made, wait until nothing is held, and judge the log so far."""
         self.server.kubectl(
             "delete", WORKLOADS, "--namespace", SHOP, "--all", "--now", "--wait=true"
         )
@@ -197,10 +207,10 @@ class Cluster:
             self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
         self.until(lambda: not self.truth.ledger().pools, "no pools")
         self.until(lambda: not self.truth.ledger().subnets, "no subnets")
+        assert self.truth.violations() == []
 
     def check(self) -> None:
-        """Check the whole log by the invariants, and that orbctl finds nothing either."""
-        assert self.truth.violations() == []
+        """Check that orbctl finds nothing wrong in all that is there and ever was."""
         verified = self.laboratory.orbctl("verify")
         assert verified.returncode == 0, verified.stdout + verified.stderr
 
@@ -243,7 +253,7 @@ class Cluster:
 
     def _bridge(self, node: Node) -> None:
         """A second NIC for Pods alone, and a network of IPAM without a coordinator."""
-        fabric, port = self.laboratory.fabric.namespace, f"to-{node.name}-pods"
+        fabric, (_, port) = self.laboratory.fabric.namespace, self._ports(node.name)
         peer = ("peer", "name", SECOND_UPLINK, "netns", node.namespace.name)
         fabric.ip("link", "add", port, "type", "veth", *peer)
         fabric.ip("link", "set", port, "master", BRIDGE, "up")
@@ -256,6 +266,11 @@ class Cluster:
         conflist = {"cniVersion": "0.3.1", "name": "bridged", "plugins": [bridge]}
         (installed,) = (node.directory / "net.d").iterdir()
         installed.write_text(json.dumps(conflist))
+
+    def _ports(self, name: str) -> tuple[str, ...]:
+        """The fabric's ends of a node's wires."""
+        first = self.laboratory.fabric.port(name)
+        return (first, f"{first}-pods") if name == NODES[1] else (first,)
 
     def _start_controller(self) -> Controller:
         controller = Controller(

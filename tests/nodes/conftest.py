@@ -41,6 +41,7 @@ def possible() -> None:
 def running(possible: None) -> Iterator[Cluster]:
     with Cluster() as cluster:
         yield cluster
+        cluster.check()
 
 
 @pytest.fixture
@@ -48,4 +49,3 @@ def cluster(running: Cluster) -> Iterator[Cluster]:
     yield running
     running.revive()
     running.sweep()
-    running.check()

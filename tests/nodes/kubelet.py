@@ -78,11 +78,11 @@ class KubeNode:
         if self._kubelet is None:
             self._start_kubelet()
 
-    def stop_kubelet(self) -> None:
-        """It alone, as for an upgrade; Pods run on."""
-        kubelet, self._kubelet = self._kubelet, None
-        if kubelet is not None:
-            kubelet.kill()
+    def crash(self) -> None:
+        """Kubelet, containerd and agent die; Pods run on, and nobody looks after them."""
+        self._stop_kubelet()
+        self.containerd.kill()
+        self.node.agent.kill()
 
     def volume(self, uid: str, name: str) -> Path:
         """Where a Pod's emptyDir is, as kubelet and containers see it."""
@@ -95,8 +95,13 @@ class KubeNode:
 
     def close(self) -> None:
         """End everything but the agent; the laboratory ends what is left of Pods."""
-        self.stop_kubelet()
+        self._stop_kubelet()
         self.containerd.close()
+
+    def _stop_kubelet(self) -> None:
+        kubelet, self._kubelet = self._kubelet, None
+        if kubelet is not None:
+            kubelet.kill()
 
     def _start_kubelet(self) -> None:
         flags = {

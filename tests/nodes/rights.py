@@ -34,7 +34,8 @@ RIGHTS: Final = {
         Right(OURS, "spiderendpoints", WRITE),
         Right("events.k8s.io", "events", "create"),
         Right("", "pods nodes", READ),
-        Right("apps", "deployments replicasets statefulsets daemonsets", READ),
+        Right("apps", "statefulsets", READ),
+        Right("apps", "deployments replicasets daemonsets", READ),
         Right("batch", "jobs cronjobs", READ),
     ),
 }

@@ -72,6 +72,20 @@ def test_replicas_of_a_stateful_set_keep_their_addresses_over_restarts_and_nodes
     assert cluster.pings("db-0", before[1].addresses[0])
 
 
+def test_replicas_that_a_stateful_set_wants_no_longer_give_their_addresses_back(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(stateful_set("db", 3, asking("green")))
+    first, _, _ = cluster.running("db", 3)
+
+    of_shop(cluster, "scale", "statefulset/db", "--replicas=1")
+
+    assert cluster.until(lambda: cluster.claims() == {first.addresses[0]: "db-0"})
+    of_shop(cluster, "delete", "statefulset", "db")
+    assert cluster.until(lambda: not cluster.claims())
+
+
 def test_a_job_that_has_finished_holds_no_address_while_its_pod_is_still_there(
     cluster: Cluster,
 ) -> None:

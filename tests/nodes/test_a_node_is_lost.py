@@ -1,0 +1,55 @@
+"""A node that nobody hears of any more: its Pods start elsewhere, and their addresses come back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.nodes.cluster import Cluster
+from tests.nodes.workloads import SHOP, asking, deployment, pool, stateful_set
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+
+
+def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes_nothing(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(deployment("web", 4, asking("green")))
+    before = cluster.running("web", 4)
+    lost = {one.name for one in before if one.node == "node-b"}
+    assert lost, "the scheduler spreads them"
+
+    cluster.lose("node-b")
+
+    def living() -> dict[str, str]:
+        """All four on the other node."""
+        found = [one for one in cluster.pods("web") if one.ready and one.node == "node-a"]
+        return {one.addresses[0]: one.name for one in found} if len(found) == 4 else {}
+
+    held = cluster.until(living, "successors")
+    assert cluster.until(lambda: cluster.claims() == held, "reclaiming")
+    assert {one.name for one in cluster.pods("web")} >= lost, "nobody could delete them"
+    cluster.revive()
+    assert cluster.until(lambda: len(cluster.pods("web")) == 4, "the end of the lost")
+    assert cluster.claims() == held
+    assert len({one.addresses for one in cluster.running("web", 4)}) == 4
+
+
+def test_a_replica_of_a_lost_node_keeps_its_address_and_has_it_elsewhere(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.server.kubectl("cordon", "node-a")
+    cluster.apply(stateful_set("db", 1, asking("green")))
+    (before,) = cluster.running("db", 1)
+    cluster.server.kubectl("uncordon", "node-a")
+
+    cluster.lose("node-b")
+    cluster.until(lambda: not cluster.pods("db")[0].ready, "the word of its end")
+    # A StatefulSet starts no second db-0 while a first one may run; a person says that it does not.
+    cluster.server.kubectl(
+        *("delete", "pod", "db-0", "--namespace", SHOP, "--force", "--grace-period=0")
+    )
+
+    (after,) = cluster.running("db", 1)
+    assert (before.node, after.node) == ("node-b", "node-a")
+    assert after.addresses == before.addresses
+    assert cluster.claims() == {after.addresses[0]: "db-0"}

@@ -1,0 +1,54 @@
+"""Applications with pools of their own: made before the first Pod starts, as large as they need."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address
+from typing import Final
+
+import pytest
+
+from tests.nodes.cluster import Cluster
+from tests.nodes.workloads import SHOP, deployment, subnet
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+
+OWNED: Final = {
+    "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),
+    "ipam.spidernet.io/ippool-ip-number": "+1",
+}
+
+
+def sizes(cluster: Cluster) -> list[tuple[str, str]]:
+    """How many addresses each pool has, and how many of them are held."""
+    return [(row["TOTAL-IP-COUNT"], row["ALLOCATED-IP-COUNT"]) for row in cluster.table("sp")]
+
+
+def test_a_deployment_gets_a_pool_that_grows_and_shrinks_and_goes_with_it(
+    cluster: Cluster,
+) -> None:
+    cluster.apply(subnet("wide", "10.6.0.20-10.6.0.39"))
+    cluster.until(lambda: "wide" in cluster.truth.ledger().subnets, "the subnet")
+
+    cluster.apply(deployment("web", 2, OWNED))
+    first, second = cluster.running("web", 2)
+
+    (name,) = cluster.truth.ledger().pools
+    assert "web" in name
+    assert {ip_address(one.addresses[0]) for one in (first, second)} <= {
+        ip_address("10.6.0.20") + step for step in range(3)
+    }
+    assert cluster.until(lambda: sizes(cluster) == [("3", "2")], "two of three")
+    cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=4")
+    cluster.running("web", 4)
+    assert cluster.until(lambda: sizes(cluster) == [("5", "4")], "four of five")
+    cluster.server.kubectl("--namespace", SHOP, "scale", "deployment/web", "--replicas=1")
+    assert cluster.until(lambda: sizes(cluster) == [("2", "1")], "one of two")
+
+    def share() -> list[tuple[str, str]]:
+        return [(row["ALLOCATED-IP-COUNT"], row["TOTAL-IP-COUNT"]) for row in cluster.table("ss")]
+
+    assert cluster.until(lambda: share() == [("2", "20")], "the subnet's count")
+    cluster.server.kubectl("--namespace", SHOP, "delete", "deployment", "web")
+    assert cluster.until(lambda: not cluster.truth.ledger().pools, "its end")
+    assert cluster.until(lambda: cluster.table("sp") == [], "the end of its custom resource")
