@@ -1,0 +1,160 @@
+"""Services of docker-compose.yml as processes: their own commands, variables, names and files.
+
+Each has a network namespace with an address on one bridge, and an /etc/hosts of its own that knows
+the others by the names of the file. What compose would mount is a directory of the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from tests.packaging.project import ROOT
+
+PATIENCE_S: Final = 60.0
+PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
+"""What an image of others starts by itself."""
+
+ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
+ASK: Final = (
+    "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
+)
+
+
+def run(*command: str) -> None:
+    """Run, or fail with its complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+
+
+class Composition:
+    """The services that were started."""
+
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self._services: Mapping[str, Any] = yaml.safe_load(
+            (ROOT / "docker-compose.yml").read_text("utf-8")
+        )["services"]
+        self._directory = directory
+        self._names = names
+        self._prefix = f"owc-{os.getpid()}"
+        self._hosts = directory / "hosts"
+        addresses = {name: f"10.98.0.{number}" for number, name in enumerate(names, 11)}
+        self._addresses = addresses
+        lines = ["127.0.0.1 localhost", *(f"{ip} {name}" for name, ip in addresses.items())]
+        self._hosts.write_text("\n".join(lines) + "\n")
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @contextmanager
+    def network(self) -> Iterator[None]:
+        """A bridge and a namespace for each; all gone afterwards."""
+        with ExitStack() as stack:
+            bridge = stack.enter_context(self._namespace("bridge"))
+            run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
+            run("ip", "-n", bridge, "link", "set", "br0", "up")
+            for number, name in enumerate(self._names):
+                own = stack.enter_context(self._namespace(name))
+                port = f"p{number}"
+                ends = ["type", "veth", "peer", "name", "eth0", "netns", own]
+                run("ip", "-n", bridge, "link", "add", port, *ends)
+                run("ip", "-n", bridge, "link", "set", port, "master", "br0", "up")
+                run("ip", "-n", own, "addr", "add", f"{self._addresses[name]}/24", "dev", "eth0")
+                run("ip", "-n", own, "link", "set", "eth0", "up")
+            try:
+                yield
+            finally:
+                for name in list(self._running):
+                    self.end(name)
+
+    def start(self, name: str) -> None:
+        """Start a service as compose would."""
+        service = self._services[name]
+        command = [*([PROGRAMS[name]] if name in PROGRAMS else []), *service.get("command", ())]
+        moved = [self._moved(name, word) for word in command]
+        if name == "prometheus":
+            moved.append(f"--storage.tsdb.path={self._directory / 'series'}")
+        inside = self._inside(name, moved)
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                inside, env=self._environment(name), stdout=log, stderr=log
+            )
+
+    def end(self, name: str) -> None:
+        """End a service at once."""
+        process = self._running.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(PATIENCE_S)
+
+    def wait_healthy(self, name: str) -> None:
+        """Wait until the service's own health check passes."""
+        _, *check = self._services[name]["healthcheck"]["test"]
+        deadline = time.monotonic() + PATIENCE_S
+        while self.attempt(name, *check).returncode:
+            said = (self._directory / f"{name}.log").read_text("utf-8", "replace")
+            assert time.monotonic() < deadline, f"{name} is not healthy: {said[-2000:]}"
+            time.sleep(0.1)
+
+    def attempt(
+        self, name: str, *command: str, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run something in a service's place, as ``docker compose exec`` does."""
+        words = [sys.executable if word == "python" else word for word in command]
+        return subprocess.run(
+            self._inside(name, words),
+            env=self._environment(name),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def ask(self, name: str, url: str) -> Any:
+        """The JSON at an address, asked from inside a service; None where nobody answers."""
+        done = self.attempt(name, "python", "-c", ASK, url)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    @contextmanager
+    def _namespace(self, name: str) -> Iterator[str]:
+        full = f"{self._prefix}-{name}"
+        run("ip", "netns", "add", full)
+        try:
+            run("ip", "-n", full, "link", "set", "lo", "up")
+            yield full
+        finally:
+            run("ip", "netns", "delete", full)
+
+    def _inside(self, name: str, command: Sequence[str]) -> list[str]:
+        enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]
+        own = ["unshare", "--mount", "sh", "-c", ENTER, str(self._hosts)]
+        return [*enter, *own, *command]
+
+    def _environment(self, name: str) -> dict[str, str]:
+        said = self._services[name].get("environment", {})
+        moved = {key: self._moved(name, str(value)) for key, value in said.items()}
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        hostname = {"SPIDERPOOL_NODE_NAME": self._services[name].get("hostname", name)}
+        sockets = {"ORBWEAVER_SOCKET_PATH": self._moved(name, "/var/run/spidernet/spiderpool.sock")}
+        return {"PATH": path, "HOME": str(self._directory), **hostname, **sockets, **moved}
+
+    def _moved(self, name: str, text: str) -> str:
+        """The text with what compose mounts in the test's directory; files of ours as they are."""
+        for volume in self._services[name].get("volumes", ()):
+            if not isinstance(volume, str):
+                continue
+            source, target, *_ = volume.split(":")
+            if source.startswith("./ops/"):
+                text = text.replace(target, str(ROOT / source))
+            elif target in text:
+                place = self._directory / name / target.strip("/")
+                place.mkdir(parents=True, exist_ok=True)
+                text = text.replace(target, str(place))
+        return text
