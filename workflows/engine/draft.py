@@ -110,6 +110,7 @@ class Draft:
                 result=closing.result,
                 failure=closing.failure,
                 parent_run_id=head.parent.run_id,
+                workflow_id=head.workflow_id,
             )
             self.send(head.parent.workflow_id, news)
         for child in head.children:

@@ -17,6 +17,7 @@ from workflows.engine.records import (
     Child,
     ChildNews,
     ExternalNews,
+    Head,
     Message,
     RequestCancel,
     Retry,
@@ -151,7 +152,13 @@ def _start(draft: Draft, start: Start) -> None:
     parent = start.started.parent
     if parent is not None and not start.reserved:
         run_id = start.started.run_id
-        news = ChildNews(parent.child_id, run_id, Status.RUNNING, parent_run_id=parent.run_id)
+        news = ChildNews(
+            parent.child_id,
+            run_id,
+            Status.RUNNING,
+            parent_run_id=parent.run_id,
+            workflow_id=start.started.workflow_id,
+        )
         draft.send(parent.workflow_id, news)
 
 
@@ -232,7 +239,7 @@ def _closing_of(outcome: Outcome) -> ev.Attributes:
 def _child_news(draft: Draft, news: ChildNews) -> None:
     children = {child.child_id: child for child in draft.head.children}
     child = children.get(news.child_id)
-    if child is None or (child.run_id and news.refused):
+    if child is None or not _is_about(draft.head, child, news) or (child.run_id and news.refused):
         return
     if news.status is Status.RUNNING and not news.refused:
         if not child.run_id:
@@ -243,6 +250,12 @@ def _child_news(draft: Draft, news: ChildNews) -> None:
     _child_over(draft, news, child)
     left = tuple(each for each in children.values() if each.child_id != news.child_id)
     draft.change(children=left, due=True)
+
+
+def _is_about(head: Head, child: Child, news: ChildNews) -> bool:
+    """Whether news is about this very child: every run counts its children from one."""
+    ours = ("", head.run_id, *head.bases)
+    return news.parent_run_id in ours and news.workflow_id in ("", child.workflow_id)
 
 
 def _child_over(draft: Draft, news: ChildNews, child: Child) -> None:

@@ -42,7 +42,8 @@ class Head(NamedTuple):
     ``next_event_id`` 1: no task has been done yet, the start lies in the inbox. ``due``: something
     is in the history that the workflow's code has not been told yet. ``activities``, ``timers`` and
     ``children`` are what is pending, so that a new owner goes on without reading histories.
-    ``result`` and ``failure`` are those of a closed run.
+    ``result`` and ``failure`` are those of a closed run. ``bases``: the runs whose histories a
+    reset run goes on from; what they have begun may still be its own.
     """
 
     workflow_id: str
@@ -74,6 +75,7 @@ class Head(NamedTuple):
     paused_activity: int = 0
     requests: tuple[str, ...] = ()
     traceparent: str = ""
+    bases: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -179,7 +181,10 @@ class Update(NamedTuple):
 
 
 class ChildNews(NamedTuple):
-    """A child started (RUNNING), could not start (``refused``) or closed."""
+    """A child started (RUNNING), could not start (``refused``) or closed.
+
+    ``child_id`` is the number that the parent's run ``parent_run_id`` gave it.
+    """
 
     child_id: int
     run_id: str
@@ -188,6 +193,7 @@ class ChildNews(NamedTuple):
     result: Payload = None
     failure: Failure | None = None
     parent_run_id: str = ""
+    workflow_id: str = ""
 
 
 class ExternalNews(NamedTuple):

@@ -25,6 +25,9 @@ from workflows.model.policies import Status
 SEGMENT_EVENTS_MAX = 256
 """Events of one copied segment."""
 
+BASES_MAX = 16
+"""Runs that a run remembers to go on from: resets of resets."""
+
 
 class Opened(Protocol):
     """The open execution of the id, if there is one."""
@@ -123,6 +126,7 @@ def _head(events: Sequence[ev.HistoryEvent], base: Head, reset: Reset, now_ms: i
         run_deadline_ms=now_ms + span_ms if span_ms else 0,
         execution_deadline_ms=0,
         history_bytes=len(encode_history(events)),
+        bases=(*base.bases, base.run_id)[-BASES_MAX:],
     )
 
 

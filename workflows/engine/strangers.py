@@ -74,7 +74,14 @@ def _told(message: Message) -> tuple[str, Message] | None:
         case Start() if message.started.parent is not None:
             parent = message.started.parent
             why = f"the id {message.started.workflow_id} is taken"
-            news = ChildNews(parent.child_id, "", Status.FAILED, why, parent_run_id=parent.run_id)
+            news = ChildNews(
+                parent.child_id,
+                "",
+                Status.FAILED,
+                why,
+                parent_run_id=parent.run_id,
+                workflow_id=message.started.workflow_id,
+            )
             return parent.workflow_id, news
         case Signal(sender=Sender() as sender):
             return sender.workflow_id, ExternalNews(

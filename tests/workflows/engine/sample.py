@@ -181,6 +181,22 @@ class Forgetful:
 
 
 @workflow.defn()
+class Dynasty:
+    """Leaves a child behind, goes on as a new run, and waits there for a child of its own."""
+
+    @workflow.run
+    async def run(self, generation: int = 1) -> list[str]:
+        name = f"child-{generation}"
+        options = workflow.ChildOptions(
+            workflow_id=name, parent_close=workflow.ParentClosePolicy.ABANDON
+        )
+        child = await workflow.start_child(Basket, options=options)
+        if generation == 1:
+            workflow.continue_as_new(2)
+        return list(await child)
+
+
+@workflow.defn()
 class Sleeper:
     @workflow.run
     async def run(self, seconds: float = 86_400.0) -> str:
@@ -248,7 +264,7 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady, Deadly),
+            *(Endless, Greedy, Steady, Deadly, Dynasty),
         ],
         [world.work, world.poison, world.wait, world.climb, *more],
     )

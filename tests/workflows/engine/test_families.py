@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from core.archive.files import LocalFiles
-from tests.workflows.engine.sample import Basket, Chain, Forgetful, Parent, Sleeper
+from tests.workflows.engine.sample import Basket, Chain, Dynasty, Forgetful, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.engine.client import Handle
 from workflows.engine.reading import read_history
 from workflows.engine.retention import Archive
 from workflows.engine.visibility import Visibility
@@ -45,6 +46,38 @@ async def test_a_child_ends_with_its_parent_as_was_promised(
     await stage.run(Forgetful, policy)
 
     assert (await stage.until_status("left-behind", status)).status is status
+
+
+async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
+    stage: Stage,
+) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Dynasty, id="parent")
+    await eventually(lambda: _has(stage, handle, "child-2"))
+    for name, thing in (("child-1", "old"), ("child-2", "new")):
+        await stage.client.signal(name, "put", thing)
+        await stage.client.signal(name, "close")
+        await within(stage.client.result(name))
+
+    assert await within(handle.result()) == ["new"]
+
+
+async def _has(stage: Stage, handle: Handle, child: str) -> bool:
+    """Whether the newest run of a parent has been told that its child has started."""
+    found = (await stage.head(handle.workflow_id)).children
+    return any(one.workflow_id == child and one.run_id for one in found)
+
+
+async def test_a_run_that_was_reset_hears_of_the_children_it_still_waits_for(stage: Stage) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Dynasty, 2, id="parent")
+    await eventually(lambda: _has(stage, handle, "child-2"))
+    started = [e.event_id for e in await stage.history(handle) if "TaskStarted" in e.event_type]
+    new_run = await stage.client.reset("parent", started[-1], reason="to see")
+    await stage.client.signal("child-2", "put", "thing")
+    await stage.client.signal("child-2", "close")
+
+    assert await within(stage.client.result("parent", new_run)) == ["thing"]
 
 
 async def test_a_reset_does_everything_after_a_point_again(stage: Stage) -> None:
