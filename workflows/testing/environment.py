@@ -227,6 +227,7 @@ class Environment:
         end, started = execution.end, execution.started
         assert end is not None, "closed by an event"
         if isinstance(end, ev.WorkflowExecutionContinuedAsNew):
+            self._close_children(execution)
             self._begin(
                 started._replace(
                     workflow_type=end.workflow_type,

@@ -124,9 +124,11 @@ class Forgetful:
     """Starts a child that nobody awaits and that would sleep for long."""
 
     @workflow.run
-    async def run(self, policy: workflow.ParentClosePolicy) -> None:
+    async def run(self, policy: workflow.ParentClosePolicy, then: str = "") -> None:
         options = workflow.ChildOptions(workflow_id="child", parent_close=policy)
         await workflow.start_child(Sleeper, options=options)
+        if then:
+            workflow.continue_as_new(1, 1, workflow_type=then)
 
 
 @workflow.defn()

@@ -143,10 +143,11 @@ async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: Environment) -
         (ParentClosePolicy.ABANDON, Status.RUNNING),
     ],
 )
+@pytest.mark.parametrize("then", ["", "Doubling"])
 async def test_a_closing_parent_treats_its_children_as_the_policy_says(
-    env: Environment, policy: ParentClosePolicy, status: Status
+    env: Environment, policy: ParentClosePolicy, status: Status, then: str
 ) -> None:
-    await env.execute(Forgetful, policy)
+    await env.execute(Forgetful, policy, then)
     await env.settle()
 
     assert env.handle("child").status is status
