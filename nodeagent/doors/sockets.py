@@ -17,7 +17,6 @@ from typing import Final
 
 from core.errors import BadInput
 
-SOCKET_MODE: Final = 0o600
 BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
 """``sun_path`` of unix(7), without its closing NUL."""

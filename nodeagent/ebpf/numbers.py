@@ -79,8 +79,6 @@ BPF_EXIT: Final = 0x90
 BPF_PSEUDO_MAP_FD: Final = 1
 
 # Around it.
-BPF_FS_MAGIC: Final = 0xCAFE4A11
-CGROUP2_SUPER_MAGIC: Final = 0x63677270
 SO_NETNS_COOKIE: Final = 71
 SYSCALLS: Final = {"x86_64": 321, "aarch64": 280, "s390x": 351, "ppc64le": 361, "riscv64": 280}
 """The number of bpf(2) by machine."""

@@ -14,11 +14,9 @@ from typing import Final, NamedTuple
 
 from nodeagent.netlink.numbers import NLA_F_NESTED, NLA_TYPE_MASK
 
-ALIGNMENT_BYTES: Final = 4
 HEADER: Final = Struct("=IHHII")
 ATTRIBUTE: Final = Struct("=HH")
 ATTRIBUTE_BYTES: Final = ATTRIBUTE.size
-U8: Final = Struct("=B")
 U16: Final = Struct("=H")
 U32: Final = Struct("=I")
 I32: Final = Struct("=i")

@@ -468,14 +468,3 @@ class HistoryEvent(NamedTuple):
     def event_type(self) -> str:
         """Temporal's name."""
         return type(self.attributes).__name__
-
-
-CLOSING = (
-    WorkflowExecutionCompleted,
-    WorkflowExecutionFailed,
-    WorkflowExecutionTimedOut,
-    WorkflowExecutionCanceled,
-    WorkflowExecutionTerminated,
-    WorkflowExecutionContinuedAsNew,
-)
-"""After one of these nothing more happens in the run."""

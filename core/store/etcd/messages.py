@@ -95,7 +95,6 @@ KVStub: Any = _rpc.KVStub
 LeaseStub: Any = _rpc.LeaseStub
 WatchStub: Any = _rpc.WatchStub
 
-COMPARE_EQUAL: int = _rpc.Compare.EQUAL
 COMPARE_LESS: int = _rpc.Compare.LESS
 COMPARE_CREATE: int = _rpc.Compare.CREATE
 COMPARE_MOD: int = _rpc.Compare.MOD
