@@ -189,9 +189,12 @@ class Session:
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
+    # A kernel that lacks a family answers with what it has of all others.
+
     def addresses(self, family: Family) -> list[LinkAddress]:
         """Every address of a family. Raises as ``listing``."""
-        return self.listing(requests.all_addresses(family), replies.link_address)
+        found = self.listing(requests.all_addresses(family), replies.link_address)
+        return [one for one in found if one.address.family == family]
 
     def routes(self, family: Family, table: int = 0) -> list[Route]:
         """Every route of a table, 0: of all, but no cached ones. Raises as ``listing``."""
@@ -199,17 +202,20 @@ class Session:
         return [
             route
             for route in self.listing(requests.all_routes(family, table), replies.route)
-            if table in (0, route.table) and not route.flags & n.RTM_F_CLONED
+            if table in (0, route.table)
+            and route.family == family
+            and not route.flags & n.RTM_F_CLONED
         ]
 
     def rules(self, family: Family) -> list[Rule]:
         """Every policy rule, in the order of their priorities. Raises as ``listing``."""
-        return self.listing(requests.all_rules(family), replies.rule)
+        found = self.listing(requests.all_rules(family), replies.rule)
+        return [rule for rule in found if rule.family == family]
 
     def neighbours(self, family: Family) -> list[Neighbour]:
         """Every neighbour entry. Raises as ``listing``."""
         found = self.listing(requests.all_neighbours(family), replies.neighbour)
-        return [entry for entry in found if entry is not None]
+        return [e for e in found if e is not None and e.address.family == family]
 
     def route_to(self, destination: Address) -> Route | None:
         """The route the kernel takes to an address; None: it has none. Raises as ``ask``."""

@@ -285,6 +285,26 @@ def test_what_a_broken_off_listing_left_is_thrown_away(session: Session) -> None
     assert [link.name for link in session.links()] == ["lo"]
 
 
+def test_a_family_that_the_kernel_lacks_has_nothing(
+    session: Session, veth: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for IPv6, a kernel without it answers with its IPv4."""
+    session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
+    session.apply([requests.set_neighbour(Neighbour(veth.number, address("10.9.0.8"), FAR_MAC))])
+    for name in ("all_addresses", "all_rules", "all_neighbours"):
+        ask = getattr(requests, name)
+        monkeypatch.setattr(requests, name, lambda _, ask=ask: ask(4))
+    routes = requests.all_routes
+    monkeypatch.setattr(requests, "all_routes", lambda _, table: routes(4, table))
+
+    assert (session.addresses(6), session.rules(6)) == ([], [])
+    assert (session.routes(6), session.neighbours(6)) == ([], [])
+    assert session.addresses(4)
+    assert session.rules(4)
+    assert session.routes(4)
+    assert session.neighbours(4)
+
+
 def test_a_table_nobody_has_used_is_empty(session: Session) -> None:
     assert session.routes(4, 4321) == []
     assert session.routes(6, 4321) == []
