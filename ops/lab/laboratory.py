@@ -68,6 +68,7 @@ class Laboratory:
         self.predecessors: list[Identity] = []
         """Killed laboratories whose remains were removed."""
         self._made: Counter[str] = Counter()
+        self._speakers: list[Daemon] = []
         self._gateways = tuple(gateways)
         self._settings = dict(settings or {})
         self._coordinator = coordinator
@@ -100,6 +101,8 @@ class Laboratory:
         with _undisturbed():
             for node in self.nodes.values():
                 node.agent.kill()
+            for speaker in self._speakers:
+                speaker.kill()
             self.controller.process.kill()
             self.etcd.kill()
             remove(self.identity)
@@ -147,6 +150,7 @@ class Laboratory:
         command = [sys.executable, "-m", "ops.lab.talking", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"
         made = Daemon(self.identity, sandbox.namespace, command, log, {})
+        self._speakers.append(made)
         made.start()
         made.wait_until(lambda: listens(sandbox.namespace, port))
         return made

@@ -1,0 +1,87 @@
+"""Programs in Pods of the laboratory ask for a Service, and its agent is a process that can die."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from ops.demo.datapath import able
+from ops.demo.scene import ROOT
+from ops.lab.identity import LabFailed
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.programs import why_impossible
+from ops.lab.sandbox import Sandbox
+
+pytestmark = [pytest.mark.etcd, pytest.mark.netns]
+
+PATIENCE_S: Final = 30.0
+SERVICE: Final = """
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {clusterIPs: [10.96.0.10], ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [BACKEND]}]
+"""
+
+
+@pytest.fixture
+def laboratory() -> Iterator[Laboratory]:
+    why = why_impossible() or able().no_services
+    if why:
+        pytest.skip(why)
+    with Laboratory(cluster_ips=True) as made:
+        made.node("node-a")
+        applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)
+        assert applied.returncode == 0, applied.stderr
+        yield made
+
+
+def asked(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
+    """What one question to the Service brought; None: it was not served."""
+    command = [sys.executable, "-m", "ops.lab.talking", "ask", "10.96.0.10", "80", "1"]
+    try:
+        answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))
+    except LabFailed:
+        return None
+    return answer
+
+
+def until_asked(node: Node, sandbox: Sandbox) -> dict[str, Any]:
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := asked(node, sandbox)) is None:
+        assert time.monotonic() < deadline, "the Service is not served"
+    return found
+
+
+def test_a_service_is_served_until_the_agent_is_killed_and_again_by_the_next(
+    laboratory: Laboratory,
+) -> None:
+    node = laboratory.nodes["node-a"]
+    client, backend = laboratory.sandbox("web-0"), laboratory.sandbox("web-1")
+    for sandbox in (client, backend):
+        node.runtime.add(sandbox)
+    laboratory.speaker(backend, 8080)
+    text = SERVICE.replace("BACKEND", backend.addresses[0])
+    applied = laboratory.orbctl("apply", "-f", "-", stdin=text)
+    assert applied.returncode == 0, applied.stderr
+    served = {"peer": "10.96.0.10:80", "answers": {"web-1": 1}}
+    assert until_asked(node, client) == served
+    listed = laboratory.orbctl("get", "services", "-o", "name")
+    assert listed.stdout.strip() == "service/web"
+
+    node.agent.kill()
+    assert asked(node, client) is None
+    node.start_agent()
+    assert until_asked(node, client) == served
