@@ -20,6 +20,7 @@ from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.kubernetes import (
     NODE,
     api_server,
+    define_kinds,
     require_programs,
     write_cluster,
     write_endpoints,
@@ -68,6 +69,7 @@ def measure(lab: Lab) -> list[Figure]:
     reports: Reports | None = None
     etcd = lab.etcd(lab.seed("kube-10k", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.room("kube"), etcd) as server:
+        define_kinds(server)
         for _ in lab.rounds(ROUNDS):
             for with_cluster in (True, False):
                 with _controller(lab, etcd, server if with_cluster else None) as controller:

@@ -46,13 +46,17 @@ def require_programs() -> None:
 
 @contextmanager
 def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
-    """With our definitions, over an etcd that it starts."""
+    """Over an etcd that it starts, and without our definitions."""
     with ApiServer(directory, Loopback(etcd)) as server:
-        text = dump_yaml(map(definition_of, KINDS))
-        server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-        for kind in KINDS:
-            server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
         yield server
+
+
+def define_kinds(server: ApiServer) -> None:
+    """Our definitions, which agents do without."""
+    text = dump_yaml(map(definition_of, KINDS))
+    server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+    for kind in KINDS:
+        server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
 
 
 async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
