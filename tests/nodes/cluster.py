@@ -193,6 +193,8 @@ class Cluster:
             for port in self._ports(name):
                 self.laboratory.fabric.namespace.ip("link", "set", port, "up")
             node.start()
+        if not self.controller.process.is_running:
+            self.controller.process.start()
         self.until(self.nodes_are_ready, "the nodes")
         self.server.kubectl("uncordon", *NODES)
 

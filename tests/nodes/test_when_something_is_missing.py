@@ -1,4 +1,4 @@
-"""What kubelet and its user see when addresses or the API server are missing."""
+"""What kubelet and its user see when addresses, a process of ours or the API server are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.nodes.cluster import Cluster
-from tests.nodes.workloads import SHOP, asking, pod, pool
+from tests.nodes.workloads import SHOP, asking, deployment, pod, pool
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
 
@@ -41,6 +41,40 @@ def test_a_pool_that_there_is_not_is_named_too(cluster: Cluster) -> None:
 
     assert cluster.until(lambda: "nowhere" in cluster.events("lost")), said
     assert cluster.claims() == {}
+
+
+def test_pods_start_and_end_without_any_controller_and_are_reported_by_the_next_one(
+    cluster: Cluster,
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.controller.process.kill()
+
+    cluster.apply(deployment("web", 2, asking("green")), pod("gone", asking("green")))
+    cluster.running("", 3)
+    cluster.server.kubectl("delete", "pod", "gone", "--namespace", SHOP)
+    held = {one.addresses[0]: one.name for one in cluster.running("web", 2)}
+
+    assert cluster.until(lambda: cluster.claims() == held)
+    assert cluster.table("se", "-n", SHOP) == []
+    cluster.controller.process.start()
+    cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
+
+
+def test_a_pod_waits_for_the_agent_of_its_node_and_says_so(cluster: Cluster) -> None:
+    node = cluster.nodes["node-a"].node
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("alpha", asking("green"), node="node-a"))
+    (alpha,) = cluster.running("", 1)
+    node.agent.kill()
+
+    cluster.apply(pod("beta", asking("green"), node="node-a"))
+
+    cluster.until(lambda: "unhealthy spiderpool-agent backend" in cluster.events("beta"))
+    assert cluster.claims() == {alpha.addresses[0]: "alpha"}
+    node.start_agent()
+    _, beta = cluster.running("", 2)
+    assert cluster.pings("beta", alpha.addresses[0])
+    assert len(cluster.claims()) == len({*alpha.addresses, *beta.addresses}) == 2
 
 
 def test_a_sandbox_that_dies_while_the_api_server_is_away_is_replaced_with_the_same_address(
