@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 from urllib.parse import urlencode
@@ -164,8 +164,13 @@ class Api:
         body = {"preconditions": {"uid": uid}} if uid else {}
         return await self._request("DELETE", path, body)
 
-    async def watch(self, path: str, version: str) -> AsyncIterator[Change]:
-        """What happened after a version, until the server ends the watch in good order."""
+    async def watch(
+        self, path: str, version: str, opened: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[Change]:
+        """What happened after a version, until the server ends the watch in good order.
+
+        ``opened`` is called when the server has taken the watch; it may have nothing to say.
+        """
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -178,6 +183,7 @@ class Api:
             async with response:
                 if response.status >= 400:
                     _raise(response.status, await response.read(), path)
+                opened()
                 try:
                     async for line in response.content:
                         yield _change(line, path)

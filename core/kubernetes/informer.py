@@ -77,6 +77,7 @@ class Follower(Generic[T]):
         self._attending: list[Callable[[Transition[T]], None]] = []
         self._versions: dict[ObjectKey, str] = {}
         self._version = ""
+        self._pause_s = PAUSE_S_MIN
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
         """Be told of what differs from now on."""
@@ -91,22 +92,24 @@ class Follower(Generic[T]):
 
         Nothing is raised: rights that are missing now may be given later, and ``fault`` says so.
         """
-        pause_s = PAUSE_S_MIN
         while True:
             try:
                 if not self._version:
                     await self._list()
-                pause_s = PAUSE_S_MIN
-                self.fault = ""
-                async for change in self._api.watch(self.path, self._version):
+                async for change in self._api.watch(self.path, self._version, self._opened):
                     self._take(change)
             except ApiExpired:
                 self._version = ""
             except ApiError as error:
                 self.fault = str(error)
                 _log.warning("%s is not followed: %s", self.path, error)
+                pause_s = self._pause_s
                 await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311  # a pause
-                pause_s = min(pause_s * 2, PAUSE_S_MAX)
+                self._pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    def _opened(self) -> None:
+        self._pause_s = PAUSE_S_MIN
+        self.fault = ""
 
     async def _list(self) -> None:
         objects: dict[ObjectKey, T] = {}

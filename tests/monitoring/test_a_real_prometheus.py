@@ -35,9 +35,10 @@ LAZY: Final = frozenset(
         *(f"workflow_{what}_total" for what in ("completed", "failed", "paused")),
         "spiderpool_ipam_allocation_duration_seconds_bucket",
         "orbweaver_pool_addresses",
+        "orbweaver_cluster_unwatched",
     )
 )
-"""Told when there is something to tell: a closed workflow, an ADD, a pool."""
+"""Told when there is something to tell: a closed workflow, an ADD, a pool, a cluster."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is in Debian's packages")
 

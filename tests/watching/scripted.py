@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -48,6 +48,10 @@ class ScriptedApi:
         """End the watch: its version is not remembered any more."""
         self._events[collection].put_nowait(None)
 
+    def hang_up(self, collection: str) -> None:
+        """Break the watch; without an answer there is no other."""
+        self._events[collection].put_nowait(Change("BOOKMARK", {}))
+
     async def find(self, path: str) -> Object | None:
         self.asked.append(path)
         self._answer(path)
@@ -64,9 +68,14 @@ class ScriptedApi:
         texts = [msgspec.Raw(msgspec.json.encode(one)) for one in self.objects[path].values()]
         yield Page(texts, str(self._version))
 
-    async def watch(self, path: str, version: str) -> AsyncIterator[Change]:
+    async def watch(
+        self, path: str, version: str, opened: Callable[[], None]
+    ) -> AsyncIterator[Change]:
+        self._answer(path)
+        opened()
         while True:
             change = await self._events[path].get()
+            self._answer(path)
             if change is None:
                 raise ApiExpired("too old a version", subject=path)
             yield change

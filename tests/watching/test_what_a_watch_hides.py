@@ -13,6 +13,7 @@ from core.domain.fixed.owners import Missing
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.errors import NotReady
+from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.watching import collection, news
 from ops.kubernetes.watching.facts import NODES, KubernetesFacts
@@ -203,3 +204,27 @@ async def test_before_anything_was_listed_nobody_answers() -> None:
 
     with pytest.raises(NotReady):
         await town.pod(1)
+
+
+async def test_a_server_that_is_away_is_asked_less_and_less_often(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def no_pause(_: float, longest_s: float) -> float:
+        pauses.append(longest_s)
+        if len(pauses) == 10:
+            town.api.away = False
+        return 0.0
+
+    monkeypatch.setattr("core.kubernetes.informer.random.uniform", no_pause)
+    town.api.away = True
+    town.api.hang_up(PODS)
+    while len(pauses) < 10:
+        await asyncio.sleep(0)
+    town.api.put(PODS, pod(1, phase="Failed"))
+    await town.told()
+
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (informer.PAUSE_S_MIN, informer.PAUSE_S_MAX)
+    assert not town.facts.fault
