@@ -101,6 +101,30 @@ def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: 
     assert pod.pings(node.addresses[1])
 
 
+def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
+    node: Node, pod: Pod
+) -> None:
+    """The gateway first, then the node's own in the order of its links (spec/datapath.md 1.4)."""
+    own = ("tunl0", "ens9")
+    foreign = [
+        *("docker0", "cbr0", "dummy0", "virbr0", "lxcbr0", "vethx", "cali1", "flannel.1"),
+        *("kube-ipvs0", "cni0", "vx-submariner", "cilium_host"),
+    ]
+    for number, name in enumerate((*own, *foreign), 1):
+        batch(
+            node.inside,
+            f"link add {name} type bridge",
+            f"address add 192.0.2.{number}/32 dev {name}",
+            f"address add fd00:2::{number}/128 dev {name} nodad",
+        )
+    pod.add(**SAID)
+    known = {line.split()[0] for line in routes(pod.inside, "main") if "veth0 scope" in line}
+    assert known == {"10.6.0.11", "192.0.2.1", "192.0.2.2"}
+    known = {line.split()[0] for line in routes(pod.inside, "main", "-6") if "dev veth0" in line}
+    assert known == {"fd00:6::11", "fd00:2::1", "fd00:2::2", "fd00:96::/112"}
+    assert "10.96.0.0/16 via 10.6.0.11 dev veth0 src 10.6.0.101" in routes(pod.inside, "main")
+
+
 def test_a_leftover_of_the_address_does_not_change_the_way_to_the_node(
     world: World, node: Node, pod: Pod
 ) -> None:
