@@ -1,70 +1,32 @@
-"""What our processes may do: as docs/kubernetes.md says it, and no more."""
+"""What our processes may do: the chart's own rules, for users instead of service accounts.
+
+They are read from a golden file, which tests/chart compares with what the chart renders.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
 
 AGENT: Final = "orbweaver-agent"
 CONTROLLER: Final = "orbweaver-controller"
-
-OURS: Final = "spiderpool.spidernet.io"
-READ: Final = "get list watch"
-WRITE: Final = "get list watch create patch delete"
-
-
-class Right(NamedTuple):
-    """``resources`` and ``verbs`` are lists with blanks between."""
-
-    group: str
-    resources: str
-    verbs: str
-
-
-RIGHTS: Final = {
-    AGENT: (
-        Right("", "pods nodes namespaces", READ),
-        Right("apps", "statefulsets", READ),
-        Right("apps", "replicasets", "get"),
-        Right("batch", "jobs", "get"),
-    ),
-    CONTROLLER: (
-        Right(OURS, "spiderippools spidersubnets spiderreservedips", WRITE),
-        Right(OURS, "spiderippools/status spidersubnets/status spiderreservedips/status", "patch"),
-        Right(OURS, "spiderendpoints", WRITE),
-        Right("events.k8s.io", "events", "create"),
-        Right("", "pods nodes", READ),
-        Right("apps", "statefulsets", READ),
-        Right("apps", "deployments replicasets daemonsets", READ),
-        Right("batch", "jobs cronjobs", READ),
-    ),
-}
+GROUP: Final = "rbac.authorization.k8s.io"
+RENDERED: Final = Path(__file__).parents[1] / "chart/golden/default.yaml"
 
 
 def rights() -> Iterator[dict[str, Any]]:
     """Roles and their bindings."""
-    version = "rbac.authorization.k8s.io/v1"
-    for user, allowed in RIGHTS.items():
-        metadata = {"name": user}
-        rules = [
-            {
-                "apiGroups": [one.group],
-                "resources": one.resources.split(),
-                "verbs": one.verbs.split(),
+    for one in yaml.safe_load_all(RENDERED.read_text("utf-8")):
+        name = one["metadata"]["name"]
+        if one["kind"] == "ClusterRole" and name in {AGENT, CONTROLLER}:
+            yield one
+            yield {
+                "apiVersion": f"{GROUP}/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": name},
+                "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
+                "subjects": [{"apiGroup": GROUP, "kind": "User", "name": name}],
             }
-            for one in allowed
-        ]
-        yield {
-            "apiVersion": version,
-            "kind": "ClusterRole",
-            "metadata": metadata,
-            "rules": rules,
-        }
-        group = "rbac.authorization.k8s.io"
-        yield {
-            "apiVersion": version,
-            "kind": "ClusterRoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": user},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
-        }
