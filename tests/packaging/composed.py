@@ -13,28 +13,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from tests.packaging.project import ROOT
+from tests.support.hosts import Hosts
 
 PATIENCE_S: Final = 60.0
 PROGRAMS: Final = {"etcd-1": "etcd", "etcd-2": "etcd", "etcd-3": "etcd", "prometheus": "prometheus"}
 """What an image of others starts by itself."""
 
-ENTER: Final = 'mount --bind "$0" /etc/hosts && exec "$@"'
 ASK: Final = (
     "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).read().decode())"
 )
-
-
-def run(*command: str) -> None:
-    """Run, or fail with its complaint."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
 
 
 class Composition:
@@ -45,30 +39,13 @@ class Composition:
             (ROOT / "docker-compose.yml").read_text("utf-8")
         )["services"]
         self._directory = directory
-        self._names = names
-        self._prefix = f"owc-{os.getpid()}"
-        self._hosts = directory / "hosts"
-        addresses = {name: f"10.98.0.{number}" for number, name in enumerate(names, 11)}
-        self._addresses = addresses
-        lines = ["127.0.0.1 localhost", *(f"{ip} {name}" for name, ip in addresses.items())]
-        self._hosts.write_text("\n".join(lines) + "\n")
+        self._hosts = Hosts(directory, {name: (name,) for name in names})
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     @contextmanager
     def network(self) -> Iterator[None]:
-        """A bridge and a namespace for each; all gone afterwards."""
-        with ExitStack() as stack:
-            bridge = stack.enter_context(self._namespace("bridge"))
-            run("ip", "-n", bridge, "link", "add", "br0", "type", "bridge")
-            run("ip", "-n", bridge, "link", "set", "br0", "up")
-            for number, name in enumerate(self._names):
-                own = stack.enter_context(self._namespace(name))
-                port = f"p{number}"
-                ends = ["type", "veth", "peer", "name", "eth0", "netns", own]
-                run("ip", "-n", bridge, "link", "add", port, *ends)
-                run("ip", "-n", bridge, "link", "set", port, "master", "br0", "up")
-                run("ip", "-n", own, "addr", "add", f"{self._addresses[name]}/24", "dev", "eth0")
-                run("ip", "-n", own, "link", "set", "eth0", "up")
+        """Machines for all of them; what was started ends with them."""
+        with self._hosts.network():
             try:
                 yield
             finally:
@@ -82,7 +59,7 @@ class Composition:
         moved = [self._moved(name, word) for word in command]
         if name == "prometheus":
             moved.append(f"--storage.tsdb.path={self._directory / 'series'}")
-        inside = self._inside(name, moved)
+        inside = self._hosts.inside(name, moved)
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
                 inside, env=self._environment(name), stdout=log, stderr=log
@@ -109,7 +86,7 @@ class Composition:
         """Run something in a service's place, as ``docker compose exec`` does."""
         words = [sys.executable if word == "python" else word for word in command]
         return subprocess.run(
-            self._inside(name, words),
+            self._hosts.inside(name, words),
             env=self._environment(name),
             input=stdin,
             capture_output=True,
@@ -121,21 +98,6 @@ class Composition:
         """The JSON at an address, asked from inside a service; None where nobody answers."""
         done = self.attempt(name, "python", "-c", ASK, url)
         return json.loads(done.stdout) if done.returncode == 0 else None
-
-    @contextmanager
-    def _namespace(self, name: str) -> Iterator[str]:
-        full = f"{self._prefix}-{name}"
-        run("ip", "netns", "add", full)
-        try:
-            run("ip", "-n", full, "link", "set", "lo", "up")
-            yield full
-        finally:
-            run("ip", "netns", "delete", full)
-
-    def _inside(self, name: str, command: Sequence[str]) -> list[str]:
-        enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]
-        own = ["unshare", "--mount", "sh", "-c", ENTER, str(self._hosts)]
-        return [*enter, *own, *command]
 
     def _environment(self, name: str) -> dict[str, str]:
         said = self._services[name].get("environment", {})
