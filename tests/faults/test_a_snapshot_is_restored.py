@@ -1,0 +1,68 @@
+"""Backup and restore as docs/operations.md says it: a whole log, without what came later."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.etcd import EtcdCluster
+from tests.support.nodes import Node, addresses, check_everything, pod, pool
+
+BUMP = 1_000_000_000
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.skipif(shutil.which("etcdutl") is None, reason="no etcdutl: etcd-server brings it"),
+]
+
+
+def restore(etcd: EtcdCluster, snapshot: Path) -> None:
+    """Put the snapshot in the place of the member's data, by the documented command."""
+    (member,) = etcd.members
+    member.kill()
+    data = member.directory / "data"
+    shutil.rmtree(data)
+    subprocess.run(
+        [
+            *("etcdutl", "snapshot", "restore", str(snapshot), "--data-dir", str(data)),
+            *("--bump-revision", str(BUMP), "--mark-compacted", "--name", member.name),
+            *("--initial-cluster", f"{member.name}={member.peer_url}"),
+            *("--initial-advertise-peer-urls", member.peer_url),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    etcd.restart(member)
+
+
+async def test_a_restored_log_is_whole_and_goes_on(tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot.db"
+    with EtcdCluster(tmp_path) as etcd:
+        store = EtcdStore(EtcdSettings(etcd.endpoints))
+        async with Node(store, cool_down_s=0) as node:
+            await node.apply(pool("lan", "10.6.0.1-10.6.0.9"))
+            kept = [await node.add(pod(f"web-{number}")) for number in range(3)]
+            await node.delete(pod("web-2"))
+            save = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", "snapshot", "save"]
+            subprocess.run([*save, str(snapshot)], check=True, capture_output=True)
+            lost = await node.add(pod("late-0"))
+        await store.close()
+
+        restore(etcd, snapshot)
+
+        store = EtcdStore(EtcdSettings(etcd.endpoints))
+        async with Node(store, cool_down_s=0) as node:
+            before = await check_everything(node)
+            assert {claim.name for claim in before.endpoints.values()} == {"web-0", "web-1"}
+            again = await node.add(pod("web-0"))
+            assert addresses(again) == addresses(kept[0]), "it is known"
+            other = await node.add(pod("other-0"))
+            assert not addresses(other) & (addresses(kept[0]) | addresses(kept[1]))
+            after = await check_everything(node)
+            assert len(after.endpoints) == 3
+        await store.close()
+    assert addresses(lost), "handed out after the snapshot: what the log cannot know any more"
