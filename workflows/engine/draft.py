@@ -113,13 +113,15 @@ class Draft:
                 workflow_id=head.workflow_id,
             )
             self.send(head.parent.workflow_id, news)
+        reason = f"its parent {head.workflow_id} is {closing.status.value}"
         for child in head.children:
+            parents = () if child.run_id else (head.run_id, *head.bases)
             if child.policy is ParentClosePolicy.TERMINATE:
-                reason = f"its parent {head.workflow_id} is {closing.status.value}"
-                self.send(child.workflow_id, Terminate(reason, run_id=child.run_id))
+                end = Terminate(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, end)
             elif child.policy is ParentClosePolicy.REQUEST_CANCEL:
-                reason = f"its parent {head.workflow_id} is {closing.status.value}"
-                self.send(child.workflow_id, RequestCancel(reason, run_id=child.run_id))
+                ask = RequestCancel(reason, run_id=child.run_id, parents=parents)
+                self.send(child.workflow_id, ask)
         self.stop.extend(head.activities)
         self.change(
             status=closing.status,

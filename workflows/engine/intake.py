@@ -62,7 +62,7 @@ def take_message(draft: Draft, message: Message) -> None:
         case RequestCancel():
             _request_cancel(draft, message)
         case Terminate():
-            if _for_this_run(draft, message.run_id):
+            if _for_this_run(draft, message.run_id, message.parents):
                 draft.add(ev.WorkflowExecutionTerminated(message.reason, message.identity))
                 draft.close(Closing(Status.TERMINATED, reason=message.reason))
         case Retry():
@@ -162,8 +162,10 @@ def _start(draft: Draft, start: Start) -> None:
         draft.send(parent.workflow_id, news)
 
 
-def _for_this_run(draft: Draft, run_id: str) -> bool:
+def _for_this_run(draft: Draft, run_id: str, parents: tuple[str, ...] = ()) -> bool:
     head = draft.head
+    if parents and (head.parent is None or head.parent.run_id not in parents):
+        return False
     return not run_id or run_id in (head.run_id, head.first_run_id)
 
 
@@ -185,7 +187,7 @@ def _signal(draft: Draft, signal: Signal) -> None:
 
 
 def _request_cancel(draft: Draft, request: RequestCancel) -> None:
-    fits = _for_this_run(draft, request.run_id)
+    fits = _for_this_run(draft, request.run_id, request.parents)
     if fits and not draft.head.cancelling:
         draft.add(ev.WorkflowExecutionCancelRequested(request.reason, request.identity))
         draft.change(cancelling=True, due=True)

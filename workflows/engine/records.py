@@ -129,20 +129,26 @@ class Sender(NamedTuple):
 
 
 class RequestCancel(NamedTuple):
-    """Ask the run to end in an orderly way."""
+    """Ask the run to end in an orderly way. ``parents``: see ``Terminate``."""
 
     reason: str = ""
     identity: str = ""
     sender: Sender | None = None
     run_id: str = ""
+    parents: tuple[str, ...] = ()
 
 
 class Terminate(NamedTuple):
-    """End the run; its code is not asked."""
+    """End the run; its code is not asked.
+
+    ``parents``, where given: runs of which one must have begun it. A parent that ends before it
+    has heard of its child's start knows nothing else that tells its child from a stranger.
+    """
 
     reason: str
     identity: str = ""
     run_id: str = ""
+    parents: tuple[str, ...] = ()
 
 
 class Retry(NamedTuple):

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
+from functools import partial
 
-from core.errors import SessionLost
+from core.errors import OrbweaverError, SessionLost
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
 from workflows.engine.beginning import reserved_head
 from workflows.engine.desk import Desk
-from workflows.engine.execution import Execution
+from workflows.engine.execution import STORE_PAUSE_S, Execution
 from workflows.engine.records import (
     ATTEMPT,
     HEAD,
@@ -49,6 +49,7 @@ class Shard:
         self._early: list[tuple[bytes, bytes, int]] = []
         self._early_mail: list[tuple[str, int]] = []
         self._strangers: set[asyncio.Task[None]] = set()
+        self._starting: dict[str, list[Letter]] = {}
         self._stopped = False
 
     async def load(self) -> None:
@@ -157,6 +158,8 @@ class Shard:
             self._start(execution, letter, message)
         elif execution is not None:
             execution.deliver(letter)
+        elif workflow_id in self._starting:
+            self._starting[workflow_id].append(letter)
         else:
             self._to_stranger(letter)
 
@@ -171,7 +174,8 @@ class Shard:
         elif execution is not None:
             self._to_stranger(letter)
         else:
-            self._spawn(self._start_child(letter, start))
+            self._starting.setdefault(start.started.workflow_id, [])
+            self._spawn(partial(self._start_child, letter, start))
 
     def _begin(
         self, head: Head, revision: int, letter: Letter, before: Execution | None = None
@@ -191,9 +195,11 @@ class Shard:
             self._begin(reserved_head(start.started, self._desk.clock.now_ms()), 0, letter)
         else:
             await answer_stranger(self._desk, self.fence, letter)
+        for waiting in self._starting.pop(workflow_id, ()):
+            self._hand_over(workflow_id, waiting)
 
     def _to_stranger(self, letter: Letter) -> None:
-        self._spawn(self._stranger(letter))
+        self._spawn(partial(self._stranger, letter))
 
     async def _stranger(self, letter: Letter) -> None:
         """A message to an id without an open run."""
@@ -201,20 +207,33 @@ class Shard:
         if again is not None:
             await self.reset(None, again)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _hand_over(self, workflow_id: str, letter: Letter) -> None:
+        execution = self.executions.get(workflow_id)
+        if execution is not None:
+            execution.deliver(letter)
+        else:
+            self._to_stranger(letter)
+
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.ensure_future(self._guarded(work))
         self._strangers.add(task)
         task.add_done_callback(self._strangers.discard)
 
     @staticmethod
-    async def _guarded(work: Coroutine[Any, Any, None]) -> None:
-        """The message stays in the inbox if the session ends meanwhile, or after a fault."""
-        try:
-            await work
-        except SessionLost:
-            return
-        except Exception:  # noqa: BLE001 - logged; one message must not end the shard
-            _log.exception("a message to no open workflow could not be answered")
+    async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
+        """Until it is done; the message stays in the inbox after a fault or the session's end."""
+        while True:
+            try:
+                await work()
+            except SessionLost:
+                return
+            except Exception as error:  # noqa: BLE001 - logged; one message must not end the shard
+                if not (isinstance(error, OrbweaverError) and error.retryable):
+                    _log.exception("a message to no open workflow could not be answered")
+                    return
+                await asyncio.sleep(STORE_PAUSE_S)
+            else:
+                return
 
     def _mail(self, workflow_id: str, revision: int) -> None:
         execution = self.executions.get(workflow_id)
@@ -257,7 +276,5 @@ class Shard:
             following_one = self.executions.get(workflow_id)
             if isinstance(letter.message, Start):
                 self._start(following_one, letter, letter.message)
-            elif following_one is not None:
-                following_one.deliver(letter)
             else:
-                self._to_stranger(letter)
+                self._hand_over(workflow_id, letter)

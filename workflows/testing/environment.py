@@ -249,7 +249,8 @@ class Environment:
             if not isinstance(event.attributes, ev.StartChildWorkflowExecutionInitiated):
                 continue
             child = self.running(event.attributes.workflow_id)
-            if child is None or child.started.parent is None:
+            ref = child.started.parent if child is not None else None
+            if child is None or ref is None or ref.run_id != parent.started.run_id:
                 continue
             if event.attributes.parent_close_policy is ParentClosePolicy.TERMINATE:
                 child.record(ev.WorkflowExecutionTerminated("its parent closed"))

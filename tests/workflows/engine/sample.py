@@ -181,6 +181,17 @@ class Forgetful:
 
 
 @workflow.defn()
+class Hasty:
+    """Asks for a child and ends before it can have heard of it."""
+
+    @workflow.run
+    async def run(self, policy: workflow.ParentClosePolicy) -> None:
+        options = workflow.ChildOptions(workflow_id="taken", parent_close=policy)
+        workflow.start(workflow.start_child(Sleeper, options=options))
+        await workflow.sleep(0)
+
+
+@workflow.defn()
 class Dynasty:
     """Leaves a child behind, goes on as a new run, and waits there for a child of its own."""
 
@@ -264,7 +275,7 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady, Deadly, Dynasty),
+            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty),
         ],
         [world.work, world.poison, world.wait, world.climb, *more],
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.archive.files import LocalFiles
-from tests.workflows.engine.sample import Basket, Chain, Dynasty, Forgetful, Parent, Sleeper
+from tests.workflows.engine.sample import Basket, Chain, Dynasty, Forgetful, Hasty, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.client import Handle
 from workflows.engine.reading import read_history
@@ -46,6 +46,30 @@ async def test_a_child_ends_with_its_parent_as_was_promised(
     await stage.run(Forgetful, policy)
 
     assert (await stage.until_status("left-behind", status)).status is status
+
+
+@pytest.mark.parametrize("policy", [ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL])
+async def test_whoever_has_the_id_that_a_child_wanted_does_not_end_with_the_parent(
+    stage: Stage, policy: ParentClosePolicy
+) -> None:
+    await stage.worker()
+    basket = await stage.client.start(Basket, id="taken")
+    await stage.run(Hasty, policy)
+    await basket.signal("put", "thing")
+    await basket.signal("close")
+
+    assert await within(basket.result()) == ["thing"]
+
+
+async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(stage: Stage) -> None:
+    await stage.worker()
+    await stage.run(Hasty, ParentClosePolicy.TERMINATE)
+
+    async def ended() -> list[Status]:
+        found = await stage.visibility.newest_first()
+        return [one.status for one in found if one.workflow_id == "taken" and not one.is_open]
+
+    assert await eventually(ended) == [Status.TERMINATED]
 
 
 async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
