@@ -250,16 +250,19 @@ class Engine:
     def has_lost(self, recorded: Undertaking) -> bool:
         """Whether a Pod certainly has a record's NIC no more; what cannot be read proves nothing.
 
-        Raises OSError.
+        A namespace that ends takes its wire along, so that the wire is asked for and not the
+        namespace's path, which this process may merely not see. Raises DatapathError, OSError.
         """
+        with self._visitor.session(self._node) as host:
+            if host.ask(requests.get_link_number(recorded.peer)) is None:
+                return True
         with (
             suppress(DatapathError),
             Namespace.open(recorded.netns) as namespace,
             self._visitor.session(namespace) as pod,
         ):
-            if tuple(namespace.identity) != (recorded.device, recorded.inode):
-                return True
-            return pod.ask(requests.get_link_number(recorded.link)) is None
+            same = tuple(namespace.identity) == (recorded.device, recorded.inode)
+            return same and pod.ask(requests.get_link_number(recorded.link)) is None
         return False
 
     # ------------------------------------------------------------------------------ CHECK

@@ -34,7 +34,7 @@ from nodeagent.coordinator.settings import (
 from nodeagent.coordinator.wishes import default_route_nic, expected_nics
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.netlink.namespaces import Visitor
-from nodeagent.verbs.missing import Missing, is_netns_gone, valid_attachments
+from nodeagent.verbs.missing import Missing, valid_attachments
 
 T = TypeVar("T")
 
@@ -134,15 +134,13 @@ class Coordinating:
     async def sweep(self) -> int:
         """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
 
-        Evidence is a namespace that is gone, or one without the NIC. What fails is logged.
+        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged.
         """
         known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
         swept = 0
         for each in known:
             try:
-                lost = is_netns_gone(each.netns) or await self._work(
-                    each.container, partial(self._engine.has_lost, each)
-                )
+                lost = await self._work(each.container, partial(self._engine.has_lost, each))
                 if lost:
                     await self._remove(each)
                     swept += 1

@@ -248,6 +248,7 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
     await coordinating.add(call(without, interface="net1"), default)
 
     gone.inside.delete()
+    node.await_end(gone.host_end)
     without.inside.ip("link", "delete", "net1")
 
     assert await coordinating.sweep() == 2
@@ -256,6 +257,18 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
     assert "default via 10.6.0.1 dev eth0" in without.inside.ip("route"), "given back"
     assert (pod.check(), without.check()) == ([], [])
     assert await coordinating.sweep() == 0
+
+
+async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
+    coordinating: Coordinating, pod: Pod, node: Node
+) -> None:
+    """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
+    await coordinating.add(call(pod), NOTHING)
+    (record,) = node.records.all()
+    node.records.put(structs.replace(record, netns="/run/netns/owt-not-seen-from-here"))
+
+    assert await coordinating.sweep() == 0
+    assert pod.pings(node.addresses[0])
 
 
 async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:

@@ -11,13 +11,12 @@ import pytest
 from core.errors import NetlinkRefused
 from nodeagent.netlink.namespaces import Namespace
 from tests.coordinator.test_final_states import calico_pod, routes, rules
-from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import LOOKS_MAX, OUTSIDE, SERVICES, Node, Pod, World, batch
 
 pytestmark = pytest.mark.netns
 
 SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
 ROUTER_ADVERTISEMENT: Final = 134
-LOOKS_MAX: Final = 2_000
 
 
 def test_an_underlay_pods_first_nic_may_have_any_name(world: World, node: Node) -> None:

@@ -16,6 +16,8 @@ from ops.lab.sandbox import Sandbox
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
 
 NODE_IPV6 = "fd00:99::11/64"
+LOOKS_MAX = 2_000
+"""How often the node is asked whether the kernel has ended a Pod's wire."""
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
@@ -128,6 +130,9 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_makes_it_true(
     assert run(node, sandbox, "DEL") == {}
     assert len(list((node.directory / "datapath").iterdir())) == 1
     sandbox.destroy()
+    for _ in range(LOOKS_MAX):
+        if f"veth{sandbox.container[:11]}" not in node.namespace.ip("-brief", "link"):
+            break
     node.start_agent()
     assert list((node.directory / "datapath").iterdir()) == []
 

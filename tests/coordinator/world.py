@@ -30,6 +30,7 @@ from ops.lab.namespaces import Namespace as Named
 from ops.lab.programs import run
 
 ANSWER_S: Final = 5.0
+LOOKS_MAX: Final = 2_000
 SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
@@ -175,6 +176,13 @@ class Node:
         path = self.world.directory / f"{self.inside.name}-{family}-{port}.nft"
         path.write_text(rules)
         self.inside.run("nft", "-f", str(path))
+
+    def await_end(self, link: str) -> None:
+        """Until a link is gone: the kernel ends a namespace and its links in its own time."""
+        for _ in range(LOOKS_MAX):
+            if link not in self.inside.ip("-brief", "link"):
+                return
+        raise AssertionError(f"{link} is still there")
 
     def node_port(self, family: int, port: int, backend: str, backend_port: int) -> None:
         """What kube-proxy does for a NodePort that keeps the client's address."""
