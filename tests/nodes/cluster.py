@@ -34,7 +34,9 @@ from tests.support.truth import Truth
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 60.0
+PATIENCE_S: Final = 90.0
+"""Kubelet and its peers try again after up to some tens of seconds, more on a busy machine."""
+
 POLL_S: Final = 0.05
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
 """Tests follow each other on the same few addresses."""

@@ -30,6 +30,9 @@ SYSCTLS: Final = {
 }
 """What kubelet insists on."""
 
+VOLUMES_EVERY: Final = "5s"
+"""How often it looks how full volumes are, where a minute is usual."""
+
 STATUS_EVERY: Final = "1s"
 """How often it tells that it is there: a node that is lost is known soon."""
 
@@ -143,4 +146,5 @@ class KubeNode:
             "registerNode": True,
             "resolvConf": str(self._here / "resolv.conf"),
             "volumePluginDir": str(self._here / "volumes"),
+            "volumeStatsAggPeriod": VOLUMES_EVERY,
         }

@@ -7,7 +7,13 @@ import pytest
 from tests.nodes.cluster import Cluster
 from tests.nodes.workloads import SHOP, asking, deployment, pool, stateful_set
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 def test_addresses_of_a_lost_node_come_back_without_a_del_and_its_return_changes_nothing(

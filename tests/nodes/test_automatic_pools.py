@@ -11,7 +11,13 @@ import pytest
 from tests.nodes.cluster import Cluster
 from tests.nodes.workloads import SHOP, deployment, subnet
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 OWNED: Final = {
     "ipam.spidernet.io/subnet": json.dumps({"ipv4": ["wide"]}),

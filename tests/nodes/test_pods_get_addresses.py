@@ -9,7 +9,13 @@ import pytest
 from tests.nodes.cluster import Cluster
 from tests.nodes.workloads import IPV6, SHOP, asking, deployment, pod, pool, subnet
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 @pytest.mark.parametrize("node", ["node-a", "node-b"])

@@ -8,7 +8,13 @@ from tests.nodes.cluster import Cluster
 from tests.nodes.rights import AGENT, CONTROLLER
 from tests.nodes.workloads import SHOP, asking, deployment, pool
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 READING = {"get", "list", "watch"}
 

@@ -10,7 +10,13 @@ import pytest
 from tests.nodes.cluster import Cluster
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 def test_a_full_pool_is_named_in_an_event_of_the_pod_which_runs_as_soon_as_there_is_room(

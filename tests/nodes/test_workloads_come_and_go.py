@@ -17,7 +17,13 @@ from tests.nodes.workloads import (
     stateful_set,
 )
 
-pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.kubelet, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
 
 
 def of_shop(cluster: Cluster, *arguments: str) -> str:
