@@ -65,6 +65,7 @@ class Follower:
         self._installation: Installation | None = None
         self._contents: Contents | None = None
         self._lock = threading.Lock()
+        self._closed = False
         self._fault = ""
         self._limit = ""
 
@@ -84,6 +85,7 @@ class Follower:
     def close(self) -> None:
         """Let go; what is pinned goes on serving."""
         with self._lock:
+            self._closed = True
             installation, self._installation = self._installation, None
             self.counts.attached = 0
             if installation is not None:
@@ -113,9 +115,12 @@ class Follower:
     def _apply(self, fitted: Fitted) -> None:
         # A thread that its task was cancelled over goes on to its end.
         with self._lock:
+            if self._closed:
+                return
             if self._installation is None:
                 self._installation = Installation.open(self._place.bpffs)
             self._bring_up_to_date(self._installation, fitted)
+            self._attach(self._installation)
 
     def _bring_up_to_date(self, installation: Installation, fitted: Fitted) -> None:
         # What is known to be there is unknown while it is written.
@@ -126,12 +131,20 @@ class Follower:
         installation.write(steps)
         self.counts.writes += steps.writes
         self._contents = after
-        cgroup = pods_cgroup(self._place.cgroup)
+
+    def _attach(self, installation: Installation) -> None:
+        """Serve the Pods' control group, which may have gone and come again."""
+        try:
+            cgroup = pods_cgroup(self._place.cgroup)
+        except (DatapathError, BadInput):
+            self.counts.attached = 0
+            raise
         if not installation.is_attached(cgroup):
+            self.counts.attached = 0
             installation.attach(cgroup, self._place.wishes)
-            self.counts.attached = 1
             fields = _fields(installation, cgroup)
             _log.info("ClusterIPs are served to sockets", extra={"fields": fields})
+        self.counts.attached = 1
 
     def _count(self, fitted: Fitted) -> None:
         self.counts.frontends = len(fitted.wanted)

@@ -84,7 +84,8 @@ async def node(world: World, settings: Settings, store: MemoryStore) -> AsyncIte
     world.server(BACKENDS[4][0])
     async with serving(world, settings, store) as one:
         await one.apply(*map(apply_command, load_documents(MANIFESTS)))
-        await until(lambda: connects(world) == "served")
+        await until(lambda: _counts(one)["frontends"]() == 2)
+        assert connects(world) == "served"
         yield one
 
 
@@ -119,12 +120,11 @@ async def test_an_agent_that_is_switched_off_takes_away_what_was_pinned(
 
 
 async def test_counts_are_told_to_whoever_scrapes(node: Node) -> None:
-    told = {one.name: one.value for one in node.agent.parts.metrics.readings}
-    assert told["orbweaver_clusterip_attached"]() == 1
-    assert told["orbweaver_clusterip_frontends"]() == 2
-    assert told["orbweaver_clusterip_backends"]() == 1
-    assert told["orbweaver_clusterip_left_out"]() == 0
-    assert told["orbweaver_clusterip_failures"]() == 0
+    counts = _counts(node)
+    assert counts["attached"]() == 1
+    assert counts["backends"]() == 1
+    assert counts["left_out"]() == 0
+    assert counts["failures"]() == 0
 
 
 async def test_a_control_group_that_comes_later_is_waited_for(
@@ -136,6 +136,11 @@ async def test_a_control_group_that_comes_later_is_waited_for(
         counts = _counts(node)
         await until(counts["failures"])
         assert counts["attached"]() == 0
+        later.mkdir()
+        await until(counts["attached"])
+        later.rmdir()
+        await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1")))
+        await until(lambda: not counts["attached"]())
         later.mkdir()
         await until(counts["attached"])
     later.rmdir()
