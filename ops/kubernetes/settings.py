@@ -44,14 +44,16 @@ class InjectionSettings(NamedTuple):
 
 
 class WebhookSettings(NamedTuple):
-    """``guards_deletion``: what is in use cannot be deleted at all, instead of draining.
+    """``address`` "": every one, of both families: the API server comes from another machine.
+
+    ``guards_deletion``: what is in use cannot be deleted at all, instead of draining.
 
     ``injection`` None: Pods are created without asking anybody. ``secret`` None: somebody else
     brings the files.
     """
 
     files: CertificateFiles
-    address: str = "0.0.0.0"  # noqa: S104  # the API server comes from another machine
+    address: str = ""
     port: int = WEBHOOK_PORT
     guards_deletion: bool = False
     injection: InjectionSettings | None = None

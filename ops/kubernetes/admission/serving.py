@@ -130,11 +130,11 @@ class WebhookPort:
         return int(self._runner.addresses[0][1])
 
     async def open(self, address: str, port: int, setting: str) -> None:
-        """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
+        """Listen; "" is every address, port 0 a free one. Raises BadInput about ``setting``."""
         self._load()
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, address, port, ssl_context=self._tls).start()
+            await web.TCPSite(self._runner, address or None, port, ssl_context=self._tls).start()
         except OSError as error:
             message = f"cannot listen on {address} port {port}: {error.strerror}"
             raise BadInput(message, subject=setting, remedy="choose another port") from error

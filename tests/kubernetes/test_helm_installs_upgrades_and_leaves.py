@@ -1,0 +1,107 @@
+"""Helm itself on a real API server: what an upgrade leaves alone, and what an uninstallation."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from ops.kubernetes.certificates.keeping import CertificateKeeper
+from ops.kubernetes.settings import SecretSettings
+from tests.chart.rendering import CHART, values_of
+from tests.kubernetes.objects import get, path_of, pool
+from tests.kubernetes.webhooks import PATHS
+from tests.support.kubernetes import MERGE, ApiServer
+
+helm = pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform")
+
+RELEASE = "orbweaver"
+SPACE = "helmed"
+SECRET = "orbweaver-controller-server-certs"
+CLAIM = f"/api/v1/namespaces/{SPACE}/persistentvolumeclaims/orbweaver-archive"
+VALIDATING = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
+FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
+
+
+@pytest.fixture
+def installed(server: ApiServer) -> Iterator[Any]:
+    """A release without the Jobs that somebody would have to run."""
+    with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
+        values = values_of("smallest")
+        config.install(CHART, RELEASE, values, namespace=SPACE, create_namespace=True)
+        yield config
+        config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
+    for kind in ("secrets", "persistentvolumeclaims"):
+        server.request("DELETE", f"/api/v1/namespaces/{SPACE}/{kind}")
+    freed = {"metadata": {"finalizers": None}}  # nobody here sees that no Pod uses it
+    server.request("PATCH", CLAIM, freed, content=MERGE)
+
+
+async def look(server: ApiServer, directory: Path) -> None:
+    """What a controller does for its certificate."""
+    api = Api(await open_connection(str(server.kubeconfig)))
+    settings = SecretSettings(SECRET, SPACE, (f"orbweaver-controller.{SPACE}.svc",), directory)
+    await CertificateKeeper(api, settings).look()
+    await api.close()
+
+
+def secret(server: ApiServer) -> Any:
+    """The certificates that are kept."""
+    return server.request("GET", f"/api/v1/namespaces/{SPACE}/secrets/{SECRET}").body["data"]
+
+
+def webhooks(server: ApiServer) -> dict[str, Any]:
+    """The validating ones by their names."""
+    return {one["name"]: one for one in server.request("GET", VALIDATING).body["webhooks"]}
+
+
+async def test_an_upgrade_takes_no_certificate_away(
+    server: ApiServer, installed: Any, tmp_path: Path
+) -> None:
+    await look(server, tmp_path)
+    before, kept = webhooks(server), secret(server)
+    values = values_of("smallest")
+    values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
+    installed.upgrade(CHART, RELEASE, values, namespace=SPACE)
+    after = webhooks(server)
+
+    name = "spiderippool.spiderpool.spidernet.io"
+    assert after[name]["rules"][0]["operations"] == ["CREATE", "UPDATE", "DELETE"]
+    assert secret(server) == kept
+    for one, found in before.items():
+        bundle = found["clientConfig"]["caBundle"]
+        assert base64.b64decode(bundle)
+        assert after[one]["clientConfig"]["caBundle"] == bundle
+
+
+def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_users(
+    server: ApiServer, installed: Any
+) -> None:
+    for path in PATHS.values():  # nobody answers here
+        server.request("PATCH", f"{path}/spiderpool-controller", {"webhooks": []}, content=MERGE)
+    one = pool()
+    one["metadata"] |= FINALIZER["metadata"]
+    assert server.request("POST", path_of("SpiderIPPool"), one).status == 201
+
+    installed.uninstall(RELEASE, wait="hookOnly")
+
+    assert server.request("GET", VALIDATING).status == 404
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    assert server.request("GET", f"{roles}/orbweaver-controller").status == 404
+    apps = f"/apis/apps/v1/namespaces/{SPACE}"
+    for left in ("deployments", "daemonsets", "statefulsets"):
+        found = server.request("GET", f"{apps}/{left}").body["items"]
+        assert all("deletionTimestamp" in each["metadata"] for each in found), left
+    assert get(server, "SpiderIPPool", "blue")["spec"]["subnet"] == "10.6.0.0/16"
+    assert "deletionTimestamp" not in server.request("GET", CLAIM).body["metadata"]
+
+
+def test_helm_finds_nothing_to_complain_of() -> None:
+    for chart in (CHART, CHART.with_name("orbweaver-crds")):
+        report = helm.lint(chart, strict=False)
+        assert [one for one in report["messages"] if one["severity"] >= 2] == []
