@@ -90,7 +90,7 @@ def test_webhooks_are_those_that_the_controller_answers() -> None:
     }
     made = objects(values)
     client = Client(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
-    injection = InjectionSettings(include=("shop",))
+    injection = InjectionSettings((*InjectionSettings().exclude, NAMESPACE), ("shop",))
 
     for wanted in configurations(client, guards_deletion=True, injection=injection):
         found = find(wanted["kind"], wanted["metadata"]["name"], made)

@@ -141,6 +141,11 @@ imagePullSecrets:
 {{ default (printf "%s-server-certs" .Values.spiderpoolController.name) .Values.spiderpoolController.tls.secretName }}
 {{- end }}
 
+{{/* Our own Pods are never asked about: no controller could start when none runs. */}}
+{{- define "orbweaver.inject.exclude" -}}
+{{ append .Values.spiderpoolController.podResourceInject.namespacesExclude .Release.Namespace | uniq | toJson }}
+{{- end }}
+
 {{/* Nobody, nothing to gain, nothing to write to. */}}
 {{- define "orbweaver.unprivileged" -}}
 allowPrivilegeEscalation: false
