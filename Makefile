@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ARGS ?=
 ENGINE ?= docker
+REGISTRY ?=
 TAG ?= local
 
 help: ## show this list
@@ -36,9 +37,9 @@ bench: setup ## tables, plots and JSON into bench/results/
 bench-quick: setup ## the measures in two minutes, one JSON object a line
 	@$(PYTHON) -m bench --quick $(ARGS)
 
-images: ## both container images; ENGINE=podman for that one, TAG for another than `local`
-	@$(ENGINE) build -f Containerfile --target controller -t orbweaver-controller:$(TAG) .
-	@$(ENGINE) build -f Containerfile --target agent -t orbweaver-agent:$(TAG) .
+images: ## both container images; REGISTRY=registry.example.com/ and TAG=0.1.0 name them, ENGINE=podman builds
+	@$(ENGINE) build -f Containerfile --target controller -t $(REGISTRY)orbweaver-controller:$(TAG) .
+	@$(ENGINE) build -f Containerfile --target agent -t $(REGISTRY)orbweaver-agent:$(TAG) .
 
 format: setup ## rewrite the code in house format
 	@$(PYTHON) -m ruff check --fix
