@@ -22,6 +22,7 @@ helm = pytest.importorskip("helm_python", reason="no helm-python-sdk for this pl
 
 RELEASE = "orbweaver"
 SPACE = "helmed"
+CONTROLLER = "helmed-controller"
 SECRET = "orbweaver-controller-server-certs"
 CLAIM = f"/api/v1/namespaces/{SPACE}/persistentvolumeclaims/orbweaver-archive"
 VALIDATING = f"{PATHS['ValidatingWebhookConfiguration']}/spiderpool-controller"
@@ -32,14 +33,21 @@ FINALIZER = {"metadata": {"finalizers": ["spiderpool.spidernet.io"]}}
 def installed(server: ApiServer) -> Iterator[Any]:
     """A release without the Jobs that somebody would have to run."""
     with helm.Config(kubeconfig_path=server.kubeconfig, namespace=SPACE) as config:
-        values = values_of("smallest")
-        config.install(CHART, RELEASE, values, namespace=SPACE, create_namespace=True)
+        config.install(CHART, RELEASE, named(), namespace=SPACE, create_namespace=True)
         yield config
         config.uninstall(RELEASE, ignore_not_found=True, wait="hookOnly")
     for kind in ("secrets", "persistentvolumeclaims"):
         server.request("DELETE", f"/api/v1/namespaces/{SPACE}/{kind}")
     freed = {"metadata": {"finalizers": None}}  # nobody here sees that no Pod uses it
     server.request("PATCH", CLAIM, freed, content=MERGE)
+
+
+def named() -> Any:
+    """Values with names that no other test gives to what is in no namespace."""
+    values = values_of("smallest")
+    values["spiderpoolController"]["name"] = CONTROLLER
+    values["spiderpoolAgent"] = {"name": "helmed-agent"}
+    return values
 
 
 async def look(server: ApiServer, directory: Path) -> None:
@@ -65,7 +73,7 @@ async def test_an_upgrade_takes_no_certificate_away(
 ) -> None:
     await look(server, tmp_path)
     before, kept = webhooks(server), secret(server)
-    values = values_of("smallest")
+    values = named()
     values["spiderpoolController"]["enableValidatingResourcesDeletedWebhook"] = True
     installed.upgrade(CHART, RELEASE, values, namespace=SPACE)
     after = webhooks(server)
@@ -92,7 +100,7 @@ def test_an_uninstallation_takes_what_is_the_releases_and_leaves_what_is_the_use
 
     assert server.request("GET", VALIDATING).status == 404
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
-    assert server.request("GET", f"{roles}/orbweaver-controller").status == 404
+    assert server.request("GET", f"{roles}/{CONTROLLER}").status == 404
     apps = f"/apis/apps/v1/namespaces/{SPACE}"
     for left in ("deployments", "daemonsets", "statefulsets"):
         found = server.request("GET", f"{apps}/{left}").body["items"]
