@@ -19,7 +19,7 @@ from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
 from nodeagent.clusterip.joining import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, Source
-from nodeagent.composition import Parts, compose
+from nodeagent.composition import Parts, Sources, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
 from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.doors.tcp_ports import health_port, metrics_port
@@ -30,6 +30,7 @@ from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from nodeagent.telemetry.exposition import Exposition
+    from nodeagent.verbs.binding import Networks
 
 DRAIN_S_MAX: Final = 20.0
 """How long callers inside may take after SIGTERM: below the 30 s that supervisors wait."""
@@ -50,12 +51,15 @@ class Agent:
         *,
         facts: FactsSource | None = None,
         services: Source | None = None,
+        networks: Networks | None = None,
         tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: Parts = compose(settings, store, tracer, facts, self._on_fenced, monotonic)
+        self.parts: Parts = compose(
+            settings, store, tracer, Sources(facts, networks), self._on_fenced, monotonic
+        )
         self._sockets: list[ListeningSocket] = []
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import WriterFenced
 from core.projections.configuration_view import ConfigurationView
@@ -42,7 +42,7 @@ from nodeagent.telemetry.metrics import Metrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 from nodeagent.telemetry.tracing import Tracer
-from nodeagent.verbs.adding import Adding
+from nodeagent.verbs.adding import Adding, Allocating
 from nodeagent.verbs.attaching import Attaching
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
@@ -52,6 +52,9 @@ from nodeagent.verbs.status import Status, StatusSettings
 from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
 from nodeagent.verbs.withdrawing import Withdrawing
 from nodeagent.writing import NodeWriter
+
+if TYPE_CHECKING:
+    from nodeagent.verbs.binding import Networks
 
 
 class Parts(NamedTuple):
@@ -71,27 +74,35 @@ class Parts(NamedTuple):
     visitor: Visitor
     detector: Detector
     coordinating: Coordinating
+    serving: Serving
+
+
+class Sources(NamedTuple):
+    """Whom an agent asks. ``facts`` None: standalone; ``networks`` None: nothing is bound."""
+
+    facts: FactsSource | None = None
+    networks: Networks | None = None
 
 
 def compose(
     settings: Settings,
     plain_store: KeyValueStore,
     tracer: Tracer | None,
-    facts: FactsSource | None,
+    sources: Sources,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
 ) -> Parts:
-    """All parts, not started. ``facts`` None: standalone."""
+    """All parts, not started."""
     metrics, watchdog, gate = Metrics(), StoreWatchdog(), Gate()
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
     view = ConfigurationView(store, keys)
     health = Health(store, keys, view, writer, watchdog, monotonic)
-    if facts is None:
-        facts = StandaloneFacts(view, settings.node_name, settings.fixed)
+    facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown = CoolDown(store, settings.cool_down_s)
-    releaser = Releaser(store, keys, writer, cooldown)
+    binds = sources.networks is not None
+    releaser = _releaser(binds)(store, keys, writer, cooldown)
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
     waiting = WaitingAllocator(
@@ -106,8 +117,9 @@ def compose(
         gate,
         metrics,
         tracer,
-        Adding(waiting, facts, settings.actor),
+        Adding(_binding(waiting, store, keys, sources), facts, settings.actor),
         Deleting(releaser, facts, settings.actor),
+        binds=binds,
     )
     withdrawing = Withdrawing(
         store,
@@ -139,10 +151,28 @@ def compose(
     cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
     framed = FramedDoor(cni.answer)
-    doors = (framed, http, visitor, detector, coordinating)
+    doors = (framed, http, visitor, detector, coordinating, serving)
     parts = Parts(store, keys, writer, view, gate, health, metrics, tracer, plugin_log, *doors)
     _observe(parts)
     return parts
+
+
+def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there is a provider
+    if not binds:
+        return Releaser
+    from core.service.handover import HandingReleaser  # noqa: PLC0415  # costs only who binds
+
+    return HandingReleaser
+
+
+def _binding(
+    allocator: WaitingAllocator, store: KeyValueStore, keys: Keys, sources: Sources
+) -> Allocating:
+    if sources.networks is None:
+        return allocator
+    from nodeagent.verbs.binding import BindingAllocator  # noqa: PLC0415  # costs only who binds
+
+    return BindingAllocator(allocator, store, keys, sources.networks)
 
 
 def _configurator(

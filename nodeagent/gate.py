@@ -21,6 +21,8 @@ REQUESTS_MAX: Final = 1_000
 
 ADD_DEADLINE_S: Final = 30.0
 """Below the executables' 100 s and the runtimes' two minutes, so that the caller hears why."""
+BOUND_ADD_DEADLINE_S: Final = 95.0
+"""With a network provider, which is not asked when less than 48 s are left for its answer."""
 DEL_DEADLINE_S: Final = 30.0
 CHECK_DEADLINE_S: Final = 15.0
 STATUS_DEADLINE_S: Final = 8.0

@@ -98,7 +98,8 @@ async def _serve(settings: Settings, tracer: Tracer | None) -> int:
         return EXIT_SETTINGS
     facts = cluster.facts if cluster is not None else None
     services = cluster.services if cluster is not None else None
-    agent = Agent(settings, store, facts=facts, services=services, tracer=tracer)
+    networks = cluster.networks if cluster is not None else None
+    agent = Agent(settings, store, facts=facts, services=services, networks=networks, tracer=tracer)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.ended.set)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
 from core.service.allocator import Added
-from nodeagent.gate import ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
+from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
 from nodeagent.ordering import ContainerOrder
 from nodeagent.telemetry.metrics import Metrics, Work
 from nodeagent.telemetry.tracing import (
@@ -39,7 +39,10 @@ Outcome = TypeVar("Outcome", bound=Tried)
 
 
 class Serving:
-    """Does ADDs and DELs for the doors. ``order``: what a DEL of a container has to wait for."""
+    """Does ADDs and DELs for the doors. ``order``: what a DEL of a container has to wait for.
+
+    ``binds``: some ADDs wait for a network provider.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,15 @@ class Serving:
         tracer: Tracer | None,
         adding: Adding,
         deleting: Deleting,
+        *,
+        binds: bool = False,
     ) -> None:
         self._gate = gate
         self._metrics = metrics
         self._tracer = tracer
         self._adding = adding
         self._deleting = deleting
+        self.add_deadline_s = BOUND_ADD_DEADLINE_S if binds else ADD_DEADLINE_S
         self.order = ContainerOrder()
 
     async def add(self, order: AddOrder, arrived: float) -> Added:
@@ -63,7 +69,7 @@ class Serving:
         """
         work = self._metrics.allocation
         with self.order.adding(order.attachment.container):
-            return await self._counted(lambda: self._add(order), ADD_DEADLINE_S, work, arrived)
+            return await self._counted(lambda: self._add(order), self.add_deadline_s, work, arrived)
 
     async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:
         """``arrived`` as in ``add``. Raises StoreError, RequestError, LogError."""

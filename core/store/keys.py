@@ -16,6 +16,7 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     view/pool/<name>                 projection
     view/application/<application>   what the last look at its automatic pools found, under a lease
     need/<application>               an ADD waits for such a pool, under a lease
+    binding/<namespace>/<name>       what a network provider has bound of an endpoint, or shall
     meta/<name>, lease/<role>        one of a kind
 """
 
@@ -123,6 +124,10 @@ class Keys:
     def need(self, application: str) -> bytes:
         """An ADD waits for an automatic pool of the application."""
         return self.root + f"need/{application}".encode()
+
+    def binding(self, namespace: str, name: str) -> bytes:
+        """What a network provider has bound of an endpoint, or shall."""
+        return self.root + f"binding/{namespace}/{name}".encode()
 
     def record_path(self, key: bytes) -> tuple[str, str, str]:
         """(kind, namespace, name) of a record's key."""

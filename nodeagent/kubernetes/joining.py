@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
@@ -12,19 +12,32 @@ from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
 
+if TYPE_CHECKING:
+    from nodeagent.kubernetes.networks import KubernetesNetworks
+
 _log: Final = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end."""
+    """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end.
+
+    ``networks`` None: no network provider binds anything.
+    """
 
     def __init__(self, api: Api, settings: Settings) -> None:
         self.facts = KubernetesFacts(api, settings.node_name, settings.fixed)
         self.services = KubernetesServices(api, settings.node_name)
+        self.networks: KubernetesNetworks | None = None
         self._api = api
         watched = [self.facts.run()]
         if settings.cluster_ip.enabled:
             watched.append(self.services.run())
+        if settings.provider is not None:
+            # Here, because only those with a provider need the models of networks.
+            from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415
+
+            self.networks = KubernetesNetworks(api, settings.selection)
+            watched.append(self.networks.run())
         self._watching = asyncio.gather(*watched)
 
     async def stop_watching(self) -> None:

@@ -25,6 +25,7 @@ from nodeagent.coordinator.settings import WrittenSettings, effective, read_sett
 from nodeagent.settings.addressing import address_order, cool_down_s
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.environment import Environment
+from nodeagent.settings.provider import provider_of
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
@@ -99,6 +100,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         coordinator=_coordinator(ours.coordinator),
         cluster_ip=_cluster_ip(ours.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
+        provider=provider_of(conf),
     )
 
 

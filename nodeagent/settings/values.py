@@ -13,6 +13,7 @@ from core.domain.fixed.kinds import FixedSettings
 from core.domain.selection.request import SelectionSettings
 from core.service.cooldown import COOL_DOWN_S
 from core.service.limits import RECORDS_MAX
+from core.service.provider import ProviderSettings
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT
 from nodeagent.clusterip.joining import ClusterIpSettings
@@ -34,7 +35,8 @@ PLUGIN_LOG_PATH: Final = "/var/log/spidernet/spiderpool.log"
 class Settings(NamedTuple):
     """Everything an operator can set. ``otlp_endpoint`` "" means: no traces leave this process.
 
-    ``kubeconfig`` None: standalone; "": the cluster this runs in.
+    ``kubeconfig`` None: standalone; "": the cluster this runs in. ``provider``: the controllers
+    speak to it, an agent has to know that there is one.
     Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
     """
 
@@ -65,6 +67,7 @@ class Settings(NamedTuple):
     coordinator: WrittenSettings = WrittenSettings()
     cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None
+    provider: ProviderSettings | None = None
 
     @property
     def framed_socket_path(self) -> str:

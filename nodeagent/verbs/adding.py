@@ -7,7 +7,7 @@ It decides nothing itself: ``core.service.allocator`` does.
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from core.domain.events import Cause
 from core.domain.facts import PodFacts
@@ -18,9 +18,16 @@ from core.service.allocator import AddCall, Added
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.masters import master_addresses
-from nodeagent.verbs.waiting import WaitingAllocator
 
 _log = logging.getLogger(__name__)
+
+
+class Allocating(Protocol):
+    """Whoever claims the addresses of an ADD."""
+
+    async def add(self, call: AddCall) -> Added:
+        """See ``Allocator.add``."""
+        ...
 
 
 class AddOrder(NamedTuple):
@@ -52,7 +59,7 @@ def add_order(call: Call) -> AddOrder:
 class Adding:
     """Does ADDs."""
 
-    def __init__(self, allocator: WaitingAllocator, facts: FactsSource, actor: str) -> None:
+    def __init__(self, allocator: Allocating, facts: FactsSource, actor: str) -> None:
         self._allocator = allocator
         self._facts = facts
         self._actor = actor

@@ -7,7 +7,7 @@
                   └─ silent gateway ──▶ release, fail
 
 The HTTP API answers its callers with flags instead, because they look for themselves (spec/ipam.md
-2.4). Promise: at most ``ROUNDS_MAX`` allocations and ``ADD_DEADLINE_S`` in all; a DEL of the same
+2.4). Promise: at most ``ROUNDS_MAX`` allocations and the gate's deadline in all; a DEL of the same
 container waits for the end; what an ADD that fails here has got is given back, unless it is fixed.
 """
 
@@ -25,7 +25,7 @@ from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
 from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.facts import FactsSource, PodReference
-from nodeagent.gate import ADD_DEADLINE_S, Gate
+from nodeagent.gate import Gate
 from nodeagent.serving import Serving
 from nodeagent.telemetry.tracing import Tracer
 from nodeagent.verbs.adding import AddOrder, add_order
@@ -71,12 +71,13 @@ class Attaching:
             nic = await self._allocate(order, arrived, ())
             await self._detector.look(order.attachment.netns, nic, switches)
             return nic
+        deadline_s = self._serving.add_deadline_s
         try:
             with self._serving.order.adding(call.container), self._gate.staying():
-                async with asyncio.timeout(ADD_DEADLINE_S):
+                async with asyncio.timeout(deadline_s):
                     return await self._rounds(order, switches, arrived)
         except TimeoutError:
-            raise DeadlineExceeded(f"not done within {ADD_DEADLINE_S:g} s") from None
+            raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
     async def _rounds(self, order: AddOrder, switches: Switches, arrived: float) -> Nic:
         strangers: tuple[Taken, ...] = ()

@@ -17,12 +17,13 @@ from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_num
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
 from core.service.cooldown import COOL_DOWN_S
-from core.service.provider import ProviderSettings, provider_settings
+from core.service.provider import ProviderSettings
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.addressing import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.environment import Environment
+from nodeagent.settings.provider import provider_of
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
@@ -107,12 +108,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
         reclaim=_reclaim(conf, env),
         auto_pools=_auto_pools(conf),
         cool_down_s=cool_down_s(conf.orbweaver, env),
-        provider=provider_settings(
-            conf.provider.server_url,
-            conf.provider.request_timeout,
-            verify_tls=conf.orbweaver.provider_verify_tls,
-            ca_file=conf.orbweaver.provider_ca_file,
-        ),
+        provider=provider_of(conf),
         kubernetes=_kubernetes(conf, env),
         probe_interface=env.text("ORBWEAVER_PROBE_INTERFACE", ""),
         retention=_retention(env),

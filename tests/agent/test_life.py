@@ -237,9 +237,9 @@ async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
 
 
 async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
-    slow_node: Node, slow: SlowStore, monkeypatch: pytest.MonkeyPatch
+    slow_node: Node, slow: SlowStore
 ) -> None:
-    monkeypatch.setattr("nodeagent.serving.ADD_DEADLINE_S", 0.01)
+    slow_node.agent.parts.serving.add_deadline_s = 0.01
     slow.open.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()

@@ -249,3 +249,13 @@ def test_traces_without_their_exporter_are_refused(monkeypatch: pytest.MonkeyPat
         spans.exporting_to("http://collector:4317", "node-1")
 
     assert refused.value.subject == "orbweaver.tracesEndpoint"
+
+
+def test_a_provider_that_cannot_be_used_keeps_the_agent_from_starting(tmp_path: Path) -> None:
+    good = load(tmp_path, "iaasNetworkProvider: {serverUrl: 'https://iaas.example:8443'}")
+    assert good.provider is not None
+    assert good.provider.server_url == "https://iaas.example:8443"
+    with pytest.raises(BadInput) as refused:
+        load(tmp_path, "iaasNetworkProvider: {serverUrl: ftp://iaas.example}")
+
+    assert refused.value.subject == "iaasNetworkProvider.serverUrl"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core.service.provider import ProviderSettings
 from core.store.election import Term
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.values import Settings
@@ -161,6 +162,25 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
     await found.leave()
     sweep(granted)
+
+
+async def test_with_a_network_provider_an_agent_may_read_networks_and_else_not(
+    granted: ApiServer, tmp_path: Path
+) -> None:
+    wanted = {**OURS, "resource": "spidermultusconfigs"}
+    assert not any(may(granted, AGENT, verb=verb, **wanted) for verb in READ)
+    url = "https://iaas.example"
+    grant(granted, objects({"iaasNetworkProvider": {"serverUrl": url}}))
+    kubeconfig = kubeconfig_of(granted, AGENT, tmp_path)
+    settings = Settings("node-1", kubeconfig=str(kubeconfig), provider=ProviderSettings(url))
+    found = await joined(settings)
+    assert found is not None
+    assert found.networks is not None
+    async with asyncio.timeout(30):
+        await found.networks.configs.listed.wait()
+    await found.leave()
+    assert not may(granted, AGENT, verb="patch", **wanted)
+    grant(granted, objects({}))
 
 
 @pytest.mark.parametrize("account", [CONTROLLER, AGENT])

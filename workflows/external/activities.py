@@ -7,9 +7,11 @@ entries name claims by their revision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
+from core.domain.external import Address
 from core.service.binder import Binder, Choice
+from core.service.bindings import Bindings, Order
 from core.service.cooldown import COOL_DOWN_S, CoolDown
 from core.service.releaser import Releaser
 from core.store.keys import Keys
@@ -17,7 +19,7 @@ from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
 from workflows.api import activity
 from workflows.external.client import ProviderClient
-from workflows.external.values import Address, Bound, GiveBack, Order
+from workflows.external.values import Bound, GiveBack
 from workflows.external.wire import AllocateRequest, AskedAddress, ReleaseRequest
 from workflows.jobs.writers import ShardWriters
 
@@ -39,11 +41,12 @@ class ExternalActivities:
         self._provider = provider
         self._cooldown = CoolDown(store, cool_down_s)
         self._writers = writers
+        self._bindings = Bindings(store, keys)
 
     @property
     def all(self) -> tuple[Callable[..., Any], ...]:
         """What a registry needs."""
-        return self.allocate, self.release, self.record, self.end
+        return self.allocate, self.release, self.record, self.tell, self.end
 
     async def close(self) -> None:
         """Close the connections to the provider."""
@@ -85,7 +88,15 @@ class ExternalActivities:
         """Put what the provider chose into the endpoint; False: its claims have ended."""
         choices = {one.address: Choice(one.mac, one.vlan) for one in bound}
         async with self._writers.borrowed() as (writer, cause):
-            return await self._binder(writer).record(order.key, order.claims, choices, cause)
+            recorded = await self._binder(writer).record(order.key, order.claims, choices, cause)
+        if recorded:
+            await self._settle(order, "bound", "")
+        return recorded
+
+    @activity.defn(name="tell-failure")
+    async def tell(self, order: Order, why: str) -> None:
+        """Let whoever waits hear that it will not be bound; it is not taken back yet."""
+        await self._settle(order, "failed", why)
 
     @activity.defn(name="release-claims")
     async def end(self, back: GiveBack) -> tuple[str, ...]:
@@ -94,7 +105,21 @@ class ExternalActivities:
         async with self._writers.borrowed() as (writer, cause):
             binder = self._binder(writer)
             done = await binder.release(order.key, order.claims, back.reason, back.evidence, cause)
+        while (found := await self._bindings.find(order.key)).binding is not None:
+            if found.binding.order.uid != order.uid:
+                break
+            if await self._bindings.remove(order.key, found):
+                break
         return done.addresses
+
+    async def _settle(self, order: Order, state: Literal["bound", "failed"], why: str) -> None:
+        """Answer the agent, unless it asks for more by now, or wants it back."""
+        while (found := await self._bindings.find(order.key)).binding is not None:
+            binding = found.binding
+            if binding.state != "asked" or not order.covers(binding.order):
+                return
+            if await self._bindings.write(found, binding._replace(state=state, why=why)):
+                return
 
     def _binder(self, writer: Writer) -> Binder:
         releaser = Releaser(self._store, self._keys, writer, self._cooldown)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.service.bindings import Order
 from workflows.api import workflow
 from workflows.external.activities import ExternalActivities
-from workflows.external.values import Bound, GiveBack, Order, Result
+from workflows.external.values import Bound, GiveBack, Result
 from workflows.model.errors import ApplicationError
 
 GIVE_BACK: Final = "give_back"
@@ -78,7 +79,7 @@ class ExternalBinding:
         """What was bound, and why it must not stay so; "" if it may."""
         left_s = order.deadline_ms / 1000 - workflow.now().timestamp()
         if left_s <= 0:
-            return [], "the time to bind was over before it began"
+            return [], await self._told(order, "the time to bind was over before it began")
         options = workflow.ActivityOptions(
             start_to_close_s=CALL_S_MAX,
             schedule_to_close_s=left_s,
@@ -89,16 +90,22 @@ class ExternalBinding:
                 ExternalActivities.allocate, order, options=options
             )
         except workflow.ActivityError as error:
+            why = await self._told(order, f"the provider did not bind: {error.__cause__ or error}")
             refused = getattr(error.__cause__, "type", "") == "ProviderRefused"
             if not refused:
                 await workflow.sleep(AFTERMATH_S)
-            return [], f"the provider did not bind: {error.__cause__ or error}"
+            return [], why
         recorded = await workflow.execute_activity(
             ExternalActivities.record, order, bound, options=BOOKING
         )
         if recorded:
             return bound, ""
         return bound, "its claims ended while it was bound"
+
+    async def _told(self, order: Order, why: str) -> str:
+        """Nobody shall wait until everything is taken back."""
+        await workflow.execute_activity(ExternalActivities.tell, order, why, options=BOOKING)
+        return why
 
     async def _release(self, back: GiveBack) -> None:
         for one in back.order.addresses:

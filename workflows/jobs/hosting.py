@@ -23,6 +23,7 @@ from core.domain.reclaim.tracing import Trace
 from core.errors import ExecutionNotFound, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.cooldown import COOL_DOWN_S
+from core.service.handover import Handover
 from core.service.observer import Observer
 from core.service.provider import ProviderSettings
 from core.store.keys import Keys
@@ -35,6 +36,7 @@ from workflows.engine.worker import Worker, WorkerOptions
 from workflows.external.activities import ExternalActivities
 from workflows.external.binding import ExternalBinding
 from workflows.external.client import ProviderClient
+from workflows.external.dispatching import Dispatcher as BindingDispatcher
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.archiving.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archiving.archive import ArchiveLog
@@ -111,7 +113,13 @@ class JobHost:
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._beginner = Beginner(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
-        self.releases = Releases(store, keys, self.writers, cool_down_s=cool_down_s)
+        self.releases = Releases(
+            store,
+            keys,
+            self.writers,
+            Handover(store, keys) if provider is not None else None,
+            cool_down_s=cool_down_s,
+        )
         means = Means(store, keys, source, self._settings, seeing, self.releases)
         self.pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
@@ -124,6 +132,7 @@ class JobHost:
         place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
         self._dispatcher = Dispatcher(place, self._client)
+        self._bindings = BindingDispatcher(store, keys, self._client)
         self._external: ExternalActivities | None = None
         if provider is not None:
             asking = ProviderClient(provider)
@@ -193,6 +202,8 @@ class JobHost:
             parts.append(self.listener.run())
         if self._auto_pools.enabled:
             parts.append(self._dispatcher.run())
+        if self._external is not None:
+            parts.append(self._bindings.run())
         await until_all(*parts)
 
     async def _begin(self) -> None:

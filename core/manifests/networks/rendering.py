@@ -112,19 +112,20 @@ def _ipam(spec: MultusConfigSpec, pools: NetworkPools | None) -> Plugin:
 
 def _link(link: LinkSpec, kind: Plugin, mode: Plugin, ipam: Plugin) -> list[Json]:
     vlan = link.vlan_id or 0
-    master = _master(link) + (f".{vlan}" if vlan else "")
+    master = master_of(link) + (f".{vlan}" if vlan else "")
     main = {**kind, "master": master, **mode, "mtu": link.mtu, **ipam}
     return [*_ifacer(link, vlan), main]
 
 
 def _vlan(link: VlanSpec, ipam: Plugin) -> list[Json]:
-    main: Plugin = {"type": "vlan", "master": _master(link), "vlanMode": link.vlan_mode}
+    main: Plugin = {"type": "vlan", "master": master_of(link), "vlanMode": link.vlan_mode}
     if link.vlan_mode == "manual":
         main["vlanId"] = link.vlan_id
     return [*_ifacer(link, 0), {**main, "mtu": link.mtu, **ipam}]
 
 
-def _master(link: LinkSpec) -> str:
+def master_of(link: LinkSpec) -> str:
+    """The interface of the host that the network stands on: several masters are bonded."""
     if len(link.master) >= SEVERAL and link.bond is not None:
         return link.bond.name
     return link.master[0]

@@ -113,10 +113,6 @@ class FakeProvider:
         return {**said, "iaasIPsAllocationResponse": answers}
 
 
-def _chosen(item: dict[str, Any]) -> dict[str, Any]:
-    return {**item, "macAddress": mac_of(item["ipAddress"]), "vlanId": 100}
-
-
 def mac_of(address: str) -> str:
     """What this provider chooses."""
     return f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"

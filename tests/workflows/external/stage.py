@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from core.domain.external import addresses_of
 from core.domain.model import Endpoint
+from core.service.bindings import Order
 from core.service.provider import ProviderSettings
 from core.store.codec import ENDPOINT
 from core.store.kv import Get
@@ -13,7 +15,7 @@ from workflows.api.definitions import Registry
 from workflows.external.activities import ExternalActivities
 from workflows.external.binding import GIVE_BACK, ExternalBinding
 from workflows.external.client import ProviderClient
-from workflows.external.values import GiveBack, Order, addresses_of
+from workflows.external.values import GiveBack
 from workflows.jobs.writers import ShardWriters
 from workflows.testing import Environment, Handle
 

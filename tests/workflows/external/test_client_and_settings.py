@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from core.domain.external import NicFacts, parents_of
 from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefused
 from core.service.provider import ProviderSettings, provider_settings
 from tests.workflows.external.fake_provider import FakeProvider, Fault
 from workflows.external.client import ProviderClient
-from workflows.external.values import NicFacts, parents_of
 from workflows.external.wire import AllocateRequest, AskedAddress, ReleaseRequest
 
 ASKED = AllocateRequest(

@@ -1,0 +1,64 @@
+"""Which NICs a network provider binds, and what of them (spec/datapath.md 6.5). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Interface
+from typing import Final, NamedTuple
+
+from core.domain.model import Endpoint
+from core.errors import BadInput
+
+CNI_TYPE: Final = "vlan"
+VLAN_MODE: Final = "auto"
+
+
+class NicFacts(NamedTuple):
+    """What is known of one NIC's SpiderMultusConfig, and of its master on the host."""
+
+    interface: str
+    cni_type: str = ""
+    vlan_mode: str = ""
+    parent_mac: str = ""
+
+
+class Address(NamedTuple):
+    """One address that the provider binds, on a NIC of the host."""
+
+    address: str
+    subnet: str
+    parent_mac: str
+
+
+def takes_part(cni_type: str, vlan_mode: str) -> bool:
+    """Those of cniType vlan with vlanMode auto: leaving the VLAN id out is not enough."""
+    return (cni_type, vlan_mode) == (CNI_TYPE, VLAN_MODE)
+
+
+def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
+    """Interface -> MAC of its master, of the NICs that take part. Raises BadInput."""
+    found = {}
+    for nic in nics:
+        if not takes_part(nic.cni_type, nic.vlan_mode):
+            continue
+        if not nic.parent_mac:
+            raise BadInput(
+                f"the master of {nic.interface} has no MAC address on this node",
+                subject=nic.interface,
+                remedy="see that the master that the SpiderMultusConfig names exists there",
+            )
+        found[nic.interface] = nic.parent_mac
+    return found
+
+
+def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[Address, ...]:
+    """The addresses of an endpoint that the provider binds: IPv4, on NICs that take part."""
+    return tuple(
+        Address(
+            nic.ipv4.partition("/")[0],
+            str(IPv4Interface(nic.ipv4).network),
+            parents[nic.interface],
+        )
+        for nic in endpoint.nics
+        if nic.ipv4 and nic.interface in parents
+    )

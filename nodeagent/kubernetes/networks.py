@@ -1,0 +1,116 @@
+"""SpiderMultusConfigs from the API server, watched: which NICs of Pods a network provider binds.
+
+Watched only where there is a provider. A Pod says by its annotations which networks it has; what
+is kept of each network is its type, its VLAN mode and its master.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from core.domain.external import NicFacts, takes_part
+from core.domain.facts import PodFacts
+from core.domain.selection.multus import resolve
+from core.domain.selection.request import SelectionSettings
+from core.errors import BadInput, NotReady
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Follower, ObjectKey
+from core.manifests.kinds.fields import API_VERSION
+from core.manifests.networks.reading import network_of
+from core.manifests.networks.rendering import attachment_name, master_of
+
+NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
+LINKS: Final = Path("/sys/class/net")
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Kept(NamedTuple):
+    """``nad``: how annotations call the network."""
+
+    nad: str
+    cni_type: str = ""
+    vlan_mode: str = ""
+    master: str = ""
+
+
+def mac_of(link: str) -> str:
+    """The MAC address of a link of this host, "" if there is no such link."""
+    try:
+        return (LINKS / link / "address").read_text("ascii").strip() if link else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+class KubernetesNetworks:
+    """The ``Networks`` of binding; ``run`` keeps it up to date."""
+
+    def __init__(
+        self,
+        api: Api,
+        selection: SelectionSettings,
+        mac_of: Callable[[str], str] = mac_of,
+    ) -> None:
+        self.configs = Follower(api, NETWORKS, kept_network)
+        self._selection = selection
+        self._mac_of = mac_of
+        self._by_nad: dict[str, dict[ObjectKey, Kept]] = {}
+        self._known: dict[ObjectKey, str] = {}
+        self.configs.listen(self._on_configs)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self.configs.run()
+
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+        """What is known of these NICs of a Pod; nothing of those on no network that we know.
+
+        Raises NotReady when the networks of the cluster were never listed.
+        """
+        found = []
+        for interface in interfaces:
+            network = resolve(interface, pod, self._selection).network
+            if not network:
+                continue
+            if not self.configs.listed.is_set():
+                raise NotReady(
+                    f"whether a network provider binds {network} is not known yet:"
+                    " SpiderMultusConfigs cannot be listed",
+                    subject=network,
+                    remedy="is the API server up, and may the agent list spidermultusconfigs?",
+                )
+            for one in self._by_nad.get(network, {}).values():
+                mac = self._mac_of(one.master) if takes_part(*one[1:3]) else ""
+                found.append(NicFacts(interface, one.cni_type, one.vlan_mode, mac))
+        return tuple(found)
+
+    def _on_configs(self, keys: set[ObjectKey]) -> None:
+        for key in keys:
+            before = self._known.pop(key, None)
+            if before is not None:
+                self._by_nad[before].pop(key, None)
+            one = self.configs.objects.get(key)
+            if one is not None:
+                nad = self._known[key] = f"{key[0]}/{one.nad}"
+                self._by_nad.setdefault(nad, {})[key] = one
+
+
+def kept_network(one: Object) -> Kept:
+    """Of a SpiderMultusConfig; one that cannot be read is of no type."""
+    metadata = one["metadata"]
+    try:
+        network = network_of(one)
+    except BadInput as error:
+        _log.warning("SpiderMultusConfig %(namespace)s/%(name)s", metadata, exc_info=error)
+        return Kept(metadata["name"])
+    nad, vlan, cni_type = (
+        attachment_name(network.name, network.annotations),
+        network.spec.vlan,
+        network.spec.cni_type or "",
+    )
+    if vlan is None or not vlan.master:
+        return Kept(nad, cni_type)
+    return Kept(nad, cni_type, vlan.vlan_mode or "", master_of(vlan))

@@ -1,0 +1,186 @@
+"""The end of bound addresses: the provider lets go first, whoever wants them back."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.claims import ReleaseDecision
+from core.domain.commands import ApplyRecord
+from core.domain.events import Cause, RecordDefined
+from core.domain.reclaim.evidence import Evidence, Fence, Subject, containers_of
+from core.domain.reclaim.planning import ReclaimStep
+from core.service.cooldown import CoolDown
+from core.service.handover import HANDED_OVER, Handover
+from core.service.releaser import ReleaseOrder, Releaser
+from core.store.writer import Writer
+from tests.agent.node import running
+from tests.provider.town import Town, eventually
+from tests.workflows.external.fake_provider import Fault
+from workflows.engine.client import Client
+from workflows.external.wire import ALLOCATE, RELEASE
+from workflows.jobs.reclaim.releasing import Releases
+from workflows.jobs.writers import ShardWriters
+
+pytestmark = pytest.mark.etcd
+NEXT = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=uid-next"
+
+
+def paths(town: Town) -> list[str]:
+    return [path for path, _, _ in town.provider.calls]
+
+
+async def test_a_del_gives_back_after_the_provider_has_let_go(town: Town) -> None:
+    await town.controller()
+    (address,) = await town.node.add()
+    await town.node.delete()
+    await eventually(town.nothing_left)
+    await town.node.delete()
+
+    assert paths(town) == [ALLOCATE, RELEASE]
+    assert town.provider.calls[1][1]["ipAddress"] == address.partition("/")[0]
+
+
+async def test_a_del_needs_no_controller_and_the_next_one_carries_it_out(town: Town) -> None:
+    end = await town.controller()
+    await town.node.add()
+    await end()
+    for _ in range(2):
+        await town.node.delete()
+
+    assert await town.node.claims()
+    assert paths(town) == [ALLOCATE]
+    await town.controller("controller-1")
+    await eventually(town.nothing_left)
+
+
+async def test_the_next_pod_of_the_name_waits_until_the_provider_has_let_go(town: Town) -> None:
+    await town.controller()
+    await town.node.add()
+    town.provider.away = Fault.BROKEN
+    error = (await town.node.call("ADD", CNI_ARGS=NEXT)).error  # its predecessor had no DEL
+
+    assert error["code"] == 11
+    assert "are being given back to the network provider first" in error["msg"]
+    assert set(await town.node.claims()) == set(town.provider.bound)
+    town.provider.away = None
+    await eventually(town.nothing_left)
+    assert await town.node.add(CNI_ARGS=NEXT)
+    assert set(town.provider.bound.values()) == {"uid-next"}
+
+
+async def test_nics_of_another_sandbox_are_given_back_with_the_last_one(town: Town) -> None:
+    town.networks.modes["net1"] = "auto"
+    await town.controller()
+    await town.node.add()
+    await town.node.add(CNI_IFNAME="net1", CNI_CONTAINERID="second")
+    await town.node.delete()
+    assert len(await town.node.claims()) == len(town.provider.bound) == 2
+
+    await town.node.delete(CNI_IFNAME="net1", CNI_CONTAINERID="second")
+    await eventually(town.nothing_left)
+
+
+async def test_the_next_replica_on_the_same_nic_needs_no_other_bind(town: Town) -> None:
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
+    await town.node.pod("web-0", {}, **owner)
+    await town.node.apply(
+        ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
+    )
+    await town.controller()
+    first = await town.node.add()
+    await town.node.delete()
+
+    assert await town.node.add(CNI_ARGS=NEXT) == first
+    assert paths(town) == [ALLOCATE]
+
+
+async def test_a_replica_that_moves_takes_its_bind_along(town: Town) -> None:
+    owner = {"owner_kind": "StatefulSet", "owner_name": "web", "owner_api_version": "apps/v1"}
+    await town.node.pod("web-0", {}, **owner)
+    await town.node.apply(
+        ApplyRecord(RecordDefined("StatefulSet", "shop", "web", {}, {}, replicas=1))
+    )
+    await town.controller()
+    await town.node.add()
+    await town.node.delete()
+    mine = town.node.agent.settings
+    other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
+    async with running(other, town.node.store, networks=town.networks) as second:
+        error = (await second.call("ADD", CNI_ARGS=NEXT)).error
+        assert "being given back to the network provider first" in error["msg"]
+        await eventually(town.nothing_left)
+        assert await second.add(CNI_ARGS=NEXT)
+
+    assert [body["nodeName"] for _, body, _ in town.provider.calls] == ["node-1"] * 2 + ["node-2"]
+    assert paths(town) == [ALLOCATE, RELEASE, ALLOCATE]
+
+
+async def test_a_live_migration_leaves_its_source_the_bind(town: Town) -> None:
+    owner = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm"}
+    owner["owner_api_version"] = "kubevirt.io/v1"
+    await town.node.pod("source", {}, **owner)
+    await town.node.pod("target", {"kubevirt.io/migrationJobName": "job"}, **owner)
+    await town.controller()
+    first = await town.node.add("source")
+    mine = town.node.agent.settings
+    other = mine._replace(node_name="node-2", socket_path=f"{mine.socket_path}-2")
+    async with running(other, town.node.store, networks=town.networks) as second:
+        assert await second.add("target") == first
+
+    assert paths(town) == [ALLOCATE]
+    binding = (await town.binding("vm")).binding
+    assert binding is not None
+    assert (binding.state, binding.order.node) == ("bound", "node-1")
+
+
+async def test_what_is_reclaimed_is_handed_over_too(town: Town) -> None:
+    await town.controller()
+    await town.node.add()
+    endpoint = await town.node.endpoint()
+    assert endpoint is not None
+    store, keys = town.node.store, town.node.keys
+    releases = Releases(store, keys, ShardWriters(store, keys), Handover(store, keys))
+    fence = Fence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
+    evidence = Evidence("pod-gone", "there is no such Pod", "listing", 0, 0, 2)
+    done = await releases.make(ReclaimStep(Subject(endpoint.key), (), evidence, fence))
+
+    assert (done.addresses, done.why) == ((), HANDED_OVER)
+    await eventually(town.nothing_left)
+    assert paths(town) == [ALLOCATE, RELEASE]
+
+
+async def test_claims_that_a_person_has_ended_are_taken_from_the_provider_too(town: Town) -> None:
+    end = await town.controller()
+    await town.node.add()
+    await end()
+    store, keys = town.node.store, town.node.keys
+    writer = Writer(store, keys, "operator")
+    await writer.open()
+    releaser = Releaser(store, keys, writer, CoolDown(store, 0))
+    order = ReleaseOrder("operator", "a person", Cause("test"))
+    await releaser.release(("shop", "web-0"), lambda _: ReleaseDecision(True, ""), order)
+    await writer.close()
+
+    assert town.provider.bound
+    await town.controller("controller-1")
+    await eventually(town.nothing_left)
+
+
+async def test_who_terminates_a_release_leaves_the_claims_to_a_person(town: Town) -> None:
+    await town.controller()
+    await town.node.add()
+    town.provider.away = Fault.SILENT
+    await town.node.delete()
+
+    async def asked() -> bool:
+        return RELEASE in paths(town)
+
+    await eventually(asked)
+    async with Client(town.node.store, town.node.keys) as client:
+        await client.terminate("external/shop/web-0/uid-web-0", "the provider is sold")
+
+    async def is_forgotten() -> bool:
+        return (await town.binding()).binding is None
+
+    await eventually(is_forgotten)
+    assert await town.node.claims()

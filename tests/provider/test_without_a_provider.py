@@ -1,0 +1,37 @@
+"""Without a provider an agent is what it was: no read more on an ADD, nothing more in memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from core.service.releaser import Releaser
+from core.store.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from nodeagent.verbs.waiting import WaitingAllocator
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.node import running
+
+MODULES = ("nodeagent.verbs.binding", "core.service.handover", "core.service.bindings")
+PROGRAM = f"""
+import sys
+import nodeagent.main
+print([name for name in {MODULES!r} if name in sys.modules])
+"""
+
+
+def test_the_daemon_does_not_even_load_what_binds() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
+async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> None:
+    async with running(settings, MemoryStore()) as node:
+        serving = node.agent.parts.serving
+
+        assert type(serving._adding._allocator) is WaitingAllocator
+        assert type(serving._deleting._releaser) is Releaser

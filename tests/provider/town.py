@@ -1,0 +1,95 @@
+"""A town: an agent on a node, controllers when a test begins them, and a provider on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from core.domain.external import NicFacts
+from core.domain.facts import PodFacts
+from core.domain.reclaim.settings import ReclaimSettings
+from core.service.bindings import Bindings, Found
+from core.service.provider import ProviderSettings
+from nodeagent.verbs.binding import BindingAllocator, Times
+from tests.agent.http_caller import over_socket
+from tests.agent.node import Node
+from tests.workflows.external.fake_provider import FakeProvider
+from workflows.jobs.hosting import JobHost, JobSettings
+
+DEADLINE_S = 30.0
+PARENT = "0c:00:00:00:00:01"
+T = TypeVar("T")
+
+
+class SaidNetworks:
+    """Which NICs take part, as a test says it: interface -> vlanMode of a vlan network."""
+
+    def __init__(self, modes: Mapping[str, str]) -> None:
+        self.modes = dict(modes)
+
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+        return tuple(
+            NicFacts(each, "vlan", self.modes[each], PARENT)
+            for each in interfaces
+            if each in self.modes
+        )
+
+
+class Town:
+    """``networks``: what the agent is told of NICs, where a test says it."""
+
+    def __init__(
+        self, node: Node, provider: FakeProvider, networks: SaidNetworks | None = None
+    ) -> None:
+        self.node = node
+        self.provider = provider
+        self.networks = networks or SaidNetworks({})
+        self.ends = AsyncExitStack()
+
+    async def controller(self, name: str = "controller-0") -> Callable[[], Awaitable[None]]:
+        """One that leads; what is returned ends it."""
+        settings = JobSettings(
+            ReclaimSettings(enabled=False),
+            provider=ProviderSettings(self.provider.url, 5.0),
+            cool_down_s=0,
+        )
+        host = JobHost(self.node.store, self.node.keys, name, settings)
+        works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+
+        async def end() -> None:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)
+
+        self.ends.push_async_callback(end)
+        return end
+
+    def waits(self, bind_s: float) -> None:
+        """How long the agent's ADDs wait for the provider."""
+        adding = self.node.agent.parts.serving._adding
+        assert isinstance(adding._allocator, BindingAllocator)
+        adding._allocator._times = Times(bind_s)
+
+    async def binding(self, pod: str = "web-0") -> Found:
+        """What agents and controllers have said of it."""
+        return await Bindings(self.node.store, self.node.keys).find(("shop", pod))
+
+    async def workload_endpoint(self, pod: str = "web-0") -> Any:
+        """What a main plugin asks the agent's socket for."""
+        path = f"/v1/workloadendpoint?podNamespace=shop&podName={pod}"
+        return (await over_socket(self.node.agent.settings.socket_path, "GET", path)).json
+
+    async def nothing_left(self) -> bool:
+        """No claim, no bind, nothing under way."""
+        found = await self.binding()
+        return not (self.provider.bound or await self.node.claims() or found.binding)
+
+
+async def eventually(look: Callable[[], Awaitable[T]]) -> T:
+    """Look until there is something."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not (found := await look()):
+            await asyncio.sleep(0.01)
+    return found

@@ -1,0 +1,158 @@
+"""Who begins the executions of external binding: whoever leads, as soon as a binding asks for it.
+
+Bindings are followed, nothing is polled but the claims of what is bound: where they have ended
+without the provider having been told (a person released them, another Pod of the name superseded
+them), that is made up for. A begin too many changes nothing, a lost one is made up for by whoever
+leads next. It never speaks to a provider and ends no claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from core.concurrency import until_all
+from core.errors import Compacted, ExecutionFailed, OrbweaverError, OutcomeUnknown
+from core.service.binder import EndpointKey
+from core.service.bindings import BINDING, Binding, Bindings, Found
+from core.service.releaser import releases_of
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.retrying import waiting_for_store
+from workflows.engine.client import Client, Handle, StartOptions
+from workflows.external.binding import GIVE_BACK, ExternalBinding
+from workflows.external.values import GiveBack
+from workflows.model.policies import IdConflictPolicy, Status
+
+AWAY_PAUSE_S: Final = 0.5
+"""Before following begins anew."""
+
+AGAIN_PAUSE_S: Final = 1.0
+"""Before an execution that left its binding as it was is followed by another."""
+
+LOOK_S: Final = 300.0
+"""Between two looks at the claims of everything that is bound."""
+
+ENDED: Final = "its claims have ended without the provider"
+ATTACH: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """One cluster's; to be run by whoever leads."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, client: Client) -> None:
+        self._store = store
+        self._keys = keys
+        self._client = client
+        self._bindings = Bindings(store, keys)
+        self._news: set[EndpointKey] = set()
+        self._attended: dict[EndpointKey, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises what no retry helps."""
+        try:
+            await until_all(self._follow(), self._look_at_claims())
+        finally:
+            tasks = list(self._attended.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        room = self._keys.room("binding")
+        while True:
+            try:
+                found = await self._store.read([Get(*room)])
+                for kv in found.ranges[0].kvs:
+                    self._hear(kv.key)
+                async for batch in self._store.watch([room], after=found.revision):
+                    for change in batch.changes:
+                        self._hear(change.key)
+            except OrbweaverError as error:
+                if not (error.retryable or isinstance(error, Compacted)):
+                    raise
+                _log.warning("following the bindings begins anew: %s", error)
+            await asyncio.sleep(AWAY_PAUSE_S)
+
+    def _hear(self, name: bytes) -> None:
+        """See to it that somebody attends to a binding."""
+        namespace, endpoint = self._keys.tail(name, "binding")
+        key = namespace, endpoint
+        self._news.add(key)
+        if key not in self._attended:
+            task = self._attended[key] = asyncio.create_task(self._attend(key))
+            task.add_done_callback(lambda done: self._leave(key, name, done))
+
+    def _leave(self, key: EndpointKey, name: bytes, task: asyncio.Task[None]) -> None:
+        del self._attended[key]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            _log.error("the binding of %s/%s is left alone: %s", *key, error)
+        elif key in self._news:
+            self._hear(name)
+
+    async def _attend(self, key: EndpointKey) -> None:
+        """Have an execution at work until there is nothing more to do."""
+        last = 0
+        while True:
+            self._news.discard(key)
+            try:
+                found: Found = await waiting_for_store()(self._bindings.find, key)
+                if found.binding is None or found.binding.state == "bound":
+                    return
+                if found.revision == last:
+                    await asyncio.sleep(AGAIN_PAUSE_S)
+                last = found.revision
+                if await _status(await self._begin(found.binding)) == Status.TERMINATED:
+                    await self._bindings.remove(key, found)
+            except OrbweaverError as error:
+                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                    raise
+                _log.warning("the binding of %s/%s is looked at again: %s", *key, error)
+                await asyncio.sleep(AGAIN_PAUSE_S)
+
+    async def _begin(self, binding: Binding) -> Handle:
+        order = binding.order
+        if binding.state == "asked":
+            return await self._client.start(
+                ExternalBinding, order, id=order.workflow_id, options=ATTACH
+            )
+        back = GiveBack(order, binding.reason, binding.why)
+        return await self._client.signal_with_start(
+            ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=[back]
+        )
+
+    async def _look_at_claims(self) -> None:
+        """Give back what is bound and not claimed any more."""
+        while True:
+            try:
+                found = await self._store.read([Get(*self._keys.room("binding"))])
+                for kv in found.ranges[0].kvs:
+                    await self._look_at(Found(BINDING.decode(kv.value), kv.mod_revision))
+            except OrbweaverError as error:
+                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                    raise
+                _log.warning("what is bound is looked at later: %s", error)
+            await asyncio.sleep(LOOK_S)
+
+    async def _look_at(self, found: Found) -> None:
+        assert found.binding is not None
+        order = found.binding.order
+        addresses = [address for address, _ in order.claims]
+        gets = [Get(self._keys.ip_of(address)) for address in addresses]
+        ranges = (await self._store.read(gets)).ranges if gets else ()
+        if found.binding.state == "bound" and not releases_of(addresses, ranges, order.key):
+            await self._bindings.write(found, Binding(order, "returning", ENDED))
+
+
+async def _status(handle: Handle) -> str:
+    """How an execution has ended."""
+    try:
+        await handle.result()
+    except ExecutionFailed as error:
+        return error.status
+    return Status.COMPLETED
