@@ -92,6 +92,23 @@ async def test_a_provider_that_is_away_fails_the_add_in_time_and_is_asked_to_for
     assert paths(town)[-2:] == [RELEASE, ALLOCATE]
 
 
+async def test_a_controller_that_dies_over_a_bind_is_followed_by_another(town: Town) -> None:
+    town.provider.faults.append(Fault.SILENT)
+    await town.controller()
+    adding = asyncio.create_task(town.node.add())
+
+    async def asked() -> bool:
+        return ALLOCATE in paths(town)
+
+    await eventually(asked)
+    await town.bury()
+    await town.controller("controller-1")
+    (address,) = await adding
+
+    assert town.provider.bound == {address.partition("/")[0]: "uid-web-0"}
+    assert paths(town) == [ALLOCATE, ALLOCATE]
+
+
 async def test_without_a_controller_an_add_ends_by_itself_and_is_given_back_later(
     town: Town,
 ) -> None:

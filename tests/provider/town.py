@@ -47,6 +47,7 @@ class Town:
         self.provider = provider
         self.networks = networks or SaidNetworks({})
         self.ends = AsyncExitStack()
+        self._hosts: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
 
     async def controller(self, name: str = "controller-0") -> Callable[[], Awaitable[None]]:
         """One that leads; what is returned ends it."""
@@ -57,6 +58,7 @@ class Town:
         )
         host = JobHost(self.node.store, self.node.keys, name, settings)
         works = [asyncio.create_task(host.run()), asyncio.create_task(host.lead())]
+        self._hosts[name] = host, works
 
         async def end() -> None:
             for work in works:
@@ -65,6 +67,17 @@ class Town:
 
         self.ends.push_async_callback(end)
         return end
+
+    async def bury(self, name: str = "controller-0") -> None:
+        """A controller dies as a crash would have it; its lease has ended at once."""
+        host, works = self._hosts[name]
+        term = host.worker.term
+        await host.worker.abandon()
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
+        if term is not None:
+            await self.node.store.revoke_lease(term.session.lease)
 
     def waits(self, bind_s: float) -> None:
         """How long the agent's ADDs wait for the provider."""
