@@ -20,7 +20,7 @@ from ops.kubernetes.objects import Objects
 from tests.kubernetes.cluster import Cluster, until
 from tests.kubernetes.networks import DEFINITION, PATH
 from tests.kubernetes.objects import create, get, network, path_of, pool
-from tests.kubernetes.workloads import create_pod, delete_pod
+from tests.kubernetes.workloads import create_pod, delete_pod, sweep
 from tests.support.kubernetes import ASSETS, ApiServer, missing_programs
 from tests.support.nodes import addresses, check_everything, pod
 
@@ -55,6 +55,7 @@ def collecting(
 
 @pytest.fixture
 async def cluster(server: ApiServer, collecting: ApiServer) -> AsyncIterator[Cluster]:
+    sweep(server)
     async with Cluster(server) as one:
         create(server, pool(ips=["10.6.0.10-10.6.0.19"], default=True))
         await one.until_said("SpiderIPPool", "blue", "Ready", "True")

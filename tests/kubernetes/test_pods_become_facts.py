@@ -11,6 +11,7 @@ import pytest
 from core.domain.model import Owner, pod_holder
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
+from core.kubernetes.workloads.pods import is_alive
 from core.store.memory import MemoryStore
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.joining import Cluster, joined
@@ -62,6 +63,11 @@ def owner_of(one: Object) -> Owner:
 
 async def seen(cluster: Cluster, name: str) -> None:
     await until(lambda: ("shop", name) in cluster.facts.pods.objects)
+
+
+def is_in_deletion(cluster: Cluster, name: str) -> bool:
+    one = cluster.facts.pods.objects.get(("shop", name))
+    return one is not None and not is_alive(one)
 
 
 async def gone(cluster: Cluster, name: str) -> None:
@@ -142,6 +148,7 @@ async def test_a_pod_in_deletion_gets_nothing(
 ) -> None:
     pod = create_pod(shop, "web", NODE, finalizers=["test/held"])
     shop.request("DELETE", f"{PODS}/web")
+    await until(lambda: is_in_deletion(cluster, "web"))
 
     reply = await node.call("ADD", "web", CNI_ARGS=named(pod))
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -49,9 +50,16 @@ def test_a_laboratory_removes_what_a_killed_one_left(killed: Identity) -> None:
         assert traces_of(killed) == Traces()
 
 
+def until_ended(identity: Identity) -> bool:
+    deadline = time.monotonic() + DEADLINE_S
+    while traces_of(identity).processes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not traces_of(identity).processes
+
+
 def test_daemons_do_not_outlive_the_process_that_started_them(killed: Identity) -> None:
-    # They die with it at once; nothing has looked for them.
-    assert traces_of(killed).processes == ()
+    # They die with it by the kernel's hand, in its own time; nobody here ends them.
+    assert until_ended(killed)
 
 
 def test_a_living_laboratory_is_left_alone() -> None:

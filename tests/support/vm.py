@@ -54,7 +54,6 @@ $b mkdir -p /root/usr/lib/modules/$release
 $b mount --bind /root{kernels}/usr/lib/modules/$release /root/usr/lib/modules/$release
 for there in proc sys dev; do $b mount --move /$there /root/$there; done
 $b mount -t tmpfs run /root/run
-$b mount -t tmpfs tmp /root/tmp
 $b mkdir -p /root/run/netns /root/run/out
 $b mount -t 9p -o $options out /root/run/out
 exec $b switch_root /root /bin/sh /run/out/inside.sh
