@@ -38,14 +38,14 @@ class Scale(NamedTuple):
 
 QUICK = Scale(
     name="quick",
-    seconds_max=85.0,
+    seconds_max=75.0,
     rounds=5,
-    adds=3_000,
+    adds=2_000,
     lone_adds=300,
     few_claims=1_000,
     claims=100_000,
     pools=1_000,
-    events=200_000,
+    events=150_000,
     contending_pods=512,
     agents_apart=False,
     calls=60,
@@ -55,7 +55,7 @@ QUICK = Scale(
     leaks=2_000,
     reported_s=4.0,
 )
-"""``seconds_max`` leaves 35 of the 120 s: for last rounds that began in time, for those that are
+"""``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
 
 FULL = Scale(
