@@ -18,7 +18,6 @@ from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
 
 PAUSE_S: Final = 2.0
-WEBHOOK_AWAY: Final = ("failed calling webhook", "no matches for kind")
 
 _log: Final = logging.getLogger(__name__)
 
