@@ -20,7 +20,7 @@ What an execution does
     resets.py      a new run from a point of a history
 Who does it
     shard.py       the executions of one shard; strangers.py: messages to no open run
-    activities.py  attempts: timeouts, heartbeats, cancellation; slots.py: how many at once
+    activities.py  attempts of a job (job.py): timeouts, heartbeats; slots.py: how many at once
     retries.py     whether a failed attempt is followed by another one, and when (pure)
     alarms.py      one heap of all that is due; clock.py: time
     desk.py        what every execution of a worker needs

@@ -12,19 +12,19 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.errors import OrbweaverError
 from workflows.api import activity as api
 from workflows.api.definitions import Registry
 from workflows.engine.clock import Clock
 from workflows.engine.intake import Outcome
+from workflows.engine.job import Job
 from workflows.engine.records import Attempt
 from workflows.engine.retries import Again, after_failure
 from workflows.engine.slots import Slots
 from workflows.engine.telemetry import Telemetry
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
-from workflows.model.events import ActivityTaskScheduled
 from workflows.model.failures import Failure, FailureKind, failure_of
 from workflows.model.payloads import Payload, to_payload
 from workflows.model.policies import TimeoutType
@@ -40,19 +40,6 @@ HEARTBEAT_STORE_S = 30.0
 
 STOP_S_MAX = 5.0
 """How long an attempt may take to stop before it is left to itself."""
-
-
-class Job(NamedTuple):
-    """One activity of one run, from its next attempt on. ``recorded``: an Attempt is stored."""
-
-    workflow_id: str
-    run_id: str
-    workflow_type: str
-    scheduled: ActivityTaskScheduled
-    scheduled_ms: int
-    attempt: Attempt
-    recorded: bool = False
-    traceparent: str = ""
 
 
 WAIT_S_MAX = 3600.0

@@ -10,11 +10,12 @@ from typing import Protocol
 
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
-from workflows.engine.activities import Job, Running
+from workflows.engine.activities import Running
 from workflows.engine.clock import Instant, instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Draft
 from workflows.engine.intake import Outcome
+from workflows.engine.job import Job
 from workflows.engine.reading import read_history
 from workflows.engine.records import ATTEMPT, Attempt, Head
 from workflows.engine.retries import Again, after_failure

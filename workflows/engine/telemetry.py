@@ -11,13 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-if TYPE_CHECKING:
-    from workflows.engine.activities import Job
+from workflows.engine.job import Job
 
 Attributes = Mapping[str, str]
 _PROPAGATOR = TraceContextTextMapPropagator()

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 from workflows.api.definitions import Registry, workflow_definition
-from workflows.engine.activities import SLOTS, ActivityHost, Job, Running
+from workflows.engine.activities import SLOTS, ActivityHost, Running
+from workflows.engine.job import Job
 from workflows.engine.records import Attempt
 from workflows.engine.telemetry import Telemetry
 from workflows.model import events as ev
