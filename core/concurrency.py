@@ -1,10 +1,16 @@
-"""Several works at once: what fails in one of them is raised, and no other is left behind."""
+"""Several works at once: what fails in one of them is raised, and no other is left behind.
+
+And one work for several who want the same at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 Work = Coroutine[Any, Any, object]
 
@@ -27,6 +33,41 @@ async def until_all(*works: Work) -> None:
         await asyncio.gather(*tasks)
     finally:
         await _stop(tasks)
+
+
+class SharedWork(Generic[K, T]):
+    """At most one work under way for each key: who asks meanwhile gets what it brings or raises.
+
+    Nothing is remembered when it is over. A caller that is cancelled stops nobody else's work, and
+    the last one takes it along: there are never more works than callers that wait.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: dict[K, _Flight[T]] = {}
+
+    async def join(self, key: K, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the work for this key brings: of one that is under way, or else of this one."""
+        flight = self._under_way.get(key)
+        if flight is None or flight.task.done():
+            flight = self._under_way[key] = _Flight(asyncio.ensure_future(work()))
+        flight.callers += 1
+        try:
+            await asyncio.wait([flight.task])
+        finally:
+            flight.callers -= 1
+            if not flight.callers:
+                flight.task.cancel()
+            if self._under_way.get(key) is flight and not flight.callers:
+                del self._under_way[key]
+        return flight.task.result()
+
+
+class _Flight(Generic[T]):
+    __slots__ = ("callers", "task")
+
+    def __init__(self, task: asyncio.Future[T]) -> None:
+        self.task = task
+        self.callers = 0
 
 
 async def _stop(tasks: Sequence[asyncio.Future[object]]) -> None:

@@ -1,7 +1,8 @@
 """Owners of Pods: the top controller of each, and the StatefulSets there are.
 
 A ReplicaSet's Deployment and a Job's CronJob never change, so they are read once, as soon as their
-first Pod is seen, and remembered by UID.
+first Pod is seen, and remembered by UID. Pods of one owner often start together: who asks while its
+question is under way waits for that answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from core.concurrency import SharedWork
 from core.domain.autopools.applications import PARENTS
 from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
 from core.domain.model import Owner
@@ -34,12 +36,16 @@ class Owners:
         self._api = api
         self._stateful_sets = stateful_sets
         self._parents: OrderedDict[str, Owner | None] = OrderedDict()
+        self._questions: SharedWork[str, None] = SharedWork()
 
     async def learn(self, owner: Owner | None) -> None:
         """See to it that ``top`` knows this controller's own. Raises ApiError."""
         path = _COLLECTIONS.get((owner.api_version, owner.kind)) if owner else None
         if owner is None or path is None or owner.uid in self._parents:
             return
+        await self._questions.join(owner.uid, lambda: self._ask(owner, path))
+
+    async def _ask(self, owner: Owner, path: str) -> None:
         try:
             one = await self._api.get(path.format(owner.namespace, owner.name))
         except ApiNotFound:
