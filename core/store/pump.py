@@ -172,6 +172,8 @@ class Pump:
             _fail(members, error)
             return
         for member in members:
+            if member.answer.done():
+                continue  # withdrawn meanwhile, or told that nothing can be written any more
             batch = Batch()
             batch.add(member.prepared)
             await self._commit(batch, [member])

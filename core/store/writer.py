@@ -14,7 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from core.errors import NotReady, OutcomeUnknown, StoreUnavailable, WriterFenced
+from core.errors import (
+    NotReady,
+    OutcomeUnknown,
+    StoreRejected,
+    StoreUnavailable,
+    WriterFenced,
+)
 from core.store.batch import Batch, Proposal
 from core.store.codec import HEAD, WriterHead, encode_segment
 from core.store.keys import Keys, check_name
@@ -114,7 +120,7 @@ class Writer:
     async def _transact(self, batch: Batch) -> TxnResult:
         """The batch with its segment, under the head. Raises what ``append`` does."""
         if self._unsettled is not None:
-            await self._settle(self._unsettled)
+            await self._settle_earlier(self._unsettled)
         segment = encode_segment(self._now_ms(), batch.drafts)
         head = WriterHead(self._head.seq + 1, self._head.epoch)
         head_key = self._keys.head(self.name)
@@ -127,18 +133,40 @@ class Writer:
         self.transactions += 1
         try:
             result = await self._store.commit(guards, writes, [Get(head_key), *batch.gets])
-        except OutcomeUnknown:
-            revision = await self._settle(segment)
-            if revision is None:
-                raise StoreUnavailable(
-                    "etcd did not take the transaction", subject=self.name, remedy="try again"
-                ) from None
-            return TxnResult(True, revision, ())
+        except OutcomeUnknown as unknown:
+            return TxnResult(True, await self._settle_lost(segment, unknown), ())
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result
         self._check_head(result.reads[0].kvs)
         return TxnResult(False, result.revision, result.reads[1:])
+
+    async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
+        """The revision of a transaction whose answer was lost.
+
+        Raises StoreUnavailable if it never will have one, and ``unknown`` itself while etcd does
+        not tell: that the question has failed says nothing about the transaction.
+        """
+        try:
+            revision = await self._settle(segment)
+        except (StoreUnavailable, StoreRejected) as error:
+            raise unknown from error
+        if revision is None:
+            raise StoreUnavailable(
+                "etcd did not take the transaction", subject=self.name, remedy="try again"
+            ) from None
+        return revision
+
+    async def _settle_earlier(self, segment: bytes) -> None:
+        """What an earlier transaction has left open. Of the next one nothing is written yet."""
+        try:
+            await self._settle(segment)
+        except OutcomeUnknown as error:
+            raise StoreUnavailable(
+                f"an earlier transaction is not settled yet: {error.message}",
+                subject=self.name,
+                remedy="try again",
+            ) from error
 
     async def _settle(self, segment: bytes) -> int | None:
         """Whether an unanswered transaction is in the log: its revision, or None: never.
@@ -170,9 +198,8 @@ class Writer:
                 self._head_revision = head_now[0].mod_revision
             return log_now[0].mod_revision
         self._check_head(head_now)
-        self._head_revision = head_now[
-            0
-        ].mod_revision  # an earlier attempt to settle had gone through
+        # An earlier attempt to settle had gone through.
+        self._head_revision = head_now[0].mod_revision
         return None
 
     def _check_head(self, found: Sequence[KeyValue]) -> None:

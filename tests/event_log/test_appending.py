@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
-from core.errors import NotReady, Overloaded, StoreUnavailable, WriterFenced
+from core.errors import (
+    NotReady,
+    OutcomeUnknown,
+    Overloaded,
+    StoreRejected,
+    StoreUnavailable,
+    WriterFenced,
+)
 from core.store.batch import Lost
-from core.store.kv import Get, NothingNewer, Unchanged
+from core.store.kv import Get, Guard, NothingNewer, TxnResult, Unchanged, Write
 from core.store.log import START, LogReader
 from core.store.pump import Committed
 from core.store.writer import GATHERING_PASSES_MAX, QUEUE_DEPTH_MAX
@@ -144,6 +152,61 @@ async def test_losing_the_answer_of_the_reading_back_changes_nothing(
     assert len(await events(log)) == applied
     assert isinstance(await log.writer.append(log.proposal("b")), Committed)
     assert len(await events(log)) == 1 + applied
+
+
+@pytest.mark.parametrize("fault", [Fault.ANSWER_LOST, Fault.REQUEST_LOST])
+async def test_what_cannot_be_read_back_in_time_is_unknown_and_is_settled_before_the_next(
+    log: Log, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.retrying.SETTLE_S_MAX", 0.01)
+    log.store.fail_next_commits(fault, *[Fault.REFUSED] * 100)
+
+    with pytest.raises(OutcomeUnknown):
+        await log.writer.append(log.proposal("a"))
+    log.store.heal()
+
+    assert isinstance(await log.writer.append(log.proposal("b")), Committed)
+    assert len(await events(log)) == 1 + (fault is Fault.ANSWER_LOST)
+
+
+async def test_while_an_earlier_outcome_is_unknown_nothing_of_the_next_is_written(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.retrying.SETTLE_S_MAX", 0.01)
+    log.store.fail_next_commits(*[Fault.REQUEST_LOST] * 100)
+
+    with pytest.raises(OutcomeUnknown):
+        await log.writer.append(log.proposal("a"))
+    with pytest.raises(StoreUnavailable, match="an earlier transaction is not settled yet"):
+        await log.writer.append(log.proposal("b"))
+    log.store.heal()
+
+    assert isinstance(await log.writer.append(log.proposal("c")), Committed)
+    assert len(await events(log)) == 1
+
+
+async def test_a_store_that_refuses_to_be_asked_does_not_turn_unknown_into_refused(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = log.store.commit
+
+    async def lose_and_refuse(
+        guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if log.store.commits == 2:
+            log.store.commits += 1
+            raise StoreRejected("the role was taken away")
+        return await commit(guards, writes, otherwise)
+
+    monkeypatch.setattr(log.store, "commit", lose_and_refuse)
+    log.store.fail_next_commits(Fault.ANSWER_LOST)
+
+    both = (log.writer.append(log.proposal(name, writer=log.writer)) for name in ("a", "b"))
+    results = await asyncio.gather(*both, return_exceptions=True)
+
+    assert [type(one) for one in results] == [OutcomeUnknown, OutcomeUnknown]
+    assert isinstance(await log.writer.append(log.proposal("c")), Committed)
+    assert len(await events(log)) == 3
 
 
 async def test_a_second_process_of_one_name_fences_the_first(log: Log) -> None:

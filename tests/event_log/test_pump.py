@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
 from core.store.batch import Batch, Lost, Proposal
-from core.store.kv import Absent, Put, TxnResult
+from core.store.kv import Absent, Get, Put, TxnResult
 from core.store.memory import MemoryStore
 from core.store.pump import Committed, Pump
 
@@ -47,6 +47,31 @@ async def test_a_refused_proposal_takes_no_other_with_it() -> None:
     results = await asyncio.gather(*answers, return_exceptions=True)
 
     assert [type(each) for each in results] == [Committed, StoreRejected, Committed]
+
+
+async def test_what_is_withdrawn_while_others_are_refused_is_not_written() -> None:
+    town = Town()
+    town.gate.clear()
+    refused, first, second = [town.put(key) for key in ("refused", "a", "b")]
+    while not town.transactions:
+        await asyncio.sleep(0)
+    second.cancel()
+    town.gate.set()
+    await asyncio.gather(refused, first, second, return_exceptions=True)
+    await town.pump.drain()
+
+    found = await town.store.read([Get(b"a"), Get(b"b")])
+    assert [each.count for each in found.ranges] == [1, 0]
+
+
+async def test_the_end_of_the_fence_ends_a_refused_batch_too() -> None:
+    town = Town()
+    town.failures += [StoreRejected("one of you"), WriterFenced("somebody else")]
+    answers = [town.put(key) for key in ("a", "b", "c")]
+    results = await asyncio.gather(*answers, return_exceptions=True)
+
+    assert [type(each) for each in results] == [WriterFenced] * 3
+    assert town.transactions == 2
 
 
 async def test_a_failure_of_the_store_reaches_those_in_the_transaction_only() -> None:
