@@ -22,12 +22,13 @@ from core.domain.model import (
     stateful_holder,
 )
 from core.domain.selection.request import (
+    NICS_MAX,
     Candidates,
     Demand,
     NicPools,
     Selection,
 )
-from core.errors import AllocationError
+from core.errors import AllocationError, WrongInput
 
 FIRST_INTERFACE = "eth0"
 """What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
@@ -176,8 +177,14 @@ def claim(
 
     In the unnamed multi-NIC mode their interfaces are "0", "1", ...: item 0 becomes eth0, the
     others stay open ("") until an ADD names them, and the request's own interface takes the first
-    open one.
+    open one. Raises WrongInput for more NICs than one release could end.
     """
+    if len(need.keep) + len(chosen) > NICS_MAX:
+        raise WrongInput(
+            f"wrong input, Pod {pod.namespace}/{pod.name} has more than {NICS_MAX} NICs",
+            subject=pod.name,
+            remedy="ask for fewer NICs",
+        )
     nics = [*need.keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:

@@ -257,7 +257,8 @@ class Allocator:
 
     async def _pick(self, this: Round, demand: Demand, mine: set[Address]) -> Wanted:
         avoid = self._claiming[demand.family]
-        wanted = await this.pick(demand, avoid, self._finder, self._limit)
+        own = {value for family, value in mine if family == demand.family}
+        wanted = await this.pick(demand, avoid, own, self._finder, self._limit)
         avoid.add(wanted.value)
         mine.add(wanted.address)
         return wanted

@@ -76,13 +76,18 @@ class Round:
         self._rests: dict[Address, int] = {}
 
     async def pick(
-        self, demand: Demand, avoid: Container[int], finder: Finder, limit: RecordLimit
+        self,
+        demand: Demand,
+        avoid: Container[int],
+        own: Container[int],
+        finder: Finder,
+        limit: RecordLimit,
     ) -> Wanted:
         """An address from the first of the demand's pools that has one.
 
-        ``avoid``: addresses that other requests of this process are claiming. Raises
-        AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
-        StoreUnavailable.
+        ``avoid``: addresses that requests of this process are claiming, ``own``: this one's among
+        them. Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known
+        yet, StoreUnavailable.
         """
         for pool in demand.pools:
             place = (demand.interface, demand.family, pool)
@@ -95,7 +100,7 @@ class Round:
             search = self._search(place)
             value = search.next(avoid)
             if value is None:
-                value = await self._find(search, avoid, finder, pool)
+                value = await self._find(search, avoid, own, finder, pool)
             if value is None:
                 self._full[place] = AddressesUsedOut.sentinel
                 continue
@@ -148,14 +153,19 @@ class Round:
         return search
 
     async def _find(
-        self, search: Search, avoid: Container[int], finder: Finder, pool: str
+        self,
+        search: Search,
+        avoid: Container[int],
+        own: Container[int],
+        finder: Finder,
+        pool: str,
     ) -> int | None:
         found = await finder.find(search, avoid)
         if found is not None:
             self._rests[Address(search.usable.family, found.value)] = found.rest_revision
             search.offer(found.value)
             return found.value
-        if await finder.find(search, ()) is not None:
+        if await finder.find(search, own) is not None:
             # Only siblings in this process stand in the way, and how their claims end is open.
             raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -15,7 +16,8 @@ from core.domain.commands import (
 )
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
 from core.domain.model import Reservation
-from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted
+from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
+from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
 from core.service.allocator import AllocatorSettings
 from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
 from core.store.memory import MemoryStore
@@ -163,6 +165,50 @@ async def test_two_nics_may_share_a_pool_and_get_two_addresses(node: Node) -> No
 
     assert addresses(added) == {"10.6.0.10", "10.6.0.11"}
     await check_everything(node)
+
+
+async def test_a_pod_that_needs_two_addresses_of_a_pool_with_one_is_told_so_at_once(
+    node: Node,
+) -> None:
+    await node.apply(pool("a", "10.6.0.10", default=False))
+    both = {IPPOOLS: '[{"interface":"eth0","ipv4":["a"]},{"interface":"net1","ipv4":["a"]}]'}
+
+    with pytest.raises(AddressesUsedOut):
+        await node.add(pod("web-0", annotations=both))
+
+    assert not (await check_everything(node)).claims
+    await node.add(pod("web-1"), request=SelectionRequest("eth0", ("a",)))
+
+
+async def test_the_most_addresses_of_a_request_fit_into_one_transaction_with_what_they_replace(
+    node: Node,
+) -> None:
+    nics = range(ADDRESSES_MAX // 2)
+    for n in nics:
+        await node.apply(pool(f"v4-{n}", f"10.6.{n}.1-10.6.{n}.2", default=False))
+        await node.apply(pool(f"v6-{n}", f"fd00:6::{n:x}:1-fd00:6::{n:x}:2", default=False))
+    items = [{"interface": f"eth{n}", "ipv4": [f"v4-{n}"], "ipv6": [f"v6-{n}"]} for n in nics]
+    wide = {IPPOOLS: json.dumps(items)}
+    older = await node.add(pod("web-0", "uid-1", annotations=wide))
+
+    newer = await node.add(pod("web-0", "uid-3", annotations=wide))
+
+    assert len(addresses(newer)) == ADDRESSES_MAX
+    assert addresses(newer).isdisjoint(addresses(older))
+    assert len((await check_everything(node)).claims) == ADDRESSES_MAX
+
+
+async def test_a_pod_has_no_more_nics_than_one_release_ends(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.1-10.6.0.200"), pool("v6", "fd00:6::1-fd00:6::200"))
+    web = pod("web-0")
+    for n in range(NICS_MAX):
+        await node.add(web, f"eth{n}")
+
+    with pytest.raises(WrongInput, match=f"more than {NICS_MAX} NICs"):
+        await node.add(web, "one-too-many")
+
+    assert len((await node.delete(web)).addresses) == 2 * NICS_MAX
+    assert not (await check_everything(node)).claims
 
 
 async def test_a_failed_second_family_leaves_nothing_of_the_first(node: Node) -> None:

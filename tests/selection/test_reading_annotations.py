@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from core.domain.facts import PodFacts
 from core.domain.selection import jsontext
-from core.domain.selection.annotations import NICS_MAX, POD_IPPOOLS, read_ippools
+from core.domain.selection.annotations import POD_IPPOOLS, read_ippools
+from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX
 from core.errors import BadInput, WrongInput
 
 
@@ -77,8 +78,16 @@ def test_more_nics_than_fit_into_one_transaction_are_refused() -> None:
     items = [{"interface": f"net{index}", "ipv4": ["a"]} for index in range(NICS_MAX + 1)]
     pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
 
-    with pytest.raises(WrongInput, match="33 items, at most 32 NICs are possible"):
+    with pytest.raises(WrongInput, match="25 items, at most 24 NICs are possible"):
         read_ippools(pod, "net1")
+
+
+def test_more_addresses_than_fit_into_one_transaction_are_refused() -> None:
+    items = [{"ipv4": ["a"], "ipv6": ["b"]}] * (ADDRESSES_MAX // 2 + 1)
+    pod = PodFacts("shop", "web-0", "uid-1", annotations={POD_IPPOOLS: json.dumps(items)})
+
+    with pytest.raises(WrongInput, match="26 addresses, at most 24 are claimed together"):
+        read_ippools(pod, "eth0")
 
 
 def test_the_largest_number_of_nics_is_read() -> None:

@@ -14,8 +14,8 @@ from core.domain.addresses import V4, V6, Family
 from core.domain.autopools.naming import IP_NUMBER, RECLAIM
 from core.domain.autopools.sizing import IpNumber, read_number
 from core.domain.selection import jsontext
-from core.domain.selection.annotations import NICS_MAX, POD_SUBNET, POD_SUBNETS
-from core.domain.selection.request import CLUSTER_INTERFACE, FAMILY_NAMES
+from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.selection.request import CLUSTER_INTERFACE, FAMILY_NAMES, NICS_MAX
 from core.errors import BadInput, WrongInput
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})

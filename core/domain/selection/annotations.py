@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from core.domain.facts import NamespaceFacts, PodFacts
 from core.domain.selection import jsontext
-from core.domain.selection.request import NicPools
+from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, NicPools
 from core.errors import AllocationError, BadInput, WrongInput
 
 POD_SUBNETS: Final = "ipam.spidernet.io/subnets"
@@ -19,9 +19,6 @@ POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"
 NAMESPACE_IPV4_POOLS: Final = "ipam.spidernet.io/default-ipv4-ippool"
 NAMESPACE_IPV6_POOLS: Final = "ipam.spidernet.io/default-ipv6-ippool"
-
-NICS_MAX: Final = 32
-"""NICs of one ``ippools`` annotation: all their addresses must fit into one transaction."""
 
 
 class PodPools(NamedTuple):
@@ -83,6 +80,9 @@ def _ippools(document: str, interface: str) -> PodPools:
     if len(entries) > NICS_MAX:
         raise BadInput(f"{len(entries)} items, at most {NICS_MAX} NICs are possible")
     nics = tuple(_nic(entry) for entry in entries)
+    addresses = sum(len(list(nic.lists())) for nic in nics)
+    if addresses > ADDRESSES_MAX:
+        raise BadInput(f"{addresses} addresses, at most {ADDRESSES_MAX} are claimed together")
     named = [nic.interface for nic in nics if nic.interface]
     if not named:
         indexed = tuple(nic._replace(interface=str(index)) for index, nic in enumerate(nics))

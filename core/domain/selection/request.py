@@ -15,6 +15,16 @@ from core.domain.model import Route
 CLUSTER_INTERFACE: Final = "eth0"
 """The NIC of the cluster network; index "0" in unnamed mode."""
 
+NICS_MAX: Final = 24
+"""NICs of one Pod: the release of all their addresses has to fit into one transaction."""
+
+ADDRESSES_MAX: Final = 24
+"""Addresses that are claimed together.
+
+Each of them may need five of the 128 guards of a transaction: unclaimed, rested, not in quarantine,
+its pool as it was, and the older claim that ends with it unchanged.
+"""
+
 FAMILY_NAMES: Final[dict[Family, str]] = {V4: "IPv4", V6: "IPv6"}
 
 SOURCE_POD_SUBNETS: Final = "pod-subnets"
