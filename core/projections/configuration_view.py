@@ -10,20 +10,19 @@ load is done.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from core.domain.address_set import AddressSet
 from core.domain.configuration import offered
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
-from core.errors import Compacted, NotReady, StoreUnavailable
+from core.errors import Compacted, NotReady, OrbweaverError
 from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.retrying import waiting_for_store
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -31,6 +30,11 @@ V = TypeVar("V")
 ROOMS = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 CATCH_UP_S_MAX = 5.0
 """How long a request waits for the view to see what a lost race has shown."""
+
+RELOAD_PAUSE_S = 0.5
+"""Between two attempts to load again."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 class HeldPool(NamedTuple):
@@ -173,15 +177,28 @@ class ConfigurationView:
                         self._put(following, change.key, change.value, change.mod_revision)
                     following.revision = batch.revision
                     await self._publish(following)
-            except (Compacted, StoreUnavailable):
+            except Compacted:
                 self.ready = False
-                await self._reload()
+            except OrbweaverError as error:
+                self._fail(error)
+            await self._reload()
 
     async def _reload(self) -> None:
-        """Load again, however long it takes: the agent stays up, not ready, without etcd."""
+        """Load again, however long it takes: the agent stays up, not ready, without etcd.
+
+        Nor does what only a person can mend end it (a right that was taken away, a value of a newer
+        version): a view that has stopped would look like one of which nothing changes.
+        """
         while not self.ready:
-            with contextlib.suppress(StoreUnavailable):
-                await waiting_for_store()(self._load)
+            try:
+                await self._load()
+            except OrbweaverError as error:
+                self._fail(error)
+                await asyncio.sleep(RELOAD_PAUSE_S)
+
+    def _fail(self, error: OrbweaverError) -> None:
+        self.ready = False
+        _log.warning("the configuration is not followed: %s", error)
 
     def _put(self, into: Snapshot, key: bytes, value: bytes | None, revision: int) -> None:
         room, _, name = key[len(self._keys.root) :].decode().partition("/")

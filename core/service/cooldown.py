@@ -8,6 +8,7 @@ resting one then).
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -32,6 +33,7 @@ class CoolDown:
     ) -> None:
         self._store = store
         self._monotonic = monotonic
+        self._granting = asyncio.Lock()
         self._lease = 0
         self._until = float("-inf")
         self.seconds = seconds
@@ -40,8 +42,9 @@ class CoolDown:
         """The lease for marks made now; 0 means that nothing rests. Raises StoreUnavailable."""
         if not self.seconds:
             return 0
-        now = self._monotonic()
-        if now >= self._until:
-            self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
-            self._until = now + LEASE_SHARED_S
-        return self._lease
+        async with self._granting:  # who comes meanwhile shares what is granted
+            now = self._monotonic()
+            if now >= self._until:
+                self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
+                self._until = now + LEASE_SHARED_S
+            return self._lease

@@ -23,7 +23,7 @@ READ_ADDRESSES_MAX = 1_200
 """Keys read at once: a stretch with fewer addresses or claims is read instead of counted again."""
 
 RESTING_READ_MAX = 64
-"""Cool-down marks looked at when nothing else is free."""
+"""Cool-down marks looked at together when nothing else is free."""
 
 
 class Found(NamedTuple):
@@ -89,13 +89,17 @@ class Finder:
         return None
 
     async def _longest_resting(self, usable: AddressSet, avoid: Container[int]) -> Found | None:
+        """The one that has rested longest among the first ones that may be had."""
         get = self._get("rest", usable, keys_only=True)._replace(limit=RESTING_READ_MAX)
-        marks = (await self._store.read([get])).ranges[0].kvs
-        for mark in sorted(marks, key=lambda kv: kv.mod_revision):
-            value = self._keys.address_in(mark.key).value
-            if value in usable and value not in avoid:
-                return Found(value, mark.mod_revision)
-        return None
+        while True:
+            marks = (await self._store.read([get])).ranges[0]
+            for mark in sorted(marks.kvs, key=lambda kv: kv.mod_revision):
+                value = self._keys.address_in(mark.key).value
+                if value in usable and value not in avoid:
+                    return Found(value, mark.mod_revision)
+            if not marks.more:
+                return None
+            get = get._replace(start=marks.kvs[-1].key + b"\0")
 
     def _get(
         self, room: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False

@@ -92,6 +92,16 @@ def test_the_longest_resting_address_is_taken_first() -> None:
     assert found.value == BASE + 2
 
 
+def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> None:
+    gap = set(range(1, 1 + 2 * finding.RESTING_READ_MAX))
+    last = max(gap) + 1
+
+    found = find({0, last}, {0}, gap | {last}, set(), "x")
+
+    assert found is not None
+    assert found.value == BASE + last
+
+
 def test_a_search_names_nothing_it_knows_to_be_taken() -> None:
     usable = AddressSet(4, ((BASE, BASE + 99),))
     search = Search(usable, "spread", "holder")
