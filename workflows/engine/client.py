@@ -22,7 +22,16 @@ from core.errors import (
     ExecutionNotFound,
 )
 from core.store.keys import Keys
-from core.store.kv import Absent, Get, Guard, KeyValueStore, NothingNewer, Put, Write
+from core.store.kv import (
+    Absent,
+    Get,
+    Guard,
+    KeyValue,
+    KeyValueStore,
+    NothingNewer,
+    Put,
+    Write,
+)
 from core.store.pump import Committed
 from workflows.api.definitions import workflow_definition
 from workflows.engine.answers import Look, await_reply, recorded_update
@@ -232,7 +241,8 @@ class Client:
         outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
             return started.run_id
-        found = outcome.truth.get(key)
+        # A guard on a range is lost without a truth about the others.
+        found = outcome.truth.get(key) or await self._read(key)
         if found is None:
             return None
         head = HEAD.decode(found.value)
@@ -429,13 +439,17 @@ class Client:
         key = self.keys.inbox(workflow_id, new_id(self._clock.now_ms()))
         await self._session.propose([], [Put(key, encode_message(message))])
 
+    async def _read(self, key: bytes) -> KeyValue | None:
+        found = (await self.store.read([Get(key)])).ranges[0].kvs
+        return found[0] if found else None
+
     async def _open_head(self, workflow_id: str) -> Head:
-        found = (await self.store.read([Get(self.keys.open(workflow_id))])).ranges[0].kvs
-        if not found:
+        found = await self._read(self.keys.open(workflow_id))
+        if found is None:
             raise ExecutionNotFound(
                 f"there is no open execution {workflow_id}", subject=workflow_id, remedy=NO_OPEN
             )
-        return HEAD.decode(found[0].value)
+        return HEAD.decode(found.value)
 
 
 def _named(workflow: str | type[Any]) -> tuple[str, Any]:

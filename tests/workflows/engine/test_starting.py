@@ -35,6 +35,18 @@ async def test_an_id_of_an_open_execution_is_taken(stage: Stage) -> None:
     assert refused.value.run_id == first.run_id
 
 
+@pytest.mark.parametrize("policy", list(IdReusePolicy))
+async def test_an_id_of_an_open_execution_is_taken_whatever_may_be_used_again(
+    stage: Stage, policy: IdReusePolicy
+) -> None:
+    first = await stage.client.start(Basket, id="one")
+
+    with pytest.raises(AlreadyStarted) as refused:
+        await within(stage.client.start(Basket, id="one", options=StartOptions(reuse=policy)))
+
+    assert refused.value.run_id == first.run_id
+
+
 async def test_the_existing_execution_can_be_used_instead(stage: Stage) -> None:
     await stage.worker()
     first = await stage.client.start(Basket, id="one")
