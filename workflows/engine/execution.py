@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected
 from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Unchanged, Write
 from core.store.pump import Committed
 from core.store.pump import Outcome as CommitOutcome
+from workflows.engine.arrivals import Arrivals, Taken
 from workflows.engine.calls import Updates, refusal, write_reply
 from workflows.engine.chores import Chores
 from workflows.engine.clock import instant
@@ -31,7 +32,7 @@ from workflows.engine.intake import (
     take_outcome,
     take_timer,
 )
-from workflows.engine.records import Attempt, Head, Letter, Query, Reply, Reset, Retry
+from workflows.engine.records import Attempt, Head, Letter, Query, Reply, Retry
 from workflows.engine.tasks import Code
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
@@ -43,15 +44,6 @@ _log = logging.getLogger(__name__)
 
 STORE_PAUSE_S = 0.5
 """Before a step that could not read the store is tried again."""
-
-
-class Taken(NamedTuple):
-    """What one step works on; ``mail``: the mail key was seen up to this revision."""
-
-    letters: list[Letter]
-    outcomes: list[Outcome]
-    fired: list[int]
-    mail: int
 
 
 class Room(Protocol):
@@ -84,9 +76,7 @@ class Execution:
         self._room = room
         self._code = Code(desk)
         self._updates = Updates()
-        self._letters: list[Letter] = []
-        self._outcomes: list[Outcome] = []
-        self._fired: list[int] = []
+        self._arrivals = Arrivals()
         self._expects_mail = 0
         self._stepping: asyncio.Task[None] | None = None
         self._stopped = False
@@ -96,7 +86,7 @@ class Execution:
 
     def deliver(self, letter: Letter) -> None:
         """A message arrived."""
-        self._letters.append(letter)
+        self._arrivals.letters.append(letter)
         self.wake()
 
     def mail(self, revision: int) -> None:
@@ -108,13 +98,13 @@ class Execution:
 
     def report(self, outcome: Outcome) -> None:
         """An activity came to an end."""
-        self._outcomes.append(outcome)
+        self._arrivals.outcomes.append(outcome)
         self.wake()
 
     def ring(self, run_id: str, timer_id: int) -> None:
         """A timer is due, or with 0 a deadline of the run."""
         if run_id == self.head.run_id:
-            self._fired.append(timer_id)
+            self._arrivals.fired.append(timer_id)
             self.wake()
 
     def wake(self) -> None:
@@ -126,8 +116,8 @@ class Execution:
         """Somebody else's from now on: no further step, no activity."""
         self._stopped = True
         self.chores.stop()
-        if self._stepping is not None:
-            self._stepping.cancel()
+        if self._stepping is not None and self._stepping is not asyncio.current_task():
+            self._stepping.cancel()  # a step that finds out that it is the last one goes on
         self._code.drop()
 
     async def settled(self) -> None:
@@ -137,8 +127,7 @@ class Execution:
 
     def take_letters(self) -> list[Letter]:
         """What has not been taken in, for whoever follows."""
-        letters, self._letters = self._letters, []
-        return letters
+        return self._arrivals.take_letters()
 
     async def resume(self, attempts: Mapping[int, Attempt]) -> None:
         """Go on where the owner before us stopped."""
@@ -155,7 +144,7 @@ class Execution:
             return False
         head = self.head
         due = head.due and head.status is Status.RUNNING and head.next_event_id > 1
-        return bool(self._letters or self._outcomes or self._fired or due)
+        return bool(self._arrivals) or due
 
     async def _work(self) -> None:
         try:
@@ -172,21 +161,19 @@ class Execution:
             self._stepping = None
 
     async def _step(self) -> None:
-        reset = next((each for each in self._letters if isinstance(each.message, Reset)), None)
+        reset = self._arrivals.take_reset()
         if reset is not None:
-            self._letters.remove(reset)
             await self._room.reset(self, reset)
             return
-        taken = Taken(self._letters, self._outcomes, self._fired, self.mail_revision)
-        self._letters, self._outcomes, self._fired = [], [], []
+        taken = self._arrivals.take(self.mail_revision)
         try:
             draft = await self._draft(taken)
             outcome = None if draft.is_empty else await self._commit(draft, taken.mail)
         except BaseException:
-            self._put_back(taken)
+            self._arrivals.put_back(taken)
             raise
         if isinstance(outcome, Lost):
-            self._put_back(taken)
+            self._arrivals.put_back(taken)
             await self._lost(outcome)
             return
         if isinstance(outcome, Committed):
@@ -198,7 +185,7 @@ class Execution:
         draft = self._take_in(taken)
         updates = self._updates.requests(taken.letters, draft)
         head = draft.head
-        if head.status is not Status.RUNNING or not (head.due or updates):
+        if head.status is not Status.RUNNING or not taken.is_whole or not (head.due or updates):
             return draft
         rejections: Sequence[UpdateRejection]
         try:
@@ -241,11 +228,12 @@ class Execution:
         except StoreRejected as error:
             # The bounds of a draft are below those of etcd, so this is a surprise to look into.
             self._code.drop()
-            stopped = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
-            pause_for_code(stopped, failure_of(LimitExceeded(error.message)))
-            outcome = await self._desk.committer.propose(*self._transaction(stopped, mail))
-            if isinstance(outcome, Committed):
-                self.head, self.revision = stopped.head, outcome.revision
+            if self.head.status is Status.RUNNING:
+                stopped = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
+                pause_for_code(stopped, failure_of(LimitExceeded(error.message)))
+                outcome = await self._desk.committer.propose(*self._transaction(stopped, mail))
+                if isinstance(outcome, Committed):
+                    self.head, self.revision = stopped.head, outcome.revision
             raise
         except BaseException:
             self._code.drop()
@@ -274,11 +262,6 @@ class Execution:
         assert mail is not None, "only the end of the run takes the mail key away"
         if mail.mod_revision > self.mail_revision:
             self._expects_mail = mail.mod_revision
-
-    def _put_back(self, taken: Taken) -> None:
-        self._letters = taken.letters + self._letters
-        self._outcomes = taken.outcomes + self._outcomes
-        self._fired = taken.fired + self._fired
 
     async def _go_on_from(self, draft: Draft, revision: int, taken: Taken) -> None:
         before, self.head, self.revision = self.head, draft.head, revision

@@ -227,12 +227,16 @@ _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message._
 
 
 class Letter(NamedTuple):
-    """A message with its key and the revision at which it came; never stored like this."""
+    """A message with its key and the revision at which it came; never stored like this.
+
+    ``size``: its bytes in the store.
+    """
 
     key: bytes
     name: str
     revision: int
     message: Message
+    size: int = 0
 
 
 class Reply(NamedTuple):

@@ -151,7 +151,7 @@ class Shard:
         if self._stopped:
             return
         _, workflow_id, name = self._desk.keys.inbox_name(key)
-        letter = Letter(key, name, revision, decode_message(value))
+        letter = Letter(key, name, revision, decode_message(value), len(value))
         execution = self.executions.get(workflow_id)
         message = letter.message
         if isinstance(message, Start):

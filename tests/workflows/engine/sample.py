@@ -162,6 +162,50 @@ class Basket:
 
 
 @workflow.defn()
+class Tally:
+    """Counts what it is given, and keeps nothing of it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.closed = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.closed)
+        return self.count
+
+    @workflow.signal
+    def add(self, _: str) -> None:
+        self.count += 1
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+    @workflow.update
+    def added(self) -> int:
+        return self.count
+
+
+@workflow.defn()
+class Companion:
+    """Has an activity at work while it waits for a word."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    @workflow.run
+    async def run(self) -> str:
+        at_work: workflow.Future[str] = workflow.start_activity("wait", options=QUICK)
+        await workflow.wait_condition(lambda: self.told)
+        return await at_work
+
+    @workflow.signal
+    def tell(self) -> None:
+        self.told = True
+
+
+@workflow.defn()
 class Parent:
     @workflow.run
     async def run(self, child_id: str) -> list[str]:
@@ -275,7 +319,7 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty),
+            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion),
         ],
         [world.work, world.poison, world.wait, world.climb, *more],
     )

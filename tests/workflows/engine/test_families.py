@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from core.archive.files import LocalFiles
-from tests.workflows.engine.sample import Basket, Chain, Dynasty, Forgetful, Hasty, Parent, Sleeper
+from tests.workflows.engine.sample import (
+    Basket,
+    Chain,
+    Companion,
+    Dynasty,
+    Forgetful,
+    Hasty,
+    Parent,
+    Sleeper,
+)
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.client import Handle
 from workflows.engine.reading import read_history
@@ -130,6 +139,26 @@ async def test_a_reset_ends_the_open_run_and_keeps_later_signals(stage: Stage) -
 
     assert await within(stage.client.result("one", new_run)) == ["thing"]
     assert (await stage.head("one", handle.run_id)).status is Status.TERMINATED
+
+
+async def test_a_run_that_was_reset_has_the_activities_it_waits_for_done_again(
+    stage: Stage,
+) -> None:
+    await stage.worker()
+    handle = await stage.client.start(Companion, id="one")
+    await within(stage.world.begun.wait())
+    await handle.signal("tell")
+
+    async def told() -> bool:
+        return (await stage.types(handle)).count("WorkflowTaskStarted") == 2
+
+    await eventually(told)
+    stage.world.begun.clear()
+    new_run = await stage.client.reset("one", (await stage.head("one")).next_event_id)
+    await within(stage.world.begun.wait())
+    stage.world.gate.set()
+
+    assert await within(stage.client.result("one", new_run)) == "waited"
 
 
 async def _signalled(stage: Stage) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from core.errors import CallRejected, DeadlineExceeded, ExecutionFailed, ExecutionNotFound
-from tests.workflows.engine.sample import Basket, Chain, Courier, Sleeper
+from tests.workflows.engine.sample import Basket, Chain, Courier, Sleeper, Tally
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.model.policies import Status
 
@@ -29,6 +30,22 @@ async def test_many_senders_at_once_lose_nothing(stage: Stage) -> None:
     await handle.signal("close")
 
     assert sorted(map(int, await within(handle.result()))) == list(range(40))
+
+
+@pytest.mark.parametrize(("count", "size"), [(300, 1), (60, 15_000)])
+async def test_mail_that_no_transaction_could_carry_arrives_whole(
+    stage: Stage, count: int, size: int
+) -> None:
+    handle = await stage.client.start(Tally, id="one")
+    for _ in range(count):
+        await handle.signal("add", "x" * size)
+    updated = asyncio.ensure_future(handle.update("added"))
+    await handle.signal("close")
+    await stage.worker()
+
+    assert await within(handle.result()) == count
+    with suppress(CallRejected):  # it may have come too late
+        assert await within(updated) == count
 
 
 async def test_a_signal_that_was_accepted_is_in_the_history_even_of_a_closing_run(
