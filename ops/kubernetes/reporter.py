@@ -4,6 +4,10 @@ Level-triggered like the translator, in the other direction: it is told which na
 compares what there is to say with what the object says. Rounds have a pause between them, so an
 object is written at most twice a second however fast addresses come and go, and nothing on the path
 of an ADD waits for it. What fails stays for the next round. No report is ever read back.
+
+A report names the version of the object that it was made from: what a leader has sent that was cut
+off then is refused when it arrives. A SpiderEndpoint that was not there has no version; the next
+leader puts that right, like anything else that somebody writes.
 """
 
 from __future__ import annotations
@@ -191,15 +195,18 @@ class Reporter:
             return
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         body = identity(kind, one) | {"status": wanted}
+        body["metadata"] |= _version(one)
         if observed:
             body["status"] = {**wanted, "conditions": conditions(one, observed, now)}
         path = f"{kind.path(one['metadata']['name'])}/status"
         self.writes += 1
-        after = (await self._api.apply(path, body, MANAGER)).get("status", {})
+        applied = await self._api.apply(path, body, MANAGER)
+        after = applied.get("status", {})
         if foreign := [name for name in fields if name in after and name not in wanted]:
             # Somebody else has written it: not said by us any more, it stays theirs.
             self.writes += 1
-            await self._api.merge(path, {"status": dict.fromkeys(foreign)})
+            rest = {"metadata": _version(applied), "status": dict.fromkeys(foreign)}
+            await self._api.merge(path, rest)
 
     async def _endpoint(self, key: EndpointKey) -> None:
         one = self.endpoints.objects.get(key)
@@ -208,6 +215,8 @@ class Reporter:
             if one is not None and one["is_ours"]:
                 await self._drop(endpoint_path(key), one)
         elif one is None or not one["is_ours"] or _is_outdated(one, wanted):
+            if one is not None:
+                wanted["metadata"] |= _version(one)
             self.writes += 1
             await self._api.apply(endpoint_path(key), wanted, MANAGER)
 
@@ -218,13 +227,17 @@ class Reporter:
         with contextlib.suppress(ApiNotFound):
             if FINALIZER in finalizers:
                 left = [each for each in finalizers if each != FINALIZER]
-                version = metadata["resourceVersion"]
-                body = {"metadata": {"finalizers": left, "resourceVersion": version}}
+                body = {"metadata": {"finalizers": left} | _version(one)}
                 self.writes += 1
                 await self._api.merge(path, body)
             if not is_leaving(one):
                 self.writes += 1
                 await self._api.delete(path, metadata["uid"])
+
+
+def _version(one: Object) -> Object:
+    """Metadata with which a write is refused if somebody has written meanwhile."""
+    return {"resourceVersion": one["metadata"]["resourceVersion"]}
 
 
 def _is_outdated(one: Object, wanted: Object) -> bool:

@@ -24,7 +24,13 @@ class ControllerProcess:
     """One replica on ports of its own."""
 
     def __init__(
-        self, name: str, endpoint: str, cluster: str, directory: Path, *options: str
+        self,
+        name: str,
+        endpoint: str,
+        cluster: str,
+        directory: Path,
+        *options: str,
+        lease_ttl_s: int = LEASE_TTL_S,
     ) -> None:
         self.name = name
         self.health, self.metrics = free_ports(2)
@@ -33,7 +39,7 @@ class ControllerProcess:
             "ORBWEAVER_ETCD_ENDPOINTS": endpoint,
             "ORBWEAVER_CLUSTER": cluster,
             "ORBWEAVER_ARCHIVE_DIR": str(directory / "archive"),
-            "ORBWEAVER_LEASE_TTL_SECONDS": str(LEASE_TTL_S),
+            "ORBWEAVER_LEASE_TTL_SECONDS": str(lease_ttl_s),
             "SPIDERPOOL_POD_NAME": name,
             "SPIDERPOOL_HEALTH_PORT": str(self.health),
             "SPIDERPOOL_METRIC_HTTP_PORT": str(self.metrics),

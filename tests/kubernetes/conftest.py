@@ -14,8 +14,12 @@ import pytest
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.writing import dump_yaml
+from tests.support.audit import Audit
 from tests.support.kmock_server import MockServer
 from tests.support.kubernetes import ASSETS, MERGE, ApiServer, missing_programs
+
+CONTROLLERS = ("controller-1", "controller-2")
+"""Users whose requests are in the audit log. They may do everything."""
 
 GROUP_PATH = f"/apis/{API_VERSION}"
 HERE = Path(__file__).parent
@@ -46,7 +50,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def bare_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """An API server that knows nothing of us."""
     directory = Path(tmp_path_factory.mktemp("kubernetes"))
-    with MockServer(directory) if missing_programs() else ApiServer(directory) as server:
+    users = dict.fromkeys(CONTROLLERS, "system:masters")
+    flags = Audit(directory, CONTROLLERS).flags()
+    with (
+        MockServer(directory)
+        if missing_programs()
+        else ApiServer(directory, flags=flags, users=users)
+    ) as server:
         yield server
 
 

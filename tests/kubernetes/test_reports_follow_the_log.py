@@ -10,8 +10,10 @@ import pytest
 
 from core.domain.commands import DeletePool
 from core.domain.model import Pool
+from core.errors import ApiConflict
+from ops.kubernetes.reporter import POOL_FIELDS
 from ops.kubernetes.reports import REPORT
-from ops.kubernetes.resources import FINALIZER
+from ops.kubernetes.resources import FINALIZER, Kind
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.support import nodes
@@ -245,6 +247,24 @@ async def test_a_report_that_somebody_else_wrote_is_put_right(
     assert server.request("PATCH", path, wrong, content=MERGE).status == 200
 
     await cluster.until(lambda: counted(server, 0))
+
+
+@pytest.mark.simulated(lacks="kmock does not have: versions of what is applied")
+async def test_a_report_that_arrives_after_a_later_one_is_refused(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    """A leader that was cut off has made it; its successor has reported since."""
+    await cluster.until(lambda: counted(server, 0))
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    late = get(server, "SpiderIPPool", "blue")
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+
+    with pytest.raises(ApiConflict):
+        await reporter._status(Kind.POOL, late, POOL_FIELDS, {"allocatedIPCount": 7}, [])
+
+    assert counted(server, 1)
 
 
 @pytest.mark.simulated(lacks="kmock does not have: namespaces that are not there")

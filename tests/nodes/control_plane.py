@@ -7,19 +7,17 @@ in that table shows. What our processes ask for is in the audit log.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self, TypeVar
-
-import yaml
+from typing import Final, Self, TypeVar
 
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from ops.lab.daemons import Daemon
 from ops.lab.identity import MARK
 from ops.lab.laboratory import Laboratory
 from tests.nodes.rights import AGENT, CONTROLLER
+from tests.support.audit import Audit
 from tests.support.kubernetes import ASSETS, ApiServer
 
 T = TypeVar("T")
@@ -41,23 +39,6 @@ USERS: Final = {
     CONTROLLER: "",
     **{f"system:node:{name}": "system:nodes" for name in NODES},
 }
-POLICY: Final = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "users": [AGENT, CONTROLLER]}, {"level": "None"}],
-}
-"""Who asked for what, not what was said."""
-
-
-class Asked(NamedTuple):
-    """One request of one of our processes."""
-
-    user: str
-    verb: str
-    resource: str
-    name: str
-    status: int
 
 
 class FabricHome:
@@ -92,7 +73,7 @@ class ControlPlane:
     def __init__(self, laboratory: Laboratory) -> None:
         self.directory = laboratory.directory / "kubernetes"
         self.directory.mkdir()
-        self._audit = self.directory / "audit.log"
+        self.audit = Audit(self.directory, (AGENT, CONTROLLER))
         self.server = ApiServer(
             self.directory, FabricHome(laboratory), flags=self._flags(), users=USERS
         )
@@ -117,20 +98,11 @@ class ControlPlane:
             part.kill()
         self.server.__exit__(kind, error, trace)
 
-    def asked(self) -> list[Asked]:
-        """Every request of our processes that the server has answered, in order."""
-        lines = self._audit.read_text().splitlines() if self._audit.exists() else ()
-        return [_asked(json.loads(line)) for line in lines]
-
     def _flags(self) -> dict[str, object]:
-        policy = self.directory / "audit-policy.yaml"
-        policy.write_text(yaml.safe_dump(POLICY))
         return {
+            **self.audit.flags(),
             "authorization-mode": "Node,RBAC",
             "disable-admission-plugins": None,
-            "audit-policy-file": policy,
-            "audit-log-path": self._audit,
-            "audit-log-mode": "blocking-strict",
             "default-not-ready-toleration-seconds": EVICTED_AFTER_S,
             "default-unreachable-toleration-seconds": EVICTED_AFTER_S,
         }
@@ -164,11 +136,3 @@ class ControlPlane:
             Path(self.directory / f"{program}.log"),
             {},
         )
-
-
-def _asked(line: dict[str, Any]) -> Asked:
-    about = line.get("objectRef", {})
-    resource = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
-    named = "/".join(filter(None, (about.get("namespace"), about.get("name"))))
-    code = line.get("responseStatus", {}).get("code", 0)
-    return Asked(line["user"]["username"], line["verb"], resource, named, code)

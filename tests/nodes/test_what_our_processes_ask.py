@@ -7,6 +7,7 @@ import pytest
 from tests.nodes.cluster import Cluster
 from tests.nodes.rights import AGENT, CONTROLLER
 from tests.nodes.workloads import SHOP, asking, deployment, pool
+from tests.support.audit import READING
 
 pytestmark = [
     pytest.mark.etcd,
@@ -16,21 +17,19 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-READING = {"get", "list", "watch"}
-
 
 def test_pods_get_addresses_without_a_single_write_of_an_agent(cluster: Cluster) -> None:
     cluster.pools(pool("green", "10.6.0.20-10.6.0.39"))
-    begun = len(cluster.plane.asked())
+    begun = len(cluster.plane.audit.asked())
     cluster.apply(deployment("web", 10, asking("green")))
     cluster.running("web", 10)
 
-    asked = [one for one in cluster.plane.asked() if one.user == AGENT]
+    asked = [one for one in cluster.plane.audit.asked() if one.user == AGENT]
 
     assert asked
     assert {one.verb for one in asked} <= READING
     # The chain of owners once for each agent; of Pods only what kubelet was quicker to start.
-    since = [one for one in cluster.plane.asked()[begun:] if one.user == AGENT]
+    since = [one for one in cluster.plane.audit.asked()[begun:] if one.user == AGENT]
     assert sum(one.resource == "replicasets" for one in since) <= len(cluster.nodes)
     assert sum(one.resource == "pods" and one.verb == "get" for one in since) <= 10
 
@@ -43,7 +42,7 @@ def test_nothing_that_our_processes_ask_is_forbidden_by_the_documented_rights(
     cluster.running("web", 2)
     cluster.until(lambda: len(cluster.table("se", "-n", SHOP)) == 2, "reports")
 
-    asked = cluster.plane.asked()
+    asked = cluster.plane.audit.asked()
 
     assert {one.user for one in asked} == {AGENT, CONTROLLER}
     assert {(one.user, one.verb, one.resource) for one in asked if one.status == 403} == set()

@@ -1,0 +1,64 @@
+"""What an API server hears of some users, by its own audit log: who asked for what, in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+
+READING: Final = frozenset({"get", "list", "watch"})
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    user: str
+    verb: str
+    resource: str
+    name: str
+    status: int
+
+    @property
+    def has_written(self) -> bool:
+        """Whether something is different since."""
+        return self.verb not in READING and self.status < 300
+
+
+class Audit:
+    """The log of these users' requests; the server keeps it in a directory."""
+
+    def __init__(self, directory: Path, users: Collection[str]) -> None:
+        self._log = directory / "audit.log"
+        self._policy = directory / "audit-policy.yaml"
+        self._users = users
+
+    def flags(self) -> Mapping[str, object]:
+        """What the server has to be told to keep it."""
+        policy = {
+            "apiVersion": "audit.k8s.io/v1",
+            "kind": "Policy",
+            "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": sorted(self._users)}, {"level": "None"}],
+        }
+        self._policy.write_text(yaml.safe_dump(policy))
+        return {
+            "audit-policy-file": self._policy,
+            "audit-log-path": self._log,
+            "audit-log-mode": "blocking-strict",
+        }
+
+    def asked(self) -> list[Asked]:
+        """Every request that the server has answered so far."""
+        lines = self._log.read_text().splitlines() if self._log.exists() else ()
+        return [_asked(json.loads(line)) for line in lines]
+
+
+def _asked(line: dict[str, Any]) -> Asked:
+    about = line.get("objectRef", {})
+    resource = "/".join(filter(None, (about.get("resource"), about.get("subresource"))))
+    named = "/".join(filter(None, (about.get("namespace"), about.get("name"))))
+    code = line.get("responseStatus", {}).get("code", 0)
+    return Asked(line["user"]["username"], line["verb"], resource, named, code)

@@ -1,0 +1,109 @@
+"""A cable between a client and a server of this machine, which a test cuts and mends.
+
+TCP on loopback. Nothing is lost on it, as on a network that fails for a while: what is sent into a
+cable that is cut arrives when it is mended, also from who has hung up meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+CHUNK_BYTES: Final = 65_536
+
+
+class Cable:
+    """To the server at ``host:port``. ``held``: what clients have sent into it while it was cut."""
+
+    def __init__(self, far_end: str) -> None:
+        self.held = bytearray()
+        self._host, _, port = far_end.rpartition(":")
+        self._port = int(port)
+        self._there = asyncio.Event()
+        self._back = asyncio.Event()
+        self._works: set[asyncio.Task[None]] = set()
+        self.mend()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.close()
+        for work in self._works:
+            work.cancel()
+        await asyncio.gather(*self._works, return_exceptions=True)
+
+    @property
+    def near_end(self) -> str:
+        """``host:port`` for clients."""
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """Let nothing pass."""
+        self.silence()
+        self._back.clear()
+
+    def silence(self) -> None:
+        """Let nothing of what clients say pass; they hear all that the server says."""
+        self.held.clear()
+        self._there.clear()
+
+    def mend(self) -> None:
+        """Let everything pass, first what was held."""
+        self._there.set()
+        self._back.set()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        work = asyncio.ensure_future(self._serve(reader, writer))
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answers, asked = await asyncio.open_connection(self._host, self._port)
+        except OSError:
+            writer.close()
+            return
+        try:
+            await asyncio.gather(
+                self._carry(reader, asked, self._there, self.held),
+                self._carry(answers, writer, self._back, bytearray()),
+            )
+        except OSError:
+            return  # one of the two has gone without a word
+        finally:
+            writer.close()
+            asked.close()
+
+    @staticmethod
+    async def _carry(
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        passes: asyncio.Event,
+        held: bytearray,
+    ) -> None:
+        under_way: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def take() -> None:
+            data = b"first"
+            while data:
+                data = await reader.read(CHUNK_BYTES)
+                if not passes.is_set():
+                    held.extend(data)
+                under_way.put_nowait(data)
+
+        async def give() -> None:
+            while data := await under_way.get():
+                await passes.wait()
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+
+        await asyncio.gather(take(), give())
