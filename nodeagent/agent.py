@@ -29,6 +29,7 @@ from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
+    from nodeagent.devices.joining import Devices
     from nodeagent.telemetry.exposition import Exposition
     from nodeagent.verbs.binding import Networks
 
@@ -66,6 +67,7 @@ class Agent:
         self._exposition: Exposition | None = None
         self._services = services or RecordSource(self.parts.view, settings.node_name)
         self._cluster_ips: ClusterIps | None = None
+        self._devices: Devices | None = None
 
     async def start(self) -> None:
         """Open the doors, then become ready, however long etcd takes.
@@ -77,6 +79,7 @@ class Agent:
         self._cluster_ips = ClusterIps.joined(
             self.settings.cluster_ip, self._services, self.parts.metrics
         )
+        self._offer_devices()
         swept = await self.parts.coordinating.sweep()
         if swept:
             _log.info("%d NICs that their Pods had lost meanwhile were taken back", swept)
@@ -119,6 +122,8 @@ class Agent:
         await parts.http.end()
         if self._cluster_ips is not None:
             await self._cluster_ips.close()
+        if self._devices is not None:
+            await self._devices.close()
         await parts.detector.close()
         await asyncio.to_thread(parts.coordinating.close)
         await asyncio.to_thread(parts.visitor.close)
@@ -132,6 +137,15 @@ class Agent:
         if parts.tracer is not None:
             parts.tracer.close()
         parts.plugin_log.close()
+
+    def _offer_devices(self) -> None:
+        """Before this agent is ready: after a boot kubelet starts no Pod whose slot it lacks."""
+        settings, parts = self.settings.devices, self.parts
+        if settings is None:
+            return
+        from nodeagent.devices.joining import Devices  # noqa: PLC0415  # costs only who offers
+
+        self._devices = Devices.joined(settings, parts.facts, parts.visitor, parts.metrics)
 
     async def _prepare_node(self) -> None:
         if not self.settings.tune_sysctls:

@@ -64,6 +64,7 @@ class Parts(NamedTuple):
     keys: Keys
     writer: Writer
     view: ConfigurationView
+    facts: FactsSource
     gate: Gate
     health: Health
     metrics: Metrics
@@ -151,8 +152,8 @@ def compose(
     cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
     framed = FramedDoor(cni.answer)
-    doors = (framed, http, visitor, detector, coordinating, serving)
-    parts = Parts(store, keys, writer, view, gate, health, metrics, tracer, plugin_log, *doors)
+    doors = (plugin_log, framed, http, visitor, detector, coordinating, serving)
+    parts = Parts(store, keys, writer, view, facts, gate, health, metrics, tracer, *doors)
     _observe(parts)
     return parts
 

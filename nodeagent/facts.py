@@ -61,6 +61,10 @@ class FactsSource(Protocol):
         """Everything one request may be judged by, as far as it is known."""
         ...
 
+    def node(self) -> NodeFacts:
+        """This node, as far as it is known."""
+        ...
+
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """Whether the replica or VM behind these addresses is wanted; None: they are not fixed.
 
@@ -98,7 +102,15 @@ class StandaloneFacts:
         record = records.get(("Pod", namespace, name)) if records else None
         if record is not None:
             pod = self._described(pod, record)
-        return Facts(pod, _namespace(records, namespace), _node(records, self._node))
+        return Facts(pod, _namespace(records, namespace), self.node())
+
+    def node(self) -> NodeFacts:
+        """By its record."""
+        records: Records = self._view.current.records
+        record = records.get(("Node", "", self._node)) if records else None
+        if record is None:
+            return NodeFacts(self._node)
+        return NodeFacts(self._node, record.labels, known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """By the StatefulSet's record; without one, as long as a Pod's record makes it so."""
@@ -155,10 +167,3 @@ def _namespace(records: Records, name: str) -> NamespaceFacts:
     if record is None:
         return NamespaceFacts(name)
     return NamespaceFacts(name, record.labels, record.annotations, known=True)
-
-
-def _node(records: Records, name: str) -> NodeFacts:
-    record = records.get(("Node", "", name)) if records else None
-    if record is None:
-        return NodeFacts(name)
-    return NodeFacts(name, record.labels, known=True)

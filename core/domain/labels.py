@@ -91,11 +91,32 @@ def problems(selector: LabelSelector, path: str) -> list[LabelProblem]:
     """
     found = []
     for key, value in sorted(selector.match_labels.items()):
-        texts = [*_key_faults(key), *_value_faults(value)]
+        texts = [*key_faults(key), *_value_faults(value)]
         found += [LabelProblem("Invalid", f"{path}.matchLabels", text) for text in texts]
     for index, requirement in enumerate(selector.match_expressions):
         found += _requirement_problems(requirement, f"{path}.matchExpressions[{index}]")
     return found
+
+
+def key_faults(key: str) -> Iterator[str]:
+    """What is wrong with a key: a name of at most 63 bytes, perhaps after a DNS subdomain and "/".
+
+    Kubernetes calls that a qualified name; resources have such names too.
+    """
+    prefix, slash, name = key.rpartition("/")
+    if "/" in prefix:
+        yield f"key '{key}' has more than one '/'"
+        return
+    if slash and not prefix:
+        yield f"key '{key}' has nothing before its '/'"
+    elif slash:
+        yield from _subdomain_faults(key, prefix)
+    if not name:
+        yield f"key '{key}' has an empty name"
+    elif _byte_length(name) > NAME_BYTES_MAX:
+        yield f"key '{key}' has a name of more than {NAME_BYTES_MAX} bytes"
+    if not _is_name(name):
+        yield f"key '{key}' must begin and end with a letter or digit, between them also - _ ."
 
 
 def _first_unmet(selector: LabelSelector, labels: Mapping[str, str]) -> Requirement | None:
@@ -135,29 +156,11 @@ def _requirement_problems(requirement: Requirement, path: str) -> Iterator[Label
         yield LabelProblem("Forbidden", f"{path}.values", f"operator {operator} takes no values")
     elif not _is_well_formed(requirement):
         yield LabelProblem("Required", f"{path}.values", f"operator {operator} needs a value")
-    for text in _key_faults(key):
+    for text in key_faults(key):
         yield LabelProblem("Invalid", f"{path}.key", text)
     for index, value in enumerate(values):
         for text in _value_faults(value):
             yield LabelProblem("Invalid", f"{path}.values[{index}]", text)
-
-
-def _key_faults(key: str) -> Iterator[str]:
-    """A key is a name of at most 63 bytes, optionally after a DNS subdomain and a slash."""
-    prefix, slash, name = key.rpartition("/")
-    if "/" in prefix:
-        yield f"key '{key}' has more than one '/'"
-        return
-    if slash and not prefix:
-        yield f"key '{key}' has nothing before its '/'"
-    elif slash:
-        yield from _subdomain_faults(key, prefix)
-    if not name:
-        yield f"key '{key}' has an empty name"
-    elif _byte_length(name) > NAME_BYTES_MAX:
-        yield f"key '{key}' has a name of more than {NAME_BYTES_MAX} bytes"
-    if not _is_name(name):
-        yield f"key '{key}' must begin and end with a letter or digit, between them also - _ ."
 
 
 def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:

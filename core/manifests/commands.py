@@ -23,7 +23,7 @@ from core.domain.commands import (
     DeleteSubnet,
 )
 from core.domain.events import RecordDefined
-from core.domain.labels import LabelSelector, Requirement
+from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Route, Scale, Subnet, Workload
 from core.domain.validation.records import NAMESPACED_KINDS
 from core.domain.validation.shared import (
@@ -47,6 +47,7 @@ from core.manifests.kinds.records import OwnerReference, RecordManifest
 from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
 from core.manifests.reading import Manifest
 from core.manifests.schemas import RecordBody
+from core.manifests.selectors import selector_of
 from core.manifests.services import service_of, slice_of
 
 REPLICAS_UNSAID: Final = 1
@@ -215,13 +216,7 @@ def _namespace(body: RecordBody) -> str:
 
 
 def _selector(spec: SelectorSpec | None) -> LabelSelector | None:
-    if spec is None:
-        return None
-    expressions = tuple(
-        Requirement(one.key, one.operator, _texts(one.values))
-        for one in spec.match_expressions or ()
-    )
-    return LabelSelector(spec.match_labels or {}, expressions)
+    return None if spec is None else selector_of(spec)
 
 
 def _texts(items: Sequence[str] | None) -> tuple[str, ...]:

@@ -112,8 +112,15 @@ class KubernetesFacts:
         namespace = self._namespace(key[0])
         if one is None:
             pod = PodFacts(*key, arguments.uid or container, self._node, known=False)
-            return Facts(pod, namespace, self._node_facts())
-        return Facts(self._pod(key, one), namespace, self._node_facts())
+            return Facts(pod, namespace, self.node())
+        return Facts(self._pod(key, one), namespace, self.node())
+
+    def node(self) -> NodeFacts:
+        """By its watched Node."""
+        one = self.nodes.objects.get(("", self._node))
+        if one is None:
+            return NodeFacts(self._node)
+        return NodeFacts(self._node, one["metadata"].get("labels", {}), known=True)
 
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """By the StatefulSet as it was last seen."""
@@ -184,12 +191,6 @@ class KubernetesFacts:
         metadata = one["metadata"]
         labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
         return NamespaceFacts(name, labels, annotations, known=True)
-
-    def _node_facts(self) -> NodeFacts:
-        one = self.nodes.objects.get(("", self._node))
-        if one is None:
-            return NodeFacts(self._node)
-        return NodeFacts(self._node, one["metadata"].get("labels", {}), known=True)
 
     def _on_pods(self, keys: set[ObjectKey]) -> None:
         for key in keys:

@@ -14,6 +14,7 @@ import msgspec
 
 from core.domain.choice import AddressOrder
 from core.errors import BadInput
+from nodeagent.settings.devices import AgentConf
 
 CONF_BYTES_MAX: Final = 1 << 20
 ENDPOINTS_MAX: Final = 32
@@ -122,6 +123,7 @@ class ConfFile(
     tune_sysctls: bool = False
     provider: ProviderConf = ProviderConf()
     inject: InjectConf = InjectConf()
+    agent: AgentConf = AgentConf()
     orbweaver: OrbweaverConf = OrbweaverConf()
 
 

@@ -24,6 +24,7 @@ from nodeagent.clusterip.pods import BPFFS
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.settings.addressing import address_order, cool_down_s
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
+from nodeagent.settings.devices import device_settings
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.provider import provider_of
 from nodeagent.settings.values import (
@@ -60,7 +61,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
             subject="enableIPv4",
             remedy="switch one of them on",
         )
-    ours = conf.orbweaver
+    ours, provider = conf.orbweaver, provider_of(conf)
     return Settings(
         node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
         cluster=check_name(env.text("ORBWEAVER_CLUSTER", ours.cluster or CLUSTER), "cluster"),
@@ -100,7 +101,8 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         coordinator=_coordinator(ours.coordinator),
         cluster_ip=_cluster_ip(ours.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
-        provider=provider_of(conf),
+        provider=provider,
+        devices=device_settings(conf.agent.devices, has_provider=provider is not None),
     )
 
 

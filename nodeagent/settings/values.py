@@ -18,6 +18,7 @@ from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT
 from nodeagent.clusterip.joining import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
+from nodeagent.settings.devices import DeviceSettings
 
 SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 FRAMED_SUFFIX: Final = ".fast"
@@ -36,7 +37,7 @@ class Settings(NamedTuple):
     """Everything an operator can set. ``otlp_endpoint`` "" means: no traces leave this process.
 
     ``kubeconfig`` None: standalone; "": the cluster this runs in. ``provider``: the controllers
-    speak to it, an agent has to know that there is one.
+    speak to it, an agent has to know that there is one. ``devices`` None: kubelet is offered none.
     Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
     """
 
@@ -68,6 +69,7 @@ class Settings(NamedTuple):
     cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None
     provider: ProviderSettings | None = None
+    devices: DeviceSettings | None = None
 
     @property
     def framed_socket_path(self) -> str:

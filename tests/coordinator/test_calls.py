@@ -51,7 +51,10 @@ class Known(FactsSource):
 
     def facts(self, reference: PodReference) -> Facts:
         pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
-        return Facts(pod, NamespaceFacts("shop"), NodeFacts("node-a"))
+        return Facts(pod, NamespaceFacts("shop"), self.node())
+
+    def node(self) -> NodeFacts:
+        return NodeFacts("node-a")
 
     def wanted(self, endpoint: Endpoint) -> None:
         return None

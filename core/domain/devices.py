@@ -1,0 +1,142 @@
+"""Slots: what a node has so many of that only so many Pods fit (spec/api.md 5.1, datapath.md 6.5).
+
+Agents offer them to kubelet, the Pod webhook asks for them, and Kubernetes puts a Pod only where
+one is free. A NIC's slots say that the node has it; a network provider's bound how many addresses
+it binds there. Both sides take the names from here. Pure: whoever asks brings the node's labels and
+NICs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from core.domain import globs
+from core.domain.labels import LabelSelector, key_faults, matches
+
+GROUP: Final = "spidernet.io"
+SUB_ENI: Final = f"{GROUP}/sub-eni"
+"""What the slots of a network provider are called unless a rule says otherwise."""
+
+NIC_SLOTS: Final = 10_000
+"""Of a NIC whose rule says none: as good as any number of Pods."""
+
+SLOTS_MAX: Final = 100_000
+"""Of one resource: kubelet takes no list of more than 4 MiB, and each has some forty bytes."""
+
+_PASSED_OVER: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
+"""How the names of links begin that are no masters of anything."""
+
+_SUB_ENI_SLOT: Final = "sub-eni"
+_NATIVE: Final = "kubernetes.io"
+_QUOTA: Final = "requests."
+
+
+class SubEniRule(NamedTuple):
+    """So many slots of a provider's resource on each node that is selected; 0 is a number too."""
+
+    resource: str = SUB_ENI
+    slots: int = 0
+    nodes: LabelSelector = LabelSelector()
+
+
+class NicRule(NamedTuple):
+    """So many slots of each NIC, by patterns of names. ``include`` empty: of all there are."""
+
+    slots: int = NIC_SLOTS
+    nodes: LabelSelector = LabelSelector()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class DeviceRules(NamedTuple):
+    """``nodes``: which of them offer anything at all."""
+
+    nodes: LabelSelector = LabelSelector()
+    sub_eni: tuple[SubEniRule, ...] = ()
+    nics: tuple[NicRule, ...] = ()
+
+    def ask_labels(self) -> bool:
+        """Whether anything depends on a node's labels."""
+        selectors = [self.nodes, *(one.nodes for one in self.sub_eni)]
+        selectors += [one.nodes for one in self.nics]
+        return not all(one.is_empty() for one in selectors)
+
+
+class Nic(NamedTuple):
+    """A link of a node. ``has_device``: there is hardware, or what a hypervisor shows for it."""
+
+    name: str
+    has_device: bool
+    is_loopback: bool = False
+
+
+class Offer(NamedTuple):
+    """``slots`` of one resource; each is called ``<slot>-<number>``, from 0."""
+
+    slot: str
+    slots: int
+
+    def ids(self) -> list[str]:
+        """What kubelet calls each of them."""
+        return [f"{self.slot}-{number}" for number in range(self.slots)]
+
+
+def nic_resource(link: str) -> str:
+    """What a NIC's slots are called; "" for a link whose name fits into no such name."""
+    name = f"{GROUP}/{link}-nic"
+    return "" if resource_fault(name) else name
+
+
+def resource_fault(name: str) -> str:
+    """Why Kubernetes would not take an extended resource of this name; "" if it would."""
+    domain, slash, _ = name.rpartition("/")
+    if not slash:
+        return f"resource {name!r} has no domain, as in {SUB_ENI}"
+    if domain == _NATIVE or domain.endswith(f".{_NATIVE}") or name.startswith(_QUOTA):
+        return f"resource {name!r} has a name that Kubernetes keeps for its own"
+    return next(key_faults(name), "")
+
+
+def offers(
+    rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[Nic]
+) -> dict[str, Offer] | None:
+    """Resource -> what a node offers. None: its labels decide, and nobody knows them yet."""
+    if labels is None:
+        if rules.ask_labels():
+            return None
+        labels = {}
+    if not matches(rules.nodes, labels):
+        return {}
+    found = _offers_of_nics([one for one in rules.nics if matches(one.nodes, labels)], rules, nics)
+    for rule in rules.sub_eni:
+        if matches(rule.nodes, labels):
+            found.setdefault(rule.resource, Offer(_SUB_ENI_SLOT, rule.slots))
+    return found
+
+
+def _offers_of_nics(
+    matching: list[NicRule], rules: DeviceRules, nics: Iterable[Nic]
+) -> dict[str, Offer]:
+    """Of several rules for one NIC the greatest number counts."""
+    found = {}
+    for link in _masters(rules, nics):
+        slots = [rule.slots for rule in matching if _is_named(rule, link)]
+        resource = nic_resource(link)
+        if slots and resource:
+            found[resource] = Offer(f"{link}-nic", max(slots))
+    return found
+
+
+def _masters(rules: DeviceRules, nics: Iterable[Nic]) -> Iterator[str]:
+    """Links that rules speak of: unless one of them names links, only those with a device."""
+    only_devices = not any(rule.include for rule in rules.nics)
+    for nic in nics:
+        is_master = not nic.is_loopback and not nic.name.startswith(_PASSED_OVER)
+        if is_master and (nic.has_device or not only_devices):
+            yield nic.name
+
+
+def _is_named(rule: NicRule, link: str) -> bool:
+    included = not rule.include or any(globs.match(one, link) for one in rule.include)
+    return included and not any(globs.match(one, link) for one in rule.exclude)

@@ -1,0 +1,21 @@
+"""The node's NICs, as rules about devices look at them. Reads only.
+
+Links come from the kernel; whether there is a device behind one, /sys says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from core.domain.devices import Nic
+from nodeagent.netlink.namespaces import Visitor
+
+LINKS: Final = Path("/sys/class/net")
+
+
+def nics(visitor: Visitor, links: Path = LINKS) -> list[Nic]:
+    """Every link of the node's own namespace. Raises NetlinkRefused, NetlinkLost."""
+    with visitor.session(visitor.home) as session:
+        found = session.links()
+    return [Nic(one.name, (links / one.name / "device").exists(), one.loopback) for one in found]

@@ -1,0 +1,70 @@
+"""From settings to a device plugin at work: what is decided once, at the agent's start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, Self
+
+from nodeagent.devices.finding import nics
+from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.offering import Offering, Sight
+from nodeagent.facts import FactsSource
+from nodeagent.netlink.namespaces import Visitor
+from nodeagent.settings.devices import DeviceSettings
+from nodeagent.telemetry.metrics import Metrics
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Devices:
+    """An offering at work, and what it tells of itself."""
+
+    def __init__(self, offering: Offering) -> None:
+        self._offering = offering
+        self._task = asyncio.create_task(offering.run(), name="devices")
+        self._task.add_done_callback(_told)
+
+    @classmethod
+    def joined(
+        cls, settings: DeviceSettings, facts: FactsSource, visitor: Visitor, metrics: Metrics
+    ) -> Self:
+        """Begin; kubelet need not be there yet."""
+        sight = Sight(
+            lambda: facts.node().labels if facts.node().known else None, lambda: nics(visitor)
+        )
+        offering = Offering(settings.rules, settings.kubelet / DIRECTORY, sight)
+        _observe(offering, metrics)
+        return cls(offering)
+
+    async def close(self) -> None:
+        """End; Pods keep what they have."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._offering.close()
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("kubelet is offered nothing any more", exc_info=task.exception())
+
+
+def _observe(offering: Offering, metrics: Metrics) -> None:
+    plugins, counts = offering.plugins, offering.counts
+    metrics.gauge(
+        "devices_resources",
+        "Resources that kubelet has from this agent",
+        lambda: sum(one.is_registered for one in plugins.values()),
+    )
+    metrics.gauge(
+        "devices_slots",
+        "Slots of all of them",
+        lambda: sum(one.slots for one in plugins.values() if one.is_registered),
+    )
+    metrics.gauge("devices_faults", "What does not work now", lambda: len(offering.faults))
+    metrics.counter("devices_rounds", "Looks at labels and NICs", lambda: offering.rounds)
+    metrics.counter(
+        "devices_registrations", "Registrations at kubelet", lambda: counts.registrations
+    )
+    metrics.counter("devices_allocations", "Pods that got slots", lambda: counts.allocations)
+    metrics.counter("devices_refusals", "Slots asked for that are none", lambda: counts.refusals)

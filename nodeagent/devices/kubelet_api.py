@@ -1,0 +1,138 @@
+"""kubelet's device plugin API, v1beta1: its messages, described by hand, and its names.
+
+No package brings them with types, and a compiler's output could not be reviewed; so they are a
+table, with the numbers of the public definition, which released fields never change. What is not
+described here is skipped when it is read and left out when it is written. Must never hold logic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+VERSION: Final = "v1beta1"
+REGISTER: Final = f"/{VERSION}.Registration/Register"
+PLUGIN_SERVICE: Final = f"{VERSION}.DevicePlugin"
+DIRECTORY: Final = "device-plugins"
+"""Below kubelet's own; ``KUBELET_SOCKET`` and the sockets of all plugins are in it."""
+
+KUBELET_SOCKET: Final = "kubelet.sock"
+HEALTHY: Final = "Healthy"
+
+_PACKAGE: Final = VERSION
+_Field: Final = descriptor_pb2.FieldDescriptorProto
+_SCALARS: Final = {"string": _Field.TYPE_STRING, "bool": _Field.TYPE_BOOL}
+
+# Message -> field -> (number, type); "*" before a type: repeated.
+_MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
+    "Empty": {},
+    "DevicePluginOptions": {
+        "pre_start_required": (1, "bool"),
+        "get_preferred_allocation_available": (2, "bool"),
+    },
+    "RegisterRequest": {
+        "version": (1, "string"),
+        "endpoint": (2, "string"),
+        "resource_name": (3, "string"),
+        "options": (4, "DevicePluginOptions"),
+    },
+    "Device": {"ID": (1, "string"), "health": (2, "string")},
+    "ListAndWatchResponse": {"devices": (1, "*Device")},
+    "ContainerAllocateRequest": {"devices_ids": (1, "*string")},
+    "AllocateRequest": {"container_requests": (1, "*ContainerAllocateRequest")},
+    "ContainerAllocateResponse": {},
+    "AllocateResponse": {"container_responses": (1, "*ContainerAllocateResponse")},
+}
+
+
+class Message(Protocol):
+    """What every message can do."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
+        """The wire format."""
+        ...
+
+
+class ContainerAllocateRequest(Protocol):
+    """The slots that one container is to have."""
+
+    devices_ids: Sequence[str]
+
+
+class AllocateRequest(Protocol):
+    """The slots that the containers of one Pod are to have."""
+
+    container_requests: Sequence[ContainerAllocateRequest]
+
+
+def encoded(message: Message) -> bytes:
+    """The wire format."""
+    return message.SerializeToString()
+
+
+def read_nothing(_: bytes) -> None:
+    """What says nothing that matters here."""
+
+
+def read_allocation(data: bytes) -> AllocateRequest:
+    """Raises google.protobuf's DecodeError."""
+    request: AllocateRequest = _types["AllocateRequest"].FromString(data)
+    return request
+
+
+def registration(resource: str, endpoint: str) -> Message:
+    """A request to kubelet: ask this socket, a name in its directory, about that resource."""
+    return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
+
+
+def options() -> Message:
+    """None of what is optional is wished for."""
+    return _made("DevicePluginOptions")
+
+
+def devices(ids: Iterable[str]) -> Message:
+    """The whole list of what there is, all of it well."""
+    listed = [{"ID": one, "health": HEALTHY} for one in ids]
+    return _made("ListAndWatchResponse", devices=listed)
+
+
+def allocated(containers: int) -> Message:
+    """Nothing is to be done for so many containers."""
+    return _made("AllocateResponse", container_responses=[{}] * containers)
+
+
+def _made(name: str, **fields: object) -> Message:
+    message: Message = _types[name](**fields)
+    return message
+
+
+def _described() -> dict[str, Any]:
+    """The classes of all messages."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="orbweaver/deviceplugin.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            _describe(message, field, number, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        for name in _MESSAGES
+    }
+
+
+def _describe(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    is_many, kind = kind.startswith("*"), kind.removeprefix("*")
+    label = _Field.LABEL_REPEATED if is_many else _Field.LABEL_OPTIONAL
+    field = message.field.add(name=name, number=number, label=label)
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+
+
+_types: Final = _described()

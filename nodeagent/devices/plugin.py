@@ -1,0 +1,222 @@
+"""One resource at kubelet: a socket that lists its slots, and the registration of that socket.
+
+kubelet registers nobody by itself and forgets everybody when it starts, removing their sockets. So
+``keep`` is called again and again, and puts right what is not as it must be: the socket gone, or
+another kubelet than the one that knows it. Promise: the socket's place is taken in one step, so
+that kubelet never meets a server that does not answer yet, and a late end of a server before takes
+away nothing of its successor. It never raises: what does not work is returned as words.
+"""
+
+from __future__ import annotations
+
+import os
+from asyncio import Event
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import grpc
+
+from core.domain.devices import Offer
+from nodeagent.devices import kubelet_api as api
+
+REGISTER_S_MAX: Final = 10.0
+WITHDRAWAL_S_MAX: Final = 2.0
+"""How long kubelet may take to hear that there is nothing any more."""
+
+PATH_BYTES_MAX: Final = 107
+"""What the kernel takes as the name of a socket."""
+
+_NAMED_BY: Final = str.maketrans("/_.", "---")
+
+
+class Counts:
+    """What has happened, for whoever scrapes."""
+
+    def __init__(self) -> None:
+        self.registrations = 0
+        self.allocations = 0
+        self.refusals = 0
+
+
+class _Place(NamedTuple):
+    """What makes a socket the same one: another in its place has another moment."""
+
+    device: int
+    inode: int
+    changed_ns: int
+
+
+class Plugin:
+    """The plugin of one resource; ``offer`` is what kubelet is told."""
+
+    def __init__(self, resource: str, offer: Offer, directory: Path, counts: Counts) -> None:
+        name = f"spiderpool-{resource.translate(_NAMED_BY)}.sock"
+        self.path = directory / name
+        self._building = directory / f".{name}.{os.getpid()}"
+        self._kubelet = directory / api.KUBELET_SOCKET
+        self._resource = resource
+        self._offer = offer
+        self._counts = counts
+        self._changed = Event()
+        self._is_over = False
+        self._server: grpc.aio.Server | None = None
+        self._served: _Place | None = None
+        self._registered: _Place | None = None
+        self._streams = 0
+        self._was_asked = False
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether kubelet, as far as can be seen, has it."""
+        return self._registered is not None
+
+    @property
+    def slots(self) -> int:
+        """How many are offered."""
+        return self._offer.slots
+
+    def offer(self, offer: Offer) -> None:
+        """Tell another number from now on; kubelet hears it at once."""
+        if offer != self._offer:
+            self._offer = offer
+            self._wake()
+
+    async def keep(self) -> str:
+        """See to it that it is served, and that kubelet knows; why not, "" if all is well."""
+        if self._served is None or _place(self.path) != self._served:
+            self._registered = None
+            if fault := await self._open():
+                return fault
+        kubelet = _place(self._kubelet)
+        if self._registered is not None and kubelet == self._registered and not self._is_left():
+            return ""
+        self._registered = None
+        if kubelet is None:
+            return f"there is no {self._kubelet}: kubelet is not up, or has another directory"
+        self._was_asked = False
+        if fault := await self._register():
+            return fault
+        self._registered = kubelet
+        self._counts.registrations += 1
+        return ""
+
+    async def withdraw(self) -> None:
+        """Offer nothing any more, and say so before the end."""
+        self._offer = self._offer._replace(slots=0)
+        self._is_over = True
+        self._wake()
+        await self._stop(WITHDRAWAL_S_MAX)
+
+    async def close(self) -> None:
+        """End; whoever has a slot keeps it."""
+        await self._stop(None)
+
+    def _is_left(self) -> bool:
+        """Whether kubelet listened and has gone."""
+        return self._was_asked and not self._streams
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, Event()
+        changed.set()
+
+    async def _register(self) -> str:
+        request = api.registration(self._resource, self.path.name)
+        async with grpc.aio.insecure_channel(f"unix:{self._kubelet}") as channel:
+            register = channel.unary_unary(
+                api.REGISTER,
+                request_serializer=api.encoded,
+                response_deserializer=api.read_nothing,
+            )
+            try:
+                await register(request, timeout=REGISTER_S_MAX)
+            except grpc.aio.AioRpcError as error:
+                return f"kubelet does not take it: {error.details()}"
+        return ""
+
+    # ------------------------------------------------------------------------------- what is served
+
+    async def _open(self) -> str:
+        await self._stop(None)
+        if len(os.fsencode(self._building)) > PATH_BYTES_MAX:
+            return f"{self._building} is longer than the {PATH_BYTES_MAX} bytes of a socket's name"
+        if not self.path.parent.is_dir():
+            return f"there is no directory {self.path.parent}"
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers((self._handlers(),))
+        try:
+            server.add_insecure_port(f"unix:{self._building}")
+            self._building.chmod(0o600)
+            await server.start()
+            self._building.replace(self.path)
+        except (OSError, RuntimeError) as error:
+            await server.stop(None)
+            return f"{self.path} cannot be served: {error}"
+        self._server, self._served = server, _place(self.path)
+        return ""
+
+    async def _stop(self, grace_s: float | None) -> None:
+        server, self._server = self._server, None
+        served, self._served = self._served, None
+        self._registered = None
+        if server is not None:
+            await server.stop(grace_s)
+        if served is not None and _place(self.path) == served:
+            self.path.unlink(missing_ok=True)
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        def unary(answer: Any, read: Any = api.read_nothing) -> Any:  # noqa: ANN401
+            return grpc.unary_unary_rpc_method_handler(answer, read, api.encoded)
+
+        methods = {
+            "GetDevicePluginOptions": unary(self._options),
+            "ListAndWatch": grpc.unary_stream_rpc_method_handler(
+                self._list_and_watch,
+                api.read_nothing,
+                api.encoded,
+            ),
+            "Allocate": unary(self._allocate, api.read_allocation),
+        }
+        return grpc.method_handlers_generic_handler(api.PLUGIN_SERVICE, methods)
+
+    async def _options(self, _: None, __: object) -> api.Message:
+        return api.options()
+
+    async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.Message]:
+        """All slots at once, and all again whenever their number is another."""
+        self._streams += 1
+        self._was_asked = True
+        told: Offer | None = None
+        try:
+            while True:
+                changed, offer = self._changed, self._offer
+                if offer != told:
+                    yield api.devices(offer.ids())
+                    told = offer
+                if self._is_over:
+                    return
+                await changed.wait()
+        finally:
+            self._streams -= 1
+
+    async def _allocate(
+        self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> api.Message:
+        """Nothing is to be done for a slot; one that was never offered is refused."""
+        known = set(self._offer.ids())
+        asked = [one for each in request.container_requests for one in each.devices_ids]
+        strange = [one for one in asked if one not in known]
+        if strange:
+            self._counts.refusals += 1
+            text = f"{self._resource} has no {', '.join(map(repr, strange[:8]))}"
+            await context.abort(grpc.StatusCode.NOT_FOUND, text)
+        self._counts.allocations += 1
+        return api.allocated(len(request.container_requests))
+
+
+def _place(path: Path) -> _Place | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Place(found.st_dev, found.st_ino, found.st_ctime_ns)

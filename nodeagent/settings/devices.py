@@ -1,0 +1,169 @@
+"""``agent.networkResourcePlugin`` of conf.yml: its schema, and what it means (spec/api.md 5.1).
+
+Agents offer by it, the Pod webhook asks by it, and a value that cannot be used keeps either from
+starting. Selectors are read in Kubernetes' own spelling, which the public system overlooks; another
+spelling is refused there, because a selector that says nothing means every node.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+
+from core.domain import globs
+from core.domain.devices import (
+    NIC_SLOTS,
+    SLOTS_MAX,
+    SUB_ENI,
+    DeviceRules,
+    NicRule,
+    SubEniRule,
+    resource_fault,
+)
+from core.domain.labels import LabelSelector, problems
+from core.errors import BadInput
+from core.manifests.kinds.fields import SelectorSpec
+from core.manifests.selectors import selector_of
+
+KUBELET: Final = "/var/lib/kubelet"
+RULES_MAX: Final = 64
+"""Of each kind."""
+
+PATTERNS_MAX: Final = 256
+_KEY: Final = "agent.networkResourcePlugin"
+_ADVERTISED: Final = f"{_KEY}.resourceAdvertisement"
+
+_Slots = Annotated[int, msgspec.Meta(ge=0, le=SLOTS_MAX)]
+_Patterns = Annotated[tuple[str, ...], msgspec.Meta(max_length=PATTERNS_MAX)]
+
+
+class SubEniRuleConf(msgspec.Struct, frozen=True, rename="camel"):
+    """One rule of the provider's slots."""
+
+    resource_name: str = SUB_ENI
+    default_max_count: _Slots = 0
+    node_selector: SelectorSpec = SelectorSpec()
+
+
+class NicRuleConf(msgspec.Struct, frozen=True, rename="camel"):
+    """One rule of NICs; ``default_max_count`` 0 says nothing."""
+
+    default_max_count: _Slots = 0
+    node_selector: SelectorSpec = SelectorSpec()
+    include_interfaces: _Patterns = ()
+    exclude_interfaces: _Patterns = ()
+
+
+class SubEniConf(msgspec.Struct, frozen=True):
+    """Slots of a network provider."""
+
+    rules: Annotated[tuple[SubEniRuleConf, ...], msgspec.Meta(max_length=RULES_MAX)] = ()
+
+
+class NicConf(msgspec.Struct, frozen=True):
+    """Slots of NICs."""
+
+    rules: Annotated[tuple[NicRuleConf, ...], msgspec.Meta(max_length=RULES_MAX)] = ()
+
+
+class AdvertisementConf(
+    msgspec.Struct, frozen=True, rename={"sub_eni": "subENI", "nics": "masterNIC"}
+):
+    """What nodes offer."""
+
+    sub_eni: SubEniConf = SubEniConf()
+    nics: NicConf = NicConf()
+
+
+class AffinityConf(msgspec.Struct, frozen=True, rename="camel"):
+    """Which nodes offer anything."""
+
+    node_selector: SelectorSpec = SelectorSpec()
+
+
+class DevicePluginConf(msgspec.Struct, frozen=True, rename="camel"):
+    """The device plugin."""
+
+    enabled: bool = False
+    kubelet_root_dir: str = ""
+    device_plugin_affinity: AffinityConf = AffinityConf()
+    resource_advertisement: AdvertisementConf = AdvertisementConf()
+
+
+class AgentConf(msgspec.Struct, frozen=True, rename={"devices": "networkResourcePlugin"}):
+    """Keys of agents."""
+
+    devices: DevicePluginConf = DevicePluginConf()
+
+
+class DeviceSettings(NamedTuple):
+    """What is offered, and where kubelet has its directory."""
+
+    rules: DeviceRules
+    kubelet: Path = Path(KUBELET)
+
+
+def device_settings(conf: DevicePluginConf, *, has_provider: bool) -> DeviceSettings | None:
+    """None: switched off. Without a provider nothing of its is offered. Raises BadInput."""
+    if not conf.enabled:
+        return None
+    said = conf.resource_advertisement
+    sub_eni = tuple(
+        _sub_eni_rule(rule, f"{_ADVERTISED}.subENI.rules[{index}]")
+        for index, rule in enumerate(said.sub_eni.rules)
+    )
+    nics = tuple(
+        _nic_rule(rule, f"{_ADVERTISED}.masterNIC.rules[{index}]")
+        for index, rule in enumerate(said.nics.rules)
+    )
+    selector = conf.device_plugin_affinity.node_selector
+    nodes = _nodes(selector, f"{_KEY}.devicePluginAffinity.nodeSelector")
+    return DeviceSettings(
+        DeviceRules(nodes, sub_eni if has_provider else (), nics), _kubelet(conf.kubelet_root_dir)
+    )
+
+
+def _sub_eni_rule(rule: SubEniRuleConf, path: str) -> SubEniRule:
+    resource = rule.resource_name or SUB_ENI
+    if fault := resource_fault(resource):
+        raise BadInput(fault, subject=f"{path}.resourceName", remedy=f"write it as {SUB_ENI}")
+    nodes = _nodes(rule.node_selector, f"{path}.nodeSelector")
+    return SubEniRule(resource, rule.default_max_count, nodes)
+
+
+def _nic_rule(rule: NicRuleConf, path: str) -> NicRule:
+    for field, patterns in (
+        ("includeInterfaces", rule.include_interfaces),
+        ("excludeInterfaces", rule.exclude_interfaces),
+    ):
+        for pattern in patterns:
+            try:
+                globs.match(pattern, "")
+            except globs.BadPattern as error:
+                raise BadInput(str(error), subject=f"{path}.{field}") from None
+    return NicRule(
+        rule.default_max_count or NIC_SLOTS,
+        _nodes(rule.node_selector, f"{path}.nodeSelector"),
+        rule.include_interfaces,
+        rule.exclude_interfaces,
+    )
+
+
+def _nodes(spec: SelectorSpec, path: str) -> LabelSelector:
+    selector = selector_of(spec)
+    for problem in problems(selector, path):
+        raise BadInput(problem.message, subject=problem.path)
+    return selector
+
+
+def _kubelet(said: str) -> Path:
+    path = Path(said or KUBELET)
+    if not path.is_absolute():
+        raise BadInput(
+            f"{said!r} is no absolute path",
+            subject=f"{_KEY}.kubeletRootDir",
+            remedy=f"say where kubelet has its files: mostly {KUBELET}",
+        )
+    return path

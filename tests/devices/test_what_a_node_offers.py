@@ -1,0 +1,132 @@
+"""Which resources a node has, and how many slots of each, by rules, labels and NICs."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.domain.devices import (
+    NIC_SLOTS,
+    SLOTS_MAX,
+    DeviceRules,
+    Nic,
+    NicRule,
+    Offer,
+    SubEniRule,
+    nic_resource,
+    offers,
+    resource_fault,
+)
+from core.domain.labels import LabelSelector, Requirement
+
+LARGE = LabelSelector({"size": "large"})
+ETH1 = Nic("eth1", has_device=True)
+BOND = Nic("bond0", has_device=False)
+PASSED_OVER = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
+
+
+def slots(rules: DeviceRules, *nics: Nic, **labels: str) -> dict[str, int]:
+    """Resource -> how many."""
+    found = offers(rules, labels, nics)
+    assert found is not None
+    return {name.removeprefix("spidernet.io/"): one.slots for name, one in found.items()}
+
+
+def test_without_rules_nothing_is_offered() -> None:
+    assert slots(DeviceRules(), ETH1) == {}
+
+
+def test_a_rule_that_names_no_nic_takes_those_with_a_device() -> None:
+    loopback = Nic("lo", has_device=True, is_loopback=True)
+
+    assert slots(DeviceRules(nics=(NicRule(),)), ETH1, BOND, loopback) == {"eth1-nic": NIC_SLOTS}
+
+
+def test_as_soon_as_any_rule_names_nics_those_without_a_device_count_for_all_rules() -> None:
+    rules = DeviceRules(nics=(NicRule(5, LARGE, include=("x*",)), NicRule(7)))
+
+    assert slots(rules, ETH1, BOND) == {"eth1-nic": 7, "bond0-nic": 7}
+
+
+@pytest.mark.parametrize("name", PASSED_OVER)
+def test_links_of_other_networks_are_never_offered(name: str) -> None:
+    assert slots(DeviceRules(nics=(NicRule(include=("*",)),)), Nic(name, has_device=True)) == {}
+
+
+def test_patterns_take_in_and_leave_out() -> None:
+    rules = DeviceRules(nics=(NicRule(3, include=("eth*", "bond?"), exclude=("eth[2-9]",)),))
+    nics = [Nic(name, has_device=False) for name in ("eth1", "eth2", "bond0", "bond10")]
+
+    assert slots(rules, *nics) == {"eth1-nic": 3, "bond0-nic": 3}
+
+
+def test_of_several_rules_for_a_nic_the_greatest_number_counts() -> None:
+    rules = DeviceRules(nics=(NicRule(3), NicRule(9), NicRule(5), NicRule(100, LARGE)))
+
+    assert slots(rules, ETH1) == {"eth1-nic": 9}
+    assert slots(rules, ETH1, size="large") == {"eth1-nic": 100}
+
+
+def test_of_several_rules_for_a_providers_slots_the_first_that_fits_the_node_counts() -> None:
+    rules = DeviceRules(
+        sub_eni=(SubEniRule(slots=8, nodes=LARGE), SubEniRule(slots=2), SubEniRule(slots=4))
+    )
+
+    assert slots(rules) == {"sub-eni": 2}
+    assert slots(rules, size="large") == {"sub-eni": 8}
+
+
+def test_no_slots_at_all_are_an_offer_too() -> None:
+    assert slots(DeviceRules(sub_eni=(SubEniRule(slots=0), SubEniRule(slots=4)))) == {"sub-eni": 0}
+
+
+def test_a_node_that_is_not_selected_offers_nothing() -> None:
+    workers = LabelSelector({}, (Requirement("control-plane", "DoesNotExist"),))
+    rules = DeviceRules(
+        LabelSelector({}, workers.match_expressions), (SubEniRule(slots=2),), (NicRule(),)
+    )
+
+    assert slots(rules, ETH1) == {"eth1-nic": NIC_SLOTS, "sub-eni": 2}
+    assert slots(rules, ETH1, **{"control-plane": ""}) == {}
+
+
+def test_nothing_can_be_said_while_labels_decide_and_are_not_known() -> None:
+    assert offers(DeviceRules(sub_eni=(SubEniRule(nodes=LARGE),)), None, []) is None
+    assert offers(DeviceRules(nics=(NicRule(nodes=LARGE),)), None, []) is None
+    assert offers(DeviceRules(LARGE), None, []) is None
+    assert offers(DeviceRules(nics=(NicRule(),)), None, [ETH1]) is not None
+
+
+def test_slots_are_numbered_from_nought() -> None:
+    assert Offer("eth1-nic", 3).ids() == ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"]
+
+
+def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:
+    odd = Nic("eth1@if2", has_device=True)
+
+    assert nic_resource("bond0.100") == "spidernet.io/bond0.100-nic"
+    assert nic_resource(odd.name) == ""
+    assert slots(DeviceRules(nics=(NicRule(),)), odd, ETH1) == {"eth1-nic": NIC_SLOTS}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sub-eni", "no domain"),
+        ("kubernetes.io/eni", "its own"),
+        ("node.kubernetes.io/eni", "its own"),
+        ("requests.x.io/eni", "its own"),
+        ("x.io/", "empty name"),
+        ("X.io/eni", "DNS name"),
+        ("x.io/a b", "letter or digit"),
+    ],
+)
+def test_a_name_that_kubernetes_would_not_take_is_refused(name: str, words: str) -> None:
+    assert words in resource_fault(name)
+
+
+def test_a_list_of_the_most_slots_fits_into_one_message_of_kubelet() -> None:
+    from nodeagent.devices import kubelet_api
+
+    longest = Offer(f"{'n' * 15}-nic", SLOTS_MAX).ids()
+
+    assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < 4 << 20
