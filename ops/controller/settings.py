@@ -16,12 +16,14 @@ from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.autopools.sizing import KEY_DOCUMENTED, KEY_OBEYED, default_number
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
 from core.errors import BadInput
+from core.manifests.networks.slots import NAMESPACE_UNSAID, SlotSettings
 from core.service.cooldown import COOL_DOWN_S
 from core.service.provider import ProviderSettings
 from core.store.election import LEASE_TTL_S
 from core.store.keys import check_name
 from nodeagent.settings.addressing import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
+from nodeagent.settings.devices import device_settings
 from nodeagent.settings.environment import Environment
 from nodeagent.settings.provider import provider_of
 from ops.kubernetes.settings import (
@@ -164,13 +166,22 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
         CertificateFiles(Path(certificate), Path(key)) if secret is None else secret.files,
         port=env.port("SPIDERPOOL_WEBHOOK_PORT", WEBHOOK_PORT),
         guards_deletion=conf.guards_deletion,
-        injection=(
-            InjectionSettings(conf.inject.exclude, conf.inject.include)
-            if conf.inject.enabled
-            else None
-        ),
+        injection=_injection(conf, env),
         secret=secret,
     )
+
+
+def _injection(conf: ConfFile, env: Environment) -> InjectionSettings | None:
+    """None: Pods are not asked about. Slots are asked for where agents are told to offer them."""
+    has_provider = provider_of(conf) is not None
+    devices = device_settings(conf.agent.devices, has_provider=has_provider)
+    if not conf.inject.enabled:
+        return None
+    slots = SlotSettings(namespace=env.text(NAMESPACE, NAMESPACE_UNSAID))
+    if devices is not None:
+        sub_eni = next((rule.resource for rule in devices.rules.sub_eni), "")
+        slots = slots._replace(nics=bool(devices.rules.nics), sub_eni=sub_eni)
+    return InjectionSettings(conf.inject.exclude, conf.inject.include, slots)
 
 
 def _secret(env: Environment) -> SecretSettings | None:

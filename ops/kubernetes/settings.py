@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from core.manifests.networks.slots import SlotSettings
+
 WEBHOOK_PORT: Final = 5722
 
 
@@ -37,10 +39,14 @@ class SecretSettings(NamedTuple):
 
 
 class InjectionSettings(NamedTuple):
-    """Namespaces whose Pods are asked about: none of ``exclude``, and ``include`` if it has any."""
+    """Namespaces whose Pods are asked about: none of ``exclude``, and ``include`` if it has any.
+
+    ``slots``: what their Pods are made to ask for by the networks that they are on.
+    """
 
     exclude: tuple[str, ...] = ("kube-system", "spiderpool", "metallb-system", "istio-system")
     include: tuple[str, ...] = ()
+    slots: SlotSettings = SlotSettings()
 
 
 class WebhookSettings(NamedTuple):

@@ -70,6 +70,10 @@ class Webhooks:
         for path in PATHS.values():
             server = self.cluster.server
             await asyncio.to_thread(server.request, "DELETE", f"{path}/spiderpool-controller")
+        await self.stop_serving()
+
+    async def stop_serving(self) -> None:
+        """End, and let the API server find nobody."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)

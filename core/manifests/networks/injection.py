@@ -32,12 +32,16 @@ Plain = Mapping[str, Any]
 
 
 class Injected(NamedTuple):
-    """A network that Pods may be given: its labels decide which."""
+    """A network that Pods may be given: its labels decide which.
+
+    ``nad``: what annotations call it, "" if that is its name.
+    """
 
     namespace: str
     name: str
     labels: Mapping[str, str]
     spec: MultusConfigSpec
+    nad: str = ""
 
 
 def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[str, Any]:

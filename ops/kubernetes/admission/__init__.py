@@ -4,7 +4,7 @@
     mutating.py        what is filled in
     networks.py        the same, and the rules, for coordinators and networks
     judging.py         the rules of pools, subnets and reservations: dry runs of the real commands
-    pods.py            networks and devices for new Pods, behind a switch
+    pods.py            networks, devices and slots for new Pods, behind a switch
     serving.py         HTTPS, with certificates that are read again when they change
     configurations.py  the objects that tell the API server to ask us
 

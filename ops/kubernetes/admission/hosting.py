@@ -54,7 +54,8 @@ class AdmissionHost:
         judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
         secret = self._webhook.secret
         keeper = CertificateKeeper(api, secret) if secret is not None else None
-        pods = PodInjection(api) if self._webhook.injection is not None else None
+        injection = self._webhook.injection
+        pods = PodInjection(api, injection.slots) if injection is not None else None
         port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
         try:
             if keeper is not None:

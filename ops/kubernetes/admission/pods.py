@@ -1,4 +1,4 @@
-"""The Pod webhook: networks and devices are injected when a Pod is created (spec/api.md 3.7).
+"""The Pod webhook: networks, devices and slots for a Pod that is created (spec/api.md 3.7).
 
 The one webhook that Pods depend on, which is why it exists only behind its switch. Networks come
 from an informer; the Pod's Namespace is asked for. Its refusals reject the Pod.
@@ -15,6 +15,8 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer
 from core.manifests.networks.injection import Injected, inject
 from core.manifests.networks.reading import network_of
+from core.manifests.networks.rendering import attachment_name
+from core.manifests.networks.slots import SlotSettings, with_slots
 from ops.kubernetes.admission.reviews import Question, allowed, denied, patch_between
 from ops.kubernetes.attachments import NETWORKS
 
@@ -26,8 +28,9 @@ LISTED_S_MAX: Final = 5.0
 class PodInjection:
     """Answers the API server about new Pods; run it beside."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, slots: SlotSettings) -> None:
         self._api = api
+        self._slots = slots
         self._networks: dict[tuple[str, str], Injected] = {}
         self._informer = Informer(api, NETWORKS)
         self._informer.listen(self._changed)
@@ -46,11 +49,13 @@ class PodInjection:
             message = "the networks are not known yet"
             raise ApiUnavailable(message, remedy=self._informer.fault) from None
         namespace = await self._namespace(question.namespace)
+        networks = list(self._networks.values())
         try:
-            after = inject(pod, namespace, list(self._networks.values()))
+            after = inject(pod, namespace, networks)
         except BadInput as error:
             refusal = Refusal("Invalid", "inject", "Pod", "metadata.annotations", error.message)
             return denied(question.uid, "Pod", _name(pod), [refusal])
+        after = with_slots(after, question.namespace, networks, self._slots)
         return allowed(question.uid, patch_between(pod, after))
 
     async def _namespace(self, name: str) -> Object:
@@ -66,10 +71,12 @@ class PodInjection:
             if one is None:
                 continue
             try:
-                spec = network_of(one).spec
+                network = network_of(one)
             except BadInput:
                 continue  # its own webhook or conditions say so
-            self._networks[key] = Injected(*key, one["metadata"].get("labels") or {}, spec)
+            labels = one["metadata"].get("labels") or {}
+            nad = attachment_name(network.name, network.annotations)
+            self._networks[key] = Injected(*key, labels, network.spec, nad)
 
 
 def _name(pod: Object) -> str:

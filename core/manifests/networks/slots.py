@@ -1,0 +1,98 @@
+"""Slots that a Pod is made to ask for: steps B and C of the Pod webhook (spec/api.md 3.7).
+
+A Pod on networks of NICs fits only where those NICs are, and one on networks of a provider only
+where the provider still binds. Networks are found by the Pod's annotations as they are after step
+A; those that nobody knows, and annotations that cannot be read, are left to Multus to complain of.
+It never refuses. The Pod is copied, never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from core.domain.devices import nic_resource
+from core.domain.external import takes_part
+from core.domain.selection.multus import DEFAULT_NETWORK, NETWORKS, parse_networks
+from core.errors import BadInput
+from core.manifests.networks.injection import Injected, Plain
+
+NAMESPACE_UNSAID: Final = "kube-system"
+
+
+class SlotSettings(NamedTuple):
+    """``nics``: of each master one; ``sub_eni``: the provider's resource, "" for none.
+
+    ``namespace``: of a default network that names none, as agents take it.
+    """
+
+    nics: bool = False
+    sub_eni: str = ""
+    namespace: str = NAMESPACE_UNSAID
+
+
+def with_slots(
+    pod: Plain, namespace: str, networks: Sequence[Injected], settings: SlotSettings
+) -> dict[str, Any]:
+    """The Pod, of this namespace, with the slots that it needs and no container asks for yet."""
+    after = copy.deepcopy(dict(pod))
+    if not (settings.nics or settings.sub_eni):
+        return after
+    known = {(one.namespace, one.nad or one.name): one for one in networks}
+    names = dict.fromkeys(_named(pod, namespace, settings.namespace))
+    found = [known[name] for name in names if name in known]
+    wanted: dict[str, int] = {}
+    if settings.nics:
+        masters = (nic_resource(link) for one in found for link in _masters(one))
+        wanted |= {resource: 1 for resource in masters if resource}
+    if settings.sub_eni and (bound := sum(map(_is_bound, found))):
+        wanted[settings.sub_eni] = bound
+    _request(after["spec"]["containers"], wanted)
+    return after
+
+
+def _named(pod: Plain, namespace: str, unsaid: str) -> Iterator[tuple[str, str]]:
+    """Namespace and name of every network that the Pod is to be on."""
+    annotations = pod.get("metadata", {}).get("annotations") or {}
+    for key, default in ((DEFAULT_NETWORK, unsaid), (NETWORKS, namespace)):
+        try:
+            named = parse_networks(annotations.get(key) or "", default)
+        except BadInput:
+            continue
+        for one in named:
+            yield one.namespace, one.name
+
+
+def _masters(network: Injected) -> Iterator[str]:
+    """The NICs of a node that a network stands on; of a bond all its members."""
+    spec = network.spec
+    links = {"macvlan": spec.macvlan, "ipvlan": spec.ipvlan, "vlan": spec.vlan}
+    link = links.get(spec.cni_type or "")
+    if link is not None:
+        yield from link.master
+    elif spec.cni_type == "ipoib" and spec.ipoib is not None and spec.ipoib.master:
+        yield spec.ipoib.master
+
+
+def _is_bound(network: Injected) -> bool:
+    """Whether a provider binds the addresses on it."""
+    vlan = network.spec.vlan
+    mode = (vlan.vlan_mode or "") if vlan is not None else ""
+    return takes_part(network.spec.cni_type or "", mode)
+
+
+def _request(containers: list[dict[str, Any]], wanted: Mapping[str, int]) -> None:
+    """In requests and limits, which have to agree, of the first container."""
+    for name, count in wanted.items():
+        if any(name in each for one in containers for each in _asked(one)):
+            continue
+        resources = containers[0].setdefault("resources", {})
+        for kind in ("limits", "requests"):
+            resources[kind] = (resources.get(kind) or {}) | {name: str(count)}
+
+
+def _asked(container: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
+    resources = container.get("resources") or {}
+    yield resources.get("limits") or {}
+    yield resources.get("requests") or {}
