@@ -11,6 +11,12 @@ from helm_python import HelmError
 
 from tests.chart.rendering import CHART, Object, render, values_of
 
+
+def plugin(**said: Any) -> Object:
+    """Values of the device plugin."""
+    return {"spiderpoolAgent": {"networkResourcePlugin": said}}
+
+
 BAD: dict[str, tuple[Object, str]] = {
     "a value nobody knows": ({"spiderpoolAgnet": {}}, "spiderpoolAgnet"),
     "a part that is not ours": ({"multus": {"multusCNI": {"install": True}}}, "install"),
@@ -30,6 +36,19 @@ BAD: dict[str, tuple[Object, str]] = {
     "a digest that is none": ({"spiderpoolAgent": {"image": {"digest": "abc"}}}, "digest"),
     "a level that is none": ({"spiderpoolAgent": {"debug": {"logLevel": "loud"}}}, "logLevel"),
     "a time-out that is none": ({"iaasNetworkProvider": {"httpRequestTimeout": "x"}}, "Timeout"),
+    "a selector in another spelling": (
+        plugin(devicePluginAffinity={"nodeSelector": {"matchlabels": {"a": "b"}}}),
+        "matchlabels",
+    ),
+    "more slots than kubelet takes": (
+        plugin(resourceAdvertisement={"masterNIC": {"rules": [{"defaultMaxCount": 100_001}]}}),
+        "defaultMaxCount",
+    ),
+    "a resource without a domain": (
+        plugin(resourceAdvertisement={"subENI": {"rules": [{"resourceName": "eni"}]}}),
+        "resourceName",
+    ),
+    "a relative directory of kubelet": (plugin(kubeletRootDir="kubelet"), "kubeletRootDir"),
     # What one value alone cannot tell is the chart's own check.
     "no etcd at all": (
         {"etcd": {"embedded": {"enabled": False}, "tls": {"method": "none"}}},
