@@ -41,6 +41,21 @@ POLL_S: Final = 0.05
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
 """Tests follow each other on the same few addresses."""
 
+DEVICES: Final = """
+agent:
+  networkResourcePlugin:
+    enabled: true
+    resourceAdvertisement:
+      subENI:
+        rules:
+          - {defaultMaxCount: 5, nodeSelector: {matchLabels: {size: large}}}
+          - {defaultMaxCount: 2}
+      masterNIC:
+        rules:
+          - {includeInterfaces: [eth1], defaultMaxCount: 3}
+"""
+"""What agents offer kubelet; a provider's slots only once there is a provider."""
+
 COORDINATOR: Final = {"mode": "auto", "podCIDRType": "none"}
 SECOND_UPLINK: Final = "eth1"
 POD_BRIDGE: Final = "br-pods"
@@ -134,6 +149,12 @@ class Cluster:
         path = f"/api/v1/namespaces/{SHOP}/events?fieldSelector=involvedObject.name%3D{name}"
         found = self.server.request("GET", path).body["items"]
         return "\n".join(f"{one['type']}: {one['reason']}: {one['message']}" for one in found)
+
+    def allocatable(self, node: str, resource: str) -> int | None:
+        """How many slots of ``spidernet.io`` a node says that it has; None: never heard of."""
+        status = self.server.request("GET", f"/api/v1/nodes/{node}").body["status"]
+        found = status["allocatable"].get(f"spidernet.io/{resource}")
+        return None if found is None else int(found)
 
     def told(self) -> str:
         """What helps to understand a failure."""
@@ -232,7 +253,9 @@ class Cluster:
         self._prepare()
         for name in NODES:
             settings = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
-            self._add_node(self.laboratory.join(name, settings))
+            node = self.laboratory.join(name, settings)
+            (node.directory / "conf.yml").write_text(DEVICES)
+            self._add_node(node)
         self.controller = self._start_controller()
         self.until(self.nodes_are_ready, "the nodes")
 

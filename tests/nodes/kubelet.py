@@ -81,6 +81,11 @@ class KubeNode:
         if self._kubelet is None:
             self._start_kubelet()
 
+    def restart_kubelet(self) -> None:
+        """As after an update of it; Pods run on."""
+        self._stop_kubelet()
+        self._start_kubelet()
+
     def crash(self) -> None:
         """Kubelet, containerd and agent die; Pods run on, and nobody looks after them."""
         self._stop_kubelet()
@@ -91,6 +96,11 @@ class KubeNode:
         """Where a Pod's emptyDir is, as kubelet and containers see it."""
         held = Path(f"/proc/{self.containerd.holder_pid}/root{self._here}/root/pods/{uid}")
         return held / "volumes/kubernetes.io~empty-dir" / name
+
+    def plugin_socket(self, name: str) -> Path:
+        """Where a device plugin is found by kubelet, whose directory is always this one."""
+        held = Path(f"/proc/{self.containerd.holder_pid}/root")
+        return held / "var/lib/kubelet/device-plugins" / name
 
     def log(self) -> str:
         """What kubelet has logged."""

@@ -14,7 +14,9 @@ import yaml
 AGENT: Final = "orbweaver-agent"
 CONTROLLER: Final = "orbweaver-controller"
 GROUP: Final = "rbac.authorization.k8s.io"
-RENDERED: Final = Path(__file__).parents[1] / "chart/golden/default.yaml"
+GOLDEN: Final = Path(__file__).parents[1] / "chart/golden"
+RENDERED: Final = GOLDEN / "default.yaml"
+CLOUD: Final = GOLDEN / "cloud.yaml"
 
 
 def rights() -> Iterator[dict[str, Any]]:
@@ -30,3 +32,10 @@ def rights() -> Iterator[dict[str, Any]]:
                 "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": name},
                 "subjects": [{"apiGroup": GROUP, "kind": "User", "name": name}],
             }
+
+
+def with_a_provider() -> Iterator[dict[str, Any]]:
+    """The same of agents whose networks a provider binds."""
+    for one in yaml.safe_load_all(CLOUD.read_text("utf-8")):
+        if (one["kind"], one["metadata"]["name"]) == ("ClusterRole", AGENT):
+            yield one

@@ -60,6 +60,14 @@ def pod_spec(node: str = "", program: str = "/pause", scratch_mb: int = 0, **spe
     }
 
 
+def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
+    """The same, each Pod asking for so many slots of ``spidernet.io``."""
+    spec = workload["spec"]
+    container = spec.get("template", {"spec": spec})["spec"]["containers"][0]
+    container["resources"] = {"limits": {f"spidernet.io/{resource}": str(count)}}
+    return workload
+
+
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
     """A Pod of its own."""
     return _made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))

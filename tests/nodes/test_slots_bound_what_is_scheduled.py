@@ -1,0 +1,152 @@
+"""Slots that agents offer to a real kubelet, and what Kubernetes then does with Pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.cluster import DEVICES, Cluster
+from tests.nodes.rights import with_a_provider
+from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+
+PROVIDER = "iaasNetworkProvider: {serverUrl: 'http://192.0.2.99'}\n"
+"""Nobody is there, and nobody is asked: these Pods are on no network of it."""
+
+SUB_ENI = "sub-eni"
+NODE = "node-a"
+
+
+def settled(cluster: Cluster, conf: str, slots: int | None) -> None:
+    """One node's agent reads this conf.yml, and its kubelet knows what it offers by it."""
+    node = cluster.nodes[NODE].node
+    (node.directory / "conf.yml").write_text(conf)
+    node.agent.kill()
+    node.start_agent()
+    cluster.until(lambda: (cluster.allocatable(NODE, SUB_ENI) or None) == slots, "slots")
+
+
+def made_at(socket: Path) -> int:
+    """When; 0: it is not there."""
+    try:
+        return socket.stat().st_ctime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def provided(running: Cluster) -> Iterator[Cluster]:
+    """A cluster with a network provider, whose slots are on one node."""
+    running.apply(*with_a_provider())
+    settled(running, DEVICES + PROVIDER, 2)
+    yield running
+    settled(running, DEVICES, None)
+
+
+def test_a_node_shows_as_many_slots_as_are_configured_and_a_pod_that_asks_for_them_gets_them(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    status = cluster.server.request("GET", f"/api/v1/nodes/{NODE}").body["status"]
+    assert status["capacity"]["spidernet.io/sub-eni"] == "2"
+    assert status["allocatable"]["spidernet.io/sub-eni"] == "2"
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+
+    cluster.apply(with_slots(pod("alpha", asking("green")), SUB_ENI, 2))
+
+    (alpha,) = cluster.running("", 1)
+    assert alpha.node == NODE
+
+
+def test_no_more_pods_run_than_there_are_slots_and_one_that_goes_frees_its_own(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(with_slots(deployment("web", 3, asking("green")), SUB_ENI))
+    cluster.until(lambda: sum(one.ready for one in cluster.pods("web")) == 2, "two Pods")
+    (waiting,) = (one for one in cluster.pods("web") if not one.ready)
+
+    said = cluster.until(lambda: cluster.events(waiting.name), "events")
+
+    assert "FailedScheduling" in said
+    assert "Insufficient spidernet.io/sub-eni" in said
+    assert (waiting.phase, waiting.node) == ("Pending", "")
+    assert len(cluster.claims()) == 2, "who waits for a slot holds no address"
+    cluster.server.kubectl("scale", "deployment", "web", "--replicas=2", "--namespace", SHOP)
+    first, second = cluster.running("web", 2)
+    cluster.apply(with_slots(pod("late", asking("green")), SUB_ENI))
+    cluster.until(lambda: "Insufficient" in cluster.events("late"), "a Pod that waits")
+    cluster.server.kubectl("scale", "deployment", "web", "--replicas=1", "--namespace", SHOP)
+
+    cluster.until(lambda: any(one.ready for one in cluster.pods() if one.name == "late"), "late")
+    assert {first.node, second.node} == {NODE}
+
+
+def test_slots_come_back_with_the_agent_and_whoever_has_one_keeps_it(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    node = cluster.nodes[NODE].node
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(with_slots(pod("first", asking("green")), SUB_ENI))
+    (first,) = cluster.running("", 1)
+    node.agent.kill()
+    cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 0, "slots without an agent")
+
+    node.start_agent()
+
+    cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
+    cluster.apply(with_slots(pod("second", asking("green")), SUB_ENI))
+    assert first in cluster.running("", 2)
+
+
+def test_a_kubelet_that_starts_again_has_the_slots_again(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(with_slots(pod("first", asking("green")), SUB_ENI))
+    (first,) = cluster.running("", 1)
+
+    node = cluster.nodes[NODE]
+    socket = node.plugin_socket("spiderpool-spidernet-io-sub-eni.sock")
+    before = made_at(socket)
+    node.restart_kubelet()
+
+    # A kubelet that does not know the resource yet fails a Pod that asks for it. Having removed our
+    # socket when it began, it knows us a moment after there is another one.
+    cluster.until(lambda: made_at(socket) not in (0, before), "a new socket")
+    cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "slots")
+    cluster.apply(with_slots(deployment("web", 1, asking("green")), SUB_ENI))
+    web = cluster.until(lambda: [one for one in cluster.pods("web") if one.ready], "web")
+    assert web[0].node == NODE
+    assert first in cluster.pods()
+
+
+def test_the_number_of_slots_follows_the_labels_of_a_node(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    cluster.server.kubectl("label", "node", NODE, "size=large")
+    cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 5, "more slots")
+
+    cluster.server.kubectl("label", "node", NODE, "size-")
+
+    assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "as many as before")
+
+
+def test_pods_that_ask_for_a_nic_run_only_on_nodes_that_have_it(cluster: Cluster) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.until(lambda: cluster.allocatable("node-b", "eth1-nic") == 3, "the NIC")
+    assert cluster.allocatable("node-a", "eth1-nic") is None
+
+    cluster.apply(with_slots(deployment("web", 3, asking("green")), "eth1-nic"))
+
+    assert {one.node for one in cluster.running("web", 3)} == {"node-b"}
+    cluster.apply(with_slots(pod("nowhere", asking("green")), "eth9-nic"))
+    cluster.until(lambda: "Insufficient spidernet.io/eth9-nic" in cluster.events("nowhere"))
