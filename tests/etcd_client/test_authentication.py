@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import StoreRejected
+from core.errors import StoreRejected, StoreUnavailable
 from core.store.etcd import EtcdSettings
 from core.store.kv import Get, Put
 from tests.etcd_client.conftest import OpenStore
@@ -122,6 +122,26 @@ async def test_a_store_made_before_authentication_was_enabled_goes_on(
         after = await store.commit([], [Put(b"k", b"2")])
 
         assert (before.succeeded, after.succeeded) == (True, True)
+
+
+async def test_a_store_that_closes_while_it_asks_for_a_token_fails_its_calls(
+    guarded: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(agent(guarded))
+    await store.read([Get(b"/agent/k")])
+    guarded.members[0].pause()
+    store._calls._tokens.forget()
+    reading = asyncio.create_task(store.read([Get(b"/agent/k")]))
+    writing = asyncio.create_task(store.commit([], [Put(b"/agent/k", b"")]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    await store.close()
+
+    with pytest.raises(StoreUnavailable):
+        await reading
+    with pytest.raises(StoreUnavailable):  # of the write itself nothing was sent
+        await writing
 
 
 async def test_a_change_of_roles_meanwhile_goes_unnoticed(

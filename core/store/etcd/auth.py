@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
-import grpc
-
 from core.store.etcd import messages
 from core.store.etcd.channel import Link, Metadata
-from core.store.etcd.failures import CallFailed, Failure, Nature, classify
+from core.store.etcd.failures import CALL_ERRORS, CallFailed, Failure, Nature, judged
 from core.store.etcd.settings import EtcdSettings
 
 _AUTH_IS_OFF = "etcdserver: authentication is not enabled"
@@ -56,8 +54,8 @@ class Tokens:
         authenticate = link.methods["authenticate"]
         try:
             answer = await authenticate(request, timeout=self._timeout_s, metadata=_REQUIRE_LEADER)
-        except grpc.aio.AioRpcError as error:
-            failure = classify(error.code(), error.details() or "")
+        except CALL_ERRORS as error:
+            failure = judged(error).failure
             if failure.text.startswith(_AUTH_IS_OFF):
                 return _REQUIRE_LEADER
             if failure.nature is Nature.UNKNOWN:

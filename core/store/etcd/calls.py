@@ -7,20 +7,19 @@ time.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, Protocol
 
-import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from core.store.etcd.auth import Tokens
 from core.store.etcd.channel import Endpoints, Link, Metadata, Method
 from core.store.etcd.failures import (
+    CALL_ERRORS,
     CallFailed,
     Failure,
     Nature,
-    classify,
+    judged,
     read_error,
     write_error,
 )
@@ -167,24 +166,10 @@ class Calls:
     ) -> Any:
         try:
             return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
-        except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as error:
+        except CALL_ERRORS as error:
             raise judged(error) from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
 
-
-def judged(error: BaseException) -> CallFailed:
-    """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return CallFailed(classify(error.code(), error.details() or ""))
-    if isinstance(error, asyncio.CancelledError):
-        # Closing a channel cancels its calls; that must not look like the caller's cancellation.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise error
-        return CallFailed(Failure(Nature.UNKNOWN, "the connection was closed meanwhile"))
-    if isinstance(error, grpc.aio.UsageError):
-        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the connection is closed"))
-    return CallFailed(Failure(Nature.UNKNOWN, str(error)))

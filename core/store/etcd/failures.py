@@ -1,15 +1,16 @@
 """What a failed call means for the data: the heart of invariant I9.
 
-A pure table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as
-certain counts as unknown, so a new message of a new etcd can cost a read-back, never a double
-write.
+A table from gRPC status and etcd's words to one of a few natures. Whatever is not listed as certain
+counts as unknown, so a new message of a new etcd can cost a read-back, never a double write.
 """
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import grpc
 from grpc import StatusCode
 
 from core.errors import (
@@ -107,6 +108,30 @@ class CallFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+CALL_ERRORS: Final = (
+    grpc.RpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,
+    asyncio.CancelledError,
+)
+"""Everything that gRPC raises when a call fails, for ``judged``."""
+
+
+def judged(error: BaseException) -> CallFailed:
+    """What gRPC raised, as a failure; a cancellation by our own caller is raised again."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return CallFailed(classify(error.code(), error.details() or ""))
+    if isinstance(error, asyncio.CancelledError):
+        # Closing a channel cancels its calls; that must not look like the caller's cancellation.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise error
+        return CallFailed(Failure(Nature.UNKNOWN, "the connection was closed meanwhile"))
+    if isinstance(error, grpc.aio.UsageError):
+        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the connection is closed"))
+    return CallFailed(Failure(Nature.UNKNOWN, str(error)))
 
 
 def write_error(failure: Failure, endpoint: str) -> StoreError:

@@ -24,9 +24,17 @@ import grpc
 
 from core.errors import Compacted, StoreUnavailable
 from core.store.etcd import messages
-from core.store.etcd.calls import Calls, judged
+from core.store.etcd.calls import Calls
 from core.store.etcd.channel import Link
-from core.store.etcd.failures import CallFailed, Failure, Nature, classify, read_error
+from core.store.etcd.failures import (
+    CALL_ERRORS,
+    CallFailed,
+    Failure,
+    Nature,
+    classify,
+    judged,
+    read_error,
+)
 from core.store.etcd.settings import (
     READ_ATTEMPT_S,
     WATCH_HELD_CHANGES_MAX,
@@ -170,7 +178,7 @@ class _Stream:
     async def _receive(self) -> messages.WatchResponse:
         try:
             response = await self._call.read()
-        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+        except CALL_ERRORS as error:
             raise judged(error) from error
         if response is grpc.aio.EOF:
             raise CallFailed(Failure(Nature.UNKNOWN, "etcd ended the watch"))
@@ -184,7 +192,7 @@ class _Stream:
     async def _write(self, request: messages.Message) -> None:
         try:
             await self._call.write(request)
-        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError) as error:
+        except CALL_ERRORS as error:
             raise judged(error) from error
 
     def _hold(self, changes: Sequence[Change], newest: int) -> None:
