@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -30,6 +30,8 @@ from core.kubernetes.connection import Connection
 
 Object: TypeAlias = dict[str, Any]
 """An object of the API as JSON knows it."""
+
+T = TypeVar("T")
 
 REQUEST_DEADLINE_S: Final = 30.0
 PAGE_OBJECTS: Final = 200
@@ -69,7 +71,7 @@ class Page(NamedTuple):
 
     def objects(self) -> Iterator[Object]:
         """Its objects, one at a time."""
-        return (msgspec.json.decode(text, type=dict[str, Any]) for text in self.texts)
+        return (_OBJECT.decode(text) for text in self.texts)
 
 
 class Change(NamedTuple):
@@ -89,7 +91,14 @@ class _PageBody(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
 
 
+class _WatchLine(msgspec.Struct):
+    type: str
+    object: Object
+
+
+_OBJECT: Final = msgspec.json.Decoder(Object)
 _PAGE: Final = msgspec.json.Decoder(_PageBody)
+_WATCH_LINE: Final = msgspec.json.Decoder(_WatchLine)
 
 
 class Api:
@@ -136,7 +145,7 @@ class Api:
         """The same page by page, for what is large: all pages are of one version."""
         query = {"limit": str(PAGE_OBJECTS)}
         while True:
-            page = _PAGE.decode(await self._answer("GET", _with(path, query)))
+            page = _read(_PAGE, await self._answer("GET", _with(path, query)), path)
             yield Page(page.items or [], page.metadata.version)
             if not page.metadata.following:
                 return
@@ -199,8 +208,7 @@ class Api:
     async def _request(
         self, method: str, path: str, body: object = None, content: str = _JSON
     ) -> Object:
-        answer: Object = msgspec.json.decode(await self._answer(method, path, body, content))
-        return answer
+        return _read(_OBJECT, await self._answer(method, path, body, content), path)
 
     async def _answer(
         self, method: str, path: str, body: object = None, content: str = _JSON
@@ -238,16 +246,24 @@ def _with(path: str, query: Mapping[str, str]) -> str:
 
 def _change(line: bytes, path: str) -> Change:
     """One line of a watch. Raises ApiExpired and its like when the server ends it with an error."""
-    said = msgspec.json.decode(line)
-    if said["type"] == "ERROR":
-        status = said["object"]
-        raise _failure(status.get("code", 500), status, path)
-    return Change(said["type"], said["object"])
+    said = _WATCH_LINE.decode(line)
+    if said.type == "ERROR":
+        raise _failure(said.object.get("code", 500), said.object, path)
+    return Change(said.type, said.object)
+
+
+def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:
+    """What an answer says. Raises ApiUnavailable: a proxy may answer for a server that is away."""
+    try:
+        return decoder.decode(text)
+    except msgspec.DecodeError as error:
+        message = f"the answer is not one of an API server: {error}"
+        raise ApiUnavailable(message, subject=path.partition("?")[0]) from None
 
 
 def _raise(status: int, text: bytes, path: str) -> NoReturn:
     try:
-        said = msgspec.json.decode(text, type=dict[str, Any])
+        said = _OBJECT.decode(text)
     except msgspec.DecodeError:
         said = {"message": text.decode("utf-8", "replace")}
     raise _failure(status, said, path)

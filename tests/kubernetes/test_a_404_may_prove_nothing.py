@@ -9,7 +9,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from core.errors import ApiNotServed
+from core.errors import ApiNotServed, ApiUnavailable
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from tests.support.kubernetes import ApiServer
@@ -40,8 +40,16 @@ async def test_of_a_kind_that_is_not_served_nothing_is_known(api: Api, path: str
         await api.find(path)
 
 
-async def test_something_else_than_an_api_server_proves_nothing(tmp_path: Path) -> None:
-    runner = web.AppRunner(web.Application())
+@pytest.fixture
+async def stranger(tmp_path: Path) -> AsyncIterator[Api]:
+    """An HTTP server that is no API server: it has a page of words at ``/api``, else nothing."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<h1>Maintenance</h1>")
+
+    app = web.Application()
+    app.router.add_get("/api/v1/{rest:.*}", page)
+    runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -51,10 +59,23 @@ async def test_something_else_than_an_api_server_proves_nothing(tmp_path: Path) 
     users = [{"name": "me", "user": {}}]
     said = {"clusters": [cluster], "contexts": [context], "users": users, "current-context": "here"}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(said))
-    api = Api(await open_connection(str(tmp_path / "kubeconfig")))
-
-    with pytest.raises(ApiNotServed):
-        await api.find("/api/v1/namespaces/shop/pods/web-0")
-
-    await api.close()
+    one = Api(await open_connection(str(tmp_path / "kubeconfig")))
+    yield one
+    await one.close()
     await runner.cleanup()
+
+
+async def test_something_else_than_an_api_server_proves_nothing(stranger: Api) -> None:
+    with pytest.raises(ApiNotServed):
+        await stranger.find("/apis/apps/v1/namespaces/shop/deployments/web")
+
+
+async def test_a_page_of_a_proxy_is_an_api_server_that_is_away(stranger: Api) -> None:
+    path = "/api/v1/namespaces/shop/pods"
+
+    with pytest.raises(ApiUnavailable):
+        await stranger.find(f"{path}/web-0")
+    with pytest.raises(ApiUnavailable):
+        await stranger.list(path)
+    with pytest.raises(ApiUnavailable):
+        await anext(stranger.watch(path, "1"))
