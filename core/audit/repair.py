@@ -27,7 +27,7 @@ from core.audit.state import CODECS, Difference, State
 from core.domain.addresses import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
-from core.domain.model import Claim, Endpoint, Nic, Pool, Reservation, Subnet
+from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.store.batch import Lost, Proposal
 from core.store.codec import CLAIM, ENDPOINT, Draft
 from core.store.keys import Keys
@@ -38,6 +38,7 @@ _TOPICS: Final[Mapping[str, str]] = {
     "pool": "pools",
     "subnet": "subnets",
     "reservation": "reservations",
+    "quarantine": "quarantine",
     "record": "records",
 }
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
@@ -207,7 +208,8 @@ def _topics(one: Difference, keys: Keys) -> tuple[Write, ...]:
     if topic == "records":
         return (Put(keys.guard(topic, 4), b""),)
     values = (one.expected, one.found)
-    families = {v.family for v in values if isinstance(v, Pool | Reservation | Subnet)}
+    known = Pool | Quarantine | Reservation | Subnet
+    families = {value.family for value in values if isinstance(value, known)}
     return tuple(Put(keys.guard(topic, family), b"") for family in families or set(_FAMILIES))
 
 

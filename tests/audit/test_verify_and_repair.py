@@ -248,13 +248,16 @@ async def test_a_claim_is_restated_as_an_event_and_can_be_released_afterwards(
     assert (fact.reason, fact.pod) == ("deleted", "web-0")
 
 
-async def test_a_repaired_pool_changes_the_guard_that_decisions_on_it_rest_on(
-    lived: Cluster,
+@pytest.mark.parametrize(
+    ("edit", "topic"), [(_pool_changed, "pools"), (_quarantine_gone, "quarantine")]
+)
+async def test_a_repaired_key_changes_the_guard_that_decisions_on_it_rest_on(
+    lived: Cluster, edit: Callable[[Cluster], Awaitable[set[bytes]]], topic: str
 ) -> None:
-    before = await _key(lived, KEYS.guard("pools", 4))
-    await _pool_changed(lived)
+    before = await _key(lived, KEYS.guard(topic, 4))
+    await edit(lived)
     await _repair(lived, await _verify(lived))
-    after = await _key(lived, KEYS.guard("pools", 4))
+    after = await _key(lived, KEYS.guard(topic, 4))
     assert before is not None
     assert after is not None
     assert after.mod_revision > before.mod_revision

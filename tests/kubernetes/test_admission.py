@@ -102,10 +102,10 @@ async def test_a_reservation_and_a_reversed_range(webhooks: Webhooks) -> None:
 
 
 async def test_a_coordinator_gets_its_defaults_and_its_prefixes(webhooks: Webhooks) -> None:
-    assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9"])) == ""
+    assert await webhooks.create(coordinator(hijackCIDR=["10.9.9.9", "::ffff:10.9.9.9"])) == ""
     stored = get(webhooks.cluster.server, "SpiderCoordinator", "default")
 
-    assert stored["spec"]["hijackCIDR"] == ["10.9.9.9/32"]
+    assert stored["spec"]["hijackCIDR"] == ["10.9.9.9/32", "::ffff:10.9.9.9/128"]
     assert stored["spec"]["vethMTU"] == 1500
     why = await webhooks.create(
         coordinator("worse", policyRoutes=[{"dst": "10.0.0.0/8", "gw": "fd00::1"}])

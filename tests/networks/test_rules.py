@@ -111,6 +111,18 @@ def test_inject_annotations_become_labels() -> None:
     assert injected_labels({RDMA: "a", "other": "b"}) == {RDMA: "a"}
 
 
+def test_a_mapped_address_of_a_coordinator_is_of_the_family_that_it_is_spelt_in() -> None:
+    mapped = "::ffff:10.9.9.9"
+
+    def routed(dst: str, gw: str) -> list[tuple[str, str]]:
+        route = {"dst": dst, "gw": gw}
+        return broken(macvlan() | {"coordinator": {"policyRoutes": [route]}})
+
+    assert routed(mapped, "fd00:6::1") == []
+    assert routed(f"{mapped}/120", "fd00:6::1") == []
+    assert routed("10.9.0.0/16", mapped) == [("policy-route", "spec.policyRoutes[0]")]
+
+
 @pytest.mark.parametrize(
     ("coordinator", "rules"),
     [

@@ -2,7 +2,8 @@
 
 The same for a SpiderCoordinator and for ``spec.coordinator`` of a SpiderMultusConfig; that the
 former needs podCIDRType is the caller's rule. Where the public system accepts what no network can
-use (signs in a MAC prefix, zones in an address), this refuses.
+use (signs in a MAC prefix, zones in an address), this refuses. The family of an address is that of
+its spelling here, as agents read it too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from core.domain.addresses import AddressSyntaxError, Family, parse_address, parse_cidr
+from core.domain.addresses import (
+    AddressSyntaxError,
+    Family,
+    parse_written_address,
+    parse_written_cidr,
+)
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject, shortened
 from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
@@ -61,17 +67,15 @@ def _route_rule(subject: Subject, field: str, route: PolicyRoute) -> Iterator[Re
 
 
 def _family(text: str) -> Family | None:
-    """The family of an address or CIDR; None when it is neither. /08 is refused here."""
+    """The family of an address or CIDR; None when it is neither."""
     try:
-        cidr = parse_cidr(text)
+        return parse_written_cidr(text).family
     except AddressSyntaxError:
         return _address_family(text)
-    length = text.rpartition("/")[2]
-    return cidr.family if length == str(int(length)) else None
 
 
 def _address_family(text: str) -> Family | None:
     try:
-        return parse_address(text).family
+        return parse_written_address(text).family
     except AddressSyntaxError:
         return None

@@ -11,7 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
+from core.domain.addresses import (
+    AddressSyntaxError,
+    parse_written_address,
+    parse_written_cidr,
+)
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject
 from core.errors import ApiNotFound, BadInput
@@ -120,11 +124,11 @@ def _write_prefixes(spec: Object) -> None:
         spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
     for route in spec.get("policyRoutes") or []:
         text = route["dst"]
-        route["dst"] = parse_cidr(text).text_with_host_bits() if "/" in text else _prefix(text)
+        route["dst"] = parse_written_cidr(text).text_with_host_bits() if "/" in text else _prefix(text)
 
 
 def _prefix(text: str) -> str:
-    return f"{text}/{32 if parse_address(text).family == 4 else 128}"
+    return f"{text}/{32 if parse_written_address(text).family == 4 else 128}"
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
