@@ -165,7 +165,7 @@ class Overloaded(RequestError):
 
 
 class DeadlineExceeded(RequestError):
-    """The caller's time is over; nothing of the request stays behind."""
+    """The caller's time is over; what the request had not committed by then is withdrawn."""
 
     retryable = True
 

@@ -31,7 +31,7 @@ from core.store.state import read_claims, read_configuration
 from core.store.writer import Writer
 
 RANGE_GUARDS_MAX = 64
-"""Intervals guarded one by one; more of them are guarded as one hull."""
+"""Intervals guarded one by one; of more of them neighbours share a guard, with what is between."""
 
 _RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "pools": ("pools", "subnets", "reservations"),
@@ -135,12 +135,12 @@ class Configurator:
     def _range_guards(self, leaving: AddressSet | None, at: int) -> list[Guard]:
         if not leaving:
             return []
-        intervals = list(leaving)
-        if len(intervals) > RANGE_GUARDS_MAX:
-            intervals = [(leaving.first(), leaving.last())]
+        intervals = leaving.intervals
+        together = -(-len(intervals) // RANGE_GUARDS_MAX)
+        groups = (intervals[i : i + together] for i in range(0, len(intervals), together))
         key = self._keys.ip
         family = leaving.family
         return [
-            NothingNewer(key(family, first), key(family, last) + b"\0", at)
-            for first, last in intervals
+            NothingNewer(key(family, group[0][0]), key(family, group[-1][1]) + b"\0", at)
+            for group in groups
         ]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from core.domain.address_set import AddressSet
 from core.domain.choice import Search
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore, RangeResult
+from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 
 STRETCHES = 60
 """Parts counted in one read; two counts a part stay within etcd's 128 operations."""
@@ -56,9 +56,14 @@ class Finder:
         return await self._longest_resting(usable, avoid)
 
     async def count(self, addresses: AddressSet) -> int:
-        """Claims inside the span of these addresses."""
-        result = await self._store.read([self._get("ip", addresses, count_only=True)])
-        return result.ranges[0].count
+        """Claims of these addresses; what lies between them may be other pools'."""
+        parts = (AddressSet(addresses.family, (interval,)) for interval in addresses)
+        gets = [self._get("ip", part, count_only=True) for part in parts]
+        found = 0
+        for start in range(0, len(gets), TXN_OPERATIONS_MAX):
+            some = await self._store.read(gets[start : start + TXN_OPERATIONS_MAX])
+            found += sum(answer.count for answer in some.ranges)
+        return found
 
     async def _in_stretch(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
         if stretch.size <= READ_ADDRESSES_MAX:

@@ -165,8 +165,7 @@ class Election:
             keeping.cancel()
             working.cancel()
             await asyncio.wait({working, keeping}, timeout=WORK_STOP_S_MAX)
-        if finished:
-            working.result()
+        (working if finished else keeping).result()
         return finished
 
     async def _keep(self, lease: int, valid_until: float) -> None:

@@ -1,4 +1,4 @@
-"""The key-value store in memory: etcd's meaning without etcd, for fast tests and dry runs.
+"""The key-value store in memory: etcd's meaning without etcd, for fast tests.
 
 It keeps every version since the last compaction, as etcd does, so reads of the past, guards,
 watches and leases answer alike; the contract suite holds both to it. One process, one event loop.

@@ -334,6 +334,22 @@ async def test_the_record_limit_reads_like_a_full_pool(store: KeyValueStore, clu
         assert "threshold of IP records(<=3) for IPPool v4 exceeded" in str(failure.value)
 
 
+async def test_the_record_limit_counts_no_claims_of_a_pool_in_between(
+    store: KeyValueStore, cluster: str
+) -> None:
+    settings = AllocatorSettings(records_max=3)
+    async with Node(store, cluster=cluster, settings=settings) as node:
+        await node.apply(pool("apart", "10.6.0.1-10.6.0.9", "10.6.9.1-10.6.9.9", default=False))
+        await node.apply(pool("between", "10.6.5.1-10.6.5.3", default=False))
+        for n in range(3):
+            await node.add(pod(f"db-{n}"), request=SelectionRequest("eth0", ("between",)))
+
+        for n in range(3):
+            await node.add(pod(f"web-{n}"), request=SelectionRequest("eth0", ("apart",)))
+        with pytest.raises(AddressesUsedOut):
+            await node.add(pod("web-3"), request=SelectionRequest("eth0", ("apart",)))
+
+
 class _Rivals(MemoryStore):
     """Somebody else is always a moment quicker with the very same addresses."""
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from core.domain.commands import ApplyPool, DeletePool, RetirePool
 from core.errors import Refused
-from core.store.kv import Delete, Get, KeyValueStore
+from core.service.configurator import RANGE_GUARDS_MAX
+from core.store.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.store.memory import MemoryStore
+from core.store.retrying import racing
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
 
 
@@ -142,6 +147,34 @@ async def test_a_pool_in_use_cannot_be_shrunk_or_deleted(node: Node) -> None:
     assert gone in str(shrinking.value)
     assert "used by Pod shop/web-" in str(shrinking.value)
     await check_everything(node)
+
+
+class _Busy(MemoryStore):
+    """Somebody claims an address of another pool whenever anything is committed."""
+
+    key = b""
+
+    async def commit(
+        self, guards: Sequence[Guard], writes: Sequence[Write], otherwise: Sequence[Get] = ()
+    ) -> TxnResult:
+        if self.key:
+            await super().commit([], [Put(self.key, b"")])
+        return await super().commit(guards, writes, otherwise)
+
+
+async def test_claims_between_the_ranges_of_a_pool_do_not_hold_up_its_deletion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.service.configurator.racing", lambda: racing(0.05))
+    together = [f"10.6.0.{2 * n}" for n in range(3 * (RANGE_GUARDS_MAX // 2))]
+    store = _Busy()
+    async with Node(store) as node:
+        await node.apply(pool("holes", *together, "10.6.200.1"), pool("b", "10.6.100.1"))
+        store.key = node.keys.ip_of("10.6.100.1")
+
+        await node.apply(DeletePool("holes"))
+
+        assert set(node.view.current.pools) == {"b"}
 
 
 async def test_a_retired_pool_gives_nothing_and_can_go_when_it_is_empty(node: Node) -> None:

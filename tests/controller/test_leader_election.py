@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.errors import LogCorrupt, LostRace
+from core.errors import LogCorrupt, LostRace, StoreRejected
 from core.store.election import Election, Term, read_leader
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, KeyValueStore, Put
+from core.store.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
 PATIENCE_S = 15
@@ -144,6 +145,22 @@ async def test_an_error_that_no_retry_helps_ends_the_process(
         await election.lead(failing(LogCorrupt("a bad segment")))
 
     assert await read_leader(store, keys, "controller") is None
+
+
+async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+
+    async def refuse(lease: int) -> int:
+        raise StoreRejected("the role was taken away")
+
+    monkeypatch.setattr(store, "keep_lease", refuse)
+    election = Election(store, keys, "controller", "c-1", ttl_s=2)
+
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(StoreRejected):
+            await election.lead(lambda _: asyncio.Event().wait())
 
 
 async def test_work_that_lost_a_race_is_campaigned_for_again(
