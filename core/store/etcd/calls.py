@@ -172,4 +172,3 @@ class Calls:
     def _check_open(self) -> None:
         if self._closed:
             raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
-

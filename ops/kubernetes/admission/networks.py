@@ -123,8 +123,8 @@ def _write_prefixes(spec: Object) -> None:
     if spec.get("hijackCIDR"):
         spec["hijackCIDR"] = [text if "/" in text else _prefix(text) for text in spec["hijackCIDR"]]
     for route in spec.get("policyRoutes") or []:
-        text = route["dst"]
-        route["dst"] = parse_written_cidr(text).text_with_host_bits() if "/" in text else _prefix(text)
+        text = route["dst"] if "/" in route["dst"] else _prefix(route["dst"])
+        route["dst"] = parse_written_cidr(text).text_with_host_bits()
 
 
 def _prefix(text: str) -> str:
