@@ -147,6 +147,10 @@ async def test_an_error_that_no_retry_helps_ends_the_process(
     assert await read_leader(store, keys, "controller") is None
 
 
+async def waiting(term: Term) -> None:
+    await asyncio.Event().wait()
+
+
 async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +164,7 @@ async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
 
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreRejected):
-            await election.lead(lambda _: asyncio.Event().wait())
+            await election.lead(waiting)
 
 
 async def test_work_that_lost_a_race_is_campaigned_for_again(
