@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import fcntl
 import logging
 import os
 import socket
-import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -22,15 +20,13 @@ from typing import Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from nodeagent.netlink.ethtool import driver_bus
+
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
 """How long an ADD waits for these facts."""
 
 _CLONE_NEWNET: Final = 0x40000000
-_SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
-_ETHTOOL_GDRVINFO: Final = 0x3  # include/uapi/linux/ethtool.h, struct ethtool_drvinfo
-_DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
-_INTERFACE_BYTES: Final = 16
 
 _log: Final = logging.getLogger(__name__)
 
@@ -73,20 +69,6 @@ def addresses_of(link: str) -> tuple[str, ...]:
             str(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
             for message in netlink.get_addr(index=index[0])
         )
-
-
-def driver_bus(inside: socket.socket, interface: str) -> str:
-    """As ``bus_device``, in the namespace of a socket. Raises OSError."""
-    name = interface.encode()
-    if not name or len(name) >= _INTERFACE_BYTES:
-        raise OSError(f"{interface!r} is no interface name")
-    info = ctypes.create_string_buffer(
-        _DRVINFO.pack(_ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
-    )
-    request = struct.pack("@16sP", name, ctypes.addressof(info))
-    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, request.ljust(40, b"\0"))
-    bus: bytes = _DRVINFO.unpack(info.raw[: _DRVINFO.size])[4]
-    return bus.rstrip(b"\0").decode("ascii", "replace")
 
 
 def _addresses_of_master(device: str) -> tuple[str, ...] | None:

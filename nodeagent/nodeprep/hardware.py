@@ -8,27 +8,15 @@ does not have is left out, never guessed.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from nodeagent.masters import SYSFS, driver_bus
-from nodeagent.netlink import numbers as n
+from nodeagent.masters import SYSFS
+from nodeagent.netlink.ethtool import driver_bus
 from nodeagent.netlink.namespaces import Namespace, Visitor
-from nodeagent.netlink.wire import attribute_u32, attributes, message, messages, text, u32
-
-NETLINK_RDMA: Final = 20
-ANSWER_S_MAX: Final = 2.0
-
-# include/uapi/rdma/rdma_netlink.h
-_NLDEV: Final = 5 << 10
-_DEVICES: Final = _NLDEV | 1
-_PORTS: Final = _NLDEV | 5
-_DEVICE_INDEX: Final = 1
-_DEVICE_NAME: Final = 2
-_LINK_NAME: Final = 51
-_RECEIVE_BYTES: Final = 1 << 16
+from nodeagent.netlink.rdma import RdmaSocket
 
 
 class Hardware(NamedTuple):
@@ -81,27 +69,12 @@ def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
 def _rdma_devices(visitor: Visitor, namespace: Namespace) -> dict[str, list[str]]:
     """The names of RDMA devices, by link; none where the kernel has no RDMA."""
     found: dict[str, list[str]] = {}
-    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-    try:
-        netlink = visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA)
-    except OSError:
+    kernel = RdmaSocket.open(visitor, namespace)
+    if kernel is None:
         return found
-    with netlink:
-        netlink.settimeout(ANSWER_S_MAX)
-        devices = list(_listed(netlink, _DEVICES, b""))
-        for device in devices:
-            index = attribute_u32(_DEVICE_INDEX, u32(device.get(_DEVICE_INDEX)))
-            for port in _listed(netlink, _PORTS, index):
-                link = text(port.get(_LINK_NAME))
-                if link:
-                    found.setdefault(link, []).append(text(device.get(_DEVICE_NAME)))
+    with kernel:
+        for device in kernel.devices():
+            for port in kernel.ports(device):
+                if port.link:
+                    found.setdefault(port.link, []).append(device.name)
     return found
-
-
-def _listed(netlink: socket.socket, kind: int, body: bytes) -> Iterator[dict[int, memoryview]]:
-    netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
-    while True:
-        for reply in messages(memoryview(netlink.recv(_RECEIVE_BYTES))):
-            if reply.kind in (n.NLMSG_DONE, n.NLMSG_ERROR):
-                return
-            yield attributes(reply.body)

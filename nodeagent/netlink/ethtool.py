@@ -1,0 +1,93 @@
+"""What a link's driver tells: its bus, its statistics, its speed. Reads only.
+
+By ioctl, as ethtool(8) did before it had netlink: every kernel has it, and no right is needed. A
+socket asks about the links of its own network namespace. Every function raises OSError: there is no
+such link, or its driver does not tell that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import socket
+import struct
+from errno import EFBIG
+from typing import Final
+
+STATISTICS_MAX: Final = 32_768
+"""Of one link; a card of hundreds of queues has some ten thousand."""
+
+_SIOCETHTOOL: Final = 0x8946  # include/uapi/linux/sockios.h
+_IFREQ_BYTES: Final = 40
+_INTERFACE_BYTES: Final = 16
+
+# include/uapi/linux/ethtool.h
+_GDRVINFO: Final = 0x3
+_GSTRINGS: Final = 0x1B
+_GSTATS: Final = 0x1D
+_GSSET_INFO: Final = 0x37
+_GLINKSETTINGS: Final = 0x4C
+_STATISTICS_SET: Final = 1
+_NAME_BYTES: Final = 32
+_DRVINFO: Final = struct.Struct("=I32s32s32s32s32s12x5I")
+_SSET_INFO: Final = struct.Struct("=IIQI")
+_STRINGS: Final = struct.Struct("=III")
+_STATISTICS: Final = struct.Struct("=II")
+_LINK_SETTINGS: Final = struct.Struct("=II7xb32x")
+_LINK_MODES: Final = 3
+_SPEED_UNKNOWN: Final = 0xFFFFFFFF
+
+
+def driver_bus(inside: socket.socket, link: str) -> str:
+    """The address of a link's device on its bus, such as PCI."""
+    answer = _ask(inside, link, _DRVINFO.pack(_GDRVINFO, b"", b"", b"", b"", b"", 0, 0, 0, 0, 0))
+    bus: bytes = _DRVINFO.unpack_from(answer)[4]
+    return bus.rstrip(b"\0").decode("ascii", "replace")
+
+
+def statistics(inside: socket.socket, link: str) -> dict[str, int]:
+    """The driver's own counters, by its names; none if it has none."""
+    asked = _SSET_INFO.pack(_GSSET_INFO, 0, 1 << _STATISTICS_SET, 0)
+    _, _, mask, count = _SSET_INFO.unpack_from(_ask(inside, link, asked))
+    if not mask:
+        return {}
+    if count > STATISTICS_MAX:
+        raise OSError(EFBIG, f"{link} has {count} statistics, more than {STATISTICS_MAX}")
+    # The kernel writes as many as there are by now, whatever room there is: leave much.
+    room = 2 * count + 64
+    asked = _STRINGS.pack(_GSTRINGS, _STATISTICS_SET, count)
+    names = _ask(inside, link, asked + bytes(room * _NAME_BYTES))
+    values = _ask(inside, link, _STATISTICS.pack(_GSTATS, count) + bytes(room * 8))
+    # Of a count that changed in between, only what both answers have.
+    count = min(_STRINGS.unpack_from(names)[2], _STATISTICS.unpack_from(values)[1], room)
+    numbers = struct.unpack_from(f"={count}Q", values, _STATISTICS.size)
+    starts = range(_STRINGS.size, _STRINGS.size + count * _NAME_BYTES, _NAME_BYTES)
+    return {
+        _text(names[start : start + _NAME_BYTES]): number
+        for start, number in zip(starts, numbers, strict=True)
+    }
+
+
+def speed_mbps(inside: socket.socket, link: str) -> int | None:
+    """The speed a link has; None: it is not known, as without a cable."""
+    # The first answer is only how many words a set of link modes has, as a negative number.
+    asked = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, 0)
+    words = -_LINK_SETTINGS.unpack_from(_ask(inside, link, asked))[2]
+    asked = _LINK_SETTINGS.pack(_GLINKSETTINGS, 0, words)
+    speed = _LINK_SETTINGS.unpack_from(_ask(inside, link, asked + bytes(_LINK_MODES * words * 4)))
+    return None if speed[1] == _SPEED_UNKNOWN else int(speed[1])
+
+
+def _ask(inside: socket.socket, link: str, question: bytes) -> bytes:
+    """The kernel writes its answer over the question."""
+    name = link.encode()
+    if not name or len(name) >= _INTERFACE_BYTES:
+        raise OSError(f"{link!r} is no interface name")
+    data = ctypes.create_string_buffer(question, len(question))
+    request = struct.pack("@16sP", name, ctypes.addressof(data))
+    fcntl.ioctl(inside.fileno(), _SIOCETHTOOL, request.ljust(_IFREQ_BYTES, b"\0"))
+    return data.raw
+
+
+def _text(name: bytes) -> str:
+    return name.partition(b"\0")[0].decode("ascii", "replace").strip()

@@ -1,0 +1,154 @@
+"""The kernel's RDMA devices: their ports, the links these speak over, their counters. Reads only.
+
+include/uapi/rdma/rdma_netlink.h. A socket sees the devices of its own network namespace; where the
+kernel shares them among all, everywhere all of them.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from errno import EFBIG
+from struct import Struct
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from nodeagent.netlink import numbers as n
+from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.wire import (
+    attribute_u32,
+    attributes,
+    elements,
+    message,
+    messages,
+    text,
+    u32,
+)
+
+NETLINK_RDMA: Final = 20
+ANSWER_S_MAX: Final = 2.0
+RECEIVE_BYTES: Final = 1 << 18
+"""A port's counters come in one message."""
+
+ANSWERS_MAX: Final = 4_096
+"""Datagrams of one listing; each holds many devices or ports."""
+
+_NLDEV: Final = 5 << 10
+_DEVICES: Final = _NLDEV | 1
+_PORTS: Final = _NLDEV | 5
+_SYSTEM: Final = _NLDEV | 6
+_COUNTERS: Final = _NLDEV | 17
+_DEVICE_INDEX: Final = 1
+_DEVICE_NAME: Final = 2
+_PORT_INDEX: Final = 3
+_NODE_GUID: Final = 6
+_SYSTEM_GUID: Final = 7
+_LINK_NAME: Final = 51
+_NETNS_MODE: Final = 66
+_HW_COUNTERS: Final = 80
+_COUNTER_NAME: Final = 82
+_COUNTER_VALUE: Final = 83
+_EXCLUSIVE: Final = 0
+_U64: Final = Struct("=Q")
+
+Attributes = dict[int, memoryview]
+
+
+class RdmaDevice(NamedTuple):
+    """A device. GUIDs are numbers whose highest byte is written first."""
+
+    number: int
+    name: str
+    node_guid: int
+    system_guid: int
+
+
+class RdmaPort(NamedTuple):
+    """A port of a device. ``link`` "": the kernel names none in this namespace."""
+
+    number: int
+    link: str
+
+
+class RdmaSocket:
+    """One socket of RDMA's netlink. Every method raises OSError."""
+
+    def __init__(self, netlink: socket.socket) -> None:
+        netlink.settimeout(ANSWER_S_MAX)
+        self._netlink = netlink
+
+    @classmethod
+    def open(cls, visitor: Visitor, namespace: Namespace) -> Self | None:
+        """A socket inside; None where the kernel has no RDMA. Raises as ``Visitor.visit``."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+        try:
+            return cls(visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))
+        except OSError:
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._netlink.close()
+
+    def devices(self) -> list[RdmaDevice]:
+        """Every device of the namespace."""
+        return [
+            RdmaDevice(
+                u32(one.get(_DEVICE_INDEX)),
+                text(one.get(_DEVICE_NAME)),
+                _u64(one.get(_NODE_GUID)),
+                _u64(one.get(_SYSTEM_GUID)),
+            )
+            for one in self._listed(_DEVICES, b"")
+        ]
+
+    def ports(self, device: RdmaDevice) -> list[RdmaPort]:
+        """Every port of a device."""
+        asked = attribute_u32(_DEVICE_INDEX, device.number)
+        return [
+            RdmaPort(u32(one.get(_PORT_INDEX)), text(one.get(_LINK_NAME)))
+            for one in self._listed(_PORTS, asked)
+        ]
+
+    def counters(self, device: RdmaDevice, port: RdmaPort) -> dict[str, int] | None:
+        """A port's counters, by the kernel's names; None: the kernel does not tell them so."""
+        asked = attribute_u32(_DEVICE_INDEX, device.number)
+        found = self._answer(_COUNTERS, asked + attribute_u32(_PORT_INDEX, port.number))
+        if found is None or _HW_COUNTERS not in found:
+            return None
+        each = [attributes(one) for one in elements(found[_HW_COUNTERS])]
+        return {text(one.get(_COUNTER_NAME)): _u64(one.get(_COUNTER_VALUE)) for one in each}
+
+    def exclusive(self) -> bool:
+        """Whether a device is in one namespace, and not shared by all (``rdma system``)."""
+        found = self._answer(_SYSTEM, b"") or {}
+        # Kernels that do not say share.
+        return _NETNS_MODE in found and found[_NETNS_MODE][0] == _EXCLUSIVE
+
+    def _answer(self, kind: int, body: bytes) -> Attributes | None:
+        """The answer to one question; None: it is refused."""
+        self._netlink.send(message(kind, n.NLM_F_REQUEST, 1, body))
+        for reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
+            return None if reply.kind == n.NLMSG_ERROR else attributes(reply.body)
+        return None
+
+    def _listed(self, kind: int, body: bytes) -> Iterator[Attributes]:
+        """What is refused has nothing: a device that has gone, a kernel that cannot list."""
+        self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
+        for _ in range(ANSWERS_MAX):
+            for reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
+                if reply.kind in (n.NLMSG_DONE, n.NLMSG_ERROR):
+                    return
+                yield attributes(reply.body)
+        raise OSError(EFBIG, f"more than {ANSWERS_MAX} answers of RDMA's netlink to one question")
+
+
+def _u64(value: memoryview | None) -> int:
+    return 0 if value is None else int(_U64.unpack_from(value)[0])
