@@ -71,7 +71,7 @@ def pod_state(one: Object) -> PodState:
         metadata["uid"],
         phase=cast("Phase", sys.intern(phase)) if phase in _PHASES else "Unknown",
         node=sys.intern(spec.get("nodeName", "")),
-        ips=tuple(_addresses(status)),
+        ips=tuple(addresses_of(status)),
         owner=controller_of(one),
         deletion_s=unix_s(deletion) if deletion else None,
         deletion_grace_s=float(metadata.get("deletionGracePeriodSeconds") or 0),
@@ -95,8 +95,8 @@ def unix_s(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def _addresses(status: dict[str, Any]) -> Iterator[str]:
-    """Its addresses as claims have them; what is no address is nobody's."""
+def addresses_of(status: dict[str, Any]) -> Iterator[str]:
+    """A Pod's addresses, from its status, as claims have them; what is no address is nobody's."""
     said = [one.get("ip") for one in status.get("podIPs") or ()] or [status.get("podIP")]
     for text in said:
         if not text:

@@ -15,6 +15,7 @@ from core.domain.autopools.naming import ApplicationKey
 from core.domain.fixed.owners import Missing
 from core.errors import ApiError
 from core.kubernetes.api import Api, Object
+from core.kubernetes.discovery import served_kind
 from core.kubernetes.informer import Transition
 from ops.kubernetes.watching.collection import Collection
 
@@ -67,13 +68,10 @@ class ThirdParties:
         known = self._kinds.get(kind)
         if known is not None:
             return known
-        version, name = kind
-        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        served = await self._api.find(group)
-        plural = _plural(name, served or {})
-        if not plural:
+        served = await served_kind(self._api, *kind)
+        if served is None or not served.namespaced:
             return None
-        found = Collection(self._api, name, f"{group}/{plural}", _uid)
+        found = Collection(self._api, kind[1], served.collection, _uid)
         found.seen.attend(self._on_change)
         self._new.set()
         return self._kinds.setdefault(kind, found)
@@ -81,14 +79,6 @@ class ThirdParties:
     def _on_change(self, change: Transition[str]) -> None:
         if change.before is not None and change.before != change.after:
             self._changed()
-
-
-def _plural(kind: str, served: Object) -> str:
-    """What a kind's collection is called, "" for a kind that is not served in namespaces."""
-    for one in served.get("resources") or ():
-        if one["kind"] == kind and one["namespaced"] and "/" not in one["name"]:
-            return str(one["name"])
-    return ""
 
 
 def _uid(one: Object) -> str:
