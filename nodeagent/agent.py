@@ -30,6 +30,8 @@ from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from nodeagent.devices.joining import Devices
+    from nodeagent.rdma.exporting import RdmaExposition
+    from nodeagent.rdma.values import Tenants
     from nodeagent.telemetry.exposition import Exposition
     from nodeagent.verbs.binding import Networks
 
@@ -53,6 +55,7 @@ class Agent:
         facts: FactsSource | None = None,
         services: Source | None = None,
         networks: Networks | None = None,
+        tenants: Callable[[], Tenants] | None = None,
         tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -65,6 +68,8 @@ class Agent:
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
         self._exposition: Exposition | None = None
+        self._rdma: RdmaExposition | None = None
+        self._tenants = tenants
         self._services = services or RecordSource(self.parts.view, settings.node_name)
         self._cluster_ips: ClusterIps | None = None
         self._devices: Devices | None = None
@@ -124,6 +129,8 @@ class Agent:
             await self._cluster_ips.close()
         if self._devices is not None:
             await self._devices.close()
+        if self._rdma is not None:
+            await self._rdma.close()
         await parts.detector.close()
         await asyncio.to_thread(parts.coordinating.close)
         await asyncio.to_thread(parts.visitor.close)
@@ -163,10 +170,20 @@ class Agent:
         # Here, because OpenTelemetry costs a tenth of a second of the start.
         from nodeagent.telemetry.exposition import CONTENT_TYPE, Exposition  # noqa: PLC0415
 
-        self._exposition = Exposition(self.parts.metrics)
+        self._rdma = self._rdma_exposition()
+        sources = () if self._rdma is None else (self._rdma,)
+        self._exposition = Exposition(self.parts.metrics, sources)
         self.metrics_port = metrics_port(self._exposition.text, CONTENT_TYPE)
         name = "SPIDERPOOL_METRIC_HTTP_PORT"
         await self.metrics_port.open(address, self.settings.metrics_port, name)
+
+    def _rdma_exposition(self) -> RdmaExposition | None:
+        if not self.settings.rdma_metrics_enabled:
+            return None
+        from nodeagent.rdma.exporting import RdmaExposition  # noqa: PLC0415  # costs only who asks
+
+        node, parts = self.settings.node_name, self.parts
+        return RdmaExposition.over(node, parts.visitor, self._tenants, parts.metrics)
 
     async def _become_ready(self) -> None:
         parts = self.parts

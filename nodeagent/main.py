@@ -99,7 +99,16 @@ async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     facts = cluster.facts if cluster is not None else None
     services = cluster.services if cluster is not None else None
     networks = cluster.networks if cluster is not None else None
-    agent = Agent(settings, store, facts=facts, services=services, networks=networks, tracer=tracer)
+    tenants = None if cluster is None or cluster.tenants is None else cluster.tenants.by_address
+    agent = Agent(
+        settings,
+        store,
+        facts=facts,
+        services=services,
+        networks=networks,
+        tenants=tenants,
+        tracer=tracer,
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.ended.set)

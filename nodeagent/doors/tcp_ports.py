@@ -7,7 +7,7 @@ a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -48,11 +48,11 @@ def health_port(health: Health) -> TcpPort:
     return TcpPort(app)
 
 
-def metrics_port(text: Callable[[], bytes], content_type: str) -> TcpPort:
+def metrics_port(text: Callable[[], Awaitable[bytes]], content_type: str) -> TcpPort:
     """The port that Prometheus scrapes: any path."""
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=text(), headers={"Content-Type": content_type})
+        return web.Response(body=await text(), headers={"Content-Type": content_type})
 
     app = web.Application()
     app.router.add_get(_ANY, exposition)

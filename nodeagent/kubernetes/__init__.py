@@ -2,6 +2,7 @@
 
     owners.py   from a Pod's controller to the top one, and StatefulSets
     services.py Services and EndpointSlices, for ClusterIPs without kube-proxy
+    tenants.py  Pods with RDMA devices of their own, for labels of their counters
     facts.py    the facts of a request: seen, or waited for a moment, or read
     joining.py  credentials, and all of it in the background
 

@@ -14,6 +14,7 @@ from nodeagent.settings.values import Settings
 
 if TYPE_CHECKING:
     from nodeagent.kubernetes.networks import KubernetesNetworks
+    from nodeagent.kubernetes.tenants import KubernetesTenants
 
 _log: Final = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ _log: Final = logging.getLogger(__name__)
 class Cluster:
     """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end.
 
-    ``networks`` None: no network provider binds anything.
+    ``networks`` None: no network provider binds anything; ``tenants``: nobody counts RDMA.
     """
 
     def __init__(self, api: Api, settings: Settings) -> None:
@@ -38,6 +39,12 @@ class Cluster:
 
             self.networks = KubernetesNetworks(api, settings.selection)
             watched.append(self.networks.run())
+        self.tenants: KubernetesTenants | None = None
+        if settings.metrics_enabled and settings.rdma_metrics_enabled:
+            from nodeagent.kubernetes.tenants import KubernetesTenants  # noqa: PLC0415  # as above
+
+            self.tenants = KubernetesTenants(api, settings.node_name)
+            watched.append(self.tenants.run())
         self._watching = asyncio.gather(*watched)
 
     async def stop_watching(self) -> None:

@@ -94,6 +94,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         ),
         health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
         metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
+        rdma_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_RDMA_METRIC", default=False),
         metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
         log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),

@@ -61,6 +61,7 @@ class Settings(NamedTuple):
     listen_address: str = LISTEN_ADDRESS[True]
     health_port: int = HEALTH_PORT
     metrics_enabled: bool = False
+    rdma_metrics_enabled: bool = False
     metrics_port: int = METRICS_PORT
     log_level: str = "info"
     plugin_log_path: str = PLUGIN_LOG_PATH

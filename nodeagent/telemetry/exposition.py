@@ -6,8 +6,8 @@ nothing to what ``nodeagent.telemetry.metrics`` counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -32,10 +32,19 @@ DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
+class Source(Protocol):
+    """Whoever has more to say to a scrape, as text of the same format, within its own bounds."""
+
+    async def text(self) -> bytes:
+        """All of it."""
+        ...
+
+
 class Exposition:
     """The instruments over one agent's counts; ``text`` is what a scrape gets."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, sources: Sequence[Source] = ()) -> None:
+        self._sources = sources
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         reader = PrometheusMetricReader(registry=self._registry)
@@ -56,9 +65,10 @@ class Exposition:
             explicit_bucket_boundaries_advisory=STORE_BOUNDS_S,
         )
 
-    def text(self) -> bytes:
+    async def text(self) -> bytes:
         """All metrics as Prometheus text."""
-        return generate_latest(self._registry)
+        others = [await source.text() for source in self._sources]
+        return b"".join((generate_latest(self._registry), *others))
 
     def close(self) -> None:
         """Take the instruments down."""

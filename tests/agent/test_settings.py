@@ -59,7 +59,7 @@ def test_without_a_file_and_variables_the_defaults_hold(tmp_path: Path) -> None:
     assert (settings.health_port, settings.metrics_port) == (5710, 5711)
     assert settings.listen_address == "127.0.0.1"
     assert settings.records_max == 5000
-    assert not settings.metrics_enabled
+    assert (settings.metrics_enabled, settings.rdma_metrics_enabled) == (False, False)
     assert settings.selection.subnets_enabled
 
 
@@ -153,6 +153,7 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
         SPIDERPOOL_HEALTH_PORT="6000",
         SPIDERPOOL_METRIC_HTTP_PORT="6001",
         SPIDERPOOL_ENABLED_METRIC="T",
+        SPIDERPOOL_ENABLED_RDMA_METRIC="1",
         SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS="0",
         SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS="10",
         SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND="3",
@@ -164,7 +165,7 @@ def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
     assert settings.selection.multus_cluster_network == "kube-system/macvlan"
     assert settings.log_level == "debug"
     assert (settings.health_port, settings.metrics_port) == (6000, 6001)
-    assert settings.metrics_enabled
+    assert (settings.metrics_enabled, settings.rdma_metrics_enabled) == (True, True)
     assert not settings.release_conflicts
     assert settings.records_max == 10
     assert settings.pool_wait_s == 12.0
@@ -229,6 +230,7 @@ def test_a_file_beyond_the_bound_is_refused(tmp_path: Path) -> None:
         ("SPIDERPOOL_HEALTH_PORT", "65536"),
         ("SPIDERPOOL_METRIC_HTTP_PORT", "-1"),
         ("SPIDERPOOL_ENABLED_METRIC", "yes"),
+        ("SPIDERPOOL_ENABLED_RDMA_METRIC", "on"),
         ("SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", ""),
         ("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", "many"),
         ("SPIDERPOOL_LOG_LEVEL", "loud"),

@@ -137,6 +137,24 @@ async def test_histograms_have_the_documented_bounds(metered: Node) -> None:
     assert mean == value(samples, "spiderpool_ipam_allocation_latest_duration_seconds") > 0
 
 
+async def test_rdma_is_counted_only_where_it_is_asked_for(
+    metered: Node, settings: Settings, store: MemoryStore
+) -> None:
+    assert "orbweaver_rdma_reading_failures_total" not in await scrape(metered)
+
+    node = settings._replace(
+        node_name="node-2",
+        socket_path=f"{settings.socket_path}2",
+        metrics_enabled=True,
+        rdma_metrics_enabled=True,
+    )
+    async with running(node, store) as counting:
+        samples = await scrape(counting)
+
+    assert value(samples, "orbweaver_rdma_reading_failures_total") == 0
+    assert value(samples, "orbweaver_rdma_samples_left_out") == 0
+
+
 async def test_lost_races_store_calls_and_the_writer_are_measured(metered: Node) -> None:
     await metered.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
     before = await scrape(metered)

@@ -18,11 +18,16 @@ PAGE = ROOT / "docs" / "compatibility.md"
 STATES = (
     "runs",
     "runs with an API server",
+    "runs in the machine",
     "runs with a kubelet",
     "not applicable",
     "open",
 )
-NEEDS = {"nodes": "runs with a kubelet", "kubernetes": "runs with an API server"}
+NEEDS = {
+    "vm": "runs in the machine",
+    "nodes": "runs with a kubelet",
+    "kubernetes": "runs with an API server",
+}
 """What a folder's tests need, the most first."""
 
 LAST = {

@@ -18,11 +18,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
 from core.store.memory import MemoryStore
 from nodeagent.nodeprep.examining import examine
 from nodeagent.nodeprep.judging import diagnose
 from nodeagent.settings.values import Settings
 from ops import installer
+from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
 from tests.support.vm import Finding, write_findings
 
@@ -95,6 +99,17 @@ class Machine:
         await self.execute("coordinator", "ADD", name, {"prevResult": result, **settings})
         v4, v6 = (address.partition("/")[0] for address in own)
         return v4, v6
+
+    async def scrape(self) -> dict[str, list[Sample]]:
+        """What Prometheus would get, by name."""
+        port = self.node.agent.metrics_port
+        assert port is not None
+        text = (await over_tcp(port.port, "/metrics")).body.decode()
+        found: dict[str, list[Sample]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append(sample)
+        return found
 
     async def delete(self, pod: str) -> None:
         """As a runtime does, in the chain's reverse order."""
@@ -212,6 +227,40 @@ async def test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail(machine: Mac
     sh("ip", "netns", "delete", name)
 
 
+async def test_counters_of_a_real_rdma_device_are_scraped_as_they_grow(machine: Machine) -> None:
+    """A soft device over the card's physical function; a peer sends to its management queue."""
+    inside = ["nsenter", "--net=/run/netns/router", sys.executable, "-m", "tests.vm.roce"]
+    before = await machine.scrape()
+    where = {"node_name": "node-1", "ifname": "rxe0", "net_dev_name": MASTER}
+
+    (packets,) = before["rdma_rcvd_pkts_total"]
+    labels = packets.labels
+    assert where.items() <= labels.items(), labels
+    assert (labels["is_root"], labels["otel_scope_name"]) == ("true", "spiderpool-agent")
+    assert labels["node_guid"] == labels["sys_image_guid"]
+    assert "rdma_parent_name" not in labels
+    assert [key for key in labels if key.startswith(("pod_", "owner_"))] == []
+    listed = json.loads(sh("rdma", "-j", "statistic"))[0]
+    counters = {key for key in listed if key not in ("ifname", "port")}
+    assert {f"rdma_{key}_total" for key in counters} <= before.keys(), "all that rdma(8) shows"
+    (speed,) = before["rdma_vport_speed_mbps_total"]
+    assert speed.value == 1_000, "the card's"
+    (traffic_class,) = before["rdma_device_tos_total"]
+    assert where == {key: traffic_class.labels[key] for key in where}
+    assert traffic_class.value == 0, "nobody has set one"
+
+    for _ in range(READY_TRIES):
+        sh(*inside, ROUTER[0], NODE[0])
+        (now,) = (await machine.scrape())["rdma_rcvd_pkts_total"]
+        if now.value > packets.value:
+            assert now.labels == labels, "the same series"
+            break
+    else:
+        raise AssertionError("the device counts nothing that it receives")
+    (failures,) = (await machine.scrape())["orbweaver_rdma_reading_failures_total"]
+    assert failures.value == 0
+
+
 SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_a_vf_takes_a_pool_of_its_masters_subnet_and_reaches_node_and_network,
     test_pods_on_two_vfs_of_one_card_reach_each_other,
@@ -220,6 +269,7 @@ SCENARIOS: Final[tuple[Callable[[Machine], Awaitable[None]], ...]] = (
     test_del_leaves_the_node_as_it_was_and_the_vf_comes_back,
     test_the_doctor_tells_of_virtual_functions_and_rdma_devices,
     test_a_macvlan_beside_a_shared_rdma_device_is_a_pods_rail,
+    test_counters_of_a_real_rdma_device_are_scraped_as_they_grow,
 )
 
 
@@ -293,6 +343,8 @@ async def play() -> list[Finding]:
         plugin_log_path=str(directory / "plugin.log"),
         health_port=0,
         metrics_port=0,
+        metrics_enabled=True,
+        rdma_metrics_enabled=True,
     )
     findings = []
     async with running(settings, MemoryStore()) as node:

@@ -1,0 +1,130 @@
+"""RDMA counters as Prometheus' text, read anew for every scrape.
+
+Reading and writing the text are a worker thread's, so that no ADD waits for them. Promise: a scrape
+waits ``REFRESH_S_MAX`` at most, and then gets what was read last, unless that is too old to be
+true; never are two readings made at once. It decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from core import __version__
+from nodeagent.netlink.namespaces import Visitor
+from nodeagent.rdma.reading import Reader
+from nodeagent.rdma.samples import Samples, Series, samples_of
+from nodeagent.rdma.values import Tenants
+from nodeagent.rdma.words import UNKNOWN, WORDS
+from nodeagent.telemetry.metrics import COMPATIBLE, Metrics
+
+REFRESH_S_MAX: Final = 1.0
+STALE_S_MAX: Final = 60.0
+"""Counters that stand still would be taken for traffic that does."""
+
+_SCOPE: Final = {"otel_scope_name": COMPATIBLE, "otel_scope_version": __version__}
+
+_log: Final = logging.getLogger(__name__)
+
+
+def no_tenants() -> Tenants:
+    """Outside Kubernetes nobody says whose a device is."""
+    return {}
+
+
+class RdmaExposition:
+    """``text`` is what a scrape gets of one node. ``tenants``: the Pods with devices, by address.
+
+    The reader belongs to it from then on. Make it, and call it, inside the event loop.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        reader: Reader,
+        tenants: Callable[[], Tenants],
+        metrics: Metrics,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._node = node
+        self._reader = reader
+        self._tenants = tenants
+        self._monotonic = monotonic
+        self._reading: asyncio.Task[None] | None = None
+        self._text = b""
+        self._read_at = 0.0
+        self._faults: Mapping[str, str] = {}
+        self._failures = 0
+        self._left_out = 0
+        metrics.counter(
+            "rdma_reading_failures",
+            "Network namespaces whose RDMA counters could not be read",
+            lambda: self._failures,
+        )
+        metrics.gauge(
+            "rdma_samples_left_out",
+            "Samples of RDMA above the bound of one scrape",
+            lambda: self._left_out,
+        )
+
+    @classmethod
+    def over(
+        cls, node: str, visitor: Visitor, tenants: Callable[[], Tenants] | None, metrics: Metrics
+    ) -> RdmaExposition:
+        """Of the machine itself; ``tenants`` None: outside Kubernetes."""
+        return cls(node, Reader(visitor), tenants or no_tenants, metrics)
+
+    async def text(self) -> bytes:
+        """All samples; none when nothing was read for too long."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._refresh())
+        await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
+        is_stale = self._monotonic() - self._read_at > STALE_S_MAX
+        return b"" if is_stale else self._text
+
+    async def close(self) -> None:
+        """Let a reading come to its end, within bounds: it needs what is closed next."""
+        if self._reading is not None:
+            await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
+
+    async def _refresh(self) -> None:
+        tenants = self._tenants()
+        text, left_out, faults = await asyncio.to_thread(self._read, tenants)
+        for what, why in faults.items():
+            if self._faults.get(what) != why:
+                _log.warning("no RDMA counters of %s: %s", what, why)
+        self._failures += len(faults)
+        self._text, self._left_out, self._faults = text, left_out, faults
+        self._read_at = self._monotonic()
+
+    def _read(self, tenants: Tenants) -> tuple[bytes, int, dict[str, str]]:
+        found = self._reader.read()
+        samples = samples_of(self._node, found.places, tenants)
+        return rendered(samples), samples.left_out, found.faults
+
+
+def rendered(samples: Samples) -> bytes:
+    """As Prometheus' text, by name."""
+    return generate_latest(_Families(samples.values))
+
+
+class _Families(Collector):
+    def __init__(self, values: Mapping[Series, int]) -> None:
+        self._values = values
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        families: dict[str, CounterMetricFamily] = {}
+        for (name, labels), value in sorted(self._values.items()):
+            family = families.get(name)
+            if family is None:
+                words = WORDS.get(name, UNKNOWN)
+                family = families[name] = CounterMetricFamily(f"rdma_{name}", words)
+            family.add_sample(f"rdma_{name}_total", _SCOPE | dict(labels), value)
+        yield from families.values()

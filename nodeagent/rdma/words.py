@@ -1,0 +1,51 @@
+"""What the known counters count, as their help texts; the others speak for themselves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+UNKNOWN: Final = "As the kernel counts it"
+
+WORDS: Final[dict[str, str]] = {
+    "rx_write_requests": "Write requests received",
+    "rx_read_requests": "Read requests received",
+    "rx_atomic_requests": "Atomic requests received",
+    "rx_dct_connect": "Connection requests received by dynamic targets",
+    "out_of_buffer": "Packets dropped because no receive buffer was posted",
+    "out_of_sequence": "Packets received out of their order",
+    "duplicate_request": "Requests received that were served before",
+    "rnr_nak_retry_err": "Answers received that the receiver was not ready, not above its retries",
+    "packet_seq_err": "Answers received that a packet came out of its order",
+    "implied_nak_seq_err": "Packets that were missed, as a later acknowledgement showed",
+    "local_ack_timeout_err": "Acknowledgements that did not come in time",
+    "resp_local_length_error": "Requests received with a wrong length",
+    "resp_cqe_error": "Receive completions with an error",
+    "req_cqe_error": "Request completions with an error",
+    "req_remote_invalid_request": "Requests that the other side called invalid",
+    "req_remote_access_errors": "Requests that the other side gave no access for",
+    "resp_remote_access_errors": "Requests received that no access was given for",
+    "resp_cqe_flush_error": "Receive completions that were flushed",
+    "req_cqe_flush_error": "Request completions that were flushed",
+    "roce_adp_retrans": "Adaptive retransmissions",
+    "roce_adp_retrans_to": "Adaptive retransmissions that timed out",
+    "roce_slow_restart": "Slow restarts",
+    "roce_slow_restart_cnps": "Congestion notifications of slow restarts",
+    "roce_slow_restart_trans": "Changes to slow restart",
+    "rp_cnp_ignored": "Congestion notifications received and ignored",
+    "rp_cnp_handled": "Congestion notifications received that slowed a sender down",
+    "np_ecn_marked_roce_packets": "Packets received that were marked as congested",
+    "np_cnp_sent": "Congestion notifications sent",
+    "rx_icrc_encapsulated": "Packets received with a wrong invariant checksum",
+    **{
+        f"{way}_vport_rdma_{cast}_{unit}": f"RDMA's {cast} {unit} {words}"
+        for way, words in (("rx", "received"), ("tx", "sent"))
+        for cast in ("unicast", "multicast")
+        for unit in ("packets", "bytes")
+    },
+    "vport_speed_mbps": "Speed of the link in Mbit/s",
+    "rx_discards": "Packets received and discarded for want of buffers, by priority",
+    "tx_discards": "Packets discarded before they were sent, by priority",
+    "rx_pause": "Pause frames received, by priority",
+    "tx_pause": "Pause frames sent, by priority",
+    "device_tos": "Traffic class that the device gives its packets; 0: none is set",
+}

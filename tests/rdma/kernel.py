@@ -1,0 +1,121 @@
+"""A kernel's RDMA netlink as a script, for machines that have no RDMA: what it answers, as bytes.
+
+It shares no code with ``nodeagent.netlink.rdma`` but headers and attributes. That a real kernel
+answers like it is what ``tests/vm`` shows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from nodeagent.netlink.namespaces import Identity, Namespace, Visitor
+from nodeagent.netlink.rdma import RdmaSocket
+from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, attributes, nested, u32
+
+DONE = 3
+ERROR = 2
+DUMP = 0x300
+EXCLUSIVE = 0
+SHARED = 1
+
+
+class Port(NamedTuple):
+    """A port; ``counters`` None: the kernel does not tell them."""
+
+    link: str
+    counters: Mapping[str, int] | None = {}
+
+
+class Device(NamedTuple):
+    """A device with its ports."""
+
+    name: str
+    node_guid: int
+    system_guid: int
+    ports: tuple[Port, ...]
+
+
+class Kernel:
+    """What it answers in each namespace; ``mode`` None: an old kernel, which does not say."""
+
+    def __init__(self, mode: int | None = SHARED) -> None:
+        self.mode = mode
+        self.devices: dict[Identity, tuple[Device, ...]] = {}
+
+    def open(self, _: Visitor, namespace: Namespace) -> RdmaSocket | None:
+        """In place of ``RdmaSocket.open``."""
+        if namespace.identity not in self.devices:
+            return None
+        devices = self.devices[namespace.identity]
+        return RdmaSocket(cast("Any", _Socket(devices, self.mode)))
+
+
+class _Socket:
+    def __init__(self, devices: tuple[Device, ...], mode: int | None) -> None:
+        self._devices = devices
+        self._mode = mode
+        self._answers: list[bytes] = []
+
+    def settimeout(self, _: float) -> None:
+        """It never waits."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def send(self, request: bytes) -> None:
+        kind, flags = struct.unpack_from("=HH", request, 4)
+        said = attributes(request[16:])
+        command = kind & 0x3FF
+        assert kind >> 10 == 5, "it is a question about devices"
+        assert bool(flags & DUMP) == (command in (1, 5))
+        device, port = u32(said.get(1)), u32(said.get(3))
+        match command:
+            case 1:
+                self._answers = self._listed(kind)
+            case 5:
+                self._answers = self._ports(kind, device)
+            case 6:
+                self._answers = self._system(kind)
+            case _:
+                self._answers = self._counters(kind, device, port)
+
+    def recv(self, _: int) -> bytes:
+        return self._answers.pop(0)
+
+    def _listed(self, kind: int) -> list[bytes]:
+        bodies = (
+            attribute_u32(1, number)
+            + attribute_text(2, device.name)
+            + attribute(6, struct.pack("=Q", device.node_guid))
+            + attribute(7, struct.pack("=Q", device.system_guid))
+            for number, device in enumerate(self._devices)
+        )
+        return [*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))]
+
+    def _ports(self, kind: int, device: int) -> list[bytes]:
+        bodies = (
+            attribute_u32(3, number) + (attribute_text(51, port.link) if port.link else b"")
+            for number, port in enumerate(self._devices[device].ports, 1)
+        )
+        # All in one datagram, as the kernel does where there is room.
+        return [b"".join((*(_message(kind, body) for body in bodies), _message(DONE, bytes(4))))]
+
+    def _system(self, kind: int) -> list[bytes]:
+        return [_message(kind, b"" if self._mode is None else attribute(66, bytes([self._mode])))]
+
+    def _counters(self, kind: int, device: int, port: int) -> list[bytes]:
+        counters = self._devices[device].ports[port - 1].counters
+        if counters is None:
+            return [_message(ERROR, struct.pack("=i", -22))]
+        entries = (
+            nested(81, attribute_text(82, name), attribute(83, struct.pack("=Q", value)))
+            for name, value in counters.items()
+        )
+        return [_message(kind, attribute_u32(1, device) + nested(80, *entries))]
+
+
+def _message(kind: int, body: bytes) -> bytes:
+    head = struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0)
+    return head + body + bytes(-len(body) % 4)

@@ -1,0 +1,125 @@
+"""A scrape gets what is read for it, waits within bounds, and sees nothing that is too old."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+
+from nodeagent.rdma import exporting
+from nodeagent.rdma.exporting import STALE_S_MAX, RdmaExposition, no_tenants
+from nodeagent.rdma.reading import Read, Reader
+from nodeagent.rdma.values import Counted, Place, Tenant
+from nodeagent.telemetry.metrics import Metrics
+from tests.agent.node import Clock
+
+
+class Scripted:
+    """A reader that counts its readings and waits when it is told to."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.faults: dict[str, str] = {}
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def read(self) -> Read:
+        self.readings += 1
+        counters = {"np_cnp_sent": self.readings}
+        self.goes_on.wait()
+        return Read(
+            (Place((Counted("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),), self.faults
+        )
+
+
+@pytest.fixture
+def reader() -> Iterator[Scripted]:
+    made = Scripted()
+    yield made
+    made.goes_on.set()
+
+
+def exposition(reader: Scripted, metrics: Metrics, clock: Clock) -> RdmaExposition:
+    tenants = {"10.6.0.17": Tenant("shop", "train-0")}
+    return RdmaExposition("node-1", cast("Reader", reader), lambda: tenants, metrics, clock)
+
+
+async def counted(exposed: RdmaExposition) -> list[str]:
+    """The last word of every sample: its value."""
+    lines = (await exposed.text()).decode().splitlines()
+    return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
+
+
+def value_of(metrics: Metrics, name: str) -> float:
+    (found,) = (one for one in metrics.readings if one.name == f"orbweaver_{name}")
+    return found.value()
+
+
+async def test_every_scrape_reads_anew(reader: Scripted) -> None:
+    exposed = exposition(reader, Metrics(), Clock())
+
+    assert await counted(exposed) == ["1.0"]
+    assert await counted(exposed) == ["2.0"]
+    assert b'pod_name="train-0"' in await exposed.text()
+    await exposed.close()
+
+
+async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
+    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
+    clock = Clock()
+    exposed = exposition(reader, Metrics(), clock)
+    while await counted(exposed) == []:
+        pass  # the first reading may take longer than that
+    before = reader.readings
+    reader.goes_on.clear()
+
+    last = await counted(exposed)
+    assert await counted(exposed) == last
+    assert reader.readings == before + 1
+    clock.now += STALE_S_MAX + 1
+    assert await counted(exposed) == [], "what stands still would look like no traffic"
+
+    reader.goes_on.set()
+    while await counted(exposed) in ([], last):
+        await asyncio.sleep(0)
+    await exposed.close()
+
+
+async def test_nothing_was_ever_read_is_no_text(
+    reader: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
+    reader.goes_on.clear()
+    exposed = exposition(reader, Metrics(), Clock())
+
+    assert await exposed.text() == b""
+    reader.goes_on.set()
+    await exposed.close()
+
+
+async def test_what_cannot_be_read_is_counted_and_told_once(
+    reader: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    exposed = exposition(reader, metrics, Clock())
+    reader.faults = {"/var/run/netns/a": "no"}
+
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            await exposed.text()
+
+    assert value_of(metrics, "rdma_reading_failures") == 3
+    assert value_of(metrics, "rdma_samples_left_out") == 0
+    assert [one.getMessage() for one in caplog.records] == [
+        "no RDMA counters of /var/run/netns/a: no"
+    ]
+
+
+def test_outside_kubernetes_nobody_has_a_device() -> None:
+    assert no_tenants() == {}

@@ -1,0 +1,116 @@
+"""From what was read to Prometheus' text: the documented names and labels (spec/api.md 6)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from core.domain.model import Owner
+from nodeagent.rdma import samples
+from nodeagent.rdma.exporting import rendered
+from nodeagent.rdma.reading import guid_of
+from nodeagent.rdma.samples import counter_name, guid_text, samples_of
+from nodeagent.rdma.values import Counted, Place, Tenant
+from nodeagent.rdma.words import WORDS
+
+GOLDEN = Path(__file__).with_name("scrape.txt")
+CARD = 0x506B4B0300AABBCC
+FUNCTION = 0x0211223344556677
+
+PF = Counted(
+    "mlx5_0",
+    "ens1f0",
+    CARD,
+    CARD,
+    {"rx_write_requests": 7, "np_cnp_sent": 0, "respNewError": 1},
+    {
+        "rx_vport_rdma_unicast_bytes": 1 << 40,
+        "rx_prio3_pause": 5,
+        "tx_prio3_pause": 6,
+        "rx_prio10_discards": 8,
+        "rx_prio3_pause_duration": 9,
+        "rx_packets": 10,
+    },
+    100_000,
+    106,
+)
+VF = Counted("mlx5_4", "net1", FUNCTION, CARD, {"rx_write_requests": 3}, parent="ens1f0")
+JOB = Owner("PyTorchJob", "train", "shop", "kubeflow.org/v1")
+PLACES = (
+    Place((PF,)),
+    Place((VF,), "10.6.0.17"),
+    Place((VF._replace(device="mlx5_5"),), "10.6.0.18"),
+)
+TENANTS = {
+    "10.6.0.17": Tenant("shop", "train-0", JOB),
+    "10.6.0.18": Tenant("shop", "alone"),
+}
+
+
+def test_a_card_and_pods_with_its_functions_become_the_golden_text() -> None:
+    text = rendered(samples_of("node-1", PLACES, TENANTS)).decode()
+
+    assert text == GOLDEN.read_text()
+
+
+def test_every_name_ends_in_total_and_begins_with_rdma() -> None:
+    text = rendered(samples_of("node-1", PLACES, TENANTS)).decode()
+
+    names = {one.name for family in text_string_to_metric_families(text) for one in family.samples}
+    assert "rdma_device_tos_total" in names, "even what is no counter is called one, as there"
+    assert {name for name in names if not name.startswith("rdma_")} == set()
+    assert {name for name in names if not name.endswith("_total")} == set()
+
+
+def test_a_known_counter_says_what_it_counts() -> None:
+    text = rendered(samples_of("node-1", PLACES, TENANTS)).decode()
+
+    assert f"# HELP rdma_rx_write_requests_total {WORDS['rx_write_requests']}\n" in text
+
+
+def test_a_pod_that_nobody_knows_has_no_labels_of_one() -> None:
+    found = samples_of("node-1", PLACES, {})
+
+    keys = {key for series in found.values for key, _ in series.labels}
+    assert not [key for key in keys if key.startswith(("pod_", "owner_"))]
+
+
+def test_the_same_series_never_comes_twice() -> None:
+    twice = Counted("mlx5_0", "ens1f0", CARD, CARD, {"outOfBuffer": 1, "out_of_buffer": 2})
+
+    found = samples_of("node-1", [Place((twice, twice))], {})
+
+    assert list(found.values.values()) == [2]
+
+
+def test_samples_above_the_bound_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "SAMPLES_MAX", 3)
+    many = Counted("mlx5_0", "ens1f0", CARD, CARD, {f"c{number}": number for number in range(5)})
+
+    found = samples_of("node-1", [Place((many,))], {})
+
+    assert (len(found.values), found.left_out) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("rx_write_requests", "rx_write_requests"),
+        ("outOfSequence", "out_of_sequence"),
+        ("tx vport-rdma.bytes", "tx_vport_rdma_bytes"),
+        ("a" * 200, "a" * 96),
+    ],
+)
+def test_names_of_counters_are_ones_that_prometheus_takes(key: str, name: str) -> None:
+    assert counter_name(key) == name
+
+
+def test_a_guid_is_written_as_it_is_printed_on_the_card() -> None:
+    assert guid_text(CARD) == "50:6b:4b:03:00:aa:bb:cc"
+
+
+def test_a_mac_address_tells_the_guid_it_is_made_of() -> None:
+    assert guid_of(bytes.fromhex("506b4baabbcc")) == 0x506B4BFFFEAABBCC
+    assert guid_of(bytes(12) + CARD.to_bytes(8, "big")) == CARD

@@ -1,0 +1,48 @@
+"""Sends RoCE datagrams to the management queue of an RDMA device, as a peer on the network would.
+
+A plain program: ``python -m tests.vm.roce FROM TO``. No library of RDMA is needed: a datagram is
+UDP with InfiniBand's headers and its invariant checksum (InfiniBand specification 7.8.1, annex
+A17), and every device has queue 1.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import zlib
+from typing import Final
+
+PORT: Final = 4791
+DATAGRAMS: Final = 8
+SEND_ONLY: Final = 0x64
+PARTITION: Final = 0xFFFF
+QUEUE: Final = 1
+QUEUE_KEY: Final = 0x80010000
+TTL: Final = 64
+PAYLOAD: Final = bytes(256)
+
+
+def datagram(source: str, destination: str, number: int) -> bytes:
+    """One whole IPv4 packet."""
+    base = struct.pack(">BBHII", SEND_ONLY, 0, PARTITION, QUEUE, number)
+    extended = struct.pack(">II", QUEUE_KEY, QUEUE)
+    udp_bytes = 8 + len(base) + len(extended) + len(PAYLOAD) + 4
+    udp = struct.pack(">HHHH", PORT, PORT, udp_bytes, 0)
+    addresses = socket.inet_aton(source) + socket.inet_aton(destination)
+    lengths = struct.pack(">HHH", 20 + udp_bytes, number + 1, 0)
+    ip = b"\x45\0" + lengths + struct.pack(">BBH", TTL, socket.IPPROTO_UDP, 0) + addresses
+    # What routers change counts as ones.
+    variant = (
+        *(b"\xff" * 8, b"\x45\xff", lengths, struct.pack(">BBH", 0xFF, socket.IPPROTO_UDP, 0xFFFF)),
+        *(addresses, udp[:6], b"\xff\xff", base[:4], b"\xff", base[5:], extended, PAYLOAD),
+    )
+    checksum = zlib.crc32(b"".join(variant))
+    return ip + udp + base + extended + PAYLOAD + struct.pack("<I", checksum)
+
+
+if __name__ == "__main__":
+    _, source, destination = sys.argv
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sender:
+        for number in range(DATAGRAMS):
+            sender.sendto(datagram(source, destination, number), (destination, 0))
