@@ -94,14 +94,16 @@ class NftMarks(Marks):
 
     def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
         with nft.opened(self._visitor, namespace) as netlink:
-            for family in families:
-                try:
-                    nft.create_table(netlink, family, TABLE, _CHAINS)
-                except NetlinkRefused as refused:
-                    if refused.number != EEXIST:
-                        raise
-                    if _rules_missing(netlink, family):
-                        nft.replace_table(netlink, family, TABLE, _CHAINS)
+            # Looking first costs little; a refusal makes the kernel wait.
+            lacking = tuple(family for family in families if _rules_missing(netlink, family))
+            if not lacking:
+                return
+            try:
+                nft.create_tables(netlink, lacking, TABLE, _CHAINS)
+            except NetlinkRefused as refused:
+                if refused.number != EEXIST:
+                    raise
+                nft.replace_tables(netlink, lacking, TABLE, _CHAINS)
 
     def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._visitor, namespace) as netlink:

@@ -1,7 +1,7 @@
-"""nftables over netlink: one table of a family, made whole or not at all.
+"""nftables over netlink: one table for each family, all of them made whole or none at all.
 
-include/uapi/linux/netfilter/nf_tables.h. Promise: a table is put in place in one transaction of the
-kernel, replacing an older one of its name; no other table is touched. It knows nothing of what
+include/uapi/linux/netfilter/nf_tables.h. Promise: the tables are put in place in one transaction of
+the kernel, replacing older ones of their name; no other table is touched. It knows nothing of what
 rules are for; expressions are small builders over two registers.
 """
 
@@ -91,33 +91,33 @@ def opened(visitor: Visitor, namespace: Namespace) -> Iterator[socket.socket]:
         yield netlink
 
 
-def create_table(
-    netlink: socket.socket, family: Family, name: str, chains: tuple[Chain, ...]
+def create_tables(
+    netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Make the table; NetlinkRefused with EEXIST if there is one of its name.
+    """Make the tables; NetlinkRefused with EEXIST if there is one of the name in a family.
 
-    Raises NetlinkRefused, NetlinkLost.
+    Raises NetlinkRefused, NetlinkLost. The kernel waits 10-20 ms before it refuses.
     """
     new = _Wanted(_NEWTABLE, attribute_text(1, name), n.NLM_F_CREATE | n.NLM_F_EXCL)
-    _commit(netlink, family, (new, *_filled(name, chains)))
+    _commit(netlink, families, (new, *_filled(name, chains)))
 
 
-def replace_table(
-    netlink: socket.socket, family: Family, name: str, chains: tuple[Chain, ...]
+def replace_tables(
+    netlink: socket.socket, families: tuple[Family, ...], name: str, chains: tuple[Chain, ...]
 ) -> None:
-    """Make the table what is said here; the kernel waits 10-20 ms for readers of an old one.
+    """Make the tables what is said here; the kernel waits 10-20 ms for readers of old ones.
 
-    Raises as ``create_table``, without EEXIST.
+    Raises as ``create_tables``, without EEXIST.
     """
     named = attribute_text(1, name)
     new = _Wanted(_NEWTABLE, named, n.NLM_F_CREATE)
-    _commit(netlink, family, (new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)))
+    _commit(netlink, families, (new, _Wanted(_DELTABLE, named), new, *_filled(name, chains)))
 
 
 def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
     """The rules of a table, each as its chain and the names of its expressions.
 
-    Raises as ``replace_table``.
+    Raises as ``replace_tables``.
     """
     body = _NFGENMSG.pack(AF_OF[family], 0, 0) + attribute_text(1, name)
     _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
@@ -224,28 +224,31 @@ def _filled(name: str, chains: tuple[Chain, ...]) -> tuple[_Wanted, ...]:
     return tuple(wanted)
 
 
-def _commit(netlink: socket.socket, family: Family, wanted: tuple[_Wanted, ...]) -> None:
-    _send(netlink, _batch(family, wanted))
-    answered = 0
-    while answered < len(wanted):
+def _commit(
+    netlink: socket.socket, families: tuple[Family, ...], wanted: tuple[_Wanted, ...]
+) -> None:
+    _send(netlink, _batch(families, wanted))
+    left = len(families) * len(wanted)
+    while left:
         for reply in messages(memoryview(_received(netlink))):
             if reply.kind != n.NLMSG_ERROR:
                 continue
             number = -I32.unpack_from(reply.body)[0]
             if number:
                 raise _refused(number)
-            answered += 1
+            left -= 1
 
 
 @cache
-def _batch(family: Family, wanted: tuple[_Wanted, ...]) -> bytes:
+def _batch(families: tuple[Family, ...], wanted: tuple[_Wanted, ...]) -> bytes:
     """One transaction: its begin, its parts, its end."""
     bound = _NFGENMSG.pack(0, 0, _SUBSYSTEM)
-    head = _NFGENMSG.pack(AF_OF[family], 0, 0)
-    flags = n.NLM_F_REQUEST | n.NLM_F_ACK
     parts = [message(_BATCH_BEGIN, n.NLM_F_REQUEST, 0, bound)]
-    for number, each in enumerate(wanted, 1):
-        parts.append(message(each.kind, flags | each.flags, number, head + each.body))
+    for family in families:
+        head = _NFGENMSG.pack(AF_OF[family], 0, 0)
+        for each in wanted:
+            flags = n.NLM_F_REQUEST | n.NLM_F_ACK | each.flags
+            parts.append(message(each.kind, flags, len(parts), head + each.body))
     parts.append(message(_BATCH_END, n.NLM_F_REQUEST, 0, bound))
     return b"".join(parts)
 
