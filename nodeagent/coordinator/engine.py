@@ -164,25 +164,27 @@ class Engine:
         if decision.mode == "overlay":
             return read_veth(stacks.pod, stacks.host, order.settings.first_nic)
         if decision.first:
-            self._make_pair(order, stacks)
+            return self._make_pair(order, stacks)
         return read_veth(stacks.pod, stacks.host, VETH)
 
-    def _make_pair(self, order: Order, stacks: Stacks) -> None:
+    def _make_pair(self, order: Order, stacks: Stacks) -> VethPair:
         name = host_end(order.attachment.container)
-        making = requests.add_veth(
-            VethEnd(name, self._mac()),
-            VethEnd(VETH, self._mac()),
-            mtu=order.settings.veth_mtu,
-            far_netns_fd=stacks.namespace.fd,
+        near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
+        making = (
+            requests.add_veth(
+                near, far, mtu=order.settings.veth_mtu, far_netns_fd=stacks.namespace.fd
+            ),
+            requests.get_link(name),
         )
-        (outcome,) = stacks.host.attempt([making])
-        if outcome.number == EEXIST:
+        outcomes = stacks.host.attempt(making)
+        if outcomes[0].number == EEXIST:
             # The name is of this container alone: what has it is left of an earlier sandbox.
-            stacks.host.apply([requests.delete_link(name), making])
-        else:
-            check(making, outcome)
-        accept_ra = {f"net/ipv6/conf/{name}/accept_ra": "0"}
-        write_sysctls(self._visitor, self._node, accept_ra)
+            outcomes = stacks.host.attempt([requests.delete_link(name), *making])[1:]
+        for request, outcome in zip(making, outcomes, strict=True):
+            check(request, outcome)
+        made = replies.link(memoryview(outcomes[-1].answer))
+        write_sysctls(self._visitor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
+        return VethPair(made.parent, far.mac, made.number, near.mac, name)
 
     def _remove_pair(self, order: Order, stacks: Stacks) -> None:
         pair = read_veth(stacks.pod, stacks.host, VETH)

@@ -21,8 +21,6 @@ from nodeagent.netlink.requests import packed_address
 from nodeagent.netlink.session import Session
 from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 
-FAMILIES: Final[tuple[Family, ...]] = (4, 6)
-
 NOT_OF_THE_NODE: Final = re.compile(
     r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
 )
@@ -39,18 +37,15 @@ def read_pod(session: Session, interface: str) -> PodStack:
         nic = _named(links, interface)
     lo = {link.number for link in links if link.loopback}
     addresses = tuple(
-        each
-        for family in FAMILIES
-        for each in session.addresses(family)
-        if each.link not in lo and is_pod_address(each.address)
+        each for each in session.addresses() if each.link not in lo and is_pod_address(each.address)
     )
     pod = PodStack(nic, links, addresses, (), ())
     if not pod.current:
         text = f'no usable IP addresses on "{interface}"'
         raise DatapathError(text, subject=interface, remedy="the main plugin has to set them")
     return pod._replace(
-        routes=tuple(r for f in pod.families for r in session.routes(f, RT_TABLE_MAIN)),
-        rules=tuple(rule for family in pod.families for rule in session.rules(family)),
+        routes=tuple(session.routes(table=RT_TABLE_MAIN)),
+        rules=tuple(session.rules()),
     )
 
 
@@ -113,33 +108,26 @@ def _in_order(pod: PodStack) -> list[LinkAddress]:
 def _node_addresses(session: Session, families: Iterable[Family]) -> list[Address]:
     found = [
         each
-        for family in families
-        for each in session.addresses(family)
-        if is_pod_address(each.address)
+        for each in session.addresses()
+        if each.address.family in families and is_pod_address(each.address)
     ]
-    numbers = list(dict.fromkeys(each.link for each in found))
-    outcomes = session.attempt([requests.get_link_number(number) for number in numbers])
-    of_node = set()
-    for number, outcome in zip(numbers, outcomes, strict=True):
-        # One that has gone meanwhile has no addresses any more.
-        if outcome.answer and not NOT_OF_THE_NODE.match(
-            replies.link(memoryview(outcome.answer)).name
-        ):
-            of_node.add(number)
+    of_node = {number for number in {each.link for each in found} if _is_of_node(session, number)}
     return [each.address for each in found if each.link in of_node]
+
+
+def _is_of_node(session: Session, number: int) -> bool:
+    name = session.link_name(number)
+    # One that has gone meanwhile has no addresses any more.
+    return bool(name) and not NOT_OF_THE_NODE.match(name)
 
 
 def _neighbours_for(session: Session, addresses: Iterable[Address]) -> list[Neighbour]:
     """Entries for these addresses; a node may have thousands for others."""
-    wanted = {packed_address(address): address.family for address in addresses}
-    found = []
-    for family in sorted(set(wanted.values())):
-        texts = [packed for packed, its in wanted.items() if its == family]
+    wanted = [packed_address(address) for address in addresses]
 
-        def read(body: memoryview, texts: list[bytes] = texts) -> Neighbour | None:
-            plain = bytes(body)
-            return replies.neighbour(body) if any(text in plain for text in texts) else None
+    def read(body: memoryview) -> Neighbour | None:
+        plain = bytes(body)
+        return replies.neighbour(body) if any(packed in plain for packed in wanted) else None
 
-        entries = session.listing(requests.all_neighbours(family), read)
-        found += [e for e in entries if e is not None and packed_address(e.address) in wanted]
-    return found
+    entries = session.listing(requests.all_neighbours(), read)
+    return [e for e in entries if e is not None and packed_address(e.address) in wanted]

@@ -85,6 +85,6 @@ def _modules(wanted: Wanted) -> list[str]:
 
 
 def _facts(session: Session, *, made: bool) -> Facts:
-    addresses = (*session.addresses(4), *session.addresses(6))
+    addresses = session.addresses()
     in_use = frozenset(one.link for one in addresses if one.scope < RT_SCOPE_LINK)
     return Facts(tuple(session.links()), in_use, made)

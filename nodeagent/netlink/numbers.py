@@ -1,8 +1,8 @@
 """The numbers of the kernel's netlink interface that this project uses, under the kernel's names.
 
 From include/uapi/linux: netlink.h, rtnetlink.h, if_link.h, if_addr.h, neighbour.h, fib_rules.h,
-if.h, veth.h, nsfs.h. They are part of the kernel's stable interface. A test compares them with
-pyroute2's.
+if.h, veth.h, nsfs.h, sockios.h. They are part of the kernel's stable interface. A test compares
+them with pyroute2's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 NETLINK_ROUTE: Final = 0
+AF_UNSPEC: Final = 0
 
 # Messages of netlink itself.
 NLMSG_ERROR: Final = 2
@@ -128,6 +129,9 @@ FR_ACT_TO_TBL: Final = 1
 NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
 NUD_PERMANENT: Final = 0x80
+
+# Of any socket.
+SIOCGIFNAME: Final = 0x8910
 
 # Namespaces.
 CLONE_NEWNET: Final = 0x40000000

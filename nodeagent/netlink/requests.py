@@ -396,32 +396,40 @@ def all_links() -> Request:
     return Request(n.RTM_GETLINK, n.NLM_F_DUMP, body, "list links")
 
 
-def all_addresses(family: Family) -> Request:
-    """Ask for every address of a family."""
-    body = IFADDRMSG.pack(AF_OF[family], 0, 0, 0, 0)
-    return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list IPv{family} addresses")
+def all_addresses(family: Family | None = None) -> Request:
+    """Ask for every address, of one family or of all."""
+    body = IFADDRMSG.pack(_af(family), 0, 0, 0, 0)
+    return Request(n.RTM_GETADDR, n.NLM_F_DUMP, body, f"list {_of(family)}addresses")
 
 
-def all_routes(family: Family, table: int) -> Request:
-    """Ask for every route of a family; 0: of every table."""
-    body = RTMSG.pack(AF_OF[family], 0, 0, 0, 0, 0, 0, 0, 0)
+def all_routes(family: Family | None, table: int) -> Request:
+    """Ask for every route, of one family or of all; 0: of every table."""
+    body = RTMSG.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
     if table:
         body += attribute_u32(n.RTA_TABLE, table)
     # An IPv4 table that nothing was ever put into does not exist, which means it is empty.
-    what = f"list IPv{family} routes"
+    what = f"list {_of(family)}routes"
     return Request(n.RTM_GETROUTE, n.NLM_F_DUMP, body, what, "", frozenset({ENOENT}))
 
 
-def all_rules(family: Family) -> Request:
-    """Ask for every policy rule of a family."""
-    body = FIB_RULE_HDR.pack(AF_OF[family], 0, 0, 0, 0, 0, 0, 0, 0)
-    return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list IPv{family} rules")
+def all_rules(family: Family | None = None) -> Request:
+    """Ask for every policy rule, of one family or of all."""
+    body = FIB_RULE_HDR.pack(_af(family), 0, 0, 0, 0, 0, 0, 0, 0)
+    return Request(n.RTM_GETRULE, n.NLM_F_DUMP, body, f"list {_of(family)}rules")
 
 
-def all_neighbours(family: Family) -> Request:
-    """Ask for every neighbour entry of a family."""
-    body = NDMSG.pack(AF_OF[family], 0, 0, 0, 0)
-    return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list IPv{family} neighbours")
+def all_neighbours(family: Family | None = None) -> Request:
+    """Ask for every neighbour entry, of one family or of all."""
+    body = NDMSG.pack(_af(family), 0, 0, 0, 0)
+    return Request(n.RTM_GETNEIGH, n.NLM_F_DUMP, body, f"list {_of(family)}neighbours")
+
+
+def _af(family: Family | None) -> int:
+    return n.AF_UNSPEC if family is None else AF_OF[family]
+
+
+def _of(family: Family | None) -> str:
+    return "" if family is None else f"IPv{family} "
 
 
 def packed_address(address: Address) -> bytes:

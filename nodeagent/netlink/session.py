@@ -1,20 +1,23 @@
 """One rtnetlink socket: many requests in one send, listings that are whole.
 
 rtnetlink works inside ``sendmsg``: when it returns, every answer is in the socket's queue, so that
-nothing here ever waits for the network stack but in the kernel itself. Promise: an answer for every
-request or an error; an interrupted listing is read again, a lost answer is asked for again, both
-within bounds. A session belongs to one thread and stays in the namespace it was opened in, wherever
-the thread goes.
+nothing here ever waits for the network stack but in the kernel itself. Of a send, only the last
+request is confirmed and refusals are told: of the others silence is success, unless an answer was
+lost, which the kernel tells. Promise: an outcome for every request or an error; an interrupted
+listing is read again, a lost answer is asked for again, both within bounds. A session belongs to
+one thread and stays in the namespace it was opened in, wherever the thread goes.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from errno import EAGAIN, ENOBUFS
+from errno import EAGAIN, ENOBUFS, ENODEV
+from struct import Struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
@@ -41,6 +44,9 @@ RECEIVE_BYTES: Final = 1 << 16
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
 LISTING_MESSAGES_MAX: Final = 1_000_000
 
+IFREQ_INDEX: Final = Struct("=16si20x")
+"""Struct ifreq with a name and an index."""
+
 _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CHK)
 
 
@@ -50,6 +56,9 @@ class Outcome(NamedTuple):
     number: int = 0
     words: str = ""
     answer: bytes = b""
+
+
+_DONE: Final = Outcome()
 
 
 class _Interrupted(Exception):
@@ -63,6 +72,7 @@ class Session:
         self._socket = netlink
         self._sequence = 0
         self._overrun = False
+        self._settled = True
         self.kernel_s = 0.0
 
     @classmethod
@@ -146,18 +156,21 @@ class Session:
         return [found[index] for index in range(len(wanted))]
 
     def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, Outcome]:
-        first = self._sequence + 1
+        """One send. Only the last is to be confirmed: of the others the kernel tells refusals."""
+        last = indexes[-1]
+        numbers: dict[int, int] = {}
         parts = []
         for index in indexes:
             request = wanted[index]
             self._sequence = self._sequence % 0xFFFFFFFF + 1
-            flags = n.NLM_F_REQUEST | n.NLM_F_ACK | request.flags
+            numbers[self._sequence] = index
+            flags = n.NLM_F_REQUEST | request.flags | (n.NLM_F_ACK if index == last else 0)
             parts.append(message(request.kind, flags, self._sequence, request.body))
-        numbers = {(first + place - 1) % 0xFFFFFFFF + 1: i for place, i in enumerate(indexes)}
+        self._overrun = False
         self._send(b"".join(parts))
-        outcomes: dict[int, Outcome] = {}
+        refused: dict[int, Outcome] = {}
         answers: dict[int, bytes] = {}
-        while len(outcomes) < len(indexes):
+        while not self._settled:
             data = self._receive()
             if data is None:
                 break
@@ -165,11 +178,15 @@ class Session:
                 index = numbers.get(reply.sequence, -1)
                 if index < 0:
                     continue
-                if reply.kind == n.NLMSG_ERROR:
-                    outcomes[index] = _outcome(reply, answers.get(index, b""))
-                else:
+                if reply.kind != n.NLMSG_ERROR:
                     answers[index] = bytes(reply.body)
-        return outcomes
+                    continue
+                refused[index] = _outcome(reply, answers.get(index, b""))
+                self._settled = index == last
+        done = {index: Outcome(answer=answer) for index, answer in answers.items()} | refused
+        if self._settled and not self._overrun:
+            return {index: done.get(index, _DONE) for index in indexes}
+        return done
 
     # ---------------------------------------------------------------------------- listings
 
@@ -189,38 +206,55 @@ class Session:
         answer = self.ask(requests.get_link(name))
         return None if answer is None else replies.link(memoryview(answer))
 
-    # A kernel that lacks a family answers with what it has of all others.
+    def link_name(self, number: int) -> str:
+        """The name of a link; "" where there is none. No question is answered sooner."""
+        try:
+            answer = fcntl.ioctl(self._socket, n.SIOCGIFNAME, IFREQ_INDEX.pack(b"", number))
+        except OSError as error:
+            if error.errno != ENODEV:
+                raise
+            return ""
+        name: bytes = IFREQ_INDEX.unpack(answer)[0]
+        return name.rstrip(b"\0").decode(errors="replace")
 
-    def addresses(self, family: Family) -> list[LinkAddress]:
-        """Every address of a family. Raises as ``listing``."""
-        found = self.listing(requests.all_addresses(family), replies.link_address)
-        return [one for one in found if one.address.family == family]
+    # Without a family: of both, IPv4 first, in one listing.
 
-    def routes(self, family: Family, table: int = 0) -> list[Route]:
+    def addresses(self, family: Family | None = None) -> list[LinkAddress]:
+        """Every address. Raises as ``listing``."""
+        return self._of_family(requests.all_addresses(family), replies.link_address, family)
+
+    def routes(self, family: Family | None = None, table: int = 0) -> list[Route]:
         """Every route of a table, 0: of all, but no cached ones. Raises as ``listing``."""
         # Kernels before 4.20 do not filter.
         return [
             route
-            for route in self.listing(requests.all_routes(family, table), replies.route)
-            if table in (0, route.table)
-            and route.family == family
-            and not route.flags & n.RTM_F_CLONED
+            for route in self._of_family(requests.all_routes(family, table), replies.route, family)
+            if table in (0, route.table) and not route.flags & n.RTM_F_CLONED
         ]
 
-    def rules(self, family: Family) -> list[Rule]:
+    def rules(self, family: Family | None = None) -> list[Rule]:
         """Every policy rule, in the order of their priorities. Raises as ``listing``."""
-        found = self.listing(requests.all_rules(family), replies.rule)
-        return [rule for rule in found if rule.family == family]
+        return self._of_family(requests.all_rules(family), replies.rule, family)
 
-    def neighbours(self, family: Family) -> list[Neighbour]:
+    def neighbours(self, family: Family | None = None) -> list[Neighbour]:
         """Every neighbour entry. Raises as ``listing``."""
-        found = self.listing(requests.all_neighbours(family), replies.neighbour)
-        return [e for e in found if e is not None and e.address.family == family]
+        return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
     def route_to(self, destination: Address) -> Route | None:
         """The route the kernel takes to an address; None: it has none. Raises as ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
+
+    def _of_family(
+        self, request: Request, read: Callable[[memoryview], T | None], family: Family | None
+    ) -> list[T]:
+        """A kernel that lacks a family answers with what it has of all others, multicast's too."""
+        wanted = requests.AF_OF.values() if family is None else (requests.AF_OF[family],)
+
+        def wanted_only(body: memoryview) -> T | None:
+            return read(body) if body[0] in wanted else None
+
+        return [found for found in self.listing(request, wanted_only) if found is not None]
 
     def _listing(self, request: Request, read: Callable[[memoryview], T]) -> list[T]:
         self._sequence = sequence = self._sequence % 0xFFFFFFFF + 1
@@ -237,12 +271,13 @@ class Session:
                     continue
                 whole = whole and not reply.flags & n.NLM_F_DUMP_INTR
                 if reply.kind == n.NLMSG_DONE:
+                    self._settled = True
                     if not whole or self._overrun:
                         raise _Interrupted
                     return found
                 if reply.kind == n.NLMSG_ERROR:
-                    outcome = _outcome(reply, b"")
-                    check(request, outcome)
+                    self._settled = True
+                    check(request, _outcome(reply, b""))
                     return found
                 found.append(read(reply.body))
                 if len(found) > LISTING_MESSAGES_MAX:
@@ -251,7 +286,9 @@ class Session:
     # ------------------------------------------------------------------------------ socket
 
     def _send(self, data: bytes) -> None:
-        self._drain()
+        if not self._settled:
+            self._drain()
+        self._settled = False
         started = time.perf_counter()
         try:
             self._socket.send(data)

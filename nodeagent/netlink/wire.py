@@ -17,6 +17,7 @@ from nodeagent.netlink.numbers import NLA_F_NESTED, NLA_TYPE_MASK
 HEADER: Final = Struct("=IHHII")
 ATTRIBUTE: Final = Struct("=HH")
 ATTRIBUTE_BYTES: Final = ATTRIBUTE.size
+ATTRIBUTE_U32: Final = Struct("=HHI")
 U16: Final = Struct("=H")
 U32: Final = Struct("=I")
 I32: Final = Struct("=i")
@@ -58,7 +59,7 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 def attribute_u32(kind: int, value: int) -> bytes:
     """One attribute with an unsigned number of 32 bits."""
-    return attribute(kind, U32.pack(value))
+    return ATTRIBUTE_U32.pack(ATTRIBUTE_U32.size, kind, value)
 
 
 def attribute_text(kind: int, text: str) -> bytes:

@@ -51,7 +51,7 @@ def master_nics(session: Session) -> list[MasterNic]:
     links = session.links()
     names = {link.number: link.name for link in links}
     addresses: dict[int, list[str]] = {}
-    for one in (*session.addresses(4), *session.addresses(6)):
+    for one in session.addresses():
         if one.scope < RT_SCOPE_LINK:
             text = f"{format_address(*one.address)}/{one.prefix_length}"
             addresses.setdefault(one.link, []).append(text)
