@@ -156,6 +156,17 @@ class Cluster:
         found = status["allocatable"].get(f"spidernet.io/{resource}")
         return None if found is None else int(found)
 
+    def slots_asked_for(self, pod: Object) -> dict[str, str]:
+        """Of ``spidernet.io``, by the first container of a Pod as it would be stored."""
+        path = f"/api/v1/namespaces/{SHOP}/pods?dryRun=All"
+        answer = self.server.request("POST", path, pod)
+        assert answer.status == 201, answer.message
+        resources = answer.body["spec"]["containers"][0].get("resources", {})
+        return {
+            name.removeprefix("spidernet.io/"): count
+            for name, count in resources.get("limits", {}).items()
+        }
+
     def told(self) -> str:
         """What helps to understand a failure."""
         if not self.server.is_running:

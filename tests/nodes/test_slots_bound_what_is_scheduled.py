@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.selection.multus import DEFAULT_NETWORK
+from tests.nodes.cloud import Cloud
 from tests.nodes.cluster import DEVICES, Cluster
 from tests.nodes.rights import with_a_provider
 from tests.nodes.workloads import SHOP, asking, deployment, pod, pool, with_slots
+from tests.workflows.external.fake_provider import mac_of
+from workflows.external.wire import ALLOCATE, RELEASE
 
 pytestmark = [
     pytest.mark.etcd,
@@ -138,6 +142,30 @@ def test_the_number_of_slots_follows_the_labels_of_a_node(
     cluster.server.kubectl("label", "node", NODE, "size-")
 
     assert cluster.until(lambda: cluster.allocatable(NODE, SUB_ENI) == 2, "as many as before")
+
+
+def test_a_cloud_binds_what_is_scheduled_and_no_more_is_scheduled_than_it_binds(
+    provided: Cluster, cluster: Cluster
+) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    with Cloud(cluster, slots=2) as cloud:
+        cloud.network("vlan")
+        on_it = asking("green") | {DEFAULT_NETWORK: f"{SHOP}/vlan"}
+        cluster.until(lambda: cluster.slots_asked_for(pod("probe", on_it)) == {SUB_ENI: "1"})
+        cluster.apply(deployment("web", 3, on_it))
+        cluster.until(lambda: sum(one.ready for one in cluster.pods("web")) == 2, "two Pods")
+        running = {one.name: one.addresses for one in cluster.pods("web") if one.ready}
+        (waiting,) = (one for one in cluster.pods("web") if not one.ready)
+        cluster.until(lambda: "Insufficient spidernet.io/sub-eni" in cluster.events(waiting.name))
+
+        bound = {body["podName"]: path for path, body, _ in cloud.provider.calls}
+        assert bound == dict.fromkeys(running, ALLOCATE)
+        for name, (address, *_) in running.items():
+            (nic,) = cluster.truth.ledger().endpoints[SHOP, name].nics
+            assert (nic.mac, nic.vlan) == (mac_of(address), 100)
+        cluster.server.kubectl("delete", "deployment", "web", "--namespace", SHOP)
+        cluster.until(lambda: not cloud.provider.bound and not cluster.claims(), "releases")
+        assert {path for path, *_ in cloud.provider.calls} == {ALLOCATE, RELEASE}
 
 
 def test_pods_that_ask_for_a_nic_run_only_on_nodes_that_have_it(cluster: Cluster) -> None:

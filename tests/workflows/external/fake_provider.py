@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from enum import Enum
@@ -29,9 +30,14 @@ class Fault(Enum):
 
 
 class FakeProvider:
-    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) as they came."""
+    """``bound``: address -> the Pod's UID. ``calls``: (path, body, header) as they came.
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    ``listening``: a socket of somewhere else than this loopback.
+    """
+
+    def __init__(
+        self, tls: ssl.SSLContext | None = None, listening: socket.socket | None = None
+    ) -> None:
         self.bound: dict[str, str] = {}
         self.calls: list[tuple[str, dict[str, Any], str]] = []
         self.faults: deque[Fault] = deque()
@@ -39,6 +45,7 @@ class FakeProvider:
         self.silence = asyncio.Event()
         self._late: list[tuple[str, dict[str, Any]]] = []
         self._tls = tls
+        self._listening = listening
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -48,7 +55,9 @@ class FakeProvider:
         app.router.add_post(RELEASE, self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        site: web.BaseSite = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
+        if self._listening is not None:
+            site = web.SockSite(self._runner, self._listening, ssl_context=self._tls)
         await site.start()
         port = self._runner.addresses[0][1]
         self.url = f"https://localhost:{port}" if self._tls else f"http://127.0.0.1:{port}"

@@ -1,0 +1,141 @@
+"""A cloud around the cluster: a network provider, and a controller that asks it and has webhooks.
+
+It takes the place of the cluster's own controller while it is entered. Provider and webhooks are
+on the loopback of the fabric's namespace, where controller and API server are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Final, Self
+
+import trustme
+import yaml
+
+from core.manifests.kinds.fields import API_VERSION
+from nodeagent.settings.environment import KUBECONFIG
+from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
+from ops.kubernetes.admission.configurations import NAME, Client, configurations
+from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings
+from ops.lab.controller import Controller
+from tests.nodes.cluster import Cluster
+from tests.nodes.rights import CONTROLLER
+from tests.nodes.workloads import SHOP, Object
+from tests.workflows.external.fake_provider import FakeProvider
+
+CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1"
+
+
+class Cloud:
+    """``provider`` may be read from any thread: it is asked by one of its own."""
+
+    def __init__(self, cluster: Cluster, slots: int) -> None:
+        self.provider: FakeProvider
+        self._cluster = cluster
+        self._slots = slots
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._serve_provider()
+            self._take_over()
+            self._ask_webhooks()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def network(self, name: str) -> None:
+        """Make a network whose addresses the provider binds, of a master that every node has."""
+        vlan = {"master": ["lo"], "vlanMode": "auto"}
+        made: Object = {
+            "apiVersion": API_VERSION,
+            "kind": "SpiderMultusConfig",
+            "metadata": {"name": name, "namespace": SHOP},
+            "spec": {"cniType": "vlan", "vlan": vlan, "enableCoordinator": False},
+        }
+        self._cluster.apply(made)
+        path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs/{name}"
+        self._stack.callback(self._cluster.server.request, "DELETE", path)
+
+    def _serve_provider(self) -> None:
+        listening = self._cluster.server.home.visit(_listening)
+        self.provider = FakeProvider(listening=listening)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="provider")
+        thread.start()
+
+        def end() -> None:
+            asyncio.run_coroutine_threadsafe(
+                self.provider.__aexit__(None, None, None), loop
+            ).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+        asyncio.run_coroutine_threadsafe(self.provider.__aenter__(), loop).result()
+        self._stack.callback(end)
+
+    def _take_over(self) -> None:
+        """In the place of the cluster's own controller, which ``revive`` starts again."""
+        cluster, laboratory = self._cluster, self._cluster.laboratory
+        here = laboratory.directory / "cloud-controller"
+        here.mkdir()
+        self._authority = trustme.CA()
+        issued = self._authority.issue_cert("127.0.0.1")
+        certificate, key = here / "tls.crt", here / "tls.key"
+        issued.cert_chain_pems[0].write_to_path(str(certificate))
+        issued.private_key_pem.write_to_path(str(key))
+        rules = [{"defaultMaxCount": self._slots}]
+        plugin = {"enabled": True, "resourceAdvertisement": {"subENI": {"rules": rules}}}
+        conf = {
+            "podResourceInject": {"enabled": True},
+            "iaasNetworkProvider": {"serverUrl": self.provider.url},
+            "agent": {"networkResourcePlugin": plugin},
+        }
+        (here / "conf.yml").write_text(yaml.safe_dump(conf))
+        settings = {
+            KUBECONFIG: str(cluster.server.kubeconfig_of(CONTROLLER)),
+            TLS_CERTIFICATE: str(certificate),
+            TLS_KEY: str(key),
+        }
+        controller = Controller(
+            laboratory.identity,
+            laboratory.fabric.namespace,
+            here,
+            laboratory.etcd.endpoint,
+            settings,
+        )
+        cluster.controller.process.kill()
+        self._stack.callback(cluster.revive)
+        controller.process.start()
+        self._stack.callback(controller.process.kill)
+        controller.wait_listening()
+
+    def _ask_webhooks(self) -> None:
+        server = self._cluster.server
+        url = f"https://127.0.0.1:{WEBHOOK_PORT}"
+        client = Client(self._authority.cert_pem.bytes(), url=url)
+        for one in configurations(client, guards_deletion=False, injection=InjectionSettings()):
+            collection = f"{CONFIGURATIONS}/{one['kind'].lower()}s"
+            self._stack.callback(server.request, "DELETE", f"{collection}/{NAME}")
+            answer = server.request("POST", collection, one)
+            assert answer.status == 201, answer.message
+
+
+def _listening() -> socket.socket:
+    found = socket.create_server(("127.0.0.1", 0))
+    found.setblocking(False)
+    return found
