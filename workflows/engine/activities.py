@@ -12,6 +12,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from core.errors import OrbweaverError
@@ -111,6 +112,7 @@ class Running:
 
     async def _run(self) -> None:
         outcome = await self._until_closed()
+        self._cancelled = True  # an attempt that was left to itself hears so from its heartbeat
         if self._storing is not None:
             await self._storing  # its record must be there before the outcome takes it away
             outcome = outcome._replace(recorded=self.recorded)
@@ -238,11 +240,11 @@ class Running:
                 await clock.wait(self.wake, min(at - now, WAIT_S_MAX))
                 if not inner.done():
                     self.wake.clear()
+            if inner.cancelled():
+                return _cancelled() if self.cancelled() else _cancelled_itself(), None
             return None, inner.result()
         except asyncio.CancelledError:
-            if not self.cancelled():
-                raise
-            return _cancelled(), None
+            raise  # nobody wants to know any more: ``abandon``
         except BaseException as error:  # noqa: BLE001 - whatever it raises is its failure
             return _failure_of(error), None
         finally:
@@ -257,16 +259,16 @@ class Running:
         definition = self._host.registry.activities.get(name)
         if definition is None:
             raise LookupError(f"no activity {name} is registered with this worker")
-        api.enter(self._info(), self._beat)
+        api.enter(self._info(), partial(self._beat, self.state.attempt))
         arguments = definition.handler.arguments(self.job.scheduled.args)
         result: Any = definition.handler.function(*arguments)
         if inspect.isawaitable(result):
             result = await result
         return to_payload(result, what=f"the result of activity {name}")
 
-    def _beat(self, *details: object) -> None:
-        if self.cancelled():
-            raise CancelledError("the run does not want this activity any more")
+    def _beat(self, attempt: int, *details: object) -> None:
+        if self.cancelled() or attempt != self.state.attempt:
+            raise CancelledError("the run does not want this attempt any more")
         self.heartbeat(details)
 
     def _info(self) -> api.Info:
@@ -322,6 +324,11 @@ def _moment(bound: Moment) -> float:
 
 def _cancelled() -> Failure:
     return Failure(FailureKind.CANCELED, "the activity was cancelled")
+
+
+def _cancelled_itself() -> Failure:
+    why = "it let through a cancellation that nobody had asked for"
+    return Failure(FailureKind.APPLICATION, why, asyncio.CancelledError.__name__)
 
 
 def _timed_out(kind: TimeoutType) -> Failure:

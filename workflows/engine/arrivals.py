@@ -26,6 +26,8 @@ T = TypeVar("T")
 class Taken(NamedTuple):
     """What one step works on; ``mail``: the mail key was seen up to this revision.
 
+    ``fired``: timers that are due, and deadlines of the run as negative milliseconds.
+
     ``is_whole`` False: more messages are waiting, which the code must see before it goes on.
     """
 

@@ -6,7 +6,7 @@ Outcomes and due timers are reported to the execution; nothing here writes histo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
@@ -19,7 +19,12 @@ from workflows.engine.job import Job
 from workflows.engine.reading import read_history
 from workflows.engine.records import ATTEMPT, Attempt, Head
 from workflows.engine.retries import Again, after_failure
-from workflows.model.events import ActivityTaskScheduled, HistoryEvent
+from workflows.model.events import (
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    HistoryEvent,
+    WorkflowExecutionUnpaused,
+)
 from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import RetryState, TimeoutType
 
@@ -33,9 +38,17 @@ class Listener(Protocol):
         """An activity came to an end."""
         ...
 
-    def ring(self, run_id: str, timer_id: int) -> None:
-        """A timer of that run is due; 0 is a deadline of the run."""
+    def ring(self, run_id: str, number: int) -> None:
+        """A timer of that run is due; a negative number is a deadline of the run."""
         ...
+
+
+class _Asked(NamedTuple):
+    """An activity that a run has asked for; ``since_ms``: from then on its time is counted."""
+
+    scheduled: ActivityTaskScheduled
+    since_ms: int
+    is_taken_back: bool = False
 
 
 class Chores:
@@ -87,7 +100,7 @@ class Chores:
         for number, at_ms in due.items():
             if number not in self._armed:
                 self._armed.add(number)
-                ring = self._alarm(head.run_id, max(number, 0))
+                ring = self._alarm(head.run_id, number)
                 self._desk.alarms.after((at_ms - now_ms) / 1000 - gone_s, ring)
 
     async def relaunch(
@@ -108,17 +121,18 @@ class Chores:
         history: list[HistoryEvent] = await waiting_for_store()(
             read_history, desk.store, desk.keys, head.workflow_id, head.run_id
         )
-        for event in history:
-            scheduled = event.attributes
-            if isinstance(scheduled, ActivityTaskScheduled) and scheduled.activity_id in wanted:
-                attempt = attempts.get(scheduled.activity_id)
-                if interrupted:
-                    await self._after_interruption(event, scheduled, attempt)
-                else:
-                    self._launch(scheduled, desk.clock.now_ms(), Attempt(1))
+        asked = _asked_for(history, head)
+        for number in wanted:
+            scheduled, since_ms, is_taken_back = asked[number]
+            if is_taken_back:
+                self._report_cancelled(number, "its worker was lost")
+            elif interrupted:
+                await self._after_interruption(scheduled, since_ms, attempts.get(number))
+            else:
+                self._launch(scheduled, desk.clock.now_ms(), Attempt(1))
 
     async def _after_interruption(
-        self, event: HistoryEvent, scheduled: ActivityTaskScheduled, stored: Attempt | None
+        self, scheduled: ActivityTaskScheduled, since_ms: int, stored: Attempt | None
     ) -> None:
         now_ms = self._desk.clock.now_ms()
         before = stored or Attempt(1)
@@ -126,7 +140,7 @@ class Chores:
         if maximum and before.attempt > maximum:
             return  # it had failed for the last time: it waits for a human
         if before.not_before_ms > now_ms:
-            self._launch(scheduled, event.event_time_ms, before, recorded=True)
+            self._launch(scheduled, since_ms, before, recorded=True)
             return
         failure = Failure(
             FailureKind.TIMEOUT,
@@ -134,7 +148,7 @@ class Chores:
             TimeoutType.START_TO_CLOSE,
             cause=before.last_failure,
         )
-        age_s = (now_ms - event.event_time_ms) / 1000
+        age_s = (now_ms - since_ms) / 1000
         verdict = after_failure(
             scheduled.retry_policy,
             scheduled.timeouts,
@@ -144,12 +158,15 @@ class Chores:
         )
         number = scheduled.activity_id
         if not isinstance(verdict, Again):
-            outcome = Outcome(number, before.attempt, failure=failure, state=verdict.state)
+            is_recorded = stored is not None
+            outcome = Outcome(
+                number, before.attempt, failure=failure, state=verdict.state, recorded=is_recorded
+            )
             self._listener.report(outcome)
             return
         again = Attempt(before.attempt + 1, 0, failure._replace(cause=None), before.details)
         await self._store(number, again)
-        self._launch(scheduled, event.event_time_ms, again, recorded=True)
+        self._launch(scheduled, since_ms, again, recorded=True)
 
     def _launch(
         self,
@@ -183,7 +200,10 @@ class Chores:
         if running is not None:
             running.cancel()
             return
-        failure = Failure(FailureKind.CANCELED, "cancelled while it waited for a human")
+        self._report_cancelled(activity_id, "it waited for a human")
+
+    def _report_cancelled(self, activity_id: int, why: str) -> None:
+        failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
         self._listener.report(Outcome(activity_id, 1, failure=failure, state=state, recorded=True))
 
@@ -192,5 +212,23 @@ class Chores:
         key = desk.keys.attempt(head.workflow_id, head.run_id, activity_id)
         await desk.committer.propose([self._fence], [Put(key, ATTEMPT.encode(attempt))])
 
-    def _alarm(self, run_id: str, timer_id: int) -> Callable[[], None]:
-        return lambda: self._listener.ring(run_id, timer_id)
+    def _alarm(self, run_id: str, number: int) -> Callable[[], None]:
+        return lambda: self._listener.ring(run_id, number)
+
+
+def _asked_for(history: Iterable[HistoryEvent], head: Head) -> dict[int, _Asked]:
+    """The activities of a run.
+
+    A human who lets a run go on, or resets it, gives all of them their time anew.
+    """
+    found: dict[int, _Asked] = {}
+    for event in history:
+        match event.attributes:
+            case ActivityTaskScheduled(number) as scheduled:
+                found[number] = _Asked(scheduled, max(event.event_time_ms, head.started_ms))
+            case ActivityTaskCancelRequested(number):
+                found[number] = found[number]._replace(is_taken_back=True)
+            case WorkflowExecutionUnpaused():
+                at_ms = event.event_time_ms
+                found = {number: one._replace(since_ms=at_ms) for number, one in found.items()}
+    return found

@@ -27,7 +27,7 @@ from workflows.engine.draft import Answer, Draft
 from workflows.engine.intake import (
     Outcome,
     pause_for_code,
-    take_deadlines,
+    take_deadline,
     take_message,
     take_outcome,
     take_timer,
@@ -101,10 +101,10 @@ class Execution:
         self._arrivals.outcomes.append(outcome)
         self.wake()
 
-    def ring(self, run_id: str, timer_id: int) -> None:
-        """A timer is due, or with 0 a deadline of the run."""
+    def ring(self, run_id: str, number: int) -> None:
+        """A timer is due, or a deadline of the run: that moment (ms), negative."""
         if run_id == self.head.run_id:
-            self._arrivals.fired.append(timer_id)
+            self._arrivals.fired.append(number)
             self.wake()
 
     def wake(self) -> None:
@@ -213,10 +213,11 @@ class Execution:
                 take_message(draft, letter.message)
         for outcome in taken.outcomes:
             take_outcome(draft, outcome)
-        for timer_id in filter(None, taken.fired):
-            take_timer(draft, timer_id)
-        if draft.head.is_open:
-            take_deadlines(draft)
+        for number in taken.fired:
+            if number > 0:
+                take_timer(draft, number)
+            else:
+                take_deadline(draft, -number)
         return draft
 
     # ------------------------------------------------------------------------ the transaction

@@ -85,15 +85,16 @@ def take_timer(draft: Draft, timer_id: int) -> None:
     draft.change(timers=left, due=True)
 
 
-def take_deadlines(draft: Draft) -> None:
-    """End the run if its time is over."""
+def take_deadline(draft: Draft, at_ms: int) -> None:
+    """End the run if that is a deadline of it, and it has not ended."""
     head = draft.head
-    for name, at_ms in (("run", head.run_deadline_ms), ("execution", head.execution_deadline_ms)):
-        if at_ms and draft.now_ms >= at_ms:
-            message = f"the {name} timeout was reached"
-            draft.add(ev.WorkflowExecutionTimedOut(message))
-            draft.close(Closing(Status.TIMED_OUT, reason=message))
-            return
+    if not head.is_open or at_ms not in (head.run_deadline_ms, head.execution_deadline_ms):
+        return
+    draft.now_ms = max(draft.now_ms, at_ms)  # as of a timer
+    name = "run" if at_ms == head.run_deadline_ms else "execution"
+    message = f"the {name} timeout was reached"
+    draft.add(ev.WorkflowExecutionTimedOut(message))
+    draft.close(Closing(Status.TIMED_OUT, reason=message))
 
 
 def take_outcome(draft: Draft, outcome: Outcome) -> None:

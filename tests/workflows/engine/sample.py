@@ -52,6 +52,11 @@ class World:
         return "waited"
 
     @activity.defn()
+    async def work_or_wait(self) -> str:
+        await self.work("work")
+        return await self.wait()
+
+    @activity.defn()
     async def climb(self) -> str:
         """Falls silent in its first attempt, after a heartbeat."""
         info = activity.info()
@@ -321,5 +326,5 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
             *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion),
         ],
-        [world.work, world.poison, world.wait, world.climb, *more],
+        [world.work, world.poison, world.wait, world.work_or_wait, world.climb, *more],
     )

@@ -14,6 +14,7 @@ from tests.workflows.engine.sample import World, registry
 from workflows.api.definitions import Registry
 from workflows.engine.checker import violations
 from workflows.engine.client import Client, Handle
+from workflows.engine.clock import Clock
 from workflows.engine.reading import history_of, read_history
 from workflows.engine.records import HEAD, Head
 from workflows.engine.visibility import Visibility
@@ -47,6 +48,7 @@ class Stage:
         registry: Registry | None = None,
         options: WorkerOptions = WorkerOptions(),
         store: KeyValueStore | None = None,
+        clock: Clock | None = None,
     ) -> Worker:
         """A worker at work."""
         worker = Worker(
@@ -55,6 +57,7 @@ class Stage:
             registry or self.registry,
             name=name or f"worker-{len(self.workers)}",
             options=options,
+            clock=clock,
         )
         self.workers.append(worker)
         worker.start()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+
 import pytest
 
 from core.errors import CallRejected
-from tests.workflows.engine.sample import Chain, Greedy, Sleeper, Waiting
+from tests.workflows.engine.clocks import JumpingClock
+from tests.workflows.engine.sample import Chain, Greedy, Sleeper, Waiting, registry
 from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.api import activity, workflow
+from workflows.engine import activities
+from workflows.engine.worker import WorkerOptions
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
@@ -91,6 +98,92 @@ async def test_a_cancelled_execution_stops_its_activity(stage: Stage) -> None:
 
     events = await stage.types(handle)
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
+
+
+async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_again(
+    stage: Stage,
+) -> None:
+    heard = asyncio.Event()
+
+    @activity.defn()
+    async def deaf() -> None:
+        stage.world.calls.append("deaf")
+        stage.world.begun.set()
+        while not stage.world.gate.is_set():
+            try:
+                await stage.world.gate.wait()
+            except asyncio.CancelledError:
+                heard.set()
+
+    both = registry(stage.world, deaf)
+    worker = await stage.worker(registry=both, options=WorkerOptions(ttl_s=1))
+    handle = await stage.client.start(Waiting, "deaf", [20, 0, 0, 0], id="one")
+    await within(stage.world.begun.wait())
+    await handle.cancel()
+    await within(heard.wait())
+    await worker.abandon()
+    await stage.worker(registry=both)
+
+    await stage.until_status("one", Status.CANCELED)
+    assert stage.world.calls == ["deaf"]
+
+
+async def test_an_activity_that_cancels_itself_has_failed_like_any_other(stage: Stage) -> None:
+    @activity.defn()
+    async def odd() -> str:
+        if activity.info().attempt == 1:
+            asyncio.current_task().cancel()  # type: ignore[union-attr]  # it is in a task
+            await asyncio.sleep(0)
+        return "even"
+
+    await stage.worker(registry=registry(stage.world, odd))
+
+    assert await stage.run(Waiting, "odd", [20, 0, 0, 0]) == "even"
+
+
+async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activities, "STOP_S_MAX", 0.01)
+    refused: list[str] = []
+
+    @activity.defn()
+    async def ghost() -> str:
+        if activity.info().attempt > 1:
+            await within(stage.world.begun.wait())
+            return f"{activity.info().heartbeat_details} {refused}"
+        with suppress(asyncio.CancelledError):
+            await stage.world.gate.wait()
+        try:
+            activity.heartbeat("still here")
+            await asyncio.sleep(0)  # by then the next attempt is under way, or will be
+            while not refused:
+                await asyncio.sleep(0)
+                activity.heartbeat("and here")
+        except workflow.CancelledError:
+            refused.append("told to stop")
+            stage.world.begun.set()
+        return "too late"
+
+    await stage.worker(registry=registry(stage.world, ghost))
+
+    assert "told to stop" in await stage.run(Waiting, "ghost", [0.05, 0, 0, 0])
+
+
+async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(stage: Stage) -> None:
+    clock = JumpingClock()
+    first = await stage.worker(clock=clock, options=WorkerOptions(ttl_s=1))
+    stage.world.failures_left = 2
+    handle = await stage.client.start(Waiting, "work_or_wait", [20, 0, 60, 2], id="one")
+    await stage.until_status("one", Status.PAUSED)
+    clock.offset_ms = 3_600_000
+    await stage.client.retry("one")
+    await within(stage.world.begun.wait())
+    await first.abandon()
+    stage.world.gate.set()
+    await stage.worker(clock=clock)
+
+    assert await within(handle.result()) == "waited"
 
 
 async def test_a_result_that_is_too_large_fails_the_activity_by_name(stage: Stage) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from core.store.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
-from tests.workflows.engine.sample import Steady, World
+from tests.workflows.engine.clocks import JumpingClock
+from tests.workflows.engine.sample import Basket, Steady, World
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
-from workflows.engine.clock import SystemClock
-from workflows.engine.worker import Worker
+from workflows.engine.client import StartOptions
 from workflows.model.policies import Status
 
 QUICK = workflow.ActivityOptions(start_to_close_s=20)
@@ -87,22 +89,9 @@ async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_come
     assert await within(handle.result()) == "OLD"
 
 
-class JumpingClock(SystemClock):
-    """A wall clock that somebody sets; the steady one goes on."""
-
-    def __init__(self) -> None:
-        self.offset_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.offset_ms
-
-
 async def test_no_history_goes_back_in_time_when_the_clock_does(stage: Stage) -> None:
     clock = JumpingClock()
-    worker = Worker(stage.store, stage.keys, stage.registry, name="w", clock=clock)
-    stage.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await stage.worker(clock=clock)
     handle = await stage.client.start(Steady, ["a", "b", "c"], 0.02, id="one")
     for offset_ms in (-3_600_000, 7_200_000, -1):
         clock.offset_ms = offset_ms
@@ -116,6 +105,29 @@ async def test_no_history_goes_back_in_time_when_the_clock_does(stage: Stage) ->
     assert await within(handle.result()) == ["A", "B", "C"]
     times = [event.event_time_ms for event in await stage.history(handle)]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("offset_ms", [-3_600_000, 3_600_000])
+async def test_a_run_has_its_time_whoever_sets_the_clock(stage: Stage, offset_ms: int) -> None:
+    clock = JumpingClock()
+    await stage.worker(clock=clock)
+    whole = StartOptions(run_timeout_s=3_000.0)
+    await stage.client.start(Basket, id="long", options=whole)
+    await stage.client.start(Basket, id="short", options=StartOptions(run_timeout_s=0.2))
+    await _begun(stage, "long")
+    await _begun(stage, "short")
+    clock.offset_ms = offset_ms
+    await stage.client.signal("long", "put", "thing")
+
+    assert (await stage.until_status("short", Status.TIMED_OUT)).status is Status.TIMED_OUT
+    assert await within(stage.client.query("long", "count")) == 1
+
+
+async def _begun(stage: Stage, workflow_id: str) -> None:
+    async def there() -> bool:
+        return (await stage.head(workflow_id)).next_event_id > 1
+
+    await eventually(there)
 
 
 async def _is_closed(stage: Stage) -> bool:
@@ -139,11 +151,7 @@ class JumpingStore(FaultyStore):
 
 async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(stage: Stage) -> None:
     clock = JumpingClock()
-    store = JumpingStore(stage.store, clock)
-    worker = Worker(store, stage.keys, stage.registry, name="w", clock=clock)
-    stage.workers.append(worker)
-    worker.start()
-    await within(worker.ready())
+    await stage.worker(clock=clock, store=JumpingStore(stage.store, clock))
     await stage.client.start(Steady, ["a"], 3_000.0, id="one")
     await _asleep(stage)
     await within((await stage.client.start(Steady, ["b"], id="two")).result())
