@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from core.errors import OrbweaverError, SessionLost
+from core.errors import LogCorrupt, OrbweaverError, SessionLost
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
 from workflows.engine.beginning import reserved_head
@@ -151,7 +151,12 @@ class Shard:
         if self._stopped:
             return
         _, workflow_id, name = self._desk.keys.inbox_name(key)
-        letter = Letter(key, name, revision, decode_message(value), len(value))
+        try:
+            letter = Letter(key, name, revision, decode_message(value), len(value))
+        except LogCorrupt as error:
+            # A newer version may know it. It stays where it is, and stops nobody else.
+            _log.error("a message to workflow %s was not read: %s", workflow_id, error)
+            return
         execution = self.executions.get(workflow_id)
         message = letter.message
         if isinstance(message, Start):
@@ -174,8 +179,11 @@ class Shard:
         elif execution is not None:
             self._to_stranger(letter)
         else:
-            self._starting.setdefault(start.started.workflow_id, [])
-            self._spawn(partial(self._start_child, letter, start))
+            workflow_id = start.started.workflow_id
+            self._starting.setdefault(workflow_id, [])
+            starting = self._spawn(partial(self._start_child, letter, start))
+            # After a fault of our own too: no mail waits for a child that does not start.
+            starting.add_done_callback(lambda _: self._let_mail_go(workflow_id))
 
     def _begin(
         self, head: Head, revision: int, letter: Letter, before: Execution | None = None
@@ -183,6 +191,8 @@ class Shard:
         execution = Execution(self._desk, self, head, revision)
         if before is not None:
             before.stop()
+            for letter_before in before.take_letters():
+                self._to_stranger(letter_before)
         self.executions[head.workflow_id] = execution
         execution.chores.arm(head)
         execution.deliver(letter)
@@ -195,7 +205,11 @@ class Shard:
             self._begin(reserved_head(start.started, self._desk.clock.now_ms()), 0, letter)
         else:
             await answer_stranger(self._desk, self.fence, letter)
-        for waiting in self._starting.pop(workflow_id, ()):
+        self._let_mail_go(workflow_id)
+
+    def _let_mail_go(self, workflow_id: str) -> None:
+        """What came while a child was about to start, to whoever has the id now."""
+        for waiting in () if self._stopped else self._starting.pop(workflow_id, ()):
             self._hand_over(workflow_id, waiting)
 
     def _to_stranger(self, letter: Letter) -> None:
@@ -214,10 +228,11 @@ class Shard:
         else:
             self._to_stranger(letter)
 
-    def _spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _spawn(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(self._guarded(work))
         self._strangers.add(task)
         task.add_done_callback(self._strangers.discard)
+        return task
 
     @staticmethod
     async def _guarded(work: Callable[[], Awaitable[None]]) -> None:
