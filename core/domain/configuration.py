@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from core.domain.address_set import AddressSet
 from core.domain.addresses import Family
 from core.domain.events import RecordDefined
+from core.domain.evolution import Ledger
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 
 ADDRESS_SETS_MAX: Final = 16_384
@@ -33,6 +34,18 @@ class Configuration(NamedTuple):
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
     subnets: Mapping[str, Subnet] = {}
+
+    @classmethod
+    def of(cls, ledger: Ledger, enabled: tuple[bool, bool] = (True, True)) -> Configuration:
+        """That of a ledger, which it changes with. ``enabled``: IPv4, IPv6."""
+        return cls(
+            ledger.pools,
+            ledger.reservations,
+            ledger.quarantine,
+            ledger.records,
+            *enabled,
+            ledger.subnets,
+        )
 
     def enabled(self, family: Family) -> bool:
         """Whether the cluster uses this family at all."""

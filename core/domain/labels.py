@@ -8,9 +8,10 @@ selected.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
+
+from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 
 IN: Final = "In"
 NOT_IN: Final = "NotIn"
@@ -20,12 +21,6 @@ OPERATORS: Final = (IN, NOT_IN, EXISTS, DOES_NOT_EXIST)
 
 NAME_BYTES_MAX: Final = 63
 VALUE_BYTES_MAX: Final = 63
-KEY_PREFIX_BYTES_MAX: Final = 253
-
-_ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
-_NAME_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
-_LOWER_ALPHANUMERIC: Final = frozenset(string.ascii_lowercase + string.digits)
-_DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
 
 ProblemKind: TypeAlias = Literal["Invalid", "Required", "Forbidden"]
 
@@ -115,7 +110,7 @@ def key_faults(key: str) -> Iterator[str]:
         yield f"key '{key}' has an empty name"
     elif _byte_length(name) > NAME_BYTES_MAX:
         yield f"key '{key}' has a name of more than {NAME_BYTES_MAX} bytes"
-    if not _is_name(name):
+    if not is_name(name):
         yield f"key '{key}' must begin and end with a letter or digit, between them also - _ ."
 
 
@@ -164,9 +159,9 @@ def _requirement_problems(requirement: Requirement, path: str) -> Iterator[Label
 
 
 def _subdomain_faults(key: str, prefix: str) -> Iterator[str]:
-    if _byte_length(prefix) > KEY_PREFIX_BYTES_MAX:
-        yield f"key '{key}' has a prefix of more than {KEY_PREFIX_BYTES_MAX} bytes"
-    if not all(_is_dns_part(part) for part in prefix.split(".")):
+    if _byte_length(prefix) > SUBDOMAIN_CHARS_MAX:
+        yield f"key '{key}' has a prefix of more than {SUBDOMAIN_CHARS_MAX} bytes"
+    if not all(is_dns_label(part) for part in prefix.split(".")):
         yield f"key '{key}' has a prefix that is not a DNS name in lower case"
 
 
@@ -174,29 +169,8 @@ def _value_faults(value: str) -> Iterator[str]:
     """A value is empty or has the form of a key's name."""
     if _byte_length(value) > VALUE_BYTES_MAX:
         yield f"value '{value}' has more than {VALUE_BYTES_MAX} bytes"
-    if value and not _is_name(value):
+    if value and not is_name(value):
         yield f"value '{value}' must begin and end with a letter or digit, between them also - _ ."
-
-
-# Character sets and not patterns: time stays linear in a text of any length.
-
-
-def _is_name(text: str) -> bool:
-    return (
-        bool(text)
-        and text[0] in _ALPHANUMERIC
-        and text[-1] in _ALPHANUMERIC
-        and _NAME_CHARS.issuperset(text)
-    )
-
-
-def _is_dns_part(text: str) -> bool:
-    return (
-        bool(text)
-        and text[0] in _LOWER_ALPHANUMERIC
-        and text[-1] in _LOWER_ALPHANUMERIC
-        and _DNS_CHARS.issuperset(text)
-    )
 
 
 def _byte_length(text: str) -> int:

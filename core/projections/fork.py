@@ -84,15 +84,7 @@ class Fork:
     @property
     def configuration(self) -> Configuration:
         """The configuration as it would be now."""
-        ledger = self._projection.ledger
-        return Configuration(
-            ledger.pools,
-            ledger.reservations,
-            ledger.quarantine,
-            ledger.records,
-            *self._enabled,
-            subnets=ledger.subnets,
-        )
+        return Configuration.of(self._projection.ledger, self._enabled)
 
     def apply(self, command: Command) -> Step:
         """Try one command to its end; refused ones leave the fork as it was."""

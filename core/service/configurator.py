@@ -116,15 +116,7 @@ class Configurator:
     async def _read(self) -> tuple[Ledger, Configuration]:
         ledger = Ledger()
         await read_configuration(self._store, self._keys, ledger)
-        configuration = Configuration(
-            ledger.pools,
-            ledger.reservations,
-            ledger.quarantine,
-            ledger.records,
-            *self._enabled,
-            subnets=ledger.subnets,
-        )
-        return ledger, configuration
+        return ledger, Configuration.of(ledger, self._enabled)
 
     async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
         """Claims of the addresses that a command gives up."""

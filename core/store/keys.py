@@ -22,22 +22,18 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
 
 from __future__ import annotations
 
-import re
 from socket import AF_INET, inet_ntop
 
 from core.domain.addresses import Address, Family, format_address, parse_address
+from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.errors import BadInput
 
 LAYOUT = "v1"
-NAME_BYTES_MAX = 253
-"""The longest name of a writer, node or cluster: a DNS subdomain (RFC 1123)."""
-
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
 def check_name(name: str, what: str) -> str:
-    """The name, if it can be part of a key."""
-    if len(name) > NAME_BYTES_MAX or not _NAME.match(name):
+    """The name of a writer, node or cluster, if it can be part of a key."""
+    if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         raise BadInput(
             f"{what} {name[:64]!r} is not a name",
             subject=what,
@@ -157,14 +153,14 @@ class Keys:
         return self.quarantine(parsed.family, parsed.value)
 
     @staticmethod
+    def address_in(key: bytes) -> Address:
+        """The address at the end of an ``ip/``, ``rest/`` or ``quarantine/`` key."""
+        family: Family = 4 if key[-34:-33] == b"4" else 6
+        return Address(family, int(key[-32:], 16))
+
+    @staticmethod
     def address_text_in(key: bytes) -> str:
         """The same as canonical text; a look at everything asks for every claim."""
         if key[-34:-33] == b"4":
             return inet_ntop(AF_INET, bytes.fromhex(key[-8:].decode()))
         return format_address(6, int(key[-32:], 16))
-
-    @staticmethod
-    def address_in(key: bytes) -> Address:
-        """The address at the end of an ``ip/``, ``rest/`` or ``quarantine/`` key."""
-        family: Family = 4 if key[-34:-33] == b"4" else 6
-        return Address(family, int(key[-32:], 16))

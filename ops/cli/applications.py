@@ -88,13 +88,7 @@ def lines_of(ledger: Ledger) -> list[Line]:
         if key is not None:
             pools.setdefault(key, []).append(pool)
     held = {name: len(addresses) for name, addresses in claims_by_pool(ledger).items()}
-    configuration = Configuration(
-        ledger.pools,
-        ledger.reservations,
-        ledger.quarantine,
-        ledger.records,
-        subnets=ledger.subnets,
-    )
+    configuration = Configuration.of(ledger)
     claimed = {address: one.claim for address, one in ledger.claims.items()}
     lines = []
     for key in sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)):

@@ -97,15 +97,7 @@ class Commands:
 
     def _is_so_already(self, command: Command) -> bool:
         """Whether the projection shows nothing to do; what it does not know for sure is no."""
-        ledger = self.ledger
-        configuration = Configuration(
-            ledger.pools,
-            ledger.reservations,
-            ledger.quarantine,
-            ledger.records,
-            *self._families,
-            subnets=ledger.subnets,
-        )
+        configuration = Configuration.of(self.ledger, self._families)
         if given_up(configuration, command):
             return False
         try:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from core.domain.autopools.naming import OWNER_NAME
 from core.domain.evolution import EndpointKey, Ledger
 from core.domain.model import Endpoint, pod_holder
-from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.kubernetes.api import Object
 from core.manifests.writing import to_manifest
 from core.projections.fold import Projection
@@ -51,7 +51,7 @@ def pool_report(projection: Projection, name: str) -> tuple[Object, list[Observa
 def auto_pool_report(ledger: Ledger, name: str) -> Object | None:
     """The custom resource of an automatic pool, which nobody writes by hand; None for others."""
     pool = ledger.pools.get(name)
-    if pool is None or AUTO_POOL_LABEL not in pool.labels:
+    if pool is None or OWNER_NAME not in pool.labels:
         return None
     found: Object = to_manifest(pool)
     annotations = {**pool.annotations, REPORT: "true"}

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.concurrency import until_first
+from core.domain.autopools.naming import OWNER_NAME
 from core.domain.model import Reservation
 from core.domain.subnets import subnet_for
-from core.domain.validation.pools import AUTO_POOL_LABEL
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
@@ -88,7 +88,7 @@ class Translator:
             await self._vanished(item)
         elif is_leaving(one):
             await self._leaving(item, one)
-        elif AUTO_POOL_LABEL not in one["metadata"].get("labels", {}):
+        elif OWNER_NAME not in one["metadata"].get("labels", {}):
             # Pools of applications are made by their workflow; their resources are reports.
             await self._wanted(item, one)
 

@@ -317,12 +317,4 @@ def _departures(
 
 def configuration_of(truth: Ledger, settings: AutoPoolSettings) -> Configuration:
     """The truth as rules read it."""
-    return Configuration(
-        truth.pools,
-        truth.reservations,
-        truth.quarantine,
-        truth.records,
-        settings.ipv4_enabled,
-        settings.ipv6_enabled,
-        truth.subnets,
-    )
+    return Configuration.of(truth, (settings.ipv4_enabled, settings.ipv6_enabled))

@@ -6,13 +6,13 @@ import pytest
 
 from core.domain.addresses import V6
 from core.domain.autopools.naming import (
-    POOL_NAME_BYTES_MAX,
     ApplicationKey,
     Place,
     application_of,
     place_of,
     pool_name,
 )
+from core.domain.names import SUBDOMAIN_CHARS_MAX
 from tests.autopools.samples import KEY, NAME, NET, PLACE, UID, settled, web
 from tests.subnets.samples import State
 
@@ -38,7 +38,7 @@ def test_a_long_application_name_is_cut_to_a_dns_subdomain(attempt: int) -> None
 
     name = pool_name(place, UID, attempt)
 
-    assert len(name) == POOL_NAME_BYTES_MAX
+    assert len(name) == SUBDOMAIN_CHARS_MAX
     assert name.startswith("auto4-aaa")
 
 

@@ -134,19 +134,9 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
 )
 
 
-def configuration_of(ledger: Ledger) -> Configuration:
-    return Configuration(
-        ledger.pools,
-        ledger.reservations,
-        ledger.quarantine,
-        ledger.records,
-        subnets=ledger.subnets,
-    )
-
-
 def obey(ledger: Ledger, command: Command, claimed: Mapping[str, Claim]) -> bool:
     """Decide and fold; False when the command was refused."""
-    configuration = configuration_of(ledger)
+    configuration = Configuration.of(ledger)
     given_up(configuration, command)
     try:
         events = decide(configuration, command, claimed)
@@ -195,7 +185,7 @@ def test_a_command_that_was_obeyed_changes_nothing_when_it_is_repeated(
 
     applied = isinstance(command, ApplyPool | ApplyReservation | ApplyRecord | RetirePool)
     if obey(ledger, command, {}) and applied:
-        assert decide(configuration_of(ledger), command, {}) == ()
+        assert decide(Configuration.of(ledger), command, {}) == ()
 
 
 def holds(pool: Pool, text: str) -> bool:

@@ -35,14 +35,7 @@ class State:
 
     @property
     def configuration(self) -> Configuration:
-        ledger = self.ledger
-        return Configuration(
-            ledger.pools,
-            ledger.reservations,
-            ledger.quarantine,
-            ledger.records,
-            subnets=ledger.subnets,
-        )
+        return Configuration.of(self.ledger)
 
     def do(
         self,

@@ -50,13 +50,18 @@ class Application(NamedTuple):
         return f"{self.key.kind}/{self.key.namespace}/{self.key.name}"
 
 
-def application_of_pod(pod: PodFacts) -> Application:
-    """The Pod's top controller, or the Pod itself, as far as the Pod can tell of it."""
+def application_key(pod: PodFacts) -> ApplicationKey:
+    """The Pod's top controller, or the Pod itself."""
     owner = pod.owner or Owner("Pod", pod.name)
     namespace = owner.namespace or pod.namespace
+    return ApplicationKey(owner.api_version, owner.kind, namespace, owner.name)
+
+
+def application_of_pod(pod: PodFacts) -> Application:
+    """The same as far as the Pod can tell of it."""
     said = {key: text for key, text in pod.annotations.items() if key.startswith(PREFIX)}
-    key = ApplicationKey(owner.api_version, owner.kind, namespace, owner.name)
-    return Application(key, owner.uid, said)
+    uid = pod.owner.uid if pod.owner is not None else ""
+    return Application(application_key(pod), uid, said)
 
 
 def is_built_in(key: ApplicationKey) -> bool:

@@ -10,9 +10,7 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses import Family
 from core.domain.labels import LabelSelector
-
-POOL_NAME_BYTES_MAX: Final = 253
-"""A DNS subdomain (RFC 1123)."""
+from core.domain.names import SUBDOMAIN_CHARS_MAX
 
 UID_CHARS_MAX: Final = 5
 """Of the last group of an application's UID, in the name of its pools."""
@@ -30,6 +28,11 @@ RECLAIM: Final = f"{PREFIX}ippool-reclaim"
 IP_VERSION: Final = f"{PREFIX}ip-version"
 IP_NUMBER: Final = f"{PREFIX}ippool-ip-number"
 """An annotation, of Pod templates and of automatic pools."""
+
+APPLICATION_KEYS: Final = tuple(
+    f"{PREFIX}app-{part}" for part in ("api-group", "api-version", "kind", "namespace", "name")
+)
+"""The labels by which an automatic pool selects Pods; it may have no others."""
 
 _IP_VERSIONS: Final[Mapping[Family, str]] = {4: "IPv4", 6: "IPv6"}
 
@@ -79,14 +82,8 @@ def owner_labels(uid: str, *, reclaim: bool) -> dict[str, str]:
 def affinity(application: ApplicationKey) -> LabelSelector:
     """The selector that lets in this application's Pods and no other."""
     group, _, version = application.api_version.rpartition("/")  # "v1" is version v1 of group ""
-    parts = {
-        "api-group": group,
-        "api-version": version,
-        "kind": application.kind,
-        "namespace": application.namespace,
-        "name": application.name,
-    }
-    return LabelSelector({f"{PREFIX}app-{part}": value for part, value in parts.items()})
+    parts = (group, version, *application[1:])
+    return LabelSelector(dict(zip(APPLICATION_KEYS, parts, strict=True)))
 
 
 def pool_name(place: Place, uid: str, attempt: int = 1) -> str:
@@ -97,7 +94,7 @@ def pool_name(place: Place, uid: str, attempt: int = 1) -> str:
     suffix = f"-{place.interface}-{uid.rpartition('-')[2][:UID_CHARS_MAX]}".lower()
     suffix = suffix.rstrip("-") + (f"-{attempt}" if attempt > 1 else "")
     prefix = f"auto{place.family}-"
-    room = POOL_NAME_BYTES_MAX - len(prefix) - len(suffix)
+    room = SUBDOMAIN_CHARS_MAX - len(prefix) - len(suffix)
     return prefix + place.application.name.lower()[:room].rstrip("-.") + suffix
 
 

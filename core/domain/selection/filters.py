@@ -7,25 +7,19 @@ passes. That a pool is full is found out by trying, never here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Final, NamedTuple, TypeAlias
 
 from core.domain import addresses, labels
 from core.domain.addresses import AddressSyntaxError, Family
+from core.domain.autopools.applications import application_key
+from core.domain.autopools.naming import APPLICATION_KEYS, OWNER_NAME, affinity
 from core.domain.facts import Facts
-from core.domain.model import Owner, Pool
+from core.domain.model import Pool
 from core.domain.selection import multus
 from core.domain.selection.reasoning import bracketed
 from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, SelectionSettings
-
-OWNER_APPLICATION: Final = "ipam.spidernet.io/owner-application-name"
-"""The label whose presence makes a pool an automatic one (spec/api.md 2.5)."""
-
-_APPLICATION_KEYS: Final = tuple(
-    f"ipam.spidernet.io/app-{part}"
-    for part in ("api-group", "api-version", "kind", "namespace", "name")
-)
 
 
 class Decision(NamedTuple):
@@ -150,15 +144,13 @@ def pod_fits(pool: Pool, scene: Scene) -> Decision | None:
     if pool.pod_affinity is None:
         return None
     pod = scene.facts.pod
-    if OWNER_APPLICATION not in pool.labels:
+    if OWNER_NAME not in pool.labels:
         if labels.matches(pool.pod_affinity, pod.labels):
             return None
         detail = labels.explain_mismatch(pool.pod_affinity, pod.labels)
         return _rejected("pod-affinity", f"unmatched Pod affinity of IPPool {pool.name}", detail)
-    wanted = tuple(pool.pod_affinity.match_labels.get(key, "") for key in _APPLICATION_KEYS)
-    owner = pod.owner or Owner("Pod", pod.name)
-    group, _, version = owner.api_version.rpartition("/")  # "v1" is version v1 of group ""
-    actual = (group, version, owner.kind, owner.namespace or pod.namespace, owner.name)
+    wanted = [pool.pod_affinity.match_labels.get(key, "") for key in APPLICATION_KEYS]
+    actual = list(affinity(application_key(pod)).match_labels.values())
     if wanted == actual:
         return _ACCEPTED_AUTO_POOL
     return _rejected(
@@ -234,7 +226,7 @@ def _rejected(rule: str, reason: str, detail: str = "") -> Decision:
     return Decision(accepted=False, rule=rule, reason=reason, detail=detail)
 
 
-def _application(parts: tuple[str, ...]) -> str:
+def _application(parts: Iterable[str]) -> str:
     group, version, kind, namespace, name = parts
     return f"{group}/{version} {kind} {namespace}/{name}".lstrip("/")
 

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from core.domain.addresses import V4, V6, Family
-from core.domain.autopools.applications import application_of_pod, require_controller
+from core.domain.autopools.applications import (
+    application_key,
+    application_of_pod,
+    require_controller,
+)
 from core.domain.autopools.naming import OWNER_UID, Place
 from core.domain.autopools.requests import NicSubnets, read_request
 from core.domain.autopools.sizing import NO_MORE, pool_size
@@ -121,7 +125,7 @@ def _asked_nic(context: Context) -> NicSubnets:
 def _automatic(context: Context, interface: str, family: Family, subnet: str) -> tuple[str, ...]:
     """The one automatic pool of the application at this place, of its UID where that is known."""
     pod = context.facts.pod
-    application = application_of_pod(pod).key
+    application = application_key(pod)
     place = Place(application, interface, family, subnet)
     uid = pod.owner.uid if pod.owner else ""
     names = tuple(

@@ -25,6 +25,7 @@ from core.domain.addresses import (
     parse_cidr,
     parse_range,
 )
+from core.domain.autopools.naming import APPLICATION_KEYS, OWNER_NAME
 from core.domain.configuration import pool_addresses
 from core.domain.labels import problems
 from core.domain.model import Pool, Route, Subnet
@@ -38,15 +39,6 @@ RANGES_SHOWN_MAX: Final = 4
 """How many overlapping ranges a refusal names."""
 
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
-
-AUTO_POOL_LABEL: Final = "ipam.spidernet.io/owner-application-name"
-"""A pool that has this label belongs to an application (spec/api.md 2.5)."""
-
-APPLICATION_KEYS: Final = frozenset(
-    f"ipam.spidernet.io/app-{part}"
-    for part in ("api-group", "api-version", "kind", "namespace", "name")
-)
-"""The only keys by which an auto pool selects Pods."""
 
 
 def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
@@ -196,8 +188,8 @@ def _pod_affinity_rule(subject: Subject, pool: Pool) -> Iterator[Refusal]:
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:
         return
-    if AUTO_POOL_LABEL in pool.labels:
-        foreign = sorted(set(selector.match_labels) - APPLICATION_KEYS)
+    if OWNER_NAME in pool.labels:
+        foreign = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
         if foreign or selector.match_expressions:
             what = ", ".join(map(shortened, foreign)) or "matchExpressions"
             message = (

@@ -7,7 +7,6 @@ before anybody asks; standalone mode has nobody else.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
@@ -20,11 +19,9 @@ from core.domain.addresses import (
     parse_cidr,
     parse_range,
 )
+from core.domain.names import SUBDOMAIN_CHARS_MAX, is_dns_label, is_name
 from core.domain.refusals import Refusal, RefusalKind
 from core.errors import Refused
-
-NAME_BYTES_MAX: Final = 253
-"""A DNS subdomain (RFC 1123)."""
 
 OBJECT_BYTES_MAX: Final = 320 * 1024
 """All texts of one object together, as ``weight`` counts them."""
@@ -39,10 +36,6 @@ REFUSALS_MAX: Final = 32
 _QUOTED_CHARS_MAX: Final = 80
 _MESSAGE_CHARS_MAX: Final = 1000
 _VALUE_OVERHEAD_BYTES: Final = 5
-_LOWER_ALPHANUMERIC: Final = frozenset(string.ascii_lowercase + string.digits)
-_DNS_CHARS: Final = _LOWER_ALPHANUMERIC | frozenset("-")
-_ALPHANUMERIC: Final = frozenset(string.ascii_letters + string.digits)
-_KEY_CHARS: Final = _ALPHANUMERIC | frozenset("-_.")
 
 
 class Subject(NamedTuple):
@@ -133,26 +126,25 @@ def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> I
 def object_name_rule(subject: Subject) -> Iterator[Refusal]:
     """The name of a pool or reservation: a DNS subdomain, as Kubernetes demands."""
     name = subject.name
-    if len(name) > NAME_BYTES_MAX or not all(map(_is_dns_label, name.split("."))):
+    if len(name) > SUBDOMAIN_CHARS_MAX or not all(map(is_dns_label, name.split("."))):
         yield subject.refuse(
             "Invalid",
             "name",
             "metadata.name",
             f"{shortened(name)!r} is not a DNS subdomain in lower case of at most"
-            f" {NAME_BYTES_MAX} characters",
+            f" {SUBDOMAIN_CHARS_MAX} characters",
         )
 
 
 def key_name_rule(subject: Subject, name: str, field: str) -> Iterator[Refusal]:
     """A name that a runtime chose and that becomes part of a key: no "/", no blanks, bounded."""
-    fits = 0 < len(name) <= NAME_BYTES_MAX and _KEY_CHARS.issuperset(name)
-    if not (fits and name[0] in _ALPHANUMERIC and name[-1] in _ALPHANUMERIC):
+    if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         yield subject.refuse(
             "Invalid",
             "name",
             field,
             f"{shortened(name)!r} is not a name: letters, digits, '.', '_' and '-', beginning and"
-            f" ending with a letter or digit, at most {NAME_BYTES_MAX} characters",
+            f" ending with a letter or digit, at most {SUBDOMAIN_CHARS_MAX} characters",
         )
 
 
@@ -184,12 +176,3 @@ def weight(value: object) -> int:
     if isinstance(value, tuple):
         return _VALUE_OVERHEAD_BYTES + sum(map(weight, value))
     return _VALUE_OVERHEAD_BYTES
-
-
-def _is_dns_label(text: str) -> bool:
-    return (
-        bool(text)
-        and text[0] in _LOWER_ALPHANUMERIC
-        and text[-1] in _LOWER_ALPHANUMERIC
-        and _DNS_CHARS.issuperset(text)
-    )
