@@ -18,8 +18,12 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.log import SEGMENTS_PER_READ_MAX, Segment, missing_segment
 
-WINDOW_SEGMENTS = 4_000
-"""Segments read ahead of what is passed on, over all writers."""
+WINDOW_SEGMENTS = 1_000
+"""Segments read ahead of what is passed on, over all writers.
+
+Measured with segments of 19 kB: 4,000 at a time take a fifth more processor time, because an answer
+of tens of megabytes fits into no cache; with segments of 300 B, 500 take a tenth more.
+"""
 
 WINDOW_PER_WRITER_MIN = 8
 """Segments read ahead of one writer at the least, so that thousands of writers take few reads."""

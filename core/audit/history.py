@@ -8,10 +8,10 @@ long the log is. Archive and live log are read as one, the state keys not at all
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
-from core.archive.replay import LogView, decoded
+from core.archive.replay import LogView
 from core.audit.facts import Fact, FactKind, Stamp, Subject, stamp_of
 from core.domain.events import (
     AddressesClaimed,
@@ -84,8 +84,10 @@ async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Record
                 yield recorded
 
 
-def _matching(segments: list[Segment], subject: Subject) -> list[Recorded]:
-    return decoded(segment for segment in segments if subject.may_be_in(segment.data))
+def _matching(segments: list[Segment], subject: Subject) -> Iterator[Recorded]:
+    for segment in segments:
+        if subject.may_be_in(segment.data):
+            yield from segment.events()
 
 
 class _Facts:

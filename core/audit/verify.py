@@ -14,7 +14,7 @@ from typing import NamedTuple
 from core.archive.cursor import SNAPSHOT_SUFFIX
 from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
-from core.archive.replay import LogView, decoded, open_log
+from core.archive.replay import LogView, open_log
 from core.archive.sealed import FileSummary, SealedLog
 from core.audit.repair import Step, plan_repair
 from core.audit.state import Difference, compare, read_state
@@ -146,14 +146,15 @@ class _Run:
             self._check_snapshot(sealed, summary)
 
     def _take(self, segments: Iterable[Segment]) -> None:
-        events = decoded(segments)
-        self._segments += len({recorded.position for recorded in events})
-        self._events += len(events)
-        for recorded in events:
-            found = self._checker.check(recorded)
-            if found:
-                self._violation_count += len(found)
-                self._violations += found[: FINDINGS_MAX - len(self._violations)]
+        for segment in segments:
+            events = segment.events()
+            self._segments += 1
+            self._events += len(events)
+            for recorded in events:
+                found = self._checker.check(recorded)
+                if found:
+                    self._violation_count += len(found)
+                    self._violations += found[: FINDINGS_MAX - len(self._violations)]
 
     def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
         index = sealed.index(summary.link)
