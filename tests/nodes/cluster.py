@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
+import yaml
+
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.writing import dump_yaml
@@ -24,6 +26,7 @@ from ops.lab.fabric import BRIDGE
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt
+from tests.kubernetes.networks import DEFINITION as NAD_DEFINITION
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
@@ -56,7 +59,7 @@ agent:
 """
 """What agents offer kubelet; a provider's slots only once there is a provider."""
 
-COORDINATOR: Final = {"mode": "auto", "podCIDRType": "none"}
+CONTROLLER_SETTINGS: Final = {"SPIDERPOOL_MULTUS_CONFIG_ENABLED": "true"}
 SECOND_UPLINK: Final = "eth1"
 POD_BRIDGE: Final = "br-pods"
 WORKLOADS: Final = "deployments,replicasets,statefulsets,jobs,pods"
@@ -211,6 +214,10 @@ class Cluster:
         endpoint = self.truth.ledger().endpoints[SHOP, pod]
         return self._services[endpoint.node].status(endpoint.nics[0].container).pid
 
+    def networks(self, node: str) -> list[str]:
+        """The networks that sandboxes on a node are given now."""
+        return self._services[node].networks()
+
     def lose(self, name: str) -> None:
         """Everything that runs on a node but its Pods dies, and nobody reaches those."""
         for port in self._ports(name):
@@ -232,13 +239,17 @@ class Cluster:
         self.until(self.nodes_are_ready, "the nodes")
         self.server.kubectl("uncordon", *NODES)
 
-    def sweep(self) -> None:
-        """Delete all that a test made, wait until nothing is held, and judge the log so far."""
+    def delete_pods(self) -> None:
+        """Delete all workloads, and wait until nothing is held."""
         self.server.kubectl(
             "delete", WORKLOADS, "--namespace", SHOP, "--all", "--now", "--wait=true"
         )
         self.until(lambda: not self.pods(), "no Pods")
         self.until(lambda: not self.claims(), "no claims")
+
+    def sweep(self) -> None:
+        """Delete all that a test made, wait until nothing is held, and judge the log so far."""
+        self.delete_pods()
         for plural in ("spiderippools", "spidersubnets"):
             self.server.request("DELETE", f"/apis/{API_VERSION}/{plural}")
         self.until(lambda: not self.truth.ledger().pools, "no pools")
@@ -272,7 +283,8 @@ class Cluster:
 
     def _prepare(self) -> None:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
-        documents: Iterable[Any] = [space, *rights(), *map(definition_of, KINDS)]
+        nad = yaml.safe_load(NAD_DEFINITION)
+        documents: Iterable[Any] = [space, *rights(), nad, *map(definition_of, KINDS)]
         text = dump_yaml(documents)
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         for kind in KINDS:
@@ -316,7 +328,7 @@ class Cluster:
             self.laboratory.fabric.namespace,
             self.laboratory.directory / "orbweaver-controller",
             self.laboratory.etcd.endpoint,
-            {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
+            {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER)), **CONTROLLER_SETTINGS},
         )
         controller.start()
         self._stack.callback(controller.process.kill)

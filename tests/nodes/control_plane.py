@@ -32,11 +32,15 @@ LOST_AFTER_S: Final = 6
 
 MANAGER: Final = "system:kube-controller-manager"
 SCHEDULER: Final = "system:kube-scheduler"
+MULTUS: Final = "multus"
+"""Not ours: what it may do is told by its own project."""
+
 USERS: Final = {
     MANAGER: "",
     SCHEDULER: "",
     AGENT: "",
     CONTROLLER: "",
+    MULTUS: "system:masters",
     **{f"system:node:{name}": "system:nodes" for name in NODES},
 }
 

@@ -17,7 +17,7 @@ POOL_ANNOTATION: Final = "ipam.spidernet.io/ippool"
 def pool(name: str, *ips: str, **spec: Any) -> Object:
     """A SpiderIPPool on the fabric's network, if not of a ``subnet`` of its own."""
     where = {} if "subnet" in spec else {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1"}
-    return _made(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
+    return made(API_VERSION, "SpiderIPPool", name, spec={"ips": list(ips)} | where | spec)
 
 
 IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
@@ -27,7 +27,7 @@ IPV6: Final = {"subnet": "fd00:6::/64", "gateway": "fd00:6::1"}
 def subnet(name: str, *ips: str) -> Object:
     """A SpiderSubnet on the fabric's network."""
     spec = {"subnet": "10.6.0.0/24", "gateway": "10.6.0.1", "ips": list(ips)}
-    return _made(API_VERSION, "SpiderSubnet", name, spec=spec)
+    return made(API_VERSION, "SpiderSubnet", name, spec=spec)
 
 
 def asking(ipv4: str, ipv6: str = "") -> dict[str, str]:
@@ -70,7 +70,7 @@ def with_slots(workload: Object, resource: str, count: int = 1) -> Object:
 
 def pod(name: str, annotations: dict[str, str], **spec: Any) -> Object:
     """A Pod of its own."""
-    return _made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
+    return made("v1", "Pod", name, SHOP, annotations, spec=pod_spec(**spec))
 
 
 def deployment(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Object:
@@ -92,7 +92,7 @@ def job(name: str, annotations: dict[str, str]) -> Object:
     """One Pod that succeeds at once."""
     spec = pod_spec(program="/done", restartPolicy="Never")
     template = {"metadata": {"annotations": annotations, "labels": {"app": name}}, "spec": spec}
-    return _made("batch/v1", "Job", name, SHOP, spec={"template": template})
+    return made("batch/v1", "Job", name, SHOP, spec={"template": template})
 
 
 def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str, Any]) -> Object:
@@ -102,10 +102,10 @@ def _workload(kind: str, name: str, annotations: dict[str, str], spec: dict[str,
         "spec": pod_spec(**spec),
     }
     body = {"selector": {"matchLabels": labels}, "template": template}
-    return _made("apps/v1", kind, name, SHOP, spec=body)
+    return made("apps/v1", kind, name, SHOP, spec=body)
 
 
-def _made(
+def made(
     version: str,
     kind: str,
     name: str,
@@ -113,6 +113,7 @@ def _made(
     annotations: dict[str, str] | None = None,
     **body: Any,
 ) -> Object:
+    """An object of any kind."""
     metadata: Object = {"name": name, "annotations": annotations or {}}
     if namespace:
         metadata["namespace"] = namespace

@@ -64,10 +64,10 @@ MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
     "ListPodSandboxRequest": {},
     "PodSandbox": {"id": (1, "string"), "state": (3, "int32")},
     "ListPodSandboxResponse": {"items": (1, "*PodSandbox")},
-    "StatusRequest": {},
+    "StatusRequest": {"verbose": (1, "bool")},
     "RuntimeCondition": {"type": (1, "string"), "status": (2, "bool"), "message": (4, "string")},
     "RuntimeStatus": {"conditions": (1, "*RuntimeCondition")},
-    "StatusResponse": {"status": (1, "RuntimeStatus")},
+    "StatusResponse": {"status": (1, "RuntimeStatus"), "info": (2, "%")},
 }
 
 
@@ -98,6 +98,11 @@ class RuntimeService:
         """The conditions that are not true; empty when sandboxes can be run."""
         answer = self._call("Status")
         return [one.message or one.type for one in answer.status.conditions if not one.status]
+
+    def networks(self) -> list[str]:
+        """The names of the networks that a sandbox is given now."""
+        said = json.loads(self._call("Status", verbose=True).info.get("cniconfig") or "{}")
+        return [one["Config"]["Name"] for one in said.get("Networks") or ()]
 
     def run(self, config: Mapping[str, Any]) -> str:
         """RunPodSandbox; the sandbox's id. Raises RuntimeRefused."""

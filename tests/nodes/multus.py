@@ -1,0 +1,100 @@
+"""Multus on a node, as its DaemonSet would install it: the thin plugin, which calls all others.
+
+Its program is not Debian's and not ours: it is found where CNI plugins are.
+"""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Any, Final, Self
+
+from core.manifests.kinds.fields import API_VERSION
+from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
+from tests.nodes.cluster import Cluster
+from tests.nodes.control_plane import MULTUS
+from tests.nodes.workloads import SHOP, Object, made
+
+PROGRAM: Final = "multus"
+NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
+DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
+STATUS: Final = "k8s.v1.cni.cncf.io/network-status"
+NADS: Final = f"/apis/k8s.cni.cncf.io/v1/namespaces/{SHOP}/network-attachment-definitions"
+
+
+def why_missing() -> str:
+    """Why it cannot be tried here, "" if it can."""
+    if any((place / PROGRAM).exists() for place in PLUGIN_DIRECTORIES):
+        return ""
+    places = " and ".join(map(str, PLUGIN_DIRECTORIES))
+    return (
+        f"no {PROGRAM} in {places}: not tried with the real Multus were several NICs of a Pod,"
+        " default networks, and NADs made of SpiderMultusConfigs (docs/kubernetes.md tells where"
+        " it comes from)"
+    )
+
+
+class Multus:
+    """As a context manager Pods of one node get their NICs by it."""
+
+    def __init__(self, cluster: Cluster, node: str) -> None:
+        self._cluster = cluster
+        self._node = node
+        self._lab = cluster.nodes[node].node
+        networks = self._lab.directory / "net.d"
+        (self._default,) = networks.iterdir()
+        self._config = networks / "00-multus.conf"
+
+    def __enter__(self) -> Self:
+        link = self._lab.plugins / PROGRAM
+        if not link.exists():
+            link.symlink_to(plugin(PROGRAM))
+            self._make_usual_places()
+        self._config.write_text(json.dumps(self._conf()))
+        self._cluster.until(lambda: PROGRAM in self._networks(), "Multus")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What it has added it has to delete.
+        self._cluster.delete_pods()
+        self._config.unlink()
+        self._cluster.until(lambda: PROGRAM not in self._networks(), "the network before")
+
+    def _networks(self) -> list[str]:
+        return self._cluster.networks(self._node)
+
+    def _make_usual_places(self) -> None:
+        """NADs say nothing of a socket and of logs: they are where they are on every node."""
+        held = self._cluster.nodes[self._node].containerd.held
+        commands = [("mkdir", "-p", "/run/spidernet"), ("mount", "-t", "tmpfs", "none", "/var/log")]
+        for suffix in ("", ".fast"):
+            usual = f"/run/spidernet/spiderpool.sock{suffix}"
+            commands.append(("ln", "-s", f"{self._lab.socket}{suffix}", usual))
+        for command in commands:
+            done = attempt(held(*command))
+            assert done.returncode == 0, done.stderr
+
+    def _conf(self) -> dict[str, Any]:
+        return {
+            "cniVersion": "1.0.0",
+            "name": PROGRAM,
+            "type": PROGRAM,
+            "kubeconfig": str(self._cluster.server.kubeconfig_of(MULTUS)),
+            "confDir": str(self._config.parent),
+            "binDir": str(self._lab.plugins),
+            "clusterNetwork": str(self._default),
+            "logFile": str(self._lab.directory / "multus.log"),
+            "logLevel": "verbose",
+        }
+
+
+def macvlan(name: str, *ipv4: str) -> Object:
+    """A SpiderMultusConfig of ``shop`` on the node's uplink."""
+    link = {"master": ["eth0"], "ippools": {"ipv4": list(ipv4)}}
+    spec = {"cniType": "macvlan", "macvlan": link, "coordinator": {"mode": "auto"}}
+    return made(API_VERSION, "SpiderMultusConfig", name, SHOP, spec=spec)

@@ -1,0 +1,156 @@
+"""Pods of several NICs under a real kubelet and the real Multus, on networks of ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple
+
+import pytest
+
+from core.manifests.kinds.fields import API_VERSION
+from ops.lab.fabric import BRIDGE
+from tests.nodes.cluster import Cluster
+from tests.nodes.multus import (
+    DEFAULT_NETWORK,
+    NADS,
+    NETWORKS,
+    STATUS,
+    Multus,
+    macvlan,
+    why_missing,
+)
+from tests.nodes.workloads import SHOP, pod, pool
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(why_missing()), reason=why_missing()),
+]
+
+NODE = "node-a"
+SUBNETS = {"green": "10.6.0.0/24", "red": "10.7.0.0/24", "blue": "10.8.0.0/24"}
+"""Of each pool. The fabric is the gateway of all."""
+
+NETWORK_OF = {"first": "green", "second": "red", "third": "blue"}
+
+
+class Nic(NamedTuple):
+    """Where a Pod has an address from."""
+
+    interface: str
+    pool: str
+    address: str
+
+
+def gateway(name: str) -> str:
+    return str(next(ip_network(SUBNETS[name]).hosts()))
+
+
+@pytest.fixture(scope="module")
+def multus(running: Cluster) -> Iterator[None]:
+    """Multus on the node, and a network for each of the pools, the last pool for that alone."""
+    for name in ("red", "blue"):
+        address = f"{gateway(name)}/24"
+        running.laboratory.fabric.namespace.ip("address", "add", address, "dev", BRIDGE)
+    running.apply(*(macvlan(name, its) for name, its in NETWORK_OF.items()))
+    running.until(lambda: nads(running) == NETWORK_OF.keys(), "NADs of ours")
+    with Multus(running, NODE):
+        yield
+
+
+@pytest.fixture
+def networks(multus: None, cluster: Cluster) -> Cluster:
+    """The same, with the pools."""
+    only = {"blue": {"multusName": [f"{SHOP}/third"]}}
+    for name, subnet in SUBNETS.items():
+        network = ip_network(subnet)
+        where = {"subnet": subnet, "gateway": gateway(name), **only.get(name, {})}
+        cluster.pools(pool(name, f"{network[20]}-{network[29]}", **where))
+    return cluster
+
+
+def nads(cluster: Cluster) -> set[str]:
+    items = cluster.server.request("GET", NADS).body["items"]
+    return {one["metadata"]["name"] for one in items}
+
+
+def nics_of(cluster: Cluster, name: str) -> list[Nic]:
+    """As the Pod's SpiderEndpoint shows them."""
+    path = f"/apis/{API_VERSION}/namespaces/{SHOP}/spiderendpoints/{name}"
+    current: dict[str, Any] = (
+        cluster.server.request("GET", path).body.get("status", {}).get("current", {})
+    )
+    found = (
+        Nic(one["interface"], one["ipv4Pool"], one["ipv4"].partition("/")[0])
+        for one in current.get("ips", ())
+    )
+    return sorted(found)
+
+
+def told_by_multus(cluster: Cluster, name: str) -> dict[str, list[str]]:
+    """NIC -> addresses, by the annotation that Multus writes."""
+    metadata = cluster.server.request("GET", f"/api/v1/namespaces/{SHOP}/pods/{name}").body
+    said = json.loads(metadata["metadata"]["annotations"].get(STATUS, "[]"))
+    return {one["interface"]: one.get("ips", []) for one in said}
+
+
+NAMED = {
+    NETWORKS: "second@lan1,third",
+    "ipam.spidernet.io/ippools": json.dumps(
+        [
+            {"interface": "net2", "ipv4": ["blue"]},
+            {"interface": "eth0", "ipv4": ["green"]},
+            {"interface": "lan1", "ipv4": ["red"]},
+        ]
+    ),
+}
+UNNAMED = {
+    NETWORKS: json.dumps([{"name": "second"}, {"name": "third", "namespace": SHOP}]),
+    "ipam.spidernet.io/ippools": json.dumps([{"ipv4": [name]} for name in SUBNETS]),
+}
+UNSAID = {NETWORKS: f"{SHOP}/second, {SHOP}/third"}
+"""Which pools, its networks say."""
+
+
+@pytest.mark.parametrize(
+    ("annotations", "second"),
+    [(NAMED, "lan1"), (UNNAMED, "net1"), (UNSAID, "net1")],
+    ids=["named", "unnamed", "pools_of_the_networks"],
+)
+def test_a_pod_has_addresses_routes_and_a_record_of_each_of_its_nics(
+    networks: Cluster, annotations: dict[str, str], second: str
+) -> None:
+    cluster = networks
+    cluster.apply(pod("web", {DEFAULT_NETWORK: f"{SHOP}/first", **annotations}, node=NODE))
+    (web,) = cluster.running("", 1)
+    cluster.until(lambda: len(nics_of(cluster, "web")) == 3, "the endpoint")
+    nics = nics_of(cluster, "web")
+
+    # One NIC of each network, with an address of its pool.
+    assert {one.interface: one.pool for one in nics} == {
+        "eth0": "green",
+        second: "red",
+        "net2": "blue",
+    }
+    assert all(ip_address(one.address) in ip_network(SUBNETS[one.pool]) for one in nics)
+    assert web.addresses == tuple(one.address for one in nics if one.interface == "eth0")
+    assert cluster.claims().keys() == {one.address for one in nics}
+    assert told_by_multus(cluster, "web") == {one.interface: [one.address] for one in nics}
+
+    # What comes from a further NIC leaves by that NIC, and the default route is the first one's.
+    main = cluster.inside("web", "ip", "route", "show", "default").stdout
+    assert main.split()[:5] == ["default", "via", gateway("green"), "dev", "eth0"]
+    for one in nics:
+        way = cluster.inside("web", "ip", "route", "get", "192.0.2.200", "from", one.address).stdout
+        if one.interface != "eth0":
+            assert f"via {gateway(one.pool)} dev {one.interface}" in way
+        there = cluster.inside("web", "ping", "-nc1", "-W2", "-I", one.address, gateway(one.pool))
+        assert there.returncode == 0, there.stdout
+
+    cluster.delete_pods()
+    assert not cluster.truth.ledger().endpoints
