@@ -3,7 +3,8 @@
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
 with the log, some replica leads, and the jobs have their share of the executions; the one that
 leads hears news of Pods (spec/api.md 5.5), and in Kubernetes what must be watched is watched. The
-compatible paths answer the same.
+compatible paths answer the same; those of the public system's API that do nothing there do nothing
+here either (spec/api.md 8.4), but say which command does.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ LAG_S_MAX: Final = 30.0
 """A projection that has been behind for longer than this is not ready."""
 
 BASE: Final = "/v1/runtime"
+
+COMMANDS: Final = {
+    ("PUT", "/v1/ipam/ip"): "spiderpoolctl ip set",
+    ("POST", "/v1/ipam/gc_ips"): "orbctl gc",
+    ("GET", "/v1/ipam/status"): "orbctl status",
+}
+"""What does the work of a path that is declared and not served."""
 
 
 class Health:
@@ -117,7 +125,16 @@ def health_port(health: Health) -> TcpPort:
         (f"{BASE}/startup", live),
     ):
         app.router.add_get(path, handler)
+    for method, path in COMMANDS:
+        app.router.add_route(method, path, not_implemented)
     return TcpPort(app)
+
+
+async def not_implemented(request: web.Request) -> web.Response:
+    """What the public system answers, as JSON as there."""
+    command = COMMANDS[request.method, request.path]
+    text = f"{request.method} {request.path} is not implemented: use `{command}`"
+    return web.json_response(text, status=501)
 
 
 def listed(name: str, checks: Sequence[Check]) -> web.Response:
