@@ -7,15 +7,27 @@ is known by its record, or by the pools it has. Pure: what is shown was read bef
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from core.domain.autopools.applications import Application, replicas_of, skip_reason
-from core.domain.autopools.naming import IP_NUMBER, ApplicationKey, application_of, place_of
-from core.domain.autopools.reconciling import Step, plan_application
+from core.domain.autopools.applications import (
+    Application,
+    is_built_in,
+    replicas_of,
+    skip_reason,
+)
+from core.domain.autopools.naming import (
+    IP_NUMBER,
+    OWNER_UID,
+    ApplicationKey,
+    application_of,
+    place_of,
+)
+from core.domain.autopools.reconciling import Step, plan_application, plan_departure
 from core.domain.autopools.records import application_in
 from core.domain.autopools.sizing import NO_MORE, IpNumber, read_number
 from core.domain.configuration import Configuration, pool_addresses
 from core.domain.evolution import Ledger
+from core.domain.fixed.owners import Missing
 from core.domain.model import Pool
 from core.domain.selection.request import FAMILY_NAMES
 from core.errors import BadInput
@@ -23,6 +35,9 @@ from ops.cli.counting import claims_by_pool
 from ops.cli.listings import state_of
 from ops.cli.output import Column, Listing
 from ops.manifests import Plain
+
+if TYPE_CHECKING:
+    from ops.cli.workloads import Told
 
 COLUMNS: Final = (
     Column("NAME"),
@@ -48,17 +63,23 @@ POOL_COLUMNS: Final = (
 
 
 class Line(NamedTuple):
-    """One application. ``told`` None: there is no record of it. ``steps``: what is to be done."""
+    """One application. ``steps``: what is to be done.
+
+    ``told`` None: there is no record of it, or it is ``missing`` in the cluster.
+    """
 
     key: ApplicationKey
     told: Application | None
     pools: tuple[Pool, ...]
     held: Mapping[str, int]
     steps: tuple[Step, ...]
+    missing: Missing | None = None
 
     @property
     def state(self) -> str:
         """In a word or two; the steps say more."""
+        if self.missing is not None:
+            return _word_of_missing(self.key, self.missing)
         if self.told is None:
             return "no record"
         if skip_reason(self.told):
@@ -75,13 +96,13 @@ class Line(NamedTuple):
         return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
 
 
-def lines_of(ledger: Ledger) -> list[Line]:
-    """Every application that has a record or a pool, by namespace and name."""
-    told = {
-        found.key: found
-        for record in ledger.records.values()
-        if (found := application_in(record)) is not None
-    }
+def lines_of(ledger: Ledger, told: Told | None = None) -> list[Line]:
+    """Every application that was told of or has a pool, by namespace and name.
+
+    ``told`` None: by records.
+    """
+    if told is None:
+        told = _recorded(ledger)
     pools: dict[ApplicationKey, list[Pool]] = {}
     for pool in ledger.pools.values():
         key = application_of(pool.labels)
@@ -93,12 +114,31 @@ def lines_of(ledger: Ledger) -> list[Line]:
     lines = []
     for key in sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)):
         own = sorted(pools.get(key, []), key=lambda pool: pool.name)
-        application = told.get(key)
+        found = told.get(key)
         steps: tuple[Step, ...] = ()
+        missing = found if isinstance(found, Missing) else None
+        application = None if isinstance(found, Missing) else found
         if application is not None:
             steps = plan_application(application, configuration, claimed, _default_of(own))
-        lines.append(Line(key, application, tuple(own), held, steps))
+        elif missing is not None and missing.certain:
+            uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
+            steps = tuple(s for uid in uids for s in plan_departure(uid, configuration, claimed))
+        lines.append(Line(key, application, tuple(own), held, steps, missing))
     return lines
+
+
+def _recorded(ledger: Ledger) -> Told:
+    return {
+        found.key: found
+        for record in ledger.records.values()
+        if (found := application_in(record)) is not None
+    }
+
+
+def _word_of_missing(key: ApplicationKey, missing: Missing) -> str:
+    if missing.certain:
+        return "gone"
+    return "unknown" if is_built_in(key) else "third party"
 
 
 def application_listing(lines: list[Line], *, namespaced: bool) -> Listing:

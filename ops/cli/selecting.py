@@ -5,7 +5,7 @@ Pure: the ledger was read before.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.domain.addresses import parse_address
 from core.domain.configuration import pool_addresses
@@ -19,6 +19,9 @@ from ops.cli.counting import Counts, claims_by_pool
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, plural
 from ops.cli.output import Format, Listing
 from ops.manifests import pool_manifest, subnet_manifest
+
+if TYPE_CHECKING:
+    from ops.cli.workloads import Told
 
 
 class Wish(NamedTuple):
@@ -40,8 +43,10 @@ class Wish(NamedTuple):
         return f"{self.namespace}/{self.name}" if spaced else self.name
 
 
-def listing_of(ledger: Ledger, wish: Wish) -> Listing:
+def listing_of(ledger: Ledger, wish: Wish, told: Told | None = None) -> Listing:
     """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
+
+    ``told``: of applications, as ``lines_of`` takes it.
 
     Raises NotFound for a name that nothing has.
     """
@@ -56,7 +61,7 @@ def listing_of(ledger: Ledger, wish: Wish) -> Listing:
         case Kind.ENDPOINT:
             listing = _endpoints(ledger, wish)
         case Kind.APPLICATION:
-            listing = _applications(ledger, wish)
+            listing = _applications(ledger, wish, told)
         case Kind.QUARANTINE:
             aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
             listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
@@ -67,9 +72,9 @@ def listing_of(ledger: Ledger, wish: Wish) -> Listing:
     return listing
 
 
-def nothing(ledger: Ledger, wish: Wish) -> str:
+def nothing(ledger: Ledger, wish: Wish, told: Told | None = None) -> str:
     """What to say when nothing was found, with a hint to other namespaces."""
-    everywhere = listing_of(ledger, wish._replace(namespace=""))
+    everywhere = listing_of(ledger, wish._replace(namespace=""), told)
     if everywhere.names:
         return (
             f"there are no {plural(wish.kind)} in namespace {wish.namespace};"
@@ -113,8 +118,9 @@ def _endpoints(ledger: Ledger, wish: Wish) -> Listing:
     return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
 
 
-def _applications(ledger: Ledger, wish: Wish) -> Listing:
-    lines = [line for line in lines_of(ledger) if wish.wants(line.key.name, line.key.namespace)]
+def _applications(ledger: Ledger, wish: Wish, told: Told | None) -> Listing:
+    every = lines_of(ledger, told)
+    lines = [line for line in every if wish.wants(line.key.name, line.key.namespace)]
     return application_listing(lines, namespaced=not wish.namespace)
 
 

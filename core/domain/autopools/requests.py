@@ -49,6 +49,11 @@ class SubnetRequest(NamedTuple):
         return next((nic for nic in self.nics if nic.interface == interface), None)
 
 
+def asks_for_pools(annotations: Mapping[str, str]) -> bool:
+    """Whether there is a request, readable or not."""
+    return POD_SUBNETS in annotations or POD_SUBNET in annotations
+
+
 def read_request(annotations: Mapping[str, str], subject: str) -> SubnetRequest | None:
     """The request of a Pod or its template; None without one. ``subnets`` hides ``subnet``.
 

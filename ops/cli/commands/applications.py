@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core.errors import ExecutionNotFound, NotFound
 from ops.cli.output import Format, heading, pairs, show_table, show_value
@@ -11,20 +11,24 @@ from ops.cli.session import Session
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
     from ops.cli.applications import Line
+    from ops.cli.workloads import Told
+
+LOOK: Final = "look at all of them: `orbctl get applications -A`"
 
 
 async def describe_applications(
-    session: Session, ledger: Ledger, key: tuple[str, str], output: Format
+    session: Session, ledger: Ledger, told: Told | None, key: tuple[str, str], output: Format
 ) -> None:
-    """All applications of that namespace and name, whatever their kind. Raises NotFound."""
+    """All applications of that namespace and name, whatever their kind; ``told`` None: by records.
+
+    Raises NotFound.
+    """
     from ops.cli.applications import lines_of, plain
 
-    lines = [line for line in lines_of(ledger) if (line.key.namespace, line.key.name) == key]
+    every = lines_of(ledger, told)
+    lines = [line for line in every if (line.key.namespace, line.key.name) == key]
     if not lines:
-        raise NotFound(
-            f"there is no application {'/'.join(key)}",
-            remedy="apply its manifest, or look at all of them: `orbctl get applications -A`",
-        )
+        raise _not_found("/".join(key), told)
     if output.is_plain:
         items = [plain(line) for line in lines]
         show_value(items[0] if len(items) == 1 else {"items": items}, output)
@@ -33,6 +37,12 @@ async def describe_applications(
         if number:
             print()
         await _describe(session, line)
+
+
+def _not_found(name: str, told: Told | None) -> NotFound:
+    if told is None:
+        return NotFound(f"there is no application {name}", remedy=f"apply its manifest, or {LOOK}")
+    return NotFound(f"no application {name} asks for a pool of its own, or has one", remedy=LOOK)
 
 
 async def _describe(session: Session, line: Line) -> None:
@@ -48,6 +58,7 @@ async def _describe(session: Session, line: Line) -> None:
             ("UID", told.uid if told else ""),
             ("Replicas", str(replicas_of(told)) if told else "unknown"),
             ("State", line.state),
+            ("Why", line.missing.why if line.missing else ""),
             ("Skipped", skip_reason(told) if told else ""),
             ("Workflow", await _workflow(session, line)),
         )

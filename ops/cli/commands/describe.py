@@ -14,6 +14,7 @@ from ops.cli.exits import Exit
 from ops.cli.kinds import Kind, kind_of, split_name
 from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
 from ops.cli.session import Session
+from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
     from core.domain.addresses import Address
@@ -42,6 +43,7 @@ def describe(
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="of an endpoint or application")
     ] = "default",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe one object: what it is, who holds it or what it holds, how it came to be."""
     said = kind_of(kind, DESCRIBED)
@@ -60,7 +62,8 @@ def describe(
         elif said is Kind.APPLICATION:
             from ops.cli.commands.applications import describe_applications
 
-            await describe_applications(session, ledger, split_name(name, namespace), output)
+            told = await told_applications(kubeconfig, ledger)
+            await describe_applications(session, ledger, told, split_name(name, namespace), output)
         else:
             await _endpoint(session, ledger, split_name(name, namespace), output)
         return Exit.OK

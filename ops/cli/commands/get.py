@@ -11,11 +11,13 @@ from ops.cli.exits import Exit
 from ops.cli.kinds import KINDS, RECORD_KINDS, Kind, kind_of, split_name
 from ops.cli.output import show
 from ops.cli.session import Session
+from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
     from ops.cli.output import Listing
     from ops.cli.selecting import Wish
+    from ops.cli.workloads import Told
 
 ALLOWED: Final = (
     *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.ENDPOINT, Kind.QUARANTINE, Kind.RECORD),
@@ -46,6 +48,7 @@ def get(
     all_namespaces: Annotated[
         bool, typer.Option("-A", "--all-namespaces", help="of endpoints and Pods")
     ] = False,
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show pools, subnets, reservations, endpoints, quarantined addresses or records."""
     said = kind_of(kind, ALLOWED)
@@ -55,18 +58,20 @@ def get(
         from ops.cli.selecting import Wish, nothing
 
         wish = Wish(said, name, space, globals_of(context).output)
-        ledger, listing = await _read(session, wish)
+        ledger, listing, told = await _read(session, wish, kubeconfig)
         if listing.names or wish.output.is_plain:
             show(listing, wish.output, single=bool(wish.name))
         else:
-            typer.echo(nothing(ledger, wish), err=True)
+            typer.echo(nothing(ledger, wish, told), err=True)
         return Exit.OK
 
     perform(context, action)
 
 
-async def _read(session: Session, wish: Wish) -> tuple[Ledger, Listing]:
-    """The state as far as the wish needs it, and the listing."""
+async def _read(
+    session: Session, wish: Wish, kubeconfig: str
+) -> tuple[Ledger, Listing, Told | None]:
+    """The state as far as the wish needs it, the listing, and who told of applications."""
     from core.domain.evolution import Ledger
     from core.store.state import read_configuration, read_ledger
     from ops.cli.selecting import listing_of
@@ -75,12 +80,15 @@ async def _read(session: Session, wish: Wish) -> tuple[Ledger, Listing]:
         wish.kind is Kind.POOL and wish.output.is_plain
     ):
         ledger = await read_ledger(session.store, session.keys)
-        return ledger, listing_of(ledger, wish)
+        told = None
+        if wish.kind is Kind.APPLICATION:
+            told = await told_applications(kubeconfig, ledger)
+        return ledger, listing_of(ledger, wish, told), told
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
     if wish.kind is Kind.POOL:
-        return ledger, await _counted_pools(session, ledger, wish)
-    return ledger, listing_of(ledger, wish)
+        return ledger, await _counted_pools(session, ledger, wish), None
+    return ledger, listing_of(ledger, wish), None
 
 
 async def _counted_pools(session: Session, ledger: Ledger, wish: Wish) -> Listing:
