@@ -63,10 +63,10 @@ def make_defaults(
     """Make the objects of a file that are not there; what is there stays as it is."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.defaults import make, read_objects
+        from ops.kubernetes.defaults import make_all, read_objects
 
-        for one in read_objects(file.read_text("utf-8"), str(file)):
-            made = await make(api, one)
+        objects = read_objects(file.read_text("utf-8"), str(file))
+        async for one, made in make_all(api, objects):
             name = f"{one['kind']}/{one['metadata']['name']}"
             _log.info("%s %s", name, "was made" if made else "is there and stays as it is")
 
