@@ -99,6 +99,11 @@ def test_the_controller_is_nobody_and_the_agent_is_not_privileged(
     assert not any("privileged" in service for service in services.values())
 
 
+def test_the_agent_can_write_where_iptables_has_its_lock(services: Mapping[str, Any]) -> None:
+    assert services["agent"]["read_only"]
+    assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
+
+
 def test_every_setting_handed_on_is_read_by_the_product() -> None:
     known = {
         setting
