@@ -24,6 +24,7 @@ NIC_SLOTS: Final = 10_000
 SLOTS_MAX: Final = 100_000
 """Of one resource: kubelet takes no list of more than 4 MiB, and each has some forty bytes."""
 
+_DIGITS_MAX: Final = len(str(SLOTS_MAX))
 _PASSED_OVER: Final = ("cni", "flannel", "veth", "docker", "br-", "virbr", "tun", "tap")
 """How the names of links begin that are no masters of anything."""
 
@@ -80,6 +81,13 @@ class Offer(NamedTuple):
     def ids(self) -> list[str]:
         """What kubelet calls each of them."""
         return [f"{self.slot}-{number}" for number in range(self.slots)]
+
+    def has(self, one: str) -> bool:
+        """Whether it is one of ``ids``, without making them."""
+        slot, _, number = one.rpartition("-")
+        if slot != self.slot or not number.isdecimal() or len(number) > _DIGITS_MAX:
+            return False
+        return int(number) < self.slots and number == str(int(number))
 
 
 def nic_resource(link: str) -> str:

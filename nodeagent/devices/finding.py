@@ -15,7 +15,7 @@ LINKS: Final = Path("/sys/class/net")
 
 
 def nics(visitor: Visitor, links: Path = LINKS) -> list[Nic]:
-    """Every link of the node's own namespace. Raises NetlinkRefused, NetlinkLost."""
+    """Every link of the node's own namespace. Raises DatapathError, OSError."""
     with visitor.session(visitor.home) as session:
         found = session.links()
     return [Nic(one.name, (links / one.name / "device").exists(), one.loopback) for one in found]

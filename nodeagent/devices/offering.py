@@ -28,7 +28,7 @@ _log: Final = logging.getLogger(__name__)
 class Sight(NamedTuple):
     """What is looked at: the node's labels (None: not known yet), and its NICs.
 
-    ``nics`` may block, and raises DatapathError.
+    ``nics`` may block, and raises DatapathError or OSError.
     """
 
     labels: Callable[[], Mapping[str, str] | None]
@@ -70,7 +70,7 @@ class Offering:
                 faults[_NODE] = "its labels are not known yet"
             else:
                 await self._take(wanted)
-        except DatapathError as error:
+        except (DatapathError, OSError) as error:
             faults[_NODE] = str(error)
         kept = await asyncio.gather(*(plugin.keep() for plugin in self.plugins.values()))
         faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}

@@ -142,7 +142,7 @@ class Plugin:
             return f"{self._building} is longer than the {PATH_BYTES_MAX} bytes of a socket's name"
         if not self.path.parent.is_dir():
             return f"there is no directory {self.path.parent}"
-        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self._server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((self._handlers(),))
         try:
             server.add_insecure_port(f"unix:{self._building}")
@@ -150,9 +150,9 @@ class Plugin:
             await server.start()
             self._building.replace(self.path)
         except (OSError, RuntimeError) as error:
-            await server.stop(None)
+            await self._stop(None)
             return f"{self.path} cannot be served: {error}"
-        self._server, self._served = server, _place(self.path)
+        self._served = _place(self.path)
         return ""
 
     async def _stop(self, grace_s: float | None) -> None:
@@ -203,9 +203,8 @@ class Plugin:
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> api.Message:
         """Nothing is to be done for a slot; one that was never offered is refused."""
-        known = set(self._offer.ids())
-        asked = [one for each in request.container_requests for one in each.devices_ids]
-        strange = [one for one in asked if one not in known]
+        asked = (one for each in request.container_requests for one in each.devices_ids)
+        strange = [one for one in asked if not self._offer.has(one)]
         if strange:
             self._counts.refusals += 1
             text = f"{self._resource} has no {', '.join(map(repr, strange[:8]))}"

@@ -103,12 +103,12 @@ async def test_slots_that_are_offered_are_given_and_no_others(
         await kubelet.until(lambda: SUB_ENI in kubelet.devices)
 
         assert await kubelet.allocate(SUB_ENI, ["sub-eni-0"], ["sub-eni-1"]) == 2
-        for strange in ("sub-eni-2", "sub-eni--1", "eth1-nic-0", ""):
+        for strange in ("sub-eni-2", "sub-eni--1", "sub-eni-00", "eth1-nic-0", "sub-eni", ""):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await kubelet.allocate(SUB_ENI, ["sub-eni-0", strange])
             assert refused.value.code() == grpc.StatusCode.NOT_FOUND
             assert repr(strange) in str(refused.value.details())
-        assert (offering.counts.allocations, offering.counts.refusals) == (1, 4)
+        assert (offering.counts.allocations, offering.counts.refusals) == (1, 6)
 
 
 async def test_a_kubelet_that_starts_again_is_told_again(kubelet: Kubelet, world: World) -> None:
@@ -152,18 +152,20 @@ async def test_a_kubelet_that_hangs_up_and_lives_on_is_told_again(
 
 
 async def test_an_agent_that_starts_before_kubelet_waits_for_it(
-    directory: Path, world: World
+    kubelet: Kubelet, world: World
 ) -> None:
-    kubelet = Kubelet(directory)
-    async with at_work(directory, world) as offering:
+    await kubelet.stop()
+    shutil.rmtree(kubelet.directory)
+    async with at_work(kubelet.directory, world) as offering:
         await kubelet.until(lambda: "no directory" in offering.faults.get(ETH1, ""))
-        directory.mkdir()
+        kubelet.directory.mkdir()
         await kubelet.until(lambda: "kubelet.sock" in offering.faults.get(ETH1, ""))
+
         await kubelet.start()
+
         await kubelet.until(lambda: len(kubelet.devices) == 2)
         await kubelet.until(lambda: not offering.faults)
         assert sorted(kubelet.registered) == [ETH1, SUB_ENI]
-    await kubelet.stop()
 
 
 async def test_what_kubelet_refuses_is_said_in_its_words_and_tried_again(

@@ -97,7 +97,19 @@ def test_nothing_can_be_said_while_labels_decide_and_are_not_known() -> None:
 
 
 def test_slots_are_numbered_from_nought() -> None:
-    assert Offer("eth1-nic", 3).ids() == ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"]
+    offer = Offer("eth1-nic", 3)
+
+    assert offer.ids() == ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"]
+    assert all(map(offer.has, offer.ids()))
+
+
+@pytest.mark.parametrize(
+    "strange", ["eth1-nic-3", "eth1-nic-01", "eth1-nic-", "eth1-nic", "eth2-nic-0", "", "-", "0"]
+)
+def test_what_was_never_offered_is_no_slot(strange: str) -> None:
+    assert not Offer("eth1-nic", 3).has(strange)
+    assert not Offer("eth1-nic", 3).has(f"eth1-nic-{'9' * 5_000}")
+    assert not Offer("eth1-nic", 3).has("eth1-nic-²")
 
 
 def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.kubernetes.api import Object
+from core.errors import ApiUnavailable
+from core.kubernetes.api import Api, Object
+from core.kubernetes.connection import open_connection
 from core.manifests.networks.slots import SlotSettings
+from ops.kubernetes.admission import pods
+from ops.kubernetes.admission.reviews import CREATE, Question, allowed
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import network
@@ -113,6 +117,24 @@ async def test_without_anything_to_offer_the_webhook_asks_for_nothing(webhooks: 
 
     assert await slots_of(webhooks, {NETWORKS: "cloud,pair"}) == {}
     assert await slots_of(webhooks, {INJECT: "team-a"}) == {}
+
+
+async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pods, "LISTED_S_MAX", 0.01)
+    api = Api(await open_connection(str(server.kubeconfig)))
+    injection = pods.PodInjection(api, SLOTS)  # which follows nothing: nobody runs it
+
+    def asked_about(**annotations: str) -> Question:
+        pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
+        return Question("1", "Pod", CREATE, "default", "web-0", pod, {})
+
+    assert await injection.mutate(asked_about()) == allowed("1")
+    for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):
+        with pytest.raises(ApiUnavailable, match="not known yet"):
+            await injection.mutate(asked_about(**waiting))
+    await api.close()
 
 
 async def test_pods_are_stored_as_ever_when_nobody_answers_and_the_switch_is_off(

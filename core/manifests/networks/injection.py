@@ -44,6 +44,11 @@ class Injected(NamedTuple):
     nad: str = ""
 
 
+def asks(pod: Plain, namespace: Plain) -> bool:
+    """Whether there is anything to inject."""
+    return (_wish(pod) or _wish(namespace)) is not None
+
+
 def inject(pod: Plain, namespace: Plain, networks: Sequence[Injected]) -> dict[str, Any]:
     """The Pod with the networks and devices that it asks for. Raises BadInput."""
     wish = _wish(pod) or _wish(namespace)

@@ -32,12 +32,19 @@ class SlotSettings(NamedTuple):
     namespace: str = NAMESPACE_UNSAID
 
 
+def may_need_slots(pod: Plain, settings: SlotSettings) -> bool:
+    """Whether the Pod names any network, and there are slots to ask for."""
+    annotations = pod.get("metadata", {}).get("annotations") or {}
+    names_any = bool(annotations.get(DEFAULT_NETWORK) or annotations.get(NETWORKS))
+    return names_any and bool(settings.nics or settings.sub_eni)
+
+
 def with_slots(
     pod: Plain, namespace: str, networks: Sequence[Injected], settings: SlotSettings
 ) -> dict[str, Any]:
     """The Pod, of this namespace, with the slots that it needs and no container asks for yet."""
     after = copy.deepcopy(dict(pod))
-    if not (settings.nics or settings.sub_eni):
+    if not may_need_slots(pod, settings):
         return after
     known = {(one.namespace, one.nad or one.name): one for one in networks}
     names = dict.fromkeys(_named(pod, namespace, settings.namespace))

@@ -1,7 +1,8 @@
 """The Pod webhook: networks, devices and slots for a Pod that is created (spec/api.md 3.7).
 
 The one webhook that Pods depend on, which is why it exists only behind its switch. Networks come
-from an informer; the Pod's Namespace is asked for. Its refusals reject the Pod.
+from an informer, which Pods that have to do with none need not wait for; the Pod's Namespace is
+asked for. Its refusals reject the Pod.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from core.domain.refusals import Refusal
 from core.errors import ApiNotFound, ApiUnavailable, BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer
-from core.manifests.networks.injection import Injected, inject
+from core.manifests.networks.injection import Injected, asks, inject
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name
-from core.manifests.networks.slots import SlotSettings, with_slots
+from core.manifests.networks.slots import SlotSettings, may_need_slots, with_slots
 from ops.kubernetes.admission.reviews import Question, allowed, denied, patch_between
 from ops.kubernetes.attachments import NETWORKS
 
@@ -41,14 +42,15 @@ class PodInjection:
 
     async def mutate(self, question: Question) -> bytes:
         """The Pod with what it asks for, or why not. Raises ApiError."""
-        pod = question.object
+        pod, namespace = question.object, await self._namespace(question.namespace)
+        if not (asks(pod, namespace) or may_need_slots(pod, self._slots)):
+            return allowed(question.uid)
         try:
             async with asyncio.timeout(LISTED_S_MAX):
                 await self._informer.listed.wait()
         except TimeoutError:
             message = "the networks are not known yet"
             raise ApiUnavailable(message, remedy=self._informer.fault) from None
-        namespace = await self._namespace(question.namespace)
         networks = list(self._networks.values())
         try:
             after = inject(pod, namespace, networks)

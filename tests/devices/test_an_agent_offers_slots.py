@@ -1,0 +1,99 @@
+"""An agent with the device plugin switched on: begun and ended with it, counted, by its facts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.domain.commands import ApplyRecord
+from core.domain.devices import DeviceRules, Nic, SubEniRule
+from core.domain.events import RecordDefined
+from core.store.memory import MemoryStore
+from nodeagent.devices.finding import nics
+from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.netlink.namespaces import Visitor
+from nodeagent.settings.devices import DeviceSettings
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.metrics import Metrics
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.node import running
+from tests.devices.kubelet import Kubelet
+
+SUB_ENI = "spidernet.io/sub-eni"
+
+
+def told(metrics: Metrics) -> dict[str, float]:
+    """What is told of devices, without the common beginning."""
+    ours = "orbweaver_devices_"
+    return {
+        one.name.removeprefix(ours): one.value()
+        for one in metrics.readings
+        if one.name.startswith(ours)
+    }
+
+
+@pytest.fixture
+def offering(settings: Settings, short_path: Path) -> Settings:
+    rules = DeviceRules(sub_eni=(SubEniRule(slots=2),))
+    return settings._replace(devices=DeviceSettings(rules, short_path))
+
+
+@pytest.fixture
+async def kubelet(short_path: Path) -> AsyncIterator[Kubelet]:
+    found = Kubelet(short_path / DIRECTORY)
+    await found.start()
+    yield found
+    await found.stop()
+
+
+async def test_slots_are_there_as_long_as_the_agent_and_are_counted(
+    offering: Settings, kubelet: Kubelet
+) -> None:
+    async with running(offering, MemoryStore()) as node:
+        await kubelet.until(lambda: len(kubelet.devices.get(SUB_ENI, ())) == 2)
+        await kubelet.allocate(SUB_ENI, ["sub-eni-0"])
+        await kubelet.until(lambda: told(node.agent.parts.metrics)["rounds"])
+
+        now = told(node.agent.parts.metrics)
+        assert now == {
+            "resources": 1,
+            "slots": 2,
+            "faults": 0,
+            "rounds": now["rounds"],
+            "registrations": 1,
+            "allocations": 1,
+            "refusals": 0,
+        }
+    assert {one.name for one in kubelet.directory.iterdir()} == {"kubelet.sock"}
+
+
+async def test_an_agent_without_a_kubelet_serves_as_ever(offering: Settings) -> None:
+    async with running(offering, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/16", "10.6.0.10-10.6.0.20")
+
+        assert await node.add()
+
+
+async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
+    settings: Settings,
+) -> None:
+    async with running(settings, MemoryStore()) as node:
+        facts = node.agent.parts.facts
+        assert not facts.node().known
+        await node.apply(ApplyRecord(RecordDefined("Node", "", "node-1", {"size": "large"}, {})))
+
+        assert (facts.node().known, facts.node().labels) == (True, {"size": "large"})
+
+
+def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
+    visitor = Visitor()
+    plain = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
+    (tmp_path / "lo" / "device").mkdir(parents=True)
+    real = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
+    visitor.close()
+
+    assert plain == Nic("lo", has_device=False, is_loopback=True)
+    assert real == plain._replace(has_device=True)
