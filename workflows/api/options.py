@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from workflows.model.events import ParentRef, SearchAttributes
@@ -20,7 +19,7 @@ class ActivityOptions(NamedTuple):
 
     ``start_to_close_s`` bounds one attempt, ``schedule_to_close_s`` all of them,
     ``schedule_to_start_s`` the wait in the queue, ``heartbeat_s`` the silence within an attempt;
-    0 means unbounded. ``task_queue`` "" is the run's own.
+    0 means unbounded.
     """
 
     start_to_close_s: float = 0.0
@@ -29,7 +28,6 @@ class ActivityOptions(NamedTuple):
     heartbeat_s: float = 0.0
     retry: RetryPolicy = RetryPolicy()
     cancellation: CancellationType = CancellationType.TRY_CANCEL
-    task_queue: str = ""
 
     @property
     def timeouts(self) -> Timeouts:
@@ -48,7 +46,6 @@ class ChildOptions(NamedTuple):
     """How a child is started. ``workflow_id`` "" makes one from the parent's."""
 
     workflow_id: str = ""
-    task_queue: str = ""
     run_timeout_s: float = 0.0
     execution_timeout_s: float = 0.0
     parent_close: ParentClosePolicy = ParentClosePolicy.TERMINATE
@@ -79,8 +76,3 @@ class Info(NamedTuple):
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the history has grown so long that the run should go on as a new one."""
         return self.continue_as_new_suggested
-
-    @property
-    def start_time(self) -> datetime:
-        """When the run started, in UTC."""
-        return datetime.fromtimestamp(self.start_time_ms / 1000, tz=UTC)

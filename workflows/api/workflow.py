@@ -201,7 +201,7 @@ def upsert_search_attributes(attributes: Mapping[str, Payload]) -> None:
     current().upsert_search_attributes(attributes)
 
 
-def continue_as_new(*args: object, workflow_type: str = "", task_queue: str = "") -> NoReturn:
+def continue_as_new(*args: object, workflow_type: str = "") -> NoReturn:
     """End this run and go on as a new one with a short history; pending handlers are dropped."""
     here = current().info()
     payloads = to_payloads(args, what="the arguments of continue_as_new")
@@ -209,7 +209,7 @@ def continue_as_new(*args: object, workflow_type: str = "", task_queue: str = ""
         WorkflowExecutionContinuedAsNew(
             workflow_type or here.workflow_type,
             payloads,
-            task_queue or here.task_queue,
+            here.task_queue,
             to_payload(here.search_attributes, what="search attributes"),
         )
     )

@@ -61,6 +61,7 @@ class Updates:
             update = letter.message
             if not isinstance(update, Update) or update.update_id in (*draft.head.updates, *found):
                 continue
+            self._callers.pop(update.update_id, None)  # of a task whose transaction was lost
             why = self._refused(draft.head, len(found))
             if why:
                 draft.answers.append(Answer(letter.name, update.lease, refusal(why)))

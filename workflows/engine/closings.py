@@ -81,24 +81,25 @@ class Closings:
             self._watching.result()
 
     async def _watch(self) -> None:
+        room = self._keys.room("closed")
+        after = (await self._store.read([Get(*room, count_only=True)])).revision
+        self._since.set()
         while True:
-            start, end = self._keys.room("closed")
-            result = await self._store.read([Get(start, end, count_only=True)])
-            self._since.set()
             try:
-                async for batch in self._store.watch([(start, end)], after=result.revision):
+                async for batch in self._store.watch([room], after=after):
                     for change in batch.changes:
                         if change.value is not None and self._waiting:
                             self._see(change.key, change.value)
             except Compacted:
-                await self._look_again()
+                after = await self._look_again()
 
     def _see(self, key: bytes, value: bytes) -> None:
         if self._keys.closed_name(key)[1] in self._waiting:
             self.tell(HEAD.decode(value))
 
-    async def _look_again(self) -> None:
-        """The watch fell too far behind: read all that is closed and waited for."""
-        found = (await self._store.read([Get(*self._keys.room("closed"))])).ranges[0].kvs
-        for kv in found:
+    async def _look_again(self) -> int:
+        """The watch fell too far behind: read all that is closed; as of which revision."""
+        found = await self._store.read([Get(*self._keys.room("closed"))])
+        for kv in found.ranges[0].kvs:
             self._see(kv.key, kv.value)
+        return found.revision

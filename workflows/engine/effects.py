@@ -73,7 +73,7 @@ def _start_child(draft: Draft, command: ev.StartChildWorkflowExecutionInitiated)
         command.workflow_type,
         command.workflow_id,
         new_id(draft.now_ms),
-        command.task_queue or draft.keys.queue,
+        draft.keys.queue,
         command.args,
         command.run_timeout_s,
         command.execution_timeout_s,
@@ -148,7 +148,7 @@ def _continue_as_new(draft: Draft, command: ev.WorkflowExecutionContinuedAsNew) 
         command.workflow_type or head.workflow_type,
         head.workflow_id,
         run_id,
-        command.task_queue or draft.keys.queue,
+        draft.keys.queue,
         command.args,
         run_timeout_s=timeout_s,
         search_attributes=attributes,
@@ -157,6 +157,7 @@ def _continue_as_new(draft: Draft, command: ev.WorkflowExecutionContinuedAsNew) 
         first_run_id=head.first_run_id or head.run_id,
         continued_run_id=head.run_id,
         identity=draft.identity,
+        traceparent=head.traceparent,
     )
     draft.close(Closing(Status.CONTINUED_AS_NEW, new_run_id=run_id))
     successor, first = begun(started, draft.now_ms, head.execution_deadline_ms)

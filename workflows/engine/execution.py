@@ -300,6 +300,9 @@ class Execution:
             query = letter.message
             if not isinstance(query, Query):
                 continue
+            if self.head.due and self.head.status is Status.RUNNING:
+                self._arrivals.letters.append(letter)  # a new run has nothing to tell yet
+                continue
             try:
                 await self._code.bring_up(self.head)
                 reply = Reply(self._code.query(query.name, query.args))

@@ -29,6 +29,7 @@ from workflows.engine.records import (
 from workflows.engine.retries import BOUNDS_OF_ALL
 from workflows.model import events as ev
 from workflows.model.failures import Failure, FailureKind
+from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload
 from workflows.model.policies import RetryState, Status, TimeoutType
 
@@ -176,7 +177,12 @@ def _signal(draft: Draft, signal: Signal) -> None:
         if signal.sender is not None:
             reply_to_sender(draft, signal.sender, "signal", "that run is closed")
         return
-    if not (signal.request_id and signal.request_id in head.requests):
+    is_new = not (signal.request_id and signal.request_id in head.requests)
+    if is_new and signal.sender is not None and head.signals >= SIGNALS_MAX:
+        why = f"it has {head.signals} signals, SIGNALS_MAX is {SIGNALS_MAX}"
+        reply_to_sender(draft, signal.sender, "signal", why)
+        return
+    if is_new:
         event = ev.WorkflowExecutionSignaled(
             signal.name, signal.args, signal.identity, signal.request_id, signal.traceparent
         )

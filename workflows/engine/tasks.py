@@ -17,7 +17,7 @@ from workflows.engine.records import Head
 from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
-from workflows.model.errors import LimitExceeded
+from workflows.model.errors import LimitExceeded, WorkflowTaskError
 from workflows.model.events import HistoryEvent, WorkflowTaskCompleted, WorkflowTaskStarted
 from workflows.model.payloads import Payload
 
@@ -91,10 +91,14 @@ class Code:
     def query(self, name: str, args: Sequence[Payload]) -> Payload:
         """The answer as of the last committed event. Raises QueryError, WorkflowTaskError."""
         assert self._interpreter is not None, "bring_up comes first"
-        if self._unfed:
-            self._interpreter.activate(self._unfed)
-            self._unfed.clear()
-        return self._interpreter.query(name, args)
+        try:
+            if self._unfed:
+                self._interpreter.activate(self._unfed)
+                self._unfed.clear()
+            return self._interpreter.query(name, args)
+        except WorkflowTaskError:
+            self.drop()  # what failed once is worthless for the next task
+            raise
 
 
 def _check_bounds(draft: Draft) -> None:

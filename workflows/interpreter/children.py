@@ -67,12 +67,11 @@ class Children:
             name,
             workflow_id,
             args,
-            options.task_queue,
-            options.run_timeout_s,
-            options.execution_timeout_s,
-            options.parent_close,
-            options.id_reuse,
-            options.search_attributes or {},
+            run_timeout_s=options.run_timeout_s,
+            execution_timeout_s=options.execution_timeout_s,
+            parent_close_policy=options.parent_close,
+            id_reuse_policy=options.id_reuse,
+            search_attributes=options.search_attributes or {},
         )
         child = Child(number, name, workflow_id, self._loop)
         wish = Wish(

@@ -170,7 +170,7 @@ class Run:
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
-            number, name, payloads, options.task_queue, options.timeouts, options.retry
+            number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry
         )
         wish = Wish(
             command,

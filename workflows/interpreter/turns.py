@@ -30,6 +30,8 @@ def react(
     if any(isinstance(event.attributes, ev.WorkflowExecutionStarted) for event in batch):
         _turn(run, run.create)
     for event in in_order(batch):
+        if run.closed:
+            return  # what came with the event that ended it is of no account
         _turn(run, lambda event=event: apply(run, event))  # type: ignore[misc]
 
 

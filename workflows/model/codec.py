@@ -30,7 +30,6 @@ class _Stored(NamedTuple):
     attributes: msgspec.Raw
 
 
-_decoder = msgspec.msgpack.Decoder(_Stored)
 _list_decoder = msgspec.msgpack.Decoder(list[_Stored])
 _attribute_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in EVENT_TYPES.items()}
 
@@ -40,14 +39,6 @@ def encode_event(event: HistoryEvent) -> bytes:
     return _encoder.encode(
         (event.event_id, event.event_time_ms, event.event_type, event.attributes)
     )
-
-
-def decode_event(data: bytes) -> HistoryEvent:
-    """One stored event; HistoryError for bytes that are none."""
-    try:
-        return _event(_decoder.decode(data))
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise HistoryError(f"bytes that are no event: {error}") from error
 
 
 def encode_history(events: Iterable[HistoryEvent]) -> bytes:

@@ -61,7 +61,6 @@ class RetryState(StrEnum):
     TIMEOUT = "Timeout"
     MAXIMUM_ATTEMPTS_REACHED = "MaximumAttemptsReached"
     CANCEL_REQUESTED = "CancelRequested"
-    RETRY_POLICY_NOT_SET = "RetryPolicyNotSet"
 
 
 class CancellationType(StrEnum):

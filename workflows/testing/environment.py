@@ -189,7 +189,7 @@ class Environment:
                     command.workflow_type,
                     command.workflow_id,
                     "",
-                    command.task_queue or here.task_queue,
+                    here.task_queue,
                     command.args,
                     search_attributes=command.search_attributes,
                     parent=ref,

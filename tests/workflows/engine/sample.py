@@ -279,6 +279,25 @@ class Counting:
 
 
 @workflow.defn()
+class Relay:
+    """Goes on as a new run a few times, and waits in the last one."""
+
+    def __init__(self) -> None:
+        self.remaining = 0
+
+    @workflow.run
+    async def run(self, left: int) -> None:
+        self.remaining = left
+        if left:
+            workflow.continue_as_new(left - 1)
+        await workflow.sleep(86_400)
+
+    @workflow.query
+    def left(self) -> int:
+        return self.remaining
+
+
+@workflow.defn()
 class Courier:
     @workflow.run
     async def run(self, workflow_id: str) -> str:
@@ -324,7 +343,7 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion),
+            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion, Relay),
         ],
         [world.work, world.poison, world.wait, world.work_or_wait, world.climb, *more],
     )

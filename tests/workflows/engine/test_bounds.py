@@ -7,9 +7,14 @@ import asyncio
 import pytest
 
 from core.errors import BadInput, CallRejected
-from tests.workflows.engine.sample import Basket, Endless
+from core.store.keys import Keys
+from tests.workflows.engine.sample import Basket, Courier, Endless
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine import keys
+from workflows.engine.calls import Updates
+from workflows.engine.draft import Draft
+from workflows.engine.keys import WorkflowKeys
+from workflows.engine.records import Head, Letter, Update
 from workflows.model import limits
 from workflows.model.errors import LimitExceeded
 from workflows.model.policies import Status
@@ -81,6 +86,31 @@ async def test_a_run_that_has_all_the_signals_it_may_have_refuses_more(
         await handle.signal("put", "b")
     with pytest.raises(LimitExceeded, match="SIGNALS_MAX is 1"):
         await stage.client.signal_with_start(Basket, id="one", signal="close")
+
+
+async def test_a_workflow_that_signals_too_often_is_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.intake.SIGNALS_MAX", 1)
+    await stage.worker()
+    await stage.client.start(Basket, id="basket")
+    courier = await stage.client.start(Courier, "basket", id="courier")
+
+    assert await within(courier.result()) == "ApplicationError"
+    assert (await stage.head("basket")).signals == 1
+
+
+def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
+    keys = WorkflowKeys(Keys("test"))
+    letters = [
+        Letter(b"", str(n), 1, Update(str(n), "take", lease=1))
+        for n in range(limits.UPDATES_IN_FLIGHT_MAX)
+    ]
+    updates = Updates()
+    asked = [updates.requests(letters, Draft(keys, Head("one", "run", "Basket"), 0)) for _ in "ab"]
+
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
 
 
 async def test_an_id_that_is_too_long_or_no_text_is_refused(stage: Stage) -> None:

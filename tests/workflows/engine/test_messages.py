@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from core.errors import CallRejected, DeadlineExceeded, ExecutionFailed, ExecutionNotFound
-from tests.workflows.engine.sample import Basket, Chain, Courier, Sleeper, Tally
+from tests.workflows.engine.sample import Basket, Chain, Courier, Relay, Sleeper, Tally
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.model.policies import Status
 
@@ -124,6 +124,21 @@ async def test_an_unknown_query_is_rejected_with_its_name(stage: Stage) -> None:
 
     with pytest.raises(CallRejected, match="weigh"):
         await handle.query("weigh")
+
+
+async def test_a_query_that_meets_a_run_as_it_ends_is_answered_by_the_next_one(
+    stage: Stage,
+) -> None:
+    handle = await stage.client.start(Relay, 2, id="one")
+    asking = asyncio.ensure_future(handle.query("left"))
+
+    async def asked() -> bool:
+        return (await stage.visibility.describe("one")).inbox == 2
+
+    await eventually(asked)
+    await stage.worker()
+
+    assert await within(asking) in (0, 1)
 
 
 async def test_without_a_worker_a_query_ends_at_its_deadline(stage: Stage) -> None:

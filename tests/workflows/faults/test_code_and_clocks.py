@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import CallRejected
 from core.store.kv import Get, Guard, KeyValueStore, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.clocks import JumpingClock
@@ -86,6 +87,24 @@ async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_come
 
     assert "NonDeterminismError" in head.reason
     assert "StartTimer" in head.reason
+    assert await within(handle.result()) == "OLD"
+
+
+async def test_a_question_in_between_does_not_keep_better_code_from_going_on(
+    stage: Stage,
+) -> None:
+    old = await stage.worker(registry=_registry(stage.world, Before))
+    handle = await stage.client.start("Changing", id="one")
+    await _asleep(stage)
+    await old.close()
+    changing = _registry(stage.world, Unpatched)
+    await stage.worker(registry=changing)
+    await stage.until_status("one", Status.PAUSED)
+    with pytest.raises(CallRejected, match="the history expects"):
+        await handle.query("anything")
+    changing.workflows.update(_registry(stage.world, Patched).workflows)
+    await stage.client.retry("one", "the change is patched")
+
     assert await within(handle.result()) == "OLD"
 
 

@@ -124,6 +124,17 @@ def test_a_signal_handler_that_fails_fails_the_run() -> None:
     assert commands[-1].failure.type == "Refused"
 
 
+def test_nothing_is_asked_for_once_a_handler_has_ended_the_run() -> None:
+    script = Script(Notes)
+    script.task()
+    commands = script.task(
+        signal("refuse"), signal("note", "late"), ev.WorkflowExecutionCancelRequested()
+    )
+
+    assert [type(command) for command in commands] == [ev.WorkflowExecutionFailed]
+    script.replayed()
+
+
 def test_a_bug_in_a_signal_handler_fails_the_task() -> None:
     script = Script(Notes)
     with pytest.raises(UnhandledError, match="ZeroDivisionError"):

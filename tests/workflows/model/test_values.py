@@ -10,9 +10,7 @@ import pytest
 from workflows.engine.retries import Again, after_failure
 from workflows.model import errors, events, limits
 from workflows.model.codec import (
-    decode_event,
     decode_history,
-    encode_event,
     encode_history,
     from_json,
     to_json,
@@ -60,15 +58,12 @@ def test_every_event_survives_msgpack_and_json(name: str) -> None:
     attributes = example(EVENT_TYPES[name])
     event = HistoryEvent(1, 1_700_000_000_000, attributes)  # type: ignore[arg-type]
 
-    assert decode_event(encode_event(event)) == event
     assert decode_history(encode_history([event])) == [event]
     assert from_json(to_json([event])) == [event]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x93\x01\x02\xa3abc"])
-def test_bytes_that_are_no_event_are_a_history_error(data: bytes) -> None:
-    with pytest.raises(errors.HistoryError):
-        decode_event(data)
+def test_bytes_that_are_no_history_are_an_error(data: bytes) -> None:
     with pytest.raises(errors.HistoryError):
         decode_history(data)
 
