@@ -78,10 +78,10 @@ def cursor_key(keys: Keys) -> bytes:
 async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> KeptCursor:
     """The cursor, now or as of a revision. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys))], revision=revision)
-    found = result.ranges[0].kvs
-    if not found:
+    found = result.ranges[0].first
+    if found is None:
         return KeptCursor(NOTHING_SEALED, 0)
-    return KeptCursor(CURSOR.decode(found[0].value), found[0].mod_revision)
+    return KeptCursor(CURSOR.decode(found.value), found.mod_revision)
 
 
 def file_prefix(cluster: str) -> str:

@@ -5,8 +5,8 @@
              [position, writer, seq, data] for each segment, an end [count, chain]
 
 Raw is the log to the last byte, in a form that any msgpack reader understands; its last hash is the
-archive's chain (``core.archive.chain``). ``import_log`` reads it back into segments and so, folded,
-into a ledger, without any etcd. Putting a log back into an etcd is not offered: releases name the
+archive's chain (``core.archive.chain``). ``import_log`` reads it back into segments, which fold
+into a ledger without any etcd. Putting a log back into an etcd is not offered: releases name the
 revisions of the etcd they were written in (I3), and another etcd has others.
 """
 
@@ -22,7 +22,6 @@ import msgspec
 from core.archive.chain import CHAIN_START, chained
 from core.archive.replay import LogView
 from core.domain.events import TYPE_NAMES, Recorded
-from core.domain.evolution import Ledger
 from core.domain.upcasting import VERSIONS
 from core.errors import BadInput, LogCorrupt
 from core.store.kv import REQUEST_BYTES_MAX
@@ -115,14 +114,6 @@ def import_log(source: BinaryIO) -> Iterator[Segment]:
         else:
             break
     raise _corrupt("was changed, or its end is missing")
-
-
-def fold_import(source: BinaryIO) -> Ledger:
-    """The state at the end of a raw export, without any etcd. Raises LogCorrupt."""
-    ledger = Ledger()
-    for segment in import_log(source):
-        ledger.apply_all(segment.events())
-    return ledger
 
 
 def _items(source: BinaryIO) -> Iterator[list[object]]:

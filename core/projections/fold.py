@@ -1,8 +1,7 @@
-"""The projection: everything that is true, counted and indexed, one event after the other.
+"""The projection: everything that is true, counted, one event after the other.
 
-Pure. Folds events with the ``Ledger`` and keeps beside it a tally per pool and an index of
-endpoints by node and by pool; by address the claims themselves are the index. An event costs what
-it touches: no claim is looked at that it does not name, except when a pool's own addresses change.
+Pure. Folds events with the ``Ledger`` and keeps beside it a tally per pool. An event costs what it
+touches: no claim is looked at that it does not name, except when a pool's own addresses change.
 Built at once from a ledger or event by event, the result is the same (a property test).
 """
 
@@ -30,7 +29,6 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Held, Ledger, claims_made
-from core.domain.model import Endpoint
 from core.domain.subnets import owner_of
 from core.projections.news import News
 from core.projections.tally import PoolTally
@@ -51,12 +49,8 @@ class Projection:
         self.changed: set[str] = set()
         self.followers: list[News] = []
         self._held: defaultdict[str, set[int]] = defaultdict(set)
-        self._by_node: defaultdict[str, set[EndpointKey]] = defaultdict(set)
-        self._by_pool: defaultdict[str, set[EndpointKey]] = defaultdict(set)
         for address, held in self.ledger.claims.items():
             self._held[held.claim.pool].add(parse_address(address).value)
-        for endpoint in self.ledger.endpoints.values():
-            self._index(None, endpoint)
         for name in self.ledger.pools:
             self._recount(name)
 
@@ -70,27 +64,12 @@ class Projection:
         tally = self.tallies.get(name)
         return None if tally is None else view_of(tally, self.position)
 
-    def on_node(self, node: str) -> frozenset[EndpointKey]:
-        """Endpoints whose Pod is on the node."""
-        return frozenset(self._by_node.get(node, ()))
-
-    def in_pool(self, pool: str) -> frozenset[EndpointKey]:
-        """Endpoints that hold an address of the pool."""
-        return frozenset(self._by_pool.get(pool, ()))
-
     def addresses_in(self, pool: str) -> list[str]:
         """The addresses held of a pool, in their order; canonical text."""
         tally = self.tallies.get(pool)
         if tally is None:
             return []
         return [format_address(tally.pool.family, value) for value in sorted(tally.held)]
-
-    def at_address(self, address: str) -> Endpoint | None:
-        """The endpoint that holds an address (canonical text)."""
-        held = self.ledger.claims.get(address)
-        if held is None:
-            return None
-        return self.ledger.endpoints.get((held.claim.namespace, held.claim.pod))
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event; events come in log order."""
@@ -115,11 +94,9 @@ class Projection:
         key = _endpoint_key(event)
         addresses = list(_addresses_of(recorded))
         held_before = [ledger.claims.get(address) for address in addresses]
-        endpoint_before = ledger.endpoints.get(key)
         ledger.apply(recorded)
         for address, before in zip(addresses, held_before, strict=True):
             self._claim_moved(address, before, ledger.claims.get(address))
-        self._index(endpoint_before, ledger.endpoints.get(key))
         for news in self.followers:
             news.endpoints.add(key)
 
@@ -138,16 +115,6 @@ class Projection:
             if (tally := self.tallies.get(pool)) is not None:
                 free(tally, value)
             self._touch(pool)
-
-    def _index(self, before: Endpoint | None, after: Endpoint | None) -> None:
-        if before is not None:
-            _drop(self._by_node, before.node, before.key)
-            for _, pool in before.addresses():
-                _drop(self._by_pool, pool, before.key)
-        if after is not None:
-            self._by_node[after.node].add(after.key)
-            for _, pool in after.addresses():
-                self._by_pool[pool].add(after.key)
 
     def _configure(self, event: Event) -> None:
         match event:
@@ -223,12 +190,3 @@ def _addresses_of(recorded: Recorded) -> Iterator[str]:
         yield from (address for address, _ in claims_made(event, recorded.event_id))
     elif isinstance(event, AddressesReleased):
         yield from (release.address for release in event.releases)
-
-
-def _drop(index: dict[str, set[EndpointKey]], name: str, key: EndpointKey) -> None:
-    """Take a key out of an index, and leave no empty sets behind."""
-    found = index.get(name)
-    if found is not None:
-        found.discard(key)
-        if not found:
-            del index[name]

@@ -84,7 +84,7 @@ class Publisher:
         self._stored.clear()
         for kv in views.kvs:
             self._learn(kv.key, kv)
-        self._learn(self._keys.meta(CHECKPOINT), next(iter(checkpoint.kvs), None))
+        self._learn(self._keys.meta(CHECKPOINT), checkpoint.first)
         projection = self._projector.projection
         projection.changed |= self._stored.keys() | projection.tallies.keys()
 
@@ -163,7 +163,7 @@ class Publisher:
         except OutcomeUnknown:
             # If it is still under way, its guards fail as soon as something newer is written.
             answers = (await self._store.read(gets)).ranges
-        lead, *found = (next(iter(answer.kvs), None) for answer in answers)
+        lead, *found = (answer.first for answer in answers)
         if (lead.mod_revision if lead else 0) != fence.mod_revision:
             raise LostRace("the lead was lost", subject=self._name)
         for guard, kv in zip(guards, found, strict=True):

@@ -44,9 +44,9 @@ from core.service.releaser import Releaser
 from core.service.retrieving import Retriever
 from core.service.rounds import Round, Wanted
 from core.store.batch import Lost, Proposal
-from core.store.codec import ENDPOINT, Draft
+from core.store.codec import Draft
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValue, KeyValueStore
+from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
 from core.store.writer import Writer
 
@@ -99,12 +99,6 @@ class _Progress:
         self.is_sure = False
         self.round: Round | None = None
         self.tries = 0
-
-    def see(self, found: KeyValue | None) -> None:
-        """Take in the endpoint's key as it was read."""
-        self.seen = (
-            Seen() if found is None else Seen(ENDPOINT.decode(found.value), found.mod_revision)
-        )
 
 
 class Allocator:
@@ -287,12 +281,11 @@ class Allocator:
     async def _look(self, progress: _Progress) -> None:
         """Read the endpoint that the first try only guessed at."""
         key = self._keys.endpoint(*progress.call.facts.pod.endpoint_key)
-        found = (await self._store.read([Get(key)])).ranges[0].kvs
-        progress.see(found[0] if found else None)
+        progress.seen = Seen.of((await self._store.read([Get(key)])).ranges[0].first)
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.call.facts.pod.endpoint_key
-        progress.see(lost.truth[self._keys.endpoint(*key)])
+        progress.seen = Seen.of(lost.truth[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
     async def _learn(

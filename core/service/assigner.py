@@ -18,7 +18,7 @@ from core.errors import LostRace
 from core.projections.configuration_view import ConfigurationView
 from core.service.proposals import Choice, Seen, claim_proposal, configuration_guards
 from core.store.batch import Lost
-from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.codec import CLAIM, Draft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
@@ -87,13 +87,13 @@ class Assigner:
         gets = [Get(keys.endpoint(*wanted.key))]
         gets += [Get(keys.ip(*address)) for address in addresses]
         gets += [Get(keys.rest(*address)) for address in addresses]
-        own, *found = (each.kvs for each in (await self._store.read(gets)).ranges)
-        seen = Seen(ENDPOINT.decode(own[0].value), own[0].mod_revision) if own else Seen()
+        own, *found = (each.first for each in (await self._store.read(gets)).ranges)
+        seen = Seen.of(own)
         claims: dict[Address, Claim] = {}
         rests: dict[Address, int] = {}
         for place, address in enumerate(addresses):
             claimed, resting = found[place], found[place + len(addresses)]
-            if claimed:
-                claims[address] = CLAIM.decode(claimed[0].value)
-            rests[address] = resting[0].mod_revision if resting else 0
+            if claimed is not None:
+                claims[address] = CLAIM.decode(claimed.value)
+            rests[address] = resting.mod_revision if resting else 0
         return Present(seen.endpoint, claims), seen, rests

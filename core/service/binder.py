@@ -10,20 +10,19 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from core.domain.events import AddressesReleased, Cause, EndpointChanged, Release, ReleaseReason
+from core.domain.evolution import EndpointKey
 from core.domain.model import Nic
-from core.errors import LostRace
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, change_proposal, release_proposal
+from core.service.proposals import Seen, change_proposal, endpoint_changed, release_proposal
 from core.service.releaser import Released, Releaser
 from core.store.batch import Lost
-from core.store.codec import ENDPOINT, Draft
+from core.store.codec import Draft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
 from core.store.writer import Writer
 
 LATE: Final = "these claims have ended already"
-EndpointKey = tuple[str, str]
 Claims = tuple[tuple[str, int], ...]
 """(address, revision of its claim), sorted."""
 
@@ -86,7 +85,7 @@ class Binder:
         draft = Draft(self._writer.event_id(), cause, event)
         outcome = await self._writer.append(change_proposal(self._keys, draft, seen))
         if isinstance(outcome, Lost):
-            raise self._lost(key)
+            raise endpoint_changed(key)
         return True
 
     async def _release(
@@ -105,20 +104,14 @@ class Binder:
         lease = await self._cooldown.lease()
         outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
         if isinstance(outcome, Lost):
-            raise self._lost(key)
+            raise endpoint_changed(key)
         return Released(tuple(sorted(ended)), evidence, outcome.revision)
 
     async def _look(self, key: EndpointKey) -> Seen:
-        found = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
-        return Seen(ENDPOINT.decode(found[0].value), found[0].mod_revision) if found else Seen()
+        return Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
 
     async def _fences(self, key: EndpointKey, addresses: tuple[str, ...]) -> tuple[Release, ...]:
         return await self._releaser.fences([(address, "") for address in addresses], key)
-
-    @staticmethod
-    def _lost(key: EndpointKey) -> LostRace:
-        subject = "/".join(key)
-        return LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
 
 
 def _names(claims: Claims, one: Release) -> bool:

@@ -16,11 +16,21 @@ from collections.abc import AsyncGenerator
 from typing import Final, Literal, NamedTuple
 
 from core.domain.events import ReleaseReason
+from core.domain.evolution import EndpointKey
 from core.domain.external import Address
-from core.service.binder import Claims, EndpointKey
+from core.service.binder import Claims
 from core.store.codec import StateCodec
 from core.store.keys import Keys
-from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged
+from core.store.kv import (
+    Absent,
+    Delete,
+    Get,
+    Guard,
+    KeyValue,
+    KeyValueStore,
+    Put,
+    Unchanged,
+)
 
 State = Literal["asked", "bound", "failed", "returning"]
 
@@ -83,6 +93,11 @@ class Found(NamedTuple):
     binding: Binding | None = None
     revision: int = 0
 
+    @classmethod
+    def of(cls, found: KeyValue | None) -> Found:
+        """What a binding's key says. Raises LogCorrupt."""
+        return cls() if found is None else cls(BINDING.decode(found.value), found.mod_revision)
+
 
 BINDING: Final = StateCodec(Binding)
 
@@ -96,8 +111,7 @@ class Bindings:
 
     async def find(self, key: EndpointKey) -> Found:
         """As it is now."""
-        kvs = (await self._store.read([Get(self._keys.binding(*key))])).ranges[0].kvs
-        return Found(BINDING.decode(kvs[0].value), kvs[0].mod_revision) if kvs else Found()
+        return Found.of((await self._store.read([Get(self._keys.binding(*key))])).ranges[0].first)
 
     async def write(self, seen: Found, binding: Binding, *guards: Guard) -> int:
         """Replace what was seen; the revision of that, 0: it has changed meanwhile."""

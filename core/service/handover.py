@@ -12,14 +12,13 @@ from typing import Final, NamedTuple
 
 from core.domain.claims import ReleaseDecision
 from core.domain.events import ReleaseReason
+from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint
-from core.errors import LostRace
-from core.service.binder import Claims, EndpointKey
-from core.service.bindings import BINDING, Binding, Bindings, Found
+from core.service.binder import Claims
+from core.service.bindings import Binding, Bindings, Found
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen
+from core.service.proposals import Seen, endpoint_changed
 from core.service.releaser import Released, ReleaseOrder, Releaser, releases_of
-from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, KeyValueStore, Unchanged
 from core.store.retrying import racing
@@ -79,7 +78,7 @@ class Handover:
         after = Binding(order, "returning", evidence, reason)
         guard = Absent(name) if endpoint is None else Unchanged(name, revision)
         if not await self._bindings.write(sight.found, after, guard):
-            raise _lost(key)
+            raise endpoint_changed(key)
         return Released((), HANDED_OVER)
 
     async def _note_gone(self, sight: _Sight, decision: ReleaseDecision) -> Released:
@@ -92,20 +91,13 @@ class Handover:
         if gone != binding.gone and not await self._bindings.write(
             sight.found, binding._replace(gone=gone)
         ):
-            raise _lost(endpoint.key)
+            raise endpoint_changed(endpoint.key)
         return Released((), LAST)
 
     async def _look(self, key: EndpointKey) -> _Sight:
         gets = [Get(self._keys.endpoint(*key)), Get(self._keys.binding(*key))]
-        endpoints, bindings = (each.kvs for each in (await self._store.read(gets)).ranges)
-        return _Sight(
-            Seen(ENDPOINT.decode(endpoints[0].value), endpoints[0].mod_revision)
-            if endpoints
-            else Seen(),
-            Found(BINDING.decode(bindings[0].value), bindings[0].mod_revision)
-            if bindings
-            else Found(),
-        )
+        endpoint, binding = (await self._store.read(gets)).ranges
+        return _Sight(Seen.of(endpoint.first), Found.of(binding.first))
 
 
 class HandingReleaser(Releaser):
@@ -131,10 +123,6 @@ class HandingReleaser(Releaser):
 def _left(binding: Binding, decision: ReleaseDecision) -> bool:
     """Whether a sandbox that has not ended has NICs of the endpoint."""
     return any(nic.container not in ("", *binding.gone) for nic in decision.keep)
-
-
-def _lost(key: EndpointKey) -> LostRace:
-    return LostRace(f"endpoint {'/'.join(key)} changed meanwhile", subject="/".join(key))
 
 
 async def claims_of(store: KeyValueStore, keys: Keys, endpoint: Endpoint) -> Claims:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from core.domain.addresses import Address, Family, parse_address
 from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Release
-from core.domain.evolution import claims_made, evolve_endpoint
+from core.domain.evolution import EndpointKey, claims_made, evolve_endpoint
 from core.domain.model import Endpoint
+from core.errors import LostRace
 from core.projections.configuration_view import Snapshot
 from core.store.batch import Proposal
 from core.store.codec import CLAIM, ENDPOINT, Draft
 from core.store.keys import Keys
-from core.store.kv import Absent, Delete, Get, Guard, Put, Unchanged, Write
+from core.store.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
 
 WINDOW_KEYS_MAX = 64
 """Keys a failed try reads from the address it wanted onwards."""
@@ -39,8 +40,19 @@ class Seen(NamedTuple):
     endpoint: Endpoint | None = None
     revision: int = 0
 
+    @classmethod
+    def of(cls, found: KeyValue | None) -> Seen:
+        """What an endpoint's key says. Raises LogCorrupt."""
+        return cls() if found is None else cls(ENDPOINT.decode(found.value), found.mod_revision)
 
-def endpoint_guard(keys: Keys, key: tuple[str, str], seen: Seen) -> Guard:
+
+def endpoint_changed(key: EndpointKey) -> LostRace:
+    """The error of a proposal that lost to another one about its endpoint."""
+    subject = "/".join(key)
+    return LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
+
+
+def endpoint_guard(keys: Keys, key: EndpointKey, seen: Seen) -> Guard:
     """The endpoint is still as it was seen."""
     name = keys.endpoint(*key)
     return Unchanged(name, seen.revision) if seen.revision else Absent(name)

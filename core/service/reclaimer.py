@@ -13,12 +13,11 @@ from typing import Final
 
 from core.domain.events import AddressesReleased, Cause, Release
 from core.domain.reclaim.planning import ReclaimStep
-from core.errors import LostRace
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, release_proposal
+from core.service.proposals import Seen, endpoint_changed, release_proposal
 from core.service.releaser import Released, releases_of
 from core.store.batch import Lost
-from core.store.codec import ENDPOINT, Draft
+from core.store.codec import Draft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
@@ -64,8 +63,7 @@ class Reclaimer:
         outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
         if isinstance(outcome, Lost):
             self.lost += 1
-            subject = "/".join(step.key)
-            raise LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
+            raise endpoint_changed(step.key)
         return Released(tuple(one.address for one in releases), DONE, outcome.revision)
 
     async def _read(self, step: ReclaimStep) -> tuple[Seen, tuple[Release, ...]]:
@@ -74,6 +72,4 @@ class Reclaimer:
         gets = [Get(self._keys.ip_of(address)) for address in addresses]
         result = await self._store.read([Get(self._keys.endpoint(*step.key)), *gets])
         releases = releases_of(addresses, result.ranges[1:], step.key)
-        for kv in result.ranges[0].kvs:
-            return Seen(ENDPOINT.decode(kv.value), kv.mod_revision), releases
-        return Seen(), releases
+        return Seen.of(result.ranges[0].first), releases

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from core.domain.claims import ReleaseDecision
 from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
+from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
-from core.errors import LostRace
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, release_proposal
+from core.service.proposals import Seen, endpoint_changed, release_proposal
 from core.store.batch import Lost
-from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.codec import CLAIM, Draft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore, RangeResult
 from core.store.retrying import racing
@@ -42,7 +42,7 @@ class Released(NamedTuple):
 
 
 def releases_of(
-    addresses: Sequence[str], found: Sequence[RangeResult], key: tuple[str, str]
+    addresses: Sequence[str], found: Sequence[RangeResult], key: EndpointKey
 ) -> tuple[Release, ...]:
     """The claims that were found of these addresses, as far as they belong to the endpoint."""
     releases = []
@@ -67,7 +67,7 @@ class Releaser:
 
     async def release(
         self,
-        key: tuple[str, str],
+        key: EndpointKey,
         decide: Callable[[Endpoint], ReleaseDecision],
         order: ReleaseOrder,
     ) -> Released:
@@ -78,7 +78,7 @@ class Releaser:
         return await racing()(self._once, key, decide, order)
 
     async def fences(
-        self, pairs: Sequence[tuple[str, str]], key: tuple[str, str]
+        self, pairs: Sequence[tuple[str, str]], key: EndpointKey
     ) -> tuple[Release, ...]:
         """For (address, pool) pairs of an endpoint: the claims to end, each with its revision.
 
@@ -92,14 +92,14 @@ class Releaser:
 
     async def _once(
         self,
-        key: tuple[str, str],
+        key: EndpointKey,
         decide: Callable[[Endpoint], ReleaseDecision],
         order: ReleaseOrder,
     ) -> Released:
-        found = (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].kvs
-        if not found:
+        seen = Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
+        endpoint = seen.endpoint
+        if endpoint is None:
             return Released((), "there is no endpoint")
-        endpoint = ENDPOINT.decode(found[0].value)
         decision = decide(endpoint)
         if not decision.ends:
             return Released((), decision.why)
@@ -110,9 +110,8 @@ class Releaser:
         evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
         event = AddressesReleased(*key, releases, keep, order.reason, evidence)
         draft = Draft(self._writer.event_id(), order.cause, event)
-        seen = Seen(endpoint, found[0].mod_revision)
         lease = await self._cooldown.lease()
         outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
         if isinstance(outcome, Lost):
-            raise LostRace(f"endpoint {key[0]}/{key[1]} changed meanwhile", subject="/".join(key))
+            raise endpoint_changed(key)
         return Released(tuple(one.address for one in releases), decision.why, outcome.revision)

@@ -199,7 +199,8 @@ def _get_of(guard: Absent | Unchanged, proposal: Proposal) -> Get:
 
 
 def _truth(answer: RangeResult, key: bytes) -> KeyValue | None:
-    return answer.kvs[0] if answer.kvs and answer.kvs[0].key == key else None
+    found = answer.first
+    return found if found is not None and found.key == key else None
 
 
 def _holds(guard: Guard, truth: dict[bytes, KeyValue | None]) -> bool:

@@ -60,8 +60,8 @@ Work = Callable[[Term], Awaitable[None]]
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
     """Who leads and the epoch, or None. Raises StoreUnavailable."""
-    found = (await store.read([Get(keys.lease(role))])).ranges[0].kvs
-    return (LEADER.decode(found[0].value), found[0].mod_revision) if found else None
+    found = (await store.read([Get(keys.lease(role))])).ranges[0].first
+    return (LEADER.decode(found.value), found.mod_revision) if found else None
 
 
 class Election:
@@ -135,15 +135,15 @@ class Election:
                 [Absent(self._key)], [Put(self._key, value, lease)], [Get(self._key)]
             )
         except OutcomeUnknown:
-            found = (await self._store.read([Get(self._key)])).ranges[0].kvs
+            found = (await self._store.read([Get(self._key)])).ranges[0].first
             return self._own(found, lease), 0
         if result.succeeded:
             return result.revision, result.revision
-        return self._own(result.reads[0].kvs, lease), result.revision
+        return self._own(result.reads[0].first, lease), result.revision
 
     @staticmethod
-    def _own(found: tuple[KeyValue, ...], lease: int) -> int:
-        return found[0].mod_revision if found and found[0].lease == lease else 0
+    def _own(found: KeyValue | None, lease: int) -> int:
+        return found.mod_revision if found and found.lease == lease else 0
 
     async def _until_vacant(self, seen: int) -> None:
         """Return when the key that was there at revision ``seen`` is gone."""

@@ -86,6 +86,11 @@ class RangeResult(NamedTuple):
     count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls here
     more: bool
 
+    @property
+    def first(self) -> KeyValue | None:
+        """The key that was asked for, or the first of a range; None if there is none."""
+        return self.kvs[0] if self.kvs else None
+
 
 class TxnResult(NamedTuple):
     """``reads`` answers the failure branch, in order; empty after success."""

@@ -12,7 +12,7 @@ never retries a lost race.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from core.errors import (
     NotReady,
@@ -85,9 +85,9 @@ class Writer:
         Raises StoreUnavailable, WriterFenced when another process takes it at the same moment.
         """
         key = self._keys.head(self.name)
-        found = (await self._store.read([Get(key)])).ranges[0].kvs
-        before = HEAD.decode(found[0].value) if found else WriterHead(0, 0)
-        revision = found[0].mod_revision if found else 0
+        found = (await self._store.read([Get(key)])).ranges[0].first
+        before = HEAD.decode(found.value) if found else WriterHead(0, 0)
+        revision = found.mod_revision if found else 0
         head = WriterHead(before.seq, before.epoch + 1)
         result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
         if not result.succeeded:
@@ -138,7 +138,7 @@ class Writer:
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result
-        self._check_head(result.reads[0].kvs)
+        self._check_head(result.reads[0].first)
         return TxnResult(False, result.revision, result.reads[1:])
 
     async def _settle_lost(self, segment: bytes, unknown: OutcomeUnknown) -> int:
@@ -189,22 +189,22 @@ class Writer:
         return self._read_back(segment, result)
 
     def _read_back(self, segment: bytes, result: TxnResult) -> int | None:
-        head_now, log_now = result.reads[0].kvs, result.reads[1].kvs
-        committed = bool(log_now) and log_now[0].value == segment
-        if committed:
+        head_now, log_now = result.reads[0].first, result.reads[1].first
+        if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
-            self._head_revision = log_now[0].mod_revision
-            if HEAD.decode(head_now[0].value).epoch == self._head.epoch:
-                self._head_revision = head_now[0].mod_revision
-            return log_now[0].mod_revision
-        self._check_head(head_now)
-        # An earlier attempt to settle had gone through.
-        self._head_revision = head_now[0].mod_revision
+            self._head_revision = log_now.mod_revision
+            if head_now is not None and HEAD.decode(head_now.value).epoch == self._head.epoch:
+                self._head_revision = head_now.mod_revision
+            return log_now.mod_revision
+        # If the head is ours, an earlier attempt to settle had gone through.
+        self._head_revision = self._check_head(head_now)
         return None
 
-    def _check_head(self, found: Sequence[KeyValue]) -> None:
-        if not found or HEAD.decode(found[0].value) != self._head:
+    def _check_head(self, found: KeyValue | None) -> int:
+        """The revision of the head. Raises WriterFenced if it is not as we left it."""
+        if found is None or HEAD.decode(found.value) != self._head:
             raise self._fence("another process writes under this name")
+        return found.mod_revision
 
     def _fence(self, what: str) -> WriterFenced:
         self._fenced = WriterFenced(

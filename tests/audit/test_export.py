@@ -8,7 +8,7 @@ import json
 import msgpack
 import pytest
 
-from core.audit.export import export_lines, export_raw, fold_import, import_log
+from core.audit.export import export_lines, export_raw, import_log
 from core.domain.evolution import Ledger
 from core.errors import BadInput, LogCorrupt
 from core.store.log import Segment
@@ -57,7 +57,9 @@ async def test_a_raw_export_reads_back_to_the_last_byte(lived: Cluster) -> None:
 async def test_an_import_folds_to_the_state_of_the_cluster_without_any_etcd(
     lived: Cluster,
 ) -> None:
-    ledger = fold_import(io.BytesIO(await _raw(lived)))
+    ledger = Ledger()
+    for segment in import_log(io.BytesIO(await _raw(lived))):
+        ledger.apply_all(segment.events())
     assert same(ledger, await lived.node.truth())
     assert same(ledger, Ledger().apply_all(await lived.replayed()))
 

@@ -36,14 +36,13 @@ async def test_claims_and_releases_are_seen_as_they_come(node: Node) -> None:
         await one.level_with(node)
         projection = one.projector.projection
         (address, _), *_ = added.endpoint.addresses()
-        assert projection.at_address(address) == added.endpoint
-        assert projection.on_node("node-a") == {("shop", "web-0")}
-        assert projection.in_pool("blue") == {("shop", "web-0")}
+        assert set(projection.ledger.endpoints) == {("shop", "web-0")}
+        assert projection.addresses_in("blue") == [address]
 
         await node.delete(pod("web-0"))
         await one.level_with(node)
-        assert projection.at_address(address) is None
-        assert projection.on_node("node-a") == frozenset()
+        assert projection.addresses_in("blue") == []
+        assert not projection.ledger.endpoints
 
 
 @settings(max_examples=25)
@@ -67,7 +66,7 @@ async def test_following_real_commands_equals_starting_anew(actions: list[str]) 
                 assert one_view is not None
                 assert other is not None
                 assert one_view.same_content(other)
-                assert followed.in_pool(name) == anew.in_pool(name)
+                assert followed.addresses_in(name) == anew.addresses_in(name)
 
 
 async def _act(node: Node, action: str, number: int) -> None:

@@ -13,8 +13,8 @@ import logging
 from typing import Final
 
 from core.concurrency import until_all
+from core.domain.evolution import EndpointKey
 from core.errors import Compacted, ExecutionFailed, OrbweaverError, OutcomeUnknown
-from core.service.binder import EndpointKey
 from core.service.bindings import BINDING, Binding, Bindings, Found
 from core.service.releaser import releases_of
 from core.store.keys import Keys

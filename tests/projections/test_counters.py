@@ -1,4 +1,4 @@
-"""The projection counts and indexes what the ledger says, whichever way it got there."""
+"""The projection counts what the ledger says, whichever way it got there."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step])
     assert built.tallies.keys() == folded.tallies.keys()
     for name in built.tallies:
         assert built.view(name) == folded.view(name)
-    for node in ("n1", "n2"):
-        assert built.on_node(node) == folded.on_node(node)
     for pool in ("blue", "green", "six"):
-        assert built.in_pool(pool) == folded.in_pool(pool)
+        assert built.addresses_in(pool) == folded.addresses_in(pool)
 
 
 @given(histories)
@@ -54,17 +52,6 @@ def test_a_pool_that_differs_is_among_the_changed(history: list[Step]) -> None:
             one, other = before.get(name), after.get(name)
             if one is None or other is None or not one.same_content(other):
                 assert name in projection.changed
-
-
-@given(histories)
-def test_an_address_leads_to_its_endpoint(history: list[Step]) -> None:
-    projection = Projection().apply_all(recorded(history))
-    ledger = projection.ledger
-
-    for address, held in ledger.claims.items():
-        expected = ledger.endpoints.get((held.claim.namespace, held.claim.pod))
-        assert projection.at_address(address) == expected
-    assert projection.at_address("192.0.2.1") is None
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
