@@ -6,12 +6,13 @@ what belongs to a living process or to somebody else is never touched.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -52,10 +53,22 @@ def traces_of(identity: Identity) -> Traces:
 
 def remove_dead() -> list[Identity]:
     """Remove everything of laboratories whose maker is dead; which ones. Raises LabFailed."""
-    dead = [identity for identity in _known() if not identity.is_alive()]
-    for identity in dead:
-        remove(identity)
-    return dead
+    with _alone():
+        dead = [identity for identity in _known() if not identity.is_alive()]
+        for identity in dead:
+            remove(identity)
+        return dead
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One at a time on this machine: two that remove the same would be in each other's way."""
+    held = os.open(ROOM.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def remove(identity: Identity) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ops.lab.identity import Identity
-from ops.lab.leftovers import Traces, remove, remove_dead, traces_of
+from ops.lab.leftovers import Traces, remove_dead, traces_of
+from tests.support.laboratories import Killed, killed_laboratory
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns, pytest.mark.containerd]
 
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 90.0
 KILLED = """
 import os, signal
 from ops.lab.laboratory import Laboratory
@@ -33,21 +27,17 @@ with Laboratory() as laboratory:
 
 
 @pytest.fixture
-def killed(possible: None) -> Iterator[Identity]:
-    with subprocess.Popen([sys.executable, "-c", KILLED], cwd=ROOT) as process:
-        assert process.wait(DEADLINE_S) == -signal.SIGKILL
-    identity = Identity(process.pid, 1)
-    yield identity
-    remove(identity)
+def killed(possible: None) -> Iterator[Killed]:
+    with killed_laboratory(KILLED) as killed:
+        yield killed
 
 
-def test_sandboxes_that_outlived_their_test_are_removed_with_all_they_had(
-    killed: Identity,
-) -> None:
-    left = traces_of(killed)
+def test_sandboxes_that_outlived_their_test_are_removed_with_all_they_had(killed: Killed) -> None:
+    left = traces_of(killed.identity)
     assert left.processes, "a sandbox outlives its runtime"
     assert left.control_groups
 
-    assert killed in remove_dead()
+    killed.bury()
+    assert killed.identity in remove_dead()
 
-    assert traces_of(killed) == Traces()
+    assert traces_of(killed.identity) == Traces()
