@@ -7,6 +7,8 @@ reason.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 import shutil
 import signal
@@ -15,7 +17,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -27,6 +29,7 @@ _PROBE_S = 1.0
 _LOG_CHARACTERS = 2_000
 # Below the range that the kernel takes ports of outgoing connections from.
 _PORTS = range(20_000, 32_000)
+_SLICE = 500
 
 
 class EtcdFailed(Exception):
@@ -263,15 +266,37 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports of 127.0.0.1 that nobody uses at this moment."""
-    ports: set[int] = set()
+    """Ports of 127.0.0.1 that nobody uses at this moment, and no other test run will take."""
+    ports: list[int] = []
     while len(ports) < count:
-        port = random.choice(_PORTS)
+        port = next(_own_ports())
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        ports.add(port)
+        ports.append(port)
     return tuple(ports)
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """In turn those of a slice, which is ours while this process lives by a name that only one has.
+
+    A port that is free now may be another's before it is bound, so that neither test runs beside
+    each other nor two calls in one of them may come to the same.
+    """
+    for start in range(_PORTS.start, _PORTS.stop, _SLICE):
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind(f"\0orbweaver-test-ports-{start}")
+        except OSError:
+            name.close()
+            continue
+        _kept.append(name)
+        return itertools.cycle(range(start, start + _SLICE))
+    return itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
+
+
+_kept: list[socket.socket] = []
