@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PYTHON := .venv/bin/python
 ARGS ?=
+WORKERS ?= 3
 ENGINE ?= docker
 REGISTRY ?=
 TAG ?= local
@@ -17,8 +18,8 @@ help: ## show this list
 demo: setup-run ## the main job, for real: etcd, two nodes in namespaces, Pods, a crash, the history
 	@$(PYTHON) -m ops.demo $(ARGS)
 
-test: setup ## every test
-	@$(PYTHON) -m pytest $(ARGS)
+test: setup ## every test, WORKERS=3 folders at a time; ARGS='tests/tidy -x' runs in one process
+	@$(PYTHON) -m pytest $(or $(ARGS),-n $(WORKERS))
 
 test-vm: setup ## SR-IOV and RDMA in a virtual machine: fetches qemu and a kernel (200 MB) first
 	@scripts/vm-kernel.sh

@@ -12,10 +12,24 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.support.counters import (
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
+from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.uml import pytest_configure, pytest_runtest_protocol
 
-__all__ = ("pytest_configure", "pytest_runtest_protocol")
-"""Hooks of the tests that run in user-mode Linux; pytest finds them here."""
+__all__ = (
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_runtest_protocol",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_testnodedown",
+    "pytest_xdist_make_scheduler",
+)
+"""Hooks of folders side by side, of the counters and of user-mode Linux; pytest finds them here."""
 
 # How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
 # In CI the same examples every time, so that a red run is about the change; at a desk new ones, so

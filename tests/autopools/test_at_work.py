@@ -17,9 +17,10 @@ from core.errors import AddressesUsedOut, CallRejected, OutcomeUnknown, PoolPend
 from core.store.kv import KeyValueStore
 from tests.autopools.scripted import key_of
 from tests.autopools.stage import Stage
+from tests.support.counters import Counters
 from tests.support.nodes import check_everything
 from tests.workflows.engine.stage import eventually, within
-from tests.workflows.faults.killing import Counters, KillingStore, Moment
+from tests.workflows.faults.killing import KillingStore, Moment
 from workflows.engine.client import Client
 from workflows.jobs.autopools.application import workflow_id
 

@@ -3,13 +3,15 @@
 A test marked ``uml`` runs inside: the first one that a run comes to boots Debian's user-mode kernel
 on this machine's own files (read-only), which runs every marked test of the collected files in one
 pytest and hands its reports out as JSON lines. Outside, each test then reports what was said of it
-inside, so that a run looks like any other. Without the kernel they are skipped, with the reason.
+inside, so that a run looks like any other. Of the workers of ``tests/support/folders.py`` one
+boots for all. Without the kernel they are skipped, with the reason.
 
 The hooks here are hooks of ``tests/conftest.py``.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -19,9 +21,11 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
+
+from tests.support.folders import shared_directory
 
 MARK: Final = "uml"
 PROGRAM: Final = "linux.uml"
@@ -43,8 +47,15 @@ LOADED: Final = (
 )
 TAIL_CHARACTERS: Final = 4_000
 
-_RESULTS: Final = pytest.StashKey[Mapping[str, list[dict[str, Any]]]]()
-_CONSOLE: Final = pytest.StashKey[str]()
+
+class Said(NamedTuple):
+    """What one boot came to: reports by test, and the console's end."""
+
+    results: Mapping[str, list[dict[str, Any]]]
+    console: str
+
+
+_SAID: Final = pytest.StashKey[Said]()
 
 INIT: Final = """#!/bin/sh
 mount -t proc proc /proc
@@ -119,23 +130,37 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
         path, line, _ = item.location
         return [_made(item, "skipped", (path, line or 0, f"Skipped: {missing}"))]
     config = item.config
-    if _RESULTS not in config.stash:
-        config.stash[_RESULTS], config.stash[_CONSOLE] = _boot(item.session)
-    said = config.stash[_RESULTS].get(item.nodeid)
+    if _SAID not in config.stash:
+        config.stash[_SAID] = _once(item.session)
+    results, console = config.stash[_SAID]
+    said = results.get(item.nodeid)
     if not said:
-        text = f"user-mode Linux said nothing of this test; its console:\n{config.stash[_CONSOLE]}"
+        text = f"user-mode Linux said nothing of this test; its console:\n{console}"
         return [_made(item, "failed", text)]
     return [
         config.hook.pytest_report_from_serializable(config=config, data=report) for report in said
     ]
 
 
+def _once(session: pytest.Session) -> Said:
+    """What one boot came to; of several workers the first one boots, the others wait for it."""
+    shared = shared_directory(session.config)
+    if shared is None:
+        return _boot(session)
+    kept = shared / "said-in-user-mode-linux.json"
+    with (shared / "user-mode-linux.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_text(json.dumps(_boot(session)))
+        return Said(*json.loads(kept.read_text()))
+
+
 def _made(item: pytest.Item, outcome: Any, longrepr: Any) -> pytest.TestReport:
     return pytest.TestReport(item.nodeid, item.location, {}, outcome, longrepr, "setup")
 
 
-def _boot(session: pytest.Session) -> tuple[dict[str, list[dict[str, Any]]], str]:
-    """Run every marked test of the session inside: reports by test, and the console's end."""
+def _boot(session: pytest.Session) -> Said:
+    """Run every marked test of the session inside."""
     files = {str(item.path) for item in session.items if item.get_closest_marker(MARK)}
     out = Path(tempfile.mkdtemp(prefix="ow-uml-"))
     try:
@@ -150,7 +175,7 @@ def _boot(session: pytest.Session) -> tuple[dict[str, list[dict[str, Any]]], str
         for line in reports.read_text().splitlines() if reports.exists() else ():
             report = json.loads(line)
             results.setdefault(report["nodeid"], []).append(report)
-        return results, console[-TAIL_CHARACTERS:]
+        return Said(results, console[-TAIL_CHARACTERS:])
     finally:
         shutil.rmtree(out)
 

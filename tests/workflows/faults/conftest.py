@@ -1,4 +1,4 @@
-"""A stage for faults, judged at the end of every test; the counters are part of the output."""
+"""A stage for faults, judged at the end of every test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.store.memory import MemoryStore
+from tests.support.counters import Counters
 from tests.workflows.engine.stage import Stage
-from tests.workflows.faults.killing import Counters
 
 
 @pytest.fixture
@@ -25,10 +25,3 @@ async def judge(stage: Stage) -> None:
     Counters.executions += executions
     Counters.violations += len(wrong)
     assert not wrong, f"{len(wrong)} violations in {executions} executions"
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(
-        f"workflow faults: executions {Counters.executions}, kills {Counters.kills}, "
-        f"violations {Counters.violations}"
-    )

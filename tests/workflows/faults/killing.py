@@ -1,4 +1,4 @@
-"""A store that dies with its worker at a chosen commit, and the counters of all fault tests."""
+"""A store that dies with its worker at a chosen commit."""
 
 from __future__ import annotations
 
@@ -7,16 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 
 from core.store.kv import Get, Guard, KeyValueStore, ReadResult, TxnResult, WatchBatch, Write
+from tests.support.counters import Counters
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine.worker import Worker
-
-
-class Counters:
-    """What all fault tests together got done; printed at the end of the run."""
-
-    executions = 0
-    kills = 0
-    violations = 0
 
 
 class Moment(Enum):

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from core.store.memory import MemoryStore
+from tests.support.counters import Counters
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady, registry
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
-from tests.workflows.faults.killing import Counters, KillingStore, Moment, bury
+from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity
 from workflows.api.definitions import Registry
 from workflows.engine.client import Handle

@@ -13,11 +13,11 @@ from typing import Any, Self
 import pytest
 
 from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.counters import Counters
 from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
-from tests.workflows.faults.killing import Counters
 from workflows.model.policies import Status
 
 pytestmark = pytest.mark.etcd

@@ -11,9 +11,10 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import CallRejected, DeadlineExceeded
 from core.projections.projector import Projector
 from core.store.kv import Get, KeyValueStore
+from tests.support.counters import Counters
 from tests.support.nodes import Node, check_everything
 from tests.workflows.engine.stage import eventually, within
-from tests.workflows.faults.killing import Counters, KillingStore
+from tests.workflows.faults.killing import KillingStore
 from workflows.engine.client import Client
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
 from workflows.jobs.noticing import Noticing

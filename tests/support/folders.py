@@ -1,0 +1,58 @@
+"""The folders of the suite, side by side: ``pytest -n 3`` runs each of them in one process.
+
+Most of what the suite takes is waiting, so that some processes more make it much shorter. A folder
+is never shared out: its tests may share what takes long to start (a cluster, an API server, etcd)
+and run in their order. Folders run beside each other, therefore no test may count on anything of
+this machine that others use too: names, ports, what is running, what is mounted.
+
+The hooks here are hooks of ``tests/conftest.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+LONGEST_FIRST: Final = (
+    *("tests/nodes", "tests/kubernetes", "tests/vm", "tests/etcd_client", "tests/lab"),
+    *("tests/faults", "tests/workflows/faults", "tests/coordinator", "tests/runtime"),
+    *("tests/workflows/engine", "tests/packaging"),
+)
+"""Whatever takes long starts early, or all others wait for it in the end."""
+
+
+def folder_of(nodeid: str) -> str:
+    """The folder that a test is in."""
+    return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+class FolderScheduling(LoadScopeScheduling):
+    """Hands out whole folders, in the order in which their first tests were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return folder_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FolderScheduling:
+    """With workers, by folder and in our order."""
+    config.option.loadscopereorder = False
+    return FolderScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker, the longest folders first; all workers come to the same order."""
+    if shared_directory(config) is not None:
+        ranks = {folder: rank for rank, folder in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: ranks.get(folder_of(item.nodeid), len(ranks)))
+
+
+def shared_directory(config: pytest.Config) -> Path | None:
+    """In a worker, a directory that all workers of this run have, and no other run; else None."""
+    if not hasattr(config, "workerinput"):
+        return None
+    return Path(config.getoption("basetemp")).parent
