@@ -25,6 +25,10 @@ pytestmark = pytest.mark.netns
 SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES), "podMACPrefix": "0a:1b"}
 
 
+OF_THE_KERNEL: Final = ("local fe80:", "anycast fe80:", "multicast ff00:")
+"""Routes that it makes in its own time, a second later: first it looks for duplicates."""
+
+
 def everything(namespace: Named) -> list[str]:
     """Links, addresses, rules, all tables and permanent neighbours, in words."""
     found = []
@@ -39,7 +43,7 @@ def everything(namespace: Named) -> list[str]:
         ("-6", "neigh", "show", "nud", "permanent"),
     ):
         found += namespace.ip(*command).splitlines()
-    return sorted(found)
+    return sorted(line for line in found if not line.startswith(OF_THE_KERNEL))
 
 
 def settled(namespace: Named) -> list[str]:
