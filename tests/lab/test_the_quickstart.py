@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,20 +24,23 @@ DEADLINE_S = 100.0
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_lines_of_the_quickstart_run_as_they_are_written(tmp_path: Path) -> None:
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where the quickstart may write; the name leaves room in the 107 bytes of a socket's path."""
+    directory = Path(tempfile.mkdtemp(prefix="ow-"))
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_the_lines_of_the_quickstart_run_as_they_are_written(place: Path, tmp_path: Path) -> None:
     identity = new_identity()
     client, peer = free_ports(2)
     script = "\n".join(BLOCK.findall((ROOT / "docs" / "quickstart.md").read_text()))
     # Names and ports of this run alone, for two runs at a time.
     script = script.replace("quick-", identity.name("")).replace("12379", str(client))
-    script = script.replace("12380", str(peer)).replace(
-        "mktemp -d", f"mktemp -d -p {tmp_path}/place"
-    )
-
+    script = script.replace("12380", str(peer)).replace("mktemp -d", f"mktemp -d -p {place}")
     script = script.replace(". .venv/bin/activate", f". {sys.prefix}/bin/activate")
-    place, output = tmp_path / "place", tmp_path / "output"
-    place.mkdir()
-
+    output = tmp_path / "output"
     try:
         # Into a file: a daemon that is left would keep a pipe open for ever.
         with output.open("w") as file:
