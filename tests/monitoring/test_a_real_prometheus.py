@@ -36,9 +36,11 @@ LAZY: Final = frozenset(
         "spiderpool_ipam_allocation_duration_seconds_bucket",
         "orbweaver_pool_addresses",
         "orbweaver_cluster_unwatched",
+        *(f"orbweaver_clusterip_{what}" for what in ("attached", "backends", "frontends")),
+        *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
     )
 )
-"""Told when there is something to tell: a closed workflow, an ADD, a pool, a cluster."""
+"""Told when there is something to tell: of a workflow, an ADD, a pool, a cluster, a Service."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is in Debian's packages")
 
