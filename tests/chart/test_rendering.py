@@ -141,11 +141,12 @@ def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object
 def test_alerts_and_dashboards_are_the_repositorys(rendered: dict[str, list[Object]]) -> None:
     made = rendered["production"]
     alerts = yaml.safe_load((ROOT / "ops/monitoring/alerts.yml").read_text())
-    board = (ROOT / "ops/monitoring/dashboards/addresses.json").read_text()
 
     assert find("PrometheusRule", "orbweaver", made)["spec"] == alerts
     data = find("ConfigMap", "orbweaver-dashboards", made)["data"]
-    assert json.loads(data["orbweaver-addresses.json"]) == json.loads(board)
+    for name in ("addresses", "rdma"):
+        board = (ROOT / f"ops/monitoring/dashboards/{name}.json").read_text()
+        assert json.loads(data[f"orbweaver-{name}.json"]) == json.loads(board)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -21,6 +21,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from nodeagent.rdma.words import WORDS
 from tests.controller.processes import ControllerProcess
 from tests.support.etcd import EtcdCluster, free_ports
 
@@ -29,6 +30,7 @@ MONITORING: Final = ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
 PATIENCE_S: Final = 40.0
 METRIC: Final = re.compile(r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total)\b")
+RDMA: Final = re.compile(r"\brdma_[a-z_]+\b")
 
 LAZY: Final = frozenset(
     (
@@ -124,6 +126,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 ORBWEAVER_PLUGIN_LOG_PATH=str(directory / "plugin.log"),
                 SPIDERPOOL_NODE_NAME="node-1",
                 SPIDERPOOL_ENABLED_METRIC="true",
+                SPIDERPOOL_ENABLED_RDMA_METRIC="true",
                 SPIDERPOOL_HEALTH_PORT=str(health),
                 SPIDERPOOL_METRIC_HTTP_PORT=str(metrics),
             )
@@ -168,6 +171,14 @@ def test_every_metric_that_we_name_is_really_exposed(prometheus: Prometheus) -> 
     exposed = set(prometheus.ask("/api/v1/label/__name__/values"))
 
     assert named - exposed <= LAZY
+
+
+def test_every_counter_of_rdma_that_we_name_is_a_known_one() -> None:
+    """This machine may have no device: `tests/vm` shows that they are exposed."""
+    named = {name for expression in expressions() for name in RDMA.findall(expression)}
+
+    assert named
+    assert named <= {f"rdma_{name}_total" for name in WORDS}
 
 
 def test_nothing_is_wrong_with_a_cluster_that_is_well(prometheus: Prometheus) -> None:
