@@ -107,6 +107,7 @@ class ControlPlane:
             **self.audit.flags(),
             "authorization-mode": "Node,RBAC",
             "disable-admission-plugins": None,
+            "kubelet-preferred-address-types": "InternalIP",
             "default-not-ready-toleration-seconds": EVICTED_AFTER_S,
             "default-unreachable-toleration-seconds": EVICTED_AFTER_S,
         }

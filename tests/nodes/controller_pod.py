@@ -1,0 +1,89 @@
+"""One more controller, in a Pod: this environment's own, by directories of the machine.
+
+No image of ours can be built here without a registry, so the Pod's image is the empty one of all
+tests, and what ours would have in it is mounted at the places it has on this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from nodeagent.settings.environment import KUBECONFIG
+from ops.cli.remote import SELECTOR
+from tests.nodes.cluster import Cluster
+from tests.nodes.rights import CONTROLLER
+from tests.nodes.workloads import SHOP, Object, made
+from tests.runtime.pause_image import NAME
+
+APP: Final = "another-controller"
+ROOT: Final = Path(__file__).parents[2]
+SYSTEM: Final = ("/usr", "/bin", "/lib", "/lib64")
+PORT: Final = 5720
+
+
+def controller_pod(cluster: Cluster, node: str) -> Object:
+    """In the node's network, ready as soon as the controller says so."""
+    kubeconfig = cluster.server.kubeconfig_of(CONTROLLER)
+    places = list(_places(kubeconfig.parent))
+    variables = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "ORBWEAVER_ETCD_ENDPOINTS": cluster.laboratory.etcd.endpoint,
+        "ORBWEAVER_ARCHIVE_DIR": "/tmp/archive",
+        "SPIDERPOOL_HEALTH_PORT": str(PORT),
+        "SPIDERPOOL_POD_NAME": APP,
+        KUBECONFIG: str(kubeconfig),
+    }
+    container = {
+        "name": "controller",
+        "image": NAME,
+        "imagePullPolicy": "Never",
+        "command": ["orbweaver-controller", "--config-path", "/nonexistent"],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "readinessProbe": {
+            "httpGet": {"host": "127.0.0.1", "port": PORT, "path": "/readyz"},
+            "periodSeconds": 1,
+        },
+        "volumeMounts": [
+            {"name": "scratch", "mountPath": "/tmp"},
+            *(
+                {"name": f"place-{number}", "mountPath": str(place), "readOnly": True}
+                for number, place in enumerate(places)
+            ),
+        ],
+    }
+    found = made("v1", "Pod", APP, SHOP, spec=_spec(container, node, places))
+    found["metadata"]["labels"] = {
+        "app": APP,
+        **dict(one.split("=") for one in SELECTOR.split(",")),
+    }
+    return found
+
+
+def _spec(container: dict[str, Any], node: str, places: list[Path]) -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        "dnsPolicy": "Default",
+        "hostNetwork": True,
+        "nodeSelector": {"kubernetes.io/hostname": node},
+        "terminationGracePeriodSeconds": 5,
+        "containers": [container],
+        "volumes": [
+            {"name": "scratch", "emptyDir": {}},
+            *(
+                {"name": f"place-{number}", "hostPath": {"path": str(place)}}
+                for number, place in enumerate(places)
+            ),
+        ],
+    }
+
+
+def _places(kubeconfig: Path) -> Iterator[Path]:
+    """What a controller needs of this machine, each place once."""
+    wanted = [*map(Path, SYSTEM), Path(sys.base_prefix), Path(sys.prefix), ROOT, kubeconfig]
+    for place in dict.fromkeys(wanted):
+        inside = any(other in place.parents for other in wanted)
+        if place.exists() and not inside:
+            yield place

@@ -1,0 +1,97 @@
+"""``kubectl orb``: orbctl in a controller's Pod, through a real kubelet, from where no etcd is."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ops.cli.exits import Exit
+from ops.lab.programs import attempt
+from tests.nodes.cluster import Cluster
+from tests.nodes.controller_pod import APP, controller_pod
+from tests.nodes.workloads import SHOP, asking, pod, pool
+from tests.support.kubernetes import ASSETS
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+
+Orb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def orb(cluster: Cluster) -> Orb:
+    """The plugin as a user calls it, who has kubectl, a kubeconfig and nothing else."""
+    cluster.apply(controller_pod(cluster, "node-a"))
+    cluster.running(APP, 1)
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        variables = {
+            "PATH": f"{ASSETS}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "KUBECONFIG": str(cluster.server.kubeconfig),
+            "HOME": str(cluster.server.directory),
+        }
+        said = [f"{name}={value}" for name, value in variables.items()]
+        command = ["env", "-i", *said, "kubectl", "orb", *arguments]
+        return attempt(cluster.server.home.inside(command), stdin=stdin)
+
+    return run
+
+
+def test_it_answers_with_the_controllers_way_to_etcd(cluster: Cluster, orb: Orb) -> None:
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    cluster.apply(pod("alpha", asking("green"), node="node-b"))
+    cluster.until(lambda: len(cluster.claims()) == 1, "an address")
+    (address,) = cluster.claims()
+
+    history = orb("history", address)
+    found = orb("get", "pools", "-o", "json")
+    verified = orb("verify")
+
+    assert "shop/alpha" in history.stdout, history.stderr
+    assert [one["metadata"]["name"] for one in json.loads(found.stdout)["items"]] == ["green"]
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_its_files_are_those_of_this_machine_and_its_exit_code_comes_back(
+    cluster: Cluster, orb: Orb, tmp_path: Path
+) -> None:
+    path = tmp_path / "pool.json"
+    path.write_text(json.dumps(pool("own", "10.6.0.60")))
+
+    refused = orb("get", "pool", "own")
+    applied = orb("apply", "-f", str(path))
+    piped = orb("apply", "-f", "-", stdin=path.read_text())
+    held = cluster.truth.ledger().pools.keys()
+    deleted = orb("delete", "pool", "own")
+    exported = cluster.laboratory.orbctl("export")
+
+    assert refused.returncode == Exit.NOT_FOUND
+    assert "own" in refused.stderr
+    assert applied.returncode == 0, applied.stderr
+    assert piped.returncode == 0, piped.stderr
+    assert held == {"own"}
+    assert deleted.returncode == 0, deleted.stderr
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    assert f"{me}@{socket.gethostname()}" in exported.stdout
+
+
+def test_without_a_controller_it_says_so(cluster: Cluster, orb: Orb) -> None:
+    cluster.server.kubectl("delete", "pod", APP, "--namespace", SHOP, "--now", "--wait=true")
+
+    done = orb("status")
+
+    assert done.returncode == Exit.NOT_FOUND
+    assert "no controller runs in this cluster" in done.stderr
