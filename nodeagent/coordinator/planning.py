@@ -192,13 +192,17 @@ def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) ->
 
 
 def _sysctls(settings: CoordinatorSettings, pod: PodStack, made: str) -> dict[str, str]:
-    wanted = {}
+    links = [link.name for link in pod.links if not link.loopback]
+    links += [made] if made else []
+    wanted: dict[str, str] = {}
     if 6 in pod.families:
-        wanted["net/ipv6/conf/all/disable_ipv6"] = "0"
+        # The links follow when "all" changes; where it says so already, some may be off for all
+        # that. The NIC is not: it has an IPv6 address.
+        names = ["all", "default", *(name for name in links if name != pod.interface.name)]
+        wanted |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
     if settings.rp_filter is not None:
         # The kernel takes the stricter of "all" and the link's own.
-        names = ["all", *(link.name for link in pod.links if not link.loopback)]
-        names += [made] if made else []
+        names = ["all", *links]
         wanted |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
     return wanted
 

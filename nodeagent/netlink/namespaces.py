@@ -33,6 +33,7 @@ HOST_SYSCTLS: Final = Path("/host/proc/sys")
 """Where a container finds the machine's, if it was given them: its own are read-only."""
 
 OWN_SYSCTLS: Final = Path("/proc/sys")
+SYSCTL_BYTES_MAX: Final = 4_096
 
 OWN: Final = "/proc/thread-self/ns/net"
 VISITS_MAX: Final = 1_024
@@ -268,7 +269,7 @@ def read_sysctl(visitor: Visitor, namespace: Namespace, name: str) -> str | None
 
 
 def write_sysctls(visitor: Visitor, namespace: Namespace, wanted: dict[str, str]) -> list[str]:
-    """Set ``net/...`` keys inside, in order, in one visit; the keys the kernel does not have.
+    """Have ``net/...`` keys set inside, in order, in one visit; those the kernel does not have.
 
     Raises DatapathError when one cannot be written, and as ``visit``.
     """
@@ -277,7 +278,7 @@ def write_sysctls(visitor: Visitor, namespace: Namespace, wanted: dict[str, str]
         missing = []
         for name, value in wanted.items():
             try:
-                _write(_sysctl(name), value)
+                _set(_sysctl(name), value)
             except FileNotFoundError:
                 missing.append(name)
             except OSError as error:
@@ -295,11 +296,13 @@ def _sysctl(name: str) -> str:
     return f"{root}/{name}"
 
 
-def _write(path: str, value: str) -> None:
+def _set(path: str, value: str) -> None:
     # Python's file objects would take several times as long as the kernel.
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        os.write(fd, value.encode())
+        # A write may spin for the lock of all links, even one that changes nothing.
+        if os.pread(fd, SYSCTL_BYTES_MAX, 0).strip() != value.encode():
+            os.write(fd, value.encode())
     finally:
         os.close(fd)
 

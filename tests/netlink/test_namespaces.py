@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -207,6 +208,22 @@ def test_sysctls_are_those_of_the_namespace(visitor: Visitor, namespace: Namespa
         assert write_sysctls(visitor, namespace, {FORWARD: value}) == []
         assert read_sysctl(visitor, namespace, FORWARD) == value
     assert Path("/proc/sys", FORWARD).read_text() == before
+
+
+def test_a_sysctl_that_is_as_wanted_is_not_written(
+    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    write = os.write
+
+    def noted(fd: int, data: bytes) -> int:
+        written.append(data)
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", noted)
+    for value in ("1", "1", "0"):
+        write_sysctls(visitor, namespace, {FORWARD: value})
+    assert written == [b"1", b"0"]
 
 
 def test_a_sysctl_the_kernel_does_not_have_is_named(visitor: Visitor, namespace: Namespace) -> None:
