@@ -168,10 +168,10 @@ MEASURES: tuple[Measure, ...] = (
         6,
     ),
     Measure(
-        "coordinator_leaks",
-        {"leaks_after_10k": Target("at most", 0)},
-        coordinating.measure_leaks,
-        6,
+        "coordinator_crowd",
+        {"coordinator_add_32_ms": None, "leaks_after_10k": Target("at most", 0)},
+        coordinating.measure_crowd,
+        20,
     ),
 )
 
