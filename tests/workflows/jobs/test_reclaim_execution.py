@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from core.domain.reclaim.tracing import Trace
 from core.errors import StoreUnavailable
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from core.store.kv import Get
 from tests.workflows.jobs.stage import JobStage
 from workflows.jobs.reclaim.scan import Orders
+from workflows.model.errors import LimitExceeded
 from workflows.model.policies import Status
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
@@ -27,6 +29,23 @@ async def test_it_looks_every_interval_and_on_the_signal(stage: JobStage) -> Non
     await stage.tick("2s")
 
     assert stage.facts.asked == 6
+
+
+async def test_a_pod_that_takes_no_more_news_stops_no_look(
+    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.script("pod shop/web-0 uid=web-0\ndelete pod shop/web-0 grace=10m")
+    await stage.begin()
+    assert stage.begun
+
+    async def refuse(_: Trace) -> None:
+        raise LimitExceeded("SIGNALS_MAX")
+
+    monkeypatch.setattr(stage._scan, "_begin", refuse)
+    await stage.handle.signal("scan-now")
+    await stage.tick("2s")
+
+    assert (await stage.status())["looks"] == 2
 
 
 async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(stage: JobStage) -> None:

@@ -9,6 +9,7 @@ is reported and the others go on; it comes again with the next look.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -21,7 +22,7 @@ from core.store.state import read_ledger
 from workflows.api import activity
 from workflows.jobs.reclaim.books import BookRef, Books
 from workflows.jobs.reclaim.releasing import Means, can_be_retried
-from workflows.model.errors import ApplicationError
+from workflows.model.errors import ApplicationError, LimitExceeded
 
 Begin = Callable[[Trace], Awaitable[None]]
 """Begins the execution of a Pod whose grace runs."""
@@ -40,6 +41,8 @@ SHOWN_MAX: Final = 5
 """Releases and kept endpoints that a result tells in words; all others it counts."""
 
 WORDS_CHARS_MAX: Final = 300
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Observation(NamedTuple):
@@ -123,7 +126,14 @@ class ReclaimActivities:
     async def _begin_all(self, traces: Sequence[Trace]) -> None:
         for first in range(0, len(traces), BEGUN_AT_ONCE):
             some = traces[first : first + BEGUN_AT_ONCE]
-            await asyncio.gather(*(self._begin(one) for one in some))
+            await asyncio.gather(*(self._begin_one(one) for one in some))
+
+    async def _begin_one(self, one: Trace) -> None:
+        """One Pod's execution that takes no more news must not stop the look at all others."""
+        try:
+            await self._begin(one)
+        except LimitExceeded as error:
+            _log.warning("%s was not told of what a look found: %s", "/".join(one.endpoint), error)
 
     @activity.defn(name="reclaim-release")
     async def release(self, book: BookRef, part: int) -> ChunkDone:

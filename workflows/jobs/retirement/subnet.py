@@ -39,6 +39,7 @@ class SubnetRetirement:
     def __init__(self) -> None:
         self._vigil: Vigil | None = None
         self._children: dict[str, bool] = {}
+        self._is_starting = False
 
     @workflow.run
     async def run(self, order: Order, carry: Carry = Carry()) -> Outcome:
@@ -82,17 +83,21 @@ class SubnetRetirement:
         there = set(vigil.left.pools)
         self._children = {name: ours for name, ours in self._children.items() if name in there}
         for name in vigil.left.pools:
-            if name in self._children:
-                continue
-            order = Order(name, ordered_by=workflow.info().workflow_id)
-            try:
-                child = await workflow.start_child(
-                    PoolRetirement, order, options=self._options(name)
-                )
-            except workflow.ChildWorkflowError:
-                continue  # it retires on its own already
-            self._children[name] = True
-            workflow.start(self._follow(name, child))
+            if name not in self._children:
+                await workflow.shield(self._start_child(name))
+
+    async def _start_child(self, name: str) -> None:
+        """Goes on when the run is cancelled meanwhile, which must know the child then."""
+        order = Order(name, ordered_by=workflow.info().workflow_id)
+        self._is_starting = True
+        try:
+            child = await workflow.start_child(PoolRetirement, order, options=self._options(name))
+        except workflow.ChildWorkflowError:
+            return  # it retires on its own already
+        finally:
+            self._is_starting = False
+        self._children[name] = True
+        workflow.start(self._follow(name, child))
 
     async def _follow(self, name: str, child: workflow.ChildHandle) -> None:
         """When a child is done, the next look sees what it left."""
@@ -108,8 +113,8 @@ class SubnetRetirement:
     async def _give_back(self, vigil: Vigil) -> Outcome:
         """The subnet first: until it serves, its pools may not."""
         outcome = await give_back(vigil, "subnet", vigil.order.name)
-        taken = list(self._children)
-        for name in taken:
+        await workflow.wait_condition(lambda: not self._is_starting)
+        for name in list(self._children):
             child = workflow.external(POOL_WORKFLOW, retirement_id("pool", name))
             try:
                 await child.cancel()

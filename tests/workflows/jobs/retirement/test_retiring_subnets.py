@@ -6,9 +6,12 @@ import pytest
 
 from core.domain.events import PoolDeleted, PoolRetired
 from tests.support.nodes import pool
+from tests.workflows.interpreter.script import Script
 from tests.workflows.jobs.retirement.stage import Stage, blue, red
 from workflows.jobs.retirement import words
+from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.retirement.words import Order, Outcome
+from workflows.model import events as ev
 from workflows.model.policies import Status
 
 
@@ -115,3 +118,17 @@ async def test_the_next_run_still_knows_its_children(
     await stage.environment.advance(600)
 
     assert await stage.retiring() == {"blue": False}
+
+
+def test_a_pool_whose_child_was_about_to_start_serves_again_too() -> None:
+    script = Script(SubnetRetirement, ["net"])
+    script.task()
+    script.task(ev.ActivityTaskCompleted(1, ["held", 0, [], 1, ["blue"]]))
+    (back,) = script.task(ev.WorkflowExecutionCancelRequested())
+    script.task(ev.ActivityTaskCompleted(2))
+    (asked,) = script.task(ev.ChildWorkflowExecutionStarted(1, "run"))
+
+    assert isinstance(back, ev.ActivityTaskScheduled)
+    assert back.activity_type == "retirement-reinstate"
+    assert isinstance(asked, ev.RequestCancelExternalWorkflowExecutionInitiated)
+    assert asked.workflow_id == "retire/pool/blue"
