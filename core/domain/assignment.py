@@ -8,7 +8,8 @@ Nothing here reads or writes; the answers that it needs from the store are argum
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from core.domain.address_set import AddressSet
@@ -68,6 +69,7 @@ def decide_assignment(
         for nic in missing
         for refusal in _nic_refusals(wanted, nic, nics, present.claims, offers)
     ]
+    refusals += _wanted_twice(wanted, missing)
     if refusals:
         raise Refused(tuple(refusals))
     if not missing:
@@ -90,6 +92,16 @@ def _is_there(nic: Nic, nics: tuple[Nic, ...]) -> bool:
     return any(
         each.interface == nic.interface and each.addresses() == nic.addresses() for each in nics
     )
+
+
+def _wanted_twice(wanted: Endpoint, missing: Iterable[Nic]) -> Iterator[Refusal]:
+    """A claim is one NIC's."""
+    counts = Counter(address for nic in missing for address, _ in nic.addresses())
+    for address, count in counts.items():
+        if count > 1:
+            message = f"{address} is asked for by {count} NICs"
+            remedy = "give each NIC an address of its own"
+            yield _subject(wanted).refuse("Invalid", "address-twice", "ip", message, remedy)
 
 
 def _nic_refusals(

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from core.domain.addresses import parse_address
+from core.domain.addresses import V4, parse_address
 from core.domain.assignment import with_address
 from core.domain.commands import (
     ApplyPool,
@@ -91,7 +91,10 @@ def plan_take_over(cluster: ForeignCluster) -> TakeOver:
         for record in foreign.records
     }
     findings: list[Finding] = []
-    endpoints = _without_doubles(cluster.endpoints, records, findings)
+    endpoints = {
+        key: _with_every_address_once(endpoint, findings)
+        for key, endpoint in _without_doubles(cluster.endpoints, records, findings).items()
+    }
     findings += _unlike_records(endpoints.values(), records)
     taken = {address for one in endpoints.values() for address, _ in one.addresses()}
     orphans = _orphans(records.values(), endpoints, taken, findings)
@@ -176,6 +179,31 @@ def _losers(
     ]
     winner = (named or several)[0]
     return [endpoint for endpoint in several if endpoint is not winner]
+
+
+def _with_every_address_once(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
+    """The endpoint; over there NICs of a Pod on one pool get one address (spec/ipam.md 2.1)."""
+    seen: set[str] = set()
+    nics: list[Nic] = []
+    for nic in endpoint.nics:
+        kept = nic
+        for address, _ in nic.addresses():
+            if address in seen:
+                kept = _without(kept, address)
+                subject = f"SpiderEndpoint/{endpoint.namespace}/{endpoint.name}"
+                what = f"has {address} on another NIC too: {nic.interface or 'one without a name'}"
+                done = "taken over for the first one: restart this Pod, the other gets its own"
+                findings.append(Finding(subject, what, done))
+            seen.add(address)
+        if kept is nic or kept.addresses():
+            nics.append(kept)
+    return endpoint._replace(nics=tuple(nics))
+
+
+def _without(nic: Nic, address: str) -> Nic:
+    if parse_address(address).family == V4:
+        return nic._replace(ipv4="", ipv4_pool="", ipv4_gateway="")
+    return nic._replace(ipv6="", ipv6_pool="", ipv6_gateway="")
 
 
 def _unlike_records(

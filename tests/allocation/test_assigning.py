@@ -90,6 +90,14 @@ async def test_one_address_that_is_taken_refuses_the_other_one_too(node: Node) -
     assert set((await check_everything(node)).claims) == {"10.6.0.5"}
 
 
+async def test_one_address_for_two_nics_is_refused(node: Node) -> None:
+    await pools(node)
+    one = wanted("web-0", "10.6.0.5")
+    other = wanted("web-0", "10.6.0.5", interface="net1")
+
+    assert await rules(node, one._replace(nics=one.nics + other.nics)) == ["address-twice"]
+
+
 async def test_a_pod_with_other_addresses_or_of_another_uid_is_left_alone(node: Node) -> None:
     await pools(node)
     await assign(node, wanted("web-0", "10.6.0.5"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,6 +77,18 @@ def test_of_two_pods_with_one_address_the_recorded_one_keeps_it() -> None:
 
     assert claimed(plan) == {"10.6.0.1": "b"}
     assert plan.findings[0].subject == "SpiderEndpoint/shop/a"
+
+
+@pytest.mark.parametrize("interfaces", [("eth0", "net1"), ("", "")])
+def test_of_two_nics_with_one_address_the_first_keeps_it(interfaces: tuple[str, str]) -> None:
+    both = [nic("10.6.0.1/16", "p", name) for name in interfaces]
+    plan = plan_take_over(
+        cluster(pool("p", NET, IPS, records={"10.6.0.1": "shop/a ua"}), endpoint("a", "ua", *both))
+    )
+
+    assert claimed(plan) == {"10.6.0.1": "a"}
+    assert [one.interface for one in plan.endpoints[0].nics] == [interfaces[0]]
+    assert said(plan) == ["taken over for the first one: restart this Pod, the other gets its own"]
 
 
 def test_another_uid_in_the_record_is_told() -> None:
