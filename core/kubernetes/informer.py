@@ -98,6 +98,7 @@ class Follower(Generic[T]):
                     await self._list()
                 async for change in self._api.watch(self.path, self._version, self._opened):
                     self._take(change)
+                await asyncio.sleep(PAUSE_S_MIN)  # it may end every watch as soon as it begins
             except ApiExpired:
                 self._version = ""
             except ApiError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
@@ -228,3 +228,28 @@ async def test_a_server_that_is_away_is_asked_less_and_less_often(
     assert pauses == sorted(pauses)
     assert (pauses[0], pauses[-1]) == (informer.PAUSE_S_MIN, informer.PAUSE_S_MAX)
     assert not town.facts.fault
+
+
+async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(informer, "PAUSE_S_MIN", 3_600.0)
+    api = ScriptedApi()
+    watches = 0
+    changes: list[Any] = []
+
+    async def watch(path: str, version: str, opened: Callable[[], None]) -> AsyncIterator[Any]:
+        nonlocal watches
+        watches += 1
+        await asyncio.sleep(0)
+        opened()
+        for change in changes:
+            yield change
+
+    monkeypatch.setattr(api, "watch", watch)
+    following = asyncio.create_task(informer.Informer(cast("Api", api), PODS).run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    following.cancel()
+
+    assert watches == 1
