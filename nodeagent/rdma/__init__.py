@@ -2,9 +2,9 @@
 
 values.py     what is read of devices, and what is known of the Pods that have them
 reading.py    reading it: RDMA's netlink, drivers, /sys
-samples.py    from there to names, labels and numbers (pure)
+samples.py    from there to names, labels, numbers and their text (pure)
 words.py      what the known counters count
-exporting.py  as Prometheus' text, read anew for every scrape
+exporting.py  read anew for every scrape, within bounds
 
 Imported only where RDMA metrics are switched on.
 """

@@ -10,26 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
-
-from core import __version__
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.rdma.reading import Reader
-from nodeagent.rdma.samples import Samples, Series, samples_of
+from nodeagent.rdma.samples import samples_of, text_of
 from nodeagent.rdma.values import Tenants
-from nodeagent.rdma.words import UNKNOWN, WORDS
-from nodeagent.telemetry.metrics import COMPATIBLE, Metrics
+from nodeagent.telemetry.metrics import Metrics
 
 REFRESH_S_MAX: Final = 1.0
 STALE_S_MAX: Final = 60.0
 """Counters that stand still would be taken for traffic that does."""
-
-_SCOPE: Final = {"otel_scope_name": COMPATIBLE, "otel_scope_version": __version__}
 
 _log: Final = logging.getLogger(__name__)
 
@@ -107,24 +99,4 @@ class RdmaExposition:
     def _read(self, tenants: Tenants) -> tuple[bytes, int, dict[str, str]]:
         found = self._reader.read()
         samples = samples_of(self._node, found.places, tenants)
-        return rendered(samples), samples.left_out, found.faults
-
-
-def rendered(samples: Samples) -> bytes:
-    """As Prometheus' text, by name."""
-    return generate_latest(_Families(samples.values))
-
-
-class _Families(Collector):
-    def __init__(self, values: Mapping[Series, int]) -> None:
-        self._values = values
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        families: dict[str, CounterMetricFamily] = {}
-        for (name, labels), value in sorted(self._values.items()):
-            family = families.get(name)
-            if family is None:
-                words = WORDS.get(name, UNKNOWN)
-                family = families[name] = CounterMetricFamily(f"rdma_{name}", words)
-            family.add_sample(f"rdma_{name}_total", _SCOPE | dict(labels), value)
-        yield from families.values()
+        return text_of(samples), samples.left_out, found.faults

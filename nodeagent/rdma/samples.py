@@ -1,7 +1,8 @@
-"""From what was read to samples: names, labels and numbers. Pure.
+"""From what was read to Prometheus' text: names, labels and numbers. Pure.
 
 Names and labels are those of spec/api.md 6 and spec/datapath.md 7.1. Promise: no name with the same
-labels comes twice, which would cost a scraper everything; nothing is unbounded.
+labels comes twice, which would cost a scraper everything; nothing is unbounded; numbers are exact.
+A port has some sixty samples with the same labels, so these are written once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from core import __version__
 from nodeagent.rdma.values import Counted, Place, Tenant, Tenants
+from nodeagent.rdma.words import UNKNOWN, WORDS
+from nodeagent.telemetry.metrics import COMPATIBLE
 
 SAMPLES_MAX: Final = 50_000
 """Of one scrape: a hundred ports of Pods have some six thousand."""
@@ -23,34 +27,46 @@ _PRIORITY: Final = re.compile(r"([rt]x)_prio(\d{1,2})_(pause|discards)")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _UNFIT: Final = re.compile(r"[^a-z0-9_]")
 
+_SCOPE: Final = (("otel_scope_name", COMPATIBLE), ("otel_scope_version", __version__))
+_ESCAPED: Final = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+
 Labels = tuple[tuple[str, str], ...]
 
 
-class Series(NamedTuple):
-    """A sample's name, without ``rdma_`` and ``_total``, and its labels."""
-
-    name: str
-    labels: Labels
-
-
 class Samples(NamedTuple):
-    """``left_out``: how many there were above the bound."""
+    """By name, without ``rdma_`` and ``_total``, then by the labels' text.
 
-    values: dict[Series, int]
+    ``left_out``: how many there were above the bound.
+    """
+
+    values: dict[str, dict[str, int]]
     left_out: int
 
 
 def samples_of(node: str, places: Iterable[Place], tenants: Tenants) -> Samples:
     """Every sample there is."""
-    values: dict[Series, int] = {}
-    left_out = 0
+    values: dict[str, dict[str, int]] = {}
+    count = left_out = 0
     for place in places:
-        for series, value in _of_place(node, place, tenants.get(place.address)):
-            if len(values) < SAMPLES_MAX or series in values:
-                values[series] = value
-            else:
-                left_out += 1
+        for name, labels, value in _of_place(node, place, tenants.get(place.address)):
+            family = values.setdefault(name, {})
+            if labels not in family:
+                if count == SAMPLES_MAX:
+                    left_out += 1
+                    continue
+                count += 1
+            family[labels] = value
     return Samples(values, left_out)
+
+
+def text_of(samples: Samples) -> bytes:
+    """As a scrape gets it: in the order of names and labels."""
+    lines: list[str] = []
+    for key, family in sorted(samples.values.items()):
+        name = f"rdma_{key}_total"
+        lines += (f"# HELP {name} {WORDS.get(key, UNKNOWN)}", f"# TYPE {name} counter")
+        lines += (f"{name}{{{labels}}} {value}" for labels, value in sorted(family.items()))
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def guid_text(guid: int) -> str:
@@ -63,23 +79,30 @@ def counter_name(key: str) -> str:
     return _UNFIT.sub("_", _CAMEL.sub("_", key).lower())[:NAME_CHARACTERS_MAX]
 
 
-def _of_place(node: str, place: Place, tenant: Tenant | None) -> Iterator[tuple[Series, int]]:
+def _of_place(node: str, place: Place, tenant: Tenant | None) -> Iterator[tuple[str, str, int]]:
+    """Name, labels, value."""
     whose = _tenant_labels(tenant)
     for port in place.ports:
-        where = (("node_name", node), ("ifname", port.device), ("net_dev_name", port.link))
-        labels = (*where, *_device_labels(port), *whose)
+        where = (
+            *(("node_name", node), ("ifname", port.device), ("net_dev_name", port.link)),
+            *_SCOPE,
+        )
+        labels = _label_text((*where, *_device_labels(port), *whose))
         for key, value in port.counters.items():
-            yield Series(counter_name(key), labels), value
+            yield counter_name(key), labels, value
         for key, value in port.statistics.items():
             if found := _PRIORITY.fullmatch(key):
-                name = f"{found[1]}_{found[3]}"
-                yield Series(name, (*labels, ("priority", found[2]))), value
+                yield f"{found[1]}_{found[3]}", f'{labels},priority="{found[2]}"', value
             elif "vport" in key:
-                yield Series(counter_name(key), labels), value
+                yield counter_name(key), labels, value
         if port.speed_mbps is not None:
-            yield Series(SPEED, labels), port.speed_mbps
+            yield SPEED, labels, port.speed_mbps
         if port.traffic_class is not None:
-            yield Series(TRAFFIC_CLASS, where), port.traffic_class
+            yield TRAFFIC_CLASS, _label_text(where), port.traffic_class
+
+
+def _label_text(labels: Labels) -> str:
+    return ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in labels)
 
 
 def _device_labels(port: Counted) -> Labels:

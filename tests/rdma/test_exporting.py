@@ -62,8 +62,8 @@ def value_of(metrics: Metrics, name: str) -> float:
 async def test_every_scrape_reads_anew(reader: Scripted) -> None:
     exposed = exposition(reader, Metrics(), Clock())
 
-    assert await counted(exposed) == ["1.0"]
-    assert await counted(exposed) == ["2.0"]
+    assert await counted(exposed) == ["1"]
+    assert await counted(exposed) == ["2"]
     assert b'pod_name="train-0"' in await exposed.text()
     await exposed.close()
 
