@@ -13,6 +13,7 @@ from bench import machine, plots, reporting
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
 from bench.table import MEASURES, chosen
+from core.store.collector import collect_seldom
 
 RESULTS = Path(__file__).resolve().parent / "results"
 EXIT_FAILED = 1
@@ -38,6 +39,7 @@ def bench(
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
+    collect_seldom()  # as orbctl, which reads logs as the measures do
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     console = reporting.terminal(errors=quick)
     facts = machine.facts()

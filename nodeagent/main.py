@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import typer
 
 from core.errors import BadInput, OrbweaverError, WriterFenced
+from core.store.collector import collect_seldom
 from core.store.etcd import EtcdStore
 from nodeagent.agent import Agent
 from nodeagent.kubernetes.joining import joined
@@ -30,9 +31,6 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 EXIT_FENCED: Final = 3
-
-COLLECT_AFTER_OBJECTS: Final = 20_000
-"""New container objects before the collector looks at the youngest; Python's default is 700."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS)
+    collect_seldom()
 
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:

@@ -79,10 +79,13 @@ def evolve_subnet(
 def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Claim], ...]:
     """The (address, claim) pairs that this event makes."""
     endpoint = event.endpoint
+    # A list as in ``Nic.addresses``: a replay asks it of every claim that there ever was.
     return tuple(
-        (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
-        for index in event.new_nics
-        for address, pool in endpoint.nics[index].addresses()
+        [
+            (address, Claim(pool, endpoint.holder, endpoint.namespace, endpoint.name, event_id))
+            for index in event.new_nics
+            for address, pool in endpoint.nics[index].addresses()
+        ]
     )
 
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from core.errors import OrbweaverError
+from core.store.collector import collect_seldom
 from ops.cli import remote
 from ops.cli.arguments import hoisted
 from ops.cli.commands import (
@@ -167,6 +168,7 @@ def run(
 
 def main() -> None:
     """Entry point of the console scripts."""
+    collect_seldom()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
     arguments, surroundings = sys.argv[1:], Surroundings()
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
