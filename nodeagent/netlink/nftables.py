@@ -123,12 +123,12 @@ def rules_in(netlink: socket.socket, family: Family, name: str) -> list[str]:
     _send(netlink, message(_GETRULE, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
     found: list[str] = []
     while True:
-        for reply in messages(memoryview(_received(netlink))):
-            if reply.kind == n.NLMSG_DONE:
+        for kind, _, _, reply in messages(memoryview(_received(netlink))):
+            if kind == n.NLMSG_DONE:
                 return found
-            if reply.kind == n.NLMSG_ERROR:
-                raise _refused(-I32.unpack_from(reply.body)[0])
-            said = attributes(reply.body[_NFGENMSG.size :])
+            if kind == n.NLMSG_ERROR:
+                raise _refused(-I32.unpack_from(reply)[0])
+            said = attributes(reply[_NFGENMSG.size :])
             # Old kernels list every table.
             if text(said.get(1)) == name:
                 found.append(" ".join((text(said.get(2)), *_names(said[4]))))
@@ -230,10 +230,10 @@ def _commit(
     _send(netlink, _batch(families, wanted))
     left = len(families) * len(wanted)
     while left:
-        for reply in messages(memoryview(_received(netlink))):
-            if reply.kind != n.NLMSG_ERROR:
+        for kind, _, _, reply in messages(memoryview(_received(netlink))):
+            if kind != n.NLMSG_ERROR:
                 continue
-            number = -I32.unpack_from(reply.body)[0]
+            number = -I32.unpack_from(reply)[0]
             if number:
                 raise _refused(number)
             left -= 1

@@ -135,18 +135,18 @@ class RdmaSocket:
     def _answer(self, kind: int, body: bytes) -> Attributes | None:
         """The answer to one question; None: it is refused."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST, 1, body))
-        for reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
-            return None if reply.kind == n.NLMSG_ERROR else attributes(reply.body)
+        for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
+            return None if answer == n.NLMSG_ERROR else attributes(reply)
         return None
 
     def _listed(self, kind: int, body: bytes) -> Iterator[Attributes]:
         """What is refused has nothing: a device that has gone, a kernel that cannot list."""
         self._netlink.send(message(kind, n.NLM_F_REQUEST | n.NLM_F_DUMP, 1, body))
         for _ in range(ANSWERS_MAX):
-            for reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
-                if reply.kind in (n.NLMSG_DONE, n.NLMSG_ERROR):
+            for answer, _, _, reply in messages(memoryview(self._netlink.recv(RECEIVE_BYTES))):
+                if answer in (n.NLMSG_DONE, n.NLMSG_ERROR):
                     return
-                yield attributes(reply.body)
+                yield attributes(reply)
         raise OSError(EFBIG, f"more than {ANSWERS_MAX} answers of RDMA's netlink to one question")
 
 

@@ -27,7 +27,7 @@ from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.requests import Request
 from nodeagent.netlink.values import Link, LinkAddress, Neighbour, Route, Rule
-from nodeagent.netlink.wire import HEADER, I32, Message, attributes, message, messages, text
+from nodeagent.netlink.wire import HEADER, I32, attributes, message, messages, text
 
 T = TypeVar("T")
 
@@ -174,14 +174,14 @@ class Session:
             data = self._receive()
             if data is None:
                 break
-            for reply in messages(data):
-                index = numbers.get(reply.sequence, -1)
+            for kind, flags, sequence, body in messages(data):
+                index = numbers.get(sequence, -1)
                 if index < 0:
                     continue
-                if reply.kind != n.NLMSG_ERROR:
-                    answers[index] = bytes(reply.body)
+                if kind != n.NLMSG_ERROR:
+                    answers[index] = bytes(body)
                     continue
-                refused[index] = _outcome(reply, answers.get(index, b""))
+                refused[index] = _outcome(flags, body, answers.get(index, b""))
                 self._settled = index == last
         done = {index: Outcome(answer=answer) for index, answer in answers.items()} | refused
         if self._settled and not self._overrun:
@@ -266,20 +266,20 @@ class Session:
             data = self._receive()
             if data is None:
                 raise _Interrupted
-            for reply in messages(data):
-                if reply.sequence != sequence:
+            for kind, flags, number, body in messages(data):
+                if number != sequence:
                     continue
-                whole = whole and not reply.flags & n.NLM_F_DUMP_INTR
-                if reply.kind == n.NLMSG_DONE:
+                whole = whole and not flags & n.NLM_F_DUMP_INTR
+                if kind == n.NLMSG_DONE:
                     self._settled = True
                     if not whole or self._overrun:
                         raise _Interrupted
                     return found
-                if reply.kind == n.NLMSG_ERROR:
+                if kind == n.NLMSG_ERROR:
                     self._settled = True
-                    check(request, _outcome(reply, b""))
+                    check(request, _outcome(flags, body, b""))
                     return found
-                found.append(read(reply.body))
+                found.append(read(body))
                 if len(found) > LISTING_MESSAGES_MAX:
                     raise _lost(f"`{request.what}`: more than {LISTING_MESSAGES_MAX} entries")
 
@@ -333,16 +333,16 @@ def check(request: Request, outcome: Outcome) -> None:
     raise NetlinkRefused(f"cannot {request.what}: {words}", number=number)
 
 
-def _outcome(reply: Message, answer: bytes) -> Outcome:
+def _outcome(flags: int, body: memoryview, answer: bytes) -> Outcome:
     """Struct nlmsgerr: errno, the header of the request, then attributes if a flag says so."""
-    number = -I32.unpack_from(reply.body)[0]
+    number = -I32.unpack_from(body)[0]
     words = ""
-    if reply.flags & n.NLM_F_ACK_TLVS:
+    if flags & n.NLM_F_ACK_TLVS:
         start = I32.size + HEADER.size
-        if not reply.flags & n.NLM_F_CAPPED:
-            length = HEADER.unpack_from(reply.body, I32.size)[0]
+        if not flags & n.NLM_F_CAPPED:
+            length = HEADER.unpack_from(body, I32.size)[0]
             start = I32.size + length + (-length & 3)
-        words = text(attributes(reply.body[start:]).get(n.NLMSGERR_ATTR_MSG))
+        words = text(attributes(body[start:]).get(n.NLMSGERR_ATTR_MSG))
     return Outcome(number, words, answer)
 
 

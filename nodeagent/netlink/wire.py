@@ -8,9 +8,8 @@ message's meaning. Tests let pyroute2 read what is packed here, and the other wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from nodeagent.netlink.numbers import NLA_F_NESTED, NLA_TYPE_MASK
 
@@ -25,13 +24,9 @@ I32: Final = Struct("=i")
 _PADDING: Final = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
-class Message(NamedTuple):
-    """One message: its header without the length, and its body."""
-
-    kind: int
-    flags: int
-    sequence: int
-    body: memoryview
+Message = tuple[int, int, int, memoryview]
+"""One message: its type, flags and sequence number, and its body. Plain, because a listing may have
+thousands."""
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
@@ -40,15 +35,18 @@ def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return HEADER.pack(length, kind, flags, sequence, 0) + body + _PADDING[length & 3]
 
 
-def messages(data: memoryview) -> Iterator[Message]:
+def messages(data: memoryview) -> list[Message]:
     """The messages of one datagram; a last one that is cut off is left out."""
-    offset, end = 0, len(data)
-    while offset + HEADER.size <= end:
-        length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or offset + length > end:
-            return
-        yield Message(kind, flags, sequence, data[offset + HEADER.size : offset + length])
-        offset += length + (-length & 3)
+    found = []
+    unpack, size, end = HEADER.unpack_from, HEADER.size, len(data)
+    offset = 0
+    while offset + size <= end:
+        length, kind, flags, sequence, _ = unpack(data, offset)
+        if length < size or offset + length > end:
+            break
+        found.append((kind, flags, sequence, data[offset + size : offset + length]))
+        offset += (length + 3) & ~3
+    return found
 
 
 def attribute(kind: int, value: bytes) -> bytes:

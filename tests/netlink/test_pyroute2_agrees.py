@@ -118,8 +118,8 @@ def test_what_pyroute2_packs_is_read_here() -> None:
     packed["family"], packed["dst_len"], packed["table"], packed["scope"] = 2, 32, 254, 253
     packed["attrs"] = [["RTA_DST", "10.9.0.7"], ["RTA_OIF", 3], ["RTA_PREFSRC", "10.9.0.1"]]
     packed.encode()
-    (read,) = messages(memoryview(bytes(packed.data)))
-    route = replies.route(read.body)
+    ((_, _, _, body),) = messages(memoryview(bytes(packed.data)))
+    route = replies.route(body)
     assert route.destination == parse_cidr("10.9.0.7/32")
     assert (route.link, route.scope, route.table) == (3, 253, 254)
     assert route.source == parse_address("10.9.0.1")
