@@ -205,6 +205,6 @@ def _traffic_class(directory: Path) -> int:
     """Of all the device's packets; 0 where nobody has set one, or the driver knows of none."""
     try:
         said = _TRAFFIC_CLASS.search((directory / "tc/1/traffic_class").read_text("ascii"))
-    except OSError:
+    except (OSError, ValueError):
         return 0
     return int(said[1]) if said else 0

@@ -72,6 +72,9 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
     (directory / "traffic_class").write_text("Global tclass=106\n")
     assert reader.read().places[0].ports == (expected._replace(traffic_class=106),)
 
+    (directory / "traffic_class").write_bytes(b"\xff")
+    assert reader.read().places[0].ports == (expected,), "what a driver says that knows of none"
+
 
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
     visitor: Visitor, kernel: Kernel, tmp_path: Path
