@@ -56,7 +56,7 @@ from core.domain.subnets import adopt
 from core.domain.validation.changes import (
     addresses_in_use_rule,
     empty_pool_rule,
-    immutable_pool_rule,
+    immutable_network_rule,
     immutable_reservation_rule,
     retiring_rule,
 )
@@ -245,7 +245,7 @@ def _judge_changed_pool(
     claimed: Mapping[str, Claim],
 ) -> None:
     """UPDATE in spec/api.md 3.2: what may not change answers alone, the rest together."""
-    require(immutable_pool_rule(subject, existing, pool))
+    require(immutable_network_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
     lost = given_up(configuration, ApplyPool(pool))

@@ -70,32 +70,26 @@ def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tupl
 
 
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
-    subject = Subject("Quarantine", command.address)
-    require(
-        chain(
-            address_rule(subject, command.address),
-            note_rule(subject, "reason", command.reason),
-        )
-    )
-    address = str(parse_address(command.address))
+    address = _named(command)
     if address not in configuration.quarantine:
-        raise unknown(subject)
+        raise unknown(Subject("Quarantine", command.address))
     return (QuarantineLifted(address, command.reason),)
 
 
 def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event, ...]:
-    subject = Subject("Quarantine", command.address)
-    require(
-        chain(
-            address_rule(subject, command.address),
-            note_rule(subject, "reason", command.reason),
-        )
-    )
-    address = str(parse_address(command.address))
+    address = _named(command)
     existing = configuration.quarantine.get(address)
     if existing is None or existing.stranger != command.stranger:
         return ()
     return (QuarantineLifted(address, command.reason),)
+
+
+def _named(command: LiftQuarantine | ReturnAddress) -> str:
+    """The address in canonical text. Raises Refused."""
+    subject = Subject("Quarantine", command.address)
+    reason = note_rule(subject, "reason", command.reason)
+    require(chain(address_rule(subject, command.address), reason))
+    return str(parse_address(command.address))
 
 
 def _stranger_rule(subject: Subject, stranger: Stranger) -> Iterator[Refusal]:

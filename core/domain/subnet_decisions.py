@@ -28,6 +28,7 @@ from core.domain.events import (
 )
 from core.domain.model import Pool, Subnet
 from core.domain.subnets import POOLS_PER_STEP_MAX, adopt, controlled, same_cidr
+from core.domain.validation.changes import immutable_network_rule
 from core.domain.validation.normalising import normalise_subnet
 from core.domain.validation.pools import cidr_rule
 from core.domain.validation.shared import (
@@ -41,7 +42,6 @@ from core.domain.validation.shared import (
     weight,
 )
 from core.domain.validation.subnets import (
-    immutable_subnet_rule,
     no_pools_rule,
     pools_inside_rule,
     retiring_subnet_rule,
@@ -122,7 +122,7 @@ def _judge_changed(
     configuration: Configuration, subject: Subject, existing: Subnet, subnet: Subnet
 ) -> None:
     """UPDATE in spec/api.md 3.3."""
-    require(immutable_subnet_rule(subject, existing, subnet))
+    require(immutable_network_rule(subject, existing, subnet))
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(subnet_content_rules(subject, subnet))

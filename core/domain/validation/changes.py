@@ -10,7 +10,7 @@ from typing import Final
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import parse_address
-from core.domain.model import Claim, Pool, Reservation
+from core.domain.model import Claim, Pool, Reservation, Subnet
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject
 
@@ -20,11 +20,13 @@ REFUSAL_ADDRESSES_MAX: Final = 8
 RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
 
 
-def immutable_pool_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
-    """IP version and subnet stay what they were."""
-    if pool.family != existing.family:
+def immutable_network_rule(
+    subject: Subject, existing: Pool | Subnet, wanted: Pool | Subnet
+) -> Iterator[Refusal]:
+    """IP version and CIDR of a pool or subnet stay what they were."""
+    if wanted.family != existing.family:
         yield _immutable(subject, "spec.ipVersion", existing.family)
-    elif pool.subnet != existing.subnet:
+    elif wanted.subnet != existing.subnet:
         yield _immutable(subject, "spec.subnet", existing.subnet)
 
 

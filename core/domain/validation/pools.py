@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from typing import Final
 
 from core.domain.address_set import AddressSet
@@ -94,19 +94,22 @@ def _address_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
 
 def _items_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
     """3(a): every item of ips and excludeIPs parses and lies in the subnet."""
-    paths = chain(
-        ((f"spec.ips[{index}]", text) for index, text in enumerate(pool.ips)),
-        ((f"spec.excludeIPs[{index}]", text) for index, text in enumerate(pool.exclude_ips)),
-    )
-    for path, text in paths:
-        try:
-            item = parse_range(text)
-        except AddressSyntaxError as error:
-            yield subject.refuse("Invalid", "item-syntax", "spec.subnet", f"{path}: {error}")
-            continue
-        if item.family != cidr.family or item.first < cidr.first or item.last > cidr.last:
-            message = f"{path}: {text} is not inside {cidr}"
-            yield subject.refuse("Invalid", "item-outside-subnet", "spec.subnet", message)
+    for path, rule, message in faulty_items(pool, cidr):
+        yield subject.refuse("Invalid", rule, "spec.subnet", f"{path}: {message}")
+
+
+def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, str]]:
+    """(path, rule, message) of every item that does not parse or is outside."""
+    for field, items in (("spec.ips", pool.ips), ("spec.excludeIPs", pool.exclude_ips)):
+        for index, text in enumerate(items):
+            path = f"{field}[{index}]"
+            try:
+                item = parse_range(text)
+            except AddressSyntaxError as error:
+                yield path, "item-syntax", str(error)
+                continue
+            if item.family != cidr.family or item.first < cidr.first or item.last > cidr.last:
+                yield path, "item-outside-subnet", f"{text} is not inside {cidr}"
 
 
 def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:

@@ -10,13 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
-from core.domain.addresses import AddressSyntaxError, Cidr, parse_range
+from core.domain.addresses import AddressSyntaxError, Cidr
 from core.domain.autopools.naming import OWNER_NAME
 from core.domain.configuration import pool_addresses
 from core.domain.model import Pool, Subnet
 from core.domain.refusals import Refusal
 from core.domain.subnets import same_cidr, subnet_for
-from core.domain.validation.pools import cidr_of_subnet, gateway_rule, routes_rule, shown
+from core.domain.validation.pools import (
+    cidr_of_subnet,
+    faulty_items,
+    gateway_rule,
+    routes_rule,
+    shown,
+)
 from core.domain.validation.shared import Subject
 
 POOLS_SHOWN_MAX: Final = 8
@@ -78,19 +84,6 @@ def subnet_content_rules(subject: Subject, subnet: Subnet) -> Iterator[Refusal]:
     yield from islice(rules, 1)
 
 
-def immutable_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> Iterator[Refusal]:
-    """IP version and CIDR stay what they were."""
-    for field, old, new in (
-        ("spec.ipVersion", existing.family, subnet.family),
-        ("spec.subnet", existing.subnet, subnet.subnet),
-    ):
-        if old != new:
-            message = f"cannot be changed; it is {old}"
-            remedy = "create a subnet of another name"
-            yield subject.refuse("Forbidden", "immutable", field, message, remedy)
-            return
-
-
 def retiring_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> Iterator[Refusal]:
     """Of a retiring subnet only labels and annotations may change."""
     if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
@@ -150,17 +143,8 @@ def owner_rules(
 
 def _items_rule(subject: Subject, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """Every item of ips and excludeIPs parses and lies in the CIDR; reported at the item."""
-    for field, items in (("spec.ips", subnet.ips), ("spec.excludeIPs", subnet.exclude_ips)):
-        for index, text in enumerate(items):
-            path = f"{field}[{index}]"
-            try:
-                item = parse_range(text)
-            except AddressSyntaxError as error:
-                yield subject.refuse("Invalid", "item-syntax", path, str(error))
-                continue
-            if item.family != cidr.family or item.first < cidr.first or item.last > cidr.last:
-                message = f"{text} is not inside {cidr}"
-                yield subject.refuse("Invalid", "item-outside-subnet", path, message)
+    for path, rule, message in faulty_items(subnet, cidr):
+        yield subject.refuse("Invalid", rule, path, message)
 
 
 def _overlap(cidr: Cidr, other: Pool | Subnet) -> bool:
