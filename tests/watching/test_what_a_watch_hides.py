@@ -12,7 +12,7 @@ from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.owners import Missing
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
-from core.errors import NotReady
+from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.watching import collection, news
@@ -253,3 +253,21 @@ async def test_a_server_that_ends_every_watch_at_once_is_not_asked_without_a_pau
     following.cancel()
 
     assert watches == 1
+
+
+async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(town: Town) -> None:
+    owners = town.facts.owners
+    town.api.away = True
+    away = await owners.sets.ask({("shop", "db")})
+    town.api.away = False
+
+    async def refuse(path: str) -> Object | None:
+        raise ApiRejected("you may not read StatefulSets")
+
+    town.api.find = refuse  # type: ignore[method-assign]  # a server without rights for us
+    refused = await owners.sets.ask({("shop", "db")})
+
+    for answers, unanswered in ((away, True), (refused, False)):
+        found = answers["shop", "db"]
+        assert isinstance(found, Missing)
+        assert (found.certain, found.unanswered) == (False, unanswered)

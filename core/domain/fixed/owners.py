@@ -39,11 +39,13 @@ class Missing(NamedTuple):
     """An object that was not found. ``certain``: it is gone; else nobody can tell.
 
     ``direct``: somebody who must know said so (an operator), so that one observation is enough.
+    ``unanswered``: who must know did not answer, and may if it is asked again.
     """
 
     certain: bool
     why: str
     direct: bool = False
+    unanswered: bool = False
 
 
 class OwnerFacts(Protocol):

@@ -15,10 +15,11 @@ from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """``state``, and why, in words for the evidence."""
+    """``state``, and why, in words for the evidence. ``unanswered`` as in ``Missing``."""
 
     state: Literal["valid", "invalid", "unknown"]
     why: str
+    unanswered: bool = False
 
     @property
     def keeps(self) -> bool:
@@ -69,4 +70,6 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
 
 
 def _missing(found: Missing) -> Validity:
-    return Validity("invalid" if found.certain else "unknown", found.why)
+    if found.certain:
+        return Validity("invalid", found.why)
+    return Validity("unknown", found.why, found.unanswered)

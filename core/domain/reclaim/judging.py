@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.domain.fixed.owners import Missing
-from core.domain.fixed.validity import validity_of
+from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import (
     EVICTED,
@@ -42,6 +42,7 @@ class Verdict(NamedTuple):
 
     ``until_s``: when it may look different (Unix seconds), 0 if nobody can say. ``direct``: one is
     enough. ``span_s``: else the first and the last observation must be this far apart.
+    ``unanswered``: kept because who must know did not answer.
     """
 
     finding: Finding | None
@@ -49,6 +50,7 @@ class Verdict(NamedTuple):
     until_s: float = 0.0
     direct: bool = False
     span_s: float = OBSERVATION_GAP_S
+    unanswered: bool = False
 
 
 class Rules(NamedTuple):
@@ -62,6 +64,11 @@ class Rules(NamedTuple):
 def keep(why: str, until_s: float = 0.0) -> Verdict:
     """The address stays."""
     return Verdict(None, why, until_s)
+
+
+def _keep_fixed(validity: Validity) -> Verdict:
+    """The address stays with its owner, or because nobody can tell."""
+    return Verdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
 
 
 def holder_uid(holder: str) -> str:
@@ -80,7 +87,7 @@ def judge_deleted(suspect: Suspect, words: str, rules: Rules) -> Verdict:
     if suspect.fixed is not None:
         validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
         if validity.keeps:
-            return keep(f"fixed: {validity.why}")
+            return _keep_fixed(validity)
     if suspect.fixed == "vm":
         other = rules.facts.launcher(suspect.namespace, suspect.name)
         if other is not None and other.uid != suspect.uid:
@@ -109,7 +116,7 @@ def _by_name(suspect: Suspect, rules: Rules) -> Verdict:
     pod = rules.facts.pod(suspect.namespace, suspect.name)
     if isinstance(pod, Missing):
         if not pod.certain:
-            return keep(pod.why)
+            return Verdict(None, pod.why, unanswered=pod.unanswered)
         # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
         # have ended before the one that a migration was to leave.
         launcher = rules.facts.pod_of_uid(suspect.uid) if suspect.uid else None
@@ -134,7 +141,7 @@ def _absent(suspect: Suspect, missing: Missing, rules: Rules) -> Verdict:
         return Verdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
     if validity.keeps:
-        return keep(f"fixed: {validity.why}")
+        return _keep_fixed(validity)
     return Verdict("owner-gone", f"{missing.why}, {validity.why}")
 
 
@@ -152,7 +159,7 @@ def _other_uid(suspect: Suspect, pod: PodState, rules: Rules) -> Verdict:
     if pod.ips:
         return Verdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
     if validity.keeps:
-        return keep(f"fixed: {validity.why}")
+        return _keep_fixed(validity)
     return Verdict("owner-gone", f"{words}, and {validity.why}")
 
 
@@ -169,7 +176,7 @@ def _fixed(suspect: Suspect, fixed: FixedKind, pod: PodState, rules: Rules) -> V
     """A fixed Pod that is being deleted or has finished."""
     validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
     if validity.keeps:
-        return keep(f"fixed: {validity.why}")
+        return _keep_fixed(validity)
     if pod.deletion_s is None or pod.is_final:
         return Verdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
@@ -216,8 +223,7 @@ def _if_node_allows(pod: PodState, verdict: Verdict, rules: Rules) -> Verdict:
     allowed, words = node_says(pod, rules.facts, rules.settings)
     if not allowed:
         return keep(f"{verdict.why}; {words}")
-    finding, why, until_s, direct, span_s = verdict
-    return Verdict(finding, f"{why}; {words}", until_s, direct, span_s)
+    return verdict._replace(why=f"{verdict.why}; {words}")
 
 
 def node_says(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:

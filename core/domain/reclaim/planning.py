@@ -78,12 +78,16 @@ class ReclaimStep(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown."""
+    """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown.
+
+    ``unanswered``: who must know did not answer, and may if it is asked again.
+    """
 
     key: EndpointKey
     addresses: tuple[str, ...]
     why: str
     until_s: float = 0.0
+    unanswered: bool = False
 
 
 class ReclaimPlan(NamedTuple):
@@ -331,7 +335,8 @@ def _step(holding: _Holding, evidence: Evidence, fence: Fence | None = None) -> 
 
 
 def _kept(holding: _Holding, verdict: Verdict) -> Kept:
-    return Kept(holding.subject.key, holding.addresses, verdict.why, verdict.until_s)
+    said = verdict.why, verdict.until_s, verdict.unanswered
+    return Kept(holding.subject.key, holding.addresses, *said)
 
 
 def _times(count: int) -> str:

@@ -2,8 +2,9 @@
 
 ``trace`` is asked with every add, update and delete of a Pod, ``TraceBook`` keeps the answers up to
 a capacity, ``due`` says which are over. Fixed addresses that are still wanted get no trace, by the
-VM instance's name for VMs (section 8 item 20). A trace is a reason to look, never a reason to
-release by itself: ``planning.resolve`` looks again when its time has come.
+VM instance's name for VMs (section 8 item 20), unless nobody has answered whether they are. A trace
+is a reason to look, never a reason to release by itself: ``planning.resolve`` looks again when its
+time has come.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def trace(
     fixed = pod.fixed(settings)
     if fixed is not None:
         validity = validity_of(fixed, namespace, name, facts)
-        if validity.keeps:
+        if validity.keeps and not validity.unanswered:
             return Untraced(f"fixed: {validity.why}")
     deadline = _deadline(pod, settings, seen.unix_s, deleted=bool(deleted))
     if isinstance(deadline, Untraced):

@@ -86,7 +86,8 @@ class Collection(Generic[T]):
                 await self._list(wanted, found)
         except (ApiError, NotReady) as error:
             why = f"{self.kind} objects cannot be read: {error}"
-            return dict.fromkeys(wanted, Missing(certain=False, why=why))
+            missing = Missing(certain=False, why=why, unanswered=error.retryable)
+            return dict.fromkeys(wanted, missing)
         return {key: found[key] if key in found else self._gone(key) for key in wanted}
 
     async def _until_served(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from core.domain.fixed.owners import Missing, StatefulSetState
+from core.domain.reclaim.cluster import ClusterSnapshot
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import StoreUnavailable
@@ -14,6 +16,7 @@ from tests.workflows.jobs.stage import JobStage
 from workflows.model.policies import Status
 
 WEB = "reclaim/shop/web-0/1"
+DB = "reclaim/shop/db-1/1"
 
 
 async def a_pod(stage: JobStage, settings: ReclaimSettings = ReclaimSettings()) -> None:
@@ -142,6 +145,70 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
     assert [late - tries[0] for late in tries] == [0, 5, 10, 15, 20]
     assert stage.environment.handle(WEB).status is Status.COMPLETED
     assert "left to the scan after 5 tries" in (await stage.outcome(WEB)).why
+
+
+def no_answers(stage: JobStage, monkeypatch: pytest.MonkeyPatch, for_s: float) -> list[float]:
+    """Nobody answers about StatefulSets for a while; when somebody was asked."""
+    asked: list[float] = []
+    answered = ClusterSnapshot.stateful_set
+    began_s = stage.cluster.now_s
+
+    def ask(self: ClusterSnapshot, namespace: str, name: str) -> StatefulSetState | Missing:
+        asked.append(stage.cluster.now_s - began_s)
+        if asked[-1] < for_s:
+            return Missing(certain=False, why="the API server is away", unanswered=True)
+        return answered(self, namespace, name)
+
+    monkeypatch.setattr(ClusterSnapshot, "stateful_set", ask)
+    return asked
+
+
+async def a_surplus_replica(stage: JobStage) -> None:
+    """db-1 has 10.6.0.11, and its set wants it no more."""
+    await stage.script(
+        """
+        statefulset shop/db replicas=2
+        pod shop/db-1 uid=1 owner=StatefulSet/db
+        statefulset shop/db replicas=1
+        """
+    )
+    await stage.prepare()
+
+
+async def delete_replica(stage: JobStage) -> None:
+    """Its deletion is heard, and its DEL never comes."""
+    last = stage.cluster.pods["shop", "db-1"]
+    await stage.script("delete pod shop/db-1 how=lost")
+    await stage.tell(News(last, deleted=True))
+    await stage.environment.settle()
+
+
+async def test_a_replica_is_asked_about_again_when_its_owner_could_not_be_asked(
+    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_surplus_replica(stage)
+    asked = no_answers(stage, monkeypatch, for_s=8.0)
+    await delete_replica(stage)
+    await stage.tick("9s")
+    assert await stage.held() == {"10.6.0.11"}
+    await stage.tick("1s")
+
+    assert await stage.held() == set()
+    assert max(asked) == 10.0
+    assert (await stage.outcome(DB)).released == ("10.6.0.11",)
+
+
+async def test_an_owner_that_can_never_be_asked_is_left_to_the_scan(
+    stage: JobStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_surplus_replica(stage)
+    asked = no_answers(stage, monkeypatch, for_s=3_600.0)
+    await delete_replica(stage)
+    await stage.tick("2m")
+
+    assert sorted(set(asked)) == [0, 5, 10, 15, 20]
+    assert await stage.held() == {"10.6.0.11"}
+    assert "left to the scan after 5 tries" in (await stage.outcome(DB)).why
 
 
 async def test_a_pod_that_got_its_addresses_anew_is_left_alone(stage: JobStage) -> None:

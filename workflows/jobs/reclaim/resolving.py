@@ -14,7 +14,7 @@ from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import Kept, resolve
 from core.domain.reclaim.tracing import Trace
-from core.errors import OrbweaverError
+from core.errors import NotReady, OrbweaverError
 from core.store.state import read_endpoint
 from workflows.api import activity
 from workflows.jobs.reclaim.releasing import Means, can_be_retried
@@ -48,7 +48,8 @@ class PodActivities:
     async def resolve(self, one: Trace) -> Resolved:
         """Release the Pod's addresses if they are free by now.
 
-        Raises a failure that a retry helps, but for the last of ``tries_max`` attempts.
+        Raises a failure that a retry helps, but for the last of ``tries_max`` attempts; that nobody
+        answered whether they are free is one.
         """
         try:
             return await self._resolve(one)
@@ -74,6 +75,8 @@ class PodActivities:
         if found is None:
             return Resolved((), NOTHING_LEFT)
         if isinstance(found, Kept):
+            if found.unanswered:
+                raise NotReady(found.why, subject="/".join(one.endpoint))
             return Resolved((), found.why, found.until_s, seen)
         done = await means.releases.make(found)
         if not done.revision:
