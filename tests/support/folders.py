@@ -18,9 +18,9 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST: Final = (
-    *("tests/nodes", "tests/kubernetes", "tests/vm", "tests/etcd_client", "tests/lab"),
-    *("tests/faults", "tests/workflows/faults", "tests/coordinator", "tests/runtime"),
-    *("tests/workflows/engine", "tests/packaging"),
+    *("tests/nodes", "tests/kubernetes", "tests/lab", "tests/coordinator", "tests/etcd_client"),
+    *("tests/vm", "tests/faults", "tests/workflows/faults", "tests/runtime"),
+    *("tests/workflows/engine", "tests/orbctl", "tests/packaging"),
 )
 """Whatever takes long starts early, or all others wait for it in the end."""
 

@@ -1,0 +1,101 @@
+"""How the suite is run: folders side by side, none shared out, and what was counted added up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.folders import LONGEST_FIRST, folder_of
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = 2
+FOLDERS = ("tests/a", "tests/b", "tests/b/inner", "tests/nodes")
+CONFTEST = """
+from tests.support.counters import (
+    Counters, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
+)
+from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+"""
+TESTS = """
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.counters import Counters
+
+
+@pytest.mark.parametrize("way", ["a/b", "a::b", "c"])
+def test_who_runs_this(way):
+    Counters.executions += 1
+    with Path(os.environ["SAID"]).open("a") as said:
+        said.write(f"{Path(__file__).parent.relative_to(Path.cwd())} {os.environ.get(WORKER)}\\n")
+
+
+WORKER = "PYTEST_XDIST_WORKER"
+"""
+
+
+class Run(NamedTuple):
+    """What an inner run said, and who ran which folder, in the order of its tests."""
+
+    output: str
+    said: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module", params=[0, WORKERS])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    place, workers = tmp_path_factory.mktemp("project"), request.param
+    (place / "conftest.py").write_text(CONFTEST)
+    for folder in FOLDERS:
+        (place / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("test_first.py", "test_second.py"):
+            (place / folder / name).write_text(TESTS)
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-n", str(workers)],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "SAID": str(place / "said")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (place / "said").read_text().splitlines()
+    return Run(done.stdout, [(line.split()[0], line.split()[1]) for line in lines])
+
+
+def test_a_folder_is_run_whole_and_by_one(run: Run) -> None:
+    assert sorted({folder for folder, _ in run.said}) == sorted(FOLDERS)
+    assert len(run.said) == 6 * len(FOLDERS)
+    for worker in {worker for _, worker in run.said}:
+        order = [folder for folder, who in run.said if who == worker]
+        assert order == sorted(order, key=order.index), "one after the other"
+    assert len(set(run.said)) == len(FOLDERS), "each by one"
+
+
+def test_what_workers_counted_is_added_up(run: Run) -> None:
+    executions = 6 * len(FOLDERS)
+    assert f"workflow faults: executions {executions}, kills 0, violations 0" in run.output
+
+
+def test_workers_begin_with_what_takes_long(run: Run) -> None:
+    (long,) = {worker for folder, worker in run.said if folder == "tests/nodes"}
+    first = next(folder for folder, worker in run.said if worker == long)
+    assert first == ("tests/a" if long == "None" else "tests/nodes")
+
+
+@pytest.mark.parametrize("folder", LONGEST_FIRST)
+def test_a_folder_that_takes_long_is_there(folder: str) -> None:
+    assert (ROOT / folder).is_dir()
+
+
+@pytest.mark.parametrize("name", ["t", "t[a/b]", "t[a::b/c]", "Class::t"])
+def test_the_folder_of_a_test_is_that_of_its_file(name: str) -> None:
+    assert folder_of(f"tests/one/inner/test_it.py::{name}") == "tests/one/inner"
