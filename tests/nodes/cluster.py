@@ -37,7 +37,7 @@ from tests.support.truth import Truth
 
 T = TypeVar("T")
 
-PATIENCE_S: Final = 90.0
+PATIENCE_S: Final = 150.0
 """Kubelet and its peers try again after up to some tens of seconds, more on a busy machine."""
 
 POLL_S: Final = 0.05
