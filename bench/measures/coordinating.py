@@ -25,7 +25,7 @@ from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from nodeagent.netlink.namespaces import Namespace
 from nodeagent.netlink.numbers import NUD_PERMANENT
-from nodeagent.verbs.coordinating import ADD_WORKERS, WORKERS
+from nodeagent.verbs.coordinating import WORKERS
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox
@@ -105,19 +105,15 @@ def measure_crowd(lab: Lab) -> list[Figure]:
     one Pod after the other would spend 30 ms a DEL in.
     """
     took: list[float] = []
-    with (
-        _world() as world,
-        _workers(world, ADD_WORKERS) as adding,
-        _workers(world, WORKERS) as ending,
-    ):
+    with _world() as world, _workers(world, WORKERS) as workers:
         node = world.node()
         pods = [_pod(world, node, number) for number in range(CROWD)]
 
         def cycle() -> None:
             began = time.perf_counter()
-            _all_done(adding.submit(_adding(pod)) for pod in pods)
+            _all_done(workers.submit(_adding(pod)) for pod in pods)
             took.append((time.perf_counter() - began) * 1e3)
-            _all_done(ending.submit(pod.delete) for pod in pods)
+            _all_done(workers.submit(pod.delete) for pod in pods)
 
         # What is made once stays: threads, the node's rules, tables that were used.
         cycle()
@@ -129,7 +125,7 @@ def measure_crowd(lab: Lab) -> list[Figure]:
     note = f"{(len(took) - 1) * CROWD} ADDs and DELs; counted: {', '.join(before)}"
     return [
         median_figure(
-            "coordinator_add_32_ms", took, "ms", note=f"{CROWD} at once, {ADD_WORKERS} workers"
+            "coordinator_add_32_ms", took, "ms", note=f"{CROWD} at once, {WORKERS} workers"
         ),
         Figure("leaks_after_10k", sum(grown.values()), "left", None, str(grown or note)),
     ]

@@ -72,17 +72,16 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 def attributes(data: memoryview | bytes) -> dict[int, memoryview]:
     """The attributes, by their type; of several of one type the last counts."""
-    view = memoryview(data)
-    return {kind & NLA_TYPE_MASK: view[start:end] for kind, start, end in _attributes(view)}
+    return dict(_attributes(memoryview(data)))
 
 
 def elements(data: memoryview) -> list[memoryview]:
     """The values of a list, which netlink writes as attributes in a row."""
-    return [data[start:end] for _, start, end in _attributes(data)]
+    return [value for _, value in _attributes(data)]
 
 
-def _attributes(view: memoryview) -> list[tuple[int, int, int]]:
-    """Type, start and end of each: a list, because a generator's turns cost more than its work."""
+def _attributes(view: memoryview) -> list[tuple[int, memoryview]]:
+    """Type and value of each: a list, because a generator's turns cost more than its work."""
     found = []
     unpack, last = ATTRIBUTE.unpack_from, len(view) - ATTRIBUTE_BYTES
     offset = 0
@@ -91,7 +90,7 @@ def _attributes(view: memoryview) -> list[tuple[int, int, int]]:
         end = offset + length
         if length < ATTRIBUTE_BYTES or end > last + ATTRIBUTE_BYTES:
             break
-        found.append((kind, offset + ATTRIBUTE_BYTES, end))
+        found.append((kind & NLA_TYPE_MASK, view[offset + ATTRIBUTE_BYTES : end]))
         offset = (end + 3) & ~3
     return found
 

@@ -38,12 +38,9 @@ from nodeagent.verbs.missing import Missing, valid_attachments
 
 T = TypeVar("T")
 
-ADD_WORKERS: Final = 2
-"""ADDs in the kernel at once. Its own lock lets one of them change links and routes at a time, and
-more would only fight for it: 32 ADDs take two to three times as long by eight."""
-
 WORKERS: Final = 8
-"""Other calls at once. What a DEL does is mostly waiting for the kernel, outside its lock."""
+"""Calls in the kernel at once. Its own lock lets one of them change links and routes at a time, but
+what a DEL does is mostly waiting outside it; ADDs gain and lose little."""
 
 REMEDY: Final = "DEL and ADD this attachment again"
 
@@ -76,7 +73,6 @@ class Coordinating:
         self._facts = facts
         self._cluster = cluster
         self._missing = Missing(monotonic)
-        self._adding = ThreadPoolExecutor(ADD_WORKERS, "adding", initializer=visitor.travels)
         self._workers = ThreadPoolExecutor(WORKERS, "coordinator", initializer=visitor.travels)
         self._locks = _Locks()
 
@@ -90,7 +86,7 @@ class Coordinating:
         if settings.mode == "disable":
             return None
         order = Order(attachment_of(call), settings, expected_nics(annotations))
-        return await self._work(call.container, lambda: self._engine.add(order), self._adding)
+        return await self._work(call.container, lambda: self._engine.add(order))
 
     def configuration(self, pod: PodReference) -> WrittenSettings:
         """What a network configuration need not say for this Pod. Raises NotReady."""
@@ -155,8 +151,7 @@ class Coordinating:
 
     def close(self) -> None:
         """Let the workers end what they do."""
-        for workers in (self._adding, self._workers):
-            workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=True, cancel_futures=True)
         self._announcer.close()
 
     async def _remove(self, each: Undertaking) -> None:
@@ -170,15 +165,13 @@ class Coordinating:
         except (BadInput, NotReady):
             return effective(BUILT_IN, BUILT_IN)
 
-    async def _work(
-        self, container: str, do: Callable[[], T], workers: ThreadPoolExecutor | None = None
-    ) -> T:
+    async def _work(self, container: str, do: Callable[[], T]) -> T:
         def work() -> T:
             with self._locks.held(container):
                 return do()
 
         try:
-            return await asyncio.wrap_future((workers or self._workers).submit(work))
+            return await asyncio.wrap_future(self._workers.submit(work))
         except OSError as error:
             # Such as descriptors or memory that the kernel has no more of.
             raise DatapathError(f"the kernel refuses: {error}", subject=container) from error
