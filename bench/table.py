@@ -171,7 +171,7 @@ MEASURES: tuple[Measure, ...] = (
         "coordinator_crowd",
         {"coordinator_add_32_ms": None, "leaks_after_10k": Target("at most", 0)},
         coordinating.measure_crowd,
-        20,
+        30,
     ),
 )
 
