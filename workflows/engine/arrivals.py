@@ -1,6 +1,6 @@
 """What has reached an execution and is not in its history yet: the queue in front of its steps.
 
-A step takes a share of it: what one transaction of etcd carries, with room left for what the code
+A step takes a portion of it: what one transaction of etcd carries, with room left for what the code
 asks for. While messages are left behind the code is not asked (``Taken.is_whole``), so a run never
 ends on half of its mail. Messages that ask something are taken after all others.
 """
@@ -14,10 +14,10 @@ from workflows.engine.intake import Outcome
 from workflows.engine.records import Letter, Query, Reset, Update
 from workflows.model.payloads import payload_bytes
 
-SHARE_MAX = 24
+PORTION_MAX = 24
 """Messages of one step, and as many ends of activities; each may cost two writes."""
 
-SHARE_BYTES_MAX = 128 * 1024
+PORTION_BYTES_MAX = 128 * 1024
 """Of one step's messages, and as much of its ends of activities; one alone may be larger."""
 
 T = TypeVar("T")
@@ -57,12 +57,12 @@ class Arrivals:
         return found
 
     def take(self, mail: int) -> Taken:
-        """A share."""
+        """A portion."""
         asking = [each for each in self.letters if isinstance(each.message, Query | Update)]
         telling = [each for each in self.letters if not isinstance(each.message, Query | Update)]
-        told, left = _share(telling, lambda letter: letter.size)
-        asked, waiting = ([], asking) if left else _share(asking, lambda letter: letter.size)
-        outcomes, later = _share(self.outcomes, payload_bytes)
+        told, left = _portion(telling, lambda letter: letter.size)
+        asked, waiting = ([], asking) if left else _portion(asking, lambda letter: letter.size)
+        outcomes, later = _portion(self.outcomes, payload_bytes)
         taken = Taken([*told, *asked], outcomes, self.fired, mail, not left)
         self.letters, self.outcomes, self.fired = [*left, *waiting], later, []
         return taken
@@ -79,13 +79,13 @@ class Arrivals:
         return letters
 
 
-def _share(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
+def _portion(arrived: Sequence[T], size: Callable[[T], int]) -> tuple[list[T], list[T]]:
     """The first of them, within the bounds but at least one, and the rest."""
     if len(arrived) <= 1:
         return list(arrived), []
     total = 0
     for index, one in enumerate(arrived):
         total += size(one)
-        if index and (index == SHARE_MAX or total > SHARE_BYTES_MAX):
+        if index and (index == PORTION_MAX or total > PORTION_BYTES_MAX):
             return list(arrived[:index]), list(arrived[index:])
     return list(arrived), []

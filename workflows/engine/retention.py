@@ -7,6 +7,7 @@ JSON. The file is durable before the keys go. Nothing here touches an open execu
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from workflows.engine.desk import Desk
 from workflows.engine.reading import read_history
 from workflows.engine.records import HEAD, Head
 from workflows.model.codec import from_json, to_json
+from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
 RETENTION_S = 24 * 3600.0
@@ -35,6 +37,8 @@ SWEEP_S = 300.0
 
 FILE_BYTES_MAX = 64 * 1024 * 1024
 """Of an archived execution, decompressed."""
+
+_log = logging.getLogger(__name__)
 
 
 class Archive(NamedTuple):
@@ -58,8 +62,13 @@ async def retire(desk: Desk, shard: int, fence: Unchanged, archive: Archive) -> 
     before_ms = desk.clock.now_ms() - round(archive.retention_s * 1000)
     surplus = len(heads) - archive.closed_max
     due = [h for index, h in enumerate(heads) if h.closed_ms <= before_ms or index < surplus]
+    retired = 0
     for head in due:
-        events = await read_history(desk.store, desk.keys, head.workflow_id, head.run_id)
+        try:
+            events = await read_history(desk.store, desk.keys, head.workflow_id, head.run_id)
+        except HistoryError as error:
+            _log.error("workflow %s, run %s, stays: %s", head.workflow_id, head.run_id, error)
+            continue
         await asyncio.to_thread(_write, archive.files, head, events)
         await desk.committer.propose(
             [fence],
@@ -69,7 +78,8 @@ async def retire(desk: Desk, shard: int, fence: Unchanged, archive: Archive) -> 
                 Delete(*desk.keys.attempts(head.workflow_id, head.run_id)),
             ],
         )
-    return len(due)
+        retired += 1
+    return retired
 
 
 def read_archived(files: Files, run_id: str) -> tuple[Head, list[HistoryEvent]] | None:

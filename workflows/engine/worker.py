@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from core.errors import Compacted, OrbweaverError, SessionLost
+from core.errors import Compacted, LogCorrupt, OrbweaverError, SessionLost
 from core.store.keys import Keys
 from core.store.kv import Change, Get, KeyValueStore, ReadResult, Unchanged
 from core.store.retrying import waiting_for_store
@@ -176,7 +176,7 @@ class Term:
             for shard in list(self.shards.values()):
                 try:
                     await retire(self.desk, shard.number, shard.fence, archive)
-                except OSError as error:
+                except (OSError, LogCorrupt) as error:
                     _log.warning("closed executions stay for now, not archived: %s", error)
 
 

@@ -26,6 +26,7 @@ from workflows.model.limits import (
     PENDING_EXTERNAL_MAX,
     PENDING_TIMERS_MAX,
     SEARCH_ATTRIBUTES_MAX,
+    TIMER_S_MAX,
 )
 from workflows.model.payloads import Payload, to_payload, to_payloads
 
@@ -158,6 +159,8 @@ class Run:
 
     def start_timer(self, seconds: float, label: str) -> Future[None]:
         """Done after ``seconds``; cancelling it takes the timer back."""
+        if not seconds <= TIMER_S_MAX:  # nor is anything that is no number
+            raise LimitExceeded(f"a timer of {seconds} s: TIMER_S_MAX is {TIMER_S_MAX:g}")
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)
         wish = Wish(command, label, take_back=lambda: ev.TimerCanceled(number))

@@ -40,6 +40,9 @@ PENDING_ACTIVITIES_MAX = 1_000
 PENDING_TIMERS_MAX = 1_000
 """Started and neither fired nor cancelled, in one run."""
 
+TIMER_S_MAX = 100 * 366 * 86_400.0
+"""Of one timer: what lies beyond is a mistake, and has no number in a head."""
+
 PENDING_CHILDREN_MAX = 1_000
 """Started and not closed, in one run."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from core.archive.files import LocalFiles
+from core.store.kv import Get, Put
 from tests.workflows.engine.sample import (
     Basket,
     Chain,
@@ -19,6 +21,7 @@ from tests.workflows.engine.sample import (
 )
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.client import Handle
+from workflows.engine.keys import shard_of
 from workflows.engine.reading import read_history
 from workflows.engine.retention import Archive
 from workflows.engine.visibility import Visibility
@@ -186,6 +189,30 @@ async def test_closed_executions_leave_the_store_and_stay_readable(
     head, events = await Visibility(stage.store, keys, files).history("one", handle.run_id)
     assert head.result == ["A"]
     assert events[-1].event_type == "WorkflowExecutionCompleted"
+
+
+async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
+    stage: Stage, tmp_path: Path
+) -> None:
+    worker = await stage.worker()
+    keys = stage.client.keys
+    broken = await stage.client.start(Chain, ["a"], id="broken")
+    await within(broken.result())
+    key = keys.event("broken", broken.run_id, 1)
+    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
+    await stage.store.commit([], [Put(key, b"dust")])
+    await worker.close()
+    archive = Archive(LocalFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
+    await stage.worker(options=WorkerOptions(archive=archive))
+    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
+    await stage.run(Chain, ["a"], id=beside)
+
+    async def gone() -> bool:
+        left = await stage.visibility.newest_first()
+        return [head.workflow_id for head in left] == ["broken"]
+
+    assert await eventually(gone)
+    await stage.store.commit([], [Put(key, whole.value)])
 
 
 async def test_an_open_execution_is_never_archived(stage: Stage, tmp_path: Path) -> None:

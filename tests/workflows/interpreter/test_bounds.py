@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.workflows.interpreter.script import Script
+from tests.workflows.interpreter.script import Script, timer
 from workflows.api import workflow
 from workflows.model import events as ev
 from workflows.model import limits
@@ -70,6 +71,15 @@ def test_who_asks_for_one_too_many_is_told_the_name_of_the_bound(name: str, many
 
     with pytest.raises(WorkflowTaskError, match=name):
         Script(asking(many, bound + 1)).task()
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300])
+def test_a_timer_beyond_all_time_is_refused_by_name(seconds: float) -> None:
+    async def sleep(_: int) -> None:
+        await timer(seconds)
+
+    with pytest.raises(WorkflowTaskError, match="TIMER_S_MAX"):
+        Script(asking(sleep, 1)).task()
 
 
 def test_signals_that_nobody_handles_are_not_kept_without_end() -> None:

@@ -16,6 +16,7 @@ from core.archive.pruning import Pruned
 from workflows.api import workflow
 from workflows.jobs.archiving.activities import ArchiveActivities, Look
 from workflows.jobs.archiving.pace import PAUSE_S_MIN, pause_s
+from workflows.jobs.patience import patient
 from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 
@@ -32,12 +33,7 @@ STEPS_S: Final = 900.0
 PRUNE_S: Final = 3_600.0
 """Between two looks at the whole archive."""
 
-# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
-_STEP: Final = workflow.ActivityOptions(
-    start_to_close_s=STEP_S,
-    schedule_to_close_s=STEPS_S,
-    retry=workflow.RetryPolicy(initial_interval_s=1.0, maximum_interval_s=30.0),
-)
+_STEP: Final = patient(STEP_S, STEPS_S)
 
 
 class Carry(NamedTuple):

@@ -15,6 +15,7 @@ from core.domain.autopools.naming import ApplicationKey
 from workflows.api import workflow
 from workflows.engine.keys import ID_BYTES_MAX
 from workflows.jobs.autopools.reconciling import AutoPoolActivities, Look
+from workflows.jobs.patience import patient
 from workflows.jobs.telling import FAULT_CHARS_MAX, words
 from workflows.model.payloads import Payload
 
@@ -34,11 +35,7 @@ DONE_SHOWN_MAX: Final = 20
 """Steps that ``status`` and the result tell, the newest ones."""
 
 _DIGEST_BYTES: Final = 8
-_RETRY: Final = workflow.RetryPolicy(initial_interval_s=0.2, maximum_interval_s=10.0)
-# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
-_LOOK: Final = workflow.ActivityOptions(
-    start_to_close_s=LOOK_S, schedule_to_close_s=LOOKS_S, retry=_RETRY
-)
+_LOOK: Final = patient(LOOK_S, LOOKS_S, first_pause_s=0.2, pause_s_max=10.0)
 
 
 def workflow_id(key: ApplicationKey) -> str:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from core.domain.model import Stranger
 from workflows.api import workflow
+from workflows.jobs.patience import patient
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.probing import Answer
 from workflows.jobs.quarantine.schedule import SILENT_PROBES, Progress, after
@@ -27,12 +28,7 @@ PROBE_S: Final = 30.0
 PROBES_S: Final = 120.0
 """One attempt at an activity, and all of them."""
 
-# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
-_OPTIONS: Final = workflow.ActivityOptions(
-    start_to_close_s=PROBE_S,
-    schedule_to_close_s=PROBES_S,
-    retry=workflow.RetryPolicy(initial_interval_s=1.0, maximum_interval_s=30.0),
-)
+_OPTIONS: Final = patient(PROBE_S, PROBES_S)
 
 
 def probe_id(address: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from workflows.api import workflow
+from workflows.jobs.patience import patient
 from workflows.jobs.reclaim.books import EMPTY, BookRef
 from workflows.jobs.reclaim.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
 from workflows.jobs.telling import now_s, utc, words
@@ -40,14 +41,8 @@ LOOK_GAP_S_MIN: Final = 1.0
 PAUSED_SHOWN_MAX: Final = 20
 """Failed steps that ``status`` tells; all are counted."""
 
-_RETRY: Final = workflow.RetryPolicy(initial_interval_s=1.0, maximum_interval_s=30.0)
-# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
-_LOOK: Final = workflow.ActivityOptions(
-    start_to_close_s=LOOK_S, schedule_to_close_s=LOOKS_S, retry=_RETRY
-)
-_RELEASE: Final = workflow.ActivityOptions(
-    start_to_close_s=CHUNK_S, schedule_to_close_s=CHUNKS_S, retry=_RETRY
-)
+_LOOK: Final = patient(LOOK_S, LOOKS_S)
+_RELEASE: Final = patient(CHUNK_S, CHUNKS_S)
 
 
 class Orders(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Final
 
 from core.domain.commands import Retirable
 from workflows.api import workflow
+from workflows.jobs.patience import patient
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.vigil import Vigil
 from workflows.jobs.retirement.words import POOL_WORKFLOW, Carry, Left, Order, Outcome
@@ -22,12 +23,11 @@ STEP_S: Final = 60.0
 STEPS_S: Final = 300.0
 """All attempts at one step; then the next look tries again."""
 
-# The number of attempts is not bounded, their time is: the last attempt would pause the execution.
 # A step that is under way is waited for: what it still does must not come after the way back.
-STEP: Final = workflow.ActivityOptions(
-    start_to_close_s=STEP_S,
-    schedule_to_close_s=STEPS_S,
-    retry=workflow.RetryPolicy(initial_interval_s=0.2, maximum_interval_s=30.0),
+STEP: Final = patient(
+    STEP_S,
+    STEPS_S,
+    first_pause_s=0.2,
     cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
 )
 
