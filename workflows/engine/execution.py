@@ -32,7 +32,7 @@ from workflows.engine.intake import (
     take_outcome,
     take_timer,
 )
-from workflows.engine.records import Attempt, Head, Letter, Query, Reply, Retry
+from workflows.engine.records import Attempt, Head, Letter, Query, Reply
 from workflows.engine.tasks import Code
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
@@ -77,6 +77,7 @@ class Execution:
         self._code = Code(desk)
         self._updates = Updates()
         self._arrivals = Arrivals()
+        self._again: list[int] = []
         self._expects_mail = 0
         self._stepping: asyncio.Task[None] | None = None
         self._stopped = False
@@ -129,6 +130,12 @@ class Execution:
         """What has not been taken in, for whoever follows."""
         return self._arrivals.take_letters()
 
+    def begin_again(self) -> None:
+        """After a reset: its activities are done again, then it goes on."""
+        self.chores.arm(self.head)
+        self._again = list(self.head.activities)
+        self.wake()
+
     async def resume(self, attempts: Mapping[int, Attempt]) -> None:
         """Go on where the owner before us stopped."""
         self.chores.arm(self.head)
@@ -144,7 +151,7 @@ class Execution:
             return False
         head = self.head
         due = head.due and head.status is Status.RUNNING and head.next_event_id > 1
-        return bool(self._arrivals) or due
+        return bool(self._arrivals or self._again or due)
 
     async def _work(self) -> None:
         try:
@@ -165,6 +172,10 @@ class Execution:
         if reset is not None:
             await self._room.reset(self, reset)
             return
+        if self._again:
+            await self.chores.relaunch(self._again, {}, interrupted=False)
+            self._again = []
+            return
         taken = self._arrivals.take(self.mail_revision)
         try:
             draft = await self._draft(taken)
@@ -177,7 +188,7 @@ class Execution:
             await self._lost(outcome)
             return
         if isinstance(outcome, Committed):
-            await self._go_on_from(draft, outcome.revision, taken)
+            self._go_on_from(draft, outcome.revision)
         await self._answer_queries(taken.letters)
 
     async def _draft(self, taken: Taken) -> Draft:
@@ -264,7 +275,7 @@ class Execution:
         if mail.mod_revision > self.mail_revision:
             self._expects_mail = mail.mod_revision
 
-    async def _go_on_from(self, draft: Draft, revision: int, taken: Taken) -> None:
+    def _go_on_from(self, draft: Draft, revision: int) -> None:
         before, self.head, self.revision = self.head, draft.head, revision
         telemetry, closed = self._desk.telemetry, draft.head
         for answer in draft.answers:
@@ -281,8 +292,7 @@ class Execution:
         if closed.is_open:
             self._code.committed(draft.events)
             self.chores.arm(self.head, self._drafted)
-            if any(isinstance(letter.message, Retry) for letter in taken.letters):
-                await self.chores.relaunch(draft.again, {}, interrupted=False)
+            self._again += draft.again
             return
         lasted_s = (closed.closed_ms - closed.started_ms) / 1000
         telemetry.closed(closed.workflow_type, closed.status.value, lasted_s)

@@ -141,9 +141,7 @@ class Shard:
             following.mail(execution.mail_revision)
             for left in execution.take_letters():
                 following.deliver(left)
-        following.chores.arm(head)
-        await following.chores.relaunch(head.activities, {}, interrupted=False)
-        following.wake()
+        following.begin_again()
 
     # --------------------------------------------------------------------------- messages
 
