@@ -21,11 +21,12 @@ from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
 from core.archive.files import Files
 from core.archive.leftovers import sweep
 from core.archive.live import RANGES_PER_READ_MAX
-from core.archive.replay import LogView, open_log, unix_now_ms
+from core.archive.replay import LogView, open_log
 from core.archive.sealed import SealedLog
 from core.store.keys import Keys
 from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged
 from core.store.log import Segment
+from core.store.writer import unix_ms
 
 LIVE_SEGMENTS_MAX = 20_000
 """Live segments at which sealing is due: some 60 MB in etcd under load, 7 MB when idle."""
@@ -69,7 +70,7 @@ class Archiver:
         files: Files,
         *,
         file_bytes_max: int = FILE_BYTES_MAX,
-        now_ms: Callable[[], int] = unix_now_ms,
+        now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self._store = store
         self._keys = keys

@@ -12,7 +12,6 @@ take twice as long, on a busy machine three times.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from core.store.codec import HEAD
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.log import Segment
+from core.store.writer import unix_ms
 
 
 class Batch(NamedTuple):
@@ -69,17 +69,12 @@ class LogView:
                 yield segment.events()
 
 
-def unix_now_ms() -> int:
-    """The reader's clock."""
-    return time.time_ns() // 1_000_000
-
-
 async def open_log(
     store: KeyValueStore,
     keys: Keys,
     files: Files,
     *,
-    now_ms: Callable[[], int] = unix_now_ms,
+    now_ms: Callable[[], int] = unix_ms,
 ) -> LogView:
     """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys)), Get(*keys.room("head"))])
@@ -97,7 +92,7 @@ async def open_log(
     return LogView(SealedLog(files, cursor), live, now_ms)
 
 
-def open_archive(files: Files, cluster: str, *, now_ms: Callable[[], int] = unix_now_ms) -> LogView:
+def open_archive(files: Files, cluster: str, *, now_ms: Callable[[], int] = unix_ms) -> LogView:
     """The sealed part of a log alone, without its etcd. Raises LogCorrupt."""
     return LogView(sealed_alone(files, cluster), None, now_ms)
 

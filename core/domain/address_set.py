@@ -194,6 +194,19 @@ class AddressSet:
         cuts = [size * part // count for part in range(count + 1)] if count else [0]
         return [self.window(low, high - low) for low, high in pairwise(cuts)]
 
+    def hulls(self, count: int) -> list[Interval]:
+        """At most ``count`` intervals that cover the set.
+
+        A set of more intervals has neighbours share one, with what lies between them. Raises
+        ValueError when ``count`` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"{count} intervals cover nothing")
+        together = max(1, -(-len(self._intervals) // count))
+        starts = range(0, len(self._intervals), together)
+        groups = (self._intervals[start : start + together] for start in starts)
+        return [(group[0][0], group[-1][1]) for group in groups]
+
     # Algebra: one sweep over both sides
 
     def __or__(self, other: AddressSet) -> AddressSet:

@@ -127,12 +127,9 @@ class Configurator:
     def _range_guards(self, leaving: AddressSet | None, at: int) -> list[Guard]:
         if not leaving:
             return []
-        intervals = leaving.intervals
-        together = -(-len(intervals) // RANGE_GUARDS_MAX)
-        groups = (intervals[i : i + together] for i in range(0, len(intervals), together))
         key = self._keys.ip
         family = leaving.family
         return [
-            NothingNewer(key(family, group[0][0]), key(family, group[-1][1]) + b"\0", at)
-            for group in groups
+            NothingNewer(key(family, first), key(family, last) + b"\0", at)
+            for first, last in leaving.hulls(RANGE_GUARDS_MAX)
         ]

@@ -56,14 +56,14 @@ class Finder:
         return await self._longest_resting(usable, avoid)
 
     async def count(self, addresses: AddressSet) -> int:
-        """Claims of these addresses; what lies between them may be other pools'."""
-        parts = (AddressSet(addresses.family, (interval,)) for interval in addresses)
+        """Claims of these addresses; what lies between them may be other pools'.
+
+        Of a set of more intervals than a read has room for, gaps between neighbours count too.
+        """
+        hulls = addresses.hulls(TXN_OPERATIONS_MAX)
+        parts = (AddressSet(addresses.family, (hull,)) for hull in hulls)
         gets = [self._get("ip", part, count_only=True) for part in parts]
-        found = 0
-        for start in range(0, len(gets), TXN_OPERATIONS_MAX):
-            some = await self._store.read(gets[start : start + TXN_OPERATIONS_MAX])
-            found += sum(answer.count for answer in some.ranges)
-        return found
+        return sum(answer.count for answer in (await self._store.read(gets)).ranges)
 
     async def _in_stretch(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
         if stretch.size <= READ_ADDRESSES_MAX:

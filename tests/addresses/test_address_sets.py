@@ -133,6 +133,21 @@ def test_the_parts_of_a_split_are_even_and_add_up_to_the_whole(
 
 
 @settings(max_examples=150, deadline=None)
+@given(PAIR_LISTS, OFFSETS, st.integers(1, 10))
+def test_hulls_cover_a_set_and_are_exact_where_there_is_room(
+    pairs: list[tuple[int, int]], place: tuple[Family, int], count: int
+) -> None:
+    addresses = built(pairs, place)
+
+    hulls = addresses.hulls(count)
+
+    assert len(hulls) <= count
+    assert addresses.issubset(AddressSet.from_intervals(hulls, addresses.family))
+    assert {end for hull in hulls for end in hull} <= {end for pair in addresses for end in pair}
+    if len(addresses.intervals) <= count:
+        assert hulls == list(addresses)
+
+
 @given(PAIR_LISTS, OFFSETS)
 def test_the_items_of_a_set_read_back_as_the_same_set(
     pairs: list[tuple[int, int]], place: tuple[Family, int]
