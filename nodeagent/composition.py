@@ -114,11 +114,12 @@ def compose(
         on_wait=metrics.on_auto_pool_wait,
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
     )
+    visitor = Visitor()
     serving = Serving(
         gate,
         metrics,
         tracer,
-        Adding(_binding(waiting, store, keys, sources), facts, settings.actor),
+        Adding(_binding(waiting, store, keys, sources), facts, visitor, settings.actor),
         Deleting(releaser, facts, settings.actor),
         binds=binds,
     )
@@ -132,7 +133,6 @@ def compose(
         settings.actor,
         allowed=settings.release_conflicts,
     )
-    visitor = Visitor()
     detector = Detector(visitor)
     plugin_log = PluginLog()
     verbs = Verbs(

@@ -1,54 +1,47 @@
 """The addresses of an SR-IOV VF's master: facts for ``match_master_subnet`` (ipam.md 1.4 i).
 
 In the Pod's network namespace the driver names the VF's PCI device; on the host that device's
-physical function names the master link, whose addresses are read by netlink. A throw-away thread
-enters the namespace, so that the agent's own threads never leave theirs (Python 3.11 has no
-``os.setns``). Reads only. What cannot be read is None, never a guess.
+physical function names the master link, whose addresses the kernel tells. Reads only. What cannot
+be read in time is None, never a guess.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
-import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from core.errors import DatapathError, Overloaded
 from nodeagent.netlink.ethtool import driver_bus
+from nodeagent.netlink.namespaces import Namespace, Visitor
 
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
 """How long an ADD waits for these facts."""
 
-_CLONE_NEWNET: Final = 0x40000000
-
 _log: Final = logging.getLogger(__name__)
 
 
-async def master_addresses(netns: str, interface: str) -> tuple[str, ...] | None:
+async def master_addresses(visitor: Visitor, netns: str, interface: str) -> tuple[str, ...] | None:
     """The addresses, as text, of the master of a VF in a Pod's namespace; None: not to be had."""
     try:
         async with asyncio.timeout(READ_S_MAX):
-            with ThreadPoolExecutor(max_workers=1) as visitor:
-                device = await asyncio.wrap_future(visitor.submit(bus_device, netns, interface))
-            return await asyncio.to_thread(_addresses_of_master, device)
-    except (OSError, NetlinkError, TimeoutError) as error:
+            with Namespace.open(netns) as namespace:
+                visit = visitor.submit(namespace, lambda: bus_device(interface))
+            device = await asyncio.wrap_future(visit)
+            return await asyncio.to_thread(_addresses_of_master, visitor, device)
+    except (OSError, DatapathError, Overloaded, TimeoutError) as error:
         _log.warning("the master of %s in %s cannot be read: %s", interface, netns, error)
         return None
 
 
-def bus_device(netns: str, interface: str) -> str:
-    """The PCI address of a link inside a namespace, as its driver tells it. Raises OSError.
+def bus_device(interface: str) -> str:
+    """The PCI address of a link of the calling thread's namespace, as its driver tells it.
 
-    The calling thread stays in that namespace: call it in a thread that ends afterwards.
+    Raises OSError.
     """
-    _enter(netns)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as inside:
         return driver_bus(inside, interface)
 
@@ -59,28 +52,15 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
     return min((link.name for link in links.iterdir()), default=None) if links.is_dir() else None
 
 
-def addresses_of(link: str) -> tuple[str, ...]:
-    """The addresses of a link in the agent's own namespace. Raises NetlinkError."""
-    with IPRoute() as netlink:
-        index = netlink.link_lookup(ifname=link)
-        if not index:
+def addresses_of(visitor: Visitor, name: str) -> tuple[str, ...]:
+    """The addresses of a link in the agent's own namespace. Raises DatapathError."""
+    with visitor.session(visitor.home) as session:
+        link = session.link(name)
+        if link is None:
             return ()
-        return tuple(
-            str(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
-            for message in netlink.get_addr(index=index[0])
-        )
+        return tuple(str(one.address) for one in session.addresses() if one.link == link.number)
 
 
-def _addresses_of_master(device: str) -> tuple[str, ...] | None:
+def _addresses_of_master(visitor: Visitor, device: str) -> tuple[str, ...] | None:
     master = master_of(device)
-    return None if master is None else addresses_of(master)
-
-
-def _enter(netns: str) -> None:
-    namespace = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), netns)
-    finally:
-        os.close(namespace)
+    return None if master is None else addresses_of(visitor, master)

@@ -18,6 +18,7 @@ from core.service.allocator import AddCall, Added
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.masters import master_addresses
+from nodeagent.netlink.namespaces import Visitor
 
 _log = logging.getLogger(__name__)
 
@@ -59,9 +60,12 @@ def add_order(call: Call) -> AddOrder:
 class Adding:
     """Does ADDs."""
 
-    def __init__(self, allocator: Allocating, facts: FactsSource, actor: str) -> None:
+    def __init__(
+        self, allocator: Allocating, facts: FactsSource, visitor: Visitor, actor: str
+    ) -> None:
         self._allocator = allocator
         self._facts = facts
+        self._visitor = visitor
         self._actor = actor
 
     async def add(self, order: AddOrder) -> Added:
@@ -71,7 +75,8 @@ class Adding:
         cause = Cause(self._actor, order.attachment.container, "", order.traceparent)
         request, attachment = order.request, order.attachment
         if request.match_master_subnet:
-            found = await master_addresses(attachment.netns, attachment.interface)
+            netns, interface = attachment.netns, attachment.interface
+            found = await master_addresses(self._visitor, netns, interface)
             request = request._replace(master_addresses=found)
         added = await self._allocator.add(AddCall(facts, attachment, request, cause))
         if added.fresh:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from nodeagent.masters import addresses_of, bus_device, master_addresses, master_of
+from nodeagent.netlink.namespaces import Namespace, Visitor
+
+
+@pytest.fixture
+def visitor() -> Iterator[Visitor]:
+    made = Visitor()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -24,15 +32,19 @@ def namespace() -> Iterator[Path]:
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
-def test_the_driver_of_a_link_in_a_namespace_names_its_bus(namespace: Path) -> None:
-    with ThreadPoolExecutor(max_workers=1) as visitor:
-        assert visitor.submit(bus_device, str(namespace), "net1").result() == "N/A"
+def test_the_driver_of_a_link_in_a_namespace_names_its_bus(
+    visitor: Visitor, namespace: Path
+) -> None:
+    with Namespace.open(str(namespace)) as held:
+        assert visitor.visit(held, lambda: bus_device("net1")) == "N/A"
 
 
-async def test_asking_leaves_the_agent_s_threads_in_their_own_namespace(namespace: Path) -> None:
+async def test_asking_leaves_the_agent_s_threads_in_their_own_namespace(
+    visitor: Visitor, namespace: Path
+) -> None:
     before = own_namespace()
 
-    await master_addresses(str(namespace), "net1")
+    await master_addresses(visitor, str(namespace), "net1")
 
     assert own_namespace() == before
     assert await asyncio.to_thread(own_namespace) == before
@@ -53,18 +65,27 @@ def test_the_physical_function_of_a_vf_names_the_master(tmp_path: Path) -> None:
     assert master_of("N/A", tmp_path) is None
 
 
-def test_the_addresses_of_a_link_are_read_from_the_kernel() -> None:
-    assert "127.0.0.1" in addresses_of("lo")
-    assert addresses_of("no-such-link") == ()
+def test_the_addresses_of_a_link_are_read_from_the_kernel(visitor: Visitor) -> None:
+    assert "127.0.0.1" in addresses_of(visitor, "lo")
+    assert addresses_of(visitor, "no-such-link") == ()
 
 
 @pytest.mark.parametrize("interface", ["net9", "", "a-name-that-is-too-long"])
-async def test_what_cannot_be_read_is_none(namespace: Path, interface: str) -> None:
-    assert await master_addresses(str(namespace), interface) is None
+async def test_what_cannot_be_read_is_none(
+    visitor: Visitor, namespace: Path, interface: str
+) -> None:
+    assert await master_addresses(visitor, str(namespace), interface) is None
 
 
 async def test_a_link_that_is_no_vf_and_a_namespace_that_is_gone_have_no_master(
-    namespace: Path,
+    visitor: Visitor, namespace: Path
 ) -> None:
-    assert await master_addresses(str(namespace), "net1") is None
-    assert await master_addresses("/run/netns/gone", "net1") is None
+    assert await master_addresses(visitor, str(namespace), "net1") is None
+    assert await master_addresses(visitor, "/run/netns/gone", "net1") is None
+
+
+async def test_a_path_that_would_keep_its_reader_waiting_has_no_master(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "netns")
+    assert await master_addresses(visitor, str(tmp_path / "netns"), "net1") is None
