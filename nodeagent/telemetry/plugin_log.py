@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import os
 import sys
 import threading
 import time
 from collections import OrderedDict, deque
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,11 +33,15 @@ LINES_WAITING_MAX: Final = 10_000
 BATCH_LINES_MAX: Final = 500
 """Lines written at once; a file is rotated between two batches."""
 
+FILES_MAX: Final = 1_000
+"""Old parts of a file, whatever the netconf says: each rotation renames them all."""
+
 FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
 """How long a file that could not be opened is left alone."""
 
 _DAY_S: Final = 86_400.0
+_PRIVATE: Final = 0o600
 _PLAIN: Final = logging.Formatter("%(message)s")
 _log: Final = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ class PluginLog:
         self._lines: deque[_Line] = deque()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
-        self._handlers: OrderedDict[LogTarget, logging.Handler] = OrderedDict()
+        self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
         self._unusable: dict[str, float] = {}
         self.dropped = 0
 
@@ -111,18 +117,19 @@ class PluginLog:
         try:
             handler = self._handler(target)
             handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path may have characters that no file has
             self._unusable[target.path] = time.monotonic() + RETRY_S
             _log.warning("the plugin's log %s cannot be written: %s", target.path, error)
 
-    def _handler(self, target: LogTarget) -> logging.Handler:
-        handler = self._handlers.get(target)
+    def _handler(self, target: LogTarget) -> RotatingFile:
+        """One for each file: of two, one would write on into what the other has put aside."""
+        handler = self._handlers.get(target.path)
         if handler is None:
             while len(self._handlers) >= FILES_OPEN_MAX:
                 self._handlers.popitem(last=False)[1].close()
-            handler = RotatingFile(target)
-            self._handlers[target] = handler
-        self._handlers.move_to_end(target)
+            handler = self._handlers[target.path] = RotatingFile(target)
+        handler.rotate_as(target)
+        self._handlers.move_to_end(target.path)
         return handler
 
 
@@ -132,15 +139,18 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
     def __init__(self, target: LogTarget) -> None:
         path = Path(target.path)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.touch(mode=0o600, exist_ok=True)
-        super().__init__(
-            path,
-            maxBytes=target.megabytes << 20,
-            backupCount=target.files,
-            encoding="utf-8",
-        )
+        super().__init__(path, encoding="utf-8")
         self.setFormatter(_PLAIN)
+        self.rotate_as(target)
+
+    def rotate_as(self, target: LogTarget) -> None:
+        """From now on: the networks of a node may share a file and differ in this."""
+        self.maxBytes = target.megabytes << 20
+        self.backupCount = min(target.files, FILES_MAX)
         self._days = target.days
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_at_once)
 
     def doRollover(self) -> None:  # noqa: N802  # the standard library's name
         """Rotate, and remove old parts that are past their days."""
@@ -156,6 +166,11 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
         error = sys.exc_info()[1]
         if error is not None:
             raise error
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: the path may be a FIFO that nobody reads."""
+    return os.open(path, flags | os.O_NONBLOCK, _PRIVATE)
 
 
 def is_logged(level: str, configured: str) -> bool:

@@ -22,7 +22,7 @@ from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.logs import JsonLines, set_up_logging
-from nodeagent.telemetry.plugin_log import LogTarget, PluginLog, RotatingFile
+from nodeagent.telemetry.plugin_log import FILES_MAX, LogTarget, PluginLog, RotatingFile
 from nodeagent.telemetry.spans import SdkTracer
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
@@ -412,3 +412,40 @@ def test_no_more_files_are_held_open_than_the_bound(
 
     assert during - before == 2
     assert len(list(short_path.glob("*.log"))) == 6
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "fifo"])
+def test_a_log_that_can_never_be_written_keeps_no_other_line_from_its_file(
+    short_path: Path, bad: str
+) -> None:
+    os.mkfifo(short_path / "fifo")
+    log = PluginLog()
+    log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
+    log.write(LogTarget(str(short_path / "plugin.log")), "info", {"number": 2})
+
+    log.start()
+    log.close()
+
+    assert len((short_path / "plugin.log").read_text().splitlines()) == 1
+
+
+def test_networks_that_rotate_one_file_differently_lose_no_line_in_an_old_part(
+    short_path: Path,
+) -> None:
+    path = short_path / "plugin.log"
+    small, large = LogTarget(str(path), megabytes=1), LogTarget(str(path), megabytes=100)
+    log = PluginLog()
+    for target, text in ((large, "first"), (small, "x" * 2**20), (small, "new"), (large, "last")):
+        log.write(target, "info", {"text": text})
+        log._flush()
+    log.start()
+    log.close()
+
+    texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    assert texts == ["new", "last"]
+
+
+def test_a_rotation_is_bounded_whatever_the_netconf_asks_for(short_path: Path) -> None:
+    file = RotatingFile(LogTarget(str(short_path / "plugin.log"), files=1 << 31))
+    file.close()
+    assert file.backupCount == FILES_MAX
