@@ -68,8 +68,7 @@ class FramedDoor:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
-        for connection in list(self.connections):
-            await connection.end()
+        await asyncio.gather(*(connection.end() for connection in self.connections))
 
     async def _sweep(self) -> None:
         """Close callers that do not finish their request; one clock instead of one timer each."""

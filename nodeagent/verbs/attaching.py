@@ -8,12 +8,14 @@
 
 The HTTP API answers its callers with flags instead, because they look for themselves (spec/ipam.md
 2.4). Promise: at most ``ROUNDS_MAX`` allocations and the gate's deadline in all; a DEL of the same
-container waits for the end; what an ADD that fails here has got is given back, unless it is fixed.
+container waits for the end; what an ADD that fails or is broken off here has got is given back,
+unless it is fixed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -35,8 +37,13 @@ ROUNDS_MAX: Final = 3
 """Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
 that the pool is somebody else's, and a person must look."""
 
+GIVE_BACK_S_MAX: Final = 5.0
+"""What an ADD that is broken off may take beyond its deadline to leave nothing behind."""
+
 LOOK: Final = "ipam.look"
 """The span of a look, under the runtime's own."""
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Attaching:
@@ -83,11 +90,15 @@ class Attaching:
         strangers: tuple[Taken, ...] = ()
         for _ in range(ROUNDS_MAX):
             nic = await self._allocate(order, arrived, strangers)
-            found = await self._look(order, nic, switches)
-            if found == Found():
-                return nic
-            strangers += found.strangers
-            await self._give_up(order, found)
+            try:
+                found = await self._look(order, nic, switches)
+                if found == Found():
+                    return nic
+                strangers += found.strangers
+                await self._give_up(order, found)
+            except asyncio.CancelledError:
+                await self._give_back(order)
+                raise
             arrived = time.perf_counter()
         raise _conflict(order, strangers, f"and {ROUNDS_MAX} addresses were tried")
 
@@ -136,6 +147,15 @@ class Attaching:
             )
         if how is not Withdrawal.DONE:
             raise _conflict(order, found.strangers, how.value)
+
+    async def _give_back(self, order: AddOrder) -> None:
+        """The deadline has come, or the agent ends: what was allocated is on no link yet."""
+        try:
+            async with asyncio.timeout(GIVE_BACK_S_MAX):
+                await self._withdrawing.give_up(order, (), "the ADD was broken off")
+        except (OrbweaverError, TimeoutError) as error:
+            fields = {"container": order.attachment.container}
+            _log.warning("addresses are not given back: %s", error, extra={"fields": fields})
 
     def _switches_for(self, pod: PodReference) -> Switches:
         switches = self._switches

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from core.domain.commands import LiftQuarantine
 from core.domain.quarantine import seen_in_words
 from core.store.memory import MemoryStore
+from nodeagent.detection.detector import Found
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer
 from nodeagent.telemetry.tracing import Tracer
@@ -303,3 +304,32 @@ def net1_of(link: Link) -> Station:
     made = link.station(up=False)
     ip("-n", Path(made.netns).name, "link", "set", "eth0", "name", "net1")
     return made
+
+
+@pytest.mark.parametrize("ended_by", ["its deadline", "the end of the agent"])
+async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
+    link: Link, agent: Running, monkeypatch: pytest.MonkeyPatch, ended_by: str
+) -> None:
+    looking = asyncio.Event()
+
+    async def look_for_ever(*_: object) -> Found:
+        looking.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with agent() as node:
+        await lan(node)
+        parts = node.agent.parts
+        monkeypatch.setattr(parts.detector, "look", look_for_ever)
+        if ended_by == "its deadline":
+            monkeypatch.setattr(parts.serving, "add_deadline_s", 1.0)
+            reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)
+            assert "not done within 1 s" in reply.error["msg"]
+        else:
+            call = asyncio.create_task(node.call("ADD", CNI_NETNS=link.station(up=False).netns))
+            await looking.wait()
+            assert await node.claims()
+            await parts.framed.end()
+            with pytest.raises(asyncio.IncompleteReadError):
+                await call
+        assert await node.claims() == {}
