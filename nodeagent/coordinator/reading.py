@@ -16,8 +16,8 @@ from core.domain.addresses import Address, Family
 from core.errors import DatapathError
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair, is_pod_address
 from nodeagent.netlink import replies, requests
-from nodeagent.netlink.numbers import RT_TABLE_MAIN
-from nodeagent.netlink.requests import packed_address
+from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_TABLE_MAIN
+from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address
 from nodeagent.netlink.session import Session
 from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 
@@ -106,11 +106,17 @@ def _in_order(pod: PodStack) -> list[LinkAddress]:
 
 
 def _node_addresses(session: Session, families: Iterable[Family]) -> list[Address]:
-    found = [
-        each
-        for each in session.addresses()
-        if each.address.family in families and is_pod_address(each.address)
-    ]
+    wanted = {AF_OF[family] for family in families}
+
+    def read(body: memoryview) -> LinkAddress | None:
+        kind, scope = body[0], body[IFADDRMSG_SCOPE]
+        # Each Pod's wire has an address of IPv6 for itself, which the kernel knows as such.
+        if kind not in wanted or (kind == AF_OF[6] and scope == RT_SCOPE_LINK):
+            return None
+        return replies.link_address(body)
+
+    listed = session.listing(requests.all_addresses(), read)
+    found = [each for each in listed if each is not None and is_pod_address(each.address)]
     of_node = {number for number in {each.link for each in found} if _is_of_node(session, number)}
     return [each.address for each in found if each.link in of_node]
 

@@ -26,6 +26,9 @@ from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, nes
 
 IFINFOMSG: Final = Struct("=BxHiII")
 IFADDRMSG: Final = Struct("=BBBBI")
+IFADDRMSG_SCOPE: Final = 3
+"""Where in it the scope is."""
+
 RTMSG: Final = Struct("=BBBBBBBBI")
 NDMSG: Final = Struct("=BxxxiHBB")
 FIB_RULE_HDR: Final = Struct("=BBBBBBBBI")
