@@ -50,6 +50,7 @@ class Shard:
         self._early_mail: list[tuple[str, int]] = []
         self._strangers: set[asyncio.Task[None]] = set()
         self._starting: dict[str, list[Letter]] = {}
+        self._unread: set[str] = set()
         self._stopped = False
 
     async def load(self) -> None:
@@ -65,7 +66,14 @@ class Shard:
         )
         opened, attempts, inbox, mail = (answer.kvs for answer in result.ranges)
         for kv in opened:
-            head = HEAD.decode(kv.value)
+            try:
+                head = HEAD.decode(kv.value)
+            except LogCorrupt as error:
+                # A newer version may know it. It stays as it is, with its mail, and stops nobody.
+                unread = keys.open_name(kv.key)
+                self._unread.add(unread)
+                _log.error("workflow %s is left alone: %s", unread, error)
+                continue
             self.executions[head.workflow_id] = Execution(self._desk, self, head, kv.mod_revision)
         for kv in mail:
             self._mail(keys.mail_name(kv.key)[1], kv.mod_revision)
@@ -146,9 +154,9 @@ class Shard:
     # --------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
-        if self._stopped:
-            return
         _, workflow_id, name = self._desk.keys.inbox_name(key)
+        if self._stopped or workflow_id in self._unread:
+            return
         try:
             letter = Letter(key, name, revision, decode_message(value), len(value))
         except LogCorrupt as error:

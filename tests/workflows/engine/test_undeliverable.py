@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 
 import pytest
 
 from core.errors import CallRejected
-from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.store.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Courier, Parent
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine import shard
-from workflows.engine.keys import new_id
-from workflows.engine.records import Start
+from workflows.engine.keys import new_id, shard_of
+from workflows.engine.records import Signal, Start, encode_message
 
 
 async def test_a_message_that_nobody_can_read_stops_nobody(stage: Stage) -> None:
@@ -28,6 +29,20 @@ async def test_a_message_that_nobody_can_read_stops_nobody(stage: Stage) -> None
     await handle.signal("close")
 
     assert await within(handle.result()) == ["thing"]
+
+
+async def test_a_head_that_nobody_can_read_is_left_alone_with_its_mail(stage: Stage) -> None:
+    keys = stage.client.keys
+    head, letter = keys.open("one"), keys.inbox("one", new_id(0))
+    puts = [Put(head, b"from the future"), Put(letter, encode_message(Signal("put", ("thing",))))]
+    await stage.store.commit([], puts)
+    beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+    await stage.worker()
+
+    assert await stage.run(Chain, ["a"], id=beside) == ["A"]
+    left = (await stage.store.read([Get(head), Get(letter)])).ranges
+    assert [one.count for one in left] == [1, 1]
+    await stage.store.commit([], [Delete(head), Delete(letter)])
 
 
 async def test_mail_to_a_child_that_cannot_begin_is_answered(
