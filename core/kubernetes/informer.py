@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 PAUSE_S_MIN: Final = 0.1
 PAUSE_S_MAX: Final = 15.0
-"""Between two attempts while the server is away; doubled each time, and half of it is chance."""
+"""Between two attempts while the server is away, or forgets versions at once; doubled each time,
+and half of it is chance.
+"""
 
 OBJECTS_MAX: Final = 100_000
 """Of one collection; more are refused rather than swallowed."""
@@ -101,12 +103,16 @@ class Follower(Generic[T]):
                 await asyncio.sleep(PAUSE_S_MIN)  # it may end every watch as soon as it begins
             except ApiExpired:
                 self._version = ""
+                await self._pause()
             except ApiError as error:
                 self.fault = str(error)
                 _log.warning("%s is not followed: %s", self.path, error)
-                pause_s = self._pause_s
-                await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311  # a pause
-                self._pause_s = min(pause_s * 2, PAUSE_S_MAX)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        pause_s = self._pause_s
+        await asyncio.sleep(random.uniform(pause_s / 2, pause_s))  # noqa: S311  # a pause
+        self._pause_s = min(pause_s * 2, PAUSE_S_MAX)
 
     def _opened(self) -> None:
         self._pause_s = PAUSE_S_MIN

@@ -19,6 +19,9 @@ RETRY_S_MIN: Final = 0.25
 RETRY_S_MAX: Final = 30.0
 """Between two tries at an item that failed; doubled each time."""
 
+DOUBLINGS_MAX: Final = 10
+"""Enough for the longest pause; a night without a server doubles more often than a float can."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -64,7 +67,7 @@ class Worklist(Generic[T]):
 
     def _again(self, item: T, error: OrbweaverError) -> None:
         tries = self.failing[item] = self.failing.get(item, 0) + 1
-        pause_s = min(RETRY_S_MIN * 2 ** (tries - 1), RETRY_S_MAX)
+        pause_s = min(RETRY_S_MIN * 2 ** min(tries - 1, DOUBLINGS_MAX), RETRY_S_MAX)
         fields = {"what": self._what, "item": str(item), "tries": tries}
         _log.warning("not done yet: %s", error, extra={"fields": fields})
         asyncio.get_running_loop().call_later(pause_s, self.add, [item])

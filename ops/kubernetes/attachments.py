@@ -12,7 +12,7 @@ from typing import Final
 
 from core.concurrency import until_first
 from core.domain.refusals import Refusal
-from core.errors import ApiNotFound, BadInput, Refused
+from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
@@ -96,8 +96,7 @@ class Attachments:
     async def _write(self, one: Object, nad: Object | None, wanted: Attachment) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
             return  # its end is a change, and a new one is made then
-        namespace = one["metadata"]["namespace"]
-        path = NAMESPACED.format(namespace)
+        path = NAMESPACED.format(one["metadata"]["namespace"])
         body = _body(one, wanted)
         if nad is None:
             self.written += 1
@@ -107,10 +106,7 @@ class Attachments:
             version = {"resourceVersion": nad["metadata"]["resourceVersion"]}
             body["metadata"] |= version | {"annotations": _replacing(nad, wanted)}
             body["spec"] = {"config": wanted.config}
-            try:
-                await self._api.merge(f"{path}/{wanted.name}", body)
-            except ApiNotFound:
-                self._work.add([(namespace, one["metadata"]["name"])])
+            await self._api.merge(f"{path}/{wanted.name}", body)
 
 
 def _nad_name(one: Object) -> str:

@@ -1,0 +1,107 @@
+"""What fails is tried again after a pause: however long it fails, and never in a circle."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import cast
+
+import pytest
+
+from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
+from core.kubernetes import informer, worklist
+from core.kubernetes.api import Api, Change, Object
+from core.kubernetes.informer import Informer
+from core.kubernetes.worklist import Worklist
+from ops.kubernetes.attachments import NETWORKS, Attachments
+from ops.kubernetes.objects import Objects
+from tests.kubernetes.objects import network
+from tests.watching.scripted import ScriptedApi
+from tests.workflows.engine.stage import within
+
+A_NIGHT_OF_TRIES = 1_100
+PODS = "/api/v1/pods"
+TURNS = 200
+"""Of the event loop: enough for a circle to show, and over in no time."""
+
+
+async def turns() -> None:
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+
+
+async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    tries = 0
+    done = asyncio.Event()
+
+    async def look(_: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < A_NIGHT_OF_TRIES:
+            raise ApiUnavailable("the API server does not answer")
+        done.set()
+
+    work = Worklist(look, "items")
+    work.add(["one"])
+    running = asyncio.ensure_future(work.run())
+    waiting = asyncio.ensure_future(done.wait())
+    await within(asyncio.wait([running, waiting], return_when=asyncio.FIRST_COMPLETED))
+    running.cancel()
+
+    assert done.is_set()
+
+
+class Forgetful(ScriptedApi):
+    """Every version that it lists has expired when it is watched."""
+
+    async def watch(
+        self, path: str, version: str, opened: Callable[[], None]
+    ) -> AsyncIterator[Change]:
+        if version:
+            raise ApiExpired("too old a version", subject=path)
+        yield Change("BOOKMARK", {})
+
+
+async def test_versions_that_expire_at_once_are_listed_with_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(informer, "PAUSE_S_MIN", 60.0)
+    one = Informer(cast("Api", Forgetful()), PODS)
+    running = asyncio.ensure_future(one.run())
+    await within(one.listed.wait())
+    await turns()
+    running.cancel()
+
+    assert one.lists == 1
+
+
+class WithoutNads(ScriptedApi):
+    """Shows a NAD that is not there any more when it is written."""
+
+    merges = 0
+
+    async def merge(self, path: str, body: Mapping[str, object]) -> Object:
+        self.merges += 1
+        await asyncio.sleep(0)
+        raise ApiNotFound(f"there is no {path}")
+
+
+async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
+    api = WithoutNads()
+    named = {"namespace": "shop", "name": "lan"}
+    one = network("macvlan", "lan", macvlan={"master": ["ens3"]})
+    one["metadata"] |= named | {"uid": "u1"}
+    attachments = Attachments(cast("Api", api), Objects(cast("Api", api), "test"))
+    api.put(NETWORKS, one, seen=False)
+    api.put(attachments.nads.path, {"metadata": named}, seen=False)
+    running = asyncio.ensure_future(attachments.run())
+    while not api.merges:
+        await asyncio.sleep(0)
+    await turns()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert api.merges == 1
