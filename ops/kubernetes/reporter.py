@@ -211,7 +211,7 @@ class Reporter:
     async def _endpoint(self, key: EndpointKey) -> None:
         one = self.endpoints.objects.get(key)
         wanted = endpoint_report(self._projector.projection.ledger, key)
-        if wanted is None:
+        if wanted is None or (one is not None and _is_of_the_past(one, wanted)):
             if one is not None and one["is_ours"]:
                 await self._drop(endpoint_path(key), one)
         elif one is None or not one["is_ours"] or _is_outdated(one, wanted):
@@ -241,8 +241,15 @@ def _version(one: Object) -> Object:
 
 
 def _is_outdated(one: Object, wanted: Object) -> bool:
-    """What is being deleted may say what it likes."""
     return not is_leaving(one) and bool(one["said"] != said_of(wanted))
+
+
+def _is_of_the_past(one: Object, wanted: Object) -> bool:
+    """Whether it goes and speaks of what was held before: the next Pod of the name gets its own.
+
+    One in deletion that says what is so stays until its addresses are released.
+    """
+    return is_leaving(one) and bool(one["is_ours"] and one["said"] != said_of(wanted))
 
 
 def _taken(*sources: set[K]) -> set[K]:

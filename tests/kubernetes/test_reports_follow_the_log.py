@@ -182,6 +182,29 @@ async def test_an_endpoint_in_deletion_stays_until_its_addresses_are_released(
     await cluster.until(lambda: endpoint(server)["kind"] == "Status")
 
 
+async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+    server.request("DELETE", path_of("SpiderEndpoint", "web-0", "shop"))
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+
+    cluster.start()
+
+    def is_the_next() -> bool:
+        found = endpoint(server)
+        said = found.get("status", {}) if found["kind"] == "SpiderEndpoint" else {}
+        return (
+            said.get("current", {}).get("uid") == "uid-of-the-next"
+            and "deletionTimestamp" not in found["metadata"]
+        )
+
+    await cluster.until(is_the_next)
+
+
 async def test_a_foreign_endpoint_is_left_alone(server: ApiServer, cluster: Cluster) -> None:
     ours = await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
