@@ -11,6 +11,8 @@ import pytest
 from core.errors import BadInput
 from core.kubernetes.api import Object
 from ops.kubernetes.admission import serving
+from ops.kubernetes.admission.networks import judge_coordinator
+from ops.kubernetes.admission.reviews import UPDATE, Question
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import (
@@ -81,14 +83,56 @@ async def test_addresses_in_use_cannot_be_taken_out_of_a_pool(webhooks: Webhooks
 async def test_changes_of_metadata_are_let_through_whatever_the_rules_say(
     webhooks: Webhooks,
 ) -> None:
-    cluster = webhooks.cluster
     assert await webhooks.create(pool()) == ""
-    await webhooks.stop()  # nobody answers any more
+    assert await webhooks.create(coordinator()) == ""
+    assert await webhooks.create(network("custom")) == ""
+    await webhooks.stop_serving()  # nobody answers any more
 
-    path = path_of("SpiderIPPool", "blue")
-    labels = {"metadata": {"annotations": {"team": "a"}, "finalizers": None}}
-    answer = await asyncio.to_thread(cluster.server.request, "PATCH", path, labels, content=MERGE)
-    assert answer.status == 200, answer.message
+    for kind, name in (
+        ("SpiderIPPool", "blue"),
+        ("SpiderCoordinator", "default"),
+        ("SpiderMultusConfig", "net"),
+    ):
+        body = {"metadata": {"finalizers": None}}
+        assert await _merged(webhooks, kind, name, body) == ""
+    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "webhook" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+
+
+async def test_a_network_keeps_the_name_of_its_nad_whatever_else_it_has(
+    webhooks: Webhooks,
+) -> None:
+    one = network("custom")
+    one["metadata"]["labels"] = {"team": "a"}
+    assert await webhooks.create(one) == ""
+
+    named = {"metadata": {"annotations": {"multus.spidernet.io/cr-name": "other"}}}
+    assert "cr-name" in await _merged(webhooks, "SpiderMultusConfig", "net", named)
+
+
+def test_a_coordinator_that_no_rule_allows_any_more_can_still_go() -> None:
+    one = coordinator(podMACPrefix="01:00")
+    held = one | {"metadata": {"name": "default", "finalizers": ["spiderpool.spidernet.io"]}}
+    names = "uid", "SpiderCoordinator", UPDATE, "", "default"
+
+    assert judge_coordinator(Question(*names, one, held)) == ()
+    assert judge_coordinator(Question(*names, one, coordinator())) != ()
+
+
+async def test_a_coordinator_of_another_shape_is_refused_by_its_field(webhooks: Webhooks) -> None:
+    no_target = coordinator(policyRoutes=[{"gw": "10.0.0.1"}])
+
+    assert "spec.policyRoutes[0].dst" in await webhooks.create(no_target)
+    assert "spec.hijackCIDR" in await webhooks.create(coordinator(hijackCIDR=[5]))
+
+
+async def _merged(webhooks: Webhooks, kind: str, name: str, body: Object) -> str:
+    """Why not, in the server's words; nothing when it was merged."""
+    server = webhooks.cluster.server
+    answer = await asyncio.to_thread(
+        server.request, "PATCH", path_of(kind, name), body, content=MERGE
+    )
+    return "" if answer.status == 200 else answer.message
 
 
 async def test_a_reservation_and_a_reversed_range(webhooks: Webhooks) -> None:

@@ -21,10 +21,10 @@ NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
 DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
-_UNCHANGED: Final = (
-    "request.operation != 'UPDATE' || object.spec != oldObject.spec"
-    " || !has(object.metadata.labels) || !has(oldObject.metadata.labels)"
-    " || object.metadata.labels != oldObject.metadata.labels"
+_CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
+_CHANGED_METADATA: Final = (
+    " || has(object.metadata.{0}) != has(oldObject.metadata.{0})"
+    " || has(object.metadata.{0}) && object.metadata.{0} != oldObject.metadata.{0}"
 )
 _COMMON: Final[Object] = {
     "admissionReviewVersions": ["v1"],
@@ -87,9 +87,15 @@ def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> 
                 "resources": [_PLURALS[kind]],
             }
         ],
-        "matchConditions": [{"name": "changes-something", "expression": _UNCHANGED}],
+        "matchConditions": [{"name": "changes-something", "expression": _changed(kind)}],
         **_COMMON,
     }
+
+
+def _changed(kind: str) -> str:
+    """Whether an update is of something that means anything to us; a network has annotations."""
+    parts = ["labels", "annotations"] if kind == "SpiderMultusConfig" else ["labels"]
+    return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 
 
 def _of_pods(client: Client, injection: InjectionSettings) -> Object:

@@ -26,6 +26,7 @@ from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name
 from core.manifests.networks.rules import KIND, Network, network_rules
+from ops.kubernetes.admission.judging import says_the_same
 from ops.kubernetes.admission.reviews import UPDATE, Question
 from ops.kubernetes.resources import FINALIZER
 
@@ -46,6 +47,8 @@ def filled_in_coordinator(one: Object) -> Object:
     """A copy with the defaults; prefixes and the finalizer only once podCIDRType is known."""
     after = copy.deepcopy(one)
     spec = after.setdefault("spec", {})
+    if not isinstance(spec, dict):
+        return after
     for name, value in _DEFAULTS.items():
         if spec.get(name) is None:
             spec[name] = value
@@ -53,8 +56,9 @@ def filled_in_coordinator(one: Object) -> Object:
     if not spec.get("podCIDRType") or "deletionTimestamp" in metadata:
         return after
     try:
+        msgspec.convert(spec, CoordinatorSpec)  # the schema is only looked at after this
         _write_prefixes(spec)
-    except AddressSyntaxError:
+    except (msgspec.ValidationError, AddressSyntaxError):
         return after  # section 11, 20: it is denied as it stands
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
@@ -76,7 +80,9 @@ def filled_in_network(one: Object) -> Object:
 
 
 def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
-    """Why not; creation and update alike, also while it is being deleted."""
+    """Why not; creation and change alike, also while it is being deleted."""
+    if question.operation == UPDATE and says_the_same(question.object, question.old):
+        return ()
     subject = Subject(COORDINATOR, question.name)
     try:
         spec = msgspec.convert(question.object.get("spec") or {}, CoordinatorSpec)
@@ -90,6 +96,8 @@ def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
 
 async def judge_network(question: Question, api: Api) -> tuple[Refusal, ...]:
     """The first thing that is wrong, as in the public system. Raises ApiError."""
+    if question.operation == UPDATE and _is_the_same_network(question):
+        return ()
     try:
         network = network_of(question.object)
     except BadInput as error:
@@ -101,6 +109,12 @@ async def judge_network(question: Question, api: Api) -> tuple[Refusal, ...]:
     for refusal in network_rules(network):
         return (refusal,)
     return await _foreign_nad(network, api)
+
+
+def _is_the_same_network(question: Question) -> bool:
+    """Its annotations name the NAD, and what is injected into Pods."""
+    new, old = (one["metadata"].get("annotations") or {} for one in (question.object, question.old))
+    return new == old and says_the_same(question.object, question.old)
 
 
 async def _foreign_nad(network: Network, api: Api) -> tuple[Refusal, ...]:
