@@ -20,15 +20,12 @@ from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import GC_INCOMPLETE, CniFailure
 from nodeagent.facts import FactsSource
-from nodeagent.verbs.missing import Missing, Sandbox, is_netns_gone, valid_attachments
+from nodeagent.verbs.missing import Missing, Sandbox, incomplete, is_netns_gone, valid_attachments
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
 """Endpoints of the cluster that one call reads; beyond it the call fails by name."""
-
-ERRORS_SHOWN_MAX: Final = 10
 
 
 class Collected(NamedTuple):
@@ -80,7 +77,7 @@ class Collecting:
                 errors.append(f"{'/'.join(endpoint.key)}: {error}")
         look.remember()
         if errors:
-            raise _incomplete(errors, len(released))
+            raise incomplete("endpoints", errors, len(released))
         return Collected(tuple(released), len(look.missed))
 
     async def _endpoints(self) -> AsyncIterator[Endpoint]:
@@ -145,14 +142,3 @@ def _suspects(endpoint: Endpoint, network: str, valid: frozenset[Sandbox]) -> li
 
 def _sandbox(nic: Nic) -> Sandbox:
     return nic.container, nic.interface
-
-
-def _incomplete(errors: list[str], released: int) -> CniFailure:
-    shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
-    more = len(errors) - ERRORS_SHOWN_MAX
-    rest = f"; and {more} more" if more > 0 else ""
-    return CniFailure(
-        GC_INCOMPLETE,
-        f"GC failed for {len(errors)} endpoints: {shown}{rest}",
-        f"{released} endpoints were released; the next GC tries the others again",
-    )

@@ -34,7 +34,7 @@ from nodeagent.coordinator.settings import (
 from nodeagent.coordinator.wishes import default_route_nic, expected_nics
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.netlink.namespaces import Visitor
-from nodeagent.verbs.missing import Missing, valid_attachments
+from nodeagent.verbs.missing import Missing, incomplete, valid_attachments
 
 T = TypeVar("T")
 
@@ -114,7 +114,8 @@ class Coordinating:
     async def collect(self, call: Call) -> Collected:
         """Take back what the runtime no longer knows, on evidence only (invariant I6).
 
-        Raises CniFailure when the list of valid attachments is missing, DatapathError.
+        It goes on after what cannot be taken back. Raises CniFailure when the list of valid
+        attachments is missing, or with what failed.
         """
         valid = valid_attachments(call.conf)
         known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
@@ -124,12 +125,19 @@ class Coordinating:
             if each.network == call.conf.name and (each.container, each.interface) not in valid
         ]
         look = self._missing.look(call.conf.name)
-        removed = []
+        removed: list[str] = []
+        errors: list[str] = []
         for each in suspects:
             if look.evidence((each.container, each.interface), each.netns):
-                await self._remove(each)
-                removed.append(f"{each.container}/{each.interface}")
+                name = f"{each.container}/{each.interface}"
+                try:
+                    await self._remove(each)
+                    removed.append(name)
+                except DatapathError as error:
+                    errors.append(f"{name}: {error}")
         look.remember()
+        if errors:
+            raise incomplete("attachments", errors, len(removed))
         return Collected(tuple(removed), len(suspects))
 
     async def sweep(self) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from nodeagent.cniwire.failures import INVALID_CONFIG, CniFailure
+from nodeagent.cniwire.failures import GC_INCOMPLETE, INVALID_CONFIG, CniFailure
 from nodeagent.cniwire.netconf import NetConf
 
 GC_TWICE_S: Final = 60.0
@@ -20,6 +20,8 @@ GC_TWICE_S: Final = 60.0
 
 MISSED_MAX: Final = 10_000
 """Attachments remembered as missed once; a node holds hundreds."""
+
+ERRORS_SHOWN_MAX: Final = 10
 
 Sandbox = tuple[str, str]
 """(container, interface)."""
@@ -81,6 +83,18 @@ def valid_attachments(conf: NetConf) -> frozenset[Sandbox]:
         )
     both = (*(conf.valid_attachments or ()), *(conf.attachments or ()))
     return frozenset((each.container_id, each.ifname) for each in both)
+
+
+def incomplete(what: str, errors: list[str], done: int) -> CniFailure:
+    """The failure of a GC that went on after errors: "endpoints" are ``what`` it looked at."""
+    shown = "; ".join(errors[:ERRORS_SHOWN_MAX])
+    more = len(errors) - ERRORS_SHOWN_MAX
+    rest = f"; and {more} more" if more > 0 else ""
+    return CniFailure(
+        GC_INCOMPLETE,
+        f"GC failed for {len(errors)} {what}: {shown}{rest}",
+        f"{done} {what} were released; the next GC tries the others again",
+    )
 
 
 def is_netns_gone(path: str) -> bool:

@@ -12,8 +12,8 @@ from msgspec import structs
 
 from core.domain.addresses import parse_address
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
-from core.domain.model import Endpoint
-from core.errors import BadInput, NotReady
+from core.domain.model import Attachment, Endpoint
+from core.errors import BadInput, NetlinkLost, NotReady
 from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CniFailure
@@ -194,6 +194,32 @@ async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
     pod.inside.delete()
     assert (await coordinating.collect(collection())).removed == (f"{pod.container}/eth0",)
     assert list(node.records.all()) == []
+
+
+async def test_gc_goes_on_after_what_cannot_be_taken_back(
+    world: World,
+    coordinating: Coordinating,
+    pod: Pod,
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = world.pod(node, "second")
+    second.macvlan("eth0", "10.6.0.102/24")
+    for each in (pod, second):
+        await coordinating.add(call(each), NOTHING)
+        each.inside.delete()
+    stuck, other = sorted((pod.container, second.container))
+    delete = node.engine.delete
+
+    def refused_once(attachment: Attachment, first_nic: str) -> bool:
+        if attachment.container == stuck:
+            raise NetlinkLost("netlink: 1 of 1 answers did not arrive")
+        return delete(attachment, first_nic)
+
+    monkeypatch.setattr(node.engine, "delete", refused_once)
+    with pytest.raises(CniFailure, match=f"GC failed for 1 attachments: {stuck}/eth0: netlink"):
+        await coordinating.collect(collection())
+    assert [each.container for each in node.records.all()] == [stuck], f"{other} is taken back"
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
