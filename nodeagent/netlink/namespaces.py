@@ -178,9 +178,11 @@ class Visitor:
         """
         if hasattr(self._traveller, "home"):
             return self._travel(namespace, work)
+        done = self.submit(namespace, work)
         try:
-            return self.submit(namespace, work).result(VISIT_S_MAX)
+            return done.result(VISIT_S_MAX)
         except TimeoutError:
+            done.cancel()  # nobody is there any more to close what it would open
             text = f"network namespace {namespace.path} was not entered within {VISIT_S_MAX:g} s"
             raise NetlinkLost(text, subject=namespace.path) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import BadInput, DatapathError, NamespaceGone
+from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkLost
 from nodeagent.netlink import namespaces
 from nodeagent.netlink.namespaces import (
     Namespace,
@@ -238,3 +238,24 @@ def test_a_sysctl_that_cannot_be_set_is_an_error(visitor: Visitor, namespace: Na
         write_sysctls(visitor, namespace, {FORWARD: "nonsense"})
     with pytest.raises(BadInput):
         read_sysctl(visitor, namespace, "kernel/hostname")
+
+
+def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it opened would be nobody's, what it wrote would come too late."""
+    monkeypatch.setattr(namespaces, "VISIT_S_MAX", 0.01)
+    visitor, go_on = Visitor(), threading.Event()
+    made: list[int] = []
+    try:
+        before = visitor.submit(visitor.home, go_on.wait)
+        with pytest.raises(NetlinkLost, match="was not entered within"):
+            visitor.visit(visitor.home, lambda: made.append(1))
+        after = visitor.submit(visitor.home, lambda: made.append(2))
+        go_on.set()
+        before.result(20)
+        after.result(20)
+    finally:
+        go_on.set()
+        visitor.close()
+    assert made == [2]
