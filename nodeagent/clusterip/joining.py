@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from core.errors import DatapathError
+from nodeagent.background import tell_end
 from nodeagent.clusterip.following import Counts, Follower, Place
 from nodeagent.clusterip.installing import remove
 from nodeagent.clusterip.pods import BPFFS
@@ -41,7 +42,7 @@ class ClusterIps:
     def __init__(self, follower: Follower) -> None:
         self._follower = follower
         self._task = asyncio.create_task(follower.run(), name="cluster-ips")
-        self._task.add_done_callback(_told)
+        tell_end(self._task, "ClusterIPs are not followed any more")
 
     @classmethod
     def joined(cls, settings: ClusterIpSettings, source: Source, metrics: Metrics) -> Self | None:
@@ -85,11 +86,6 @@ def own_cookie() -> int:
                 remedy="it takes Linux 5.14 or newer",
             ) from None
     return int.from_bytes(said, sys.byteorder)
-
-
-def _told(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("ClusterIPs are not followed any more", exc_info=task.exception())
 
 
 def _observe(counts: Counts, metrics: Metrics) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import Final, Self
+from typing import Self
 
+from nodeagent.background import tell_end
 from nodeagent.devices.finding import nics
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.offering import Offering, Sight
@@ -14,8 +14,6 @@ from nodeagent.netlink.namespaces import Visitor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.telemetry.metrics import Metrics
 
-_log: Final = logging.getLogger(__name__)
-
 
 class Devices:
     """An offering at work, and what it tells of itself."""
@@ -23,7 +21,7 @@ class Devices:
     def __init__(self, offering: Offering) -> None:
         self._offering = offering
         self._task = asyncio.create_task(offering.run(), name="devices")
-        self._task.add_done_callback(_told)
+        tell_end(self._task, "kubelet is offered nothing any more")
 
     @classmethod
     def joined(
@@ -42,11 +40,6 @@ class Devices:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._offering.close()
-
-
-def _told(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("kubelet is offered nothing any more", exc_info=task.exception())
 
 
 def _observe(offering: Offering, metrics: Metrics) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
+from nodeagent.background import tell_end
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
@@ -46,6 +47,7 @@ class Cluster:
             self.tenants = KubernetesTenants(api, settings.node_name)
             watched.append(self.tenants.run())
         self._watching = asyncio.gather(*watched)
+        tell_end(self._watching, "not everything of the API server is followed any more")
 
     async def stop_watching(self) -> None:
         """What was seen so far is all that is seen."""

@@ -91,7 +91,9 @@ class KubernetesNetworks:
         for key in keys:
             before = self._known.pop(key, None)
             if before is not None:
-                self._by_nad[before].pop(key, None)
+                self._by_nad[before].pop(key)
+                if not self._by_nad[before]:
+                    del self._by_nad[before]
             one = self.configs.objects.get(key)
             if one is not None:
                 nad = self._known[key] = f"{key[0]}/{one.nad}"
