@@ -60,6 +60,8 @@ class Serving:
         self._adding = adding
         self._deleting = deleting
         self.add_deadline_s = BOUND_ADD_DEADLINE_S if binds else ADD_DEADLINE_S
+        # A DEL waits for its container's ADD: given up before, it would leave what that gets.
+        self.delete_deadline_s = max(DEL_DEADLINE_S, self.add_deadline_s)
         self.order = ContainerOrder()
 
     async def add(self, order: AddOrder, arrived: float) -> Added:
@@ -74,7 +76,8 @@ class Serving:
     async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:
         """``arrived`` as in ``add``. Raises StoreError, RequestError, LogError."""
         work = self._metrics.release
-        return await self._counted(lambda: self._delete(order), DEL_DEADLINE_S, work, arrived)
+        do, deadline_s = lambda: self._delete(order), self.delete_deadline_s
+        return await self._counted(do, deadline_s, work, arrived)
 
     async def _counted(
         self, do: Callable[[], Awaitable[Outcome]], deadline_s: float, work: Work, arrived: float

@@ -50,6 +50,8 @@ BASE: Final = "/v1"
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 NETWORK_UNSAID: Final = ""
+END_S_MAX: Final = 1.0
+"""What a request may still take at the end: the drain has waited for it already."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
@@ -86,7 +88,12 @@ class HttpDoor:
 
     async def open(self, listening: socket.socket, backlog: int) -> None:
         """Begin to accept."""
-        runner = web.AppRunner(self.application(), access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            self.application(),
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=END_S_MAX,
+        )
         await runner.setup()
         self._runner = runner
         self._site = web.SockSite(runner, listening, backlog=backlog)

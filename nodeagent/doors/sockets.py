@@ -56,8 +56,11 @@ def _bound(path: str) -> socket.socket:
             subject="ipamUnixSocketPath",
             remedy=f"give an absolute path of at most {PATH_BYTES_MAX - len('.fast')} bytes",
         )
-    Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    _remove_stale(path)
+    try:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_stale(path)
+    except OSError as error:
+        raise BadInput(f"cannot make {path}: {error.strerror}", subject=path) from error
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(_PRIVATE_UMASK)
     try:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiohttp import web
 
 from core.errors import BadInput
+
+END_S_MAX: Final = 1.0
+"""What a probe or a scrape may still take at the end, of which supervisors wait 30 s."""
 
 
 class TcpPort:
     """One listening port."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=END_S_MAX
+        )
 
     async def open(self, address: str, port: int, setting: str) -> None:
         """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""

@@ -70,7 +70,8 @@ class ObservedStore:
         outcome = "ok"
         try:
             return await call
-        except Exception as error:
+        except BaseException as error:
+            # One that its caller gave up is no answer: etcd may be away.
             outcome = type(error).__name__
             raise
         finally:

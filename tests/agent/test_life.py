@@ -381,6 +381,12 @@ def test_a_path_that_no_socket_can_have_is_refused(path: str) -> None:
         ListeningSocket(path)
 
 
+def test_a_directory_that_cannot_be_made_is_refused_by_the_path(short_path: Path) -> None:
+    (short_path / "file").touch()
+    with pytest.raises(BadInput, match=r"cannot make .*/a\.sock"):
+        ListeningSocket(f"{short_path}/file/below/a.sock")
+
+
 async def test_a_caller_that_is_not_root_is_dropped(node: Node, settings: Settings) -> None:
     if os.geteuid() != 0:
         pytest.fail("this test changes its user and needs root")

@@ -1,0 +1,84 @@
+"""What does not end by itself: callers, calls to etcd, work in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from core.store.kv import TxnResult
+from core.store.memory import MemoryStore
+from nodeagent.background import tell_end
+from nodeagent.gate import Gate
+from nodeagent.health import StoreWatchdog
+from nodeagent.serving import Serving
+from nodeagent.settings.values import Settings
+from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.observed import ObservedStore
+from nodeagent.verbs.adding import Adding
+from nodeagent.verbs.deleting import Deleting
+from tests.agent.node import Node
+
+
+@pytest.mark.parametrize("binds", [False, True])
+def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
+    binds: bool,  # whether there is a provider
+) -> None:
+    """Given up before, it would succeed and leave to nobody what the ADD then gets."""
+    unasked = cast("Adding", None), cast("Deleting", None)
+    serving = Serving(Gate(), Metrics(), None, *unasked, binds=binds)
+    assert serving.delete_deadline_s >= serving.add_deadline_s
+
+
+async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
+    node: Node, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = asyncio.Event()
+
+    async def ask_for_ever() -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(node.agent.parts.health, "fault", ask_for_ever)
+    reader, writer = await asyncio.open_unix_connection(settings.socket_path)
+    writer.write(b"GET /v1/ipam/healthy HTTP/1.1\r\nHost: agent\r\n\r\n")
+    await inside.wait()
+
+    await node.agent.parts.http.close()
+    async with asyncio.timeout(20):  # supervisors wait 30 s for all of the end
+        await node.agent.parts.http.end()
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watchdog = StoreWatchdog()
+
+    async def never_answer(*_: object) -> TxnResult:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(store, "commit", never_answer)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ObservedStore(store, watchdog).commit([], []), 0.01)
+    assert watchdog.is_away
+
+
+async def test_work_of_the_background_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise KeyError("metadata")
+
+    async def end_well() -> None:
+        """Nothing is to be told of it."""
+
+    works = [asyncio.ensure_future(work()) for work in (fail, end_well)]
+    for work in works:
+        tell_end(work, "nothing is followed any more")
+    await asyncio.gather(*works, return_exceptions=True)
+    await asyncio.sleep(0)
+
+    (record,) = caplog.records
+    assert (record.levelname, record.message) == ("CRITICAL", "nothing is followed any more")
