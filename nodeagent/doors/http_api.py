@@ -36,6 +36,7 @@ from nodeagent.doors.http_bodies import (
 )
 from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.doors.sockets import may_call
+from nodeagent.doors.tcp_port import runner_of
 from nodeagent.facts import PodReference
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.health import Health
@@ -50,8 +51,6 @@ BASE: Final = "/v1"
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 NETWORK_UNSAID: Final = ""
-END_S_MAX: Final = 1.0
-"""What a request may still take at the end: the drain has waited for it already."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
@@ -88,12 +87,7 @@ class HttpDoor:
 
     async def open(self, listening: socket.socket, backlog: int) -> None:
         """Begin to accept."""
-        runner = web.AppRunner(
-            self.application(),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=END_S_MAX,
-        )
+        runner = runner_of(self.application())
         await runner.setup()
         self._runner = runner
         self._site = web.SockSite(runner, listening, backlog=backlog)

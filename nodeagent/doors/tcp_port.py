@@ -9,16 +9,19 @@ from aiohttp import web
 from core.errors import BadInput
 
 END_S_MAX: Final = 1.0
-"""What a probe or a scrape may still take at the end, of which supervisors wait 30 s."""
+"""What a request may still take at the end: it was waited for, and supervisors wait 30 s in all."""
+
+
+def runner_of(app: web.Application) -> web.AppRunner:
+    """What serves an application of ours: no log of accesses, no signals, a short end."""
+    return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=END_S_MAX)
 
 
 class TcpPort:
     """One listening port."""
 
     def __init__(self, app: web.Application) -> None:
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=END_S_MAX
-        )
+        self._runner = runner_of(app)
 
     async def open(self, address: str, port: int, setting: str) -> None:
         """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
