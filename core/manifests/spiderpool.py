@@ -41,6 +41,9 @@ T = TypeVar("T")
 TEXT_BYTES_MAX: Final = 256 * 1024 * 1024
 """JSON of a whole cluster: some 100,000 endpoints."""
 
+SEPARATOR: Final = "\n---\n"
+"""A line that is never inside of JSON."""
+
 READ_KINDS: Final = ("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP", "SpiderEndpoint")
 FIXED_KINDS: Final[Mapping[str, FixedKind]] = {
     "StatefulSet": "statefulset",
@@ -99,7 +102,7 @@ def read_cluster(values: Iterable[tuple[str, object]]) -> Dump:
 
 
 def _values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
-    for text in texts:
+    for text in (part for whole in texts for part in _parts(whole)):
         if not text.lstrip().startswith("{"):
             yield from objects(text)
             continue
@@ -117,6 +120,11 @@ def _values(texts: Iterable[str]) -> Iterator[tuple[str, Any]]:
             yield from ((f"items[{index}]", item) for index, item in enumerate(items))
         else:
             yield "object", value
+
+
+def _parts(text: str) -> list[str]:
+    """Files of JSON that came as one standard input, with YAML's mark between them."""
+    return text.split(SEPARATOR) if text.lstrip().startswith("{") else [text]
 
 
 def _applied(value: object, place: str) -> tuple[object, object]:

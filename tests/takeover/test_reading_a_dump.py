@@ -38,6 +38,7 @@ def test_several_files_are_one_cluster() -> None:
     found = read_dump(texts).cluster
 
     assert (len(found.pools), len(found.reservations)) == (1, 1)
+    assert read_dump(["\n---\n".join(texts)]).cluster == found
 
 
 @pytest.mark.parametrize(

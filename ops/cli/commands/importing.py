@@ -62,11 +62,12 @@ def spiderpool(
     async def action(session: Session) -> Exit:
         dump = await read()
         plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
-        if output.is_plain:
-            show_value(_plain(plan, refusals, dump.passed_over), output)
-        else:
+        said = _plain(plan, refusals, dump.passed_over)
+        if not output.is_plain:
             _show(plan, dump.passed_over, wide=output is Format.WIDE)
         if dry_run:
+            if output.is_plain:
+                show_value(said, output)
             report_refusals(refusals)
             return Exit.REFUSED if refusals else Exit.OK
         if not confirm(f"Take over {_counted(plan)}?", yes=yes):
@@ -76,7 +77,10 @@ def spiderpool(
             report_refusals(refusals_of(error))
         whole = plan_take_over((await read()).cluster)
         missing = await _missing(session, whole)
-        _show_outcome(outcome, whole.addresses, missing)
+        if output.is_plain:
+            show_value(said | _plain_outcome(outcome, missing), output)
+        else:
+            _show_outcome(outcome, whole.addresses, missing)
         return Exit.REFUSED if outcome.refused or missing else Exit.OK
 
     perform(context, action)
@@ -176,4 +180,14 @@ def _plain(
         "findings": [finding._asdict() for finding in plan.findings],
         "refusals": [refusal._asdict() for refusal in refusals],
         "passedOver": passed_over,
+    }
+
+
+def _plain_outcome(outcome: Outcome, missing: Sequence[str]) -> dict[str, Any]:
+    refused = [refusal for error in outcome.refused for refusal in refusals_of(error)]
+    return {
+        "refusals": [refusal._asdict() for refusal in refused],
+        "changes": outcome.commands,
+        "takenOver": outcome.endpoints,
+        "missing": list(missing),
     }
