@@ -91,14 +91,15 @@ class Controller:
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),
         )
-        self.health = Health(self.projector, self.observing, self.jobs, self.election, cluster)
+        self.admission = _admission(settings.kubernetes, store, keys, self.projector)
+        known = self.projector, self.observing, self.jobs, self.election
+        self.health = Health(*known, cluster, self.admission)
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
             if settings.kubernetes is not None
             else None
         )
-        self.admission = _admission(settings.kubernetes, store, keys, self.projector)
         self.ports: list[TcpPort] = []
         self.cluster = cluster
         self._store = store

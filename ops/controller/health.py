@@ -2,15 +2,16 @@
 
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
 with the log, some replica leads, and the jobs have their share of the executions; the one that
-leads hears news of Pods (spec/api.md 5.5), and in Kubernetes what must be watched is watched. The
-compatible paths answer the same; those of the public system's API that do nothing there do nothing
-here either (spec/api.md 8.4), but say which command does.
+leads hears news of Pods (spec/api.md 5.5), in Kubernetes what must be watched is watched, and
+webhooks that are wanted are served: the API server asks whoever is ready. The compatible paths
+answer the same; those of the public system's API that do nothing there do nothing here either
+(spec/api.md 8.4), but say which command does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -22,6 +23,9 @@ from nodeagent.health import Check
 from ops.controller.observing import Observing
 from ops.kubernetes.watching.hosting import ClusterWatch
 from workflows.jobs.hosting import JobHost
+
+if TYPE_CHECKING:
+    from ops.kubernetes.admission.hosting import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
 """A projection that has been behind for longer than this is not ready."""
@@ -46,12 +50,14 @@ class Health:
         jobs: JobHost,
         election: Election,
         cluster: ClusterWatch | None = None,
+        admission: AdmissionHost | None = None,
     ) -> None:
         self._projector = projector
         self._observing = observing
         self._jobs = jobs
         self._election = election
         self._cluster = cluster
+        self._admission = admission
         self.stopping = False
 
     def live(self) -> list[Check]:
@@ -68,6 +74,7 @@ class Health:
             Check("jobs", self._jobs_fault()),
             Check("news", self._news_fault()),
             *([Check("cluster", self._cluster_fault())] if self._cluster is not None else []),
+            *([Check("webhooks", self._webhook_fault())] if self._admission is not None else []),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:
@@ -105,6 +112,12 @@ class Health:
         if not fault:
             return None
         return NotReady(fault, remedy="nothing is freed meanwhile; may we list and watch?")
+
+    def _webhook_fault(self) -> OrbweaverError | None:
+        assert self._admission is not None, "asked where webhooks are served alone"
+        if self._admission.port is not None:
+            return None
+        return NotReady("the webhooks are not served yet", remedy="is the API server there?")
 
 
 def health_port(health: Health) -> TcpPort:

@@ -1,0 +1,30 @@
+"""A replica is ready when it serves what the API server will ask whoever is ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.store.memory import MemoryStore
+from ops.controller.controller import Controller
+from ops.controller.settings import load_settings
+
+
+async def test_a_replica_that_serves_no_webhooks_yet_is_not_ready(tmp_path: Path) -> None:
+    files = {name: str(tmp_path / name) for name in ("tls.crt", "tls.key", "kubeconfig")}
+    for path in files.values():
+        Path(path).touch()
+    variables = {
+        "ORBWEAVER_KUBECONFIG": files["kubeconfig"],
+        "ORBWEAVER_TLS_CERT_FILE": files["tls.crt"],
+        "ORBWEAVER_TLS_KEY_FILE": files["tls.key"],
+        "SPIDERPOOL_POD_NAME": "c-1",
+    }
+    one = Controller(load_settings("/nonexistent/conf.yml", variables), MemoryStore())
+    assert one.admission is not None
+
+    before = {check.name: check.fault for check in one.health.ready()}
+    one.admission.port = 5722
+    after = {check.name: check.fault for check in one.health.ready()}
+
+    assert before["webhooks"] is not None
+    assert after["webhooks"] is None
