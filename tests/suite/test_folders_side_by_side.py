@@ -57,11 +57,13 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         (place / folder).mkdir(parents=True, exist_ok=True)
         for name in ("test_first.py", "test_second.py"):
             (place / folder / name).write_text(TESTS)
+    # This test may be in a worker itself.
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", "-n", str(workers)],
         cwd=place,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "SAID": str(place / "said")},
+        env=mine | {"PYTHONPATH": str(ROOT), "SAID": str(place / "said")},
         capture_output=True,
         text=True,
         check=False,
