@@ -119,7 +119,8 @@ class Pod:
         return self.node.engine.check(self.attachment(interface))
 
     def pings(self, address: str) -> bool:
-        done = self.inside.attempt("ping", "-n", "-c", "1", "-W", "2", address)
+        """Whether it answers, asked until it does: a busy kernel may lose the first question."""
+        done = self.inside.attempt("ping", "-n", "-c", "1", "-w", "5", address)
         return done.returncode == 0
 
 
