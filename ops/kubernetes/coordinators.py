@@ -81,14 +81,13 @@ class Coordinators:
     async def _report(self, one: Object) -> None:
         before = one.get("status") or {}
         wanted: Object
+        why: Observation | None = None
         try:
             found = await self._find(one)
         except BadInput as error:
             wanted = {"phase": NOT_READY, "reason": error.message}
             wanted |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            if wanted != before:
-                why = Observation("Ready", "False", error.subject, error.message)
-                await self._objects.tell(one, why)
+            why = Observation("Ready", "False", error.subject, error.message)
         else:
             wanted = {"phase": SYNCED, "overlayPodCIDR": list(found.pods)}
             wanted["serviceCIDR"] = list(found.services)
@@ -99,6 +98,8 @@ class Coordinators:
         body["metadata"] = {key: one["metadata"][key] for key in ("name", "uid")}
         name = one["metadata"]["name"]
         await self._api.apply(f"{COORDINATORS}/{name}/status", body, MANAGER)
+        if why is not None:  # once it stands: a status that cannot be written is tried again
+            await self._objects.tell(one, why)
 
     async def _release(self, one: Object) -> None:
         """Nothing is to be taken back: let it go."""

@@ -14,8 +14,10 @@ from core.kubernetes.api import Api, Change, Object
 from core.kubernetes.informer import Informer
 from core.kubernetes.worklist import Worklist
 from ops.kubernetes.attachments import NETWORKS, Attachments
+from ops.kubernetes.coordinators import COORDINATORS, Coordinators
 from ops.kubernetes.objects import Objects
-from tests.kubernetes.objects import network
+from ops.kubernetes.settings import CoordinatorSettings
+from tests.kubernetes.objects import coordinator, network
 from tests.watching.scripted import ScriptedApi
 from tests.workflows.engine.stage import within
 
@@ -105,3 +107,49 @@ async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
     await asyncio.gather(running, return_exceptions=True)
 
     assert api.merges == 1
+
+
+class WithoutCidrs(ScriptedApi):
+    """Nobody says which CIDRs there are, and the first reports do not get through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.applied = 0
+        self.events = 0
+        self.told = asyncio.Event()
+
+    async def list(self, path: str) -> Object:
+        raise ApiNotFound(f"there is no {path}")
+
+    async def apply(self, path: str, body: Object, manager: str) -> Object:
+        self.applied += 1
+        if self.applied < 4:
+            raise ApiUnavailable("the API server does not answer", subject=path)
+        return body
+
+    async def create(self, path: str, body: Object) -> Object:
+        self.events += 1
+        self.told.set()
+        return body
+
+
+async def test_a_coordinator_is_told_about_once_however_often_its_status_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    api = WithoutCidrs()
+    one = coordinator(podCIDRType="cluster")
+    one["metadata"]["uid"] = "u1"
+    api.put(COORDINATORS, one, seen=False)
+    objects = Objects(cast("Api", api), "test")
+    running = asyncio.ensure_future(
+        Coordinators(cast("Api", api), objects, CoordinatorSettings()).run()
+    )
+    await within(api.told.wait())
+    while api.applied < 4:
+        await asyncio.sleep(0)
+    await turns()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert api.events == 1
