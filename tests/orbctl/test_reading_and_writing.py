@@ -22,6 +22,13 @@ from ops.settings import ClusterSettings
 from tests.orbctl.world import World
 from tests.support.nodes import Node, pod, pool
 
+BLUE = """\
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderIPPool
+metadata: {{name: blue, annotations: {annotations}}}
+spec: {{subnet: 10.6.0.0/24, ips: [10.6.0.20-10.6.0.29]}}
+"""
+
 DIRECTORY = Path(__file__).parent / "transcripts"
 
 
@@ -157,3 +164,30 @@ def test_a_network_that_is_no_json_is_refused_by_name(world: World, tmp_path: Pa
 
     assert ran.code == 2
     assert "10-blue.conflist" in ran.err
+
+
+@pytest.mark.parametrize(
+    "verb", [["apply", "-f", "{changed}"], ["retire", "pool", "blue"], ["delete", "pool", "blue"]]
+)
+def test_what_a_custom_resource_makes_again_is_said_to_be_so(
+    world: World, tmp_path: Path, verb: list[str]
+) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(BLUE.format(annotations="{team: shop}"))
+    made = tmp_path / "made.yaml"
+    made.write_text(BLUE.format(annotations="{orbweaver.io/kubernetes-uid: uid-1}"))
+    assert world.orbctl("apply", "-f", str(made)).err == ""
+
+    ran = world.orbctl(*(word.format(changed=changed) for word in verb))
+
+    assert ran.code == 0
+    assert "spiderippool/blue is made from a custom resource" in ran.err
+    assert "kubectl" in ran.err
+
+
+def test_of_what_orbctl_made_nothing_is_said(world: World, tmp_path: Path) -> None:
+    made = tmp_path / "made.yaml"
+    made.write_text(BLUE.format(annotations="{team: shop}"))
+    world.orbctl("apply", "-f", str(made))
+
+    assert world.orbctl("retire", "pool", "blue").err == ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import BadInput, Refused
+from ops.cli import writing
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, refusals_of, report_refusals
 from ops.cli.kinds import object_name
@@ -63,16 +64,12 @@ async def _apply_all(session: Session, commands: list[Command]) -> Exit:
     worst = Exit.OK
     for command in commands:
         try:
-            applied = await session.write(
-                lambda writer, wish=command: session.configurator(writer).apply(  # type: ignore[misc]
-                    wish, session.cause
-                )
-            )
+            made = await writing.apply(session, command)
         except Refused as error:
             report_refusals(refusals_of(error))
             worst = Exit.REFUSED
             continue
-        print(f"{object_name(command)} {_outcome(before, command, changed=bool(applied.events))}")
+        print(f"{object_name(command)} {_outcome(before, command, changed=bool(made))}")
     return worst
 
 

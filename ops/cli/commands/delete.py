@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, Refused
+from ops.cli import writing
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, kind_of, object_name, split_name
@@ -106,7 +107,7 @@ async def _delete(session: Session, command: Command, drain_s: float | None) -> 
         if drain_s is not None and isinstance(command, DeletePool | DeleteSubnet):
             await _drain(session, command, drain_s)
         else:
-            await _apply(session, command)
+            await writing.apply(session, command)
     except Refused as error:
         report_refusals(refusals_of(error))
         return exit_code(error)
@@ -120,14 +121,14 @@ async def _drain(session: Session, command: DeletePool | DeleteSubnet, drain_s: 
 
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
-    if await _apply(session, retire):
+    if await writing.apply(session, retire):
         print(f"{object_name(command)} retiring")
     deadline = time.monotonic() + drain_s
     while True:
         try:
             if not is_pool:
                 await _empty(session, command.name)
-            await _apply(session, command)
+            await writing.apply(session, command)
         except Refused:
             if time.monotonic() >= deadline:
                 raise
@@ -148,17 +149,9 @@ async def _empty(session: Session, subnet: str) -> None:
     refused: Refused | None = None
     for pool in controlled(subnet, ledger.pools):
         try:
-            await _apply(session, DeletePool(pool.name))
+            await writing.apply(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")
         except Refused as error:
             refused = error
     if refused is not None:
         raise refused
-
-
-async def _apply(session: Session, command: Command) -> int:
-    """How many events it made. Raises Refused."""
-    applied = await session.write(
-        lambda writer: session.configurator(writer).apply(command, session.cause)
-    )
-    return len(applied.events)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import BadInput, NotFound
+from ops.cli import writing
 from ops.cli.commands.get import get
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
@@ -127,10 +128,7 @@ async def _read(session: Session, text: str) -> Quarantine:
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
     async def action(session: Session) -> Exit:
-        applied = await session.write(
-            lambda writer: session.configurator(writer).apply(command, session.cause)
-        )
-        print(done if applied.events else f"{done} already")
+        print(done if await writing.apply(session, command) else f"{done} already")
         return Exit.OK
 
     perform(context, action)

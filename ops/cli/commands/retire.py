@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, ExecutionNotFound, NotFound
+from ops.cli import writing
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
 from ops.cli.kinds import Kind, kind_of, object_name
@@ -20,7 +21,7 @@ from ops.cli.session import Session
 from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
-    from core.domain.commands import Command, Retirable
+    from core.domain.commands import Retirable
     from core.domain.retirement import InUse
     from workflows.jobs.retirement.words import AtDeadline, Left, Order
 
@@ -132,7 +133,7 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
         from core.domain.commands import Reinstate
         from workflows.engine.client import Client
 
-        done = await _apply(session, Reinstate(what, name))
+        done = await writing.apply(session, Reinstate(what, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
                 await client.cancel(_id(what, name), f"taken back by {session.actor}")
@@ -161,7 +162,7 @@ def _retire(
         at_deadline: AtDeadline = "reinstate" if give_back else "wait"
         for name in names:
             command = deletion(kind, name, in_use)
-            done = await _apply(session, command)
+            done = await writing.apply(session, command)
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
@@ -182,14 +183,6 @@ async def _order(session: Session, kind: Retirable, order: Order) -> None:
         await client.signal_with_start(
             workflow, order, id=_id(kind, order.name), signal=ORDER, signal_args=[order]
         )
-
-
-async def _apply(session: Session, command: Command) -> int:
-    """How many events it made. Raises Refused."""
-    applied = await session.write(
-        lambda writer: session.configurator(writer).apply(command, session.cause)
-    )
-    return len(applied.events)
 
 
 async def _all(session: Session) -> list[tuple[Retirable, str]]:
