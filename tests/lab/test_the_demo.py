@@ -36,7 +36,8 @@ DEADLINE_S = 240.0
 
 @contextmanager
 def running_demo() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "ops.demo"]
+    # A shell has what it starts in the background ignore Ctrl-C, and that is inherited.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "ops.demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as demo:
         watchdog = threading.Timer(DEADLINE_S, demo.kill)
         watchdog.start()
