@@ -1,5 +1,6 @@
 """The device plugin: what a node has so many of, offered to its kubelet (docs/devices.md).
 
+    messages.py     protobuf messages from a table
     kubelet_api.py  the messages of kubelet's device plugin API, v1beta1, and its names
     finding.py      the node's NICs
     plugin.py       one resource: its socket, its list of slots, its registration

@@ -7,10 +7,10 @@ described here is skipped when it is read and left out when it is written. Must 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from nodeagent.devices.messages import Table, message_classes
 
 VERSION: Final = "v1beta1"
 REGISTER: Final = f"/{VERSION}.Registration/Register"
@@ -21,12 +21,7 @@ DIRECTORY: Final = "device-plugins"
 KUBELET_SOCKET: Final = "kubelet.sock"
 HEALTHY: Final = "Healthy"
 
-_PACKAGE: Final = VERSION
-_Field: Final = descriptor_pb2.FieldDescriptorProto
-_SCALARS: Final = {"string": _Field.TYPE_STRING, "bool": _Field.TYPE_BOOL}
-
-# Message -> field -> (number, type); "*" before a type: repeated.
-_MESSAGES: Final[Mapping[str, Mapping[str, tuple[int, str]]]] = {
+_MESSAGES: Final[Table] = {
     "Empty": {},
     "DevicePluginOptions": {
         "pre_start_required": (1, "bool"),
@@ -108,31 +103,4 @@ def _made(name: str, **fields: object) -> Message:
     return message
 
 
-def _described() -> dict[str, Any]:
-    """The classes of all messages."""
-    file = descriptor_pb2.FileDescriptorProto(
-        name="orbweaver/deviceplugin.proto", package=_PACKAGE, syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            _describe(message, field, number, kind)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
-        for name in _MESSAGES
-    }
-
-
-def _describe(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
-    is_many, kind = kind.startswith("*"), kind.removeprefix("*")
-    label = _Field.LABEL_REPEATED if is_many else _Field.LABEL_OPTIONAL
-    field = message.field.add(name=name, number=number, label=label)
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-
-
-_types: Final = _described()
+_types: Final = message_classes(VERSION, _MESSAGES)

@@ -13,24 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from nodeagent.devices.messages import Table, message_classes
 
 CALL_DEADLINE_S = 60.0
 SERVICE = "/runtime.v1.RuntimeService"
 READY = 0
 """PodSandboxState.SANDBOX_READY."""
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "string": _Field.TYPE_STRING,
-    "uint32": _Field.TYPE_UINT32,
-    "bool": _Field.TYPE_BOOL,
-    # An enumeration and an int32 look the same on the wire.
-    "int32": _Field.TYPE_INT32,
-}
-
-# Message -> field -> (number, type); "*" repeated, "%" a map of texts.
-MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
+MESSAGES: Table = {
     "PodSandboxMetadata": {
         "name": (1, "string"),
         "uid": (2, "string"),
@@ -88,7 +79,7 @@ class RuntimeService:
 
     def __init__(self, path: Path) -> None:
         self._channel = grpc.insecure_channel(f"unix:{path}")
-        self._types = _types()
+        self._types = message_classes("runtime.v1", MESSAGES)
 
     def close(self) -> None:
         """Close the connection."""
@@ -145,35 +136,3 @@ class RuntimeService:
             )
         except grpc.RpcError as error:
             raise RuntimeRefused(str(error.details())) from None
-
-
-def _types() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="cri.proto", package="runtime.v1", syntax="proto3"
-    )
-    for name, fields in MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            _describe(message, field, number, kind)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"runtime.v1.{name}"))
-        for name in MESSAGES
-    }
-
-
-def _describe(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
-    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
-    if kind == "%":
-        entry = message.nested_type.add(name=f"{name.title()}Entry")
-        entry.options.map_entry = True
-        _describe(entry, "key", 1, "string")
-        _describe(entry, "value", 2, "string")
-        kind = f"*{message.name}.{entry.name}"
-    if kind.startswith("*"):
-        field.label, kind = _Field.LABEL_REPEATED, kind[1:]
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type, field.type_name = _Field.TYPE_MESSAGE, f".runtime.v1.{kind}"

@@ -1,0 +1,58 @@
+"""Protobuf messages from a table: for an interface of which only a few messages are used.
+
+A table is message -> field -> (number, type). A type is a scalar's name or a message of the table;
+"*" before it: repeated, "%": a map of texts. Fields of the wire that no table has are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+Table = Mapping[str, Mapping[str, tuple[int, str]]]
+
+_Field: Final = descriptor_pb2.FieldDescriptorProto
+_SCALARS: Final = {
+    "string": _Field.TYPE_STRING,
+    "uint32": _Field.TYPE_UINT32,
+    "bool": _Field.TYPE_BOOL,
+    # An enumeration and an int32 look the same on the wire.
+    "int32": _Field.TYPE_INT32,
+}
+
+
+def message_classes(package: str, table: Table) -> dict[str, Any]:
+    """The classes of all messages, by their names."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="proto3"
+    )
+    for name, fields in table.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind) in fields.items():
+            _describe(package, message, field, number, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in table
+    }
+
+
+def _describe(
+    package: str, message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str
+) -> None:
+    field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+    if kind == "%":
+        entry = message.nested_type.add(name=f"{name.title()}Entry")
+        entry.options.map_entry = True
+        _describe(package, entry, "key", 1, "string")
+        _describe(package, entry, "value", 2, "string")
+        kind = f"*{message.name}.{entry.name}"
+    if kind.startswith("*"):
+        field.label, kind = _Field.LABEL_REPEATED, kind[1:]
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type, field.type_name = _Field.TYPE_MESSAGE, f".{package}.{kind}"
