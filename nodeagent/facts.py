@@ -2,11 +2,13 @@
 
 Standalone: names from CNI_ARGS, the rest from the records that an operator applied (manifests of
 Pod, StatefulSet, Namespace and Node). ``nodeagent.kubernetes`` is another ``FactsSource``, over
-watched objects. A source never decides, and waits only in ``learn`` and ``confirm``.
+watched objects. A source never decides, and waits only in ``learn``, ``confirm`` and
+``confirm_wanted``.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
@@ -23,10 +25,14 @@ from core.domain.fixed.kinds import (
 from core.domain.fixed.records import RecordOwners
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
+from core.errors import OrbweaverError
 from core.projections.configuration_view import ConfigurationView
 from nodeagent.cniwire.arguments import PodArguments
 
 NAMESPACE_UNSAID = "default"
+CONFIRM_S_MAX: Final = 2.0
+"""How long the source of truth may take to confirm what would free an address."""
+
 MIGRATION: Final = "kubevirt.io/migrationJobName"
 """The annotation of a launcher that a live migration goes to (spec/api.md 2)."""
 
@@ -43,8 +49,22 @@ class PodReference(NamedTuple):
     container: str
 
 
+class Liveness(NamedTuple):
+    """Whether a Pod runs. ``alive`` None: only the runtime can tell.
+
+    ``doubt``: why the source of truth could not be asked, "" where it was; a doubt frees nothing.
+    """
+
+    alive: bool | None
+    doubt: str = ""
+
+
 class FactsSource(Protocol):
-    """Where facts come from."""
+    """Where facts come from.
+
+    What a source knows may be old. It is enough to keep an address; before one is freed the source
+    of truth is asked (``confirm``, ``confirm_wanted``), within ``CONFIRM_S_MAX`` (I6).
+    """
 
     async def learn(self, reference: PodReference) -> None:
         """Before an ADD: see to it that what ``facts`` says of its Pod is all there is to know.
@@ -53,8 +73,19 @@ class FactsSource(Protocol):
         """
         ...
 
-    async def confirm(self, reference: PodReference) -> None:
-        """Before a DEL: see to it that a Pod that seems to live does. Never fails."""
+    async def confirm_current(self, reference: PodReference) -> None:
+        """Ask whether this Pod has the name, before an ADD frees what another one of it holds.
+
+        Raises WrongInput when another Pod has it or none, NotReady without an answer.
+        """
+        ...
+
+    def liveness(self, reference: PodReference) -> Liveness | None:
+        """What is certain without asking; None: ``confirm`` has to ask."""
+        ...
+
+    async def confirm(self, reference: PodReference) -> Liveness:
+        """Ask the source of truth whether the Pod of a DEL runs. Never fails."""
         ...
 
     def facts(self, reference: PodReference) -> Facts:
@@ -68,8 +99,12 @@ class FactsSource(Protocol):
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """Whether the replica or VM behind these addresses is wanted; None: they are not fixed.
 
-        By who holds them, not by a Pod, which may be gone already.
+        By who holds them, not by a Pod, which may be gone already. Only "valid" can be relied on.
         """
+        ...
+
+    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
+        """The same, asking the source of truth unless it is known to be valid. Never fails."""
         ...
 
 
@@ -89,8 +124,16 @@ class StandaloneFacts:
     async def learn(self, reference: PodReference) -> None:
         """Records are there or they are not."""
 
-    async def confirm(self, reference: PodReference) -> None:
-        """Nobody knows whether a Pod lives."""
+    async def confirm_current(self, reference: PodReference) -> None:
+        """Only the runtime knows which Pod came last."""
+
+    def liveness(self, reference: PodReference) -> Liveness:
+        """Only the runtime knows whether a Pod runs."""
+        return Liveness(None)
+
+    async def confirm(self, reference: PodReference) -> Liveness:
+        """There is nothing to ask."""
+        return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> Facts:
         """The facts as of the view's revision."""
@@ -126,6 +169,19 @@ class StandaloneFacts:
                     "valid", f"the record of Pod {record.namespace}/{record.name} says so"
                 )
         return Validity("invalid", f"no record makes {'/'.join(endpoint.key)} fixed")
+
+    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
+        """By records that are as new as etcd."""
+        found = self.wanted(endpoint)
+        if found is None or found.state == "valid":
+            return found
+        try:
+            async with asyncio.timeout(CONFIRM_S_MAX):
+                await self._view.freshen()
+        except (OrbweaverError, TimeoutError) as error:
+            why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
+            return Validity("unknown", f"the records could not be read: {why}", unanswered=True)
+        return self.wanted(endpoint)
 
     def _described(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
         owner = _owner(record)

@@ -9,7 +9,7 @@ reported full only after a read of the truth. A failed request leaves nothing be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -67,12 +67,18 @@ class AllocatorSettings(NamedTuple):
 
 
 class AddCall(NamedTuple):
-    """One ADD: who asks, for which attachment, with which request."""
+    """One ADD: who asks, for which attachment, with which request.
+
+    ``confirm`` asks the source of truth whether this Pod is the one of its name, before what
+    another Pod of that name holds is released. It raises NotReady or WrongInput when it is not
+    sure; None: there is nothing to ask.
+    """
 
     facts: Facts
     attachment: Attachment
     request: SelectionRequest
     cause: Cause
+    confirm: Callable[[], Awaitable[None]] | None = None
 
 
 class Added(NamedTuple):
@@ -270,8 +276,11 @@ class Allocator:
     async def _ending(self, progress: _Progress, need: Need) -> Proposal | None:
         """The claims that end together with the new one."""
         endpoint = progress.seen.endpoint
+        call = progress.call
         if not need.give_up or endpoint is None:
             return None
+        if call.confirm is not None and endpoint.uid != call.facts.pod.uid:
+            await call.confirm()  # this Pod may be the older one, seen in a watch that lags (I6)
         releases = await self._releaser.fences(need.give_up, endpoint.key)
         evidence = f"Pod {progress.call.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
         event = AddressesReleased(*endpoint.key, releases, need.keep, need.why, evidence)

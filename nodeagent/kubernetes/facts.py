@@ -1,8 +1,9 @@
 """Facts of a request from the API server's objects, watched ahead of it.
 
 The agent watches the Pods of its own node, its Node, Namespaces and StatefulSets. kubelet is often
-quicker than the watch: a Pod that was not seen yet is waited for a moment and then read once, and
-one that seems to live at its DEL is read once too.
+quicker than the watch: a Pod that was not seen yet is waited for a moment and then read once. What
+the watch has shown keeps addresses; before one is freed the API server is asked, unless the watch
+has reported the Pod's end itself (I6).
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Follower, Informer, ObjectKey
+from core.kubernetes.informer import Follower, Informer, ObjectKey, Transition
 from core.kubernetes.worklist import Worklist
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
-from nodeagent.facts import MIGRATION, NAMESPACE_UNSAID, PodReference
+from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness, PodReference
 from nodeagent.kubernetes.owners import Owners
 
 SEEN_S_MAX: Final = 2.0
@@ -30,6 +31,9 @@ SEEN_S_MAX: Final = 2.0
 
 REMEMBERED_MAX: Final = 512
 """Pods that were read because the watch was behind."""
+
+ENDED_MAX: Final = 4_096
+"""UIDs of Pods that are known to have ended; of others the API server is asked once more."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -53,6 +57,7 @@ class KubernetesFacts:
         self._seen = asyncio.Condition()
         self._arrivals = asyncio.Event()
         self.pods.listen(self._on_pods)
+        self.pods.attend(self._on_pod)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -81,28 +86,57 @@ class KubernetesFacts:
             message = f"Pod {'/'.join(key)} was not seen yet and cannot be read: {error}"
             raise NotReady(message, subject="/".join(key), remedy="is the API server up?") from None
 
-    async def confirm(self, reference: PodReference) -> None:
-        """Ask again about a Pod that a DEL speaks of and that seems to live.
-
-        Otherwise the DEL of one that was deleted by force this instant would release nothing, and
-        no other comes. While the API server is away, what was seen last counts.
-        """
+    async def confirm_current(self, reference: PodReference) -> None:
+        """See ``FactsSource``. Two Pods of a name never exist at once."""
         key = _key(reference)
-        one = self._known(key, reference.pod.uid) if key else None
-        if key is None or one is None or not is_alive(one):
+        if key is None:
             return
-        uid = one["metadata"]["uid"]
+        uid = self.facts(reference).pod.uid
+        path = "/".join(key)
         self.reads += 1
         try:
-            async with asyncio.timeout(SEEN_S_MAX):
-                now = kept(await self._api.get(_path(key)))
-        except ApiNotFound:
-            self._remember_end(uid)
+            async with asyncio.timeout(CONFIRM_S_MAX):
+                one = await self._api.find(_path(key))
         except (ApiError, TimeoutError) as error:
-            _log.warning("Pod %s/%s may live or not: %s", *key, error)
-        else:
-            if not (_is(now, uid) and is_alive(now)):
-                self._remember_end(uid)
+            why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
+            message = f"whether Pod {path} has replaced another one of its name is unknown: {why}"
+            raise NotReady(message, subject=path, remedy="is the API server up?") from None
+        if one is None or not _is(one, uid):
+            raise WrongInput(f"Pod {path}, UID {uid}, does not exist any more", subject=path)
+
+    def liveness(self, reference: PodReference) -> Liveness | None:
+        """Certain is the end of a Pod of this UID, since none is taken back."""
+        key, uid = _key(reference), reference.pod.uid
+        if key is None:
+            return Liveness(None)
+        if not uid:
+            return None
+        one = self._known(key, uid)
+        ended = uid in self._ended or (one is not None and not is_alive(one))
+        return Liveness(alive=False) if ended else None
+
+    async def confirm(self, reference: PodReference) -> Liveness:
+        """See ``FactsSource``. Of a sandbox that is replaced the Pod lives on."""
+        key, uid = _key(reference), reference.pod.uid
+        known = self.liveness(reference)
+        if known is not None or key is None:
+            return known or Liveness(None)
+        self.reads += 1
+        try:
+            async with asyncio.timeout(CONFIRM_S_MAX):
+                one = await self._api.find(_path(key))
+        except (ApiError, TimeoutError) as error:
+            why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
+            doubt = f"whether Pod {'/'.join(key)} still runs is unknown: {why}"
+            _log.warning("kept the addresses of Pod %s: %s", "/".join(key), doubt)
+            return Liveness(None, doubt)
+        now = kept(one) if one is not None else None
+        if now is not None and _is(now, uid) and is_alive(now):
+            return Liveness(alive=True)
+        seen = self._known(key, uid)
+        for ended in {uid, seen["metadata"]["uid"] if seen is not None else ""} - {""}:
+            self._remember_end(ended)
+        return Liveness(alive=False)
 
     def facts(self, reference: PodReference) -> Facts:
         """What is known now; of a Pod that is not there, only what the request says."""
@@ -128,6 +162,15 @@ class KubernetesFacts:
         if kind is None:
             return None
         return validity_of(kind, *endpoint.key, self._owners)
+
+    async def confirm_wanted(self, endpoint: Endpoint) -> Validity | None:
+        """By the StatefulSet, the VM instance or the VM as the API server has it now."""
+        kind = kind_of_holder(endpoint.holder, self._fixed)
+        seen = self.wanted(endpoint)
+        if kind is None or seen is None or seen.state == "valid":
+            return seen
+        self.reads += 1
+        return validity_of(kind, *endpoint.key, await self._owners.ask(kind, *endpoint.key))
 
     async def _found(self, key: ObjectKey, uid: str) -> Object:
         """The Pod: seen, or seen within a moment, or read. Raises ApiError."""
@@ -163,7 +206,7 @@ class KubernetesFacts:
     def _remember_end(self, uid: str) -> None:
         """This Pod has ended, whatever the watch still shows."""
         self._ended[uid] = None
-        while len(self._ended) > REMEMBERED_MAX:
+        while len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
 
     def _pod(self, key: ObjectKey, one: Object) -> PodFacts:
@@ -197,6 +240,11 @@ class KubernetesFacts:
             self._read.pop(key, None)
         self._chains.add(keys)
         self._arrivals.set()
+
+    def _on_pod(self, change: Transition[Object]) -> None:
+        """The deletion that a watch reports is certain; that a list lacks a Pod is not (I6)."""
+        if change.reported and change.after is None and change.before is not None:
+            self._remember_end(change.before["metadata"]["uid"])
 
     async def _announce(self) -> None:
         """Wake who waits for a Pod."""

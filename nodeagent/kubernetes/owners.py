@@ -1,23 +1,31 @@
-"""Owners of Pods: the top controller of each, and the StatefulSets there are.
+"""Owners of Pods: the top controller of each, and whether StatefulSets and VMs want an address.
 
 A ReplicaSet's Deployment and a Job's CronJob never change, so they are read once, as soon as their
 first Pod is seen, and remembered by UID. Pods of one owner often start together: who asks while its
-question is under way waits for that answer.
+question is under way waits for that answer. A StatefulSet that was seen keeps addresses; that none
+is there, or that it wants fewer replicas, is certain only from ``ask`` (I6).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
 
 from core.concurrency import SharedWork
 from core.domain.autopools.applications import PARENTS
-from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
-from core.domain.model import Owner
-from core.errors import ApiNotFound
-from core.kubernetes.api import Api
+from core.domain.fixed.kinds import replica_of
+from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState, VmiState, VmState
+from core.domain.model import FixedKind, Owner
+from core.errors import ApiError, ApiNotFound
+from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Follower
+from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
 from core.kubernetes.workloads.pods import controller_of
+from nodeagent.facts import CONFIRM_S_MAX
+
+T = TypeVar("T")
 
 REMEMBERED_MAX: Final = 4_096
 """ReplicaSets and Jobs; those not used for longest are forgotten first."""
@@ -27,6 +35,21 @@ _COLLECTIONS: Final = {
     ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
 _UNLISTED: Final = Missing(certain=False, why="the agent does not watch virtual machines")
+
+
+class _Kind(NamedTuple):
+    """A kind of owners: its name, and the path of one by namespace and name."""
+
+    name: str
+    path: str
+
+
+_STATEFUL_SET: Final = _Kind("StatefulSet", "/apis/apps/v1/namespaces/{}/statefulsets/{}")
+_VM_INSTANCE: Final = _Kind(
+    "VirtualMachineInstance",
+    "/apis/kubevirt.io/v1/namespaces/{}/virtualmachineinstances/{}",
+)
+_VM: Final = _Kind("VirtualMachine", "/apis/kubevirt.io/v1/namespaces/{}/virtualmachines/{}")
 
 
 class Owners:
@@ -71,18 +94,44 @@ class Owners:
         return self._parents.get(owner.uid) or owner
 
     def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
-        """As it was last seen; without a list of them nobody can tell."""
-        if not self._stateful_sets.listed.is_set() or self._stateful_sets.fault:
-            return Missing(certain=False, why="StatefulSets are not watched at the moment")
+        """As it was last seen."""
         one = self._stateful_sets.objects.get((namespace, name))
         if one is None:
-            return Missing(certain=True, why=f"there is no StatefulSet {namespace}/{name}")
+            return Missing(certain=False, why=f"StatefulSet {namespace}/{name} was not seen")
         return one
 
     def vmi(self, namespace: str, name: str) -> VmiState | Missing:
-        """Nobody knows here; the controller does."""
+        """Unknown without ``ask``."""
         return _UNLISTED
 
     def vm(self, namespace: str, name: str) -> VmState | Missing:
-        """Nobody knows here."""
+        """Unknown without ``ask``."""
         return _UNLISTED
+
+    async def ask(self, kind: FixedKind, namespace: str, name: str) -> KnownOwners:
+        """What the API server says now of the owner of this replica or VM."""
+        if kind == "vm":
+            key = namespace, name
+            vmi, vm = await asyncio.gather(
+                self._find(_VM_INSTANCE, key, vmi_state), self._find(_VM, key, vm_state)
+            )
+            return KnownOwners({}, {key: vmi}, {key: vm})
+        replica = replica_of(name)
+        if replica is None:
+            return KnownOwners({}, {}, {})
+        key = namespace, replica.stateful_set
+        return KnownOwners({key: await self._find(_STATEFUL_SET, key, stateful_set_state)}, {}, {})
+
+    async def _find(
+        self, kind: _Kind, key: tuple[str, str], read: Callable[[Object], T]
+    ) -> T | Missing:
+        try:
+            async with asyncio.timeout(CONFIRM_S_MAX):
+                one = await self._api.find(kind.path.format(*key))
+        except (ApiError, TimeoutError) as error:
+            said = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
+            why = f"{kind.name} {'/'.join(key)} could not be read: {said}"
+            return Missing(certain=False, why=why, unanswered=True)
+        if one is None:
+            return Missing(certain=True, why=f"{kind.name} {'/'.join(key)} does not exist")
+        return read(one)

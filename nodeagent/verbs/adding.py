@@ -7,6 +7,7 @@ It decides nothing itself: ``core.service.allocator`` does.
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from core.domain.events import Cause
@@ -78,7 +79,8 @@ class Adding:
             netns, interface = attachment.netns, attachment.interface
             found = await master_addresses(self._visitor, netns, interface)
             request = request._replace(master_addresses=found)
-        added = await self._allocator.add(AddCall(facts, attachment, request, cause))
+        confirm = partial(self._facts.confirm_current, order.pod)
+        added = await self._allocator.add(AddCall(facts, attachment, request, cause, confirm))
         if added.fresh:
             _tell_unmatched(facts.pod, added.endpoint)
         return added._replace(migrating=True) if facts.pod.migrating else added

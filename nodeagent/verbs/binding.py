@@ -83,7 +83,7 @@ class BindingAllocator:
         ends = asyncio.get_running_loop().time() + self._times.bind_s
         pod = call.facts.pod
         parents_of(self._networks.nics(pod, (call.attachment.interface,)))
-        await self._admit(pod)
+        await self._admit(call)
         added = await self._allocator.add(call)
         order = await self._order(added.endpoint, pod)
         if not order.addresses or pod.migrating:
@@ -93,14 +93,17 @@ class BindingAllocator:
             await self._wait(asked, pod, ends)
         return added._replace(endpoint=await self._endpoint(order))
 
-    async def _admit(self, pod: PodFacts) -> None:
+    async def _admit(self, call: AddCall) -> None:
         """Claim nothing beside what is still being given back, or belongs to a Pod before."""
+        pod = call.facts.pod
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
         if not binding.is_ending:
             if _continues(binding.order, pod):
                 return
+            if call.confirm is not None:
+                await call.confirm()
             await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
         raise _not_yet(binding)
 

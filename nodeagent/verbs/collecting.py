@@ -117,7 +117,7 @@ class Collecting:
 
     async def _release(self, endpoint: Endpoint, order: ReleaseOrder) -> bool:
         """Release, if the endpoint still is what the evidence is about."""
-        wanted = self._facts.wanted(endpoint)
+        wanted = await self._facts.confirm_wanted(endpoint)
         evidence = "" if wanted is None else wanted.why
 
         def decide(found: Endpoint) -> ReleaseDecision:

@@ -15,6 +15,7 @@ from typing import Final
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
+from core.domain.facts import PodFacts
 from core.domain.model import Attachment, Endpoint, Nic, Stranger
 from core.errors import Refused
 from core.projections.configuration_view import ConfigurationView
@@ -79,10 +80,9 @@ class Withdrawing:
             return Withdrawal.SWITCHED_OFF
         if pod.fixed:
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
-        found = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
-        if not found.kvs:
+        endpoint = await self._endpoint(pod)
+        if endpoint is None:
             return Withdrawal.DONE
-        endpoint = ENDPOINT.decode(found.kvs[0].value)
         if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known any more
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
@@ -109,7 +109,9 @@ class Withdrawing:
         pod = self._facts.facts(order.pod).pod
         if strangers and not self._allowed:
             return Withdrawal.SWITCHED_OFF
-        if pod.fixed:
+        endpoint = await self._endpoint(pod)
+        # By the holder too: a Pod that was deleted meanwhile is not known to be fixed any more.
+        if pod.fixed or (endpoint is not None and self._facts.wanted(endpoint) is not None):
             return Withdrawal.STATEFUL
         attachment = order.attachment
         cause = Cause(self._actor, attachment.container, "", order.traceparent)
@@ -128,6 +130,10 @@ class Withdrawing:
         release = ReleaseOrder("conflict", why, cause)
         await self._releaser.release(pod.endpoint_key, decide, release)
         return Withdrawal.TOO_MANY if too_many else Withdrawal.DONE
+
+    async def _endpoint(self, pod: PodFacts) -> Endpoint | None:
+        found = (await self._store.read([Get(self._keys.endpoint(*pod.endpoint_key))])).ranges[0]
+        return ENDPOINT.decode(found.kvs[0].value) if found.kvs else None
 
     def _has_many(self, mac: str) -> bool:
         strangers = (one.stranger for one in self._view.current.quarantine.values())

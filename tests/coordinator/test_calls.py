@@ -21,7 +21,7 @@ from nodeagent.cniwire.netconf import NetConf, ValidAttachment
 from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
 from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource, Liveness, PodReference
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import Link, Neighbour, Route, host_prefix
 from nodeagent.verbs.coordinating import Coordinating
@@ -46,8 +46,14 @@ class Known(FactsSource):
     async def learn(self, reference: PodReference) -> None:
         """It is known."""
 
-    async def confirm(self, reference: PodReference) -> None:
+    async def confirm_current(self, reference: PodReference) -> None:
         """It is known."""
+
+    def liveness(self, reference: PodReference) -> Liveness:
+        return Liveness(None)
+
+    async def confirm(self, reference: PodReference) -> Liveness:
+        return self.liveness(reference)
 
     def facts(self, reference: PodReference) -> Facts:
         pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
@@ -57,6 +63,9 @@ class Known(FactsSource):
         return NodeFacts("node-a")
 
     def wanted(self, endpoint: Endpoint) -> None:
+        return None
+
+    async def confirm_wanted(self, endpoint: Endpoint) -> None:
         return None
 
 

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
-from core.domain.events import AddressesReleased, RecordDefined
+from core.domain.events import AddressesReleased, Cause, RecordDefined
 from core.domain.facts import Facts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.validity import Validity
-from core.domain.model import Endpoint
+from core.domain.model import Attachment, Endpoint
+from core.domain.selection.request import SelectionRequest
+from core.service.configurator import Configurator
+from core.service.cooldown import CoolDown
+from core.service.releaser import Releaser
+from core.store.kv import WatchBatch
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
-from nodeagent.facts import PodReference, StandaloneFacts
+from core.store.writer import Writer
+from nodeagent.cniwire.arguments import PodArguments
+from nodeagent.facts import Liveness, PodReference, StandaloneFacts
 from nodeagent.settings.values import Settings
+from nodeagent.verbs.adding import AddOrder
+from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, running
+from tests.support.faulty_store import FaultyStore
 
 VMI = {"owner_kind": "VirtualMachineInstance", "owner_name": "vm-a"}
 SET = {"owner_kind": "StatefulSet", "owner_name": "db"}
@@ -249,6 +260,10 @@ class Watched(StandaloneFacts):
         facts = super().facts(reference)
         return facts._replace(pod=facts.pod._replace(alive=self.alive))
 
+    def liveness(self, reference: PodReference) -> Liveness:
+        """As told."""
+        return Liveness(self.alive)
+
     def wanted(self, endpoint: Endpoint) -> Validity | None:
         """As told."""
         return self.validity
@@ -320,3 +335,68 @@ async def test_gc_frees_a_replica_only_when_nobody_wants_it(
 
     assert await node.claims() == {}
     assert (await last_release(node)).evidence.endswith("; StatefulSet shop/db wants no replicas")
+
+
+class LaggingStore(FaultyStore):
+    """A store whose watches say nothing for a while."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.current = asyncio.Event()
+        self.current.set()
+
+    async def watch(
+        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+    ) -> AsyncIterator[WatchBatch]:
+        """Watch; what is there waits until ``current`` is set."""
+        async for batch in super().watch(ranges, after=after):
+            await self.current.wait()
+            yield batch
+
+
+async def test_a_del_reads_the_records_anew_before_it_frees_a_fixed_address(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodeagent.facts.CONFIRM_S_MAX", 0.2)
+    store = LaggingStore()
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await wanted(node, 1)
+        await node.pod("db-1", {}, **SET)
+        await node.add("db-1")
+        store.current.clear()
+        writer = Writer(store, node.keys, "operator")
+        await writer.open()
+        more = ApplyRecord(RecordDefined("StatefulSet", "shop", "db", replicas=2))
+        await Configurator(store, node.keys, writer).apply(more, Cause("test"))
+        await writer.close()
+
+        await node.delete("db-1")
+        kept = await node.claims()
+        store.current.set()
+        await node.delete("db-1")
+
+        assert set(kept) == set(await node.claims()) == {"10.6.0.10"}
+
+
+async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that_went_meanwhile(
+    node: Node,
+) -> None:
+    await wanted(node, 1)
+    await node.pod("db-0", {}, **SET)
+    await node.add("db-0")
+    await node.apply(DeleteRecord("Pod", "shop", "db-0"))
+    parts = node.agent.parts
+    releaser = Releaser(node.store, node.keys, parts.writer, CoolDown(node.store, 0))
+    configurator = Configurator(node.store, node.keys, parts.writer)
+    withdrawing = Withdrawing(
+        *(node.store, node.keys, releaser, configurator, parts.view, parts.facts, "test"),
+        allowed=True,
+    )
+    reference = PodReference(PodArguments("shop", "db-0", "uid-db-0"), "c-db-0")
+    order = AddOrder(reference, Attachment("c-db-0", "eth0"), SelectionRequest("eth0"))
+
+    how = await withdrawing.give_up(order, (), "the ADD was broken off")
+
+    assert how is Withdrawal.STATEFUL
+    assert set(await node.claims()) == {"10.6.0.10"}

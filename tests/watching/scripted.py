@@ -65,7 +65,11 @@ class ScriptedApi:
     async def pages(self, path: str) -> AsyncIterator[Page]:
         self.asked.append(path)
         self._answer(path)
-        texts = [msgspec.Raw(msgspec.json.encode(one)) for one in self.objects[path].values()]
+        group, _, within = path.partition("/namespaces/")
+        namespace, _, plural = within.partition("/")
+        listed = self.objects[f"{group}/{plural}" if within else path]
+        found = (one for name, one in listed.items() if name.startswith(namespace))
+        texts = [msgspec.Raw(msgspec.json.encode(one)) for one in found]
         yield Page(texts, str(self._version))
 
     async def watch(

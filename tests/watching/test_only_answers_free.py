@@ -6,13 +6,12 @@ from typing import Any
 
 from core.domain.evolution import Held, Ledger
 from core.domain.fixed.kinds import FixedSettings
-from core.domain.fixed.owners import Missing, StatefulSetState
+from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watching.answers import Answers
-from ops.kubernetes.watching.owners import KnownOwners
 from ops.kubernetes.watching.suspects import Questions, Seen, questions
 
 SWITCHES = FixedSettings()

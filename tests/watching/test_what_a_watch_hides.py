@@ -12,6 +12,8 @@ from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.owners import Missing
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
+from core.domain.reclaim.judging import Rules, Suspect, judge, judge_deleted
+from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
@@ -271,3 +273,45 @@ async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(town
         found = answers["shop", "db"]
         assert isinstance(found, Missing)
         assert (found.certain, found.unanswered) == (False, unanswered)
+
+
+def launcher(name: str) -> Object:
+    owner = {"kind": "VirtualMachineInstance", "apiVersion": "kubevirt.io/v1", "name": "vm-a"}
+    metadata: Object = {"namespace": "shop", "name": name, "uid": f"uid-{name}"}
+    metadata |= {"ownerReferences": [owner | {"uid": "uid-vm-a", "controller": True}]}
+    return {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}}
+
+
+@pytest.mark.parametrize("vms", [True, False], ids=["fixed", "switched off"])
+async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
+    town: Town,
+    vms: bool,  # a parameter of the test
+) -> None:
+    town.facts._switches = FixedSettings(vms=vms)
+    town.api.put(PODS, launcher("launcher-1"), seen=False)
+    held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
+
+    found = await town.facts.facts(ledger(held), CLAIMS_READ)
+
+    verdict = judge(
+        Suspect("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
+        Rules(found, ReclaimSettings(), 0.0),
+    )
+    assert (verdict.finding, verdict.why) == (None, "its Pod is living")
+
+
+async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(namespace: str) -> list[PodState]:
+        raise ApiRejected(f"the Pods of {namespace} may not be listed")
+
+    monkeypatch.setattr(town.facts.pods, "within", refuse)
+    held = endpoint("vm-a", "uid-launcher-1", "10.6.0.9", "vm/shop/vm-a")
+
+    found = await town.facts.facts(ledger(held), CLAIMS_READ)
+
+    suspect = Suspect("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
+    rules = Rules(found, ReclaimSettings(), 0.0)
+    assert judge(suspect, rules).finding is None
+    assert judge_deleted(suspect, "its Pod was deleted", rules).finding is None

@@ -6,7 +6,8 @@ are evidence (I6). Nothing here fetches, decides, or knows Kubernetes' own objec
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 
 class StatefulSetState(NamedTuple):
@@ -62,3 +63,38 @@ class OwnerFacts(Protocol):
     def vm(self, namespace: str, name: str) -> VmState | Missing:
         """The VM of that name."""
         ...
+
+
+UNASKED: Final = Missing(certain=False, why="its owner was not asked for")
+
+T = TypeVar("T")
+Found = Mapping[tuple[str, str], T | Missing]
+"""By namespace and name."""
+
+
+class KnownOwners:
+    """``OwnerFacts`` of one moment: what was asked, or what was seen."""
+
+    __slots__ = ("_sets", "_vmis", "_vms")
+
+    def __init__(
+        self,
+        sets: Found[StatefulSetState],
+        vmis: Found[VmiState],
+        vms: Found[VmState],
+    ) -> None:
+        self._sets = sets
+        self._vmis = vmis
+        self._vms = vms
+
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+        """The StatefulSet of that name."""
+        return self._sets.get((namespace, name), UNASKED)
+
+    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+        """The VM instance of that name."""
+        return self._vmis.get((namespace, name), UNASKED)
+
+    def vm(self, namespace: str, name: str) -> VmState | Missing:
+        """The VM of that name."""
+        return self._vms.get((namespace, name), UNASKED)

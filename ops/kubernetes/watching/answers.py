@@ -10,12 +10,11 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState, VmiState, VmState
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
-from ops.kubernetes.watching.owners import KnownOwners
-from ops.kubernetes.watching.pods import PodTable
+from ops.kubernetes.watching.pods import PodTable, instance_of
 from ops.kubernetes.watching.suspects import Suspect
 
 UNASKED: Final = Missing(certain=False, why="nobody has asked about this Pod")
@@ -24,9 +23,21 @@ PodAnswers = Mapping[ObjectKey, PodState | Missing]
 
 
 class Answers:
-    """``ClusterFacts`` from the answers about Pods and owners, and from Pods that were seen."""
+    """``ClusterFacts`` from the answers about Pods and owners, and from Pods that were seen.
 
-    __slots__ = ("_launchers", "_nodes", "_owners", "_pods", "_reporters", "_uids", "seen")
+    ``doubts``: VM instances whose Pods could not be listed. Nothing is known of those.
+    """
+
+    __slots__ = (
+        "_doubts",
+        "_launchers",
+        "_nodes",
+        "_owners",
+        "_pods",
+        "_reporters",
+        "_uids",
+        "seen",
+    )
 
     def __init__(
         self,
@@ -34,8 +45,10 @@ class Answers:
         pods: PodAnswers,
         owners: KnownOwners,
         nodes: Mapping[str, NodeState],
+        doubts: Mapping[ObjectKey, Missing] = {},
     ) -> None:
         self.seen = seen
+        self._doubts = doubts
         self._pods = pods
         self._owners = owners
         self._nodes = nodes
@@ -47,11 +60,13 @@ class Answers:
         self, ledger: Ledger, suspects: Mapping[ObjectKey, Suspect], table: PodTable
     ) -> None:
         """Add what was seen about the UIDs, VMs and addresses of those who are not clear."""
+        asked = self._asked_launchers()
         for key, one in suspects.items():
             for uid in one.uids:
                 for pod in self._current(table.of_uid(uid)):
                     self._uids.setdefault(pod.uid, pod)
-            launchers = [pod for pod in self._current(table.launchers(key)) if not pod.is_final]
+            found = (*self._current(table.launchers(key)), *asked.get(key, ()))
+            launchers = [pod for pod in found if not pod.is_final]
             if launchers:
                 self._launchers[key] = max(launchers, key=lambda pod: pod.is_living)
         for address in _addresses(ledger, suspects) if suspects else ():
@@ -61,7 +76,8 @@ class Answers:
 
     def pod(self, namespace: str, name: str) -> PodState | Missing:
         """As it was answered, or as it was seen where that keeps everything."""
-        return self._pods.get((namespace, name), UNASKED)
+        key = namespace, name
+        return self._doubts.get(key) or self._pods.get(key, UNASKED)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
         """From whatever was seen."""
@@ -85,11 +101,19 @@ class Answers:
 
     def vmi(self, namespace: str, name: str) -> VmiState | Missing:
         """As it was answered."""
-        return self._owners.vmi(namespace, name)
+        return self._doubts.get((namespace, name)) or self._owners.vmi(namespace, name)
 
     def vm(self, namespace: str, name: str) -> VmState | Missing:
         """As it was answered."""
         return self._owners.vm(namespace, name)
+
+    def _asked_launchers(self) -> Mapping[ObjectKey, list[PodState]]:
+        found: dict[ObjectKey, list[PodState]] = {}
+        for pod in self._uids.values():
+            instance = instance_of(pod)
+            if instance is not None:
+                found.setdefault(instance, []).append(pod)
+        return found
 
     def _current(self, seen: Iterable[PodState]) -> Iterable[PodState]:
         """These Pods, but as an answer about them says, and without those that it says are gone."""

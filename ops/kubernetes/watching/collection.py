@@ -90,6 +90,13 @@ class Collection(Generic[T]):
             return dict.fromkeys(wanted, missing)
         return {key: found[key] if key in found else self._gone(key) for key in wanted}
 
+    async def within(self, namespace: str) -> list[T]:
+        """All that are in a namespace now. Raises ApiError."""
+        self.reads += 1
+        group, _, plural = self.seen.path.rpartition("/")
+        path = f"{group}/namespaces/{namespace}/{plural}"
+        return [self._keep(one) async for page in self._api.pages(path) for one in page.objects()]
+
     async def _until_served(self) -> None:
         while not self.served:
             try:

@@ -16,7 +16,7 @@ from core.domain.fixed.kinds import Switches
 from core.domain.fixed.owners import Missing
 from core.domain.reclaim.cluster import ClusterFacts, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
-from core.errors import NotReady
+from core.errors import ApiError, NotReady
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
@@ -24,7 +24,7 @@ from ops.kubernetes.watching.answers import Answers, PodAnswers
 from ops.kubernetes.watching.collection import Collection
 from ops.kubernetes.watching.news import News, deletion_of
 from ops.kubernetes.watching.owners import Owners
-from ops.kubernetes.watching.pods import PODS, PodTable
+from ops.kubernetes.watching.pods import PODS, PodTable, instance_of
 from ops.kubernetes.watching.suspects import Seen, questions
 from workflows.jobs.reclaim.facts import Change, PodChange
 
@@ -74,8 +74,9 @@ class KubernetesFacts:
         seen = Seen(self.table.named, self._of_uid, self.owners.seen())
         asked = questions(ledger, self._switches, seen, closely=closely)
         owners = await self.owners.ask(asked.owners())
-        pods = {**asked.answers, **await self._ask(asked.pods)}
-        found = Answers(claims_read, pods, owners, self._nodes())
+        launchers, doubts = await self._launchers(asked.machines(owners))
+        pods = {**asked.answers, **launchers, **await self._ask(asked.pods)}
+        found = Answers(claims_read, pods, owners, self._nodes(), doubts)
         found.remember(ledger, asked.suspects, self.table)
         return found
 
@@ -99,6 +100,28 @@ class KubernetesFacts:
                 why = f"the API server shows no {each.kind} at all, which no cluster does"
                 return dict.fromkeys(keys, Missing(certain=False, why=why))
         return await self.pods.ask(keys)
+
+    async def _launchers(
+        self, machines: frozenset[ObjectKey]
+    ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, Missing]]:
+        """The Pods of VM instances as the API server lists them, and the VMs it did not answer for.
+
+        A launcher is not named after its VM, so one that the watch lacks is found by no name.
+        """
+        found: dict[ObjectKey, PodState] = {}
+        doubts: dict[ObjectKey, Missing] = {}
+        for namespace in sorted({namespace for namespace, _ in machines}):
+            try:
+                pods = await self.pods.within(namespace)
+            except ApiError as error:
+                why = f"the Pods of namespace {namespace} could not be listed: {error}"
+                missing = Missing(certain=False, why=why, unanswered=error.retryable)
+                doubts |= {key: missing for key in machines if key[0] == namespace}
+                continue
+            found |= {
+                (one.namespace, one.name): one for one in pods if instance_of(one) in machines
+            }
+        return found, doubts
 
     def _of_uid(self, uid: str) -> PodState | None:
         return next(self.table.of_uid(uid), None)

@@ -7,11 +7,11 @@ them; that it does not is only believed when the API server is asked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
@@ -22,39 +22,7 @@ STATEFUL_SETS: Final = "/apis/apps/v1/statefulsets"
 VM_INSTANCES: Final = "/apis/kubevirt.io/v1/virtualmachineinstances"
 VMS: Final = "/apis/kubevirt.io/v1/virtualmachines"
 
-UNASKED: Final = Missing(certain=False, why="nobody has asked about its owner")
-
-T = TypeVar("T")
 V = TypeVar("V", VmiState, VmState)
-Found = Mapping[ObjectKey, T | Missing]
-
-
-class KnownOwners:
-    """``OwnerFacts`` of one moment: what was asked, or what was seen."""
-
-    __slots__ = ("_sets", "_vmis", "_vms")
-
-    def __init__(
-        self,
-        sets: Found[StatefulSetState],
-        vmis: Found[VmiState],
-        vms: Found[VmState],
-    ) -> None:
-        self._sets = sets
-        self._vmis = vmis
-        self._vms = vms
-
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
-        """The StatefulSet of that name."""
-        return self._sets.get((namespace, name), UNASKED)
-
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
-        """The VM instance of that name."""
-        return self._vmis.get((namespace, name), UNASKED)
-
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
-        """The VM of that name."""
-        return self._vms.get((namespace, name), UNASKED)
 
 
 class Owners:

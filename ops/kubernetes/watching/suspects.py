@@ -2,16 +2,17 @@
 
 A living Pod that was seen keeps what is its own, and an owner that was seen to want it keeps what
 is fixed: nobody has to be asked. Everything else is asked. A look at one endpoint asks in any case:
-something has happened to it, and what was seen may be what was before.
+something has happened to it, and what was seen may be what was before. The Pods of a VM are not
+found by its name: where nothing else keeps its address, those of its namespace are listed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import Switches, kind_of_holder
+from core.domain.fixed.kinds import FixedSettings, Switches, kind_of_holder
 from core.domain.fixed.owners import Missing, OwnerFacts
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
@@ -19,12 +20,18 @@ from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.judging import holder_uid
 from core.kubernetes.informer import ObjectKey
 
+_ALL: Final = FixedSettings()
+
 
 class Suspect(NamedTuple):
-    """Who holds something under one name: UIDs of Pods, and how it is fixed."""
+    """Who holds something under one name: UIDs of Pods, and how it is fixed.
+
+    ``is_vm``: the name is that of a VM instance, whether or not VMs have fixed addresses now.
+    """
 
     uids: frozenset[str] = frozenset()
     kinds: frozenset[FixedKind] = frozenset()
+    is_vm: bool = False
 
 
 class Seen(NamedTuple):
@@ -45,6 +52,14 @@ class Questions(NamedTuple):
     def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
         """Whose owners are asked about."""
         return {(kind, key) for key, one in self.suspects.items() for kind in one.kinds}
+
+    def machines(self, owners: OwnerFacts) -> frozenset[ObjectKey]:
+        """VM instances whose Pods are asked about: nothing is known to keep their addresses."""
+        return frozenset(
+            key
+            for key, one in self.suspects.items()
+            if one.is_vm and not ("vm" in one.kinds and validity_of("vm", *key, owners).keeps)
+        )
 
 
 def questions(ledger: Ledger, switches: Switches, seen: Seen, *, closely: bool) -> Questions:
@@ -88,7 +103,8 @@ def _strays(ledger: Ledger, switches: Switches) -> Mapping[ObjectKey, Suspect]:
 def _joined(known: Suspect, holder: str, uid: str, switches: Switches) -> Suspect:
     uids = {one for one in (uid, holder_uid(holder)) if one}
     kind = kind_of_holder(holder, switches)
-    return Suspect(known.uids | uids, known.kinds | ({kind} if kind else set()))
+    is_vm = known.is_vm or kind_of_holder(holder, _ALL) == "vm"
+    return Suspect(known.uids | uids, known.kinds | ({kind} if kind else set()), is_vm)
 
 
 def _wanted(key: ObjectKey, one: Suspect, seen: Seen) -> Missing | None:
