@@ -49,6 +49,8 @@ missing_packages() {
     if [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ]; then
         command -v linux.uml >/dev/null || echo user-mode-linux
         command -v modprobe >/dev/null || echo kmod
+        # With AMX that kernel boots only with a shim (tests/support/whole_xstate.c), compiled by the test run.
+        if grep -qs amx_tile /proc/cpuinfo && ! command -v cc >/dev/null; then echo gcc libc6-dev; fi
     fi
 }
 

@@ -1,15 +1,16 @@
 """What every test shares: how hypothesis searches. Fixtures live beside the behaviour they serve.
 
 A missing program (etcd, containerd) fails a test rather than skipping it: a green run means that
-everything was tried. The exceptions are those of Kubernetes, which no distribution packages, the
-user-mode kernel, which is not built for every machine, and the virtual machine, which only
-`make test-vm` fetches: the last lines of a run name what was not tried without them.
+everything was tried. The exceptions are the optional parts of ``tests/support/parts.py``, such as
+the programs of Kubernetes, which no distribution packages: the last lines of a run are a table of
+what was not tried without them, and how to get them.
 """
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.counters import (
@@ -18,11 +19,11 @@ from tests.support.counters import (
     pytest_testnodedown,
 )
 from tests.support.folders import pytest_collection_modifyitems, pytest_xdist_make_scheduler
-from tests.support.uml import pytest_configure, pytest_runtest_protocol
+from tests.support.parts import UntriedTable
+from tests.support.uml import pytest_runtest_protocol, record_inside
 
 __all__ = (
     "pytest_collection_modifyitems",
-    "pytest_configure",
     "pytest_runtest_protocol",
     "pytest_sessionfinish",
     "pytest_terminal_summary",
@@ -30,6 +31,13 @@ __all__ = (
     "pytest_xdist_make_scheduler",
 )
 """Hooks of folders side by side, of the counters and of user-mode Linux; pytest finds them here."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have the table of what was not tried, and inside user-mode Linux the reports."""
+    config.pluginmanager.register(UntriedTable())
+    record_inside(config)
+
 
 # How long a machine takes is no behaviour: neither an example nor the making of one has a deadline.
 # In CI the same examples every time, so that a red run is about the change; at a desk new ones, so

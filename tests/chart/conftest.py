@@ -4,4 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+from tests.support.parts import HELM, needs
+
+pytest.importorskip("helm_python", reason=needs(HELM))

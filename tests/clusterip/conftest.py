@@ -13,14 +13,15 @@ from nodeagent.clusterip.installing import Installation
 from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.programs import Wishes
-from ops.lab.programs import why_impossible
 from tests.clusterip.world import World
+from tests.support.parts import CGROUPS, needs, require_namespaces
 
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    why = why_impossible()
-    if not why and not cgroup2_mounts():
+    require_namespaces()
+    why = ""
+    if not cgroup2_mounts():
         why = "no control groups of version 2 are mounted"
     if not why and not os.access(cgroup2_mounts()[0], os.W_OK):
         why = "control groups cannot be made"
@@ -30,7 +31,7 @@ def possible() -> None:
         except DatapathError as error:
             why = str(error)
     if why:
-        pytest.skip(why)
+        pytest.skip(needs(CGROUPS, why))
 
 
 @pytest.fixture

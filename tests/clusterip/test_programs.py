@@ -37,10 +37,11 @@ from nodeagent.ebpf.instructions import (
     put,
     store,
 )
+from tests.support.parts import LITTLE_ENDIAN, needs
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 MAPS: Final = {spec.name: number for number, spec in enumerate(layout.MAPS, 3)}
-LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason="written for x86 and ARM")
+LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIAN))
 
 
 @LITTLE

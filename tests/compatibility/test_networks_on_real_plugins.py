@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ops.lab.laboratory import Laboratory
-from ops.lab.programs import attempt, plugin, why_impossible
+from ops.lab.programs import attempt, plugin
 from ops.lab.sandbox import Sandbox
+from tests.support.parts import require_namespaces
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
@@ -52,9 +53,7 @@ metadata:
 
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Laboratory]:
-    why = why_impossible()
-    if why:
-        pytest.skip(why)
+    require_namespaces()
     with Laboratory() as made:
         node = made.node(NODE)
         (node.plugins / "tuning").symlink_to(plugin("tuning"))

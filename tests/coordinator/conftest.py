@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ops.lab.programs import why_impossible
 from tests.coordinator.world import Node, Pod, World
+from tests.support.parts import require_namespaces
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    why = why_impossible()
-    if why:
-        pytest.skip(why)
+    require_namespaces()
     made = World(tmp_path)
     yield made
     made.close()

@@ -19,6 +19,7 @@ from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import Namespace
 from ops.lab.namespaces import Namespace as Named
 from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.support.parts import needs
 
 pytestmark = pytest.mark.netns
 
@@ -287,7 +288,7 @@ def test_iptables_marks_where_there_is_no_nftables(
     program = shutil.which("iptables-legacy") or "iptables"
     probe = pod.inside.attempt(program, "-t", "mangle", "-S")
     if probe.returncode:
-        pytest.skip(f"no iptables here: {probe.stderr}")
+        pytest.skip(needs("iptables", probe.stderr))
 
     def none(*_: object) -> None:
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))

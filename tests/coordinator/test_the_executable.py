@@ -9,9 +9,10 @@ import pytest
 
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
-from ops.lab.programs import attempt, ours, why_impossible
+from ops.lab.programs import attempt, ours
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
+from tests.support.parts import require_namespaces
 
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
 
@@ -37,9 +38,7 @@ spec:
 
 @pytest.fixture(scope="module")
 def laboratory() -> Iterator[Laboratory]:
-    why = why_impossible()
-    if why:
-        pytest.skip(why)
+    require_namespaces()
     coordinator = {"mode": "auto", "serviceCIDR": ["10.96.0.0/16"], "podMACPrefix": "0a:1b"}
     with Laboratory(coordinator=coordinator) as made:
         applied = made.orbctl("apply", "-f", "-", stdin=POOLS)

@@ -11,12 +11,13 @@ import pytest
 from core.store.etcd import EtcdSettings, EtcdStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
+from tests.support.parts import needs
 
 BUMP = 1_000_000_000
 
 pytestmark = [
     pytest.mark.etcd,
-    pytest.mark.skipif(shutil.which("etcdutl") is None, reason="no etcdutl: etcd-server brings it"),
+    pytest.mark.skipif(shutil.which("etcdutl") is None, reason=needs("etcdutl")),
 ]
 
 

@@ -18,6 +18,7 @@ from nodeagent.ifacer.preparing import Preparer
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, Reply, running
+from tests.support.parts import NAMESPACES, needs
 
 NOWHERE = "ow-nowhere0"
 
@@ -91,7 +92,7 @@ def namespace() -> Iterator[Path]:
     name = f"ow-ifacer-{uuid.uuid4().hex[:8]}"
     made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False)
     if made.returncode:
-        pytest.skip("network namespaces need root and iproute2")
+        pytest.skip(needs(NAMESPACES, "root and iproute2"))
     pair = ("type", "veth", "peer", "name", "other")
     subprocess.run(["ip", "-n", name, "link", "add", "ens3", *pair], check=True)
     yield Path("/run/netns") / name

@@ -16,11 +16,12 @@ from core.errors import BadInput
 from ops.carrying import HOME_NAME, KEPT_MAX, build, carry, prune
 from ops.cli.main import run
 from ops.cli.session import Surroundings
+from tests.support.parts import NAMESPACES, needs
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("patchelf") is None, reason="no patchelf: no Python to carry"),
-    pytest.mark.skipif(shutil.which("ldd") is None, reason="no ldd: no Python to carry"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root"),
+    pytest.mark.skipif(shutil.which("patchelf") is None, reason=needs("patchelf")),
+    pytest.mark.skipif(shutil.which("ldd") is None, reason=needs("patchelf", "ldd")),
+    pytest.mark.skipif(os.geteuid() != 0, reason=needs(NAMESPACES, "chroot needs root")),
 ]
 
 
@@ -34,7 +35,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         build(found, sys.executable)
     except BadInput as error:
-        pytest.skip(f"this Python is linked to fixed addresses, and cannot be carried: {error}")
+        pytest.skip(needs("movable Python", str(error)))
     return found
 
 

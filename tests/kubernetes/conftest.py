@@ -1,7 +1,7 @@
 """One API server with our CRDs for the tests of this folder; what a test made is swept after it.
 
 Where its program is missing, tests with the mark ``simulated`` run against the ``kmock`` package,
-as far as it goes; the others are skipped, and the last lines of the run say what was not tried.
+as far as it goes; the others are skipped, and the last lines of the run count them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from core.manifests.writing import dump_yaml
 from tests.support.audit import Audit
 from tests.support.kmock_server import MockServer
 from tests.support.kubernetes import ASSETS, MERGE, ApiServer, missing_programs
+from tests.support.parts import API_SERVER, needs, note_substitute
 
 CONTROLLERS = ("controller-1", "controller-2")
 """Users whose requests are in the audit log. They may do everything."""
@@ -26,11 +27,7 @@ HERE = Path(__file__).parent
 SIMULATED = "simulated"
 """The mark of what the ``kmock`` package can show too; ``lacks``: why it cannot after all."""
 
-MISSING = (
-    f"no kube-apiserver and kubectl in {ASSETS}: not tried against a real API server were CRDs,"
-    " defaults, CEL rules, columns, webhooks, field managers, rights and its absence"
-    " (`setup-envtest use -p path` says where it puts them; set KUBEBUILDER_ASSETS)"
-)
+MISSING = needs(API_SERVER, f"no kube-apiserver and kubectl in {ASSETS}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,9 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if item.path.parent == HERE and "bare_server" in fixtures:
             mark = item.get_closest_marker(SIMULATED)
-            why = MISSING if mark is None else mark.kwargs.get("lacks")
-            if why:
-                item.add_marker(pytest.mark.skip(reason=why))
+            lacks = mark.kwargs.get("lacks") if mark else None
+            if mark is None or lacks:
+                reason = needs(API_SERVER, lacks) if lacks else MISSING
+                item.add_marker(pytest.mark.skip(reason=reason))
+            else:
+                note_substitute(item, API_SERVER, "kmock")
 
 
 @pytest.fixture(scope="session")

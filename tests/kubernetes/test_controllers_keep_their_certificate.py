@@ -26,8 +26,9 @@ from tests.kubernetes.cluster import Cluster, until
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.webhooks import PATHS
 from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.parts import HELM, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 
 NAME = "orbweaver-controller-server-certs"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{NAME}"

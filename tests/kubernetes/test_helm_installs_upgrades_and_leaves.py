@@ -17,8 +17,9 @@ from tests.chart.rendering import CHART, values_of
 from tests.kubernetes.objects import get, path_of, pool
 from tests.kubernetes.webhooks import PATHS
 from tests.support.kubernetes import MERGE, ApiServer
+from tests.support.parts import HELM, needs
 
-helm = pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform")
+helm = pytest.importorskip("helm_python", reason=needs(HELM))
 
 RELEASE = "orbweaver"
 SPACE = "helmed"

@@ -18,8 +18,9 @@ from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
 from tests.kubernetes.objects import path_of as path_of_kind
 from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 
 PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"

@@ -23,8 +23,8 @@ from tests.kubernetes.objects import create, get, network, path_of, pool
 from tests.kubernetes.workloads import create_pod, delete_pod, sweep
 from tests.support.kubernetes import ASSETS, ApiServer, missing_programs
 from tests.support.nodes import addresses, check_everything, pod
+from tests.support.parts import MANAGER, needs
 
-MANAGER = "kube-controller-manager"
 COLLECTORS = "garbage-collector-controller,namespace-controller"
 STOP_S = 20.0
 
@@ -35,7 +35,7 @@ def collecting(
 ) -> Iterator[ApiServer]:
     """The server, with collectors that know NADs too: they look for new kinds now and then."""
     if missing_programs(MANAGER):
-        pytest.skip(f"no {MANAGER} in {ASSETS}: not tried was what Kubernetes collects")
+        pytest.skip(needs(MANAGER, f"not in {ASSETS}"))
     server_with_crds.kubectl("apply", "--server-side", "-f", "-", stdin=DEFINITION)
     server_with_crds.wait_served(PATH)
     log = Path(tmp_path_factory.mktemp("manager")) / "log"

@@ -21,8 +21,9 @@ from tests.kubernetes.objects import coordinator, create, get, network, pool
 from tests.kubernetes.workloads import create_pod, sweep
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import pod
+from tests.support.parts import HELM, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 
 CONTROLLER = "orbweaver-controller"
 AGENT = "orbweaver-agent"

@@ -28,8 +28,9 @@ from tests.kubernetes.workloads import (
     undefine,
 )
 from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 
 NODE = "node-1"
 AGENT = "orbweaver-agent"

@@ -10,8 +10,9 @@ from core.manifests.writing import dump_yaml
 from tests.chart.rendering import NAMESPACE, PROFILES, objects, values_of
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 
 FOREIGN = (
     ("monitoring.coreos.com", "ServiceMonitor", "servicemonitors"),

@@ -18,13 +18,14 @@ from tests.chart.rendering import NAMESPACE, Object, find, objects
 from tests.kubernetes.test_hooks_of_the_chart import SECRETS, Hooks
 from tests.support.hosts import Hosts
 from tests.support.kubernetes import ApiServer
+from tests.support.parts import HELM, NAMESPACES, needs
 
-pytest.importorskip("helm_python", reason="no helm-python-sdk for this platform: no chart rendered")
+pytest.importorskip("helm_python", reason=needs(HELM))
 pytestmark = [
     pytest.mark.netns,
     pytest.mark.etcd,
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(os.geteuid() != 0, reason=needs(NAMESPACES)),
 ]
 
 DOMAIN = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"

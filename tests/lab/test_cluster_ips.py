@@ -15,8 +15,8 @@ from ops.demo.scene import ROOT
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
-from ops.lab.programs import why_impossible
 from ops.lab.sandbox import Sandbox
+from tests.support.parts import CGROUPS, needs, require_namespaces
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
@@ -38,9 +38,9 @@ endpoints: [{addresses: [BACKEND]}]
 
 @pytest.fixture
 def laboratory() -> Iterator[Laboratory]:
-    why = why_impossible() or able().no_services
-    if why:
-        pytest.skip(why)
+    require_namespaces()
+    if why := able().no_services:
+        pytest.skip(needs(CGROUPS, why))
     with Laboratory(cluster_ips=True) as made:
         made.node("node-a")
         applied = made.orbctl("apply", "-f", "ops/demo/pools.yaml", directory=ROOT)

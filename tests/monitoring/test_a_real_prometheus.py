@@ -23,6 +23,7 @@ import yaml
 
 from nodeagent.rdma.words import WORDS
 from tests.controller.processes import ControllerProcess
+from tests.support import parts
 from tests.support.etcd import EtcdCluster, free_ports
 
 ROOT: Final = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ LAZY: Final = frozenset(
 )
 """Told when there is something to tell: of a workflow, an ADD, a pool, a cluster, a Service."""
 
-pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is in Debian's packages")
+pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
 
 class Prometheus:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.parts import PROMETHEUS, needs
+
 MONITORING = Path(__file__).parents[2] / "ops" / "monitoring"
 PROMTOOL = shutil.which("promtool")
 
-pytestmark = pytest.mark.skipif(PROMTOOL is None, reason="promtool is in Debian's prometheus")
+pytestmark = pytest.mark.skipif(PROMTOOL is None, reason=needs(PROMETHEUS, "promtool"))
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,14 +11,12 @@ import pytest
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from nodeagent.netlink.session import Session
 from ops.lab.namespaces import Namespace as NamedNamespace
-from ops.lab.programs import why_impossible
+from tests.support.parts import require_namespaces
 
 
 @pytest.fixture(scope="session")
 def possible() -> None:
-    why = why_impossible()
-    if why:
-        pytest.skip(why)
+    require_namespaces()
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
-from ops.lab.programs import why_impossible
 from tests.nodes.cluster import Cluster
 from tests.support.kubernetes import ASSETS, missing_programs
+from tests.support.parts import KUBELET, needs, require_containers
 
 PROGRAMS = (
     "kube-apiserver",
@@ -24,17 +22,9 @@ PROGRAMS = (
 @pytest.fixture(scope="session")
 def possible() -> None:
     """A cluster can be run on this machine, or the reason why not."""
-    missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
-    why = why_impossible() or (f"not installed: {', '.join(missing)}" if missing else "")
-    if why:
-        # In CI a green run means that everything was tried.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    require_containers()
     if absent := missing_programs(*PROGRAMS):
-        pytest.skip(
-            f"no {' and no '.join(absent)} in {ASSETS}: not tried with kubelets were Pods of"
-            " Deployments, StatefulSets and Jobs, rolling restarts, eviction, lost nodes"
-            " (these programs are in no envtest archive: build or download Kubernetes 1.34)"
-        )
+        pytest.skip(needs(KUBELET, f"no {' and no '.join(absent)} in {ASSETS}"))
 
 
 @pytest.fixture(scope="session")

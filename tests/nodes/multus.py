@@ -14,6 +14,7 @@ from ops.lab.programs import PLUGIN_DIRECTORIES, attempt, plugin
 from tests.nodes.cluster import Cluster
 from tests.nodes.control_plane import MULTUS
 from tests.nodes.workloads import SHOP, Object, made
+from tests.support.parts import MULTUS_PLUGIN, needs
 
 PROGRAM: Final = "multus"
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
@@ -27,11 +28,7 @@ def why_missing() -> str:
     if any((place / PROGRAM).exists() for place in PLUGIN_DIRECTORIES):
         return ""
     places = " and ".join(map(str, PLUGIN_DIRECTORIES))
-    return (
-        f"no {PROGRAM} in {places}: not tried with the real Multus were several NICs of a Pod,"
-        " default networks, and NADs made of SpiderMultusConfigs (docs/kubernetes.md tells where"
-        " it comes from)"
-    )
+    return needs(MULTUS_PLUGIN, f"no {PROGRAM} in {places} (docs/kubernetes.md tells its source)")
 
 
 class Multus:

@@ -13,6 +13,7 @@ import yaml
 
 from tests.packaging.composed import PATIENCE_S, Composition
 from tests.packaging.project import ROOT
+from tests.support.parts import NAMESPACES, PROMETHEUS, needs
 
 MEMBERS = ("etcd-1", "etcd-2", "etcd-3")
 QUERY = "http://127.0.0.1:9090/api/v1/query?query=up"
@@ -28,8 +29,8 @@ pytestmark = [
     pytest.mark.netns,
     pytest.mark.etcd,
     pytest.mark.slow,
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus"),
+    pytest.mark.skipif(os.geteuid() != 0, reason=needs(NAMESPACES)),
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason=needs(PROMETHEUS)),
 ]
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from ops.lab.laboratory import Laboratory
-from ops.lab.programs import why_impossible
 from tests.runtime.cluster import POOLS, Cluster
 from tests.runtime.containerd import Containerd
+from tests.support.parts import require_containers
 
 
 @pytest.fixture(scope="session")
 def possible() -> None:
     """Containers can be run on this machine, or the reason why not."""
-    missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
-    why = why_impossible() or (f"not installed: {', '.join(missing)}" if missing else "")
-    if why:
-        # In CI a green run means that everything was tried.
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    require_containers()
 
 
 @pytest.fixture(scope="module")

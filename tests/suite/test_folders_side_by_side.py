@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.folders import LONGEST_FIRST, folder_of
+from tests.support.folders import LONGEST_FIRST, MACHINE, folder_of, scope_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 FOLDERS = ("tests/a", "tests/b", "tests/b/inner", "tests/nodes")
+IN_MACHINE = ("tests/a/test_in_machine.py", "tests/b/test_in_machine.py")
 CONFTEST = """
 from tests.support.counters import (
     Counters, pytest_sessionfinish, pytest_terminal_summary, pytest_testnodedown
@@ -96,6 +97,15 @@ def test_workers_begin_with_what_takes_long(run: Run) -> None:
 @pytest.mark.parametrize("folder", LONGEST_FIRST)
 def test_a_folder_that_takes_long_is_there(folder: str) -> None:
     assert (ROOT / folder).is_dir()
+
+
+def test_files_of_the_machine_are_run_first_and_by_one(tmp_path: Path) -> None:
+    for name in (*IN_MACHINE, "tests/a/test_plain.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("# mark.uml" if name in IN_MACHINE else "")
+
+    assert {scope_of(tmp_path, f"{name}::test") for name in IN_MACHINE} == {MACHINE}
+    assert scope_of(tmp_path, "tests/a/test_plain.py::test") == "tests/a"
 
 
 @pytest.mark.parametrize("name", ["t", "t[a/b]", "t[a::b/c]", "Class::t"])

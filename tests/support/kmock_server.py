@@ -27,6 +27,7 @@ from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
 from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import APPLY, MERGE, ApiServer, Home, Loopback
+from tests.support.parts import API_SERVER, needs
 
 BORN: Final = "2026-01-01T00:00:00Z"
 START_S: Final = 20.0
@@ -173,4 +174,4 @@ class MockServer(ApiServer):
 
 def unable(what: str) -> NoReturn:
     """Skip what only a real API server can show."""
-    pytest.skip(f"kmock does not have: {what}")
+    pytest.skip(needs(API_SERVER, f"kmock does not have: {what}"))

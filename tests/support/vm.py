@@ -20,12 +20,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.support.parts import VIRTUAL_MACHINE
+
 PROJECT: Final = Path(__file__).resolve().parents[2]
 KERNELS: Final = PROJECT / ".vm"
 """Where ``scripts/vm-kernel.sh`` unpacks."""
 
 PROGRAM: Final = "qemu-system-x86_64"
-MISSING: Final = "needs qemu and a kernel to boot: `make test-vm` gets both, and runs this"
+MISSING: Final = "no qemu, busybox or kernel to boot"
 BOOT_DEADLINE_S: Final = 600
 MEMORY_MIB: Final = 1024
 TAIL_CHARACTERS: Final = 6_000
@@ -61,10 +63,14 @@ exec $b switch_root /root /bin/sh /run/out/inside.sh
 
 INSIDE: Final = """
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run PYTHONDONTWRITEBYTECODE=1
+sh /run/out/script.sh
+{busybox} poweroff -f
+"""
+
+MODULE_SCRIPT: Final = """
 ip link set lo up
 cd {project}
 {python} -m {module} /run/out/findings.json
-{busybox} poweroff -f
 """
 
 
@@ -75,25 +81,36 @@ class Finding(NamedTuple):
     fault: str
 
 
-def why_not() -> str:
-    """Why nothing can be booted here; "" if it can."""
-    tools = shutil.which(PROGRAM) and Path(BUSYBOX).exists()
-    return "" if tools and _kernel() else MISSING
+class VirtualMachine:
+    """The virtual machine as one that runs a script."""
+
+    name: Final = VIRTUAL_MACHINE
+
+    @staticmethod
+    def why_not() -> str:
+        """Why nothing can be booted here; "" if it can."""
+        tools = shutil.which(PROGRAM) and Path(BUSYBOX).exists()
+        return "" if tools and _kernel() else MISSING
+
+    @staticmethod
+    def run(script: str, out: Path) -> str:
+        """Run the script with ``out`` at /run/out, and switch off: what the console showed."""
+        kernel = _kernel()
+        assert kernel is not None, MISSING
+        initial = out / "initramfs"
+        initial.write_bytes(_initramfs(kernel))
+        (out / "script.sh").write_text(script)
+        (out / "inside.sh").write_text(INSIDE.format(busybox=BUSYBOX))
+        return _boot(kernel, initial, out)
 
 
 def run_inside(module: str) -> tuple[list[Finding], str]:
     """Boot, run ``python -m module FILE``, and switch off: the findings, and the console's end."""
-    kernel = _kernel()
-    assert kernel is not None, MISSING
     with tempfile.TemporaryDirectory(prefix="ow-vm-") as name:
         out = Path(name)
-        initial = out / "initramfs"
-        initial.write_bytes(_initramfs(kernel))
         words = {"project": PROJECT, "python": sys.executable, "module": module}
-        words["busybox"] = BUSYBOX
-        script = {key: shlex.quote(str(value)) for key, value in words.items()}
-        (out / "inside.sh").write_text(INSIDE.format(**script))
-        console = _boot(kernel, initial, out)
+        quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
+        console = VirtualMachine.run(MODULE_SCRIPT.format(**quoted), out)
         findings = out / "findings.json"
         found = json.loads(findings.read_text()) if findings.exists() else []
         return [Finding(*one) for one in found], console[-TAIL_CHARACTERS:]

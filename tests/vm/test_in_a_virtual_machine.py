@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.vm import Finding, run_inside, why_not
+from tests.support.parts import VIRTUAL_MACHINE, needs
+from tests.support.vm import Finding, VirtualMachine, run_inside
 from tests.vm.inside import SCENARIOS
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -20,9 +21,9 @@ class Found:
 
 @pytest.fixture(scope="module")
 def found() -> Found:
-    missing = why_not()
+    missing = VirtualMachine.why_not()
     if missing:
-        pytest.skip(missing)
+        pytest.skip(needs(VIRTUAL_MACHINE, missing))
     return Found(*run_inside("tests.vm.inside"))
 
 

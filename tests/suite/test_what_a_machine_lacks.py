@@ -1,0 +1,220 @@
+"""A run without its optional parts is green, and its last lines are a table of them."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.support.parts import REMEDIES, USER_MODE, needs
+from tests.support.user_mode import MODULES, PROGRAM, UserModeLinux
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PANIC: Final = "ptrace set fp regs failed, errno = 14"
+STAND_IN: Final = f"""#!/bin/sh
+echo "{PANIC}"
+echo "Kernel panic - not syncing: Kernel mode signal 4"
+exit 134
+"""
+"""As Debian's kernel ends on a processor with AMX."""
+
+LARGE_STATE: Final = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/uio.h>
+enum { GET = 0x4204, SET = 0x4205, BYTES = 11008 };
+long ptrace(int request, int pid, void *address, void *data)
+{
+    long (*next)(int, int, void *, void *) = dlsym(RTLD_NEXT, "ptrace");
+    struct iovec *state = data;
+    size_t wanted = request == GET ? state->iov_len : 0;
+    if (request == SET && state->iov_len < BYTES) {
+        errno = EFAULT;
+        return -1;
+    }
+    long result = next(request, pid, address, data);
+    if (request == GET && result == 0)
+        state->iov_len = wanted < BYTES ? wanted : BYTES;
+    return result;
+}
+"""
+"""The host's rule on a processor with AMX, laid over the real ptrace."""
+
+CONFTEST: Final = """
+import subprocess
+from tests.conftest import *
+from tests.conftest import pytest_configure
+from tests.support import uml
+
+
+class Substitute:
+    name = "substitute"
+
+    def why_not(self):
+        return "" if {can_substitute} else "no qemu"
+
+    def run(self, script, out):
+        text = script.replace("/run/out", str(out)).replace("ip link", ": ip link")
+        text = text.replace("modprobe", ": modprobe").replace("TMPDIR=/run", "TMPDIR=/tmp")
+        subprocess.run(["sh", "-c", text], check=True)
+        return ""
+
+
+uml.MACHINES = (uml.UserModeLinux(), Substitute())
+"""
+TESTS: Final = """
+import pytest
+
+from tests.support.parts import needs
+
+
+@pytest.mark.uml
+@pytest.mark.parametrize("number", range(3))
+def test_a_bond(number):
+    assert number < 3
+
+
+@pytest.mark.skip(reason=needs("kubelet", "no kubelet in /nowhere"))
+def test_a_node():
+    raise AssertionError
+
+
+@pytest.mark.skip(reason="it rains")
+def test_outside():
+    raise AssertionError
+
+
+def test_at_home():
+    pass
+"""
+CONFIGURATION: Final = "[pytest]\nmarkers = uml: in a machine\n"
+
+
+class Run(NamedTuple):
+    """An inner run: its exit code and what it printed."""
+
+    code: int
+    output: str
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """The table's rows, by columns."""
+        lines = self.output.splitlines()
+        (start,) = (at for at, line in enumerate(lines) if "not tried on this machine" in line)
+        return [row for line in lines[start + 2 :] if len(row := re.split(" {2,}", line)) == 3]
+
+
+def run_inner(place: Path, path: str, *, can_substitute: bool, workers: int = 0) -> Run:
+    """Run the project TESTS with the programs of ``path``."""
+    (place / "conftest.py").write_text(CONFTEST.format(can_substitute=can_substitute))
+    (place / "pytest.ini").write_text(CONFIGURATION)
+    (place / "test_them.py").write_text(TESTS)
+    mine = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", "--rootdir=."]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-n", str(workers)],
+        cwd=place,
+        env=mine | {"PYTHONPATH": str(ROOT), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Run(done.returncode, done.stdout + done.stderr)
+
+
+@pytest.fixture
+def panicking(tmp_path: Path) -> str:
+    """A PATH on which user-mode Linux is the stand-in."""
+    if not (MODULES.is_dir() and shutil.which("modprobe")):
+        pytest.skip(needs(USER_MODE, "its modules are not there"))
+    program = tmp_path / "bin" / PROGRAM
+    program.parent.mkdir()
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
+def why_not_on(path: str) -> str:
+    """Why user-mode Linux does not boot with the programs of ``path``."""
+    text = "from tests.support.user_mode import UserModeLinux; print(UserModeLinux.why_not())"
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_is_green_where_no_machine_boots(
+    tmp_path: Path, panicking: str, workers: int
+) -> None:
+    ran = run_inner(tmp_path, panicking, can_substitute=False, workers=workers)
+
+    assert ran.code == 0, ran.output
+    assert ran.rows == [
+        ["it rains", "1 tests", "see the reason"],
+        ["kubelet", "1 tests", REMEDIES["kubelet"]],
+        [USER_MODE, "3 tests", REMEDIES[USER_MODE]],
+    ]
+    assert PANIC in why_not_on(panicking)
+
+
+def test_the_next_machine_runs_the_same_tests(tmp_path: Path, panicking: str) -> None:
+    ran = run_inner(tmp_path, panicking, can_substitute=True)
+
+    assert ran.code == 0, ran.output
+    assert "4 passed" in ran.output
+    assert [USER_MODE, "3 ran on substitute", REMEDIES[USER_MODE]] in ran.rows
+
+
+def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None or UserModeLinux.why_not():
+        pytest.skip(needs(USER_MODE, UserModeLinux.why_not() or "no C compiler"))
+    source = tmp_path / "large_state.c"
+    source.write_text(LARGE_STATE)
+    made = str(source.with_suffix(".so"))
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", made, str(source)], check=True)
+    program = tmp_path / PROGRAM
+    real = shutil.which(PROGRAM)
+    program.write_text(f'#!/bin/sh\nLD_PRELOAD="$LD_PRELOAD {made}" exec {real} "$@"\n')
+    program.chmod(0o755)
+    without_compiler = tmp_path / "bin"
+    without_compiler.mkdir()
+    for name in ("taskset", "sh", "modprobe"):
+        (without_compiler / name).symlink_to(shutil.which(name) or name)
+
+    assert PANIC in why_not_on(f"{tmp_path}:{without_compiler}")
+    assert why_not_on(f"{tmp_path}:{os.environ['PATH']}") == ""
+
+
+def test_every_skip_names_what_it_needs() -> None:
+    plain = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and has_plain_reason(call)
+    ]
+
+    assert not plain, "give needs(part, detail) of tests/support/parts.py as the reason"
+
+
+def has_plain_reason(call: ast.Call) -> bool:
+    """Whether a test is skipped here with a text that names no optional part."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    reasons = [one.value for one in call.keywords if one.arg == "reason"]
+    reasons += call.args if name == "skip" else []
+    skips = name in {"skip", "skipif", "importorskip"}
+    return skips and any(isinstance(reason, ast.Constant | ast.JoinedStr) for reason in reasons)

@@ -1,0 +1,150 @@
+"""The optional parts of a run, and the table of what this machine could not try without them.
+
+A test that needs an optional part is skipped with ``needs(part, ...)`` as its reason. A test that
+runs on a substitute is marked by ``note_substitute``. The last lines of a run are one table: each
+missing part, how many tests it left untried, and how to get it.
+
+``UntriedTable`` is a plugin that ``tests/conftest.py`` registers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
+from typing import Final
+
+import pytest
+
+from ops.lab.programs import why_impossible
+
+NAMESPACES: Final = "network namespaces"
+USER_MODE: Final = "user-mode Linux"
+VIRTUAL_MACHINE: Final = "virtual machine"
+API_SERVER: Final = "kube-apiserver"
+KUBELET: Final = "kubelet"
+MANAGER: Final = "kube-controller-manager"
+MULTUS_PLUGIN: Final = "Multus"
+HELM: Final = "helm-python-sdk"
+CONTAINERD: Final = "containerd"
+CGROUPS: Final = "control groups v2"
+PROMETHEUS: Final = "prometheus"
+LITTLE_ENDIAN: Final = "little-endian processor"
+FAKETIME: Final = "libfaketime"
+
+_OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
+_ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
+
+REMEDIES: Final[Mapping[str, str]] = {
+    NAMESPACES: "run as root, with what scripts/setup.sh dev installs",
+    CONTAINERD: _OF_SETUP.format("containerd and runc"),
+    CGROUPS: "mount cgroup2, on a kernel with BPF for control groups",
+    "iptables": _OF_SETUP.format("iptables"),
+    "etcdutl": _OF_SETUP.format("etcd-server"),
+    "patchelf": _OF_SETUP.format("patchelf"),
+    "movable Python": "use a Python whose shared libraries patchelf can move",
+    PROMETHEUS: _OF_SETUP.format("prometheus"),
+    USER_MODE: "scripts/setup.sh dev on amd64; where it does not boot, make test-vm",
+    VIRTUAL_MACHINE: "make test-vm fetches qemu and a kernel (200 MB)",
+    API_SERVER: f"setup-envtest brings kube-apiserver and kubectl {_ASSETS}",
+    MANAGER: f"put kube-controller-manager of Kubernetes 1.34 {_ASSETS}",
+    KUBELET: f"put all programs of Kubernetes 1.34 {_ASSETS}",
+    MULTUS_PLUGIN: "put the program multus into /opt/cni/bin",
+    HELM: "use a platform that helm-python-sdk has a wheel for",
+    LITTLE_ENDIAN: "run on amd64 or arm64",
+    FAKETIME: "apt-get install libfaketime",
+}
+"""Each optional part, and how to get it."""
+
+SUBSTITUTE: Final = "substitute"
+"""Name of the user property of a report: which part was missing, and what ran in its place."""
+
+_REASON: Final = re.compile(
+    rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: .*)?", re.DOTALL
+)
+_UNNAMED_CHARACTERS_MAX: Final = 100
+
+
+def needs(part: str, detail: str = "") -> str:
+    """The reason to skip a test without an optional part. Raises KeyError for an unknown part."""
+    assert REMEDIES[part]
+    return f"needs {part}: {detail}" if detail else f"needs {part}"
+
+
+def require_namespaces() -> None:
+    """Skip the test where no network namespaces can be made; fail it in CI, which tries all."""
+    why = why_impossible()
+    if why:
+        _leave_out(needs(NAMESPACES, why))
+
+
+def require_containers() -> None:
+    """As ``require_namespaces``, where containerd cannot run containers."""
+    require_namespaces()
+    missing = [name for name in ("containerd", "runc", "ctr") if not shutil.which(name)]
+    if missing:
+        _leave_out(needs(CONTAINERD, f"not installed: {', '.join(missing)}"))
+
+
+def _leave_out(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def note_substitute(item: pytest.Item, part: str, substitute: str) -> None:
+    """Record that a test runs on a substitute for a part that is missing here."""
+    assert REMEDIES[part]
+    item.user_properties.append((SUBSTITUTE, (part, substitute)))
+
+
+class UntriedTable:
+    """Counts tests that were skipped or ran on a substitute; prints a run's last lines."""
+
+    def __init__(self) -> None:
+        self._skipped: Counter[tuple[str, str]] = Counter()
+        self._substituted: Counter[tuple[str, str]] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a skipped test, or one on a substitute."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            self._skipped[(_part(report), "tests")] += 1
+        elif report.when == "call":
+            for name, value in report.user_properties:
+                if name == SUBSTITUTE and isinstance(value, list | tuple):
+                    self._substituted[(str(value[0]), str(value[1]))] += 1
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Count a file that was skipped whole: how many tests it has is unknown."""
+        if report.skipped:
+            self._skipped[(_part(report), "files")] += 1
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """Print the table behind all other summaries."""
+        yield
+        if self._skipped or self._substituted:
+            terminalreporter.section("not tried on this machine")
+            for line in self._lines():
+                terminalreporter.write_line(line)
+
+    def _lines(self) -> Iterator[str]:
+        rows = [("missing", "not tried", "how to get it")]
+        for (part, unit), count in sorted(self._skipped.items()):
+            rows.append((part, f"{count} {unit}", REMEDIES.get(part, "see the reason")))
+        for (part, substitute), count in sorted(self._substituted.items()):
+            rows.append((part, f"{count} ran on {substitute}", REMEDIES[part]))
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        for first, second, third in rows:
+            yield f"{first:{widths[0]}}  {second:{widths[1]}}  {third}"
+
+
+def _part(report: pytest.TestReport | pytest.CollectReport) -> str:
+    """The part that a skipped report needs, or its reason where it names none."""
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    named = _REASON.fullmatch(reason)
+    return named[1] if named else reason.removeprefix("Skipped: ")[:_UNNAMED_CHARACTERS_MAX]

@@ -1,0 +1,143 @@
+"""Debian's user-mode kernel on this machine's files, and whether it boots on this processor.
+
+On processors with AMX it needs ``whole_xstate.c``, which is compiled and preloaded where the kernel
+does not boot without. One boot that does nothing (one second) finds out.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.support.parts import USER_MODE
+
+PROGRAM: Final = "linux.uml"
+MODULES: Final = Path("/usr/lib/uml/modules")
+SHIM: Final = Path(__file__).with_name("whole_xstate.c")
+MISSING: Final = "no linux.uml, its modules, or modprobe (Debian's user-mode-linux and kmod)"
+STARTED: Final = "started"
+
+PROBE_DEADLINE_S: Final = 30
+BOOT_DEADLINE_S: Final = 300
+COMPILE_DEADLINE_S: Final = 60
+PROBE_MEMORY: Final = "128M"
+MEMORY: Final = "768M"
+REASON_CHARACTERS: Final = 200
+
+INIT: Final = """#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+release=$(uname -r)
+mkdir -p /run/root/lib/modules /run/out /run/netns
+ln -s {modules}/$release /run/root/lib/modules/$release
+mount -t hostfs none /run/out -o hostfs={out}
+export MODPROBE_OPTIONS="-d /run/root"
+sh /run/out/inside.sh
+echo o >/proc/sysrq-trigger
+sleep 10
+"""
+
+
+class UserModeLinux:
+    """The user-mode kernel as a machine that runs a script."""
+
+    name: Final = USER_MODE
+
+    @staticmethod
+    def why_not() -> str:
+        """Why nothing can be booted here; "" if it can."""
+        if not (shutil.which(PROGRAM) and shutil.which("modprobe") and MODULES.is_dir()):
+            return MISSING
+        return _probe().why_not
+
+    @staticmethod
+    def run(script: str, out: Path) -> str:
+        """Run the script with ``out`` at /run/out, and switch off: what the kernel printed."""
+        preload = _compile(out)[0] if _probe().needs_shim else ""
+        return _boot(script, out, MEMORY, BOOT_DEADLINE_S, preload)
+
+
+class Probe(NamedTuple):
+    """How the kernel boots here, and why it does not boot even so."""
+
+    needs_shim: bool
+    why_not: str
+
+
+@functools.cache
+def _probe() -> Probe:
+    plain = _try(with_shim=False)
+    if not plain:
+        return Probe(needs_shim=False, why_not="")
+    fault = _try(with_shim=True)
+    return Probe(needs_shim=True, why_not=f"{plain}; {fault}" if fault else "")
+
+
+def _try(*, with_shim: bool) -> str:
+    """Boot and do nothing: why it did not start, or ""."""
+    with tempfile.TemporaryDirectory(prefix="ow-uml-") as name:
+        out = Path(name)
+        preload, fault = _compile(out) if with_shim else ("", "")
+        if fault:
+            return fault
+        started = f"echo yes >/run/out/{STARTED}"
+        console = _boot(started, out, PROBE_MEMORY, PROBE_DEADLINE_S, preload)
+        if (out / STARTED).exists():
+            return ""
+    faults = [line for line in console.splitlines() if "failed, errno" in line or "panic" in line]
+    said = (faults or console.splitlines() or ["no output"])[0].strip()
+    return f"it does not boot{' with the shim' * with_shim}: {said[:REASON_CHARACTERS]}"
+
+
+def _compile(directory: Path) -> tuple[str, str]:
+    """The shared object of the shim, and why there is none."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return "", f"no C compiler for {SHIM.name}"
+    made = directory / "whole_xstate.so"
+    command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(made), str(SHIM)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=COMPILE_DEADLINE_S
+    )
+    if done.returncode:
+        return "", f"{compiler} failed: {done.stderr[:REASON_CHARACTERS]}"
+    return str(made), ""
+
+
+def _boot(script: str, out: Path, memory: str, deadline_s: int, preload: str) -> str:
+    """Boot until it switches itself off: what the kernel printed."""
+    (out / "inside.sh").write_text(script)
+    init = out / "init.sh"
+    init.write_text(INIT.format(modules=MODULES, out=shlex.quote(str(out))))
+    init.chmod(0o755)
+    # One CPU: on several the same run takes three times as long (its processes are one thread).
+    cpu = max(os.sched_getaffinity(0))
+    kernel = [
+        *("taskset", "-c", str(cpu), PROGRAM, f"mem={memory}", "rootfstype=hostfs"),
+        *("root=/dev/root", "rootflags=/", "ro", f"init={init}", "con=null", "con0=fd:0,fd:1"),
+        "quiet",
+    ]
+    directory = "/dev/shm" if Path("/dev/shm").is_dir() else tempfile.gettempdir()
+    preloaded = [preload, os.environ.get("LD_PRELOAD", "")]
+    environment = {"TMPDIR": directory, "LD_PRELOAD": " ".join(filter(None, preloaded))}
+    try:
+        done = subprocess.run(
+            kernel,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=deadline_s,
+        )
+    except subprocess.TimeoutExpired as late:
+        printed = (late.stdout or b"").decode(errors="replace")
+        return f"{printed}\nnot done within {deadline_s} s"
+    return done.stdout.decode(errors="replace")
