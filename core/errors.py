@@ -40,6 +40,7 @@
     │   ├── ApiNotFound             there is no such object
     │   │   └── ApiNotServed        there is no such kind, or this is no API server
     │   └── ApiRejected             it refuses this request as it is
+    ├── TaskEnded                   an essential task ended and cannot be restarted  (retryable)
     ├── ProviderError               the network provider: nobody knows what it did  (retryable)
     │   └── ProviderRefused         it said no
     └── ExecutionError              the durable execution of a workflow
@@ -309,6 +310,12 @@ class ApiNotServed(ApiNotFound):
 
 class ApiRejected(ApiError):
     """Forbidden, invalid, too large: repeating it cannot help."""
+
+
+class TaskEnded(OrbweaverError):
+    """A supervised task ended and used up its restarts; ``subject`` is its name."""
+
+    retryable = True
 
 
 class ProviderError(OrbweaverError):

@@ -1,8 +1,9 @@
 """The agent's life: the order in which its parts start, and the order in which they end.
 
-Start: doors (callers hear "not ready" rather than "refused"), writer, view; ready when all are
-there. End: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer,
-telemetry. It decides nothing.
+Start: servers (callers get "not ready" rather than a refused connection), writer, view; ready when
+all are there. Each part is closed in the reverse order of its opening, whatever fails at start or
+stop: no new callers, those inside finish within ``DRAIN_S_MAX``, then view, writer, telemetry. It
+decides nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from core.domain.addresses import Family
 from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
+from core.supervision import Supervisor
+from core.teardown import Teardown
 from nodeagent.clusterip.joining import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, Source
 from nodeagent.composition import Parts, Sources, compose
@@ -29,10 +32,8 @@ from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
-    from nodeagent.devices.joining import Devices
     from nodeagent.rdma.exporting import RdmaExposition
     from nodeagent.rdma.values import Tenants
-    from nodeagent.telemetry.exposition import Exposition
     from nodeagent.verbs.binding import Networks
 
 DRAIN_S_MAX: Final = 20.0
@@ -47,7 +48,7 @@ class Agent:
     ``ended`` is set when it cannot go on by itself, ``parts.health.fenced`` says why then.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
         self,
         settings: Settings,
         store: KeyValueStore,
@@ -57,51 +58,58 @@ class Agent:
         networks: Networks | None = None,
         tenants: Callable[[], Tenants] | None = None,
         tracer: Tracer | None = None,
+        supervisor: Supervisor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: Parts = compose(
-            settings, store, tracer, Sources(facts, networks), self._on_fenced, monotonic
-        )
-        self._sockets: list[ListeningSocket] = []
+        sources = Sources(facts, networks, supervisor)
+        self.parts: Parts = compose(settings, store, tracer, sources, self._on_fenced, monotonic)
+        self._opened = Teardown()
+        self._close_parts_at_the_end()
         self.health_port: TcpPort | None = None
         self.metrics_port: TcpPort | None = None
-        self._exposition: Exposition | None = None
-        self._rdma: RdmaExposition | None = None
         self._tenants = tenants
         self._services = services or RecordSource(self.parts.view, settings.node_name)
-        self._cluster_ips: ClusterIps | None = None
-        self._devices: Devices | None = None
 
     async def start(self) -> None:
         """Open the doors, then become ready, however long etcd takes.
 
-        Raises BadInput (a socket or port that cannot be had), DatapathError (a sysctl that cannot
-        be set, a kernel too old for what is switched on), WriterFenced, StoreRejected.
+        What was opened is closed again if any of it fails. Raises BadInput (a socket or port that
+        cannot be had), DatapathError (a sysctl that cannot be set, a kernel too old for what is
+        switched on), WriterFenced, StoreRejected.
         """
-        await self._prepare_node()
-        self._cluster_ips = ClusterIps.joined(
-            self.settings.cluster_ip, self._services, self.parts.metrics
-        )
-        self._offer_devices()
-        swept = await self.parts.coordinating.sweep()
-        if swept:
-            _log.info("%d NICs that their Pods had lost meanwhile were taken back", swept)
-        await self.open_doors()
-        await self.become_ready()
+        try:
+            await self._prepare_node()
+            self._serve_cluster_ips()
+            self._offer_devices()
+            await self._sweep()
+            await self.open_doors()
+            await self.become_ready()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def open_doors(self) -> None:
         """Listen. Raises BadInput."""
-        settings, parts = self.settings, self.parts
+        settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
         address = settings.listen_address
         self.health_port = health_port(parts.health)
+        opened.push("the health port", self.health_port.close)
         await self.health_port.open(address, settings.health_port, "SPIDERPOOL_HEALTH_PORT")
         if settings.metrics_enabled:
             await self._open_metrics(address)
-        await parts.framed.open(self._listen(settings.framed_socket_path).socket, BACKLOG)
-        await parts.http.open(self._listen(settings.socket_path).socket, BACKLOG)
+        opened.push("calls on the framed socket", parts.framed.end)
+        opened.push("calls on the HTTP socket", parts.http.end)
+        opened.push("requests under way", self._drain)
+        framed = self._listen(settings.framed_socket_path)
+        opened.push("the framed socket", parts.framed.close)
+        await parts.framed.open(framed.socket, BACKLOG)
+        http = self._listen(settings.socket_path)
+        opened.push("the HTTP socket", parts.http.close)
+        await parts.http.open(http.socket, BACKLOG)
+        opened.push("readiness", self._end_readiness)
 
     async def become_ready(self) -> None:
         """Take the writer's name over and load the view. Raises WriterFenced, StoreRejected."""
@@ -114,36 +122,48 @@ class Agent:
                 _log.warning("waiting for etcd: %s", error)
 
     async def stop(self) -> None:
-        """Drain and close everything but the store, which belongs to whoever made it."""
-        parts = self.parts
-        parts.health.stopping = True
-        parts.framed.close()
-        await parts.http.close()
-        for each in self._sockets:
-            each.remove()
-        if not await parts.gate.drain(DRAIN_S_MAX):
-            _log.warning("%d requests did not end in time", parts.gate.under_way)
-        await parts.framed.end()
-        await parts.http.end()
-        if self._cluster_ips is not None:
-            await self._cluster_ips.close()
-        if self._devices is not None:
-            await self._devices.close()
-        if self._rdma is not None:
-            await self._rdma.close()
-        await parts.detector.close()
-        await asyncio.to_thread(parts.coordinating.close)
-        await asyncio.to_thread(parts.visitor.close)
-        await parts.view.close()
-        await parts.writer.close()
-        for port in (self.health_port, self.metrics_port):
-            if port is not None:
-                await port.close()
-        if self._exposition is not None:
-            self._exposition.close()
+        """Drain and close everything but the store, which belongs to whoever made it.
+
+        A step that fails is logged, and everything else is closed; ``stop_failures`` names it.
+        """
+        self.parts.health.stopping = True
+        await self._opened.close()
+
+    @property
+    def stop_failures(self) -> list[str]:
+        """What could not be closed."""
+        return self._opened.failures
+
+    def _close_parts_at_the_end(self) -> None:
+        """What exists before anything is started."""
+        parts, opened = self.parts, self._opened
+        opened.push_blocking("the plugin log", parts.plugin_log.close)
         if parts.tracer is not None:
-            parts.tracer.close()
-        parts.plugin_log.close()
+            opened.push_blocking("the tracer", parts.tracer.close)
+        opened.push("the writer", parts.writer.close)
+        opened.push("the configuration view", parts.view.close)
+        opened.push_blocking("the namespace thread", parts.visitor.close)
+        opened.push_blocking("the coordinator's workers", parts.coordinating.close)
+        opened.push("the detector", parts.detector.close)
+        opened.push("supervised tasks", parts.supervisor.close)
+
+    def _end_readiness(self) -> None:
+        self.parts.health.stopping = True
+
+    async def _drain(self) -> None:
+        if not await self.parts.gate.drain(DRAIN_S_MAX):
+            _log.warning("%d requests did not end in time", self.parts.gate.under_way)
+
+    async def _sweep(self) -> None:
+        swept = await self.parts.coordinating.sweep()
+        if swept:
+            _log.info("cleaned up %d stale attachments left from before the restart", swept)
+
+    def _serve_cluster_ips(self) -> None:
+        parts, settings = self.parts, self.settings.cluster_ip
+        serving = ClusterIps.joined(settings, self._services, parts.metrics, parts.supervisor)
+        if serving is not None:
+            self._opened.push("cluster IPs", serving.close)
 
     def _offer_devices(self) -> None:
         """Before this agent is ready: after a boot kubelet starts no Pod whose slot it lacks."""
@@ -152,7 +172,8 @@ class Agent:
             return
         from nodeagent.devices.joining import Devices  # noqa: PLC0415  # costs only who offers
 
-        self._devices = Devices.joined(settings, parts.facts, parts.visitor, parts.metrics)
+        known = (parts.facts, parts.visitor, parts.metrics, parts.supervisor)
+        self._opened.push("the device plugin", Devices.joined(settings, *known).close)
 
     async def _prepare_node(self) -> None:
         if not self.settings.tune_sysctls:
@@ -170,10 +191,13 @@ class Agent:
         # Here, because OpenTelemetry costs a tenth of a second of the start.
         from nodeagent.telemetry.exposition import CONTENT_TYPE, Exposition  # noqa: PLC0415
 
-        self._rdma = self._rdma_exposition()
-        sources = () if self._rdma is None else (self._rdma,)
-        self._exposition = Exposition(self.parts.metrics, sources)
-        self.metrics_port = metrics_port(self._exposition.text, CONTENT_TYPE)
+        rdma = self._rdma_exposition()
+        exposition = Exposition(self.parts.metrics, () if rdma is None else (rdma,))
+        self._opened.push_blocking("metrics", exposition.close)
+        if rdma is not None:
+            self._opened.push("RDMA counters", rdma.close)
+        self.metrics_port = metrics_port(exposition.text, CONTENT_TYPE)
+        self._opened.push("the metrics port", self.metrics_port.close)
         name = "SPIDERPOOL_METRIC_HTTP_PORT"
         await self.metrics_port.open(address, self.settings.metrics_port, name)
 
@@ -196,7 +220,7 @@ class Agent:
 
     def _listen(self, path: str) -> ListeningSocket:
         listening = ListeningSocket(path)
-        self._sockets.append(listening)
+        self._opened.push(path, listening.remove)
         return listening
 
     def _on_fenced(self, error: WriterFenced) -> None:

@@ -19,6 +19,7 @@ from core.service.releaser import Releaser
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from core.supervision import Supervisor
 from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.cluster import ConfiguredSettings
 from nodeagent.coordinator.engine import Engine
@@ -76,13 +77,18 @@ class Parts(NamedTuple):
     detector: Detector
     coordinating: Coordinating
     serving: Serving
+    supervisor: Supervisor
 
 
 class Sources(NamedTuple):
-    """Whom an agent asks. ``facts`` None: standalone; ``networks`` None: nothing is bound."""
+    """Whom an agent asks. ``facts`` None: standalone; ``networks`` None: nothing is bound.
+
+    ``supervisor`` runs the tasks that keep them up to date, and every other one of the agent.
+    """
 
     facts: FactsSource | None = None
     networks: Networks | None = None
+    supervisor: Supervisor | None = None
 
 
 def compose(
@@ -98,8 +104,9 @@ def compose(
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
-    view = ConfigurationView(store, keys)
-    health = Health(store, keys, view, writer, watchdog, monotonic)
+    supervisor = sources.supervisor or Supervisor()
+    view = ConfigurationView(store, keys, supervisor)
+    health = Health(store, keys, view, writer, watchdog, monotonic, supervisor)
     facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown = CoolDown(store, settings.cool_down_s)
     binds = sources.networks is not None
@@ -133,8 +140,7 @@ def compose(
         settings.actor,
         allowed=settings.release_conflicts,
     )
-    detector = Detector(visitor)
-    plugin_log = PluginLog()
+    detector, plugin_log = Detector(visitor), PluginLog()
     verbs = Verbs(
         Attaching(serving, gate, detector, withdrawing, facts, _switches(settings), tracer),
         serving,
@@ -151,8 +157,8 @@ def compose(
     }
     cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
-    framed = FramedDoor(cni.answer)
-    doors = (plugin_log, framed, http, visitor, detector, coordinating, serving)
+    framed = FramedDoor(cni.answer, supervisor)
+    doors = (plugin_log, framed, http, visitor, detector, coordinating, serving, supervisor)
     parts = Parts(store, keys, writer, view, facts, gate, health, metrics, tracer, *doors)
     _observe(parts)
     return parts
@@ -217,6 +223,11 @@ def _observe(parts: Parts) -> None:
     metrics.gauge("writer_epoch", "Epoch of this writer", lambda: writer.epoch)
     metrics.counter(
         "writer_transactions", "Transactions that carried events", lambda: writer.transactions
+    )
+    metrics.counter(
+        "task_restarts",
+        "Long-lived tasks that ended and were started again",
+        lambda: parts.supervisor.restarts,
     )
     metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
     metrics.counter(

@@ -1,13 +1,15 @@
-"""Whether this agent can serve: its writer is open, its view has caught up, etcd answers.
+"""Whether this agent can serve, and whether all of it is well.
 
-Promise: the answer for a request costs nothing, being what is known already; a probe asks etcd, at
-most once in ``PROBE_CACHED_S``. It judges this process alone, never a pool.
+A request needs an open writer and a view that was loaded; checking that costs nothing. A probe
+of readiness also asks etcd, at most once in ``PROBE_CACHED_S``, and every supervised task: one that
+ended, or that heard nothing for too long, makes the agent unready, while ADD and DEL go on with
+what is there. Health judges this process alone, never a pool.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
@@ -15,6 +17,7 @@ from core.projections.configuration_view import ConfigurationView
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
+from core.supervision import Supervisor
 
 PROBE_S_MAX: Final = 3.0
 PROBE_CACHED_S: Final = 1.0
@@ -59,7 +62,9 @@ class Health:
         writer: Writer,
         watchdog: StoreWatchdog,
         monotonic: Callable[[], float],
+        supervisor: Supervisor | None = None,
     ) -> None:
+        self._supervisor = supervisor or Supervisor()
         self._store = store
         self._keys = keys
         self._view = view
@@ -87,12 +92,20 @@ class Health:
 
     async def checks(self) -> list[Check]:
         """Everything, etcd probed."""
-        await self._probe()
-        return [*self._known(), Check("etcd", self._store_fault())]
+        served = await self._serving()
+        return [*served, *(Check(each.name, each.fault) for each in self._supervisor.health())]
 
     async def fault(self) -> OrbweaverError | None:
-        """The first thing that is wrong, etcd probed."""
-        return next((check.fault for check in await self.checks() if check.fault), None)
+        """The first thing that keeps requests from being served, etcd probed."""
+        return _first(await self._serving())
+
+    async def readiness_fault(self) -> OrbweaverError | None:
+        """The first of ``checks`` that fails."""
+        return _first(await self.checks())
+
+    async def _serving(self) -> list[Check]:
+        await self._probe()
+        return [*self._known(), Check("etcd", self._store_fault())]
 
     def _known(self) -> list[Check]:
         return [
@@ -141,3 +154,7 @@ class Health:
             except OrbweaverError as error:
                 self._watchdog.outcome = type(error).__name__
             self._probed_at = self._monotonic()
+
+
+def _first(checks: Sequence[Check]) -> OrbweaverError | None:
+    return next((check.fault for check in checks if check.fault), None)

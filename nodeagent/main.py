@@ -1,7 +1,8 @@
 """The daemon ``orbweaver-agent``: settings, event loop, signals, exit codes.
 
 Exit codes: 0 ended on a signal, 1 a failure, 2 settings that cannot be used, 3 fenced by another
-process of the same node name. Everything else is in ``nodeagent.agent``.
+process of the same node name, 4 a task ended that cannot be started again. Everything else is in
+``nodeagent.agent``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from typing import Annotated, Final
 
 import typer
 
-from core.errors import BadInput, OrbweaverError, WriterFenced
+from core.concurrency import until_first
+from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
 from core.store.collector import collect_seldom
 from core.store.etcd import EtcdStore
+from core.supervision import EXIT_TASK_ENDED, Supervisor
+from core.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.loading import CONF_PATH, load_settings
@@ -87,54 +91,61 @@ def _spare_the_collector() -> None:
 
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:
-    store = EtcdStore(settings.etcd)
+    """Run one agent to its end; the exit code. Everything that was opened is closed."""
+    opened = Teardown()
     try:
-        cluster = await joined(settings)
-    except BadInput as error:
-        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
-        await store.close()
-        return EXIT_SETTINGS
-    facts = cluster.facts if cluster is not None else None
-    services = cluster.services if cluster is not None else None
-    networks = cluster.networks if cluster is not None else None
-    tenants = None if cluster is None or cluster.tenants is None else cluster.tenants.by_address
-    agent = Agent(
-        settings,
-        store,
-        facts=facts,
-        services=services,
-        networks=networks,
-        tenants=tenants,
-        tracer=tracer,
-    )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.ended.set)
-    starting = asyncio.ensure_future(agent.start())
-    ended = asyncio.ensure_future(agent.ended.wait())
-    code = EXIT_OK
-    try:
-        await asyncio.wait((starting, ended), return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
-            _spare_the_collector()
-            await ended
-        if agent.parts.health.fenced is not None:
-            raise agent.parts.health.fenced
+        code = await _run(settings, tracer, opened)
     except WriterFenced as error:
         _log.critical("fenced: %s", error)
         code = EXIT_FENCED
-    except OrbweaverError as error:
+    except TaskEnded as error:
+        _log.critical("cannot go on: %s", error)
+        code = EXIT_TASK_ENDED
+    except (OrbweaverError, OSError) as error:
         _log.critical("cannot go on: %s", error)
         code = EXIT_FAILED
-    for task in (starting, ended):
-        task.cancel()
-    await asyncio.gather(starting, ended, return_exceptions=True)
-    await agent.stop()
+    finally:
+        await opened.close()
+    return EXIT_FAILED if opened.failures and code == EXIT_OK else code
+
+
+async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> int:
+    store = EtcdStore(settings.etcd)
+    opened.push("the store", store.close)
+    supervisor = Supervisor()
+    opened.push("supervised tasks", supervisor.close)
+    try:
+        cluster = await joined(settings, supervisor)
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        return EXIT_SETTINGS
     if cluster is not None:
-        await cluster.leave()
-    await store.close()
-    return code
+        opened.push("the API server", cluster.leave)
+    agent = Agent(
+        settings,
+        store,
+        facts=cluster.facts if cluster is not None else None,
+        services=cluster.services if cluster is not None else None,
+        networks=cluster.networks if cluster is not None else None,
+        tenants=cluster.tenants.by_address if cluster is not None and cluster.tenants else None,
+        tracer=tracer,
+        supervisor=supervisor,
+    )
+    opened.push("the agent", agent.stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, agent.ended.set)
+    await until_first(agent.ended.wait(), supervisor.wait_failed(), _live(agent))
+    if agent.parts.health.fenced is not None:
+        raise agent.parts.health.fenced
+    return EXIT_OK
+
+
+async def _live(agent: Agent) -> None:
+    """Start, and serve until cancelled."""
+    await agent.start()
+    _spare_the_collector()
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

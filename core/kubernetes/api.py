@@ -37,11 +37,18 @@ REQUEST_DEADLINE_S: Final = 30.0
 PAGE_OBJECTS: Final = 200
 """Objects of a list that are asked for at once: the room of a page stays ours when it is read."""
 
-WATCH_S: Final = 290
+WATCH_S: Final = 40
 """The server ends a watch after this long; the informer begins the next one."""
 
-SILENCE_S_MAX: Final = WATCH_S + 30.0
-"""A watch that says nothing for this long, not even its end, has lost its server."""
+SILENCE_S_MAX: Final = WATCH_S + 5.0
+"""A watch that receives nothing for this long, not even its end, is half open: it is made anew.
+
+As long as client-go takes (30 s without a frame, 15 s for the answer of a ping). A peer that is
+gone for the kernel too is found sooner, by ``DEAD_PEER_S``.
+"""
+
+WATCH_OPEN_S_MAX: Final = 10.0
+"""How long the server may take to answer that a watch has begun."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
 
@@ -188,7 +195,10 @@ class Api:
         }
         timeout = aiohttp.ClientTimeout(sock_connect=REQUEST_DEADLINE_S, sock_read=SILENCE_S_MAX)
         try:
-            response = await self._connection.send("GET", _with(path, query), None, _JSON, timeout)
+            async with asyncio.timeout(WATCH_OPEN_S_MAX):
+                response = await self._connection.send(
+                    "GET", _with(path, query), None, _JSON, timeout
+                )
             async with response:
                 if response.status >= 400:
                     _raise(response.status, await response.read(), path)

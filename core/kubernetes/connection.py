@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Final
 
 import aiohttp
@@ -11,6 +12,29 @@ from core.errors import BadInput
 
 FAREWELL_S: Final = 0.1
 """What a closed connection gets to end in."""
+
+DEAD_PEER_S: Final = 10
+"""A peer that acknowledges nothing for this long is gone, and the connection with it."""
+
+_PROBE_AFTER_S: Final = 4
+_PROBE_EVERY_S: Final = 2
+_PROBES: Final = 3
+
+
+def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A TCP socket that notices within ``DEAD_PEER_S`` that its peer is gone, idle or not."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _PROBE_AFTER_S),
+        (socket.TCP_KEEPINTVL, _PROBE_EVERY_S),
+        (socket.TCP_KEEPCNT, _PROBES),
+        (socket.TCP_USER_TIMEOUT, DEAD_PEER_S * 1_000),
+    ):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 class Connection:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from aiohttp import TCPConnector
 from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 from core.errors import BadInput
+from core.kubernetes.connection import tcp_socket
 
 
 async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
@@ -33,4 +36,13 @@ async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
     except (ConfigException, OSError) as error:
         where = kubeconfig or "this Pod's service account"
         raise BadInput(f"{where} gives no access: {error}", subject="kubeconfig") from None
-    return ApiClient(settings)
+    client = ApiClient(settings)
+    client.rest_client = _Transport(settings)
+    return client
+
+
+class _Transport(RESTClientObject):  # type: ignore[misc]  # the package is not typed for us
+    """The package's transport over sockets that notice a dead peer."""
+
+    def _create_connector(self) -> TCPConnector:
+        return TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=tcp_socket)

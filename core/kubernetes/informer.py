@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Callable
-from typing import Final, Generic, NamedTuple, TypeVar
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
-from core.kubernetes.api import Api, Change, Object
+from core.kubernetes.api import SILENCE_S_MAX, Api, Change, Object
+from core.supervision import TaskSpec
 
 ObjectKey = tuple[str, str]
 """Namespace ("" for none) and name."""
@@ -28,6 +31,9 @@ PAUSE_S_MAX: Final = 15.0
 """Between two attempts while the server is away, or forgets versions at once; doubled each time,
 and half of it is chance.
 """
+
+STALE_S_MAX: Final = SILENCE_S_MAX + PAUSE_S_MAX
+"""A follower that has neither heard nor tried anything for this long is stuck."""
 
 OBJECTS_MAX: Final = 100_000
 """Of one collection; more are refused rather than swallowed."""
@@ -80,6 +86,11 @@ class Follower(Generic[T]):
         self._versions: dict[ObjectKey, str] = {}
         self._version = ""
         self._pause_s = PAUSE_S_MIN
+        self._heard_at = -math.inf
+
+    def age_s(self) -> float:
+        """Seconds since the server last answered or was last asked in vain."""
+        return time.monotonic() - self._heard_at
 
     def listen(self, listener: Callable[[set[ObjectKey]], None]) -> None:
         """Be told of what differs from now on."""
@@ -106,6 +117,7 @@ class Follower(Generic[T]):
                 await self._pause()
             except ApiError as error:
                 self.fault = str(error)
+                self._heard_at = time.monotonic()
                 _log.warning("%s is not followed: %s", self.path, error)
                 await self._pause()
 
@@ -116,6 +128,7 @@ class Follower(Generic[T]):
 
     def _opened(self) -> None:
         self._pause_s = PAUSE_S_MIN
+        self._heard_at = time.monotonic()
         self.fault = ""
 
     async def _list(self) -> None:
@@ -123,6 +136,7 @@ class Follower(Generic[T]):
         versions: dict[ObjectKey, str] = {}
         version = ""
         async for page in self._api.pages(self.path):
+            self._heard_at = time.monotonic()
             for one in page.objects():
                 key = key_of(one)
                 versions[key] = _version(one)
@@ -144,6 +158,7 @@ class Follower(Generic[T]):
         self._tell(different)
 
     def _take(self, change: Change) -> None:
+        self._heard_at = time.monotonic()
         self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
             return
@@ -164,6 +179,19 @@ class Follower(Generic[T]):
     def _tell(self, keys: set[ObjectKey]) -> None:
         for listener in self._listeners if keys else ():
             listener(keys)
+
+
+def following(
+    name: str, run: Callable[[], Coroutine[Any, Any, object]], followers: Sequence[Follower[Any]]
+) -> TaskSpec:
+    """The supervised task of these followers, which ``run`` runs: not well while one is not."""
+    return TaskSpec(
+        name,
+        run,
+        age_s=lambda: max(each.age_s() for each in followers),
+        stale_s=STALE_S_MAX,
+        fault=lambda: next((each.fault for each in followers if each.fault), ""),
+    )
 
 
 class Informer(Follower[Object]):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
@@ -22,7 +24,8 @@ from core.domain.selection.catalog import PoolCatalog
 from core.errors import Compacted, NotReady, OrbweaverError
 from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.store.kv import WATCH_SILENT_S_MAX, Get, KeyValueStore
+from core.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,6 +33,9 @@ V = TypeVar("V")
 ROOMS = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
 CATCH_UP_S_MAX = 5.0
 """How long a request waits for the view to see what a lost race has shown."""
+
+TASK: Final = "configuration-view"
+"""Its name at the supervisor."""
 
 RELOAD_PAUSE_S = 0.5
 """Between two attempts to load again."""
@@ -98,27 +104,35 @@ class Snapshot:
 
 
 class ConfigurationView:
-    """Watches the configuration; ``current`` is the newest snapshot."""
+    """Watches the configuration; ``current`` is the newest snapshot.
 
-    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+    The task that follows runs under ``supervisor``, by default one of its own.
+    """
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, supervisor: Supervisor | None = None
+    ) -> None:
         self._store = store
         self._keys = keys
         self._changed = asyncio.Condition()
-        self._task: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or Supervisor()
+        self._heard_at = -math.inf
         self.current = Snapshot()
         self.ready = False
 
     async def start(self) -> None:
         """Load once, then follow in the background. Raises StoreUnavailable."""
         await self._load()
-        self._task = asyncio.create_task(self._follow(), name="configuration-view")
+        spec = TaskSpec(TASK, self._follow, age_s=self.age_s, stale_s=WATCH_SILENT_S_MAX)
+        self._supervisor.start(spec)
 
     async def close(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._supervisor.end(TASK)
+
+    def age_s(self) -> float:
+        """Seconds since etcd last said how far it is."""
+        return time.monotonic() - self._heard_at
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         """Return once ``condition`` holds for the newest snapshot; raises NotReady in time."""
@@ -161,6 +175,7 @@ class ConfigurationView:
             for kv in found.kvs:
                 self._put(loaded, kv.key, kv.value, kv.mod_revision)
         loaded.revision = result.revision
+        self._heard_at = time.monotonic()
         await self._publish(loaded)
         self.ready = True
 
@@ -169,6 +184,7 @@ class ConfigurationView:
         while True:
             try:
                 async for batch in self._store.watch(rooms, after=self.current.revision):
+                    self._heard_at = time.monotonic()
                     if not batch.changes:
                         self.current.revision = max(self.current.revision, batch.revision)
                         continue

@@ -17,6 +17,13 @@ REQUEST_BYTES_MAX = 1_500_000
 """Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 
+WATCH_PROGRESS_S = 5.0
+"""An idle watch yields a batch without changes this often, so that its reader knows its age."""
+
+WATCH_SILENT_S_MAX = 15.0
+"""A watch that yields nothing for this long is stale: its connection is dead or half open."""
+
+
 class KeyValue(NamedTuple):
     """One key at one revision; ``lease`` 0 means none."""
 
@@ -146,6 +153,7 @@ class KeyValueStore(Protocol):
     ) -> AsyncIterator[WatchBatch]:
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
+        Yields a batch without changes every ``WATCH_PROGRESS_S`` while nothing changes.
         Raises Compacted when ``after`` is too old to resume from.
         """
         ...

@@ -2,8 +2,8 @@
 
 It keeps every version since the last compaction, as etcd does, so reads of the past, guards,
 watches and leases answer alike; the contract suite holds both to it. One process, one event loop.
-Nothing in it waits, and it has no timers: leases end when a call, or ``expire``, finds them due on
-the injected clock.
+Nothing in it waits, and its one timer reports the progress of idle watches: leases end when a call,
+or ``expire``, finds them due on the injected clock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from core.errors import Compacted, StoreRejected, StoreUnavailable
 from core.store.kv import (
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
+    WATCH_PROGRESS_S,
     Absent,
     Change,
     Delete,
@@ -123,8 +124,8 @@ class MemoryStore:
                     position = newest
                     self._watching[wake] = position
                     yield WatchBatch(position, ())
-                else:
-                    await wake.wait()
+                elif not await _woken(wake):
+                    yield WatchBatch(position, ())
         finally:
             self._watching.pop(wake, None)
 
@@ -271,6 +272,16 @@ class MemoryStore:
     def _wake_watches(self) -> None:
         for wake in self._watching:
             wake.set()
+
+
+async def _woken(wake: asyncio.Event) -> bool:
+    """Wait for a change; False when it is time to report progress, as etcd does."""
+    try:
+        async with asyncio.timeout(WATCH_PROGRESS_S):
+            await wake.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _within(key: bytes, ranges: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from core.errors import DatapathError
-from nodeagent.background import tell_end
+from core.supervision import Supervisor, TaskSpec
 from nodeagent.clusterip.following import Counts, Follower, Place
 from nodeagent.clusterip.installing import remove
 from nodeagent.clusterip.pods import BPFFS
@@ -23,6 +23,9 @@ from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
 from nodeagent.telemetry.metrics import Metrics
 
 COOKIE_BYTES: Final = 8
+
+TASK: Final = "cluster-ips"
+"""Its name at the supervisor."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -39,13 +42,19 @@ class ClusterIpSettings(NamedTuple):
 class ClusterIps:
     """A follower at work, and what it tells of itself."""
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, supervisor: Supervisor) -> None:
         self._follower = follower
-        self._task = asyncio.create_task(follower.run(), name="cluster-ips")
-        tell_end(self._task, "ClusterIPs are not followed any more")
+        self._supervisor = supervisor
+        supervisor.start(TaskSpec(TASK, follower.run))
 
     @classmethod
-    def joined(cls, settings: ClusterIpSettings, source: Source, metrics: Metrics) -> Self | None:
+    def joined(
+        cls,
+        settings: ClusterIpSettings,
+        source: Source,
+        metrics: Metrics,
+        supervisor: Supervisor,
+    ) -> Self | None:
         """Begin, in the node's own namespace; None: switched off.
 
         Raises DatapathError on a kernel that is too old.
@@ -57,12 +66,11 @@ class ClusterIps:
         place = Place(Path(settings.bpffs), settings.cgroup, Wishes(spared))
         follower = Follower(source, place)
         _observe(follower.counts, metrics)
-        return cls(follower)
+        return cls(follower, supervisor)
 
     async def close(self) -> None:
         """End; what is pinned goes on serving."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._supervisor.end(TASK)
         await asyncio.to_thread(self._follower.close)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from core.domain.addresses import Family
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
+from core.supervision import BackgroundTasks
 from nodeagent.detection.conversation import Conflict, Finding, Unreachable
 from nodeagent.detection.languages import LANGUAGES, Language, Question
 from nodeagent.detection.own import own_addresses
@@ -110,7 +111,7 @@ class Detector:
         self._visitor = visitor
         self._closer = Closer()
         self._opening: set[asyncio.Future[Any]] = set()
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._announcing = BackgroundTasks("announce")
 
     async def look(self, netns: str, nic: Nic, switches: Switches) -> Found:
         """What the link of the NIC says about its addresses; if all is well, they are announced.
@@ -156,7 +157,8 @@ class Detector:
 
     async def close(self) -> None:
         """Close every socket and end the threads; nobody may ask any more."""
-        await asyncio.gather(*self._announcing, *self._opening, return_exceptions=True)
+        await self._announcing.wait()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.to_thread(self._closer.end)
 
     async def _look(self, netns: str, nic: Nic, switches: Switches) -> Found:
@@ -204,9 +206,7 @@ class Detector:
         if len(self._announcing) >= ANNOUNCING_MAX:
             _log.warning("%s in %s: addresses not announced: too many are", nic.interface, netns)
             return
-        task = asyncio.create_task(self._announce_alone(netns, nic), name="announce")
-        self._announcing.add(task)
-        task.add_done_callback(self._announcing.discard)
+        self._announcing.start(self._announce_alone(netns, nic))
 
     async def _announce_alone(self, netns: str, nic: Nic) -> None:
         interface = nic.interface

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Self
+from typing import Final, Self
 
-from nodeagent.background import tell_end
+from core.supervision import Supervisor, TaskSpec
 from nodeagent.devices.finding import nics
 from nodeagent.devices.kubelet_api import DIRECTORY
 from nodeagent.devices.offering import Offering, Sight
@@ -14,18 +13,26 @@ from nodeagent.netlink.namespaces import Visitor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.telemetry.metrics import Metrics
 
+TASK: Final = "device-plugin"
+"""Its name at the supervisor."""
+
 
 class Devices:
     """An offering at work, and what it tells of itself."""
 
-    def __init__(self, offering: Offering) -> None:
+    def __init__(self, offering: Offering, supervisor: Supervisor) -> None:
         self._offering = offering
-        self._task = asyncio.create_task(offering.run(), name="devices")
-        tell_end(self._task, "kubelet is offered nothing any more")
+        self._supervisor = supervisor
+        supervisor.start(TaskSpec(TASK, offering.run))
 
     @classmethod
     def joined(
-        cls, settings: DeviceSettings, facts: FactsSource, visitor: Visitor, metrics: Metrics
+        cls,
+        settings: DeviceSettings,
+        facts: FactsSource,
+        visitor: Visitor,
+        metrics: Metrics,
+        supervisor: Supervisor,
     ) -> Self:
         """Begin; kubelet need not be there yet."""
         sight = Sight(
@@ -33,12 +40,11 @@ class Devices:
         )
         offering = Offering(settings.rules, settings.kubelet / DIRECTORY, sight)
         _observe(offering, metrics)
-        return cls(offering)
+        return cls(offering, supervisor)
 
     async def close(self) -> None:
         """End; Pods keep what they have."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._supervisor.end(TASK)
         await self._offering.close()
 
 

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
+from core.supervision import BackgroundTasks, Supervisor, TaskSpec
 from nodeagent.cniwire.failures import FRAME_REFUSED, CniFailure, error_object
 from nodeagent.cniwire.netconf import LATEST
 from nodeagent.doors.sockets import may_call
@@ -32,6 +33,9 @@ CONNECTIONS_MAX: Final = 4_096
 
 SWEEP_S: Final = 1.0
 
+SWEEPER: Final = "cni-request-timeouts"
+"""The name at the supervisor of the task that closes them."""
+
 Answer = tuple[int, bytes]
 Answering = Callable[[bytes, bytes], Awaitable[Answer]]
 """(environment block, standard input) -> (exit status, standard output); must not raise."""
@@ -42,10 +46,11 @@ _log = logging.getLogger(__name__)
 class FramedDoor:
     """Serves the framed protocol on one listening socket."""
 
-    def __init__(self, answer: Answering) -> None:
+    def __init__(self, answer: Answering, supervisor: Supervisor) -> None:
         self._answer = answer
+        self._supervisor = supervisor
         self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self.tasks = BackgroundTasks("CNI call")
         self.connections: set[FramedConnection] = set()
 
     async def open(self, listening: socket.socket, backlog: int) -> None:
@@ -54,7 +59,7 @@ class FramedDoor:
         self._server = await loop.create_unix_server(
             lambda: FramedConnection(self, self._answer), sock=listening, backlog=backlog
         )
-        self._sweeper = asyncio.create_task(self._sweep(), name="framed-sweeper")
+        self._supervisor.start(TaskSpec(SWEEPER, self._sweep))
 
     def close(self) -> None:
         """Accept no more; connections that wait for their answer go on."""
@@ -65,9 +70,7 @@ class FramedDoor:
 
     async def end(self) -> None:
         """Drop every connection that is left."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await self._supervisor.end(SWEEPER)
         await asyncio.gather(*(connection.end() for connection in self.connections))
 
     async def _sweep(self) -> None:
@@ -130,7 +133,7 @@ class FramedConnection(asyncio.Protocol):
             if not end:
                 self.refuse("the environment block does not end")
                 return
-        self._task = asyncio.create_task(self._serve(environment, stdin))
+        self._task = self._door.tasks.start(self._serve(environment, stdin))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone, which is no order: what it asked for goes on (docs/cni.md)."""

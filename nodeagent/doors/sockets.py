@@ -35,7 +35,8 @@ class ListeningSocket:
         self._inode = Path(path).stat().st_ino
 
     def remove(self) -> None:
-        """Remove the file, unless somebody else's is there by now."""
+        """Close it and remove the file, unless another process's is there by now."""
+        self.socket.close()
         path = Path(self.path)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == self._inode:

@@ -1,8 +1,8 @@
 """An agent's TCP ports: health for probes, metrics for scrapers. Both change nothing.
 
-Health (spec/api.md 5.5): ``/v1/runtime/startup`` 200 once started, ``readiness`` as the API's
-healthy. ``liveness`` fails only where a restart would help: an agent that waits for etcd is alive,
-a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
+Health (spec/api.md 5.5): ``/v1/runtime/startup`` 200 once started, ``readiness`` when every check
+of ``/readyz`` passes. ``liveness`` fails only where a restart would help: an agent that waits for
+etcd is alive, a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def health_port(health: Health) -> TcpPort:
         return web.Response(status=200 if health.started else 500)
 
     async def readiness(_: web.Request) -> web.Response:
-        fault = await health.fault()
+        fault = await health.readiness_fault()
         return web.Response() if fault is None else json_text(500, str(fault))
 
     async def liveness(_: web.Request) -> web.Response:

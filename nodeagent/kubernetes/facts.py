@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
+from core.concurrency import until_all
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
 from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
@@ -61,11 +63,13 @@ class KubernetesFacts:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        informers = (self.pods, self.nodes, self.namespaces)
-        await asyncio.gather(
-            *(informer.run() for informer in informers),
-            *(self.stateful_sets.run(), self._chains.run(), self._announce()),
-        )
+        followed = (one.run() for one in self.followers)
+        await until_all(*followed, self._chains.run(), self._announce())
+
+    @property
+    def followers(self) -> Sequence[Follower[Any]]:
+        """What it follows."""
+        return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
     async def learn(self, reference: PodReference) -> None:
         """See to it that ``facts`` knows the Pod of an ADD.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from nodeagent.background import tell_end
+from core.kubernetes.informer import following
+from core.supervision import Supervisor
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
@@ -26,47 +26,52 @@ class Cluster:
     ``networks`` None: no network provider binds anything; ``tenants``: nobody counts RDMA.
     """
 
-    def __init__(self, api: Api, settings: Settings) -> None:
+    def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
         self.facts = KubernetesFacts(api, settings.node_name, settings.fixed)
         self.services = KubernetesServices(api, settings.node_name)
         self.networks: KubernetesNetworks | None = None
         self._api = api
-        watched = [self.facts.run()]
+        self._supervisor = supervisor or Supervisor()
+        facts, services = self.facts, self.services
+        self._watches = [following("watch-pods", facts.run, facts.followers)]
         if settings.cluster_ip.enabled:
-            watched.append(self.services.run())
+            self._watches.append(following("watch-services", services.run, services.followers))
         if settings.provider is not None:
             # Here, because only those with a provider need the models of networks.
             from nodeagent.kubernetes.networks import KubernetesNetworks  # noqa: PLC0415
 
-            self.networks = KubernetesNetworks(api, settings.selection)
-            watched.append(self.networks.run())
+            self.networks = networks = KubernetesNetworks(api, settings.selection)
+            self._watches.append(following("watch-networks", networks.run, [networks.configs]))
         self.tenants: KubernetesTenants | None = None
         if settings.metrics_enabled and settings.rdma_metrics_enabled:
             from nodeagent.kubernetes.tenants import KubernetesTenants  # noqa: PLC0415  # as above
 
-            self.tenants = KubernetesTenants(api, settings.node_name)
-            watched.append(self.tenants.run())
-        self._watching = asyncio.gather(*watched)
-        tell_end(self._watching, "not everything of the API server is followed any more")
+            self.tenants = tenants = KubernetesTenants(api, settings.node_name)
+            self._watches.append(following("watch-tenants", tenants.run, [tenants.pods]))
+        for watch in self._watches:
+            self._supervisor.start(watch)
 
     async def stop_watching(self) -> None:
         """What was seen so far is all that is seen."""
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
+        for watch in self._watches:
+            await self._supervisor.end(watch.name)
 
     async def leave(self) -> None:
         """Watch no more, and close every connection."""
-        await self.stop_watching()
-        await self._api.close()
+        try:
+            await self.stop_watching()
+        finally:
+            await self._api.close()
 
 
-async def joined(settings: Settings) -> Cluster | None:
+async def joined(settings: Settings, supervisor: Supervisor | None = None) -> Cluster | None:
     """The cluster of the settings; None: standalone. Raises BadInput without credentials.
 
-    Nothing is waited for: the agent serves what it can while the API server is away.
+    Its watches run under ``supervisor``, by default one of its own. Nothing is waited for: the
+    agent serves what it can while the API server is away.
     """
     if settings.kubeconfig is None:
         return None
     api = Api(await open_connection(settings.kubeconfig))
     _log.info("facts come from the API server")
-    return Cluster(api, settings)
+    return Cluster(api, settings, supervisor)

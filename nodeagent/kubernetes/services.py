@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from core.concurrency import until_all
 from core.domain.services import EndpointSlice, Service
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
@@ -33,7 +34,12 @@ class KubernetesServices:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.gather(self.services.run(), self.slices.run())
+        await until_all(self.services.run(), self.slices.run())
+
+    @property
+    def followers(self) -> Sequence[Informer]:
+        """What it follows."""
+        return self.services, self.slices
 
     def frontends(self) -> Mapping[Frontend, Balance] | None:
         """As they were last seen."""

@@ -7,11 +7,11 @@ their kinds; whoever may not be read, or is gone, leaves the Pod without an owne
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from core.concurrency import until_all
 from core.domain.model import Owner
 from core.errors import ApiNotFound, ApiRejected
 from core.kubernetes.api import Api, Object
@@ -53,7 +53,7 @@ class KubernetesTenants:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.gather(self.pods.run(), self._chains.run())
+        await until_all(self.pods.run(), self._chains.run())
 
     def by_address(self) -> dict[str, Tenant]:
         """Every tenant; of an owner that is not known yet, nothing."""

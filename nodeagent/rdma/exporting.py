@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from core.supervision import BackgroundTasks
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.rdma.reading import Reader
 from nodeagent.rdma.samples import samples_of, text_of
@@ -49,6 +50,7 @@ class RdmaExposition:
         self._reader = reader
         self._tenants = tenants
         self._monotonic = monotonic
+        self._tasks = BackgroundTasks("RDMA counters")
         self._reading: asyncio.Task[None] | None = None
         self._text = b""
         self._read_at = 0.0
@@ -76,7 +78,7 @@ class RdmaExposition:
     async def text(self) -> bytes:
         """All samples; none when nothing was read for too long."""
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._refresh())
+            self._reading = self._tasks.start(self._refresh())
         await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
         is_stale = self._monotonic() - self._read_at > STALE_S_MAX
         return b"" if is_stale else self._text

@@ -1,4 +1,4 @@
-"""What does not end by itself: callers, calls to etcd, work in the background."""
+"""What does not end by itself: callers, and calls to etcd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from core.store.kv import TxnResult
 from core.store.memory import MemoryStore
-from nodeagent.background import tell_end
 from nodeagent.gate import Gate
 from nodeagent.health import StoreWatchdog
 from nodeagent.serving import Serving
@@ -65,20 +64,3 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ObservedStore(store, watchdog).commit([], []), 0.01)
     assert watchdog.is_away
-
-
-async def test_work_of_the_background_that_fails_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    async def fail() -> None:
-        raise KeyError("metadata")
-
-    async def end_well() -> None:
-        """Nothing is to be told of it."""
-
-    works = [asyncio.ensure_future(work()) for work in (fail, end_well)]
-    for work in works:
-        tell_end(work, "nothing is followed any more")
-    await asyncio.gather(*works, return_exceptions=True)
-    await asyncio.sleep(0)
-
-    (record,) = caplog.records
-    assert (record.levelname, record.message) == ("CRITICAL", "nothing is followed any more")

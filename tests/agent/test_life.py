@@ -123,9 +123,11 @@ async def test_the_checks_are_listed_one_a_line(
         alive = await over_tcp(port, "/livez")
         faulty.is_unavailable = False
 
+    checks = "[+]fence ok\n[+]serving ok\n[+]writer ok\n[+]view ok\n[+]etcd ok\n"
+    checks += "[+]cni-request-timeouts ok\n[+]configuration-view ok\n"
     assert (ready.status, ready.body.decode()) == (
         200,
-        "[+]fence ok\n[+]serving ok\n[+]writer ok\n[+]view ok\n[+]etcd ok\nreadyz check passed\n",
+        f"{checks}readyz check passed\n",
     )
     assert away.status == 500
     assert b"[-]etcd failed: etcd did not answer the last call" in away.body

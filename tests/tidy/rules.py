@@ -47,6 +47,10 @@ WORLD_CALLS = frozenset(
 )
 WORLD_BUILTINS = frozenset({"open", "input", "print", "breakpoint"})
 
+TASK_MAKERS = frozenset({"create_task", "ensure_future"})
+TASK_OWNERS = ("core/concurrency.py", "core/supervision.py")
+"""The modules that make tasks for the others and await their ends."""
+
 CLAIM_WORDS = ("assert", "check", "expect", "fail", "must", "raises", "verify", "warns")
 """A call whose name holds one of these states a claim, as an assert statement does."""
 
@@ -163,6 +167,16 @@ def no_path_of_one_machine(file: Source) -> Iterator[Finding]:
             yield Finding(file.path, number, f"path of one machine: /{name}")
 
 
+def tasks_are_supervised(file: Source) -> Iterator[Finding]:
+    """A task whose end nothing awaits dies unseen: ``core.supervision`` makes tasks."""
+    if file.package not in PRODUCT or file.path in TASK_OWNERS:
+        return
+    for node in ast.walk(file.tree):
+        name = _called_name(node)
+        if name in TASK_MAKERS:
+            yield Finding(file.path, _line(node), f"{name}() outside core.supervision")
+
+
 def tests_are_sentences(file: Source) -> Iterator[Finding]:
     """``test_a_release_with_a_stale_revision_is_a_no_op``, not ``test_release_2``."""
     for name, node in _tests(file):
@@ -199,6 +213,7 @@ RULES: tuple[Rule, ...] = (
     nothing_is_left_for_later,
     only_tools_for_people_print,
     no_path_of_one_machine,
+    tasks_are_supervised,
     tests_are_sentences,
     tests_assert_something,
     tests_do_not_sleep,

@@ -37,6 +37,9 @@ OFFENDERS: list[tuple[Rule, str, str]] = [
     (rules.no_path_of_one_machine, "ops/a.py", "ROOT = '/tmp/orbweaver'\n"),
     (rules.no_path_of_one_machine, "core/a.py", "ROOT = '/home/somebody'\n"),
     (rules.no_path_of_one_machine, "core/a.py", "ROOT = '/root'\n"),
+    (rules.tasks_are_supervised, "nodeagent/a.py", "t = asyncio.create_task(work())\n"),
+    (rules.tasks_are_supervised, "core/store/a.py", "t = loop.create_task(work())\n"),
+    (rules.tasks_are_supervised, "ops/a.py", "from asyncio import *\nensure_future(work())\n"),
     (rules.tests_are_sentences, "tests/a/test_a.py", "def test_release_2(): ...\n"),
     (rules.tests_assert_something, "tests/a/test_a.py", "def test_it_works_well():\n  work()\n"),
     (
@@ -70,6 +73,8 @@ GOOD: list[tuple[Rule, str, str]] = [
     (rules.nothing_is_left_for_later, "core/a.py", "# a mastodon and an xxxl hackney\n"),
     (rules.only_tools_for_people_print, "ops/a.py", "print('x')\n"),
     (rules.no_path_of_one_machine, "ops/a.py", "A = '/run/orbweaver'\nB = '/workflows/x'\n"),
+    (rules.tasks_are_supervised, "core/supervision.py", "t = asyncio.create_task(work())\n"),
+    (rules.tasks_are_supervised, "core/a.py", "supervisor.start(TaskSpec('view', follow))\n"),
     (rules.tests_are_sentences, "tests/a/test_a.py", "def test_an_address_is_kept(): ...\n"),
     (
         rules.tests_assert_something,

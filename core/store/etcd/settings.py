@@ -28,9 +28,6 @@ RETRY_WAIT_S_MAX = 0.5
 WATCH_RETRY_S_MAX = 2.0
 """The longest pause before a broken watch is opened again."""
 
-WATCH_PROGRESS_S = 5.0
-"""How often a watch asks etcd how far it is, so that its position never grows old."""
-
 WATCH_HELD_S = 0.1
 """How often a watch over several ranges asks again while it holds changes back."""
 

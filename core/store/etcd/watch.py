@@ -39,11 +39,10 @@ from core.store.etcd.settings import (
     READ_ATTEMPT_S,
     WATCH_HELD_CHANGES_MAX,
     WATCH_HELD_S,
-    WATCH_PROGRESS_S,
     WATCH_RETRY_S_MAX,
 )
 from core.store.etcd.wire import changes_after
-from core.store.kv import Change, WatchBatch
+from core.store.kv import WATCH_PROGRESS_S, WATCH_SILENT_S_MAX, Change, WatchBatch
 
 _FIRST_WAIT_S = 0.05
 _DOUBLINGS_MAX = 10
@@ -154,13 +153,13 @@ class _Stream:
     async def next_batch(self, position: int) -> WatchBatch:
         """What comes after ``position``. Raises CallFailed, Compacted."""
         while True:
-            response = await self._receive()
+            response = await self._receive_in_time()
             changes = changes_after(response, position)
             if changes and self._merging:
                 self._hold(changes, response.header.revision)
             elif changes:
                 return WatchBatch(changes[-1].mod_revision, tuple(changes))
-            elif _is_progress(response) and response.header.revision > position:
+            elif _is_progress(response) and response.header.revision >= position:
                 return self._release(response.header.revision)
 
     def give_up(self, failure: Failure) -> None:
@@ -174,6 +173,15 @@ class _Stream:
             self._asking.cancel()
         if self._call is not None:
             self._call.cancel()
+
+    async def _receive_in_time(self) -> messages.WatchResponse:
+        """The next message; etcd answers each question for progress, so silence is a failure."""
+        try:
+            async with asyncio.timeout(WATCH_SILENT_S_MAX):
+                return await self._receive()
+        except TimeoutError as error:
+            text = f"a watch received nothing for {WATCH_SILENT_S_MAX:g} s"
+            raise CallFailed(Failure(Nature.UNKNOWN, text)) from error
 
     async def _receive(self) -> messages.WatchResponse:
         try:

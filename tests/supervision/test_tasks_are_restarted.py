@@ -1,0 +1,181 @@
+"""A long-lived task that ends is started again, or ends its process; it is never just gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from core import supervision
+from core.errors import NotReady, StoreUnavailable, TaskEnded
+from core.supervision import BackgroundTasks, Supervisor, TaskSpec
+
+
+@pytest.fixture
+async def supervisor(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Supervisor]:
+    monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 0.001)
+    monkeypatch.setattr(supervision, "STALE_CHECK_S", 0.01)
+    one = Supervisor()
+    yield one
+    await one.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class Task:
+    """Ends in the given ways, life after life, and then runs on."""
+
+    def __init__(self, *ends: BaseException | None) -> None:
+        self.ends = list(ends)
+        self.lives = 0
+        self.cancelled = False
+
+    async def run(self) -> None:
+        self.lives += 1
+        if self.ends:
+            end = self.ends.pop(0)
+            if end is not None:
+                raise end
+            return
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+
+
+ENDS = [RuntimeError("a bug"), StoreUnavailable("away"), None, asyncio.CancelledError()]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: type(end).__name__)
+async def test_a_task_is_started_again_however_it_ended(
+    supervisor: Supervisor, end: BaseException | None
+) -> None:
+    task = Task(end)
+
+    supervisor.start(TaskSpec("one", task.run))
+    await until(lambda: task.lives == 2)
+    await until(lambda: supervisor.fault("one") is None)
+
+    assert supervisor.restarts == 1
+
+
+async def test_a_task_whose_coroutine_cannot_be_made_is_tried_again(
+    supervisor: Supervisor,
+) -> None:
+    task, failures = Task(), [RuntimeError("not today")]
+
+    def make() -> object:
+        if failures:
+            raise failures.pop()
+        return task.run()
+
+    supervisor.start(TaskSpec("one", make))  # type: ignore[arg-type]
+    await until(lambda: task.lives == 1)
+
+    assert supervisor.restarts == 1
+
+
+async def test_a_task_that_waits_for_its_restart_is_named_with_what_ended_it(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "BACKOFF_S_MIN", 60.0)
+    monkeypatch.setattr(supervision, "BACKOFF_S_MAX", 60.0)
+    supervisor.start(TaskSpec("well", Task().run))
+    supervisor.start(TaskSpec("ill", Task(RuntimeError("a bug")).run))
+    await until(lambda: supervisor.fault("ill") is not None)
+
+    assert [each.name for each in supervisor.health() if each.fault] == ["ill"]
+    assert "task ill ended: RuntimeError: a bug" in str(supervisor.fault("ill"))
+
+
+async def test_the_pause_before_a_restart_doubles_up_to_its_bound() -> None:
+    life = supervision._Life(TaskSpec("one", Task().run), 0.0)
+
+    pauses = []
+    for _ in range(12):
+        life.begin(0.0)
+        life.note_end(None, 0.0)
+        pauses.append(life.pause_s)
+    life.begin(0.0)
+    life.note_end(None, supervision.STEADY_S)
+
+    assert pauses[:3] == [0.1, 0.2, 0.4]
+    assert pauses[-1] == supervision.BACKOFF_S_MAX
+    assert life.pause_s == supervision.BACKOFF_S_MIN
+
+
+async def test_a_task_that_used_up_its_restarts_ends_the_process(supervisor: Supervisor) -> None:
+    task = Task(*(RuntimeError(f"end {number}") for number in range(9)))
+
+    supervisor.start(TaskSpec("one", task.run, restarts_max=2))
+    with pytest.raises(TaskEnded, match="task one ended: RuntimeError: end 2") as ended:
+        await supervisor.wait_failed()
+
+    assert task.lives == 3
+    assert ended.value.subject == "one"
+    assert isinstance(supervisor.fault("one"), NotReady)
+
+
+async def test_a_task_that_hears_nothing_is_stale_and_is_started_again(
+    supervisor: Supervisor,
+) -> None:
+    task, age = Task(), [0.0]
+    supervisor.start(TaskSpec("one", task.run, age_s=lambda: age[0], stale_s=0.05))
+    await until(lambda: task.lives == 1)
+    before = supervisor.fault("one")
+
+    age[0] = 99.0
+    stale = supervisor.fault("one")
+    await until(lambda: task.lives >= 2)
+    age[0] = 0.0
+    await until(lambda: supervisor.fault("one") is None)
+
+    assert before is None
+    assert "one received nothing for 99 s" in str(stale)
+
+
+async def test_a_task_that_says_why_it_does_not_follow_is_not_well(supervisor: Supervisor) -> None:
+    reasons = ["forbidden"]
+    supervisor.start(TaskSpec("one", Task().run, fault=lambda: reasons[0]))
+    await until(lambda: "forbidden" in str(supervisor.fault("one")))
+
+    reasons[0] = ""
+
+    assert supervisor.fault("one") is None
+
+
+async def test_closing_cancels_every_task_and_starts_none_again(supervisor: Supervisor) -> None:
+    tasks = [Task(), Task(), Task(RuntimeError("a bug"))]
+    for number, task in enumerate(tasks):
+        supervisor.start(TaskSpec(f"task {number}", task.run))
+    await until(lambda: tasks[2].lives == 2)
+
+    await supervisor.close()
+
+    assert all(task.cancelled for task in tasks)
+    assert supervisor.health() == []
+
+
+async def test_two_tasks_of_one_name_are_refused(supervisor: Supervisor) -> None:
+    supervisor.start(TaskSpec("one", Task().run))
+
+    with pytest.raises(ValueError, match="supervised already"):
+        supervisor.start(TaskSpec("one", Task().run))
+
+
+async def test_a_background_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    tasks, left = BackgroundTasks("errand"), Task()
+
+    tasks.start(Task(RuntimeError("a bug")).run())
+    tasks.start(left.run())
+    await until(lambda: len(tasks) == 1)
+    await tasks.close()
+
+    assert "background task errand failed" in caplog.text
+    assert left.cancelled
