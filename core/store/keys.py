@@ -30,6 +30,13 @@ from core.errors import BadInput
 
 LAYOUT = "v1"
 
+CONTROLLER_WRITERS = "Controller."
+"""What the writer names of controllers and of orbctl begin with.
+
+Kubernetes' node names, after which agents name their writers, are lower-case (RFC 1123). So no node
+can collide with a controller, and etcd's roles can tell the two apart by a range of keys.
+"""
+
 
 def check_name(name: str, what: str) -> str:
     """The name of a writer, node or cluster, if it can be part of a key."""
@@ -40,6 +47,11 @@ def check_name(name: str, what: str) -> str:
             remedy="use letters, digits, '.', '_', '-', with a letter or digit at both ends",
         )
     return name
+
+
+def controller_writer(name: str) -> str:
+    """The full name of a writer that belongs to a controller or to orbctl."""
+    return CONTROLLER_WRITERS + name
 
 
 def range_end(prefix: bytes) -> bytes:

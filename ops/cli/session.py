@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from core.errors import OrbweaverError, WriterFenced
+from core.store.keys import controller_writer
 from ops.cli.exits import Exit, report
 from ops.settings import ClusterSettings
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WRITERS_MAX: Final = 16
-"""Names orbctl writes under: orbctl-0 to orbctl-15."""
+"""Names orbctl writes under: Controller.orbctl-0 to Controller.orbctl-15."""
 
 WHO: Final = "ORBWEAVER_WHO"
 """The variable that names user and host, where a run is another one's hand."""
@@ -156,7 +157,7 @@ class Session:
 def writer_name(actor: str) -> str:
     """One of the names orbctl writes under."""
     digest = blake2b(actor.encode(), digest_size=2).digest()
-    return f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}"
+    return controller_writer(f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}")
 
 
 def run(

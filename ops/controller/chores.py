@@ -3,6 +3,7 @@
     clean               after an uninstall: nothing of ours may keep anything from being deleted
     make-defaults       objects that a new cluster begins with
     etcd-certificates   those of an embedded etcd
+    etcd-access         roles and users of agents and controllers in etcd, and authentication
     copy-cni            the node's CNI configurations, for a controller that is not root
     shutdown            nothing: the public chart's preStop calls it
 
@@ -15,17 +16,19 @@ import asyncio
 import logging
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from core.errors import BadInput, OrbweaverError
+from core.store.roles import AGENT_USER, CONTROLLER_USER, roles_of
 from nodeagent.settings.environment import Environment
 from nodeagent.telemetry.logs import set_up_logging
 from ops.controller.settings import NAMESPACE
 from ops.kubernetes.settings import LeaseSettings
+from ops.settings import cluster_settings
 
 if TYPE_CHECKING:
     from core.kubernetes.api import Api
@@ -34,6 +37,9 @@ EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 CONFIGURATION_BYTES_MAX: Final = 1 << 20
 CNI_SUFFIXES: Final = (".conf", ".conflist", ".json")
+ETCD_WAIT_S: Final = 240.0
+"""A new etcd gets this long to come up, which is less than the Job of the chart may take."""
+
 NAMES: Final = "spiderpool-controller"
 
 _log: Final = logging.getLogger(__name__)
@@ -54,7 +60,7 @@ def clean(
         freed = await clean(api, Leftovers(namespace, lease, mutating, validate, secret))
         _log.info("%d objects have no finalizer of ours any more", freed)
 
-    _run(work)
+    _with_api(work)
 
 
 def make_defaults(
@@ -70,13 +76,16 @@ def make_defaults(
             name = f"{one['kind']}/{one['metadata']['name']}"
             _log.info("%s %s", name, "was made" if made else "is there and stays as it is")
 
-    _run(work)
+    _with_api(work)
 
 
 def etcd_certificates(
     authority: Annotated[str, typer.Option(help="Secret of the authority.")],
     member: Annotated[str, typer.Option(help="Secret of the members.")],
-    client: Annotated[str, typer.Option(help="Secret of agents and controllers.")],
+    agent: Annotated[str, typer.Option(help="Secret of the agents.")],
+    controller: Annotated[str, typer.Option(help="Secret of controllers and hooks.")],
+    root: Annotated[str, typer.Option(help="Secret of the Job that manages access.")],
+    metrics: Annotated[str, typer.Option(help="Secret of the reader of etcd's metrics.")],
     domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
     namespace: Annotated[str, typer.Option(help="Where the Secrets are.")],
 ) -> None:
@@ -85,11 +94,39 @@ def etcd_certificates(
     async def work(api: Api) -> None:
         from ops.kubernetes.certificates.members import Names, make_certificates
 
-        names = Names(authority, member, client, domain)
+        names = Names(authority, member, agent, controller, root, metrics, domain)
         written = await make_certificates(api, namespace, names)
         _log.info("%d Secrets were written", len(written))
 
-    _run(work)
+    _with_api(work)
+
+
+def etcd_access(
+    agent_user: Annotated[
+        str, typer.Option(help="Common name of the agents' certificate.")
+    ] = AGENT_USER,
+    controller_user: Annotated[
+        str, typer.Option(help="Common name of the controllers' certificate.")
+    ] = CONTROLLER_USER,
+) -> None:
+    """Give agents and controllers their roles in etcd, and require authentication.
+
+    etcd is the one of the ORBWEAVER_ETCD_* variables; the certificate there must be root's.
+    """
+    set_up_logging("info")
+
+    async def work() -> None:
+        from core.store.etcd.access_control import switch_on
+        from core.store.keys import Keys
+        from core.store.retrying import waiting_for_store
+
+        settings = cluster_settings(os.environ)
+        roles = roles_of(Keys(settings.cluster), agent_user, controller_user)
+        async for attempt in waiting_for_store(ETCD_WAIT_S):
+            with attempt:
+                await switch_on(settings.etcd, roles)
+
+    _run(work())
 
 
 def copy_cni(
@@ -117,7 +154,7 @@ def _namespace() -> str:
     return found
 
 
-def _run(work: Callable[[Api], Awaitable[None]]) -> None:
+def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
     """Do the work with an API server; ends the process."""
     set_up_logging("info")
 
@@ -131,8 +168,13 @@ def _run(work: Callable[[Api], Awaitable[None]]) -> None:
         finally:
             await api.close()
 
+    _run(body())
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
+    """Do the work; a failure is logged and ends the process with its exit code."""
     try:
-        asyncio.run(body())
+        asyncio.run(work)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         raise typer.Exit(EXIT_SETTINGS) from None

@@ -75,6 +75,7 @@ def main() -> None:
         chores.clean,
         chores.make_defaults,
         chores.etcd_certificates,
+        chores.etcd_access,
         chores.copy_cni,
         chores.shutdown,
     ):

@@ -18,12 +18,12 @@ from core.domain.evolution import Ledger
 from core.errors import LostRace, NotReady, Refused, WriterFenced
 from core.projections.projector import Projector
 from core.service.configurator import Configurator
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from ops.kubernetes.settings import KubernetesSettings
 
-WRITER: Final = "kubernetes"
+WRITER: Final = controller_writer("kubernetes")
 """One name for all controllers: who leads now fences who led before."""
 
 CAUSE: Final = Cause("orbweaver-controller/kubernetes")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.x509.oid import NameOID
 
-from ops.kubernetes.certificates.authority import names_of, vouches
+from ops.kubernetes.certificates.authority import names_of, read, vouches
 from tests.chart.rendering import NAMESPACE, Object, find, objects, values_of
 from tests.kubernetes.identities import grant, kubeconfig_of
 from tests.kubernetes.objects import get, pool, subnet
@@ -25,6 +26,12 @@ pytest.importorskip("helm_python", reason=needs(HELM))
 PROGRAM = Path(sys.executable).with_name("orbweaver-controller")
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+CLIENTS = {
+    "agent": "orbweaver-agent",
+    "controller": "orbweaver-controller",
+    "root": "root",
+    "metrics": "orbweaver-metrics",
+}
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
@@ -59,6 +66,12 @@ class Hooks:
         return {field: base64.b64decode(value) for field, value in data.items()}
 
 
+def common_name_of(certificate: bytes) -> str:
+    """Whom a certificate names."""
+    (found,) = read(certificate).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found.value)
+
+
 @pytest.fixture
 def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
     yield Hooks(server, tmp_path)
@@ -68,23 +81,27 @@ def hooks(server: ApiServer, tmp_path: Path) -> Iterator[Hooks]:
 
 def test_etcds_certificates_are_made_once_and_then_kept(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
-    member, client = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-client")
+    member, client = hooks.secret("orbweaver-etcd-member"), hooks.secret("orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")
 
     assert member == hooks.secret("orbweaver-etcd-member")
     assert member["ca.crt"] == client["ca.crt"]
     assert vouches(member["ca.crt"], member["tls.crt"])
     assert vouches(member["ca.crt"], client["tls.crt"])
+    for kind, user in CLIENTS.items():
+        issued = hooks.secret(f"orbweaver-etcd-{kind}")["tls.crt"]
+        assert common_name_of(issued) == user
+        assert vouches(member["ca.crt"], issued)
     domain = f"orbweaver-etcd.{NAMESPACE}.svc.cluster.local"
     assert {domain, f"*.{domain}", "127.0.0.1"} <= names_of(member["tls.crt"])
 
 
 def test_a_lost_certificate_is_issued_anew_by_the_same_authority(hooks: Hooks) -> None:
     hooks.run("orbweaver-etcd-certificates")
-    before = hooks.secret("orbweaver-etcd-client")
-    hooks.server.request("DELETE", f"{SECRETS}/orbweaver-etcd-client")
+    before = hooks.secret("orbweaver-etcd-agent")
+    hooks.server.request("DELETE", f"{SECRETS}/orbweaver-etcd-agent")
     hooks.run("orbweaver-etcd-certificates")
-    after = hooks.secret("orbweaver-etcd-client")
+    after = hooks.secret("orbweaver-etcd-agent")
 
     assert after["ca.crt"] == before["ca.crt"]
     assert after["tls.crt"] != before["tls.crt"]

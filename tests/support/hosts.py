@@ -49,6 +49,10 @@ class Hosts:
                 run("ip", "-n", own, "link", "set", "eth0", "up")
             yield
 
+    def address(self, name: str) -> str:
+        """Where the others reach a machine."""
+        return self._addresses[name]
+
     def inside(self, name: str, command: Sequence[str]) -> list[str]:
         """The command that runs ``command`` on a machine."""
         enter = ["nsenter", f"--net=/var/run/netns/{self._prefix}-{name}", "--"]

@@ -16,7 +16,7 @@ from core.domain.commands import Command
 from core.domain.events import Cause
 from core.errors import Refused, WriterFenced
 from core.service.configurator import Applied, Configurator
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from workflows.api import activity
@@ -80,7 +80,7 @@ class ShardWriters:
         async with self._opening:
             found = self._writers.get(shard)
             if found is None:
-                found = Writer(self._store, self._keys, f"jobs-{shard:02x}")
+                found = Writer(self._store, self._keys, controller_writer(f"jobs-{shard:02x}"))
                 await found.open()
                 self._writers[shard] = found
             return found

@@ -5,6 +5,7 @@
     reads.py     reading large ranges in pages at one revision
     watch.py     one watch over several ranges that survives its connection
     channel.py   one gRPC channel per endpoint, rotation away from the ones that fail
+    access_control.py  roles, users and authentication, switched on by a hook of the chart
     auth.py      user and password -> token, renewed when etcd no longer takes it
     failures.py  what a failed call means: refused, nothing written, or unknown (invariant I9)
     wire.py      our values <-> protobuf messages
@@ -13,7 +14,7 @@
     access.py    what a user said about etcd -> settings, or an error by the name of the setting
 
 Nothing here knows what an address is; nothing outside imports anything but ``EtcdStore``,
-``EtcdSettings`` and what ``access`` has.
+``EtcdSettings`` and what ``access`` and ``access_control`` have.
 """
 
 from __future__ import annotations

@@ -151,10 +151,12 @@ class Calls:
             try:
                 return await self._send(link, method, request, timeout_s, metadata)
             except CallFailed as failed:
-                if failed.failure.nature is not Nature.STALE_TOKEN or not self._tokens.renewable:
+                if failed.failure.nature is not Nature.STALE_TOKEN:
                     raise
-            # etcd looks at the token before it looks at the request: nothing was written.
-            metadata = await self._tokens.renew(link, metadata)
+            # etcd judges the identity before the request: nothing was written. One that comes from
+            # a certificate is stale only for as long as etcd takes up a change of its roles.
+            if self._tokens.renewable:
+                metadata = await self._tokens.renew(link, metadata)
             return await self._send(link, method, request, timeout_s, metadata)
         except CallFailed as failed:
             if failed.failure.nature in _MOVE_ON:

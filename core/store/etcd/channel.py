@@ -28,7 +28,22 @@ from core.store.etcd.settings import (
     EtcdSettings,
 )
 
-Method = Literal["txn", "range", "compact", "grant", "keep", "revoke", "authenticate"]
+Method = Literal[
+    "txn",
+    "range",
+    "compact",
+    "grant",
+    "keep",
+    "revoke",
+    "authenticate",
+    "auth_enable",
+    "role_add",
+    "role_get",
+    "role_grant",
+    "role_revoke",
+    "user_add",
+    "user_grant",
+]
 Metadata = tuple[tuple[str, str], ...]
 Unary = Callable[..., Awaitable[Any]]
 
@@ -73,6 +88,7 @@ class Link:
         self.channel = channel
         kv = messages.KVStub(channel)
         lease = messages.LeaseStub(channel)
+        auth = messages.AuthStub(channel)
         self._keep_alive = lease.LeaseKeepAlive
         self.methods: dict[Method, Unary] = {
             "txn": kv.Txn,
@@ -81,7 +97,14 @@ class Link:
             "grant": lease.LeaseGrant,
             "keep": self._keep_once,
             "revoke": lease.LeaseRevoke,
-            "authenticate": messages.AuthStub(channel).Authenticate,
+            "authenticate": auth.Authenticate,
+            "auth_enable": auth.AuthEnable,
+            "role_add": auth.RoleAdd,
+            "role_get": auth.RoleGet,
+            "role_grant": auth.RoleGrantPermission,
+            "role_revoke": auth.RoleRevokePermission,
+            "user_add": auth.UserAdd,
+            "user_grant": auth.UserGrantRole,
         }
         self.watch: Callable[..., Any] = messages.WatchStub(channel).Watch
 

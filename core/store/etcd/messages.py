@@ -78,7 +78,22 @@ class WatchResponse(Protocol):
     events: Sequence[EventMessage]
 
 
+class PermissionMessage(Protocol):
+    """``authpb.Permission``."""
+
+    permType: int  # noqa: N815  # protobuf's name
+    key: bytes
+    range_end: bytes
+
+
 # Constructors take fields as keywords; the contract suite checks what is built, not the types.
+AuthEnableRequest: Any = _rpc.AuthEnableRequest
+AuthRoleAddRequest: Any = _rpc.AuthRoleAddRequest
+AuthRoleGetRequest: Any = _rpc.AuthRoleGetRequest
+AuthRoleGrantPermissionRequest: Any = _rpc.AuthRoleGrantPermissionRequest
+AuthRoleRevokePermissionRequest: Any = _rpc.AuthRoleRevokePermissionRequest
+AuthUserAddRequest: Any = _rpc.AuthUserAddRequest
+AuthUserGrantRoleRequest: Any = _rpc.AuthUserGrantRoleRequest
 AuthenticateRequest: Any = _rpc.AuthenticateRequest
 CompactionRequest: Any = _rpc.CompactionRequest
 LeaseGrantRequest: Any = _rpc.LeaseGrantRequest
@@ -98,6 +113,9 @@ WatchStub: Any = _rpc.WatchStub
 COMPARE_LESS: int = _rpc.Compare.LESS
 COMPARE_CREATE: int = _rpc.Compare.CREATE
 COMPARE_MOD: int = _rpc.Compare.MOD
+READ = 0
+READWRITE = 2
+"""``authpb.Permission`` types; the package does not export the enumeration."""
 EVENT_DELETE = 1
 """``mvccpb.Event.DELETE``; the package does not export the enumeration."""
 PROGRESS_WATCH_ID = -1

@@ -10,7 +10,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
 from core.service.configurator import Configurator
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from ops.kubernetes.admission.judging import Judge
@@ -43,7 +43,7 @@ class AdmissionHost:
         self._configurator = Configurator(
             store,
             keys,
-            Writer(store, keys, "admission"),
+            Writer(store, keys, controller_writer("admission")),
             ipv4_enabled=settings.ipv4_enabled,
             ipv6_enabled=settings.ipv6_enabled,
         )

@@ -1,5 +1,8 @@
 """The certificates of an embedded etcd: an authority, its members' and its clients', in Secrets.
 
+Each kind of client has a certificate of its own, whose common name is its user in etcd
+(``core.store.roles``): agents, controllers, root, and a reader of metrics, whom etcd does not know.
+
 A Job of the chart runs this before an installation and before every upgrade, so what is there stays
 and what is due is issued anew by the same authority. The authority itself is replaced only when it
 cannot issue any more: then members and clients change together, which interrupts.
@@ -15,6 +18,7 @@ from typing import Final, NamedTuple
 
 from core.errors import ApiNotFound
 from core.kubernetes.api import Api, Object
+from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from ops.kubernetes.certificates.authority import Identity, Wanted, make_authority
 from ops.kubernetes.certificates.keeping import SECRETS
 from ops.kubernetes.certificates.rotation import Kept, is_good, is_usable, issued_by
@@ -22,15 +26,21 @@ from ops.kubernetes.certificates.rotation import Kept, is_good, is_usable, issue
 CERTIFICATE_DAYS: Final = 1_825
 """Long, because only an upgrade of the chart brings a new one."""
 
+MEMBER: Final = "etcd-member"
+"""The common name of members, the only one that etcd accepts on its peer port."""
+
 _log: Final = logging.getLogger(__name__)
 
 
 class Names(NamedTuple):
-    """Of three Secrets, and the domain below which members are found."""
+    """Of the Secrets, and the domain below which members are found."""
 
     authority: str
     member: str
-    client: str
+    agent: str
+    controller: str
+    root: str
+    metrics: str
     domain: str
 
 
@@ -45,7 +55,10 @@ async def make_certificates(api: Api, namespace: str, names: Names) -> list[str]
         await secrets.write(names.authority, authority, authority)
     for name, wanted in (
         (names.member, _member(names.domain)),
-        (names.client, Wanted("orbweaver", (), ("client",), CERTIFICATE_DAYS)),
+        (names.agent, _client(AGENT_USER)),
+        (names.controller, _client(CONTROLLER_USER)),
+        (names.root, _client(ROOT_USER)),
+        (names.metrics, _client("orbweaver-metrics")),
     ):
         own = await secrets.read(name)
         kept = _kept(authority, own or nobody)
@@ -60,7 +73,11 @@ def _kept(authority: Identity, own: Identity) -> Kept:
 
 def _member(domain: str) -> Wanted:
     names = (domain, f"*.{domain}", "localhost", "127.0.0.1", "::1")
-    return Wanted("etcd-member", names, ("server", "client"), CERTIFICATE_DAYS)
+    return Wanted(MEMBER, names, ("server", "client"), CERTIFICATE_DAYS)
+
+
+def _client(user: str) -> Wanted:
+    return Wanted(user, (), ("client",), CERTIFICATE_DAYS)
 
 
 class _Secrets:

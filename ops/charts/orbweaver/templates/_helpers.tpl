@@ -84,12 +84,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- define "orbweaver.etcd.clientSecret" -}}
-{{ default (printf "%s-client" (include "orbweaver.etcd.name" .)) .Values.etcd.tls.clientSecret }}
-{{- end }}
-
-{{- define "orbweaver.etcd.memberSecret" -}}
-{{ default (printf "%s-member" (include "orbweaver.etcd.name" .)) .Values.etcd.tls.memberSecret }}
+{{/* The Secret of .kind: member, agent, controller, root or metrics. One client certificate may serve agents and controllers. */}}
+{{- define "orbweaver.etcd.secret" -}}
+{{- $tls := .root.Values.etcd.tls }}
+{{- $made := printf "%s-%s" (include "orbweaver.etcd.name" .root) .kind }}
+{{- if has .kind (list "agent" "controller") }}{{ $made = default $made $tls.clientSecret }}{{ end }}
+{{- default $made (index $tls (printf "%sSecret" .kind)) }}
 {{- end }}
 
 {{/* What agents, controllers and orbctl inside their Pods are told. */}}
@@ -119,15 +119,33 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* Of .root, with the client certificate of .kind. */}}
 {{- define "orbweaver.etcd.volumes" -}}
-{{- if ne .Values.etcd.tls.method "none" }}
+{{- $etcd := .root.Values.etcd }}
+{{- if ne $etcd.tls.method "none" }}
 - name: etcd-tls
-  secret: {secretName: {{ include "orbweaver.etcd.clientSecret" . }}, defaultMode: 0440}
+  secret: {secretName: {{ include "orbweaver.etcd.secret" . }}, defaultMode: 0440}
 {{- end }}
-{{- if .Values.etcd.user }}
+{{- if $etcd.user }}
 - name: etcd-password
-  secret: {secretName: {{ required "etcd.user needs etcd.passwordSecret" .Values.etcd.passwordSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ required "etcd.user needs etcd.passwordSecret" $etcd.passwordSecret }}, defaultMode: 0440}
 {{- end }}
+{{- end }}
+
+{{/* What kubelet asks a member. */}}
+{{- define "orbweaver.etcd.probe" -}}
+{{- if .byPort -}}
+tcpSocket: {port: client}
+{{- else if ne .root.Values.etcd.tls.method "none" -}}
+httpGet: {host: {{ include "orbweaver.loopback" .root | quote }}, path: {{ .path }}, port: metrics}
+{{- else -}}
+httpGet: {path: {{ .path }}, port: metrics}
+{{- end }}
+{{- end }}
+
+{{/* Whether certificates of ours tell etcd's clients apart, so that it can require authentication. */}}
+{{- define "orbweaver.etcd.guarded" -}}
+{{- if and .Values.etcd.embedded.enabled (or (has .Values.etcd.tls.method (list "auto" "certmanager")) .Values.etcd.tls.rootSecret) }}yes{{ end }}
 {{- end }}
 
 {{/* Whether a hook makes the certificates of etcd. */}}
@@ -178,8 +196,12 @@ seccompProfile: {type: RuntimeDefault}
 {{- if not (or .Values.etcd.embedded.enabled .Values.etcd.endpoints) -}}
 {{- fail "etcd.endpoints is empty and etcd.embedded.enabled is false: where is etcd?" -}}
 {{- end -}}
-{{- if and (eq .Values.etcd.tls.method "provided") (not .Values.etcd.tls.clientSecret) -}}
-{{- fail "etcd.tls.method: provided needs etcd.tls.clientSecret" -}}
+{{- $tls := .Values.etcd.tls -}}
+{{- if and (eq $tls.method "provided") (not (or $tls.clientSecret (and $tls.agentSecret $tls.controllerSecret))) -}}
+{{- fail "etcd.tls.method: provided needs etcd.tls.agentSecret and etcd.tls.controllerSecret, or one etcd.tls.clientSecret for both" -}}
+{{- end -}}
+{{- if and $tls.rootSecret (or $tls.clientSecret (not $tls.agentSecret)) (eq $tls.method "provided") -}}
+{{- fail "etcd.tls.rootSecret: authentication needs etcd.tls.agentSecret and etcd.tls.controllerSecret, each with a certificate of its own" -}}
 {{- end -}}
 {{- if and (eq .Values.etcd.tls.method "provided") .Values.etcd.embedded.enabled (not .Values.etcd.tls.memberSecret) -}}
 {{- fail "etcd.tls.method: provided needs etcd.tls.memberSecret for the embedded etcd" -}}
@@ -187,7 +209,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- if and (eq .Values.etcd.tls.method "certmanager") (not .Values.etcd.tls.certmanager.issuerName) -}}
 {{- fail "etcd.tls.method: certmanager needs etcd.tls.certmanager.issuerName" -}}
 {{- end -}}
-{{- $tls := .Values.spiderpoolController.tls -}}
+{{- $tls = .Values.spiderpoolController.tls -}}
 {{- if and (eq $tls.method "provided") (not $tls.secretName) -}}
 {{- fail "spiderpoolController.tls.method: provided needs spiderpoolController.tls.secretName" -}}
 {{- end -}}
