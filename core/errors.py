@@ -10,6 +10,7 @@
     │   ├── OutcomeUnknown          a write whose answer was lost: read back, never repeat blindly
     │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
     │   ├── StoreRejected           etcd refuses this request as it is
+    │   │   └── LeaseGone           it names a lease that has ended: grant another one
     │   └── Compacted               the revision is gone: start again from a newer one (retryable)
     ├── LogError                    the event log
     │   ├── WriterFenced            another process writes under this writer's name
@@ -121,6 +122,10 @@ class LostRace(StoreError):
 
 class StoreRejected(StoreError):
     """Too large, too many operations, permission denied, malformed: repeating it cannot help."""
+
+
+class LeaseGone(StoreRejected):
+    """A lease that the request names has ended; nothing was written."""
 
 
 class Compacted(StoreError):

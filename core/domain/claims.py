@@ -8,9 +8,10 @@ whether a DEL ends anything (I3, I7). Nothing here chooses addresses, knows revi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from core.domain.addresses import Family, parse_address
 from core.domain.events import AddressesClaimed, EndpointChanged
 from core.domain.facts import PodFacts
 from core.domain.fixed.validity import Validity
@@ -57,12 +58,47 @@ class Need(NamedTuple):
     ``give_up``: (address, pool) pairs whose claims end in the same transaction, and ``why``: the
     endpoint belonged to an older Pod (``superseded``), names pools that the Pod's template no
     longer lists (``pools-changed``), or shows addresses that cannot be had again (``repair``).
+    ``listed``: of the NICs that are made anew, those addresses whose pools the template still lists
+    for the same NIC. They stay, and are not asked of a pool again. Each is under the interface that
+    the selection calls the NIC ("0", "1", ... in the unnamed mode).
     """
 
     keep: tuple[Nic, ...]
     holder: str
     give_up: tuple[tuple[str, str], ...] = ()
     why: Ending = "superseded"
+    listed: tuple[Nic, ...] = ()
+
+    @property
+    def remaining(self) -> tuple[Nic, ...]:
+        """The endpoint's NICs between the release and the claim: with what is not given up."""
+        return (
+            *self.keep,
+            *(nic._replace(interface=_stored_name(nic.interface)) for nic in self.listed),
+        )
+
+    @property
+    def settled(self) -> frozenset[tuple[str, Family]]:
+        """The (interface, family) pairs that need no address from a pool."""
+        return frozenset(
+            (nic.interface, parse_address(address).family)
+            for nic in self.listed
+            for address, _ in nic.addresses()
+        )
+
+    def with_claims(self, holders: Mapping[str, str]) -> Need:
+        """The same when only these addresses are claimed, each by its holder.
+
+        An address that is listed and not the holder's own cannot stay: its claim was lost.
+        """
+
+        def is_own(cidr: str) -> bool:
+            return holders.get(cidr.partition("/")[0]) == self.holder
+
+        listed = (
+            _families_of(nic, ipv4=is_own(nic.ipv4), ipv6=is_own(nic.ipv6)) for nic in self.listed
+        )
+        return self._replace(listed=tuple(nic for nic in listed if nic is not None))
 
 
 def holder_of(pod: PodFacts) -> str:
@@ -90,24 +126,23 @@ def decide_add(
     *,
     moved: frozenset[int] = frozenset(),
     lost: frozenset[int] = frozenset(),
+    named: Candidates | None = None,
 ) -> Repeat | Change | Need:
     """Which kind of ADD this is.
 
     ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
     (``moved_nics``), ``lost``: of those whose addresses cannot be had again
     (``core.domain.fixed.retrieval``). What they hold is given up when the replacement is certain,
-    never before. A Pod that asks again keeps its addresses, whoever they are held for: the switches
-    of fixed addresses may have been turned since.
+    never before, except the addresses of pools that ``named`` still lists: those stay. A Pod that
+    asks again keeps its addresses, whoever they are held for: the switches of fixed addresses may
+    have been turned since.
     """
     if endpoint is None:
         return Need((), holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
         return Need((), holder_of(pod), endpoint.addresses())
     if moved or lost:
-        going = moved | lost
-        keep = tuple(nic for index, nic in enumerate(endpoint.nics) if index not in going)
-        gone = [pair for index in sorted(going) for pair in endpoint.nics[index].addresses()]
-        return Need(keep, endpoint.holder, tuple(gone), "repair" if lost else "pools-changed")
+        return _renewal(endpoint, moved | lost, named, "repair" if lost else "pools-changed")
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
         return Need(endpoint.nics, endpoint.holder)
@@ -115,6 +150,27 @@ def decide_add(
     nics[position] = _attached(nics[position], attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
     return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
+
+
+def _renewal(
+    endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
+) -> Need:
+    """Make the NICs of these indexes anew, with those of their addresses that are still listed."""
+    keep: list[Nic] = []
+    listed: list[Nic] = []
+    give_up: list[tuple[str, str]] = []
+    items = _items_of(endpoint, named)
+    for index, nic in enumerate(endpoint.nics):
+        if index not in going:
+            keep.append(nic)
+            continue
+        item = items.get(index)
+        stays = None if item is None else _still_listed(nic, item)
+        pairs = () if stays is None else stays.addresses()
+        give_up += [pair for pair in nic.addresses() if pair not in pairs]
+        if stays is not None:
+            listed.append(stays)
+    return Need(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
@@ -130,28 +186,57 @@ def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) ->
     index, and one difference there moves them all. A family that the template has added moves
     nothing (section 10 item 18). What this sandbox has been given already never moves.
     """
+    items = _items_of(endpoint, named)
     if named.unnamed:
         if any(nic.container == attachment.container != "" for nic in endpoint.nics):
             return frozenset()
-        items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
         changed = len(endpoint.nics) > len(items) or any(
-            _lists_differ(nic, pools) for nic, pools in zip(endpoint.nics, items, strict=False)
+            _lists_differ(endpoint.nics[index], pools) for index, pools in items.items()
         )
         return frozenset(range(len(endpoint.nics))) if changed else frozenset()
-    pools = named.find(attachment.interface)
-    if pools is None or has_attached(endpoint, attachment):
+    if has_attached(endpoint, attachment):
         return frozenset()
     return frozenset(
         index
-        for index, nic in enumerate(endpoint.nics)
-        if nic.interface == attachment.interface and _lists_differ(nic, pools)
+        for index, pools in items.items()
+        if pools.interface == attachment.interface and _lists_differ(endpoint.nics[index], pools)
     )
+
+
+def _items_of(endpoint: Endpoint, named: Candidates | None) -> dict[int, NicPools]:
+    """What is named for each NIC of the endpoint, by its index there.
+
+    In the unnamed mode the NICs are those of the first items that name pools.
+    """
+    if named is None:
+        return {}
+    if named.unnamed:
+        items = [pools for pools in named.nics if pools.ipv4 or pools.ipv6]
+        return dict(enumerate(items[: len(endpoint.nics)]))
+    found = ((index, named.find(nic.interface)) for index, nic in enumerate(endpoint.nics))
+    return {index: pools for index, pools in found if pools is not None}
 
 
 def _lists_differ(nic: Nic, pools: NicPools) -> bool:
     return (bool(nic.ipv4_pool) and nic.ipv4_pool not in pools.ipv4) or (
         bool(nic.ipv6_pool) and nic.ipv6_pool not in pools.ipv6
     )
+
+
+def _still_listed(nic: Nic, pools: NicPools) -> Nic | None:
+    """Those addresses of the NIC whose pools are named for it, or None."""
+    listed = _families_of(nic, ipv4=nic.ipv4_pool in pools.ipv4, ipv6=nic.ipv6_pool in pools.ipv6)
+    return listed and listed._replace(interface=pools.interface)
+
+
+def _families_of(nic: Nic, *, ipv4: bool, ipv6: bool) -> Nic | None:
+    """The NIC with its addresses of these families alone; None when it has none of them."""
+    part = Nic(nic.interface)
+    if ipv4:
+        part = part._replace(ipv4=nic.ipv4, ipv4_pool=nic.ipv4_pool)
+    if ipv6:
+        part = part._replace(ipv6=nic.ipv6, ipv6_pool=nic.ipv6_pool)
+    return part if part.addresses() else None
 
 
 def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
@@ -224,6 +309,7 @@ def decide_release(
     counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that
     nobody wants them, and those of a migration's target until reclaiming finds that the source has
     ended too. A DEL for another UID or an older sandbox is late and ends nothing (I3).
+    The first DEL of a sandbox ends all that it has, also one of a NIC that no ADD has named yet.
     While another sandbox has NICs of the Pod, only those of the named one end: a late DEL of a NIC
     that the new sandbox has not come to yet must not take away those that it uses.
     """
@@ -242,14 +328,14 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
     if uid and endpoint.uid != uid:
         return ReleaseDecision(False, f"the endpoint belongs to Pod {endpoint.uid}")
     nic = endpoint.find(attachment.interface)
-    if nic is None:
+    ours = attachment.container or (nic.container if nic else "")
+    if nic is None and all(each.container != ours for each in endpoint.nics if ours):
         return ReleaseDecision(False, f"the endpoint has no NIC {attachment.interface}")
-    if nic.container and attachment.container and nic.container != attachment.container:
+    if nic is not None and nic.container not in ("", ours):
         return ReleaseDecision(False, f"NIC {nic.interface} belongs to sandbox {nic.container}")
-    ours = attachment.container or nic.container
     if all(each.container in ("", ours) for each in endpoint.nics):
         return ReleaseDecision(True, "the sandbox is gone")
-    if not nic.container:
+    if nic is not None and not nic.container:
         return ReleaseDecision(False, f"NIC {nic.interface} waits for another sandbox")
     keep = tuple(each for each in endpoint.nics if each.container != ours)
     return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)

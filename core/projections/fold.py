@@ -29,6 +29,7 @@ from core.domain.events import (
     SubnetRetired,
 )
 from core.domain.evolution import EndpointKey, Held, Ledger, claims_made
+from core.domain.model import Endpoint
 from core.domain.subnets import owner_of
 from core.projections.news import News
 from core.projections.tally import PoolTally
@@ -94,9 +95,11 @@ class Projection:
         key = _endpoint_key(event)
         addresses = list(_addresses_of(recorded))
         held_before = [ledger.claims.get(address) for address in addresses]
+        endpoint_before = ledger.endpoints.get(key)
         ledger.apply(recorded)
         for address, before in zip(addresses, held_before, strict=True):
             self._claim_moved(address, before, ledger.claims.get(address))
+        self._handed_over(endpoint_before, ledger.endpoints.get(key))
         for news in self.followers:
             news.endpoints.add(key)
 
@@ -115,6 +118,12 @@ class Projection:
             if (tally := self.tallies.get(pool)) is not None:
                 free(tally, value)
             self._touch(pool)
+
+    def _handed_over(self, before: Endpoint | None, after: Endpoint | None) -> None:
+        """The reports of its pools name the Pod, also where no claim has moved."""
+        if before is not None and after is not None and before.uid != after.uid:
+            for _, pool in after.addresses():
+                self._touch(pool)
 
     def _configure(self, event: Event) -> None:
         match event:

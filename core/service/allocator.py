@@ -9,7 +9,7 @@ reported full only after a read of the truth. A failed request leaves nothing be
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
@@ -28,7 +28,7 @@ from core.domain.claims import (
     require_alive,
     unmet,
 )
-from core.domain.events import AddressesReleased, Cause, EndpointChanged
+from core.domain.events import AddressesReleased, Cause, EndpointChanged, Release
 from core.domain.facts import Facts
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.reasoning import in_standard_mode, no_item_left
@@ -36,17 +36,24 @@ from core.domain.selection.request import Candidates, Demand, SelectionRequest, 
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView, Snapshot
-from core.service.cooldown import CoolDown
+from core.service.cooldown import NO_LEASE, CoolDown
 from core.service.finding import Finder
 from core.service.limits import RECORDS_MAX, RecordLimit
-from core.service.proposals import Seen, change_proposal, claim_proposal, release_in_claim
+from core.service.proposals import (
+    Seen,
+    change_proposal,
+    claim_proposal,
+    release_guards,
+    release_in_claim,
+)
 from core.service.releaser import Releaser
 from core.service.retrieving import Retriever
-from core.service.rounds import Round, Wanted
+from core.service.rounds import Round, Scene, Wanted
 from core.store.batch import Lost, Proposal
 from core.store.codec import Draft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
+from core.store.pump import Outcome
 from core.store.retrying import racing
 from core.store.writer import Writer
 
@@ -195,7 +202,10 @@ class Allocator:
         if lost and self._candidates(self._view.current, call).unnamed:
             lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
         moved = await self._moved(call, endpoint)
-        return decide_add(call.facts.pod, call.attachment, endpoint, moved=moved, lost=lost)
+        named = self._candidates(self._view.current, call) if moved or lost else None
+        return decide_add(
+            call.facts.pod, call.attachment, endpoint, moved=moved, lost=lost, named=named
+        )
 
     async def _moved(self, call: AddCall, endpoint: Endpoint) -> frozenset[int]:
         """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
@@ -223,42 +233,70 @@ class Allocator:
 
     async def _claim(self, progress: _Progress, need: Need) -> Added:
         call = progress.call
-        if progress.round is None:
-            progress.round = self._begin_round(call)
-        this = progress.round
+        held = await self._held(progress, need)
+        need = need.with_claims({one.address: one.holder for one in held})
+        this = self._round(progress, need)
         demands = unmet(this.selection, need.keep)
-        if not demands:
+        if not demands and not need.listed:
             raise in_standard_mode(no_item_left(this.selection))
+        stays = {address for nic in need.listed for address, _ in nic.addresses()}
+        ending = tuple(one for one in held if one.address not in stays)
         with self._holding() as mine:
-            wanted = [await self._pick(this, demand, mine) for demand in demands]
-            nics = this.nics(wanted)
-            event = claim(call.facts.pod, call.attachment, need, nics)
+            wanted = [await self._pick(this, demand, mine, need, ending) for demand in demands]
+            event = claim(call.facts.pod, call.attachment, need, this.nics(wanted))
             draft = Draft(self._writer.event_id(), call.cause, event)
-            outcome = await self._writer.append(
-                claim_proposal(
-                    self._keys,
-                    draft,
-                    progress.seen,
-                    [one.choice() for one in wanted],
-                    this.guards(wanted),
-                    await self._ending(progress, need),
-                )
+            configuration = (
+                *this.guards(wanted),
+                *release_guards(self._keys, [one for one in held if one.address in stays]),
             )
+            choices = [one.choice() for one in wanted]
+
+            def proposal(lease: int) -> Proposal:
+                older = self._ending(progress, need, ending, wanted, lease)
+                return claim_proposal(
+                    self._keys, draft, progress.seen, choices, configuration, older
+                )
+
+            outcome = await self._append(progress, proposal, need, ending)
         if isinstance(outcome, Lost):
             raise await self._learn(progress, this, wanted, outcome)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    def _begin_round(self, call: AddCall) -> Round:
-        """Select on the newest snapshot."""
-        settings, snapshot = self._settings, self._view.current
-        selection = select(call.request, call.facts, snapshot.catalog, settings.selection)
-        seed = holder_of(call.facts.pod)
-        return Round(self._keys, snapshot, selection, settings.order, seed)
+    async def _held(self, progress: _Progress, need: Need) -> tuple[Release, ...]:
+        """The claims of what the request gives up or keeps on a NIC that is made anew."""
+        listed = (pair for nic in need.listed for pair in nic.addresses())
+        pairs = (*need.give_up, *listed)
+        return await self._releaser.fences(pairs, progress.call.facts.pod.endpoint_key)
 
-    async def _pick(self, this: Round, demand: Demand, mine: set[Address]) -> Wanted:
+    def _round(self, progress: _Progress, need: Need) -> Round:
+        """The round under way, else a new one that selects on the newest snapshot."""
+        if progress.round is None or progress.round.listed != need.listed:
+            call, settings, snapshot = progress.call, self._settings, self._view.current
+            selection = select(
+                call.request, call.facts, snapshot.catalog, settings.selection, need.settled
+            )
+            progress.round = Round(
+                self._keys,
+                snapshot,
+                selection,
+                settings.order,
+                holder_of(call.facts.pod),
+                need.listed,
+            )
+        return progress.round
+
+    async def _pick(
+        self,
+        this: Round,
+        demand: Demand,
+        mine: set[Address],
+        need: Need,
+        ending: Sequence[Release],
+    ) -> Wanted:
         avoid = self._claiming[demand.family]
         own = {value for family, value in mine if family == demand.family}
-        wanted = await this.pick(demand, avoid, own, self._finder, self._limit)
+        scene = Scene(avoid, own, ending, is_same_holder=need.why != "superseded")
+        wanted = await this.pick(demand, scene, self._finder, self._limit)
         avoid.add(wanted.value)
         mine.add(wanted.address)
         return wanted
@@ -273,19 +311,40 @@ class Allocator:
             for family, value in mine:
                 self._claiming[family].discard(value)
 
-    async def _ending(self, progress: _Progress, need: Need) -> Proposal | None:
+    async def _append(
+        self,
+        progress: _Progress,
+        proposal: Callable[[int], Proposal],
+        need: Need,
+        ending: Sequence[Release],
+    ) -> Outcome:
+        """Append; the addresses of an older Pod rest in any order, its sandbox may still run."""
+        call, endpoint = progress.call, progress.seen.endpoint
+        if endpoint and need.give_up and call.confirm and endpoint.uid != call.facts.pod.uid:
+            await call.confirm()  # this Pod may be the older one, seen in a watch that lags (I6)
+        if not ending:
+            return await self._writer.append(proposal(NO_LEASE))
+        rest = self._cooldown.of_older_pods if need.why == "superseded" else self._cooldown
+        return await rest.append(self._writer, proposal)
+
+    def _ending(
+        self,
+        progress: _Progress,
+        need: Need,
+        releases: tuple[Release, ...],
+        wanted: Sequence[Wanted],
+        lease: int,
+    ) -> Proposal | None:
         """The claims that end together with the new one."""
         endpoint = progress.seen.endpoint
-        call = progress.call
-        if not need.give_up or endpoint is None:
+        is_plain = need.why == "superseded" and not need.give_up
+        if is_plain or endpoint is None:
             return None
-        if call.confirm is not None and endpoint.uid != call.facts.pod.uid:
-            await call.confirm()  # this Pod may be the older one, seen in a watch that lags (I6)
-        releases = await self._releaser.fences(need.give_up, endpoint.key)
         evidence = f"Pod {progress.call.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
-        event = AddressesReleased(*endpoint.key, releases, need.keep, need.why, evidence)
+        event = AddressesReleased(*endpoint.key, releases, need.remaining, need.why, evidence)
         draft = Draft(self._writer.event_id(), progress.call.cause, event)
-        return release_in_claim(self._keys, draft, await self._cooldown.lease())
+        taken_over = {str(one.address) for one in wanted if one.claim_revision}
+        return release_in_claim(self._keys, draft, lease, taken_over)
 
     async def _look(self, progress: _Progress) -> None:
         """Read the endpoint that the first try only guessed at."""

@@ -101,8 +101,9 @@ class Binder:
         kept = tuple(nic for nic in nics if ended.isdisjoint(a for a, _ in nic.addresses()))
         event = AddressesReleased(*key, tuple(left), kept, reason, evidence)
         draft = Draft(self._writer.event_id(), cause, event)
-        lease = await self._cooldown.lease()
-        outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
+        outcome = await self._cooldown.append(
+            self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
+        )
         if isinstance(outcome, Lost):
             raise endpoint_changed(key)
         return Released(tuple(sorted(ended)), evidence, outcome.revision)

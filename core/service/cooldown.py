@@ -11,18 +11,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
 
+from core.errors import LeaseGone
+from core.store.batch import Proposal
 from core.store.kv import KeyValueStore
+from core.store.pump import Outcome
+from core.store.writer import Writer
 
 COOL_DOWN_S = 30
 """Default rest of a released address: longer than neighbours keep an ARP entry they still use."""
 
+OLDER_PODS_S = 300
+"""Least rest of what a Pod of the same name had before, in any order.
+
+Its UID is gone from the API server, but no DEL has confirmed the end of its sandbox: after a force
+delete it runs on until its node obeys. This is the time that Kubernetes gives an unreachable node.
+"""
+
 LEASE_SHARED_S = 10.0
 """Releases within this time share a lease; marks live up to this much longer than the cool-down."""
 
+NO_LEASE: Final = 0
+"""In place of a lease: nothing rests."""
+
 
 class CoolDown:
-    """Hands out the lease for the next rest mark; ``seconds`` 0 switches the cool-down off."""
+    """Hands out the lease for the next rest mark; ``seconds`` 0 switches the cool-down off.
+
+    ``of_older_pods`` is the cool-down of addresses that end with the ADD of another Pod.
+    """
 
     def __init__(
         self,
@@ -34,17 +52,43 @@ class CoolDown:
         self._store = store
         self._monotonic = monotonic
         self._granting = asyncio.Lock()
-        self._lease = 0
+        self._lease = NO_LEASE
         self._until = float("-inf")
+        self._of_older_pods: CoolDown | None = None
         self.seconds = seconds
+
+    @property
+    def of_older_pods(self) -> CoolDown:
+        """The same, but never shorter than ``OLDER_PODS_S``."""
+        if self._of_older_pods is None:
+            seconds = max(self.seconds, OLDER_PODS_S)
+            self._of_older_pods = CoolDown(self._store, seconds, monotonic=self._monotonic)
+        return self._of_older_pods
+
+    async def append(self, writer: Writer, proposal: Callable[[int], Proposal]) -> Outcome:
+        """Append ``proposal(lease)``, whose rest marks have that lease. Raises as ``append`` does.
+
+        A lease that ended while it was kept here (this machine was suspended) is replaced once.
+        """
+        lease = await self.lease()
+        try:
+            return await writer.append(proposal(lease))
+        except LeaseGone:
+            self._forget(lease)
+            return await writer.append(proposal(await self.lease()))
 
     async def lease(self) -> int:
         """The lease for marks made now; 0 means that nothing rests. Raises StoreUnavailable."""
         if not self.seconds:
-            return 0
+            return NO_LEASE
         async with self._granting:  # who comes meanwhile shares what is granted
             now = self._monotonic()
             if now >= self._until:
                 self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
                 self._until = now + LEASE_SHARED_S
             return self._lease
+
+    def _forget(self, lease: int) -> None:
+        """Hand this lease out no more."""
+        if lease == self._lease:
+            self._until = float("-inf")

@@ -22,8 +22,11 @@ STRETCHES = 60
 READ_ADDRESSES_MAX = 1_200
 """Keys read at once: a stretch with fewer addresses or claims is read instead of counted again."""
 
-RESTING_READ_MAX = 64
-"""Cool-down marks looked at together when nothing else is free."""
+RESTING_READ_MIN = 64
+"""Cool-down marks read first when nothing else is free; more only when none of them can be had."""
+
+RESTING_READ_GROWTH = 8
+"""How many times as many are read then."""
 
 
 class Found(NamedTuple):
@@ -94,17 +97,18 @@ class Finder:
         return None
 
     async def _longest_resting(self, usable: AddressSet, avoid: Container[int]) -> Found | None:
-        """The one that has rested longest among the first ones that may be had."""
-        get = self._get("rest", usable, keys_only=True)._replace(limit=RESTING_READ_MAX)
+        """The one that has rested longest among those that may be had."""
+        get = self._get("rest", usable, keys_only=True)
+        get = get._replace(oldest_first=True, limit=RESTING_READ_MIN)
         while True:
             marks = (await self._store.read([get])).ranges[0]
-            for mark in sorted(marks.kvs, key=lambda kv: kv.mod_revision):
+            for mark in marks.kvs:
                 value = self._keys.address_in(mark.key).value
                 if value in usable and value not in avoid:
                     return Found(value, mark.mod_revision)
             if not marks.more:
                 return None
-            get = get._replace(start=marks.kvs[-1].key + b"\0")
+            get = get._replace(limit=get.limit * RESTING_READ_GROWTH)
 
     def _get(
         self, room: str, span: AddressSet, *, keys_only: bool = False, count_only: bool = False

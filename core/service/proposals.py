@@ -8,7 +8,7 @@ here talks to the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from core.domain.addresses import Address, Family, parse_address
@@ -27,11 +27,15 @@ WINDOW_KEYS_MAX = 64
 
 
 class Choice(NamedTuple):
-    """An address somebody wants: where a failed try reads up to, and the rest mark it would end."""
+    """An address that an ADD wants: where a failed try reads up to, and the rest mark it would end.
+
+    ``claim_revision``: the claim of it that ends in the same transaction, 0 for none.
+    """
 
     address: Address
     window_last: int
     rest_revision: int = 0
+    claim_revision: int = 0
 
 
 class Seen(NamedTuple):
@@ -88,7 +92,9 @@ def claim_proposal(
     for choice in choices:
         family, value = choice.address
         ip, rest = keys.ip(family, value), keys.rest(family, value)
-        guards += [Absent(ip), Unchanged(rest, choice.rest_revision)]
+        if not choice.claim_revision:  # else the release guards the claim that ends
+            guards.append(Absent(ip))
+        guards.append(Unchanged(rest, choice.rest_revision))
         guards.append(Absent(keys.quarantine(family, value)))
         if choice.rest_revision:
             writes.append(Delete(rest))
@@ -130,11 +136,17 @@ def release_proposal(keys: Keys, draft: Draft, seen: Seen, lease: int) -> Propos
     return Proposal((draft,), guards, (*released, own))
 
 
-def release_in_claim(keys: Keys, draft: Draft, lease: int) -> Proposal:
-    """The part of a claim that ends older claims; the claim itself sees to the endpoint."""
+def release_in_claim(
+    keys: Keys, draft: Draft, lease: int, claimed: Container[str] = ()
+) -> Proposal:
+    """The part of a claim that ends older claims; the claim itself writes the endpoint.
+
+    ``claimed``: addresses that the claim takes at once. Their keys are written by it alone.
+    """
     event = draft.event
     assert isinstance(event, AddressesReleased)
-    writes = release_writes(keys, event.releases, lease)
+    free = [one for one in event.releases if one.address not in claimed]
+    writes = release_writes(keys, free, lease)
     return Proposal((draft,), release_guards(keys, event.releases), writes)
 
 

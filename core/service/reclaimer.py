@@ -59,8 +59,9 @@ class Reclaimer:
         nics = () if seen.endpoint is None or step.ends_endpoint else seen.endpoint.nics
         event = AddressesReleased(*step.key, releases, nics, "reclaimed", str(step.evidence))
         draft = Draft(self._writer.event_id(), cause, event)
-        lease = await self._cooldown.lease()
-        outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
+        outcome = await self._cooldown.append(
+            self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
+        )
         if isinstance(outcome, Lost):
             self.lost += 1
             raise endpoint_changed(step.key)

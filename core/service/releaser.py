@@ -110,8 +110,9 @@ class Releaser:
         evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
         event = AddressesReleased(*key, releases, keep, order.reason, evidence)
         draft = Draft(self._writer.event_id(), order.cause, event)
-        lease = await self._cooldown.lease()
-        outcome = await self._writer.append(release_proposal(self._keys, draft, seen, lease))
+        outcome = await self._cooldown.append(
+            self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
+        )
         if isinstance(outcome, Lost):
             raise endpoint_changed(key)
         return Released(tuple(one.address for one in releases), decision.why, outcome.revision)

@@ -7,13 +7,15 @@ changed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from core.domain.addresses import Address, AddressSyntaxError, Family
+from core.domain.addresses import Address, AddressSyntaxError, Family, parse_address
 from core.domain.assignment import with_address
 from core.domain.choice import AddressOrder, Search
-from core.domain.model import Nic, Pool
+from core.domain.events import Release
+from core.domain.model import Nic
 from core.domain.routes import distribute_routes
 from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode
 from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
@@ -38,6 +40,7 @@ class Wanted(NamedTuple):
     search: Search
     value: int
     rest_revision: int
+    claim_revision: int = 0
 
     @property
     def address(self) -> Address:
@@ -46,11 +49,27 @@ class Wanted(NamedTuple):
 
     def choice(self) -> Choice:
         """What the transaction needs to know of it."""
-        return Choice(self.address, self.search.window_after(self.value)[1], self.rest_revision)
+        last = self.search.window_after(self.value)[1]
+        return Choice(self.address, last, self.rest_revision, self.claim_revision)
+
+
+class Scene(NamedTuple):
+    """What one try may not take, and what it may take over.
+
+    ``avoid``: addresses that requests of this process are claiming, ``own``: this try's among them.
+    ``ending``: the claims that end with this try. Their addresses are free for it alone, and with
+    ``is_same_holder`` better than any other; else an older Pod's sandbox may still use them, so
+    that they come last.
+    """
+
+    avoid: Container[int]
+    own: Container[int]
+    ending: Sequence[Release] = ()
+    is_same_holder: bool = False
 
 
 class Round:
-    """Tries of one ADD on one snapshot."""
+    """Tries of one ADD on one snapshot. ``listed`` is what the Pod keeps (``claims.Need``)."""
 
     __slots__ = (
         "_full",
@@ -59,15 +78,23 @@ class Round:
         "_rests",
         "_searches",
         "_seed",
+        "listed",
         "selection",
         "snapshot",
     )
 
     def __init__(
-        self, keys: Keys, snapshot: Snapshot, selection: Selection, order: AddressOrder, seed: str
+        self,
+        keys: Keys,
+        snapshot: Snapshot,
+        selection: Selection,
+        order: AddressOrder,
+        seed: str,
+        listed: tuple[Nic, ...] = (),
     ) -> None:
         self.snapshot = snapshot
         self.selection = selection
+        self.listed = listed
         self._keys = keys
         self._order = order
         self._seed = seed
@@ -76,19 +103,16 @@ class Round:
         self._rests: dict[Address, int] = {}
 
     async def pick(
-        self,
-        demand: Demand,
-        avoid: Container[int],
-        own: Container[int],
-        finder: Finder,
-        limit: RecordLimit,
+        self, demand: Demand, scene: Scene, finder: Finder, limit: RecordLimit
     ) -> Wanted:
         """An address from the first of the demand's pools that has one.
 
-        ``avoid``: addresses that requests of this process are claiming, ``own``: this one's among
-        them. Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known
-        yet, StoreUnavailable.
+        Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
+        StoreUnavailable.
         """
+        taken_over = self._take_over(demand, scene)
+        if taken_over is not None and scene.is_same_holder:
+            return taken_over
         for pool in demand.pools:
             place = (demand.interface, demand.family, pool)
             if place in self._full:
@@ -98,14 +122,16 @@ class Round:
                 self._full[place] = refusal
                 continue
             search = self._search(place)
-            value = search.next(avoid)
+            value = self._known_free(search, scene)
             if value is None:
-                value = await self._find(search, avoid, own, finder, pool)
+                value = await self._find(search, scene, finder, pool)
             if value is None:
                 self._full[place] = AddressesUsedOut.sentinel
                 continue
             rest = self._rests.get(Address(demand.family, value), 0)
             return Wanted(demand, pool, search, value, rest)
+        if taken_over is not None:
+            return taken_over
         raise self._used_out(demand)
 
     def guards(self, wanted: Iterable[Wanted]) -> list[Guard]:
@@ -113,16 +139,22 @@ class Round:
         used = ((one.pool, one.demand.family) for one in wanted)
         return configuration_guards(self._keys, self.snapshot, used)
 
-    def nics(self, wanted: Iterable[Wanted]) -> list[Nic]:
-        """The NICs with their addresses, gateways and routes."""
-        nics: dict[str, Nic] = {}
-        pools: dict[str, Pool] = {}
-        for one in wanted:
-            interface = one.demand.interface
-            pools[one.pool] = self.snapshot.pools[one.pool].pool
-            nic = nics.get(interface) or Nic(interface, clean_gateway=one.demand.clean_gateway)
-            nics[interface] = with_address(nic, pools[one.pool], one.value)
-        return distribute_routes(list(nics.values()), pools, self.selection.routes)
+    def nics(self, wanted: Sequence[Wanted]) -> list[Nic]:
+        """The NICs with their addresses, gateways and routes, in the user's order."""
+        placed = [(one.demand.interface, one.pool, one.value) for one in wanted]
+        for kept in self.listed:
+            for address, pool in kept.addresses():
+                placed.append((kept.interface, pool, parse_address(address).value))
+        pools = {pool: self.snapshot.pools[pool].pool for _, pool, _ in placed}
+        nics: list[Nic] = []
+        for named in self.selection.nics:
+            nic = Nic(named.interface, clean_gateway=named.clean_gateway)
+            for interface, pool, value in placed:
+                if interface == named.interface:
+                    nic = with_address(nic, pools[pool], value)
+            if nic.addresses():
+                nics.append(nic)
+        return distribute_routes(nics, pools, self.selection.routes)
 
     def learn(self, wanted: Iterable[Wanted], lost: Lost) -> None:
         """Take in the windows that a failed transaction has read, two per address."""
@@ -152,20 +184,34 @@ class Round:
             self._searches[place] = search
         return search
 
-    async def _find(
-        self,
-        search: Search,
-        avoid: Container[int],
-        own: Container[int],
-        finder: Finder,
-        pool: str,
-    ) -> int | None:
-        found = await finder.find(search, avoid)
+    def _take_over(self, demand: Demand, scene: Scene) -> Wanted | None:
+        """An address of these pools whose claim ends with this try."""
+        for pool in demand.pools:
+            for one in scene.ending:
+                family, value = parse_address(one.address)
+                if (one.pool, family) != (pool, demand.family) or value in scene.own:
+                    continue
+                with suppress(AddressSyntaxError):  # this pool cannot be read: ``_refusal``
+                    search = self._search((demand.interface, demand.family, pool))
+                    if value in search.usable:
+                        return Wanted(demand, pool, search, value, 0, one.claim_revision)
+        return None
+
+    def _known_free(self, search: Search, scene: Scene) -> int | None:
+        """What the search names without a read; a claim that ends with this try is still there."""
+        value = search.next(scene.avoid)
+        if value is None:
+            return None
+        address = str(Address(search.usable.family, value))
+        return None if any(one.address == address for one in scene.ending) else value
+
+    async def _find(self, search: Search, scene: Scene, finder: Finder, pool: str) -> int | None:
+        found = await finder.find(search, scene.avoid)
         if found is not None:
             self._rests[Address(search.usable.family, found.value)] = found.rest_revision
             search.offer(found.value)
             return found.value
-        if await finder.find(search, own) is not None:
+        if await finder.find(search, scene.own) is not None:
             # Only siblings in this process stand in the way, and how their claims end is open.
             raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
         return None

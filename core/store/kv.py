@@ -77,13 +77,18 @@ Write = Put | Delete
 
 
 class Get(NamedTuple):
-    """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all)."""
+    """Read one key, or with ``end`` the keys in [start, end), at most ``limit`` (0: all).
+
+    In the order of the keys, or with ``oldest_first`` of their last changes; the limit then counts
+    in that order. The store sorts the whole range for it.
+    """
 
     start: bytes
     end: bytes = b""
     limit: int = 0
     keys_only: bool = False
     count_only: bool = False
+    oldest_first: bool = False
 
 
 class RangeResult(NamedTuple):

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from core.errors import Compacted, StoreRejected, StoreUnavailable
+from core.errors import Compacted, LeaseGone, StoreRejected, StoreUnavailable
 from core.store.kv import (
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
@@ -83,7 +83,10 @@ class MemoryStore:
             return TxnResult(succeeded=False, revision=self._revision, reads=reads)
         for write in writes:
             if isinstance(write, Put) and write.lease and write.lease not in self._leases:
-                raise _rejected("requested lease not found")
+                raise LeaseGone(
+                    "the store refuses the request: requested lease not found",
+                    remedy="grant another lease and repeat the request with it",
+                )
         self._apply(writes)
         return TxnResult(succeeded=True, revision=self._revision, reads=())
 
@@ -205,6 +208,8 @@ class MemoryStore:
         found = list(self._live(get.start, get.end, revision))
         if get.count_only:
             return RangeResult((), len(found), more=False)
+        if get.oldest_first:
+            found.sort(key=lambda kv: kv.mod_revision)
         kvs = found[: get.limit] if get.limit else found
         if get.keys_only:
             kvs = [kv._replace(value=b"") for kv in kvs]

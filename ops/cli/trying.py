@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from core.domain.address_set import AddressSet
 from core.domain.addresses import Address, Family, parse_address
 from core.domain.assignment import with_address
 from core.domain.choice import Search
@@ -19,6 +20,7 @@ from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
 from core.domain.routes import unmatched_routes
 from core.domain.selection.request import (
+    Candidates,
     Demand,
     Selection,
     SelectionRequest,
@@ -128,20 +130,24 @@ async def explain_add(
     key = keys.endpoint(*facts.pod.endpoint_key)
     found = (await store.read([Get(key)])).ranges[0].kvs
     held = ENDPOINT.decode(found[0].value) if found else None
-    moved = moved_by_template(snapshot, facts, request, held)
-    need = decide_add(facts.pod, Attachment("", request.interface), held, moved=moved)
+    moved, named = moved_by_template(snapshot, facts, request, held)
+    attachment = Attachment("", request.interface)
+    need = decide_add(facts.pod, attachment, held, moved=moved, named=named)
     outlook = _outlook(facts.pod, need, moves=bool(moved))
+    settled = need.settled if isinstance(need, Need) else frozenset()
     try:
-        selection = select(request, facts, snapshot.catalog, USUAL)
+        selection = select(request, facts, snapshot.catalog, USUAL, settled)
     except AllocationError as error:
         repeats = not isinstance(need, Need)
         return Explanation(facts, held, repeats, outlook, None, error, ())
     if not isinstance(need, Need):
         return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, need.keep)
-    trying = _Trying(store, keys, snapshot, holder_of(facts.pod))
+    trying = _Trying(store, keys, snapshot, holder_of(facts.pod), need)
     trials = [one for demand in demands for one in await trying.all(demand)]
-    stray = unmatched_routes([*need.keep, *_nics_of(trials, snapshot)], selection.routes)
+    stray = unmatched_routes(
+        [*need.keep, *need.listed, *_nics_of(trials, snapshot)], selection.routes
+    )
     return Explanation(facts, held, False, outlook, selection, None, tuple(trials), stray)
 
 
@@ -155,15 +161,18 @@ def _nics_of(trials: Iterable[Trial], snapshot: Snapshot) -> Iterator[Nic]:
 
 def moved_by_template(
     snapshot: Snapshot, facts: Facts, request: SelectionRequest, held: Endpoint | None
-) -> frozenset[int]:
-    """The NICs of a replica that its next Pod gets elsewhere; what cannot be read moves nothing."""
+) -> tuple[frozenset[int], Candidates | None]:
+    """The NICs of a replica that its next Pod gets elsewhere, and what its template names.
+
+    A template that cannot be read moves nothing.
+    """
     if held is None or facts.pod.fixed != "statefulset" or held.holder != holder_of(facts.pod):
-        return frozenset()
+        return frozenset(), None
     try:
         named = candidates(request, facts, snapshot.catalog, SelectionSettings())
     except AllocationError:
-        return frozenset()
-    return moved_nics(held, named, Attachment("", request.interface))
+        return frozenset(), None
+    return moved_nics(held, named, Attachment("", request.interface)), named
 
 
 def _outlook(pod: PodFacts, need: Repeat | Change | Need, *, moves: bool) -> str:
@@ -177,9 +186,16 @@ def _outlook(pod: PodFacts, need: Repeat | Change | Need, *, moves: bool) -> str
 
 
 class _Trying:
-    """One ADD that is not made; what one NIC would get no other one gets."""
+    """One ADD that is not made; what one NIC would get no other one gets.
 
-    def __init__(self, store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str) -> None:
+    What the ADD gives up it may take again: a replica before anything else, another Pod of the
+    name when nothing else is left.
+    """
+
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str, need: Need
+    ) -> None:
+        self._need = need
         self._store = store
         self._keys = keys
         self._snapshot = snapshot
@@ -202,6 +218,9 @@ class _Trying:
 
     async def _one(self, demand: Demand, pool: str) -> Trial:
         usable, place = self._snapshot.usable(pool), (demand.interface, demand.family, pool)
+        given_up = self._given_up(usable, pool)
+        if given_up and self._need.why != "superseded":
+            return Trial(*place, given_up)
         search = Search(usable, "spread", f"{self._holder} {demand.interface}")
         value = search.next(())
         if value is None:
@@ -209,14 +228,23 @@ class _Trying:
         first = Address(demand.family, value)
         obstacle = await self._limit.refusal(pool, usable)
         if obstacle:
-            return Trial(*place, "", obstacle)
+            return Trial(*place, "", obstacle, given_up)
         obstacle = await self._obstacle(first)
         if not obstacle:
             return Trial(*place, str(first))
         avoid = {address.value for address in self._mine if address.family == demand.family}
         free = await self._finder.find(search, avoid)
-        then = "" if free is None else str(Address(demand.family, free.value))
+        then = given_up if free is None else str(Address(demand.family, free.value))
         return Trial(*place, str(first), obstacle, then)
+
+    def _given_up(self, usable: AddressSet, pool: str) -> str:
+        """An address of this pool that the ADD itself gives up, or ""."""
+        for text, its_pool in self._need.give_up:
+            address = parse_address(text)
+            is_free = address not in self._mine and address.value in usable
+            if its_pool == pool and is_free:
+                return text
+        return ""
 
     async def _obstacle(self, address: Address) -> str:
         """Why the address cannot be had at the first try; "" for nothing."""

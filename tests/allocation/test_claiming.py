@@ -14,7 +14,7 @@ from core.domain.commands import (
     QuarantineAddress,
     RetirePool,
 )
-from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged
+from core.domain.events import AddressesClaimed, EndpointChanged
 from core.domain.model import Reservation
 from core.domain.selection.request import ADDRESSES_MAX, NICS_MAX, SelectionRequest
 from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, WrongInput
@@ -63,19 +63,6 @@ async def test_a_new_sandbox_of_the_same_pod_keeps_the_address(node: Node) -> No
     assert addresses(second) == addresses(first)
     assert second.endpoint.nics[0].container == "new"
     assert isinstance((await node.log())[-1].event, EndpointChanged)
-
-
-async def test_a_new_pod_of_the_same_name_supersedes_the_old_one(node: Node) -> None:
-    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
-    old = await node.add(pod("web-0", "uid-old"))
-
-    new = await node.add(pod("web-0", "uid-new"))
-
-    assert addresses(new).isdisjoint(addresses(old))
-    state = await check_everything(node)
-    assert set(state.claims) == addresses(new)
-    released = [one.event for one in await node.log() if isinstance(one.event, AddressesReleased)]
-    assert [event.reason for event in released] == ["superseded"]
 
 
 async def test_a_fixed_pod_keeps_its_address_over_a_new_uid(node: Node) -> None:

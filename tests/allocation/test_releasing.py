@@ -209,3 +209,37 @@ async def test_two_overlapping_pools_created_at_once_have_one_winner(
     await check_everything(nodes[0])
     for one in nodes:
         await one.__aexit__(None, None, None)
+
+
+async def test_the_first_del_of_a_sandbox_ends_all_also_for_a_nic_that_no_add_has_named(
+    node: Node,
+) -> None:
+    await node.apply(pool("a", "10.6.0.10", default=False), pool("b", "10.6.1.10", default=False))
+    both = {"ipam.spidernet.io/ippools": '[{"ipv4":["a"]},{"ipv4":["b"]}]'}
+    web = pod("web-0", annotations=both)
+    await node.add(web)
+
+    late = await node.delete(web, "net1", container="older")
+    first = await node.delete(web, "net1")
+
+    assert late == ((), "the endpoint has no NIC net1", 0)
+    assert set(first.addresses) == {"10.6.0.10", "10.6.1.10"}
+    assert not (await check_everything(node)).claims
+
+
+@pytest.mark.parametrize("how", ["DEL", "ADD"])
+async def test_a_lease_that_ended_while_it_was_kept_is_replaced(node: Node, how: str) -> None:
+    """As after a suspend: etcd has ended the lease of the cool-down, the agent still has it."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    for cooldown in (node.cooldown, node.cooldown.of_older_pods):
+        await node.store.revoke_lease(await cooldown.lease())
+    old = await node.add(pod("web-0", "uid-old"))
+
+    if how == "DEL":
+        assert set((await node.delete(pod("web-0", "uid-old"))).addresses) == addresses(old)
+    else:
+        await node.add(pod("web-0", "uid-new"))
+
+    rests = await node.store.read([Get(*node.keys.room("rest"))])
+    assert [kv.value for kv in rests.ranges[0].kvs] == [b"pod/uid-old"]
+    await check_everything(node)

@@ -40,7 +40,7 @@ async def test_every_call_is_told_once_with_its_outcome(single: EtcdCluster) -> 
         ("txn", "ok"),
         ("range", "ok"),
         ("txn", "ok"),
-        ("txn", "StoreRejected"),
+        ("txn", "LeaseGone"),
         ("grant", "ok"),
         ("revoke", "ok"),
     ]

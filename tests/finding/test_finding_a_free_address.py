@@ -92,8 +92,23 @@ def test_the_longest_resting_address_is_taken_first() -> None:
     assert found.value == BASE + 2
 
 
+def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -> None:
+    count = 4 * finding.RESTING_READ_MIN
+
+    async def run() -> Found | None:
+        store = MemoryStore()
+        for one in range(count, 0, -1):  # the last one in the order of keys has rested longest
+            await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])
+        usable = AddressSet(4, ((BASE + 1, BASE + count),))
+        return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
+
+    found = asyncio.run(run())
+    assert found is not None
+    assert found.value == BASE + count
+
+
 def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> None:
-    gap = set(range(1, 1 + 2 * finding.RESTING_READ_MAX))
+    gap = set(range(1, 1 + 2 * finding.RESTING_READ_MIN))
     last = max(gap) + 1
 
     found = find({0, last}, {0}, gap | {last}, set(), "x")

@@ -87,3 +87,19 @@ async def test_who_follows_no_more_is_told_no_more(node: Node, projector: Projec
     await node.apply(pool("blue", "10.6.0.10"))
 
     assert not (await told(node, projector, news)).pools
+
+
+async def test_the_pools_of_a_replica_are_told_of_when_its_next_pod_takes_over(
+    node: Node, projector: Projector
+) -> None:
+    """No claim moves, but the report of the pool names the Pod's UID."""
+    with projector.follow() as news:
+        await node.apply(pool("blue", "10.6.0.10"), pool("green", "fd00:6::10"))
+        await node.add(pod("db-0", "uid-1", fixed="statefulset"))
+        await told(node, projector, news)
+
+        await node.add(pod("db-0", "uid-2", fixed="statefulset"))
+
+        assert (await told(node, projector, news)).pools == {"blue", "green"}
+        await node.add(pod("db-0", "uid-2", fixed="statefulset"), container="another")
+        assert not (await told(node, projector, news)).pools

@@ -199,3 +199,14 @@ async def fill_large(subject: Subject, count: int) -> None:
     """Values of a megabyte each: together far more than gRPC receives by default."""
     for number in range(count):
         await subject.store.commit([], [Put(subject.key(f"{number:06}"), bytes(1_000_000))])
+
+
+async def test_a_range_is_read_in_the_order_of_the_last_changes(subject: Subject) -> None:
+    for name in ("c", "a", "d", "b", "a"):
+        await subject.store.commit([], [Put(subject.key(name), b"")])
+
+    get = Get(*subject.range("a", "e"), limit=3, keys_only=True, oldest_first=True)
+    oldest = (await subject.store.read([get])).ranges[0]
+
+    assert [kv.key for kv in oldest.kvs] == [subject.key(name) for name in ("c", "d", "b")]
+    assert (oldest.count, oldest.more) == (4, True)

@@ -3,7 +3,8 @@
 Promise: spec/ipam.md section 1 with the corrections of section 10. The result depends on the
 request and on the pools it names; others are not even looked at, unless a wildcard or the default
 level asks.
-Every demand of the result has at least one pool, and the requesting NIC has a demand.
+Every demand of the result has at least one pool, and the requesting NIC has a demand unless what it
+needs is settled.
 Must never ask whether a pool has a free address: that is found out by trying.
 
     collect -> family switch, wildcards -> precheck -> filter -> order
@@ -11,7 +12,7 @@ Must never ask whether a pool has a free address: that is found out by trying.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from core.domain.addresses import Family
 from core.domain.facts import Facts
@@ -37,9 +38,11 @@ def select(
     facts: Facts,
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
+    settled: Container[tuple[str, Family]] = (),
 ) -> Selection:
     """The pools to try for every NIC that this request allocates.
 
+    ``settled``: (interface, family) pairs that need no pool, because the Pod keeps what it has.
     Pass a ``PoolCatalog`` wherever more than one selection is made of the same pools.
     Raises WrongInput, NoPoolAvailable, or AllocationError without a class of its own (a missing
     pool, a malformed wildcard or namespace annotation). Messages have the prefix of standard mode;
@@ -47,7 +50,7 @@ def select(
     """
     context = Context(request, facts, PoolCatalog.of(pools), settings)
     try:
-        return _select(context)
+        return _select(context, settled)
     except AllocationError as error:
         raise reasoning.in_standard_mode(error) from error
 
@@ -70,7 +73,7 @@ def _candidates(context: Context) -> Candidates:
     return wildcards.resolve(sources.collect(context), context.catalog, context.settings)
 
 
-def _select(context: Context) -> Selection:
+def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selection:
     routes = requested_routes(context.facts.pod)
     found = _candidates(context)
     _check_asked(found, context)
@@ -78,6 +81,7 @@ def _select(context: Context) -> Selection:
         (nic, family, _existing(nic.interface, family, names, context))
         for nic in found.nics
         for family, names in nic.lists()
+        if (nic.interface, family) not in settled
     ]
     demands: list[Demand] = []
     verdicts: list[Verdict] = []

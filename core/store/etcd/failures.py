@@ -14,6 +14,7 @@ import grpc
 from grpc import StatusCode
 
 from core.errors import (
+    LeaseGone,
     OutcomeUnknown,
     StoreError,
     StoreRejected,
@@ -68,6 +69,8 @@ _NEVER_SENT = (
     # etcd refuses to propose while it lags behind its own log.
     "etcdserver: too many requests",
 )
+
+_LEASE_GONE = "etcdserver: requested lease not found"
 
 _REFUSING_CODES = frozenset(
     {
@@ -169,6 +172,12 @@ def _unavailable(failure: Failure, endpoint: str) -> StoreUnavailable:
 
 
 def _rejected(failure: Failure, endpoint: str) -> StoreRejected:
+    if failure.text.startswith(_LEASE_GONE):
+        return LeaseGone(
+            f"etcd refuses the request: {failure.text}",
+            subject=endpoint,
+            remedy="grant another lease and repeat the request with it",
+        )
     return StoreRejected(
         f"etcd refuses the request: {failure.text}",
         subject=endpoint,

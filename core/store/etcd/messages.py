@@ -116,6 +116,8 @@ COMPARE_MOD: int = _rpc.Compare.MOD
 READ = 0
 READWRITE = 2
 """``authpb.Permission`` types; the package does not export the enumeration."""
+SORT_ASCEND: int = _rpc.RangeRequest.ASCEND
+SORT_MOD: int = _rpc.RangeRequest.MOD
 EVENT_DELETE = 1
 """``mvccpb.Event.DELETE``; the package does not export the enumeration."""
 PROGRESS_WATCH_ID = -1

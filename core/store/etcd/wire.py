@@ -140,3 +140,6 @@ def _fill_range(request: Any, get: Get) -> None:
     request.limit = get.limit
     request.keys_only = get.keys_only
     request.count_only = get.count_only
+    if get.oldest_first:
+        request.sort_target = messages.SORT_MOD
+        request.sort_order = messages.SORT_ASCEND
