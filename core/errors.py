@@ -7,7 +7,7 @@
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
-    │   ├── OutcomeUnknown          a write whose answer was lost: read back, never repeat blindly
+    │   ├── OutcomeUnknown          a write whose answer was lost: read back first (retryable)
     │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
     │   ├── StoreRejected           etcd refuses this request as it is
     │   │   └── LeaseGone           it names a lease that has ended: grant another one
@@ -33,7 +33,8 @@
     │   ├── NamespaceGone           the network namespace is no more
     │   ├── NetlinkRefused          the kernel refuses an operation, with its own words
     │   ├── BpfRefused              the kernel refuses a map, program or link of eBPF
-    │   └── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
+    │   ├── NetlinkLost             answers of the kernel were lost, time and again  (retryable)
+    │   └── FirewallBusy            another program held the lock of iptables        (retryable)
     ├── ApiError                    the API server of Kubernetes
     │   ├── ApiUnavailable          it did not answer, or not now           (retryable)
     │   ├── ApiConflict             the object was changed or made meanwhile  (retryable)
@@ -111,7 +112,12 @@ class StoreTimeout(StoreUnavailable):
 
 
 class OutcomeUnknown(StoreError):
-    """A write may or may not have been committed (invariant I9)."""
+    """A write may or may not have been committed (invariant I9).
+
+    A request that begins with a read can be repeated; the write itself never is.
+    """
+
+    retryable = True
 
 
 class LostRace(StoreError):
@@ -279,6 +285,12 @@ class BpfRefused(DatapathError):
 
 class NetlinkLost(DatapathError):
     """Answers were dropped or a reading was interrupted more often than the bound allows."""
+
+    retryable = True
+
+
+class FirewallBusy(DatapathError):
+    """Another program held the lock of iptables for longer than we wait."""
 
     retryable = True
 

@@ -45,10 +45,13 @@ class Gate:
     async def run(self, work: Callable[[], Awaitable[T]], deadline_s: float) -> T:
         """Do the work. Raises Overloaded, NotReady, DeadlineExceeded, and what the work raises."""
         self._enter()
+        deadline = asyncio.timeout(deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
+            async with deadline:
                 return await work()
         except TimeoutError:
+            if not deadline.expired():
+                raise  # of the work itself, such as ETIMEDOUT
             raise DeadlineExceeded(
                 f"not done within {deadline_s:g} s",
                 remedy="what was not committed is withdrawn; the request can be repeated",

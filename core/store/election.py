@@ -95,7 +95,7 @@ class Election:
             try:
                 term, valid_until = await self._campaign()
             except StoreError as error:
-                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                if not error.retryable:
                     raise
                 await asyncio.sleep(CAMPAIGN_PAUSE_S)
                 continue

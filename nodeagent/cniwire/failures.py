@@ -19,10 +19,8 @@ from core.errors import (
     DetectionFailed,
     GatewayUnreachable,
     LogError,
-    NetlinkLost,
     NoPoolAvailable,
     OrbweaverError,
-    OutcomeUnknown,
     Refused,
     StoreRejected,
     WrongInput,
@@ -58,6 +56,7 @@ INTERNAL: Final = 999
 
 UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
+RELEASE_ERROR: Final = "spiderpool IP release error: "
 """Texts that users and other systems' tests match on (spec/ipam.md 1.9)."""
 
 _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
@@ -67,17 +66,15 @@ _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressConflict, CONFLICT),
     (GatewayUnreachable, UNREACHABLE),
     (DetectionFailed, NOT_DETECTED),
-    (NetlinkLost, TRY_AGAIN_LATER),
-    (DatapathError, NOT_PREPARED),
-    (OutcomeUnknown, TRY_AGAIN_LATER),
     (StoreRejected, STORE_REFUSES),
     (LogError, LOG_BROKEN),
     (Refused, REFUSED),
-    (NetlinkLost, TRY_AGAIN_LATER),
     (DatapathError, DATAPATH_FAILED),
     (BadInput, INVALID_CONFIG),
 )
-"""First match wins; retryable errors that are not listed here are "try again later"."""
+"""First match wins. Retryable errors are "try again later" in any case, but for the kinds of
+``AllocationError`` that are listed: users match on the codes of those.
+"""
 
 
 class CniFailure(Exception):
@@ -104,11 +101,11 @@ def failure_of(error: Exception) -> CniFailure:
 
 
 def _code(error: OrbweaverError) -> int:
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            return code
-    if error.retryable:
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+    if error.retryable and (code is None or not isinstance(error, AllocationError)):
         return TRY_AGAIN_LATER
+    if code is not None:
+        return code
     return NOT_ALLOCATED if isinstance(error, AllocationError) else INTERNAL
 
 

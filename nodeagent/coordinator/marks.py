@@ -1,7 +1,8 @@
 """Marks of the reply path: what came in through veth0 is answered through it (datapath.md 1.10).
 
 Three rules in the Pod's namespace: new connections from veth0 get the mark, the mark is kept with
-the connection, and packets that the Pod sends get it back. nftables takes them in one transaction;
+the connection, and what the Pod sends in such a connection gets it back. Packets of others keep the
+mark that the Pod gave them (SO_MARK). nftables takes them in one transaction;
 where the kernel has none, the node's iptables does the same, a process a rule. Promise: done twice
 is done once, and tables of others are left alone.
 """
@@ -11,12 +12,12 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from errno import EEXIST
 from typing import Final, Protocol, TypeVar
 
 from core.domain.addresses import Family
-from core.errors import DatapathError, NetlinkRefused
+from core.errors import DatapathError, FirewallBusy, NetlinkRefused
 from nodeagent.coordinator.facts import VETH
 from nodeagent.coordinator.planning import MARK
 from nodeagent.netlink import nftables as nft
@@ -26,7 +27,13 @@ from nodeagent.netlink.wire import U32
 T = TypeVar("T")
 
 TABLE: Final = "orbweaver"
-IPTABLES_S_MAX: Final = 5.0
+LOCK_S_MAX: Final = 4
+"""How long iptables waits for its lock, which every program that changes rules takes."""
+
+IPTABLES_S_MAX: Final = LOCK_S_MAX + 1.0
+LOCKED: Final = 4
+"""Exit status of iptables that did not get the lock (xtables: RESOURCE_PROBLEM)."""
+
 WORDS_CHARACTERS_MAX: Final = 300
 
 _CHAINS: Final = (
@@ -57,21 +64,34 @@ _CHAINS: Final = (
         "route",
         nft.OUTPUT,
         nft.MANGLE,
-        ((nft.load_ct(nft.CT_MARK), nft.set_meta(nft.META_MARK)),),
+        (
+            (
+                nft.load_ct(nft.CT_MARK),
+                nft.equals(U32.pack(MARK)),
+                nft.set_meta(nft.META_MARK),
+            ),
+        ),
     ),
 )
 _RULES_THERE: Final = (
     "prerouting meta cmp ct bitwise cmp immediate meta",
     "prerouting meta cmp ct",
-    "output ct meta",
+    "output ct cmp meta",
 )
 
 _IPTABLES: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
 _IPTABLES_RULES: Final = (
     f"PREROUTING -i {VETH} -m conntrack --ctstate NEW -j MARK --set-xmark {MARK:#x}",
     f"PREROUTING -m mark --mark {MARK:#x} -j CONNMARK --save-mark",
-    "OUTPUT -j CONNMARK --restore-mark",
+    f"OUTPUT -m connmark --mark {MARK:#x} -j CONNMARK --restore-mark",
 )
+
+_BEFORE: Final = {
+    _RULES_THERE[-1]: "output ct meta",
+    _IPTABLES_RULES[-1]: "OUTPUT -j CONNMARK --restore-mark",
+}
+"""Rules as earlier versions put them, which leave a Pod's own mark at nothing; CHECK accepts them,
+so that Pods live through an upgrade."""
 
 
 class Marks(Protocol):
@@ -110,7 +130,7 @@ class NftMarks(Marks):
             return [
                 f"IPv{family} rule `{rule}` of nftables table {TABLE}"
                 for family in families
-                for rule in _rules_missing(netlink, family)
+                for rule in _rules_missing(netlink, family, _BEFORE)
             ]
 
 
@@ -132,10 +152,14 @@ class IptablesMarks(Marks):
             f"{_IPTABLES[family]} -t mangle rule `{rule}`"
             for family in families
             for rule in self._rules_missing(namespace, family)
+            if rule not in _BEFORE or not self._has(namespace, family, _BEFORE[rule])
         ]
 
     def _rules_missing(self, namespace: Namespace, family: Family) -> list[str]:
-        return [r for r in _IPTABLES_RULES if self._run(namespace, family, "-C", r).returncode]
+        return [rule for rule in _IPTABLES_RULES if not self._has(namespace, family, rule)]
+
+    def _has(self, namespace: Namespace, family: Family, rule: str) -> bool:
+        return self._run(namespace, family, "-C", rule).returncode == 0
 
     def _run(
         self, namespace: Namespace, family: Family, verb: str, rule: str
@@ -146,14 +170,20 @@ class IptablesMarks(Marks):
         if program is None:
             text = f"the kernel has no nftables, and there is no {name}"
             raise DatapathError(text, remedy="install iptables where the agent runs")
-        command = [program, "-w", "-t", "mangle", verb, *rule.split()]
+        command = [program, "-w", str(LOCK_S_MAX), "-t", "mangle", verb, *rule.split()]
 
         def run() -> subprocess.CompletedProcess[str]:
             return subprocess.run(  # noqa: S603 - fixed words, no shell
                 command, capture_output=True, check=False, text=True, timeout=IPTABLES_S_MAX
             )
 
-        return self._visitor.visit(namespace, run)
+        try:
+            done = self._visitor.visit(namespace, run)
+        except subprocess.TimeoutExpired:
+            raise _busy(name, IPTABLES_S_MAX) from None
+        if done.returncode == LOCKED:
+            raise _busy(name, LOCK_S_MAX)
+        return done
 
 
 class BestMarks(Marks):
@@ -181,9 +211,19 @@ class BestMarks(Marks):
             return call(self._way)
 
 
-def _rules_missing(netlink: socket.socket, family: Family) -> list[str]:
+def _rules_missing(
+    netlink: socket.socket, family: Family, accepted: Mapping[str, str] = {}
+) -> list[str]:
     there = nft.rules_in(netlink, family, TABLE)
-    return [rule for rule in _RULES_THERE if rule not in there]
+    return [rule for rule in _RULES_THERE if rule not in there and accepted.get(rule) not in there]
+
+
+def _busy(name: str, waited_s: float) -> FirewallBusy:
+    return FirewallBusy(
+        f"{name} did not get its lock within {waited_s:g} s: another program changes rules",
+        subject=name,
+        remedy="the runtime tries again; if it stays so, find what holds /run/xtables.lock",
+    )
 
 
 def _failed(family: Family, rule: str, done: subprocess.CompletedProcess[str]) -> DatapathError:

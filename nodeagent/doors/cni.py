@@ -1,10 +1,10 @@
 """CNI calls: from the bytes of a request to the bytes of its answer, for every verb.
 
 Promise: always an answer, and every failure a CNI error object. ADD's failures carry the prefix
-that users match on. A failed release is logged and DEL succeeds all the same (spec/api.md 4.1),
-because a runtime that cannot delete never ends a Pod, and GC finds what is left; but an agent
-without etcd is unhealthy and says so, for then DEL can be repeated. It must never wait longer than
-the gate allows.
+that users match on. A DEL whose own error is retryable answers "try again later", so that the
+runtime repeats it; any other failed release is logged and DEL succeeds (spec/api.md 4.1), because a
+runtime that cannot delete never ends a Pod, and GC finds what is left. It must never wait longer
+than the gate allows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,
     NOT_AVAILABLE,
+    RELEASE_ERROR,
     TRY_AGAIN_LATER,
     UNHEALTHY,
     CniFailure,
@@ -132,16 +133,17 @@ class CniDoor:
         return add_result(call.conf.cni_version, nic), {"addresses": addresses}
 
     async def _delete(self, call: Call, arrived: float) -> Done:
-        # A node where nobody but runtimes asks would never hear that etcd is back: so this asks.
+        # Fails at once while etcd is away; the probe of ``fault`` notices that it is back.
         fault = self._health.why_not_healthy() and await self._health.fault()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
             deleted = await self._verbs.serving.delete(delete_order(call), arrived)
         except OrbweaverError as error:
-            fault = self._health.why_not_healthy()
-            if fault is not None:
-                raise failure_of(fault).prefixed(UNHEALTHY) from error
+            if error.retryable:
+                raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
+                    RELEASE_ERROR
+                ) from error
             _log.warning("DEL %s %s: not released: %s", call.container, call.interface, error)
             return b"", {"released": [], "error": str(error)}
         return b"", {"released": deleted.released.addresses, "why": deleted.released.why}

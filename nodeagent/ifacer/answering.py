@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from core.errors import DatapathError
+from nodeagent.cniwire.failures import NOT_PREPARED, CniFailure
 from nodeagent.gate import ADD_DEADLINE_S, Gate
 from nodeagent.ifacer.conf import Wanted, read_conf
 from nodeagent.ifacer.preparing import Preparer
@@ -26,7 +28,7 @@ class Ifacer:
         self._preparer = preparer
 
     async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
-        """Standard output. Raises CniFailure, DatapathError and its kinds, RequestError."""
+        """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
         if verb != "ADD":
             return b""
         conf = read_conf(stdin)
@@ -37,4 +39,9 @@ class Ifacer:
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
 
     async def _prepare(self, wanted: Wanted) -> None:
-        await self._gate.run(lambda: self._preparer.prepare(wanted), ADD_DEADLINE_S)
+        try:
+            await self._gate.run(lambda: self._preparer.prepare(wanted), ADD_DEADLINE_S)
+        except DatapathError as error:
+            if error.retryable:
+                raise
+            raise CniFailure(NOT_PREPARED, error.message, error.remedy) from error

@@ -79,11 +79,14 @@ class Attaching:
             await self._detector.look(order.attachment.netns, nic, switches)
             return nic
         deadline_s = self._serving.add_deadline_s
+        deadline = asyncio.timeout(deadline_s)
         try:
             with self._serving.order.adding(call.container), self._gate.staying():
-                async with asyncio.timeout(deadline_s):
+                async with deadline:
                     return await self._rounds(order, switches, arrived)
         except TimeoutError:
+            if not deadline.expired():
+                raise  # of the work itself, such as ETIMEDOUT
             raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
     async def _rounds(self, order: AddOrder, switches: Switches, arrived: float) -> Nic:

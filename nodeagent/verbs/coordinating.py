@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
@@ -74,7 +73,7 @@ class Coordinating:
         self._cluster = cluster
         self._missing = Missing(monotonic)
         self._workers = ThreadPoolExecutor(WORKERS, "coordinator", initializer=visitor.travels)
-        self._locks = _Locks()
+        self._turns = _Turns()
 
     async def add(self, call: Call, conf: WrittenSettings) -> Done | None:
         """Set a NIC up; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
@@ -118,7 +117,7 @@ class Coordinating:
         attachments is missing, or with what failed.
         """
         valid = valid_attachments(call.conf)
-        known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
+        known = await self._known()
         suspects = [
             each
             for each in known
@@ -144,8 +143,9 @@ class Coordinating:
         """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
 
         Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged.
+        Raises DatapathError when the records cannot be read.
         """
-        known = await asyncio.wrap_future(self._workers.submit(lambda: list(self._records.all())))
+        known = await self._known()
         swept = 0
         for each in known:
             try:
@@ -173,38 +173,70 @@ class Coordinating:
         except (BadInput, NotReady):
             return effective(BUILT_IN, BUILT_IN)
 
-    async def _work(self, container: str, do: Callable[[], T]) -> T:
-        def work() -> T:
-            with self._locks.held(container):
-                return do()
+    async def _known(self) -> list[Undertaking]:
+        """Every record on the node. Raises DatapathError."""
+        return await self._submitted(lambda: list(self._records.all()), "records")
 
+    async def _work(self, container: str, do: Callable[[], T]) -> T:
+        """One call of a container after the other; those that wait take no worker."""
+        async with self._turns.turn(container) as turn:
+            return await self._submitted(do, container, turn)
+
+    async def _submitted(self, do: Callable[[], T], subject: str, turn: _Turn | None = None) -> T:
         try:
-            return await asyncio.wrap_future(self._workers.submit(work))
+            work = self._workers.submit(do)
+        except RuntimeError:
+            raise NotReady("the agent is shutting down", remedy="try again later") from None
+        if turn is not None:
+            turn.work = work
+        try:
+            return await asyncio.wrap_future(work)
         except OSError as error:
             # Such as descriptors or memory that the kernel has no more of.
-            raise DatapathError(f"the kernel refuses: {error}", subject=container) from error
+            raise DatapathError(f"the kernel refuses: {error}", subject=subject) from error
 
 
-class _Locks:
-    """A lock for each container that has a call under way."""
+class _Turn:
+    """``work`` is what the turn lasts for, though its caller may have given it up."""
+
+    work: Future[Any] | None = None
+
+
+class _Turns:
+    """One turn at a time for each container."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[str, tuple[threading.Lock, int]] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
-    @contextmanager
-    def held(self, container: str) -> Iterator[None]:
-        with self._guard:
-            lock, users = self._locks.get(container, (threading.Lock(), 0))
-            self._locks[container] = (lock, users + 1)
+    @asynccontextmanager
+    async def turn(self, container: str) -> AsyncIterator[_Turn]:
+        """Wait for a turn; it is over when its work is, in a worker thread."""
+        lock, users = self._locks.get(container, (asyncio.Lock(), 0))
+        self._locks[container] = (lock, users + 1)
         try:
-            with lock:
-                yield
+            await lock.acquire()
+        except BaseException:
+            self._leave(container)
+            raise
+        turn = _Turn()
+        try:
+            yield turn
         finally:
-            with self._guard:
-                _, users = self._locks.pop(container)
-                if users > 1:
-                    self._locks[container] = (lock, users - 1)
+            if turn.work is None or turn.work.done():
+                self._end(container)
+            else:
+                loop = asyncio.get_running_loop()
+                end = partial(loop.call_soon_threadsafe, self._end, container)
+                turn.work.add_done_callback(lambda _: end())
+
+    def _end(self, container: str) -> None:
+        self._locks[container][0].release()
+        self._leave(container)
+
+    def _leave(self, container: str) -> None:
+        lock, users = self._locks.pop(container)
+        if users > 1:
+            self._locks[container] = (lock, users - 1)
 
 
 def attachment_of(call: Call) -> Attachment:

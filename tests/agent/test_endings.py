@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from errno import ETIMEDOUT
 from typing import cast
 
 import pytest
 
+from core.errors import DeadlineExceeded
 from core.store.kv import TxnResult
 from core.store.memory import MemoryStore
 from nodeagent.gate import Gate
@@ -64,3 +66,16 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ObservedStore(store, watchdog).commit([], []), 0.01)
     assert watchdog.is_away
+
+
+async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
+    async def work() -> None:
+        raise TimeoutError(ETIMEDOUT, "Connection timed out")
+
+    with pytest.raises(TimeoutError, match="Connection timed out"):
+        await Gate().run(work, 30.0)
+
+
+async def test_work_that_takes_longer_than_its_deadline_is_told_so() -> None:
+    with pytest.raises(DeadlineExceeded, match="not done within 0 s"):
+        await Gate().run(asyncio.Event().wait, 0.0)

@@ -13,8 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import (
+    AddressesUsedOut,
+    DatapathError,
+    FirewallBusy,
+    LogGap,
+    NetlinkLost,
+    NetlinkRefused,
+    OrbweaverError,
+    OutcomeUnknown,
+    RetriesExhausted,
+    WriterFenced,
+)
 from nodeagent.cniwire.arguments import read_arguments
-from nodeagent.cniwire.failures import CniFailure
+from nodeagent.cniwire.failures import _CODES, CniFailure, failure_of
 from nodeagent.cniwire.netconf import read_netconf
 from tests.agent.node import Node, frame
 
@@ -279,3 +291,30 @@ def test_any_bytes_as_netconf_are_read_or_refused(data: bytes) -> None:
     code, _ = outcome(lambda: read_netconf(data))
 
     assert code in (0, 1, 6, 7)
+
+
+def test_no_row_of_the_codes_hides_a_later_one() -> None:
+    for number, (kind, code) in enumerate(_CODES):
+        hidden = [
+            later.__name__ for later, other in _CODES[number + 1 :] if issubclass(later, kind)
+        ]
+        assert not hidden, f"{kind.__name__} ({code}) hides {hidden}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DatapathError("the kernel refuses"), 122),
+        (NetlinkRefused("the kernel refuses", number=1), 122),
+        (NetlinkLost("answers were lost"), 11),
+        (FirewallBusy("iptables did not get its lock"), 11),
+        (OutcomeUnknown("the answer was lost"), 11),
+        (LogGap("a segment is missing"), 11),
+        (WriterFenced("another process"), 131),
+        (AddressesUsedOut("all IP addresses used out"), 110),
+        (RetriesExhausted("exhaust all retries"), 11),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_code(error: OrbweaverError, code: int) -> None:
+    assert failure_of(error).code == code

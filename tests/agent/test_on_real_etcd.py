@@ -198,3 +198,29 @@ async def test_an_agent_lives_through_the_death_of_etcd(tmp_path: Path, settings
             assert after
             assert await node.claims() == {}
         await store.close()
+
+
+async def test_no_delete_succeeds_that_has_released_nothing_while_etcd_is_away(
+    tmp_path: Path, settings: Settings
+) -> None:
+    names = [f"web-{number}" for number in range(20)]
+    with EtcdCluster(tmp_path) as etcd:
+        store = EtcdStore(EtcdSettings(etcd.endpoints))
+        async with running(settings, store) as node:
+            await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.99")
+            await asyncio.gather(*map(node.add, names))
+            (member,) = etcd.members
+            member.kill()
+            node.agent.parts.gate._requests_max = 5
+            replies = await asyncio.gather(*(node.call("DEL", name) for name in names))
+            etcd.restart(member)
+            await served(node)
+            held = await node.claims()
+            node.agent.parts.gate._requests_max = len(names)
+            await asyncio.gather(*map(node.delete, names))
+
+            assert {reply.error["code"] for reply in replies} == {11}
+            assert any("queue is full" in reply.error["msg"] for reply in replies)
+            assert len(held) == len(names)
+            assert await node.claims() == {}
+        await store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from errno import EMFILE
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from msgspec import structs
 from core.domain.addresses import parse_address
 from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
 from core.domain.model import Attachment, Endpoint
-from core.errors import BadInput, NetlinkLost, NotReady
+from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CniFailure
@@ -24,7 +25,7 @@ from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness, PodReference
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import Link, Neighbour, Route, host_prefix
-from nodeagent.verbs.coordinating import Coordinating
+from nodeagent.verbs.coordinating import WORKERS, Coordinating
 from nodeagent.verbs.missing import GC_TWICE_S
 from tests.coordinator.world import Node, Pod, World, batch
 
@@ -338,4 +339,42 @@ async def test_calls_of_one_container_do_not_overlap(
     calls = (coordinating.delete(call(pod, "DEL"), NOTHING) for _ in range(16))
     await asyncio.gather(*calls)
     assert most == 1
-    assert coordinating._locks._locks == {}
+    assert coordinating._turns._locks == {}
+
+
+async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
+    coordinating: Coordinating, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = threading.Event()
+
+    def stuck(attachment: Attachment, first_nic: str) -> bool:
+        return attachment.container != "stuck" or slow.wait(30.0)
+
+    monkeypatch.setattr(node.engine, "delete", stuck)
+    stuck_call = call(pod, "DEL")._replace(container="stuck")
+    waiting = [
+        asyncio.create_task(coordinating.delete(stuck_call, NOTHING)) for _ in range(2 * WORKERS)
+    ]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20.0):
+        assert await coordinating.delete(call(pod, "DEL"), NOTHING)
+
+    waiting[0].cancel()
+    await asyncio.gather(waiting[0], return_exceptions=True)
+    overtaken = [each.done() for each in waiting[1:]]
+    slow.set()
+    assert await asyncio.gather(*waiting[1:]) == [True] * (2 * WORKERS - 1)
+    assert not any(overtaken), "the call that was given up still works in the kernel"
+
+
+async def test_records_that_cannot_be_read_are_an_error_of_the_node(
+    coordinating: Coordinating, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise OSError(EMFILE, "Too many open files")
+
+    monkeypatch.setattr(node.records, "all", unreadable)
+    with pytest.raises(DatapathError, match="Too many open files"):
+        await coordinating.sweep()
+    with pytest.raises(DatapathError, match="Too many open files"):
+        await coordinating.collect(collection())

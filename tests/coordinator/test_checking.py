@@ -70,7 +70,7 @@ def test_a_default_route_that_came_back_is_named(pod: Pod) -> None:
 def test_missing_marks_are_named(pod: Pod) -> None:
     pod.add(**SAID)
     pod.inside.run("nft", "flush", "chain", "ip", "orbweaver", "output")
-    assert pod.check() == ["IPv4 rule `output ct meta` of nftables table orbweaver"]
+    assert pod.check() == ["IPv4 rule `output ct cmp meta` of nftables table orbweaver"]
     pod.inside.run("nft", "delete", "table", "ip6", "orbweaver")
     assert len(pod.check()) == 4
 

@@ -6,17 +6,23 @@ coordinator has made possible.
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import socket
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from core.errors import FirewallBusy
+from nodeagent.coordinator.marks import TABLE, BestMarks, IptablesMarks, Marks, NftMarks
 from nodeagent.netlink.namespaces import Namespace
 from tests.coordinator.world import ANSWER_S, GATEWAYS, OUTSIDE, SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
 
 SAID: Final[dict[str, Any]] = {"serviceCIDR": list(SERVICES)}
+OWN_MARK: Final = 0x4D
 CLUSTER_IPS = ("10.96.0.10", "fd00:96::10")
 FAMILIES = pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
 
@@ -196,3 +202,71 @@ def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
         arp = heard(b"\x08\x06", own)
         assert (arp[22:32], arp[38:42]) == (mac + own, own)
         assert heard(b"\x86\xdd", own6)
+
+
+@FAMILIES
+@pytest.mark.parametrize("way", [NftMarks, IptablesMarks])
+def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
+    world: World, pod: Pod, way: type[Marks], family: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way is IptablesMarks:
+        needs_iptables(pod)
+        monkeypatch.setattr(BestMarks, "put", way(world.visitor).put)
+    pod.add(**SAID)
+    chain = "type filter hook postrouting priority 300"
+    rule = f"meta mark {OWN_MARK} udp dport 9 counter"
+    pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
+    kind = (socket.AF_INET, socket.AF_INET6)[family]
+    with Namespace.open(str(pod.inside.path)) as inside:
+        sender = world.visitor.socket(inside, kind, socket.SOCK_DGRAM, 0)
+    with sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
+        sender.sendto(b"hello", (GATEWAYS[family].partition("/")[0], 9))
+
+    assert "counter packets 1 " in pod.inside.run("nft", "list table inet own")
+
+
+def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
+    world: World, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_iptables(pod)
+    monkeypatch.setattr("nodeagent.coordinator.marks.LOCK_S_MAX", 1)
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
+    with (tmp_path / "xtables.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
+            IptablesMarks(world.visitor).put(world.hold(pod.inside), (4,))
+
+
+def test_an_iptables_that_does_not_end_asks_for_another_try(
+    world: World, pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_iptables(pod)
+    monkeypatch.setattr("nodeagent.coordinator.marks.IPTABLES_S_MAX", 0.0)
+    with pytest.raises(FirewallBusy, match="another program changes rules"):
+        IptablesMarks(world.visitor).put(world.hold(pod.inside), (4,))
+
+
+def test_check_accepts_the_reply_rules_of_earlier_versions(world: World, pod: Pod) -> None:
+    """They served the Pods that live through an upgrade, and still do."""
+    pod.add(**SAID)
+    held = world.hold(pod.inside)
+    marks = NftMarks(world.visitor)
+    for table in ("ip", "ip6"):
+        pod.inside.run("nft", f"flush chain {table} {TABLE} output")
+    lacking = marks.missing(held, (4, 6))
+    for table in ("ip", "ip6"):
+        pod.inside.run("nft", f"add rule {table} {TABLE} output meta mark set ct mark")
+    older = marks.missing(held, (4, 6)), pod.check()
+    marks.put(held, (4, 6))
+
+    assert len(lacking) == 2
+    assert older == ([], [])
+    assert "ct mark 0x00000001" in pod.inside.run("nft", f"list table ip {TABLE}")
+
+
+def needs_iptables(pod: Pod) -> None:
+    program = shutil.which("iptables-legacy") or "iptables"
+    probe = pod.inside.attempt(program, "-t", "mangle", "-S")
+    if probe.returncode:
+        pytest.skip(f"no iptables here: {probe.stderr}")

@@ -14,7 +14,7 @@ from typing import Final
 
 from core.concurrency import until_all
 from core.domain.evolution import EndpointKey
-from core.errors import Compacted, ExecutionFailed, OrbweaverError, OutcomeUnknown
+from core.errors import Compacted, ExecutionFailed, OrbweaverError
 from core.service.bindings import BINDING, Binding, Bindings, Found
 from core.service.releaser import releases_of
 from core.store.keys import Keys
@@ -110,7 +110,7 @@ class Dispatcher:
                 if await _status(await self._begin(found.binding)) == Status.TERMINATED:
                     await self._bindings.remove(key, found)
             except OrbweaverError as error:
-                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                if not error.retryable:
                     raise
                 _log.warning("the binding of %s/%s is looked at again: %s", *key, error)
                 await asyncio.sleep(AGAIN_PAUSE_S)
@@ -134,7 +134,7 @@ class Dispatcher:
                 for kv in found.ranges[0].kvs:
                     await self._look_at(Found(BINDING.decode(kv.value), kv.mod_revision))
             except OrbweaverError as error:
-                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                if not error.retryable:
                     raise
                 _log.warning("what is bound is looked at later: %s", error)
             await asyncio.sleep(LOOK_S)

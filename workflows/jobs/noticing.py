@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from core.errors import ExecutionNotFound, OrbweaverError, OutcomeUnknown
+from core.errors import ExecutionNotFound, OrbweaverError
 from core.projections.fold import Projection
 from core.projections.projector import Projector
 from core.store.keys import Keys
@@ -104,7 +104,7 @@ class Noticing:
             try:
                 await self._give(client, notice)
             except OrbweaverError as error:
-                if not (error.retryable or isinstance(error, OutcomeUnknown)):
+                if not error.retryable:
                     raise
                 _log.warning("%s was not told, it will be again: %s", notice.workflow_id, error)
                 return False

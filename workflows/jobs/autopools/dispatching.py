@@ -24,7 +24,7 @@ from core.domain.autopools.reconciling import plan_application
 from core.domain.configuration import pool_addresses
 from core.domain.fixed.owners import Missing
 from core.domain.model import Pool
-from core.errors import Compacted, LogCorrupt, OrbweaverError, OutcomeUnknown
+from core.errors import Compacted, LogCorrupt, OrbweaverError
 from core.projections.configuration_view import Snapshot
 from core.service.needs import NEED, Report, read_report
 from core.store.kv import Change, Get
@@ -310,7 +310,7 @@ async def _lasting(part: Callable[[], Awaitable[None]]) -> None:
             await part()
             return
         except OrbweaverError as error:
-            if not (error.retryable or isinstance(error, OutcomeUnknown)):
+            if not error.retryable:
                 raise  # all that is written here are signals, and one too many is harmless
             _log.warning("watching for automatic pools begins anew: %s", error)
         await asyncio.sleep(AWAY_PAUSE_S)
