@@ -11,7 +11,7 @@ from bench.rig.seed_writer import CLAIMS_PER_COMMIT, SeedWriter
 from core.domain.addresses import format_address, parse_address
 from core.domain.events import AddressesClaimed
 from core.domain.model import Endpoint, Nic, Pool, pod_holder
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 
 WRITERS = 4
@@ -80,7 +80,9 @@ async def seed(
         while some := _take(numbered, CLAIMS_PER_COMMIT):
             await writer.claim([_claimed(serial, place) for serial, place in some])
 
-    await asyncio.gather(*(write(SeedWriter(store, keys, f"seed-{n}")) for n in range(WRITERS)))
+    await asyncio.gather(
+        *(write(SeedWriter(store, keys, controller_writer(f"seed-{n}"))) for n in range(WRITERS))
+    )
 
 
 def _take(numbered: Iterator[tuple[int, Place]], count: int) -> list[tuple[int, Place]]:

@@ -16,6 +16,7 @@ from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed import FileSummary, SealedLog
+from core.audit.ownership import foreign_changes
 from core.audit.repair import Step, plan_repair
 from core.audit.state import Difference, compare, read_state
 from core.domain.checker import Checker, Violation
@@ -150,11 +151,14 @@ class _Run:
             events = segment.events()
             self._segments += 1
             self._events += len(events)
+            self._note(foreign_changes(events, self._checker.ledger))
             for recorded in events:
-                found = self._checker.check(recorded)
-                if found:
-                    self._violation_count += len(found)
-                    self._violations += found[: FINDINGS_MAX - len(self._violations)]
+                self._note(self._checker.check(recorded))
+
+    def _note(self, found: list[Violation]) -> None:
+        if found:
+            self._violation_count += len(found)
+            self._violations += found[: FINDINGS_MAX - len(self._violations)]
 
     def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
         index = sealed.index(summary.link)

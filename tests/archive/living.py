@@ -29,12 +29,12 @@ from core.domain.commands import (
 )
 from core.domain.events import RecordDefined, Recorded
 from core.domain.evolution import Ledger
-from core.domain.model import Reservation
+from core.domain.model import FixedKind, Reservation
 from core.errors import OrbweaverError
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import Get, KeyValueStore
 from core.store.memory import MemoryStore
-from core.store.writer import unix_ms
+from core.store.writer import Writer, unix_ms
 from tests.support.nodes import Node, pod, pool
 
 NODES = ("node-a", "node-b")
@@ -51,7 +51,7 @@ class Add(NamedTuple):
 
 
 class Remove(NamedTuple):
-    """A Pod gives its addresses up."""
+    """A Pod gives its addresses up, on the node where it runs; ``node`` counts if it does not."""
 
     node: str
     name: str
@@ -139,10 +139,13 @@ class Cluster:
     async def _make(self, move: Move) -> None:
         match move:
             case Add(node, name, generation, fixed):
-                who = pod(name, f"{name}-{generation}", fixed="statefulset" if fixed else None)
+                kind: FixedKind | None = "statefulset" if fixed else None
+                who = pod(name, f"{name}-{generation}", node=node, fixed=kind)
                 await self.nodes[node].add(who)
             case Remove(node, name, generation):
-                await self.nodes[node].delete(pod(name, f"{name}-{generation}"))
+                endpoint = (await self.node.truth()).endpoints.get(("shop", name))
+                lives_on = node if endpoint is None else endpoint.node
+                await self.nodes[lives_on].delete(pod(name, f"{name}-{generation}", node=lives_on))
             case Configure(command):
                 await self.node.apply(command)
 
@@ -158,6 +161,17 @@ async def cluster(directory: Path, store: KeyValueStore | None = None) -> AsyncI
         await one.node.apply(pool("spare", "10.6.0.7-10.6.0.9", default=False))
         await one.node.apply(pool("six", "fd00:6::1-fd00:6::5"))
         yield one
+
+
+@asynccontextmanager
+async def orbctl_writer(town: Cluster) -> AsyncIterator[Writer]:
+    """An open writer of an operator's command."""
+    writer = Writer(town.store, KEYS, controller_writer("orbctl-0"))
+    await writer.open()
+    try:
+        yield writer
+    finally:
+        await writer.close()
 
 
 def same(one: Ledger, other: Ledger) -> bool:

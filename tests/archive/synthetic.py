@@ -19,7 +19,7 @@ from core.domain.events import (
 )
 from core.domain.model import Endpoint, Nic, Pool
 from core.store.codec import HEAD, Draft, WriterHead, encode_segment
-from core.store.keys import Keys
+from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore, Put
 
 START_MS = 1_700_000_000_000
@@ -37,11 +37,13 @@ class Shape(NamedTuple):
 
 async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
     """Append ``shape.events`` events; returns the last revision."""
-    seqs = dict.fromkeys([f"node-{number}" for number in range(shape.writers)], 0)
+    # Names of controllers, which change the claims of every node.
+    writers = [controller_writer(f"jobs-{number:02x}") for number in range(shape.writers)]
+    seqs = dict.fromkeys(writers, 0)
     held: deque[tuple[int, int]] = deque()
     serial = made = revision = 0
     while made < shape.events:
-        writer = f"node-{made // shape.per_segment % shape.writers}"
+        writer = writers[made // shape.per_segment % shape.writers]
         events: list[Event] = [] if made else [PoolDefined(POOL)]
         claimed = []
         while len(events) < min(shape.per_segment, shape.events - made):

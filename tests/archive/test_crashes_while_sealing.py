@@ -18,7 +18,7 @@ from tests.archive.breaking import BreakingFiles, BreakingStore, Crash, Forgetfu
 from tests.archive.living import KEYS, Cluster
 from tests.archive.synthetic import Shape, fill
 
-FILE_BYTES = 6_000
+FILE_BYTES = 7_000
 STEPS_OF_A_SEAL = range(1, 20)
 
 

@@ -15,7 +15,7 @@ from core.audit.verify import verify
 from core.domain.events import Cause
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import Delete, KeyValueStore
-from tests.archive.living import KEYS, Add, Remove, cluster, same
+from tests.archive.living import KEYS, Add, Remove, cluster, orbctl_writer, same
 from tests.support.etcd import EtcdCluster
 
 pytestmark = pytest.mark.etcd
@@ -52,8 +52,8 @@ async def test_a_log_on_etcd_is_sealed_audited_and_repaired(
         await store.commit([], [Delete(KEYS.ip_of(address)), Delete(KEYS.pool("spare"))])
         report = await verify(store, KEYS, town.files)
         assert [one.name for one in report.differences] == ["spare", address]
-        writer = town.node.writer
-        done = await repair(report.plan, store, KEYS, writer, Cause("orbctl"))
+        async with orbctl_writer(town) as writer:
+            done = await repair(report.plan, store, KEYS, writer, Cause("orbctl"))
         assert len(done.done) == 2
         assert (await verify(store, KEYS, town.files)).is_clean
 

@@ -40,6 +40,7 @@ from tests.archive.living import (
     Remove,
     cluster,
     lives,
+    orbctl_writer,
 )
 from tests.support.nodes import pod, pool
 
@@ -51,7 +52,8 @@ async def _verify(town: Cluster) -> Report:
 
 
 async def _repair(town: Cluster, report: Report) -> Repaired:
-    return await repair(report.plan, town.store, KEYS, town.node.writer, CAUSE)
+    async with orbctl_writer(town) as writer:
+        return await repair(report.plan, town.store, KEYS, writer, CAUSE)
 
 
 async def _edit(town: Cluster, *writes: Write) -> None:

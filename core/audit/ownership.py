@@ -1,0 +1,61 @@
+"""Whose claims an agent may change: those of its own node.
+
+All agents share one etcd role (``core.store.roles``), so etcd cannot keep one node's agent off
+another node's claims. The log can: every change of a claim or an endpoint has its event (I5), in
+the log of the writer that made it, and an agent's writer is named after its node. Controllers and
+orbctl change the claims of every node. Pure; it judges one segment at a time.
+
+A forged event in the log of *another* agent is not found here: it fences that agent, which ends and
+says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from core.domain.checker import Violation
+from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChanged, Recorded
+from core.domain.evolution import Ledger
+from core.store.keys import CONTROLLER_WRITERS
+
+WRITER: Final = "writer"
+"""The rule's name in a report."""
+
+_FORMER_CONTROLLERS: Final = re.compile(r"(jobs-[0-9a-f]{2}|orbctl-\d+|kubernetes|admission)\Z")
+"""What controllers and orbctl called their writers before ``CONTROLLER_WRITERS``."""
+
+
+def foreign_changes(events: Sequence[Recorded], before: Ledger) -> list[Violation]:
+    """Changes that an agent made to another node's endpoints, in one segment's events.
+
+    ``before``: the ledger ahead of the segment. A Pod that comes to this node takes over what its
+    predecessor of the same name had on another one, so a release counts only without a claim.
+    """
+    if not events or _is_controller(events[0].writer):
+        return []
+    taken = {
+        one.event.endpoint.key
+        for one in events
+        if isinstance(one.event, AddressesClaimed | EndpointChanged)
+    }
+    found = []
+    for one in events:
+        event = one.event
+        if isinstance(event, AddressesClaimed | EndpointChanged):
+            key, node = event.endpoint.key, event.endpoint.node
+        elif isinstance(event, AddressesReleased) and (event.namespace, event.name) not in taken:
+            key = (event.namespace, event.name)
+            endpoint = before.endpoints.get(key)
+            node = "" if endpoint is None else endpoint.node
+        else:
+            continue
+        if node and node != one.writer:
+            text = f"an event of the agent on {one.writer} changes an endpoint of node {node}"
+            found.append(Violation(one.position, one.place, WRITER, "/".join(key), text))
+    return found
+
+
+def _is_controller(writer: str) -> bool:
+    return writer.startswith(CONTROLLER_WRITERS) or bool(_FORMER_CONTROLLERS.match(writer))

@@ -1,0 +1,51 @@
+"""An agent changes claims of its own node; verify names an event that changes another node's."""
+
+from __future__ import annotations
+
+from core.audit.verify import verify
+from core.domain.events import Cause, EndpointChanged
+from core.store.batch import Proposal
+from core.store.codec import Draft
+from tests.archive.living import KEYS, Add, Cluster, orbctl_writer
+from tests.support.nodes import pod
+
+
+async def test_a_release_by_the_agent_of_another_node_is_found(town: Cluster) -> None:
+    await town.live([Add("node-a", "web-0", 0), Add("node-a", "web-1", 0)])
+
+    await town.nodes["node-b"].delete(pod("web-0", "web-0-0"))
+    report = await verify(town.store, KEYS, town.files)
+
+    (found,) = report.violations
+    assert (found.rule, found.subject) == ("writer", "shop/web-0")
+    assert found.text == "an event of the agent on node-b changes an endpoint of node node-a"
+    assert not report.is_clean
+
+
+async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(town: Cluster) -> None:
+    await town.live([Add("node-a", "web-0", 0)])
+    writer = town.nodes["node-b"].writer
+    forged = EndpointChanged((await town.node.truth()).endpoints["shop", "web-0"])
+
+    await writer.append(Proposal((Draft(writer.event_id(), Cause("forged"), forged),), (), ()))
+    report = await verify(town.store, KEYS, town.files)
+
+    assert [(one.rule, one.subject) for one in report.violations] == [("writer", "shop/web-0")]
+
+
+async def test_a_replica_that_moves_takes_its_addresses_along(town: Cluster) -> None:
+    await town.live([Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)])
+    await town.live([Add("node-a", "web-0", 0), Add("node-b", "web-0", 1)])
+
+    assert (await verify(town.store, KEYS, town.files)).is_clean
+
+
+async def test_a_controller_changes_claims_of_every_node(town: Cluster) -> None:
+    await town.live([Add("node-a", "web-0", 0)])
+    async with orbctl_writer(town) as writer:
+        node = town.nodes["node-b"]
+        node.releaser._writer = writer
+        await node.delete(pod("web-0", "web-0-0"))
+
+    assert (await verify(town.store, KEYS, town.files)).is_clean
+    assert (await node.truth()).claims == {}
