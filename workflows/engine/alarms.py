@@ -2,7 +2,8 @@
 
 The durable truth are the timers and deadlines in the heads; the heap is made from them when a shard
 is loaded and kept up by every commit. It sleeps until the first entry, so that ten thousand
-sleeping executions cost nothing. An entry whose timer was cancelled stays and rings in vain.
+sleeping executions cost nothing. A cancelled alarm drops at once what it would ring; the heap is
+rebuilt when more than half of it is cancelled.
 """
 
 from __future__ import annotations
@@ -18,7 +19,26 @@ from workflows.engine.clock import Clock
 SLEEP_S_MAX = 3600.0
 """The longest uninterrupted sleep."""
 
+CANCELLED_MIN = 64
+"""Cancelled alarms below which the heap is not rebuilt."""
+
 Ring = Callable[[], None]
+
+
+class Alarm:
+    """One alarm; ``cancel`` takes it back."""
+
+    __slots__ = ("_alarms", "ring")
+
+    def __init__(self, alarms: Alarms, ring: Ring) -> None:
+        self._alarms = alarms
+        self.ring: Ring | None = ring
+
+    def cancel(self) -> None:
+        """Never ring. One that has rung stays as it is."""
+        if self.ring is not None:
+            self.ring = None
+            self._alarms.cancelled()
 
 
 class Alarms:
@@ -26,27 +46,45 @@ class Alarms:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Ring]] = []
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._cancelled = 0
         self._numbers = itertools.count()
         self._sooner = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def after(self, seconds: float, ring: Ring) -> None:
+    def after(self, seconds: float, ring: Ring) -> Alarm:
         """Ring after this time."""
+        alarm = Alarm(self, ring)
         due = self._clock.monotonic() + max(seconds, 0.0)
         first = self._heap[0][0] if self._heap else math.inf
-        heapq.heappush(self._heap, (due, next(self._numbers), ring))
+        heapq.heappush(self._heap, (due, next(self._numbers), alarm))
         if due < first:
             self._sooner.set()
+        return alarm
+
+    def cancelled(self) -> None:
+        """One more entry of the heap is of no use; rebuild the heap when most of it is."""
+        self._cancelled += 1
+        if self._cancelled >= CANCELLED_MIN and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].ring is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     async def run(self) -> None:
         """Ring for ever."""
         while True:
             now = self._clock.monotonic()
             while self._heap and self._heap[0][0] <= now:
-                heapq.heappop(self._heap)[2]()
+                self._ring(heapq.heappop(self._heap)[2])
             self._sooner.clear()
             pause = self._heap[0][0] - now if self._heap else SLEEP_S_MAX
             await self._clock.wait(self._sooner, min(pause, SLEEP_S_MAX))
+
+    def _ring(self, alarm: Alarm) -> None:
+        ring, alarm.ring = alarm.ring, None
+        if ring is None:
+            self._cancelled -= 1
+        else:
+            ring()

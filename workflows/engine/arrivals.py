@@ -73,6 +73,10 @@ class Arrivals:
         self.outcomes = taken.outcomes + self.outcomes
         self.fired = taken.fired + self.fired
 
+    def put_back_reset(self, letter: Letter) -> None:
+        """It has not been decided yet."""
+        self.letters.insert(0, letter)
+
     def take_letters(self) -> list[Letter]:
         """All messages, for whoever follows."""
         letters, self.letters = self.letters, []

@@ -11,12 +11,14 @@ from typing import NamedTuple, Protocol
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.engine.activities import Running
+from workflows.engine.alarms import Alarm
 from workflows.engine.clock import Instant, instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Draft
+from workflows.engine.faults import NotUsable
 from workflows.engine.intake import Outcome
 from workflows.engine.job import Job
-from workflows.engine.reading import read_history
+from workflows.engine.reading import HISTORY_REMEDY, read_whole_history
 from workflows.engine.records import ATTEMPT, Attempt, Head
 from workflows.engine.retries import Again, after_failure
 from workflows.model.events import (
@@ -59,13 +61,15 @@ class Chores:
         self._fence = fence
         self._listener = listener
         self._running: dict[int, Running] = {}
-        self._armed: set[int] = set()
+        self._armed: dict[int, Alarm] = {}
 
     def stop(self) -> None:
         """Leave everything: the run is closed, or somebody else's."""
         for running in self._running.values():
             running.abandon()
         self._running.clear()
+        for alarm in self._armed.values():
+            alarm.cancel()
         self._armed.clear()
 
     def follow(self, draft: Draft) -> None:
@@ -81,7 +85,7 @@ class Chores:
             self._cancel(activity_id)
 
     def arm(self, head: Head, since: Instant | None = None) -> None:
-        """Set an alarm for every timer and deadline that has none.
+        """Set an alarm for every timer and deadline that has none, and take back all others.
 
         ``since``: when the head was made, by default now. What is left is counted from the run's
         own time then and by the steady clock from there on: a wall clock that is set meanwhile
@@ -97,11 +101,13 @@ class Chores:
         for at_ms in (head.run_deadline_ms, head.execution_deadline_ms):
             if at_ms:
                 due[-at_ms] = at_ms
+        for number in self._armed.keys() - due.keys():
+            self._armed.pop(number).cancel()
         for number, at_ms in due.items():
             if number not in self._armed:
-                self._armed.add(number)
                 ring = self._alarm(head.run_id, number)
-                self._desk.alarms.after((at_ms - now_ms) / 1000 - gone_s, ring)
+                wait_s = (at_ms - now_ms) / 1000 - gone_s
+                self._armed[number] = self._desk.alarms.after(wait_s, ring)
 
     async def relaunch(
         self,
@@ -113,15 +119,21 @@ class Chores:
         """Begin again with activities whose attributes lie in the history.
 
         ``interrupted``: an owner before us may have died in the middle of an attempt, which counts.
+        Raises NotUsable, StoreUnavailable.
         """
         head, desk = self._listener.head, self._desk
         wanted = [each for each in activity_ids if each not in self._running]
         if not wanted:
             return
         history: list[HistoryEvent] = await waiting_for_store()(
-            read_history, desk.store, desk.keys, head.workflow_id, head.run_id
+            read_whole_history, desk.store, desk.keys, head
         )
         asked = _asked_for(history, head)
+        unknown = [number for number in wanted if number not in asked]
+        if unknown:
+            key = desk.keys.open(head.workflow_id)
+            why = f"its history does not schedule the activities {unknown}"
+            raise NotUsable("head", key, why, HISTORY_REMEDY)
         for number in wanted:
             scheduled, since_ms, is_taken_back = asked[number]
             if is_taken_back:
@@ -227,7 +239,8 @@ def _asked_for(history: Iterable[HistoryEvent], head: Head) -> dict[int, _Asked]
             case ActivityTaskScheduled(number) as scheduled:
                 found[number] = _Asked(scheduled, max(event.event_time_ms, head.started_ms))
             case ActivityTaskCancelRequested(number):
-                found[number] = found[number]._replace(is_taken_back=True)
+                if number in found:
+                    found[number] = found[number]._replace(is_taken_back=True)
             case WorkflowExecutionUnpaused():
                 at_ms = event.event_time_ms
                 found = {number: one._replace(since_ms=at_ms) for number, one in found.items()}

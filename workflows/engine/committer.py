@@ -16,6 +16,7 @@ from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
 from core.store.batch import Batch, Proposal
 from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
 from core.store.pump import Outcome, Pump
+from workflows.engine.faults import UNREADABLE
 from workflows.engine.session import FENCE, Fence, Session
 
 QUEUE_DEPTH_MAX = 16_384
@@ -112,11 +113,12 @@ class Committer:
             found = result.reads[0].kvs
             if not found:
                 raise self._ended()
-            fence = FENCE.decode(found[0].value)
+            fence = _fence_of(found[0].value)
+            if fence not in (Fence(session.lease, self._seq), Fence(session.lease, self._seq + 1)):
+                raise self._ended()  # somebody else has written there: nothing can be settled by it
             session.revision = found[0].mod_revision
             if fence.seq == self._seq:
                 return None  # an earlier attempt to settle had gone through
-            assert fence == Fence(session.lease, self._seq + 1), "only this session writes its key"
             self._seq += 1
             return session.revision
 
@@ -137,3 +139,11 @@ class Committer:
             subject=self._session.name,
             remedy="open a new session; another worker has taken over meanwhile",
         )
+
+
+def _fence_of(value: bytes) -> Fence:
+    """What lies there; of what cannot be read, a fence that is no session's."""
+    try:
+        return FENCE.decode(value)
+    except UNREADABLE:
+        return Fence(0, 0)

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected
 from core.store.batch import Lost
-from core.store.kv import Delete, Guard, Unchanged, Write
+from core.store.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.store.pump import Committed
 from core.store.pump import Outcome as CommitOutcome
+from workflows.engine.alarms import Alarm
 from workflows.engine.arrivals import Arrivals, Taken
 from workflows.engine.calls import Updates, refusal, write_reply
 from workflows.engine.chores import Chores
 from workflows.engine.clock import instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Answer, Draft
+from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, NotUsable
 from workflows.engine.intake import (
     Outcome,
     pause_for_code,
@@ -32,7 +34,18 @@ from workflows.engine.intake import (
     take_outcome,
     take_timer,
 )
-from workflows.engine.records import Attempt, Head, Letter, Query, Reply
+from workflows.engine.keys import shard_of
+from workflows.engine.reading import attempts_of
+from workflows.engine.records import (
+    Head,
+    Letter,
+    Query,
+    Reply,
+    RequestCancel,
+    Reset,
+    Retry,
+    Terminate,
+)
 from workflows.engine.tasks import Code
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
@@ -43,7 +56,14 @@ from workflows.model.policies import Status
 _log = logging.getLogger(__name__)
 
 STORE_PAUSE_S = 0.5
-"""Before a step that could not read the store is tried again."""
+"""Before a step that could not read the store is tried again; doubled with every further try."""
+
+STORE_PAUSE_S_MAX = 30.0
+
+STEP_FAILURES_MAX = 5
+"""Steps in a row that failed by a bug or a refused transaction; then the execution is paused."""
+
+STUCK_REMEDY = "mend the cause, then `orbctl workflow retry`, `reset` or `terminate`"
 
 
 class Room(Protocol):
@@ -59,8 +79,8 @@ class Room(Protocol):
         """The store holds something else than this owner knows: find out what."""
         ...
 
-    async def reset(self, execution: Execution, letter: Letter) -> None:
-        """A reset makes another run."""
+    async def reset(self, execution: Execution, letter: Letter) -> Lost | None:
+        """A reset makes another run; Lost: the store holds something else than was known."""
         ...
 
 
@@ -81,6 +101,12 @@ class Execution:
         self._expects_mail = 0
         self._stepping: asyncio.Task[None] | None = None
         self._stopped = False
+        self._failures = 0
+        self._is_stuck = False
+        self._is_for_others = False
+        self._must_resume = False
+        self._found: NotUsable | None = None
+        self._look: Alarm | None = None
         self._drafted = instant(desk.clock)
 
     # ------------------------------------------------------------------- what reaches it
@@ -88,6 +114,8 @@ class Execution:
     def deliver(self, letter: Letter) -> None:
         """A message arrived."""
         self._arrivals.letters.append(letter)
+        if isinstance(letter.message, Retry | Reset | Terminate | RequestCancel):
+            self._is_stuck = False  # a person wants something: try again
         self.wake()
 
     def mail(self, revision: int) -> None:
@@ -117,6 +145,7 @@ class Execution:
         """Somebody else's from now on: no further step, no activity."""
         self._stopped = True
         self.chores.stop()
+        self._mended()
         if self._stepping is not None and self._stepping is not asyncio.current_task():
             self._stepping.cancel()  # a step that finds out that it is the last one goes on
         self._code.drop()
@@ -136,43 +165,159 @@ class Execution:
         self._again = list(self.head.activities)
         self.wake()
 
-    async def resume(self, attempts: Mapping[int, Attempt]) -> None:
-        """Go on where the owner before us stopped."""
+    async def resume(self, attempts: tuple[KeyValue, ...]) -> None:
+        """Go on where the owner before us stopped, with the stored attempts of the run."""
         self.chores.arm(self.head)
         if self.head.activities:
-            await self.chores.relaunch(self.head.activities, attempts, interrupted=True)
+            self._must_resume = True
+            try:
+                await self._resume_activities(attempts)
+            except SessionLost:
+                raise
+            except Exception as error:  # noqa: BLE001 - it must not keep the shard from the others
+                if not (isinstance(error, OrbweaverError) and error.retryable):
+                    await self._get_stuck(error)
+        self.wake()  # what was not resumed is tried again as a step
+
+    def go_on(self) -> None:
+        """The same, as its next step."""
+        self.chores.arm(self.head)
+        self._must_resume = bool(self.head.activities)
         self.wake()
+
+    async def _resume_activities(self, attempts: tuple[KeyValue, ...]) -> None:
+        head = self.head
+        try:
+            self._code.check_type(head)
+            known = attempts_of(self._desk.keys, attempts, head.activities)
+            await self.chores.relaunch(head.activities, known, interrupted=True)
+        except NotUsable as found:
+            self._leave_to_others(found)
+        else:
+            self._must_resume = False
+
+    # ------------------------------------------------------------------------ what is in its way
+
+    def _leave_to_others(self, found: NotUsable) -> None:
+        """Record what arrives; code and activities wait for a worker or a value of another kind."""
+        self._is_for_others = True
+        self._code.drop()
+        self._look_again_at(found)
+
+    def _look_again_at(self, found: NotUsable) -> None:
+        """List what is in the way, and try again in a while."""
+        self._mended()
+        self._found = found
+        self._desk.faults.add(found, shard=shard_of(self.head.workflow_id))
+        self._look = self._desk.alarms.after(LOOK_AGAIN_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._is_for_others = self._is_stuck = False
+        self.wake()
+        if self._stepping is None:
+            self._mended()
+
+    def _mended(self) -> None:
+        """Nothing is in the way any more, as far as is known."""
+        if self._look is not None:
+            self._look.cancel()
+        if self._found is not None:
+            self._desk.faults.clear(self._found.key)
+        self._look = self._found = None
+
+    async def _get_stuck(self, error: Exception) -> None:
+        """Its steps fail: pause the run if it can be, and wait for a person. Raises SessionLost."""
+        head = self.head
+        _log.error("workflow %s is stuck", head.workflow_id, exc_info=error)
+        self._is_stuck = True
+        why = f"its steps fail: {type(error).__name__}: {error}"
+        key = self._desk.keys.open(head.workflow_id)
+        self._look_again_at(NotUsable("execution", key, why, STUCK_REMEDY))
+        try:
+            await self._pause(error)
+        except SessionLost:
+            raise
+        except Exception:  # noqa: BLE001 - logged; it stays stuck without being paused
+            _log.exception("workflow %s cannot be paused", head.workflow_id)
+
+    async def _pause(self, error: Exception) -> None:
+        """With the reason, if the run has begun. Raises SessionLost, StoreRejected."""
+        if self.head.status is not Status.RUNNING or self.head.next_event_id == 1:
+            return
+        draft = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
+        pause_for_code(draft, failure_of(error))
+        outcome = await self._desk.committer.propose(*self._transaction(draft, 0))
+        if isinstance(outcome, Lost):
+            await self._lost(outcome)
+        else:
+            self._go_on_from(draft, outcome.revision)
 
     # --------------------------------------------------------------------------- the steps
 
     @property
     def _has_work(self) -> bool:
-        if self._expects_mail:
+        if self._expects_mail or self._is_stuck:
             return False
+        if self._arrivals:
+            return True
         head = self.head
         due = head.due and head.status is Status.RUNNING and head.next_event_id > 1
-        return bool(self._arrivals or self._again or due)
+        return not self._is_for_others and bool(self._again or self._must_resume or due)
 
     async def _work(self) -> None:
         try:
             while self._has_work and not self._stopped:
                 try:
                     await self._step()
+                    self._failures = 0
                 except SessionLost:
                     self._stopped = True  # the worker gives up everything it owns
                 except Exception as error:  # noqa: BLE001 - a fault of our own must not end the execution's owner
-                    if not (isinstance(error, OrbweaverError) and error.retryable):
-                        _log.exception("a step of workflow %s failed", self.head.workflow_id)
-                    await asyncio.sleep(STORE_PAUSE_S)
+                    await self._after_failure(error)
+        except SessionLost:
+            self._stopped = True
         finally:
             self._stepping = None
+            if not (self._is_stuck or self._is_for_others):
+                self._mended()
+
+    async def _after_failure(self, error: Exception) -> None:
+        """Wait before the next try; after the last one the execution is stuck."""
+        self._failures += 1
+        if not (isinstance(error, OrbweaverError) and error.retryable):
+            _log.error("a step of workflow %s failed", self.head.workflow_id, exc_info=error)
+            if self._failures >= STEP_FAILURES_MAX:
+                self._failures = 0
+                await self._get_stuck(error)
+                return
+        pause_s = STORE_PAUSE_S * 2 ** min(self._failures - 1, 10)
+        await asyncio.sleep(min(pause_s, STORE_PAUSE_S_MAX))
+
+    async def _reset(self, letter: Letter) -> None:
+        """Until it is decided the request stays at the front of what has arrived."""
+        lost: Lost | None = None
+        try:
+            lost = await self._room.reset(self, letter)
+        except BaseException:
+            self._arrivals.put_back_reset(letter)
+            raise
+        if lost is not None:
+            self._arrivals.put_back_reset(letter)
+            self._code.drop()
+            await self._room.lost(self, lost)
 
     async def _step(self) -> None:
         reset = self._arrivals.take_reset()
         if reset is not None:
-            await self._room.reset(self, reset)
+            await self._reset(reset)
             return
-        if self._again:
+        if self._must_resume and not self._is_for_others:
+            keys, head = self._desk.keys, self.head
+            attempts = Get(*keys.attempts(head.workflow_id, head.run_id))
+            found = await self._desk.store.read([attempts])
+            await self._resume_activities(found.ranges[0].kvs)
+            return
+        if self._again and not self._is_for_others:
             await self.chores.relaunch(self._again, {}, interrupted=False)
             self._again = []
             return
@@ -200,8 +345,10 @@ class Execution:
             return draft
         rejections: Sequence[UpdateRejection]
         try:
-            await self._code.bring_up(self.head)
+            await self._bring_up()
             rejections = self._code.run_task(draft, updates)
+        except NotUsable as found:
+            rejections = [UpdateRejection(one.update_id, failure_of(found)) for one in updates]
         except WorkflowError as error:
             self._code.drop()
             self._desk.telemetry.task_failed(head.workflow_type, type(error).__name__)
@@ -214,14 +361,25 @@ class Execution:
         self._updates.answer(draft, rejections)
         return draft
 
+    async def _bring_up(self) -> None:
+        """The code, with all that is stored. Raises NotUsable when that is not for this worker."""
+        if self._is_for_others and self._found is not None:
+            raise self._found
+        try:
+            await self._code.bring_up(self.head)
+        except NotUsable as found:
+            self._leave_to_others(found)
+            raise
+
     def _take_in(self, taken: Taken) -> Draft:
         desk = self._desk
         self._drafted = instant(desk.clock)
-        draft = Draft(desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity)
-        for letter in taken.letters:
-            draft.put(Delete(letter.key))
-            if draft.head.is_open:
-                take_message(draft, letter.message)
+        while True:
+            draft = Draft(desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity)
+            impossible = self._take_letters(draft, taken.letters)
+            if impossible is None:
+                break
+            taken.letters.remove(impossible)
         for outcome in taken.outcomes:
             take_outcome(draft, outcome)
         for number in taken.fired:
@@ -230,6 +388,20 @@ class Execution:
             else:
                 take_deadline(draft, -number)
         return draft
+
+    def _take_letters(self, draft: Draft, letters: Sequence[Letter]) -> Letter | None:
+        """Record messages; one that cannot be recorded stays in the inbox and is given back."""
+        for letter in letters:
+            draft.put(Delete(letter.key))
+            try:
+                if draft.head.is_open:
+                    take_message(draft, letter.message)
+            except Exception as error:  # noqa: BLE001 - listed; the messages beside it go on
+                why = f"it cannot be recorded: {type(error).__name__}: {error}"
+                shard = shard_of(self.head.workflow_id)
+                self._desk.faults.note("message", letter.key, why, NEWER_OR_DELETE, shard=shard)
+                return letter
+        return None
 
     # ------------------------------------------------------------------------ the transaction
 
@@ -240,12 +412,7 @@ class Execution:
         except StoreRejected as error:
             # The bounds of a draft are below those of etcd, so this is a surprise to look into.
             self._code.drop()
-            if self.head.status is Status.RUNNING:
-                stopped = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
-                pause_for_code(stopped, failure_of(LimitExceeded(error.message)))
-                outcome = await self._desk.committer.propose(*self._transaction(stopped, mail))
-                if isinstance(outcome, Committed):
-                    self.head, self.revision = stopped.head, outcome.revision
+            await self._pause(LimitExceeded(error.message))
             raise
         except BaseException:
             self._code.drop()
@@ -270,9 +437,10 @@ class Execution:
         if not is_ours or (head.mod_revision if head is not None else 0) != self.revision:
             await self._room.lost(self, lost)
             return
-        mail = truth[keys.mail(self.head.workflow_id)]
-        assert mail is not None, "only the end of the run takes the mail key away"
-        if mail.mod_revision > self.mail_revision:
+        mail = truth.get(keys.mail(self.head.workflow_id))
+        if mail is None:
+            self.mail_revision = 0  # somebody has deleted it by hand
+        elif mail.mod_revision > self.mail_revision:
             self._expects_mail = mail.mod_revision
 
     def _go_on_from(self, draft: Draft, revision: int) -> None:
@@ -310,12 +478,13 @@ class Execution:
             query = letter.message
             if not isinstance(query, Query):
                 continue
-            if self.head.due and self.head.status is Status.RUNNING:
+            is_new = self.head.due and self.head.status is Status.RUNNING
+            if is_new and not self._is_for_others:
                 self._arrivals.letters.append(letter)  # a new run has nothing to tell yet
                 continue
             try:
-                await self._code.bring_up(self.head)
+                await self._bring_up()
                 reply = Reply(self._code.query(query.name, query.args))
-            except WorkflowError as error:
+            except (WorkflowError, NotUsable) as error:
                 reply = refusal(str(error), type(error).__name__)
             write_reply(self._desk, Answer(letter.name, query.lease, reply))

@@ -29,7 +29,10 @@ SHARDS = 16
 
 ID_BYTES_MAX = 255
 DEFAULT_QUEUE = "default"
-_TAIL = 33
+RUN_ID_CHARS = 32
+"""Of a run or message id."""
+
+_TAIL = 1 + RUN_ID_CHARS
 """A slash and a run or message id."""
 
 Range = tuple[bytes, bytes]
@@ -69,6 +72,11 @@ class WorkflowKeys:
         """One message to an execution."""
         shard = shard_of(workflow_id)
         return self.root + f"wake/inbox/{shard:02x}/{workflow_id}/{message}".encode()
+
+    def inbox_of(self, workflow_id: str) -> Range:
+        """[start, end) of the messages to an execution; those to longer ids may lie in it too."""
+        prefix = self.inbox(workflow_id, "")
+        return prefix, range_end(prefix)
 
     def mail(self, workflow_id: str) -> bytes:
         """Written with every signal of a client: closing a run compares it, so none is lost."""

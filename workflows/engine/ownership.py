@@ -16,6 +16,7 @@ from core.store.codec import StateCodec
 from core.store.kv import Absent, Change, Delete, KeyValue, Put, Unchanged
 from core.store.pump import Committed
 from workflows.engine.committer import Committer
+from workflows.engine.faults import UNREADABLE, Faults
 from workflows.engine.keys import SHARDS, WorkflowKeys
 from workflows.engine.session import Session
 
@@ -27,6 +28,11 @@ class Holder(NamedTuple):
 
 
 HOLDER = StateCodec(Holder)
+
+UNREADABLE_OWNER = "?"
+"""Stands for an owner whose key cannot be read."""
+
+HOLDER_REMEDY = "end the process of a newer version that wrote it, or delete the key"
 
 
 class Shards(Protocol):
@@ -68,8 +74,15 @@ class Ownership:
     """One worker's view of all owners, fed by its watch."""
 
     def __init__(
-        self, keys: WorkflowKeys, session: Session, committer: Committer, shards: Shards
+        self,
+        keys: WorkflowKeys,
+        session: Session,
+        committer: Committer,
+        shards: Shards,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
+        self._left_over: dict[int, int] = {}
         self._keys = keys
         self._session = session
         self._committer = committer
@@ -85,9 +98,14 @@ class Ownership:
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def learn(self, found: Iterable[KeyValue]) -> None:
-        """The keys that are there at the beginning."""
+        """All keys that are there. One without a lease is no process's: it counts for nothing."""
+        self._owners.clear()
+        self._workers.clear()
+        self._left_over.clear()
         for kv in found:
             self._note(kv.key, kv.value)
+            if not kv.lease:
+                self._leave_out(kv)
 
     def observe(self, change: Change) -> bool:
         """A change of an owner's or worker's key; whether anything is different now."""
@@ -95,8 +113,12 @@ class Ownership:
         self._note(change.key, change.value)
         return before != (self._owners, self._workers)
 
-    async def balance(self) -> None:
-        """Claim and give up until the plan is empty. Raises SessionLost, what loading raises."""
+    async def balance(self, found: Iterable[KeyValue]) -> None:
+        """Claim and give up until the plan is empty; ``found``: the keys that are there now.
+
+        Raises SessionLost, what loading raises.
+        """
+        self.learn(found)
         while True:
             wanted = plan(self._owners, self._workers, self._session.name)
             if not (wanted.claim or wanted.release):
@@ -105,41 +127,64 @@ class Ownership:
                 await self._release(shard)
             await self._claim(wanted.claim)
 
+    def _leave_out(self, kv: KeyValue) -> None:
+        """An owner's or worker's key that no process holds; an owner's may be taken over."""
+        kind, rest = self._keys.tail(kv.key)
+        remedy = "delete the key: processes write theirs under a lease"
+        self._faults.note(kind, kv.key, "it is held by no process", remedy)
+        if kind == "worker":
+            self._workers.discard(rest)
+        for shard in [shard for shard in self._owners if self._keys.owner(shard) == kv.key]:
+            del self._owners[shard]
+            self._left_over[shard] = kv.mod_revision
+
     def _note(self, key: bytes, value: bytes | None) -> None:
         kind, rest = self._keys.tail(key)
-        holder = HOLDER.decode(value).session if value is not None else ""
-        if kind == "owner" and holder:
-            self._owners[int(rest, 16)] = holder
-        elif kind == "owner":
-            self._owners.pop(int(rest, 16), None)
-        elif kind == "worker" and holder:
-            self._workers.add(holder)
-        elif kind == "worker":
-            self._workers.discard(rest)
+        self._faults.clear(key)
+        try:
+            if kind == "owner":
+                self._note_owner(int(rest, 16), value)
+            elif value is None:
+                self._workers.discard(rest)
+            elif HOLDER.decode(value).session == rest:
+                self._workers.add(rest)
+            else:
+                raise ValueError("it names another worker than its key")
+        except UNREADABLE as error:
+            self._faults.note(kind, key, error, HOLDER_REMEDY)
+
+    def _note_owner(self, shard: int, value: bytes | None) -> None:
+        """An owner that cannot be read may be of a newer version: its shard is left to it."""
+        if not 0 <= shard < SHARDS:
+            raise ValueError(f"there are {SHARDS} shards")
+        self._left_over.pop(shard, None)
+        if value is None:
+            self._owners.pop(shard, None)
+            return
+        self._owners[shard] = UNREADABLE_OWNER
+        self._owners[shard] = HOLDER.decode(value).session or UNREADABLE_OWNER
 
     async def _claim(self, wanted: Iterable[int]) -> None:
         value = HOLDER.encode(Holder(self._session.name))
-        asked = [
-            (
-                shard,
-                self._committer.propose(
-                    [Absent(self._keys.owner(shard))],
-                    [Put(self._keys.owner(shard), value, self._session.lease)],
-                ),
-            )
-            for shard in wanted
-        ]
+        asked = []
+        for shard in wanted:
+            key = self._keys.owner(shard)
+            left_over = self._left_over.get(shard)
+            free = Absent(key) if left_over is None else Unchanged(key, left_over)
+            put = Put(key, value, self._session.lease)
+            asked.append((shard, self._committer.propose([free], [put])))
         for shard, answer in asked:
             outcome = await answer
             key = self._keys.owner(shard)
             if isinstance(outcome, Committed):
                 self._owners[shard] = self._session.name
                 self.epochs[shard] = outcome.revision
+                self._faults.clear(key)
                 await self._shards.gain(shard, Unchanged(key, outcome.revision))
                 continue
             found = outcome.truth[key]
-            assert found is not None, "the guard was that nobody owns it"
-            self._owners[shard] = HOLDER.decode(found.value).session
+            self._owners.pop(shard, None)
+            self._note(key, found.value if found is not None else None)
 
     async def _release(self, shard: int) -> None:
         key = self._keys.owner(shard)

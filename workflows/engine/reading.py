@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from core.errors import ExecutionNotFound
 from core.store.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import HEAD, Head
+from workflows.engine.faults import NEWER_OR_DELETE, UNREADABLE, NotUsable
+from workflows.engine.keys import RUN_ID_CHARS, WorkflowKeys
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
 from workflows.model.codec import decode_history
+from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
+
+HISTORY_REMEDY = (
+    "run a worker that knows all of its events, restore the segment, or end the execution with "
+    "`orbctl workflow terminate`"
+)
 
 
 async def read_history(
@@ -24,18 +34,98 @@ def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
     return [event for segment in segments for event in decode_history(segment.value)]
 
 
+async def read_whole_history(
+    store: KeyValueStore, keys: WorkflowKeys, head: Head
+) -> list[HistoryEvent]:
+    """All events of a run, without a gap, at least those that the head counts.
+
+    Raises NotUsable, StoreUnavailable.
+    """
+    start, _ = keys.history(head.workflow_id, head.run_id)
+    try:
+        events = await read_history(store, keys, head.workflow_id, head.run_id)
+    except HistoryError as error:
+        raise NotUsable("history", start, error, HISTORY_REMEDY) from error
+    numbers, counted = [event.event_id for event in events], head.next_event_id - 1
+    if len(events) < counted or numbers != list(range(1, len(events) + 1)):
+        why = f"the head counts {counted} events, {len(events)} can be read, or some are missing"
+        raise NotUsable("history", start, why, HISTORY_REMEDY)
+    return events
+
+
+def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+    """The head of an open run, if it can be one. Raises NotUsable."""
+    try:
+        head = HEAD.decode(kv.value)
+    except UNREADABLE as error:
+        raise NotUsable("head", kv.key, error, NEWER_OR_DELETE) from error
+    why = ""
+    if keys.open(head.workflow_id) != kv.key:
+        why = f"it is the head of {head.workflow_id!r}"
+    elif not head.is_open:
+        why = f"it lies among the open runs and is {head.status.value}"
+    elif len(head.run_id) != RUN_ID_CHARS:
+        why = f"{head.run_id!r} is no run id"
+    elif head.next_event_id < 1:
+        why = f"its next event has the number {head.next_event_id}"
+    if why:
+        raise NotUsable("head", kv.key, why, NEWER_OR_DELETE)
+    return head
+
+
+def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+    """The head of a closed run, if it can be one. Raises NotUsable."""
+    try:
+        head = HEAD.decode(kv.value)
+        if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
+            raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
+    except UNREADABLE as error:
+        raise NotUsable("closed head", kv.key, error, NEWER_OR_DELETE) from error
+    return head
+
+
+def attempts_of(
+    keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
+) -> dict[int, Attempt]:
+    """The attempts of the activities of a run that are pending. Raises NotUsable."""
+    wanted, found = set(pending), {}
+    for kv in kvs:
+        try:
+            _, activity_id = keys.attempt_name(kv.key)
+            if activity_id not in wanted:
+                continue
+            attempt = ATTEMPT.decode(kv.value)
+            if attempt.attempt < 1 or attempt.not_before_ms < 0:
+                raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
+        except UNREADABLE as error:
+            raise NotUsable("attempt", kv.key, error, NEWER_OR_DELETE) from error
+        found[activity_id] = attempt
+    return found
+
+
 async def read_heads(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str
 ) -> tuple[Head | None, list[Head]]:
-    """The open head of an id, and its closed ones, oldest first. Raises StoreUnavailable."""
+    """The open head of an id, and its closed ones that can be read, oldest first.
+
+    Raises NotUsable for an open head that cannot be read, StoreUnavailable.
+    """
     start, end = keys.closed_runs(workflow_id)
     result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])
     opened, closed = (answer.kvs for answer in result.ranges)
-    mine = [kv for kv in closed if keys.closed_name(kv.key)[0] == workflow_id]
-    return (
-        HEAD.decode(opened[0].value) if opened else None,
-        [HEAD.decode(kv.value) for kv in mine],
-    )
+    mine = closed_heads(keys, closed, workflow_id)
+    return (head_of(keys, opened[0]) if opened else None, mine)
+
+
+def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[Head]:
+    """The closed runs of an id, as far as they can be read; other ids may lie between them."""
+    found = []
+    for kv in kvs:
+        with suppress(NotUsable):
+            head = closed_head_of(keys, kv)
+            if head.workflow_id == workflow_id:
+                found.append(head)
+    return found
 
 
 async def find_run(

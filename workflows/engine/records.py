@@ -269,6 +269,6 @@ def decode_message(data: bytes) -> Message:
         if version != _VERSION:
             raise LogCorrupt(f"message version {version} is unknown", subject=kind)
         message: Message = _bodies[kind].decode(body)
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, KeyError, ValueError) as error:  # no UTF-8 is a ValueError
         raise LogCorrupt(f"a workflow message does not decode: {error}") from error
     return message

@@ -7,20 +7,24 @@ that is open is terminated in the same transaction.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from core.errors import ExecutionNotFound
+from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Put, Unchanged, Write
-from core.store.pump import Committed
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Closing, Draft
+from workflows.engine.faults import NotUsable
 from workflows.engine.folding import fold
-from workflows.engine.reading import find_run, read_history
+from workflows.engine.reading import find_run, read_whole_history
 from workflows.engine.records import HEAD, Head, Letter, Reset
 from workflows.model import events as ev
 from workflows.model.codec import encode_history
 from workflows.model.policies import Status
+
+_log = logging.getLogger(__name__)
 
 SEGMENT_EVENTS_MAX = 256
 """Events of one copied segment."""
@@ -67,20 +71,22 @@ def with_later_signals(
 
 async def reset_run(
     desk: Desk, fence: Unchanged, opened: Opened | None, letter: Letter
-) -> Made | None:
-    """Make the new run; None when there is nothing to go on from. Raises SessionLost."""
+) -> Made | Lost | None:
+    """Make the new run; None: the request is void and taken away. Raises SessionLost.
+
+    Lost, or any error: nothing was decided and the request stays for another try.
+    """
     reset = letter.message
     assert isinstance(reset, Reset)
     _, workflow_id, _ = desk.keys.inbox_name(letter.key)
     try:
         base = await find_run(desk.store, desk.keys, workflow_id, reset.run_id)
-    except ExecutionNotFound:
-        await desk.committer.propose([fence], [Delete(letter.key)])
-        return None
-    history = await read_history(desk.store, desk.keys, workflow_id, base.run_id)
+        history = await read_whole_history(desk.store, desk.keys, base)
+    except (ExecutionNotFound, NotUsable) as error:
+        _log.warning("the reset of workflow %s is refused: %s", workflow_id, error)
+        return await _take_away(desk, fence, letter)
     if not history:
-        await desk.committer.propose([fence], [Delete(letter.key)])
-        return None
+        return await _take_away(desk, fence, letter)
     events = with_later_signals(cut(history, reset.event_id), history)
     now_ms = desk.clock.now_ms()
     head = _head(events, base, reset, now_ms)
@@ -97,9 +103,14 @@ async def reset_run(
         writes += [w for w in ending.writes() if not (isinstance(w, Delete) and w.start in own)]
         closed = ending.head
     outcome = await desk.committer.propose(guards, writes)
-    if not isinstance(outcome, Committed):
-        return None
+    if isinstance(outcome, Lost):
+        return outcome
     return head, outcome.revision, closed
+
+
+async def _take_away(desk: Desk, fence: Unchanged, letter: Letter) -> Lost | None:
+    outcome = await desk.committer.propose([fence], [Delete(letter.key)])
+    return outcome if isinstance(outcome, Lost) else None
 
 
 def _ending(desk: Desk, head: Head, reset: Reset, now_ms: int) -> Draft:

@@ -10,13 +10,20 @@ It never decides what is written.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from core.errors import OutcomeUnknown, SessionLost, StoreError, StoreUnavailable
+from core.errors import (
+    OutcomeUnknown,
+    SessionLost,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+)
 from core.store.codec import StateCodec
 from core.store.keys import check_name
 from core.store.kv import Absent, KeyValueStore, Put
@@ -30,6 +37,8 @@ CLIENT_TTL_S = 15
 RENEWALS_PER_TTL = 3
 AWAY_PAUSE_S = 0.2
 END_S_MAX = 2.0
+
+_log = logging.getLogger(__name__)
 
 
 class Fence(NamedTuple):
@@ -101,22 +110,34 @@ class Session:
             self._keeping.cancel()
 
     async def _keep(self, valid_until: float) -> None:
+        try:
+            await self._renew(valid_until)
+        except Exception:  # noqa: BLE001 - logged; the session is over, and its worker opens another
+            _log.exception("the lease of session %s is renewed no more", self.name)
+        finally:
+            self.lost.set()  # however it ends: nothing goes on under a lease that nothing renews
+
+    async def _renew(self, valid_until: float) -> None:
+        """Until the lease is gone, or may be gone by this process's clock."""
         pause = self._ttl_s / RENEWALS_PER_TTL
         while not self.lost.is_set():
             await asyncio.sleep(pause)
             asked = self._monotonic()
             left_s = 0
-            with suppress(TimeoutError, StoreUnavailable, OutcomeUnknown):
+            try:
                 async with asyncio.timeout(max(valid_until - asked, 0)):
                     left_s = await self._store.keep_lease(self.lease)
                     if not left_s:
                         break
+            except StoreRejected as error:
+                _log.warning("the lease of session %s is not renewed: %s", self.name, error)
+            except (TimeoutError, StoreUnavailable, OutcomeUnknown):
+                pass  # etcd is away; the lease may last until it is back
             if left_s:
                 valid_until = asked + self._ttl_s
             pause = self._ttl_s / RENEWALS_PER_TTL if left_s else AWAY_PAUSE_S
             if self._monotonic() >= valid_until:
                 break
-        self.lost.set()
 
 
 async def open_session(

@@ -13,21 +13,15 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from core.errors import LogCorrupt, OrbweaverError, SessionLost
+from core.errors import LostRace, OrbweaverError, SessionLost
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
 from workflows.engine.beginning import reserved_head
 from workflows.engine.desk import Desk
 from workflows.engine.execution import STORE_PAUSE_S, Execution
-from workflows.engine.records import (
-    ATTEMPT,
-    HEAD,
-    Attempt,
-    Head,
-    Letter,
-    Start,
-    decode_message,
-)
+from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, UNREADABLE, NotUsable
+from workflows.engine.reading import head_of
+from workflows.engine.records import Head, Letter, Start, decode_message
 from workflows.engine.resets import reset_run
 from workflows.engine.strangers import answer_stranger, may_start
 
@@ -50,7 +44,8 @@ class Shard:
         self._early_mail: list[tuple[str, int]] = []
         self._strangers: set[asyncio.Task[None]] = set()
         self._starting: dict[str, list[Letter]] = {}
-        self._unread: set[str] = set()
+        self._unread: dict[str, bytes] = {}
+        self._floors: dict[str, int] = {}
         self._stopped = False
 
     async def load(self) -> None:
@@ -65,18 +60,13 @@ class Shard:
             ]
         )
         opened, attempts, inbox, mail = (answer.kvs for answer in result.ranges)
+        for execution in self.executions.values():
+            execution.stop()  # of a load that was not finished
+        self.executions.clear()
         for kv in opened:
-            try:
-                head = HEAD.decode(kv.value)
-            except LogCorrupt as error:
-                # A newer version may know it. It stays as it is, with its mail, and stops nobody.
-                unread = keys.open_name(kv.key)
-                self._unread.add(unread)
-                _log.error("workflow %s is left alone: %s", unread, error)
-                continue
-            self.executions[head.workflow_id] = Execution(self._desk, self, head, kv.mod_revision)
+            self._open(kv)
         for kv in mail:
-            self._mail(keys.mail_name(kv.key)[1], kv.mod_revision)
+            self._contained(kv.key, partial(self._take_mail, kv))
         await self._resume(attempts)
         for kv in sorted(inbox, key=lambda kv: (kv.mod_revision, kv.key)):
             self._deliver(kv.key, kv.value, kv.mod_revision)
@@ -87,12 +77,58 @@ class Shard:
         for workflow_id, revision in self._early_mail:
             self._mail(workflow_id, revision)
 
+    def _take_mail(self, kv: KeyValue) -> None:
+        self._mail(self._desk.keys.mail_name(kv.key)[1], kv.mod_revision)
+
+    def _open(self, kv: KeyValue) -> Execution | None:
+        """The execution of an open head; one that cannot be used is left alone with its mail."""
+        try:
+            head = head_of(self._desk.keys, kv)
+        except NotUsable as found:
+            self._leave_alone(kv.key, found)
+            return None
+        execution = Execution(self._desk, self, head, kv.mod_revision)
+        self.executions[head.workflow_id] = execution
+        return execution
+
+    def _leave_alone(self, key: bytes, found: NotUsable) -> None:
+        """A newer version may know the head. It is read again in a while."""
+        self._desk.faults.add(found, shard=self.number)
+        workflow_id = key[len(self._desk.keys.room("open", self.number)[0]) :].decode(
+            errors="replace"
+        )
+        self._unread[workflow_id] = key
+        self._desk.alarms.after(LOOK_AGAIN_S, partial(self._look_again, workflow_id))
+
+    def _look_again(self, workflow_id: str) -> None:
+        if not self._stopped:
+            self._spawn(partial(self._read_again, workflow_id))
+
+    async def _read_again(self, workflow_id: str) -> None:
+        """See whether a head can be used now; then go on with it and with its mail."""
+        keys, key = self._desk.keys, self._unread[workflow_id]
+        gets = [Get(key), Get(keys.mail(workflow_id)), Get(*keys.inbox_of(workflow_id))]
+        found = await self._desk.store.read(gets)
+        head, mail, letters = (answer.kvs for answer in found.ranges)
+        del self._unread[workflow_id]
+        self._floors[workflow_id] = found.revision
+        execution = self._open(head[0]) if head else None
+        if workflow_id in self._unread:
+            return
+        self._desk.faults.clear(key)
+        for kv in letters:
+            if keys.inbox_name(kv.key)[1] == workflow_id:
+                self._deliver(kv.key, kv.value, 0)
+        if execution is not None:
+            execution.mail(mail[0].mod_revision if mail else 0)
+            execution.go_on()
+
     def message(self, key: bytes, value: bytes, revision: int) -> None:
         """The watch saw a message."""
         if not self._loaded_at:
             self._early.append((key, value, revision))
         elif revision > self._loaded_at:
-            self._deliver(key, value, revision)
+            self._contained(key, lambda: self._hand_in_new(key, value, revision))
 
     def mail(self, workflow_id: str, revision: int) -> None:
         """The watch saw that a client has signalled."""
@@ -133,11 +169,11 @@ class Shard:
             return
         await self._reload(execution)
 
-    async def reset(self, execution: Execution | None, letter: Letter) -> None:
-        """Another run takes over from a point in a history."""
+    async def reset(self, execution: Execution | None, letter: Letter) -> Lost | None:
+        """Another run takes over from a point in a history; Lost: try again, the store changed."""
         made = await reset_run(self._desk, self.fence, execution, letter)
-        if made is None:
-            return
+        if made is None or isinstance(made, Lost):
+            return made
         head, revision, closed = made
         if execution is not None:
             execution.stop()
@@ -150,22 +186,38 @@ class Shard:
             for left in execution.take_letters():
                 following.deliver(left)
         following.begin_again()
+        return None
 
     # --------------------------------------------------------------------------- messages
 
     def _deliver(self, key: bytes, value: bytes, revision: int) -> None:
+        """Hand a message over; one that cannot be read stays where it is, and stops no other."""
+        self._contained(key, lambda: self._hand_in(key, value, revision))
+
+    def _contained(self, key: bytes, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except UNREADABLE as error:
+            self._desk.faults.note("message", key, error, NEWER_OR_DELETE, shard=self.number)
+
+    def _hand_in_new(self, key: bytes, value: bytes, revision: int) -> None:
+        """Unless it was read with a head that was read again."""
+        if self._floors:
+            workflow_id = self._desk.keys.inbox_name(key)[1]
+            if revision <= self._floors.get(workflow_id, 0):
+                return
+        self._hand_in(key, value, revision)
+
+    def _hand_in(self, key: bytes, value: bytes, revision: int) -> None:
         _, workflow_id, name = self._desk.keys.inbox_name(key)
         if self._stopped or workflow_id in self._unread:
             return
-        try:
-            letter = Letter(key, name, revision, decode_message(value), len(value))
-        except LogCorrupt as error:
-            # A newer version may know it. It stays where it is, and stops nobody else.
-            _log.error("a message to workflow %s was not read: %s", workflow_id, error)
-            return
+        letter = Letter(key, name, revision, decode_message(value), len(value))
         execution = self.executions.get(workflow_id)
         message = letter.message
         if isinstance(message, Start):
+            if message.started.workflow_id != workflow_id:
+                raise ValueError(f"it starts workflow {message.started.workflow_id!r}")
             self._start(execution, letter, message)
         elif execution is not None:
             execution.deliver(letter)
@@ -222,10 +274,15 @@ class Shard:
         self._spawn(partial(self._stranger, letter))
 
     async def _stranger(self, letter: Letter) -> None:
-        """A message to an id without an open run."""
+        """A message to an id without an open run. Raises LostRace: there is one by now."""
         again = await answer_stranger(self._desk, self.fence, letter)
-        if again is not None:
-            await self.reset(None, again)
+        if again is None:
+            return
+        _, workflow_id, _ = self._desk.keys.inbox_name(letter.key)
+        if workflow_id in self.executions:
+            self.executions[workflow_id].deliver(letter)
+        elif await self.reset(None, again) is not None:
+            raise LostRace(f"a run of {workflow_id} has begun while an older one was to be reset")
 
     def _hand_over(self, workflow_id: str, letter: Letter) -> None:
         execution = self.executions.get(workflow_id)
@@ -264,35 +321,35 @@ class Shard:
     # ---------------------------------------------------------------------------- loading
 
     async def _resume(self, attempts: tuple[KeyValue, ...]) -> None:
-        by_run: dict[str, dict[int, Attempt]] = defaultdict(dict)
+        by_run: dict[bytes, list[KeyValue]] = defaultdict(list)
         for kv in attempts:
-            run_id, activity_id = self._desk.keys.attempt_name(kv.key)
-            by_run[run_id][activity_id] = ATTEMPT.decode(kv.value)
+            by_run[kv.key.rpartition(b"/")[0]].append(kv)
         gate = asyncio.Semaphore(RESUMES_AT_ONCE)
 
         async def resume(execution: Execution) -> None:
+            head = execution.head
+            run = self._desk.keys.attempts(head.workflow_id, head.run_id)[0].rstrip(b"/")
             async with gate:
-                await execution.resume(by_run.get(execution.head.run_id, {}))
+                await execution.resume(tuple(by_run.get(run, ())))
 
-        busy = [each for each in self.executions.values() if each.head.activities]
-        for execution in self.executions.values():
+        every = list(self.executions.values())
+        busy = [each for each in every if each.head.activities]
+        for execution in every:
             if not execution.head.activities:
-                await execution.resume({})
+                await execution.resume(())
         await asyncio.gather(*(resume(execution) for execution in busy))
 
     async def _reload(self, execution: Execution) -> None:
-        """Somebody else has written the head: believe the store."""
+        """Somebody else has written the head: believe the store. Raises StoreUnavailable."""
         workflow_id = execution.head.workflow_id
+        found = (await self._desk.store.read([Get(self._desk.keys.open(workflow_id))])).ranges[0]
         execution.stop()
         self.executions.pop(workflow_id, None)
-        found = (await self._desk.store.read([Get(self._desk.keys.open(workflow_id))])).ranges[0]
         letters = execution.take_letters()
-        if found.kvs:
-            head = HEAD.decode(found.kvs[0].value)
-            following = Execution(self._desk, self, head, found.kvs[0].mod_revision)
-            self.executions[workflow_id] = following
+        following = self._open(found.kvs[0]) if found.kvs else None
+        if following is not None:
             following.mail(execution.mail_revision)
-            await following.resume({})
+            following.go_on()
         for letter in letters:
             following_one = self.executions.get(workflow_id)
             if isinstance(letter.message, Start):

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from workflows.engine.desk import Desk
 from workflows.engine.draft import BYTES_MAX, WRITES_MAX, Draft
 from workflows.engine.effects import apply_commands
-from workflows.engine.reading import read_history
+from workflows.engine.faults import NotUsable
+from workflows.engine.reading import read_whole_history
 from workflows.engine.records import Head
 from workflows.interpreter import Interpreter
 from workflows.model import limits
@@ -20,6 +21,8 @@ from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import LimitExceeded, WorkflowTaskError
 from workflows.model.events import HistoryEvent, WorkflowTaskCompleted, WorkflowTaskStarted
 from workflows.model.payloads import Payload
+
+TYPE_REMEDY = "run a worker that has it, or end the execution with `orbctl workflow terminate`"
 
 
 class Code:
@@ -44,9 +47,24 @@ class Code:
             fed = self._interpreter.last_event_id
             self._unfed.extend(event for event in events if event.event_id > fed)
 
+    def check_type(self, stored: Head) -> None:
+        """Raises NotUsable for a workflow type that this worker does not have."""
+        known = self._desk.registry.workflows
+        if stored.workflow_type not in known:
+            why = (
+                f"this worker has no workflow type {stored.workflow_type!r}; it has "
+                f"{', '.join(sorted(known)) or 'none'}"
+            )
+            key = self._desk.keys.open(stored.workflow_id)
+            raise NotUsable("workflow type", key, why, TYPE_REMEDY)
+
     async def bring_up(self, stored: Head) -> None:
-        """Make sure that the interpreter has all that is stored. Raises WorkflowTaskError."""
+        """Make sure that the interpreter has all that is stored.
+
+        Raises NotUsable when that is not for this worker, StoreUnavailable.
+        """
         desk = self._desk
+        self.check_type(stored)
         if self._interpreter is not None:
             desk.telemetry.warm()
         else:
@@ -54,9 +72,7 @@ class Code:
             events: list[HistoryEvent] = []
             if stored.next_event_id > 1:
                 desk.telemetry.cold()
-                events = await read_history(
-                    desk.store, desk.keys, stored.workflow_id, stored.run_id
-                )
+                events = await read_whole_history(desk.store, desk.keys, stored)
             self._interpreter, self._unfed = interpreter, events
         desk.cache.used(self, self.drop)
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from core.archive.files import Files
 from core.errors import ExecutionNotFound
-from core.store.kv import Get, KeyValueStore
+from core.store.kv import Get, KeyValue, KeyValueStore
+from workflows.engine.faults import UNREADABLE, Faults, NotUsable
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
-from workflows.engine.reading import find_run, read_history
-from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
+from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
+from workflows.engine.records import Attempt, Head
 from workflows.engine.retention import read_archived
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
@@ -51,7 +52,7 @@ class Description(NamedTuple):
 
 
 class Visibility:
-    """What is there, for people and programs."""
+    """What is there, for people and programs. ``faults``: what a list had to leave out."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: Files | None = None
@@ -59,9 +60,13 @@ class Visibility:
         self._store = store
         self._keys = keys
         self._files = files
+        self.faults = Faults()
 
     async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[Head]:
-        """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``."""
+        """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
+
+        A head that cannot be read is left out and listed in ``faults``.
+        """
         left = LIST_MAX
         closed_too = not wanted.statuses or any(not status.open for status in wanted.statuses)
         open_too = not wanted.statuses or any(status.open for status in wanted.statuses)
@@ -70,7 +75,11 @@ class Visibility:
             for shard in range(SHARDS):
                 found = await self._store.read([Get(*self._keys.room(kind, shard))])
                 for kv in found.ranges[0].kvs:
-                    head = HEAD.decode(kv.value)
+                    try:
+                        head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
+                    except NotUsable as error:
+                        self.faults.add(error)
+                        continue
                     if left and wanted.matches(head):
                         left -= 1
                         yield head
@@ -95,9 +104,9 @@ class Visibility:
         attempts, letters, owner = (answer.kvs for answer in answers.ranges)
         return Description(
             head,
-            {keys.attempt_name(kv.key)[1]: ATTEMPT.decode(kv.value) for kv in attempts},
+            attempts_of(keys, attempts, head.activities),
             sum(keys.inbox_name(kv.key)[1] == workflow_id for kv in letters),
-            HOLDER.decode(owner[0].value).session if owner else "",
+            _session_of(owner[0]) if owner else "",
         )
 
     async def history(self, workflow_id: str, run_id: str = "") -> tuple[Head, list[HistoryEvent]]:
@@ -110,3 +119,10 @@ class Visibility:
                 raise
             return found
         return head, await read_history(self._store, self._keys, workflow_id, head.run_id)
+
+
+def _session_of(owner: KeyValue) -> str:
+    try:
+        return HOLDER.decode(owner.value).session
+    except UNREADABLE as error:
+        return f"unknown: {error}"

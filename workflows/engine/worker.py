@@ -25,6 +25,7 @@ from workflows.engine.alarms import Alarms
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.committer import Committer
 from workflows.engine.desk import Desk, StickyCache
+from workflows.engine.faults import UNREADABLE, Faults
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.ownership import Ownership
 from workflows.engine.records import Head
@@ -36,7 +37,9 @@ from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import Status
 
 PAUSE_S = 0.5
-"""Between two sessions, after something failed."""
+"""Between two sessions, after something failed; doubled while none of them gets to work."""
+
+PAUSE_S_MAX = 30.0
 
 DRAIN_S_MAX = 5.0
 """How long a worker that is closed lets its activities come to an end, and then its steps."""
@@ -71,7 +74,9 @@ class Term:
         self._options = options
         self._changed = asyncio.Event()
         self.desk = desk._replace(closings=on_closed, dispossessed=self._dispossessed)
-        self._ownership = Ownership(desk.keys, session, desk.committer, self)
+        keys = desk.keys
+        self._holders = [Get(*keys.room("wake/owner")), Get(*keys.room("wake/worker"))]
+        self._ownership = Ownership(keys, session, desk.committer, self, desk.faults)
         self._tasks: list[asyncio.Task[None]] = []
 
     # ------------------------------------------------------------------ gaining and losing
@@ -87,21 +92,20 @@ class Term:
         found = self.shards.pop(shard)
         found.stop()
         await found.settled()
+        self.desk.faults.clear_shard(shard)
 
     def _dispossessed(self, shard: int) -> None:
         """Somebody took a shard's key away: no harm is done, but this view is out of date."""
         self.shards.pop(shard, None)
+        self.desk.faults.clear_shard(shard)
         self.session.lose()
 
     # ------------------------------------------------------------------------------ running
 
     async def run(self) -> None:
         """Work until the session is lost. Raises what is no use to be tried again."""
-        keys, desk = self.desk.keys, self.desk
-        rooms = [Get(*keys.room("wake/owner")), Get(*keys.room("wake/worker"))]
-        found: ReadResult = await waiting_for_store()(desk.store.read, rooms)
-        for answer in found.ranges:
-            self._ownership.learn(answer.kvs)
+        desk = self.desk
+        found: ReadResult = await waiting_for_store()(desk.store.read, self._holders)
         await self._ownership.join()
         self._changed.set()
         work = [self._watch(found.revision), self._balance(), desk.alarms.run(), self._retire()]
@@ -144,12 +148,20 @@ class Term:
                 self._see(change)
 
     def _see(self, change: Change) -> None:
+        """One change; a key that cannot be read is listed, and stops no other."""
+        try:
+            self._hand_over(change)
+        except UNREADABLE as error:
+            self.desk.faults.note("key", change.key, error, "delete the key: nothing reads it")
+
+    def _hand_over(self, change: Change) -> None:
         kind, rest = self.desk.keys.tail(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.observe(change):
                 self._changed.set()
             return
         if change.value is None:
+            self.desk.faults.clear(change.key)
             return
         shard = self.shards.get(int(rest[:2], 16))
         if shard is None:
@@ -163,7 +175,8 @@ class Term:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await self._ownership.balance()
+            found: ReadResult = await waiting_for_store()(self.desk.store.read, self._holders)
+            await self._ownership.balance(kv for answer in found.ranges for kv in answer.kvs)
             self._ready.set()
 
     async def _retire(self) -> None:
@@ -197,6 +210,7 @@ class Worker:
         self.name = name
         self.term: Term | None = None
         self.sessions = 0
+        self.faults = Faults()
         self.on_closed: list[Callable[[Head], None]] = []
         self._store = store
         self._keys = WorkflowKeys(keys, options.queue)
@@ -250,17 +264,17 @@ class Worker:
 
     async def run(self) -> None:
         """Work, session after session, until cancelled."""
+        tries = 0
         while True:
             try:
                 await self._one_session()
             except (SessionLost, Compacted) as error:
                 _log.warning("workflow worker %s begins anew: %s", self.name, error)
             except OrbweaverError as error:
-                if not error.retryable:
-                    raise
                 _log.warning("workflow worker %s waits for the store: %s", self.name, error)
+            tries = 0 if self._is_ready.is_set() else tries + 1
             self._is_ready.clear()
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(min(PAUSE_S * 2 ** min(tries, 10), PAUSE_S_MAX))
 
     async def close(self) -> None:
         """End in good order: others take over at once."""
@@ -292,6 +306,7 @@ class Worker:
             self._store, self._keys, self.name, ttl_s=options.ttl_s, monotonic=clock.monotonic
         )
         self.sessions += 1
+        self.faults = Faults()
         desk = Desk(
             store=self._store,
             keys=self._keys,
@@ -304,6 +319,7 @@ class Worker:
             telemetry=self._telemetry,
             identity=session.name,
             background=set(),
+            faults=self.faults,
             closings=_nobody,
             dispossessed=_nobody,
         )

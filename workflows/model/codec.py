@@ -52,8 +52,10 @@ def decode_history(data: bytes) -> list[HistoryEvent]:
     """The events of ``encode_history``; HistoryError for bytes that are none."""
     try:
         return [_event(stored) for stored in _list_decoder.decode(data)]
-    except (msgspec.MsgspecError, KeyError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # no UTF-8 is a ValueError
         raise HistoryError(f"bytes that are no history: {error}") from error
+    except KeyError as error:
+        raise HistoryError(f"an event type that this version does not know: {error}") from error
 
 
 def _event(stored: _Stored) -> HistoryEvent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +70,8 @@ def list_(
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
-        heads = await _visibility(session, queue).newest_first(wanted)
+        visibility = _visibility(session, queue)
+        heads = await visibility.newest_first(wanted)
         if output.is_plain:
             show_value({"executions": [_head_document(head) for head in heads]}, output)
         elif output is Format.NAME:
@@ -77,6 +79,8 @@ def list_(
         else:
             rows = [_row(head, session.now_ms()) for head in heads]
             show_table(_COLUMNS, rows, wide=output is Format.WIDE)
+        for fault in visibility.faults:
+            print(f"{fault.kind} {fault.key} is left out: {fault.why}", file=sys.stderr)
         return Exit.OK
 
     perform(context, action)

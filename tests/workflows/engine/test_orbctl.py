@@ -8,6 +8,7 @@ import json
 import pytest
 
 from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.kv import Put
 from core.store.memory import MemoryStore
 from ops.cli.main import run
 from ops.cli.session import Surroundings
@@ -87,6 +88,20 @@ def test_a_list_can_be_narrowed(town: Town) -> None:
     assert town.say("list", "--status", "paused", "-o", "name") == (0, "stuck\n")
     assert town.say("list", "--attribute", "mood=sleepy", "-o", "name") == (0, "asleep\n")
     assert town.say("list", "--status", "tired")[0] == 2
+
+
+def test_a_list_names_the_executions_that_it_cannot_show(town: Town) -> None:
+    key = town.stage.client.keys.open("asleep")
+    asyncio.run(_put(town.store, key, b"dust"))
+    code, said = town.say("list")
+
+    assert code == 0
+    assert "stuck" in said
+    assert f"head {key.decode()} is left out: " in said
+
+
+async def _put(store: MemoryStore, key: bytes, value: bytes) -> None:
+    await store.commit([], [Put(key, value)])
 
 
 def test_a_description_says_why_an_execution_is_paused(town: Town) -> None:

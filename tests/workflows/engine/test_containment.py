@@ -1,0 +1,252 @@
+"""One stored value that cannot be used harms its own execution alone, and is listed (R1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from core.errors import CallRejected
+from core.store.kv import Delete, Get, Put
+from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sleeper
+from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.api.definitions import Registry
+from workflows.engine import execution, intake, shard
+from workflows.engine.client import Handle
+from workflows.engine.draft import Draft
+from workflows.engine.faults import Fault
+from workflows.engine.keys import SHARDS, WorkflowKeys, new_id, shard_of
+from workflows.engine.ownership import HOLDER, Holder
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildNews, encode_message
+from workflows.engine.worker import Worker, WorkerOptions
+from workflows.model.codec import decode_history, encode_history
+from workflows.model.policies import Status
+
+
+class Row(NamedTuple):
+    """A kind of value: where it lies for an open run, and one of the right type but impossible."""
+
+    kind: str
+    key: Callable[[WorkflowKeys, Handle], bytes]
+    impossible: Callable[[bytes], bytes]
+
+
+def _other_head(value: bytes) -> bytes:
+    return HEAD.encode(HEAD.decode(value)._replace(workflow_id="other"))
+
+
+def _gap(value: bytes) -> bytes:
+    first, *rest = decode_history(value)
+    return encode_history([first._replace(event_id=9), *rest])
+
+
+def _news(_: bytes) -> bytes:
+    return encode_message(ChildNews(1, "0" * 32, Status.FAILED))
+
+
+ROWS = (
+    Row("head", lambda keys, _: keys.open("one"), _other_head),
+    Row("history", lambda keys, handle: keys.event("one", handle.run_id, 1), _gap),
+    Row(
+        "attempt",
+        lambda keys, handle: keys.attempt("one", handle.run_id, 1),
+        lambda _: ATTEMPT.encode(Attempt(-1)),
+    ),
+)
+BESIDE = next(name for name in map(str, count()) if shard_of(name) == shard_of("one"))
+DUST = {
+    "garbage": lambda _: b"\xc1dust",
+    "no UTF-8": lambda _: b"\x92\x01\xa1\xff",
+    "a newer version": lambda _: msgspec.msgpack.encode([99, "from the future"]),
+}
+
+
+def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
+    return {**DUST, "impossible": row.impossible}
+
+
+CASES = [
+    pytest.param(row, value, id=f"{row.kind}: {name}")
+    for row in ROWS
+    for name, value in _values(row).items()
+]
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(shard, "LOOK_AGAIN_S", 0.05)
+
+
+async def _listed(worker: Worker, kind: str) -> Fault:
+    async def there() -> Fault | None:
+        return next((each for each in worker.faults if each.kind == kind), None)
+
+    return await eventually(there)
+
+
+async def _unlisted(worker: Worker) -> None:
+    async def empty() -> bool:
+        return not len(worker.faults)
+
+    await eventually(empty)
+
+
+@pytest.mark.parametrize(("row", "value"), CASES)
+async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
+    stage: Stage, row: Row, value: Callable[[bytes], bytes]
+) -> None:
+    first = await stage.worker(options=WorkerOptions(ttl_s=1))
+    handle = await stage.client.start(Companion, id="one")
+    await within(stage.world.begun.wait())
+    await first.abandon()
+    key = row.key(stage.client.keys, handle)
+    whole = (await stage.store.read([Get(key)])).ranges[0].kvs
+    await stage.store.commit([], [Put(key, value(whole[0].value if whole else b""))])
+    second = await stage.worker()
+
+    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]
+    heads = [head async for head in stage.visibility.heads()]
+    assert BESIDE in [head.workflow_id for head in heads]
+    fault = await _listed(second, row.kind)
+    assert key.decode().startswith(fault.key)
+    assert fault.why
+    assert fault.remedy
+
+    await stage.store.commit([], [Put(key, whole[0].value) if whole else Delete(key)])
+    stage.world.gate.set()
+    await handle.signal("tell")
+    assert await within(handle.result()) == "waited"
+    await _unlisted(second)
+
+
+@pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
+async def test_a_message_that_cannot_be_used_stays_in_the_inbox_and_is_listed(
+    stage: Stage, value: Callable[[bytes], bytes]
+) -> None:
+    worker = await stage.worker()
+    handle = await stage.client.start(Dynasty, 2, id="one")
+
+    async def has_a_child() -> bool:
+        return bool((await stage.head("one")).children)
+
+    await eventually(has_a_child)
+    key = stage.client.keys.inbox("one", new_id(0))
+    await stage.store.commit([], [Put(key, value(b""))])
+    fault = await _listed(worker, "message")
+
+    assert fault.key == key.decode()
+    await stage.client.signal("child-2", "put", "thing")
+    await stage.client.signal("child-2", "close")
+    assert await within(handle.result()) == ["thing"]
+    await stage.store.commit([], [Delete(key)])
+    await _unlisted(worker)
+
+
+@pytest.mark.parametrize("key", [b"wake/inbox/zz/one/1", b"wake/inbox/00/\xff", b"wake/owner/zz"])
+async def test_a_key_that_cannot_be_read_stops_nothing(stage: Stage, key: bytes) -> None:
+    whole = stage.client.keys.root + key
+    worker = await stage.worker()
+    await stage.store.commit([], [Put(whole, b"dust")])
+
+    async def listed() -> bool:
+        return bool(len(worker.faults))
+
+    await eventually(listed)
+    assert await stage.run(Chain, ["a"]) == ["A"]
+    await stage.worker()
+    assert await stage.run(Chain, ["a"], id="two") == ["A"]
+    await stage.store.commit([], [Delete(whole)])
+
+
+@pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(Holder("ghost"))])
+async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
+    stage: Stage, value: Callable[[bytes], bytes]
+) -> None:
+    keys = stage.client.keys
+    owner, ghost = keys.owner(shard_of("one")), keys.worker("ghost")
+    await stage.store.commit([], [Put(owner, value(b"")), Put(ghost, value(b""))])
+    worker = await stage.worker()
+
+    assert worker.shards == list(range(SHARDS))
+    assert await stage.run(Chain, ["a"]) == ["A"]
+    assert (await _listed(worker, "worker")).key == ghost.decode()
+    await stage.store.commit([], [Delete(ghost)])
+
+
+async def test_an_owner_that_is_overwritten_is_taken_over(stage: Stage) -> None:
+    worker = await stage.worker()
+    owner = stage.client.keys.owner(shard_of("one"))
+    await stage.store.commit([], [Put(owner, b"dust")])
+    sessions = worker.sessions
+    await stage.client.start(Chain, ["a"], id="one")
+
+    assert (await stage.until_status("one", Status.COMPLETED)).result == ["A"]
+    assert worker.sessions > sessions
+
+
+async def test_a_fence_that_is_overwritten_ends_the_session_and_no_more(stage: Stage) -> None:
+    worker = await stage.worker()
+    assert worker.term is not None
+    await stage.store.commit([], [Put(worker.term.session.key, b"dust")])
+
+    assert await stage.run(Chain, ["a"]) == ["A"]
+    assert worker.sessions == 2
+
+
+async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_others(
+    stage: Stage,
+) -> None:
+    old = await stage.worker(registry=Registry([Chain], [stage.world.work]))
+    handle = await stage.client.start(Basket, id="one")
+    await handle.signal("put", "thing")
+    fault = await _listed(old, "workflow type")
+    with pytest.raises(CallRejected, match="no workflow type 'Basket'"):
+        await handle.query("count")
+    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]
+    assert "it has Chain" in fault.why
+    head = await stage.head("one")
+    assert (head.status, head.signals) == (Status.RUNNING, 1)
+
+    await old.close()
+    await stage.worker()
+    await handle.signal("close")
+    assert await within(handle.result()) == ["thing"]
+
+
+async def test_an_execution_of_an_unknown_type_can_be_terminated(stage: Stage) -> None:
+    worker = await stage.worker(registry=Registry([Chain], [stage.world.work]))
+    handle = await stage.client.start("bogus", id="one")
+    await _listed(worker, "workflow type")
+    await handle.terminate("never existed")
+
+    assert (await stage.until_status("one", Status.TERMINATED)).reason == "never existed"
+    await _unlisted(worker)
+
+
+async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.001)
+    broken, real = True, intake.take_timer
+
+    def take_timer(draft: Draft, timer_id: int) -> None:
+        if broken:
+            raise RuntimeError("a fault of our own")
+        real(draft, timer_id)
+
+    monkeypatch.setattr(execution, "take_timer", take_timer)
+    worker = await stage.worker()
+    handle = await stage.client.start(Sleeper, 0.01, id="one")
+    head = await stage.until_status("one", Status.PAUSED)
+    fault = await _listed(worker, "execution")
+
+    assert "a fault of our own" in head.reason
+    assert "a fault of our own" in fault.why
+    broken = False
+    await stage.client.retry("one")
+    assert await within(handle.result()) == "slept"
+    await _unlisted(worker)
