@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images demo test test-vm check bench bench-quick format lock setup setup-run clean
+.PHONY: help images demo test test-vm chaos check bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -24,6 +24,9 @@ test: setup ## every test, WORKERS=3 folders at a time; ARGS='tests/tidy -x' run
 test-vm: setup ## SR-IOV and RDMA in a virtual machine: fetches qemu and a kernel (200 MB) first
 	@scripts/vm-kernel.sh
 	@$(PYTHON) -m pytest tests/vm $(ARGS)
+
+chaos: setup ## faults while Pods come and go, judged by a checker of its own; ARGS='minutes=10 seed=7'
+	@$(PYTHON) -m tests.chaos $(ARGS)
 
 check: setup ## style, types, layers and tidiness
 	@$(PYTHON) -m ruff check

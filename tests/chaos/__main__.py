@@ -1,0 +1,60 @@
+"""``python -m tests.chaos minutes=10 seed=1``: a fault run that anyone can start.
+
+Options are NAME=VALUE: minutes, seed, agents, controllers, members (of etcd), callers (Pods that an
+agent serves at the same time), and keep=DIRECTORY (an empty one, which keeps logs and export).
+``plan=1`` prints the faults of the seed and does nothing. Exit code 0 only without violations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos.garbage import KINDS
+from tests.chaos.plan import Options, draw
+from tests.chaos.processes import find_faketime
+from tests.chaos.report import line, table
+from tests.chaos.running import run
+from tests.support.parts import FAKETIME, REMEDIES
+
+EXIT_VIOLATIONS = 1
+EXIT_USAGE = 2
+
+
+def main(arguments: list[str]) -> int:
+    """Run, print, and return the exit code."""
+    try:
+        words = dict(each.split("=", 1) for each in arguments)
+        keep, plan = words.pop("keep", ""), words.pop("plan", "")
+        options = read_options(words)
+    except ValueError as error:
+        sys.stderr.write(f"chaos: {error}\n\n{__doc__}")
+        return EXIT_USAGE
+    if plan:
+        for fault in draw(options, KINDS, clocks=bool(find_faketime())):
+            sys.stdout.write(f"{' '.join(map(str, fault))}\n")
+        return 0
+    if not find_faketime():
+        sys.stderr.write(f"chaos: no clock jumps without {FAKETIME}: {REMEDIES[FAKETIME]}\n")
+    with tempfile.TemporaryDirectory(prefix="ow-chaos-") as temporary:
+        directory = Path(keep or temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        outcome = asyncio.run(run(options, directory))
+    sys.stdout.writelines(f"{each}\n" for each in (*table(outcome), line(outcome)))
+    return EXIT_VIOLATIONS if outcome.violations else 0
+
+
+def read_options(words: dict[str, str]) -> Options:
+    """Options by name. Raises ValueError for what is not one."""
+    unknown = words.keys() - set(Options._fields)
+    if unknown:
+        raise ValueError(f"unknown option {', '.join(sorted(unknown))}")
+    numbers = {name: int(value) for name, value in words.items() if name != "minutes"}
+    minutes = float(words.get("minutes", Options().minutes))
+    return Options(minutes=minutes, **numbers)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

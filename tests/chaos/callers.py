@@ -1,0 +1,143 @@
+"""Callers of one agent as a container runtime is one: a connection for each call, both sockets.
+
+No code is shared with the executables or the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+CALL_S: Final = 110.0
+INTERFACE: Final = "eth0"
+NETWORK: Final = "lan"
+NAMESPACE: Final = "shop"
+HEAD_BYTES: Final = 5
+NO_ANSWER: Final = -1
+
+
+class Sandbox(NamedTuple):
+    """A Pod's sandbox as the runtime names it."""
+
+    pod: str
+    uid: str
+    container: str
+    netns: str
+
+
+class Reply(NamedTuple):
+    """What a caller was told: ``code`` 0 is success, NO_ANSWER a broken connection."""
+
+    code: int
+    addresses: tuple[str, ...] = ()
+    message: str = ""
+
+
+class Caller:
+    """Calls the sockets of one agent."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._http = str(socket_path)
+        self._framed = f"{socket_path}.fast"
+
+    async def call(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
+        """One ADD, DEL or CHECK at the framed socket."""
+        conf: dict[str, Any] = {"type": "spiderpool", "default_ipv4_ippool": list(pools)}
+        return await self._frame(verb, sandbox, conf, {})
+
+    async def collect(self, valid: Sequence[Sandbox]) -> Reply:
+        """One GC with the list of attachments that exist."""
+        listed = [{"containerID": each.container, "ifname": INTERFACE} for each in valid]
+        none = Sandbox("none", "", "", "")
+        conf = {"type": "spiderpool"}
+        return await self._frame("GC", none, conf, {"cni.dev/valid-attachments": listed})
+
+    async def call_http(self, verb: str, sandbox: Sandbox, pools: Sequence[str]) -> Reply:
+        """One ADD or DEL at the compatible HTTP API."""
+        body: dict[str, Any] = {
+            "containerID": sandbox.container,
+            "ifName": INTERFACE,
+            "netNamespace": sandbox.netns,
+            "podNamespace": NAMESPACE,
+            "podName": sandbox.pod,
+            "podUID": sandbox.uid,
+        }
+        if verb == "ADD":
+            body["defaultIPv4IPPool"] = list(pools)
+        data = json.dumps(body).encode()
+        method = {"ADD": "POST", "DEL": "DELETE"}[verb]
+        head = (
+            f"{method} /v1/ipam/ip HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        answer = await _exchange(self._http, head.encode() + data)
+        return _http_reply(answer)
+
+    async def _frame(
+        self, verb: str, sandbox: Sandbox, ipam: dict[str, Any], more: dict[str, Any]
+    ) -> Reply:
+        conf = {"cniVersion": "1.1.0", "name": NETWORK, "type": "macvlan", "ipam": ipam, **more}
+        variables = {"CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
+        if verb != "GC":
+            variables |= {
+                "CNI_CONTAINERID": sandbox.container,
+                "CNI_NETNS": sandbox.netns,
+                "CNI_IFNAME": INTERFACE,
+                "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={NAMESPACE}"
+                f";K8S_POD_NAME={sandbox.pod};K8S_POD_INFRA_CONTAINER_ID={sandbox.container}"
+                f";K8S_POD_UID={sandbox.uid}",
+            }
+        block = b"".join(f"{name}={value}\0".encode() for name, value in variables.items())
+        body = block + b"\0" + json.dumps(conf).encode()
+        answer = await _exchange(self._framed, b"OWC1" + struct.pack(">I", len(body)) + body)
+        return _framed_reply(answer)
+
+
+async def _exchange(path: str, request: bytes) -> bytes:
+    """Send, and read to the end; b"" when the connection breaks or nothing comes in time."""
+    try:
+        async with asyncio.timeout(CALL_S):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(request)
+                await writer.drain()
+                return await reader.read(-1)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return b""
+
+
+def _framed_reply(answer: bytes) -> Reply:
+    body = answer[HEAD_BYTES:]
+    if len(answer) < HEAD_BYTES or len(body) != struct.unpack(">I", answer[1:HEAD_BYTES])[0]:
+        return Reply(NO_ANSWER, message="no whole answer")
+    if answer[0] == 0:
+        result = json.loads(body) if body else {}
+        return Reply(0, tuple(_plain(entry["address"]) for entry in result.get("ips", ())))
+    fault = json.loads(body)
+    return Reply(int(fault["code"]), message=f"{fault['msg']}: {fault.get('details', '')}")
+
+
+def _http_reply(answer: bytes) -> Reply:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    words = head.split(b" ", 2)
+    if len(words) < 3:
+        return Reply(NO_ANSWER, message="no whole answer")
+    status = int(words[1])
+    if status != HTTPStatus.OK:
+        return Reply(status, message=body.decode(errors="replace"))
+    try:
+        result = json.loads(body) if body.strip() else {}
+    except ValueError:
+        return Reply(NO_ANSWER, message="no whole answer")
+    return Reply(0, tuple(_plain(entry["address"]) for entry in result.get("ips") or ()))
+
+
+def _plain(address: str) -> str:
+    return address.partition("/")[0]

@@ -1,0 +1,217 @@
+"""The judge of a run: reads the exported log and what callers were told, and nothing else.
+
+It shares no code with ``core.domain.checker`` or any other part of the product. Rules:
+
+    held-twice      an address is claimed while it is held
+    foreign-end     a release ends what is not held, or another claim than it names
+    outside-pool    an address is claimed that its pool does not have at that moment
+    lost-address    an endpoint's addresses are not what was claimed and released
+    unlogged-add    an ADD was answered with addresses that the log does not give to that sandbox
+    idle-delete     a DEL was answered with success, and the sandbox holds addresses afterwards
+    second-answer   two answered ADDs of one sandbox have other addresses
+    leak            after quiescing, an address is held by no living Pod, or a Pod has lost its own
+    wrong-state     after quiescing, the keys of claims are not what the log says
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
+from tests.chaos.told import Told
+
+
+class Violation(NamedTuple):
+    """A broken rule, and where."""
+
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.text}"
+
+
+class Holding(NamedTuple):
+    """A sandbox holds an address from one position of the log to another."""
+
+    address: str
+    pod: str
+    uid: str
+    container: str
+    begin: int
+    end: int = FOREVER
+
+
+class Claim(NamedTuple):
+    """An address that is held now."""
+
+    pod: str
+    position: int
+    holding: Holding
+
+
+class Life:
+    """All holdings of a log, and what in the log itself breaks a rule."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self.violations: list[Violation] = []
+        self.holdings: list[Holding] = []
+        self.held: dict[str, Claim] = {}
+        self.events = 0
+        self._pools: dict[str, tuple[tuple[int, int], ...]] = {}
+        for event in events:
+            self.events += 1
+            if isinstance(event, Claimed):
+                self._claim(event)
+            elif isinstance(event, Released):
+                self._release(event)
+            else:
+                self._pools[event.name] = event.ranges
+        self.holdings += [claim.holding for claim in self.held.values()]
+
+    def of_container(self, container: str) -> list[Holding]:
+        """What a sandbox held at any time."""
+        return self._by_container.get(container, [])
+
+    def index(self) -> None:
+        """Have ``of_container`` ready."""
+        self._by_container: dict[str, list[Holding]] = {}
+        for holding in self.holdings:
+            self._by_container.setdefault(holding.container, []).append(holding)
+
+    def _claim(self, event: Claimed) -> None:
+        for number, nic in enumerate(event.nics):
+            for address, pool in nic.addresses:
+                if number in event.new:
+                    self._begin(event, nic, address, pool)
+                else:
+                    self._move(event, nic, address)
+        self._compare(event.pod, event.position, event.nics)
+
+    def _begin(self, event: Claimed, nic: Nic, address: str, pool: str) -> None:
+        before = self.held.get(address)
+        where = f"{address} at {event.position} by {event.pod}"
+        if before is not None:
+            self._break("held-twice", f"{where}, held by {before.pod} since {before.position}")
+            self._end(address, event.position)
+        value = int(ipaddress.ip_address(address))
+        if not any(first <= value <= last for first, last in self._pools.get(pool, ())):
+            self._break("outside-pool", f"{where}: pool {pool}")
+        holding = Holding(address, event.pod, event.uid, nic.container, event.position)
+        self.held[address] = Claim(event.pod, event.position, holding)
+
+    def _move(self, event: Claimed, nic: Nic, address: str) -> None:
+        """An address goes on under the same endpoint, maybe for another sandbox."""
+        claim = self.held.get(address)
+        if claim is None or claim.pod != event.pod:
+            self._break("lost-address", f"{address} at {event.position}: {event.pod} never had it")
+            return
+        if (claim.holding.container, claim.holding.uid) != (nic.container, event.uid):
+            self.holdings.append(claim.holding._replace(end=event.position))
+            fresh = Holding(address, event.pod, event.uid, nic.container, event.position)
+            self.held[address] = claim._replace(holding=fresh)
+
+    def _release(self, event: Released) -> None:
+        for address, revision in event.releases:
+            claim = self.held.get(address)
+            if claim is None or claim.pod != event.pod or claim.position != revision:
+                had = f"{claim.pod} since {claim.position}" if claim else "nothing"
+                text = f"{address} at {event.position}: {event.pod} ends {revision}, held: {had}"
+                self._break("foreign-end", text)
+            self._end(address, event.position)
+        self._compare(event.pod, event.position, event.nics)
+
+    def _end(self, address: str, position: int) -> None:
+        claim = self.held.pop(address, None)
+        if claim is not None:
+            self.holdings.append(claim.holding._replace(end=position))
+
+    def _compare(self, pod: str, position: int, nics: tuple[Nic, ...]) -> None:
+        named = {address for nic in nics for address, _ in nic.addresses}
+        held = {address for address, claim in self.held.items() if claim.pod == pod}
+        if named != held:
+            text = f"{pod} at {position}: names {sorted(named)}, holds {sorted(held)}"
+            self._break("lost-address", text)
+
+    def _break(self, rule: str, text: str) -> None:
+        self.violations.append(Violation(rule, text))
+
+
+class Evidence(NamedTuple):
+    """What the log is judged against.
+
+    ``living``: containers whose ADD succeeded and whose DEL never began -> their addresses.
+    ``claim_keys``: the addresses under ``ip/`` in etcd, read after quiescing.
+    """
+
+    told: list[Told]
+    living: Mapping[str, tuple[str, ...]]
+    claim_keys: frozenset[str]
+
+
+def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
+    """Every violation, those of the log first."""
+    life = Life(events)
+    life.index()
+    found = list(life.violations)
+    answered: dict[str, tuple[str, ...]] = {}
+    for told in evidence.told:
+        if not told.is_success:
+            continue
+        if told.verb == "ADD":
+            found += _judge_add(life, told, answered)
+        elif told.verb == "DEL":
+            found += _judge_delete(life, told)
+    return [*found, *_judge_end(life, evidence)]
+
+
+def _judge_add(life: Life, told: Told, answered: dict[str, tuple[str, ...]]) -> Iterable[Violation]:
+    container, addresses = told.sandbox.container, told.reply.addresses
+    where = f"ADD of {told.sandbox.pod} ({container[:12]}) answered {addresses}"
+    first = answered.setdefault(container, addresses)
+    if set(first) != set(addresses):
+        yield Violation("second-answer", f"{where}, before {first}")
+    for address in addresses:
+        if not any(
+            held.address == address
+            and held.uid == told.sandbox.uid
+            and held.begin <= told.after
+            and held.end > told.before
+            for held in life.of_container(container)
+        ):
+            yield Violation("unlogged-add", f"{where} between {told.before} and {told.after}")
+    if not addresses:
+        yield Violation("unlogged-add", f"{where}: no address")
+
+
+def _judge_delete(life: Life, told: Told) -> Iterable[Violation]:
+    for held in life.of_container(told.sandbox.container):
+        if held.end > told.after:
+            yield Violation(
+                "idle-delete",
+                f"DEL of {told.sandbox.pod} ({told.sandbox.container[:12]}) succeeded before"
+                f" {told.after}, but it holds {held.address} from {held.begin} to {held.end}",
+            )
+
+
+def _judge_end(life: Life, evidence: Evidence) -> Iterable[Violation]:
+    expected = {
+        address: container
+        for container, addresses in evidence.living.items()
+        for address in addresses
+    }
+    for address, claim in life.held.items():
+        if expected.get(address) != claim.holding.container:
+            holder = f"{claim.pod} ({claim.holding.container[:12]})"
+            yield Violation("leak", f"{address} is held by {holder}, which is gone")
+    for address, container in expected.items():
+        if address not in life.held:
+            yield Violation("leak", f"{address} was taken from {container[:12]}, which lives")
+    for address in evidence.claim_keys ^ frozenset(life.held):
+        there = "in etcd only" if address in evidence.claim_keys else "in the log only"
+        yield Violation("wrong-state", f"{address} is claimed {there}")
+
+
+__all__ = ["Evidence", "Holding", "Life", "PoolChanged", "Violation", "judge"]

@@ -1,0 +1,208 @@
+"""Carries out the plan of a run on processes, links, keys and pools, and undoes what is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from tests.chaos.etcd_client import Entry, Etcd
+from tests.chaos.garbage import OVERWRITTEN, ROOT, STRAY, VALUES
+from tests.chaos.plan import AGENT, CONTROLLER, ETCD, Fault
+from tests.chaos.pools import Operator
+from tests.chaos.processes import Daemon
+from tests.chaos.proxy import Link
+from tests.support.etcd import EtcdCluster
+
+SUPERVISE_S: Final = 0.3
+
+
+class Struck(NamedTuple):
+    """A fault that was done: whom it hit ("etcd": everybody), and when it was over."""
+
+    kind: str
+    name: str
+    over_at: float
+
+
+class Injector:
+    """Does faults; ``struck`` lists them, ``exits`` what ended by itself."""
+
+    def __init__(
+        self,
+        cluster: EtcdCluster,
+        agents: Sequence[Daemon],
+        controllers: Sequence[Daemon],
+        etcd: Etcd,
+        operator: Operator,
+    ) -> None:
+        self.struck: list[Struck] = []
+        self.exits: Counter[str] = Counter()
+        self._cluster = cluster
+        self._agents = agents
+        self._daemons = [*agents, *controllers]
+        self._controllers = controllers
+        self._etcd = etcd
+        self._operator = operator
+        self._written: dict[str, tuple[Entry, bytes | None]] = {}
+        self._member_locks = [asyncio.Lock() for _ in cluster.members]
+
+    async def run(self, plan: Sequence[Fault]) -> None:
+        """Do every fault at its time; return when the last one is over."""
+        began = time.monotonic()
+        tasks = []
+        for fault in plan:
+            await asyncio.sleep(max(began + fault.at_s - time.monotonic(), 0))
+            tasks.append(asyncio.ensure_future(self._do(fault)))
+        await asyncio.gather(*tasks)
+
+    async def supervise(self) -> None:
+        """Start again what ended by itself, as a DaemonSet does; runs until it is cancelled."""
+        while True:
+            for daemon in self._daemons:
+                code = daemon.ended()
+                if code is not None:
+                    self.exits[f"{daemon.name} exit {code}"] += 1
+                    daemon.launch()
+            await asyncio.sleep(SUPERVISE_S)
+
+    async def undo(self) -> None:
+        """Have everything run with healthy links, right calendars and no garbage."""
+        for daemon in self._daemons:
+            for link in daemon.links:
+                link.heal()
+            daemon.paused_until = 0.0
+            daemon.resume()
+            daemon.jump(0.0)
+            if not daemon.is_wanted:
+                daemon.launch()
+        for key in tuple(self._written):
+            await self._remove(key)
+
+    async def _do(self, fault: Fault) -> None:
+        name = await self._action(fault)(fault)
+        self.struck.append(Struck(fault.kind, name, time.monotonic()))
+
+    def _action(self, fault: Fault) -> Callable[[Fault], Awaitable[str]]:
+        actions: dict[str, Callable[[Fault], Awaitable[str]]] = {
+            f"kill-{ETCD}": self._kill_etcd,
+            f"pause-{ETCD}": self._pause_etcd,
+            f"kill-{AGENT}": self._kill,
+            f"kill-{CONTROLLER}": self._kill,
+            f"pause-{AGENT}": self._pause,
+            f"pause-{CONTROLLER}": self._pause,
+            "garbage": self._garbage,
+            "pool": self._pool,
+            "clock": self._clock,
+        }
+        return actions.get(fault.kind, self._disturb)
+
+    def _daemon(self, fault: Fault) -> Daemon:
+        if fault.kind.endswith(AGENT):
+            return self._agents[fault.target]
+        if fault.kind.endswith(CONTROLLER):
+            return self._controllers[fault.target]
+        return self._daemons[fault.target]
+
+    async def _kill(self, fault: Fault) -> str:
+        daemon = self._daemon(fault)
+        daemon.kill()
+        await asyncio.sleep(fault.for_s)
+        if not daemon.is_wanted:
+            daemon.launch()
+        return daemon.name
+
+    async def _pause(self, fault: Fault) -> str:
+        daemon = self._daemon(fault)
+        daemon.pause(fault.for_s)
+        await asyncio.sleep(fault.for_s)
+        daemon.resume()
+        return daemon.name
+
+    async def _kill_etcd(self, fault: Fault) -> str:
+        member = self._cluster.members[fault.target]
+        async with self._member_locks[fault.target]:
+            await asyncio.to_thread(member.kill)
+            await asyncio.sleep(fault.for_s)
+            await asyncio.to_thread(self._cluster.restart, member)
+        return ETCD
+
+    async def _pause_etcd(self, fault: Fault) -> str:
+        member = self._cluster.members[fault.target]
+        async with self._member_locks[fault.target]:
+            await asyncio.to_thread(member.pause)
+            await asyncio.sleep(fault.for_s)
+            member.resume()
+        return ETCD
+
+    async def _disturb(self, fault: Fault) -> str:
+        """Every link of one process: to each member of etcd."""
+        daemon = self._daemon(fault)
+        for link in daemon.links:
+            _disturb_link(link, fault)
+        if fault.for_s:
+            await asyncio.sleep(fault.for_s)
+            for link in daemon.links:
+                link.heal()
+        return daemon.name
+
+    async def _garbage(self, fault: Fault) -> str:
+        kind, _, value = fault.detail.partition("/")
+        data = VALUES[value]
+        if kind in STRAY:
+            key = f"{ROOT}/{STRAY[kind]}"
+            revision = await self._etcd.put(key, data)
+            self._written[key] = Entry(key, data, revision), None
+        else:
+            found = await self._etcd.entries(f"{ROOT}/{OVERWRITTEN[kind]}", limit=1)
+            if not found or found[0].key in self._written:
+                return "etcd"
+            (entry,) = found
+            key = entry.key
+            if not await self._etcd.replace(entry, data):
+                return "etcd"
+            self._written[key] = Entry(key, data, 0), entry.value
+        await asyncio.sleep(fault.for_s)
+        await self._remove(key)
+        return "etcd"
+
+    async def _remove(self, key: str) -> None:
+        """Take garbage away, or put back what was there, unless a process wrote meanwhile."""
+        written = self._written.pop(key, None)
+        if written is None:
+            return
+        garbage, original = written
+        for found in await self._etcd.entries(key, limit=1):
+            if found.key == key and found.value == garbage.value:
+                await self._etcd.replace(found, original)
+
+    async def _pool(self, fault: Fault) -> str:
+        with contextlib.suppress(OSError):
+            await self._operator.change(fault.detail, fault.target)
+        return "pool"
+
+    async def _clock(self, fault: Fault) -> str:
+        daemon = self._daemon(fault)
+        daemon.jump(fault.size)
+        return daemon.name
+
+
+def _disturb_link(link: Link, fault: Fault) -> None:
+    match fault.kind:
+        case "delay":
+            link.delay(fault.size)
+        case "stall":
+            link.stall()
+        case "cut":
+            link.cut()
+        case "cut-in-message":
+            link.cut_in_message(int(fault.size))
+        case "half-open":
+            link.half_open()
+        case "refuse":
+            link.refuse()
+        case _:
+            raise AssertionError(fault)

@@ -1,0 +1,71 @@
+"""Values that no process of ours has written, and the keys they are put under.
+
+A kind is ``<key kind>/<value kind>``. A stray key is one that no object has; an overwritten one is
+an existing key of what can be made again (views, workflow state), whose value is put back later.
+Segments of the log are left alone: the log is the truth that the run is judged by.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+ROOT: Final = "/orbweaver/v1/default"
+
+STRAY: Final = {
+    "pool": "pool/ghost",
+    "subnet": "subnet/ghost",
+    "reservation": "reservation/ghost",
+    "record": "record/Pod/shop/ghost",
+    "record-path": "record/oops",
+    "claim": "ip/4/000000000000000000000000c6336401",
+    "claim-path": "ip/4/nonsense",
+    "rest": "rest/4/000000000000000000000000c6336402",
+    "quarantine": "quarantine/4/000000000000000000000000c6336403",
+    "endpoint": "endpoint/shop/ghost",
+    "guard": "guard/ghost/4",
+    "head": "head/ghost",
+    "view-pool": "view/pool/ghost",
+    "view-application": "view/application/ghost",
+    "need": "need/Deployment/shop/ghost",
+    "binding": "binding/shop/ghost",
+    "meta": "meta/ghost",
+    "lease": "lease/ghost",
+    "unknown": "ghost/ghost",
+    "inbox": "workflow/default/wake/inbox/03/ghost/00000000000000000000000000000001",
+    "mail": "workflow/default/wake/mail/03/ghost",
+    "owner": "workflow/default/wake/owner/ff",
+    "worker": "workflow/default/wake/worker/ghost",
+    "open": "workflow/default/open/03/ghost",
+    "closed": "workflow/default/closed/03/ghost/00000000000000000000000000000001",
+    "history": "workflow/default/event/03/00000000000000000000000000000001/00000001",
+    "attempt": "workflow/default/attempt/03/00000000000000000000000000000001/00000002",
+    "reply": "workflow/default/reply/00000000000000000000000000000001",
+    "commit": "workflow/default/commit/ghost",
+}
+"""Key kind -> a key that no object has."""
+
+OVERWRITTEN: Final = {
+    "some-view": "view/pool/",
+    "some-open": "workflow/default/open/",
+    "some-history": "workflow/default/event/",
+    "some-attempt": "workflow/default/attempt/",
+    "some-worker": "workflow/default/wake/worker/",
+    "some-endpoint": "endpoint/",
+    "some-rest": "rest/",
+}
+"""Key kind -> the prefix of which the first key is overwritten."""
+
+VALUES: Final = {
+    "noise": b"\xff\xfe\x00garbage",
+    "empty": b"",
+    "text": "caf\u00e9".encode("latin-1"),
+    "newer": msgspec.msgpack.encode([99, ["from", "the", "future"]]),
+    "odd": msgspec.msgpack.encode([1, {"name": b"\xff", "ips": ["not-an-address"]}]),
+    "short": msgspec.msgpack.encode([1]),
+}
+"""Value kind -> bytes."""
+
+KINDS: Final = tuple(f"{key}/{value}" for key in (*STRAY, *OVERWRITTEN) for value in VALUES)
+"""Every kind that a plan draws from."""

@@ -1,0 +1,107 @@
+"""The exported log as the checker reads it: one JSON object a line, no code of the product.
+
+Of each event only what the checker judges is taken: who holds which address from where to where.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+FOREVER = 1 << 62
+
+
+class Nic(NamedTuple):
+    """An interface of an endpoint: its sandbox and addresses."""
+
+    container: str
+    addresses: tuple[tuple[str, str], ...]
+    """(address, pool)."""
+
+
+class Claimed(NamedTuple):
+    """``addresses-claimed`` or ``endpoint-changed``: the endpoint after it."""
+
+    position: int
+    pod: str
+    uid: str
+    nics: tuple[Nic, ...]
+    new: tuple[int, ...]
+    """Indexes of NICs with new addresses; empty for a change."""
+
+
+class Released(NamedTuple):
+    """``addresses-released``."""
+
+    position: int
+    pod: str
+    releases: tuple[tuple[str, int], ...]
+    """(address, revision of the claim that ends)."""
+
+    nics: tuple[Nic, ...]
+    """What the endpoint keeps."""
+
+
+class PoolChanged(NamedTuple):
+    """A pool as it is from here on; ``ranges`` empty when it gives no addresses."""
+
+    position: int
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+
+
+Event = Claimed | Released | PoolChanged
+
+
+def read_export(lines: Iterable[str]) -> Iterator[Event]:
+    """The events of an export that the checker knows, in the order of the log."""
+    before = (-1, -1)
+    for line in lines:
+        record = json.loads(line)
+        here = record["position"], record["place"]
+        assert here > before, f"the export is not in order at {here}"
+        before = here
+        event = _event(record["type"], record["position"], record["body"])
+        if event is not None:
+            yield event
+
+
+def _event(kind: str, position: int, body: dict[str, Any]) -> Event | None:
+    if kind in {"addresses-claimed", "endpoint-changed"}:
+        endpoint = body["endpoint"]
+        pod = f"{endpoint['namespace']}/{endpoint['name']}"
+        new = tuple(body.get("new_nics", ()))
+        return Claimed(position, pod, endpoint["uid"], _nics(endpoint["nics"]), new)
+    if kind == "addresses-released":
+        releases = tuple((each["address"], each["claim_revision"]) for each in body["releases"])
+        pod = f"{body['namespace']}/{body['name']}"
+        return Released(position, pod, releases, _nics(body["nics"]))
+    if kind == "pool-defined":
+        pool = body["pool"]
+        usable = not pool["disabled"] and not pool["retiring"]
+        return PoolChanged(position, pool["name"], tuple(_ranges(pool)) if usable else ())
+    if kind in {"pool-retired", "pool-deleted"}:
+        return PoolChanged(position, body["name"], ())
+    return None
+
+
+def _nics(nics: list[dict[str, Any]]) -> tuple[Nic, ...]:
+    return tuple(
+        Nic(
+            nic["container"],
+            tuple(
+                (nic[family].partition("/")[0], nic[f"{family}_pool"])
+                for family in ("ipv4", "ipv6")
+                if nic[family]
+            ),
+        )
+        for nic in nics
+    )
+
+
+def _ranges(pool: dict[str, Any]) -> Iterator[tuple[int, int]]:
+    for text in pool["ips"]:
+        first, _, last = text.partition("-")
+        yield int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last or first))

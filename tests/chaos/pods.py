@@ -1,0 +1,170 @@
+"""Pods that come and go on one node, as kubelet and its runtime make them.
+
+Each slot of a node makes a Pod, keeps it for a while and ends it, over and over: a failed ADD is
+followed by a DEL that is repeated until it succeeds, then by an ADD of a new sandbox. Now and then
+an ADD is repeated, a Pod is made again under its name without a DEL, or a DEL is left to GC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.callers import NO_ANSWER, Caller, Reply, Sandbox
+from tests.chaos.etcd_client import Etcd
+from tests.chaos.plan import POOLS_CHANGING
+from tests.chaos.told import Told
+
+BASE_POOL: Final = "base"
+LIFE_S_MAX: Final = 4.0
+RETRY_S: Final = 0.5
+NAMES_PER_SLOT: Final = 3
+HTTP_SHARE: Final = 0.25
+REPEAT_SHARE: Final = 0.25
+RECREATE_SHARE: Final = 0.1
+FORGET_SHARE: Final = 0.05
+CHECK_SHARE: Final = 0.1
+CODES_THAT_REPEAT: Final = frozenset({NO_ANSWER, 11})
+
+
+def changing_pool(number: int) -> str:
+    """The name of a pool that changes during the run."""
+    return f"changing-{number}"
+
+
+class Node:
+    """The runtime of one node. ``living``: see ``Evidence``."""
+
+    def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
+        self.number = number
+        self.told: list[Told] = []
+        self.living: dict[str, tuple[str, ...]] = {}
+        self.counts: Counter[str] = Counter()
+        self._existing: dict[str, Sandbox] = {}
+        self._netns = directory / f"netns-{number}"
+        self._netns.mkdir()
+        self._caller = caller
+        self._etcd = etcd
+        self._rng = random.Random(f"{seed}/{number}")
+        self._serial = 0
+        self.is_ending = False
+        self.served_at: list[float] = []
+        """When each ADD succeeded, by the monotonic clock."""
+
+    async def run_slot(self, slot: int) -> None:
+        """Make and end Pods until the run ends; at the end the last Pod may live on."""
+        turn = 0
+        while not self.is_ending:
+            turn += 1
+            await self._live(f"web-{self.number}-{slot}-{turn % NAMES_PER_SLOT}")
+
+    async def collect(self) -> Reply:
+        """One GC of this node, with every sandbox that was not forgotten."""
+        before = self._etcd.revision
+        valid = list(self._existing.values())
+        nobody = Sandbox("", "", "", "")
+        return await self._record("GC", nobody, before, await self._caller.collect(valid))
+
+    async def probe(self) -> bool:
+        """Whether an ADD and a DEL of a new Pod succeed now."""
+        sandbox = self._sandbox(f"probe-{self.number}", "")
+        added = await self._call("ADD", sandbox, [BASE_POOL])
+        deleted = await self._call("DEL", sandbox, [BASE_POOL])
+        if deleted.code != 0:
+            await self._delete(sandbox, [BASE_POOL])
+        self._remove(sandbox)
+        return added.code == 0 and deleted.code == 0
+
+    async def _live(self, pod: str) -> None:
+        pools, rng = self._pools(), self._rng
+        sandbox = self._sandbox(pod, self._uid())
+        is_forgotten = rng.random() < FORGET_SHARE
+        # GC ends what was attached for its network, and a caller of the HTTP API names none.
+        added = await self._call("ADD", sandbox, pools, http=not is_forgotten)
+        if added.code != 0:
+            await self._end(sandbox, pools)
+            await asyncio.sleep(rng.uniform(0, 2 * RETRY_S))
+            return
+        self.living[sandbox.container] = added.addresses
+        await asyncio.sleep(rng.uniform(0, LIFE_S_MAX / 2))
+        if rng.random() < REPEAT_SHARE:
+            await self._call("ADD", sandbox, pools, http=not is_forgotten)
+        if rng.random() < CHECK_SHARE:
+            await self._call("CHECK", sandbox, pools)
+        await asyncio.sleep(rng.uniform(0, LIFE_S_MAX / 2))
+        if self.is_ending and rng.random() < 1 / 2:
+            return
+        if is_forgotten:
+            self._forget(sandbox)
+            return
+        if rng.random() < RECREATE_SHARE:
+            # A new Pod of this name is here before the old one's sandbox is ended.
+            again = self._sandbox(pod, self._uid())
+            del self.living[sandbox.container]
+            await self._call("ADD", again, pools)
+            await self._end(again, pools)
+        await self._end(sandbox, pools)
+
+    async def _end(self, sandbox: Sandbox, pools: list[str]) -> None:
+        self.living.pop(sandbox.container, None)
+        await self._delete(sandbox, pools)
+        if self._rng.random() < REPEAT_SHARE:
+            await self._call("DEL", sandbox, pools)
+        self._remove(sandbox)
+
+    async def _delete(self, sandbox: Sandbox, pools: list[str]) -> None:
+        """Repeat until it succeeds, as a runtime does."""
+        while (await self._call("DEL", sandbox, pools)).code != 0:
+            self.counts["DEL repeated"] += 1
+            await asyncio.sleep(RETRY_S)
+
+    async def _call(
+        self, verb: str, sandbox: Sandbox, pools: list[str], *, http: bool = True
+    ) -> Reply:
+        before = self._etcd.revision
+        if http and verb != "CHECK" and self._rng.random() < HTTP_SHARE:
+            reply = await self._caller.call_http(verb, sandbox, pools)
+        else:
+            reply = await self._caller.call(verb, sandbox, pools)
+        return await self._record(verb, sandbox, before, reply)
+
+    async def _record(self, verb: str, sandbox: Sandbox, before: int, reply: Reply) -> Reply:
+        self.counts[f"{verb} {'done' if reply.code == 0 else 'failed'}"] += 1
+        if verb == "ADD" and reply.code == 0:
+            self.served_at.append(time.monotonic())
+        after = await self._etcd.now() if reply.code == 0 else 0
+        self.told.append(Told(verb, self.number, sandbox, reply, before, after))
+        return reply
+
+    def _forget(self, sandbox: Sandbox) -> None:
+        """The runtime loses a sandbox without a DEL: GC has to end it."""
+        del self.living[sandbox.container]
+        self.counts["sandbox forgotten"] += 1
+        self._remove(sandbox)
+
+    def _sandbox(self, pod: str, uid: str) -> Sandbox:
+        container = f"{self._rng.getrandbits(256):064x}"
+        netns = self._netns / container[:16]
+        netns.touch()
+        made = Sandbox(pod, uid or self._uid(), container, str(netns))
+        self._existing[container] = made
+        return made
+
+    def _remove(self, sandbox: Sandbox) -> None:
+        self._existing.pop(sandbox.container, None)
+        Path(sandbox.netns).unlink(missing_ok=True)
+
+    def _uid(self) -> str:
+        self._serial += 1
+        return f"{self._rng.getrandbits(32):08x}-{self.number:04x}-4000-8000-{self._serial:012x}"
+
+    def _pools(self) -> list[str]:
+        changing = changing_pool(self._rng.randrange(POOLS_CHANGING))
+        choice = self._rng.random()
+        if choice < 1 / 2:
+            return [BASE_POOL]
+        return [changing, BASE_POOL] if choice < 5 / 6 else [changing]

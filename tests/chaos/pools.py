@@ -1,0 +1,93 @@
+"""Pools that operators create, shrink, disable, delete and reserve from while Pods come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.pods import BASE_POOL, changing_pool
+
+ORBCTL: Final = str(Path(sys.executable).with_name("orbctl"))
+ORBCTL_S: Final = 60.0
+BASE: Final = "10.6.1.1-10.6.1.90"
+LARGE: Final = 14
+SMALL: Final = 6
+KIND: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
+
+
+class Operator:
+    """Changes pools by ``orbctl``, directly at etcd."""
+
+    def __init__(self, endpoints: tuple[str, ...]) -> None:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ORBWEAVER_")}
+        self._environment = inherited | {"ORBWEAVER_ETCD_ENDPOINTS": ",".join(endpoints)}
+        self._shapes: dict[int, tuple[int, bool]] = {}
+        self.counts: Counter[str] = Counter()
+
+    async def set_up(self) -> None:
+        """Create the pool that stays."""
+        text = _pool(BASE_POOL, "10.6.0.0/16", BASE, disabled=False)
+        code, said = await self.orbctl("apply", "-f", "-", stdin=text)
+        assert code == 0, said
+
+    async def change(self, what: str, number: int) -> None:
+        """One change; a refusal is an answer."""
+        arguments, stdin = self._command(what, number)
+        code, _ = await self.orbctl(*arguments, stdin=stdin)
+        self.counts[f"pool {what} {'done' if code == 0 else 'refused'}"] += 1
+
+    async def orbctl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
+        """Exit code and what was printed."""
+        process = await asyncio.create_subprocess_exec(
+            ORBCTL,
+            *arguments,
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(ORBCTL_S):
+                printed, _ = await process.communicate(stdin.encode())
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            return -1, f"orbctl {' '.join(arguments)}: not done within {ORBCTL_S} s"
+        return process.returncode or 0, printed.decode(errors="replace")
+
+    def _command(self, what: str, number: int) -> tuple[tuple[str, ...], str]:
+        """Arguments and standard input of orbctl."""
+        name = changing_pool(number)
+        if what == "delete":
+            return ("delete", "pool", name), ""
+        if what == "free":
+            return ("delete", "reservation", f"held-{number}"), ""
+        if what == "reserve":
+            return ("apply", "-f", "-"), _reservation(number)
+        size, disabled = self._shapes.get(number, (LARGE, False))
+        size = {"create": LARGE, "grow": LARGE, "shrink": SMALL}.get(what, size)
+        disabled = {"disable": True, "enable": False, "create": False}.get(what, disabled)
+        self._shapes[number] = size, disabled
+        addresses = f"10.7.{number}.1-10.7.{number}.{size}"
+        return ("apply", "-f", "-"), _pool(
+            name, f"10.7.{number}.0/24", addresses, disabled=disabled
+        )
+
+
+def _reservation(number: int) -> str:
+    """The third address of a changing pool."""
+    return (
+        f"{KIND}SpiderReservedIP\nmetadata: {{name: held-{number}}}\n"
+        f"spec: {{ips: [10.7.{number}.3]}}\n"
+    )
+
+
+def _pool(name: str, subnet: str, addresses: str, *, disabled: bool) -> str:
+    return (
+        f"{KIND}SpiderIPPool\nmetadata: {{name: {name}}}\n"
+        f"spec: {{subnet: {subnet}, ips: ['{addresses}'], disable: {str(disabled).lower()}}}\n"
+    )

@@ -1,0 +1,148 @@
+"""The processes of a run: agents and controllers, each with links and a calendar of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.proxy import Link
+from tests.support.etcd import free_ports
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+FAKETIME: Final = "faketime/libfaketimeMT.so.1"
+LIBRARIES: Final = (Path("/usr/lib"), Path("/usr/local/lib"), Path("/usr/lib64"))
+COOL_DOWN_S: Final = 2
+LEASE_TTL_S: Final = 3
+_OURS: Final = ("ORBWEAVER_", "SPIDERPOOL_", "KUBERNETES_", "KUBECONFIG")
+
+
+def find_faketime() -> str:
+    """The library that changes a process's calendar; "" where it is not installed."""
+    for place in LIBRARIES:
+        for found in (place / FAKETIME, *place.glob(f"*/{FAKETIME}")):
+            if found.exists():
+                return str(found)
+    return ""
+
+
+class Daemon:
+    """One agent or controller; it can be killed, paused, started again and told another time."""
+
+    def __init__(
+        self, name: str, module: str, directory: Path, links: Sequence[Link], own: Mapping[str, str]
+    ) -> None:
+        self.name = name
+        self.links = tuple(links)
+        self.directory = directory
+        self.health_port, metrics_port = free_ports(2)
+        self.is_wanted = False
+        self.paused_until = 0.0
+        directory.mkdir(parents=True)
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clock = directory / "clock"
+        self.jump(0.0)
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        self._environment = {
+            **inherited,
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(link.endpoint for link in links),
+            "SPIDERPOOL_HEALTH_PORT": str(self.health_port),
+            "SPIDERPOOL_METRIC_HTTP_PORT": str(metrics_port),
+            **own,
+        }
+        library = find_faketime()
+        if library:
+            self._environment |= {
+                "LD_PRELOAD": library,
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
+
+    def launch(self) -> None:
+        """Start the process; it must not run."""
+        self.is_wanted = True
+        command = [sys.executable, "-m", self._module, "--config-path", "/nonexistent"]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        process, self._process = self._process, None
+        self.is_wanted = False
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def pause(self, seconds: float) -> None:
+        """Stop it where it stands."""
+        self.paused_until = time.monotonic() + seconds
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, unless a later pause holds it."""
+        if time.monotonic() >= self.paused_until:
+            self._signal(signal.SIGCONT)
+
+    def jump(self, seconds: float) -> None:
+        """Have its calendar wrong by so much."""
+        fresh = self._clock.with_suffix(".new")
+        fresh.write_text(f"{seconds:+.3f}\n")
+        fresh.replace(self._clock)
+
+    def ended(self) -> int | None:
+        """The exit code, if it ended by itself; it is then ready to be launched again."""
+        if not self.is_wanted or self._process is None:
+            return None
+        code = self._process.poll()
+        if code is not None:
+            self._process = None
+        return code
+
+    def log(self) -> str:
+        """All that it has logged so far."""
+        path = self.directory / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+def agent(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
+    """The agent of node ``number``; its socket is ``s`` in its directory."""
+    name = f"node-{number}"
+    place = directory / name
+    own = {
+        "SPIDERPOOL_NODE_NAME": name,
+        "ORBWEAVER_SOCKET_PATH": str(place / "s"),
+        "ORBWEAVER_PLUGIN_LOG_PATH": str(place / "plugin.log"),
+        "ORBWEAVER_COOL_DOWN_SECONDS": str(COOL_DOWN_S),
+        # Its Pods have no network namespaces that an address could be announced in.
+        "ORBWEAVER_ANNOUNCE_ADDRESSES": "false",
+    }
+    return Daemon(name, "nodeagent.main", place, links, own)
+
+
+def controller(number: int, directory: Path, links: Sequence[Link]) -> Daemon:
+    """One replica of the controller."""
+    name = f"controller-{number}"
+    own = {
+        "SPIDERPOOL_POD_NAME": name,
+        "ORBWEAVER_ARCHIVE_DIR": str(directory / "archive"),
+        "ORBWEAVER_LEASE_TTL_SECONDS": str(LEASE_TTL_S),
+    }
+    return Daemon(name, "ops.controller.main", directory / name, links, own)

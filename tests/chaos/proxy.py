@@ -1,0 +1,166 @@
+"""A TCP proxy between one process and one etcd member, which delays, stalls, cuts and forgets.
+
+A connection that is half open is one whose other end is gone without a sign: what the process sends
+is swallowed, and nothing comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from typing import Final
+
+CHUNK_BYTES: Final = 65_536
+LINGER_NONE: Final = struct.pack("ii", 1, 0)
+
+
+class Connection:
+    """One connection through the proxy."""
+
+    def __init__(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> None:
+        self.near = near
+        self.far = far
+        self.is_forgotten = False
+        self.bytes_left: int | None = None
+        """Of the next message, before the connection is cut; None for all."""
+
+    def cut(self) -> None:
+        """Reset both sides."""
+        for writer in (self.near, self.far):
+            _reset(writer)
+
+    def forget(self) -> None:
+        """Lose the far side; the near side sees nothing of it."""
+        self.is_forgotten = True
+        _reset(self.far)
+
+
+class Link:
+    """What is between one process and one member; listens on ``port`` of loopback."""
+
+    def __init__(self, port: int, target: str) -> None:
+        self.port = port
+        self._host, _, target_port = target.partition(":")
+        self._target_port = int(target_port)
+        self._delay_s = 0.0
+        self._refuses = False
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """``host:port`` for the process."""
+        return f"127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        """Begin to listen."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+
+    async def close(self) -> None:
+        """End every connection and listen no more."""
+        if self._server is not None:
+            self._server.close()
+        self.heal()
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def delay(self, seconds: float) -> None:
+        """Hold every message back for some seconds."""
+        self._delay_s = seconds
+
+    def stall(self) -> None:
+        """Let nothing pass; connections stay open."""
+        self._flowing.clear()
+
+    def refuse(self) -> None:
+        """Reset what is open and what comes."""
+        self._refuses = True
+        self.cut()
+
+    def heal(self) -> None:
+        """Let everything pass again. Half-open connections are reset."""
+        self._delay_s, self._refuses = 0.0, False
+        self._flowing.set()
+        for connection in tuple(self._connections):
+            if connection.is_forgotten:
+                connection.cut()
+
+    def cut(self) -> None:
+        """Reset every open connection."""
+        for connection in tuple(self._connections):
+            connection.cut()
+
+    def cut_in_message(self, after_bytes: int) -> None:
+        """Reset each open connection within its next message."""
+        for connection in self._connections:
+            connection.bytes_left = after_bytes
+
+    def half_open(self) -> None:
+        """Forget every open connection."""
+        for connection in tuple(self._connections):
+            connection.forget()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            _reset(writer)
+            return
+        try:
+            far_reader, far = await asyncio.open_connection(self._host, self._target_port)
+        except OSError:
+            _reset(writer)
+            return
+        connection = Connection(writer, far)
+        self._connections.add(connection)
+        there = asyncio.ensure_future(self._pump(reader, far, connection, forth=True))
+        back = asyncio.ensure_future(self._pump(far_reader, writer, connection, forth=False))
+        try:
+            await asyncio.gather(there, back)
+        finally:
+            there.cancel()
+            back.cancel()
+            self._connections.discard(connection)
+            connection.cut()
+
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        connection: Connection,
+        *,
+        forth: bool,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                await self._flowing.wait()
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
+                if connection.is_forgotten:
+                    continue
+                if connection.bytes_left is not None:
+                    writer.write(data[: connection.bytes_left])
+                    await writer.drain()
+                    break
+                writer.write(data)
+                await writer.drain()
+        if forth or not connection.is_forgotten:
+            connection.cut()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close with a reset (tcp(7), a linger time of zero), as a crashed host does."""
+    if not writer.transport.is_closing():
+        connected = writer.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NONE)
+    writer.transport.abort()

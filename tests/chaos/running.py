@@ -1,0 +1,242 @@
+"""One run: start everything, disturb it while Pods come and go, quiesce, and judge."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.chaos import processes
+from tests.chaos.callers import Caller
+from tests.chaos.checker import Evidence, Violation, judge
+from tests.chaos.etcd_client import Etcd
+from tests.chaos.faults import Injector
+from tests.chaos.garbage import KINDS, ROOT
+from tests.chaos.history import read_export
+from tests.chaos.plan import ETCD, Options, draw
+from tests.chaos.pods import Node
+from tests.chaos.pools import Operator
+from tests.chaos.processes import Daemon
+from tests.chaos.proxy import Link
+from tests.chaos.told import Told
+from tests.support.etcd import EtcdCluster, free_ports
+
+READY_S: Final = 60.0
+RECOVER_S: Final = 90.0
+FINISH_S: Final = 240.0
+GC_ROUNDS: Final = 5
+POLL_S: Final = 0.5
+PROBE_S: Final = 2.0
+
+
+class Outcome(NamedTuple):
+    """What a run came to."""
+
+    options: Options
+    counts: Counter[str]
+    faults: Counter[str]
+    recoveries: list[float]
+    """Seconds from the end of each fault to the next ADD that succeeded on a node that it hit."""
+
+    exits: Counter[str]
+    tracebacks: dict[str, int]
+    events: int
+    violations: list[Violation]
+
+
+class Run:
+    """The parts of one run."""
+
+    def __init__(self, options: Options, directory: Path) -> None:
+        self.options = options
+        self.directory = directory
+        self.cluster = EtcdCluster(directory / "etcd", size=options.members)
+        self.violations: list[Violation] = []
+        self.links: list[Link] = []
+        endpoints = self.cluster.endpoints
+        agents = range(options.agents)
+        self.agents = [processes.agent(number, directory, self._links()) for number in agents]
+        self.controllers = [
+            processes.controller(number, directory, self._links())
+            for number in range(options.controllers)
+        ]
+        self.etcd = Etcd(endpoints)
+        self.operator = Operator(endpoints)
+        self.nodes = [
+            Node(number, directory, Caller(agent.directory / "s"), self.etcd, options.seed)
+            for number, agent in enumerate(self.agents)
+        ]
+        self.injector = Injector(
+            self.cluster, self.agents, self.controllers, self.etcd, self.operator
+        )
+
+    def _links(self) -> list[Link]:
+        made = [
+            Link(port, endpoint)
+            for port, endpoint in zip(
+                free_ports(self.options.members), self.cluster.endpoints, strict=True
+            )
+        ]
+        self.links += made
+        return made
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Everything runs and serves; all of it is gone afterwards."""
+        with self.cluster:
+            supervising = None
+            try:
+                for link in self.links:
+                    await link.open()
+                await self.operator.set_up()
+                for daemon in (*self.agents, *self.controllers):
+                    daemon.launch()
+                await self._until_serving(READY_S)
+                supervising = asyncio.ensure_future(self.injector.supervise())
+                yield
+            finally:
+                if supervising is not None:
+                    supervising.cancel()
+                for daemon in (*self.agents, *self.controllers):
+                    daemon.kill()
+                for link in self.links:
+                    await link.close()
+                await self.etcd.close()
+
+    async def disturb(self) -> None:
+        """The run itself: Pods come and go while the plan is carried out; then all is whole."""
+        clocks = bool(processes.find_faketime())
+        plan = draw(self.options, KINDS, clocks=clocks)
+        slots = [
+            asyncio.ensure_future(node.run_slot(slot))
+            for node in self.nodes
+            for slot in range(self.options.callers)
+        ]
+        began = time.monotonic()
+        await self.injector.run(plan)
+        await asyncio.sleep(max(began + self.options.seconds - time.monotonic(), 0))
+        await self.injector.undo()
+        for node in self.nodes:
+            node.is_ending = True
+        _, late = await asyncio.wait(slots, timeout=FINISH_S)
+        for slot in late:
+            slot.cancel()
+        for done in await asyncio.gather(*slots, return_exceptions=True):
+            if isinstance(done, Exception):
+                raise done
+        if late:
+            text = f"{len(late)} callers still repeat a DEL {FINISH_S:g} s after the last fault"
+            self._break("no-recovery", text)
+
+    async def quiesce(self) -> None:
+        """Wait until every process serves again, and let GC end what no DEL has ended."""
+        await self._until_serving(RECOVER_S)
+        for node in self.nodes:
+            for _ in range(GC_ROUNDS):
+                if (await node.collect()).code == 0:
+                    break
+                await asyncio.sleep(POLL_S)
+            else:
+                self._break("no-recovery", f"GC of node {node.number} fails: {node.told[-1].reply}")
+
+    async def judged(self) -> Outcome:
+        """Export the log, and judge it."""
+        path = self.directory / "export.jsonl"
+        archive = self.directory / "archive"
+        archive.mkdir(exist_ok=True)
+        code, said = await self.operator.orbctl("export", str(path), "--archive-dir", str(archive))
+        assert code == 0, said
+        with path.open() as lines:
+            events = list(read_export(lines))
+        told = sorted((t for node in self.nodes for t in node.told), key=lambda t: t.before)
+        living = {c: held for node in self.nodes for c, held in node.living.items()}
+        evidence = Evidence(told, living, await self._claim_keys())
+        self.violations += judge(events, evidence)
+        code, said = await self.operator.orbctl("verify", "--archive-dir", str(archive))
+        if code != 0:
+            self._break("verify", f"orbctl verify exits {code}: {said[-2_000:]}")
+        return self._outcome(len(events), told)
+
+    async def _claim_keys(self) -> frozenset[str]:
+        found = set()
+        for entry in await self.etcd.entries(f"{ROOT}/ip/"):
+            family, _, value = entry.key.removeprefix(f"{ROOT}/ip/").partition("/")
+            kind = ipaddress.IPv4Address if family == "4" else ipaddress.IPv6Address
+            found.add(str(kind(int(value, 16))))
+        return frozenset(found)
+
+    async def _until_serving(self, deadline_s: float) -> None:
+        """Until every agent serves an ADD and a DEL, and every controller is ready."""
+        deadline = time.monotonic() + deadline_s
+        waiting: dict[str, Node | Daemon] = {
+            agent.name: node for agent, node in zip(self.agents, self.nodes, strict=True)
+        }
+        waiting |= {each.name: each for each in self.controllers}
+        while waiting and time.monotonic() < deadline:
+            for name, each in tuple(waiting.items()):
+                serves = each.probe() if isinstance(each, Node) else _is_ready(each)
+                if await serves:
+                    del waiting[name]
+            await asyncio.sleep(POLL_S)
+        for name in waiting:
+            self._break("no-recovery", f"{name} does not serve within {deadline_s:g} s")
+
+    def _recoveries(self) -> Iterator[float]:
+        """Seconds from the end of each fault to the next ADD that succeeded where it hit."""
+        names = {agent.name: [node] for agent, node in zip(self.agents, self.nodes, strict=True)}
+        names[ETCD] = self.nodes
+        for struck in self.injector.struck:
+            served = [at for node in names.get(struck.name, ()) for at in node.served_at]
+            later = [at for at in served if at >= struck.over_at]
+            if later:
+                yield min(later) - struck.over_at
+
+    def _outcome(self, events: int, told: list[Told]) -> Outcome:
+        counts = sum((node.counts for node in self.nodes), Counter[str]()) + self.operator.counts
+        return Outcome(
+            self.options,
+            counts,
+            Counter(each.kind for each in self.injector.struck),
+            list(self._recoveries()),
+            self.injector.exits,
+            {
+                each.name: n
+                for each in (*self.agents, *self.controllers)
+                if (n := each.log().count("Traceback"))
+            },
+            events,
+            self.violations,
+        )
+
+    def _break(self, rule: str, text: str) -> None:
+        self.violations.append(Violation(rule, text))
+
+
+async def _is_ready(daemon: Daemon) -> bool:
+    """What its readiness endpoint says."""
+    return await asyncio.to_thread(_ask_ready, daemon.health_port)
+
+
+def _ask_ready(port: int) -> bool:
+    address = f"http://127.0.0.1:{port}/v1/runtime/readiness"
+    try:
+        with urllib.request.urlopen(address, timeout=PROBE_S) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+async def run(options: Options, directory: Path) -> Outcome:
+    """One run in an empty directory."""
+    made = Run(options, directory)
+    async with made.started():
+        await made.disturb()
+        await made.quiesce()
+        return await made.judged()

@@ -1,0 +1,138 @@
+"""The parts of a fault run: a plan that its seed decides, and a proxy that does each harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Self
+
+import pytest
+
+from tests.chaos.__main__ import main, read_options
+from tests.chaos.garbage import KINDS, OVERWRITTEN, STRAY
+from tests.chaos.plan import Options, draw
+from tests.chaos.proxy import Link
+from tests.support.etcd import free_ports
+
+QUICK_S = 0.2
+
+
+def test_a_seed_draws_one_plan() -> None:
+    plan = draw(Options(minutes=5, seed=7), KINDS, clocks=True)
+
+    assert plan == draw(Options(minutes=5, seed=7), KINDS, clocks=True)
+    assert plan != draw(Options(minutes=5, seed=8), KINDS, clocks=True)
+    assert all(0 < fault.at_s < 300 for fault in plan)
+    assert len({fault.kind for fault in plan}) > 10
+
+
+def test_every_kind_of_key_is_written() -> None:
+    plan = draw(Options(minutes=200), KINDS, clocks=False)
+
+    written = {fault.detail.partition("/")[0] for fault in plan if fault.kind == "garbage"}
+    assert written == STRAY.keys() | OVERWRITTEN.keys()
+    assert not any(fault.kind == "clock" for fault in plan)
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_options({"minutes": "0.5", "seed": "3"}) == Options(minutes=0.5, seed=3)
+    assert main(["hours=1"]) == 2
+    assert "unknown option hours" in capsys.readouterr().err
+
+
+class Echo:
+    """A client of an echoing server, through a link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    async def __aenter__(self) -> Self:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.link.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.close()
+
+    async def ask(self, text: bytes = b"hello") -> bytes:
+        """What comes back within a moment; raises TimeoutError."""
+        self.writer.write(text)
+        await self.writer.drain()
+        async with asyncio.timeout(QUICK_S):
+            return await self.reader.read(100)
+
+    async def is_reset(self) -> bool:
+        """Whether the next message meets a reset."""
+        try:
+            while await self.ask():
+                pass
+        except ConnectionError:
+            return True
+        return False
+
+
+@pytest.fixture
+def arrived() -> bytearray:
+    """What the server has received."""
+    return bytearray()
+
+
+@pytest.fixture
+async def link(arrived: bytearray) -> AsyncIterator[Link]:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            arrived.extend(data)
+            writer.write(data)
+        writer.close()
+
+    near, far = free_ports(2)
+    server = await asyncio.start_server(echo, "127.0.0.1", far)
+    made = Link(near, f"127.0.0.1:{far}")
+    await made.open()
+    yield made
+    await made.close()
+    server.close()
+
+
+async def test_a_whole_link_passes_everything(link: Link) -> None:
+    async with Echo(link) as echo:
+        assert await echo.ask() == b"hello"
+
+
+async def test_a_stalled_link_passes_nothing_until_it_is_healed(link: Link) -> None:
+    async with Echo(link) as echo:
+        link.stall()
+        with pytest.raises(TimeoutError):
+            await echo.ask()
+        link.heal()
+        assert await echo.ask(b"") == b"hello"
+
+
+async def test_a_cut_ends_the_connection(link: Link) -> None:
+    async with Echo(link) as echo:
+        assert await echo.ask() == b"hello"
+        link.cut()
+        assert await echo.is_reset()
+
+
+async def test_a_cut_within_a_message_passes_its_beginning(link: Link, arrived: bytearray) -> None:
+    async with Echo(link) as echo:
+        assert await echo.ask() == b"hello"
+        link.cut_in_message(2)
+        assert await echo.is_reset()
+    assert bytes(arrived) == b"hellohe"
+
+
+async def test_a_half_open_connection_swallows(link: Link) -> None:
+    async with Echo(link) as echo:
+        assert await echo.ask() == b"hello"
+        link.half_open()
+        with pytest.raises(TimeoutError):
+            await echo.ask()
+    async with Echo(link) as echo:
+        assert await echo.ask() == b"hello", "a new connection is whole"
+
+
+async def test_a_refusing_link_resets_what_comes(link: Link) -> None:
+    link.refuse()
+    async with Echo(link) as echo:
+        assert await echo.is_reset()
