@@ -25,8 +25,8 @@ from core.domain.fixed.kinds import (
 from core.domain.fixed.records import RecordOwners
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
-from core.errors import OrbweaverError
-from core.projections.configuration_view import ConfigurationView
+from core.errors import LogCorrupt, OrbweaverError
+from core.projections.configuration_view import ConfigurationView, Unread
 from nodeagent.cniwire.arguments import PodArguments
 
 NAMESPACE_UNSAID = "default"
@@ -122,7 +122,15 @@ class StandaloneFacts:
         self._fixed = fixed
 
     async def learn(self, reference: PodReference) -> None:
-        """Records are there or they are not."""
+        """Records are there or they are not, or cannot be read. Raises LogCorrupt."""
+        arguments, container = reference
+        namespace = arguments.namespace or NAMESPACE_UNSAID
+        pod = f"record/Pod/{namespace}/{arguments.name or container}"
+        for key in (pod, f"record/Namespace/-/{namespace}"):
+            unread = self._view.current.unread.get(key)
+            if unread is not None:
+                why, remedy = unread.fault.why, unread.fault.remedy
+                raise LogCorrupt(why, subject=key, remedy=remedy)
 
     async def confirm_current(self, reference: PodReference) -> None:
         """Only the runtime knows which Pod came last."""
@@ -160,6 +168,9 @@ class StandaloneFacts:
         kind = kind_of_holder(endpoint.holder, self._fixed)
         if kind is None:
             return None
+        unread = self._unread_record(kind, endpoint)
+        if unread is not None:
+            return Validity("unknown", unread.fault.why)
         found = validity_of(kind, *endpoint.key, RecordOwners(self._view.current.records))
         if found.state != "unknown":
             return found
@@ -182,6 +193,18 @@ class StandaloneFacts:
             why = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             return Validity("unknown", f"the records could not be read: {why}", unanswered=True)
         return self.wanted(endpoint)
+
+    def _unread_record(self, kind: FixedKind, endpoint: Endpoint) -> Unread | None:
+        """A record that cannot be read and may say that the endpoint is wanted (I6)."""
+        unread = self._view.current.unread
+        if not unread:
+            return None
+        namespace, name = endpoint.key
+        owner = name.rpartition("-")[0]
+        prefix = f"record/Pod/{namespace}/"
+        if kind == "vm":  # the names of its launchers tell nothing
+            return next((one for key, one in unread.items() if key.startswith(prefix)), None)
+        return unread.get(prefix + name) or unread.get(f"record/{STATEFUL_SET}/{namespace}/{owner}")
 
     def _described(self, pod: PodFacts, record: RecordDefined) -> PodFacts:
         owner = _owner(record)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from core.archive.building import FileBuilder
@@ -177,7 +178,9 @@ class Archiver:
             ]
             for writer, found in zip(some, (await self._store.read(gets)).ranges, strict=True):
                 if found.kvs:
-                    first = int(self._keys.tail(found.kvs[0].key, "log")[1], 16)
+                    first = firsts[writer]
+                    with suppress(ValueError):  # a key that no writer has written
+                        _, first = self._keys.check_segment(found.kvs[0].key)
                     ranges.append((writer, first, seqs[writer]))
         return ranges
 

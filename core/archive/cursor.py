@@ -14,8 +14,10 @@ from typing import Final, NamedTuple
 
 from core.archive.chain import CHAIN_START
 from core.archive.format import NO_FILE, FileLink
+from core.domain.possible import check_counts
 from core.store.codec import StateCodec
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import Get, KeyValueStore
 
 SEGMENTS_SUFFIX: Final = ".segments"
@@ -60,7 +62,15 @@ class ArchiveCursor(NamedTuple):
 
 
 NOTHING_SEALED: Final = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
-CURSOR: Final = StateCodec(ArchiveCursor)
+CURSOR: Final = StateCodec(
+    ArchiveCursor,
+    lambda one: check_counts(one.files, one.position, one.clock_ms, *one.seqs.values()),
+)
+CURSORS: Final[KeyKind[ArchiveCursor]] = KeyKind(
+    *("archive cursor", "meta/archive", CURSOR.decode, ("controller", "worker", "orbctl")),
+    "restore the key from a backup of etcd; nothing is sealed or asked of the log until then, and"
+    " the files of the archive stay as they are",
+)
 
 
 class KeptCursor(NamedTuple):
@@ -81,7 +91,7 @@ async def read_cursor(store: KeyValueStore, keys: Keys, *, revision: int = 0) ->
     found = result.ranges[0].first
     if found is None:
         return KeptCursor(NOTHING_SEALED, 0)
-    return KeptCursor(CURSOR.decode(found.value), found.mod_revision)
+    return KeptCursor(CURSORS.decode(keys, found.key, found.value), found.mod_revision)
 
 
 def file_prefix(cluster: str) -> str:

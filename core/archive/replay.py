@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from core.archive.cursor import CURSOR, NOTHING_SEALED, cursor_key
+from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
 from core.archive.live import LiveLog
 from core.archive.sealed import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
-from core.store.codec import HEAD
+from core.store.faults import Faults
+from core.store.heads import read_heads
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.log import Segment
@@ -75,12 +76,15 @@ async def open_log(
     files: Files,
     *,
     now_ms: Callable[[], int] = unix_ms,
+    faults: Faults | None = None,
 ) -> LogView:
     """The whole log as of now. Raises StoreUnavailable, LogCorrupt."""
     result = await store.read([Get(cursor_key(keys)), Get(*keys.room("head"))])
     kept, heads_found = (found.kvs for found in result.ranges)
-    cursor = CURSOR.decode(kept[0].value) if kept else NOTHING_SEALED
-    heads = {keys.tail(kv.key, "head")[0]: HEAD.decode(kv.value).seq for kv in heads_found}
+    cursor = CURSORS.decode(keys, kept[0].key, kept[0].value) if kept else NOTHING_SEALED
+    faults = Faults() if faults is None else faults
+    found = await read_heads(store, keys, heads_found, result.revision, faults, cursor.seqs)
+    heads = {writer: head.seq for writer, head in found.items()}
     for writer, seq in cursor.seqs.items():
         if heads.get(writer, 0) < seq:
             raise LogCorrupt(

@@ -28,10 +28,13 @@ from core.domain.addresses import Family
 from core.domain.events import AddressesClaimed, AddressesReleased, Cause, Release
 from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.errors import LogCorrupt
 from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.codec import CLAIM, ENDPOINT, HEAD, Draft
+from core.store.heads import head_from_log
 from core.store.keys import Keys
-from core.store.kv import Absent, Delete, Guard, KeyValueStore, Put, Unchanged, Write
+from core.store.kinds import HEADS, key_text
+from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged, Write
 from core.store.writer import Writer
 
 _TOPICS: Final[Mapping[str, str]] = {
@@ -90,6 +93,27 @@ def plan_repair(
         for one in differences
         if one.kind == "endpoint" and one.key not in written
     ]
+    return tuple(steps)
+
+
+async def plan_heads(
+    store: KeyValueStore, keys: Keys, revision: int, sealed: Mapping[str, int]
+) -> tuple[Step, ...]:
+    """The steps that write heads that cannot be read as the log says. Raises StoreUnavailable."""
+    steps: list[Step] = []
+    for kv in (await store.read([Get(*keys.room("head"))], revision=revision)).ranges[0].kvs:
+        try:
+            HEADS.decode(keys, kv.key, kv.value)
+        except LogCorrupt:
+            name = key_text(keys, kv.key)
+            writer = name.partition("/")[2]
+            guard = Unchanged(kv.key, kv.mod_revision)
+            if not keys.is_writer(writer):
+                steps.append(Step(f"delete {name}, no writer's", (guard,), (Delete(kv.key),)))
+                continue
+            head = await head_from_log(store, keys, kv, revision, sealed.get(writer, 0))
+            text = f"write the head of {writer}: its last segment is {head.seq}"
+            steps.append(Step(text, (guard,), (Put(kv.key, HEAD.encode(head)),)))
     return tuple(steps)
 
 

@@ -1,15 +1,16 @@
 """Verify: the log is whole and keeps its rules, and the state keys are its fold (I5).
 
 Everything is read: each archive file with its index and snapshot, the chain, the live log, and at
-the very revision up to which the log was folded the state keys. So it works on a live system and
-slows nobody down. It never writes; ``core.audit.repair`` does, by the plan in the report.
+the very revision up to which the log was folded the state keys. Every other kind of key is read as
+its readers read it. So it works on a live system and slows nobody down. It never writes;
+``core.audit.repair`` does, by the plan in the report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.archive.cursor import SNAPSHOT_SUFFIX
 from core.archive.files import Files
@@ -17,12 +18,17 @@ from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed import FileSummary, SealedLog
 from core.audit.ownership import foreign_changes
-from core.audit.repair import Step, plan_repair
+from core.audit.repair import Step, plan_heads, plan_repair
+from core.audit.scan import scan
 from core.audit.state import Difference, compare, read_state
 from core.domain.checker import Checker, Violation
+from core.domain.events import Recorded
 from core.domain.evolution import Ledger
-from core.errors import Compacted, LogError
+from core.errors import Compacted, LogCorrupt, LogError
+from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.store.faults import ContainedFault
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import KeyValueStore
 from core.store.log import Segment
 
@@ -46,7 +52,8 @@ class Report(NamedTuple):
 
     ``folded``: the log could be read to its end; if not, the state keys were compared with nothing.
     ``violations`` and ``differences`` list ``FINDINGS_MAX`` at most; the counts are of all.
-    ``notes``: what is no fault but worth knowing.
+    ``notes``: what is no fault but worth knowing. ``unreadable``: keys of any kind that their
+    readers leave out.
     """
 
     revision: int
@@ -61,20 +68,23 @@ class Report(NamedTuple):
     difference_count: int
     plan: tuple[Step, ...]
     notes: tuple[str, ...] = ()
+    unreadable: tuple[ContainedFault, ...] = ()
 
     @property
     def is_clean(self) -> bool:
         """Everything is as it must be."""
-        findings = (self.faults, self.violations, self.differences)
+        findings = (self.faults, self.violations, self.differences, self.unreadable)
         return self.folded and not any(findings)
 
 
-async def verify(store: KeyValueStore, keys: Keys, files: Files) -> Report:
-    """Read everything and report.
+async def verify(
+    store: KeyValueStore, keys: Keys, files: Files, kinds: Sequence[KeyKind[Any]] = ()
+) -> Report:
+    """Read everything and report; ``kinds``: the kinds of keys that are read beside the log.
 
     Raises StoreUnavailable, and Compacted when etcd compacts quicker than the log can be read.
     """
-    run = _Run(keys, files)
+    run = _Run(keys, files, kinds)
     for round_ in range(ROUNDS_MAX):
         try:
             return await run.read(store)
@@ -87,9 +97,11 @@ async def verify(store: KeyValueStore, keys: Keys, files: Files) -> Report:
 class _Run:
     """One run; a compaction under it costs the state keys a second look and nothing else."""
 
-    def __init__(self, keys: Keys, files: Files) -> None:
+    def __init__(self, keys: Keys, files: Files, kinds: Sequence[KeyKind[Any]]) -> None:
         self._keys = keys
         self._files = files
+        self._kinds = kinds
+        self._unreadable: tuple[ContainedFault, ...] = ()
         self._checker = Checker()
         self._files_seen = 0
         self._last_file = 0
@@ -101,6 +113,7 @@ class _Run:
         self._notes: tuple[str, ...] = ()
 
     async def read(self, store: KeyValueStore) -> Report:
+        self._unreadable = tuple(await scan(store, self._keys, self._kinds))
         try:
             view = await open_log(store, self._keys, self._files)
             await self._fold(view)
@@ -110,6 +123,7 @@ class _Run:
         state = await read_state(store, self._keys, view.revision)
         differences = compare(self._checker.ledger, state, self._keys)
         plan = plan_repair(self._checker.ledger, differences, state, self._keys)
+        plan += await plan_heads(store, self._keys, view.revision, view.sealed.cursor.seqs)
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _fold(self, view: LogView) -> None:
@@ -153,12 +167,20 @@ class _Run:
             self._events += len(events)
             self._note(foreign_changes(events, self._checker.ledger))
             for recorded in events:
-                self._note(self._checker.check(recorded))
+                self._note(self._check(recorded))
 
     def _note(self, found: list[Violation]) -> None:
         if found:
             self._violation_count += len(found)
             self._violations += found[: FINDINGS_MAX - len(self._violations)]
+
+    def _check(self, recorded: Recorded) -> list[Violation]:
+        """Raises LogCorrupt for an event that cannot be."""
+        try:
+            return self._checker.check(recorded)
+        except UNREADABLE as error:
+            what = f"event {recorded.event_id} cannot be folded: {words_of(error)}"
+            raise LogCorrupt(what, subject=recorded.writer, remedy=SEGMENT_REMEDY) from error
 
     def _check_beside(self, sealed: SealedLog, summary: FileSummary) -> None:
         index = sealed.index(summary.link)
@@ -206,6 +228,7 @@ class _Run:
             len(found),
             plan,
             self._notes,
+            self._unreadable,
         )
 
 

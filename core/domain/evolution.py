@@ -90,11 +90,15 @@ def claims_made(event: AddressesClaimed, event_id: str) -> tuple[tuple[str, Clai
 
 
 class Ledger:
-    """The state of everything after a prefix of the log."""
+    """The state of everything after a prefix of the log.
+
+    ``unread``: state keys that could not be read where it was read from keys, as text below the
+    cluster's root: of these objects nothing is known, which is not that they are not there (I6).
+    """
 
     __slots__ = (
         "claims", "endpoints", "pools", "position", "quarantine", "records", "reservations",
-        "subnets",
+        "subnets", "unread",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -106,6 +110,7 @@ class Ledger:
         self.records: dict[RecordKey, RecordDefined] = {}
         self.endpoints: dict[EndpointKey, Endpoint] = {}
         self.claims: dict[str, Held] = {}
+        self.unread: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
         """Fold one event; events come in log order."""

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.address_set import AddressSet
@@ -21,10 +21,19 @@ from core.domain.configuration import offered
 from core.domain.events import RecordDefined
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
 from core.domain.selection.catalog import PoolCatalog
-from core.errors import Compacted, NotReady, OrbweaverError
-from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.errors import Compacted, LogCorrupt, NotReady, OrbweaverError
+from core.store.faults import ContainedFault, Faults
 from core.store.keys import Keys
-from core.store.kv import WATCH_SILENT_S_MAX, Get, KeyValueStore
+from core.store.kinds import (
+    GUARDS,
+    POOLS,
+    QUARANTINES,
+    RECORDS,
+    RESERVATIONS,
+    SUBNETS,
+    key_text,
+)
+from core.store.kv import WATCH_SILENT_S_MAX, Change, Get, KeyValueStore
 from core.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
@@ -50,12 +59,25 @@ class HeldPool(NamedTuple):
     revision: int
 
 
+class Unread(NamedTuple):
+    """A key that cannot be read, and its revision."""
+
+    fault: ContainedFault
+    revision: int
+
+
 class Snapshot:
-    """The configuration at one revision; its mappings never change once it is published."""
+    """The configuration at one revision; its mappings never change once it is published.
+
+    ``unread``: keys that cannot be read, as text below the cluster's root. ``closing``: those of
+    them that are reservations whose addresses are not known; while there is one, no pool hands out
+    a new address, because it might be reserved (I2, docs/decisions/0021).
+    """
 
     __slots__ = (
         "_usable",
         "catalog",
+        "closing",
         "guards",
         "pools",
         "quarantine",
@@ -63,6 +85,7 @@ class Snapshot:
         "reservations",
         "revision",
         "subnets",
+        "unread",
     )
 
     def __init__(self) -> None:
@@ -73,6 +96,8 @@ class Snapshot:
         self.quarantine: dict[str, Quarantine] = {}
         self.records: dict[tuple[str, str, str], RecordDefined] = {}
         self.guards: dict[bytes, int] = {}
+        self.unread: dict[str, Unread] = {}
+        self.closing: dict[str, ContainedFault] = {}
         self.catalog = PoolCatalog({})
         self._usable: dict[str, AddressSet] = {}
 
@@ -82,7 +107,16 @@ class Snapshot:
         return max(self.guards.values(), default=0)
 
     def usable(self, name: str) -> AddressSet:
-        """What may be handed out of the pool: not excluded, not reserved, not quarantined."""
+        """What may be handed out of the pool: not excluded, not reserved, not quarantined.
+
+        Raises LogCorrupt while nobody can tell what is reserved.
+        """
+        for fault in self.closing.values():
+            raise LogCorrupt(
+                f"IPPool {name} hands out no new address: {fault.why}",
+                subject=fault.key,
+                remedy=fault.remedy,
+            )
         found = self._usable.get(name)
         if found is None:
             pool = self.pools[name].pool
@@ -100,6 +134,8 @@ class Snapshot:
         copy.quarantine = dict(self.quarantine)
         copy.records = dict(self.records)
         copy.guards = dict(self.guards)
+        copy.unread = dict(self.unread)
+        copy.closing = dict(self.closing)
         return copy
 
 
@@ -110,10 +146,15 @@ class ConfigurationView:
     """
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, supervisor: Supervisor | None = None
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        supervisor: Supervisor | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
+        self._intake = _Intake(keys, Faults() if faults is None else faults)
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
         self._heard_at = -math.inf
@@ -171,9 +212,10 @@ class ConfigurationView:
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.room(room)) for room in ROOMS])
         loaded = Snapshot()
-        for found in result.ranges:
+        for found in reversed(result.ranges):  # the guards first: they tell commands from strays
             for kv in found.kvs:
-                self._put(loaded, kv.key, kv.value, kv.mod_revision)
+                is_first = kv.create_revision == kv.mod_revision
+                self._intake.put(loaded, Change(kv.key, kv.value, kv.mod_revision), is_first)
         loaded.revision = result.revision
         self._heard_at = time.monotonic()
         await self._publish(loaded)
@@ -189,8 +231,8 @@ class ConfigurationView:
                         self.current.revision = max(self.current.revision, batch.revision)
                         continue
                     following = self.current.successor()
-                    for change in batch.changes:
-                        self._put(following, change.key, change.value, change.mod_revision)
+                    for change in self._intake.in_order(batch.changes):
+                        self._intake.put(following, change)
                     following.revision = batch.revision
                     await self._publish(following)
             except Compacted:
@@ -216,30 +258,112 @@ class ConfigurationView:
         self.ready = False
         _log.warning("the configuration is not followed: %s", error)
 
-    def _put(self, into: Snapshot, key: bytes, value: bytes | None, revision: int) -> None:
-        room, _, name = key[len(self._keys.root) :].decode().partition("/")
-        match room:
-            case "pool":
-                held = None if value is None else HeldPool(POOL.decode(value), revision)
-                _set(into.pools, name, held)
-            case "subnet":
-                _set(into.subnets, name, None if value is None else SUBNET.decode(value))
-            case "reservation":
-                _set(into.reservations, name, None if value is None else RESERVATION.decode(value))
-            case "quarantine":
-                address = str(self._keys.address_in(key))
-                _set(into.quarantine, address, None if value is None else QUARANTINE.decode(value))
-            case "record":
-                path = self._keys.record_path(key)
-                _set(into.records, path, None if value is None else RECORD.decode(value))
-            case "guard":
-                into.guards[key] = revision
-
     async def _publish(self, snapshot: Snapshot) -> None:
-        snapshot.catalog = PoolCatalog({name: held.pool for name, held in snapshot.pools.items()})
+        snapshot.catalog = PoolCatalog(
+            {name: held.pool for name, held in snapshot.pools.items()},
+            {
+                key.partition("/")[2]: one.fault.why
+                for key, one in snapshot.unread.items()
+                if one.fault.kind == POOLS.name
+            },
+        )
         async with self._changed:
             self.current = snapshot
             self._changed.notify_all()
+
+
+class _Intake:
+    """Takes changes into a snapshot; what cannot be read is left out and reported."""
+
+    def __init__(self, keys: Keys, faults: Faults) -> None:
+        self._keys = keys
+        self._faults = faults
+        self._guards = keys.prefix("guard")
+
+    def in_order(self, changes: Sequence[Change]) -> list[Change]:
+        """The guards first: they tell what a command wrote from what it did not."""
+        return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
+
+    def put(self, into: Snapshot, change: Change, before_is_known: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Take one change in. ``before_is_known``: the snapshot has what was there before it."""
+        key, value, revision = change
+        text = key_text(self._keys, key)
+        into.unread.pop(text, None)
+        was_closing = into.closing.pop(text, None) is not None
+        if value is None:
+            self._faults.clear(text)
+            self._remove(into, key, text)
+            return
+        fault = self._read(into, key, value, revision)
+        if fault is None:
+            return
+        into.unread[text] = Unread(fault, revision)
+        if fault.kind == RESERVATIONS.name and (
+            # What no command wrote reserves nothing: what was there before it counts.
+            was_closing or not before_is_known or self._is_of_a_command(into, revision)
+        ):
+            into.closing[text] = fault
+
+    def _read(
+        self, into: Snapshot, key: bytes, value: bytes, revision: int
+    ) -> ContainedFault | None:
+        """Read the value into its place; the fault if that cannot be done."""
+        keys, faults = self._keys, self._faults
+        text = key_text(keys, key)
+        room, _, name = text.partition("/")
+        match room:
+            case "pool":
+                pool = faults.read(POOLS, keys, key, value)
+                _set(into.pools, name, pool and HeldPool(pool, revision))
+            case "subnet":
+                _set(into.subnets, name, faults.read(SUBNETS, keys, key, value))
+            case "reservation":
+                reservation = faults.read(RESERVATIONS, keys, key, value)
+                if reservation is not None:  # else what it reserved stays reserved
+                    into.reservations[name] = reservation
+            case "quarantine":
+                self._set_aside(into, key, faults.read(QUARANTINES, keys, key, value))
+            case "record":
+                record = faults.read(RECORDS, keys, key, value)
+                _set(into.records, _record_path(name), record)
+            case "guard":
+                into.guards[key] = revision
+                faults.read(GUARDS, keys, key, value)
+        return faults.get(text)
+
+    def _set_aside(self, into: Snapshot, key: bytes, found: Quarantine | None) -> None:
+        """An address whose quarantine cannot be read stays set aside: the key names it."""
+        for address in self._keys.addresses_in([key], "quarantine"):
+            text = str(address)
+            into.quarantine[text] = found or Quarantine(text, address.family, "cannot be read")
+
+    def _remove(self, into: Snapshot, key: bytes, text: str) -> None:
+        room, _, name = text.partition("/")
+        match room:
+            case "pool":
+                into.pools.pop(name, None)
+            case "subnet":
+                into.subnets.pop(name, None)
+            case "reservation":
+                into.reservations.pop(name, None)
+            case "quarantine":
+                for address in self._keys.addresses_in([key], "quarantine"):
+                    into.quarantine.pop(str(address), None)
+            case "record":
+                into.records.pop(_record_path(name), None)
+            case "guard":
+                into.guards.pop(key, None)
+
+    def _is_of_a_command(self, into: Snapshot, revision: int) -> bool:
+        """Whether a command may have written the value: each changes its guard with it."""
+        guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
+        return any(into.guards.get(guard, 0) >= revision for guard in guards)
+
+
+def _record_path(name: str) -> tuple[str, str, str]:
+    kind, _, rest = name.partition("/")
+    namespace, _, name = rest.partition("/")
+    return kind, "" if namespace == "-" else namespace, name
 
 
 def _set(target: dict[K, V], key: K, value: V | None) -> None:

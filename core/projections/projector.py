@@ -5,6 +5,10 @@ older checkpoint can save it anything) and follows the log from there. After an 
 on from its own cursor by key bounds; when what it has not seen has left etcd, it starts anew.
 Every replica of the controller runs one, so that a new leader is level at once. It never writes:
 publishing is ``core.projections.publisher``.
+
+An event that this version cannot fold (garbage, or of a type that a newer version writes) is named
+in ``faults``, and the state is read from its keys again, which the event's own transaction has
+written: so the projection stays true, up to ``REBUILD_PAUSE_S`` late (docs/decisions/0021).
 """
 
 from __future__ import annotations
@@ -15,16 +19,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from core.errors import Compacted, LogGap, StoreUnavailable
+from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
 from core.projections.fold import Projection
 from core.projections.news import News
+from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
+from core.store.faults import Faults
 from core.store.keys import Keys
+from core.store.kinds import key_text
 from core.store.kv import KeyValueStore
 from core.store.log import START, Cursor, LogReader, Segment
 from core.store.state import read_ledger
 
 AWAY_PAUSE_S = 0.5
 """Between two attempts to go on while etcd is away."""
+
+REBUILD_PAUSE_S = 2.0
+"""Between two starts from the state keys for the sake of events that cannot be folded."""
 
 
 class Lag(NamedTuple):
@@ -47,9 +57,11 @@ class Projector:
         self,
         store: KeyValueStore,
         keys: Keys,
+        faults: Faults | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.faults = Faults() if faults is None else faults
         self.projection = Projection()
         self.cursor: Cursor = START
         self.ready = False
@@ -57,13 +69,15 @@ class Projector:
         self.events = 0
         self._store = store
         self._keys = keys
-        self._reader = LogReader(store, keys)
+        self._reader = LogReader(store, keys, self.faults)
         self._monotonic = monotonic
         self._level_at = monotonic()
+        self._built_at = -REBUILD_PAUSE_S
+        self._is_stale = False
         self._moved = asyncio.Condition()
 
     async def run(self) -> None:
-        """Follow the log until cancelled. Raises LogCorrupt, StoreRejected: a person is needed."""
+        """Follow the log until cancelled. Raises StoreRejected: a person is needed."""
         while True:
             try:
                 await self._resume()
@@ -71,6 +85,9 @@ class Projector:
                     await self._advance(segments, cursor)
             except (Compacted, LogGap):
                 self.ready = False
+            except LogCorrupt:  # reported where it was raised
+                self._is_stale = True
+                await asyncio.sleep(self._built_at + REBUILD_PAUSE_S - self._monotonic())
             except StoreUnavailable:
                 await asyncio.sleep(AWAY_PAUSE_S)
 
@@ -105,14 +122,14 @@ class Projector:
 
     async def _resume(self) -> None:
         """Go on from the cursor, or start from the state keys."""
-        if self.ready:
+        if self.ready and not self._is_stale:
             await self._advance(*await self._reader.catch_up(self.cursor))
         else:
             await self._load()
 
     async def _load(self) -> None:
         revision, heads = await self._reader.heads()
-        ledger = await read_ledger(self._store, self._keys, revision=revision)
+        ledger = await read_ledger(self._store, self._keys, revision=revision, faults=self.faults)
         before = self.projection
         projection = Projection(ledger)
         projection.changed |= before.changed | before.tallies.keys()
@@ -124,16 +141,29 @@ class Projector:
         self.cursor = Cursor(revision, {writer: head.seq for writer, head in heads.items()})
         self.rebuilds += 1
         self.ready = True
-        self._level_at = self._monotonic()
+        self._is_stale = False
+        self._built_at = self._level_at = self._monotonic()
         await self._tell()
 
     async def _advance(self, segments: list[Segment], cursor: Cursor) -> None:
         for segment in segments:
-            events = segment.events()
-            self.projection.apply_all(events)
-            self.events += len(events)
+            self._fold(segment)
         self.cursor = cursor
         await self._tell()
+
+    def _fold(self, segment: Segment) -> None:
+        """Raises LogCorrupt; the projection must be built anew then."""
+        try:
+            events = segment.events()
+            self.projection.apply_all(events)
+        except (LogCorrupt, *UNREADABLE) as error:
+            key = key_text(self._keys, self._keys.log(segment.writer, segment.seq))
+            why = error.message if isinstance(error, LogCorrupt) else words_of(error)
+            why = f"segment {key} cannot be folded: {why}"
+            found = LogCorrupt(why, subject=key, remedy=SEGMENT_REMEDY)
+            self.faults.report("segment", key, found)
+            raise found from error
+        self.events += len(events)
 
     async def _tell(self) -> None:
         async with self._moved:

@@ -3,7 +3,8 @@
 Each pool is written at most once per ``VIEW_PERIOD_S``, and only when its view says something new.
 A write is guarded by the revision of the view it replaces and by the leader's fence: a publisher
 that was paused and lost its lead writes nothing any more. What a failed guard shows is taken in;
-a stored view with a newer position is left alone until this projection has passed it.
+a stored view with a newer position is left alone until this projection has passed it. One that
+cannot be read is named, and written over.
 It reads nothing of the log and decides nothing.
 """
 
@@ -15,8 +16,17 @@ from typing import NamedTuple
 
 from core.errors import LostRace, OutcomeUnknown
 from core.projections.projector import Projector
-from core.projections.views import CHECKPOINT, CHECKPOINTS, POOL_VIEW, Checkpoint, PoolView
+from core.projections.views import (
+    CHECKPOINT,
+    CHECKPOINT_KIND,
+    CHECKPOINTS,
+    POOL_VIEW,
+    POOL_VIEWS,
+    Checkpoint,
+    PoolView,
+)
 from core.store.keys import Keys
+from core.store.kinds import key_text
 from core.store.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
 from core.store.writer import unix_ms
 
@@ -28,7 +38,7 @@ VIEWS_PER_WRITE_MAX = 60
 
 
 class _Stored(NamedTuple):
-    """What lies under a view key; revision 0: nothing."""
+    """What lies under a view key; revision 0: nothing, else without a view: nothing to be read."""
 
     view: PoolView | None
     revision: int
@@ -117,9 +127,11 @@ class Publisher:
         return bool(projection.changed) or projection.position > self._checkpoint.position
 
     def _says_more(self, name: str, view: PoolView | None, position: int) -> bool:
-        stored = self._stored.get(name, NOTHING).view
-        if stored is None or view is None:
-            return stored is not view
+        stored, revision = self._stored.get(name, NOTHING)
+        if view is None:
+            return bool(revision)
+        if stored is None:
+            return True
         return stored.position <= position and not view.same_content(stored)
 
     async def _write(self, fence: Unchanged, views: Mapping[str, PoolView | None]) -> bool:
@@ -137,6 +149,7 @@ class Publisher:
             return False
         for name, view in views.items():
             self._stored[name] = NOTHING if view is None else _Stored(view, revision)
+            self._projector.faults.clear(key_text(self._keys, keys[name]))
         self.published += len(views)
         return True
 
@@ -172,9 +185,15 @@ class Publisher:
 
     def _learn(self, key: bytes, kv: KeyValue | None) -> None:
         """Take in what lies under a view's or the checkpoint's key."""
+        faults, revision = self._projector.faults, kv.mod_revision if kv else 0
+        text = key_text(self._keys, key)
+        if kv is None:
+            faults.clear(text)
         if key == self._keys.meta(CHECKPOINT):
-            self._checkpoint = CHECKPOINTS.decode(kv.value) if kv else NO_CHECKPOINT
-            self._checkpoint_revision = kv.mod_revision if kv else 0
+            found = faults.read(CHECKPOINT_KIND, self._keys, key, kv.value) if kv else None
+            self._checkpoint, self._checkpoint_revision = found or NO_CHECKPOINT, revision
             return
-        (name,) = self._keys.tail(key, "view", "pool")
-        self._stored[name] = _Stored(POOL_VIEW.decode(kv.value), kv.mod_revision) if kv else NOTHING
+        view = faults.read(POOL_VIEWS, self._keys, key, kv.value) if kv else None
+        name = text.removeprefix("view/pool/")
+        if key == self._keys.pool_view(name):  # else nothing ever writes or reads such a key
+            self._stored[name] = _Stored(view, revision)

@@ -7,11 +7,14 @@ reads or writes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from core.domain.address_set import AddressSet
 from core.domain.addresses import Family, format_range
+from core.domain.possible import check_counts
 from core.projections.tally import PoolCounts, PoolTally
 from core.store.codec import StateCodec
+from core.store.kinds import KeyKind
 
 FREE_INTERVALS_MAX = 64
 """Free intervals in one view."""
@@ -43,8 +46,23 @@ class Checkpoint(NamedTuple):
     writer: str
 
 
-POOL_VIEW = StateCodec(PoolView)
-CHECKPOINTS = StateCodec(Checkpoint)
+def _check_view(view: PoolView) -> None:
+    check_counts(view.position, *view.counts)
+    AddressSet.from_items(view.free, view.family)
+
+
+POOL_VIEW = StateCodec(PoolView, _check_view)
+CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.at_ms))
+
+REWRITTEN: Final = "nothing: the controller that leads writes it anew"
+POOL_VIEWS: Final[KeyKind[PoolView]] = KeyKind(
+    *("pool view", "view/pool", POOL_VIEW.decode, ("controller", "orbctl"), REWRITTEN),
+    key_of=lambda keys, view: keys.pool_view(view.name),
+)
+CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
+    "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
+    REWRITTEN,
+)  # fmt: skip
 
 
 def view_of(tally: PoolTally, position: int) -> PoolView:

@@ -15,12 +15,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final, Literal, NamedTuple
 
+from core.domain.addresses import parse_address
 from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.external import Address
 from core.service.binder import Claims
 from core.store.codec import StateCodec
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import (
     Absent,
     Delete,
@@ -99,7 +101,18 @@ class Found(NamedTuple):
         return cls() if found is None else cls(BINDING.decode(found.value), found.mod_revision)
 
 
-BINDING: Final = StateCodec(Binding)
+def _check_binding(binding: Binding) -> None:
+    for address, _ in binding.order.claims:
+        parse_address(address)
+
+
+BINDING: Final = StateCodec(Binding, _check_binding)
+BINDINGS: Final[KeyKind[Binding]] = KeyKind(
+    *("binding", "binding", BINDING.decode, ("agent", "controller", "worker", "orbctl")),
+    "see at the network provider what it has bound of this endpoint, give that back, then delete"
+    " the key: the Pod's next ADD writes another",
+    key_of=lambda keys, binding: keys.binding(*binding.order.key),
+)
 
 
 class Bindings:

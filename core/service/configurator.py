@@ -20,11 +20,12 @@ from core.domain.events import Cause, Event
 from core.domain.evolution import Ledger
 from core.domain.model import Claim
 from core.domain.subnet_decisions import wants_more
-from core.errors import LostRace
+from core.errors import LogCorrupt, LostRace
 from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
 from core.store.codec import Draft
 from core.store.keys import Keys
+from core.store.kinds import STATE_REMEDY, key_text
 from core.store.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.retrying import racing
 from core.store.state import read_claims, read_configuration
@@ -97,6 +98,7 @@ class Configurator:
         writes: dict[bytes, Write] = {}
         for effect in (effect_of(event, configuration, self._keys) for event in events):
             key = effect.write.start if isinstance(effect.write, Delete) else effect.write.key
+            _require_read(ledger, key_text(self._keys, key))
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
             if effect.topic:
@@ -133,3 +135,9 @@ class Configurator:
             NothingNewer(key(family, first), key(family, last) + b"\0", at)
             for first, last in leaving.hulls(RANGE_GUARDS_MAX)
         ]
+
+
+def _require_read(ledger: Ledger, key: str) -> None:
+    """Raises LogCorrupt for a command that would write over what cannot be read."""
+    if key in ledger.unread:
+        raise LogCorrupt(f"{key} is there and cannot be read", subject=key, remedy=STATE_REMEDY)

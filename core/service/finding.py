@@ -89,7 +89,7 @@ class Finder:
     async def _read(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
         gets = [self._get(room, stretch, keys_only=True) for room in ("ip", "rest")]
         claims, rests = (await self._store.read(gets)).ranges
-        taken = self._values(claims) | self._values(rests)
+        taken = self._values("ip", claims) | self._values("rest", rests)
         for first, last in stretch:
             for value in range(first, last + 1):
                 if value not in taken and value not in avoid:
@@ -103,9 +103,9 @@ class Finder:
         while True:
             marks = (await self._store.read([get])).ranges[0]
             for mark in marks.kvs:
-                value = self._keys.address_in(mark.key).value
-                if value in usable and value not in avoid:
-                    return Found(value, mark.mod_revision)
+                for _, value in self._keys.addresses_in([mark.key], "rest"):
+                    if value in usable and value not in avoid:
+                        return Found(value, mark.mod_revision)
             if not marks.more:
                 return None
             get = get._replace(limit=get.limit * RESTING_READ_GROWTH)
@@ -118,5 +118,5 @@ class Finder:
         end = key(span.family, span.last()) + b"\0"
         return Get(start, end, keys_only=keys_only, count_only=count_only)
 
-    def _values(self, answer: RangeResult) -> set[int]:
-        return {self._keys.address_in(kv.key).value for kv in answer.kvs}
+    def _values(self, room: str, answer: RangeResult) -> set[int]:
+        return {value for _, value in self._keys.addresses_in((kv.key for kv in answer.kvs), room)}

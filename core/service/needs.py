@@ -18,6 +18,7 @@ from core.domain.autopools.naming import ApplicationKey
 from core.errors import LogCorrupt
 from core.store.codec import StateCodec
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import Get, KeyValueStore, Put
 
 NEED_TTL_S: Final = 60
@@ -66,6 +67,18 @@ class Report(NamedTuple):
 
 NEED: Final = StateCodec(Application)
 REPORT: Final = StateCodec(Report)
+
+_NEED_REMEDY: Final = "nothing: it ends with its lease, and the Pod's next ADD writes another"
+_REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
+NEEDS: Final[KeyKind[Application]] = KeyKind(
+    *("need", "need", NEED.decode, ("controller", "worker"), _NEED_REMEDY),
+    key_of=lambda keys, application: keys.need(str(application.key)),
+)
+REPORTS: Final[KeyKind[Report]] = KeyKind(
+    *("application view", "view/application", REPORT.decode, ("agent", "controller")),
+    _REPORT_REMEDY,
+    key_of=lambda keys, report: keys.application_view(str(report.key)),
+)
 
 
 class Needs:

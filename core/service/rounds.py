@@ -19,7 +19,7 @@ from core.domain.model import Nic
 from core.domain.routes import distribute_routes
 from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode
 from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
-from core.errors import AddressesUsedOut, AllocationError, LostRace
+from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.projections.configuration_view import Snapshot
 from core.service.finding import Finder
 from core.service.limits import RecordLimit
@@ -175,6 +175,8 @@ class Round:
             return await limit.refusal(pool, self.snapshot.usable(pool))
         except AddressSyntaxError as error:  # written past every rule: this pool fails, not the ADD
             return f"IPPool {pool} cannot be read: {error}"
+        except LogCorrupt as error:
+            return error.message
 
     def _search(self, place: Place) -> Search:
         search = self._searches.get(place)
@@ -217,11 +219,14 @@ class Round:
         return None
 
     def _learn_window(self, one: Wanted, claims: RangeResult, rests: RangeResult) -> None:
-        taken = [self._keys.address_in(kv.key).value for kv in (*claims.kvs, *rests.kvs)]
         last = one.search.window_after(one.value)[1]
-        for answer in (claims, rests):
+        taken: list[int] = []
+        for room, answer in (("ip", claims), ("rest", rests)):
+            found = self._keys.addresses_in((kv.key for kv in answer.kvs), room)
+            values = [address.value for address in found]
+            taken += values
             if answer.more:
-                last = min(last, self._keys.address_in(answer.kvs[-1].key).value)
+                last = min(last, values[-1] if values else one.value)
         one.search.learn(one.value, last, taken)
         self._rests.pop(one.address, None)
         self._prefer_own(one.search, rests)
@@ -229,11 +234,13 @@ class Round:
     def _prefer_own(self, search: Search, rests: RangeResult) -> None:
         """What the holder had before comes first: it rests for the sake of others."""
         for mark in rests.kvs:
-            address = self._keys.address_in(mark.key)
-            if mark.value == self._seed.encode() and address.value in search.usable:
-                self._rests[address] = mark.mod_revision
-                search.offer(address.value)
-                return
+            if mark.value != self._seed.encode():
+                continue
+            for address in self._keys.addresses_in([mark.key], "rest"):
+                if address.value in search.usable:
+                    self._rests[address] = mark.mod_revision
+                    search.offer(address.value)
+                    return
 
     def _is_shown(self, snapshot: Snapshot, one: Wanted, lost: Lost) -> bool:
         held = snapshot.pools.get(one.pool)
@@ -243,9 +250,10 @@ class Round:
         topic = self._keys.guard("reservations", one.demand.family)
         topic_now = lost.truth[topic]
         quarantined = lost.truth[self._keys.quarantine(*one.address)] is not None
+        unread = snapshot.unread.get(f"pool/{one.pool}")
+        seen_at = held.revision if held is not None else unread.revision if unread else 0
         return (
-            held is not None
-            and held.revision >= pool_now.mod_revision
+            seen_at >= pool_now.mod_revision
             and (topic_now is None or snapshot.guards.get(topic, 0) >= topic_now.mod_revision)
             and (not quarantined or str(one.address) in snapshot.quarantine)
         )

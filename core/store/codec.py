@@ -2,26 +2,40 @@
 
 A segment is ``[version, recorded_at_ms, [record, ...]]`` and a record ``[event_id, type,
 schema_version, [actor, correlation_id, causation_id, traceparent], body]``: readable by any msgpack
-reader. A state value is ``[version, value]``. Decoding is strict: bytes that do not fit raise
-LogCorrupt, never a half-filled value.
+reader. A state value is ``[version, value]``. Decoding is strict: bytes that do not fit, or a value
+that cannot be, raise LogCorrupt and nothing else, never a half-filled value. Only fields that a
+newer version has added at the end of an array are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from core.domain import possible
 from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.domain.upcasting import VERSIONS, upcast
 from core.errors import LogCorrupt
+from core.store.trimming import trimmed
 
 SEGMENT_VERSION = 1
 STATE_VERSION = 1
 SEGMENT_EVENTS_MAX = 126
 """Events of one group commit: etcd's 128 operations less the segment and the head."""
+
+UNREADABLE: Final = (
+    *(ValueError, KeyError, IndexError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""What reading strange bytes may raise; msgspec's errors and UnicodeDecodeError are ValueErrors."""
+
+SEGMENT_REMEDY: Final = (
+    "run a version that knows this event type, or restore the log from its archive"
+)
+UPGRADE: Final = "run a version that knows it; garbage is put right by `orbctl verify --repair`"
 
 T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
@@ -75,18 +89,38 @@ def encode_segment(recorded_at_ms: int, drafts: Sequence[Draft]) -> bytes:
 
 
 def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]:
-    """The events of a segment that etcd keeps at revision ``position``."""
+    """The events of a segment that etcd keeps at revision ``position``. Raises LogCorrupt."""
     try:
-        segment = _segment_decoder.decode(data)
+        segment = _segment_of(data)
         if segment.version != SEGMENT_VERSION:
-            raise LogCorrupt(f"segment version {segment.version} is unknown", subject=writer)
+            raise ValueError(f"segment version {segment.version} is unknown")
         return _events_of(segment, writer, position)
-    except (msgspec.MsgspecError, KeyError) as error:
+    except UNREADABLE as error:
         raise LogCorrupt(
-            f"the segment of {writer} at revision {position} does not decode: {error}",
+            f"the segment of {writer} at revision {position} does not decode: {words_of(error)}",
             subject=writer,
-            remedy="run a version that knows this event type, or restore the log from its archive",
+            remedy=SEGMENT_REMEDY,
         ) from error
+
+
+def words_of(error: Exception) -> str:
+    """An error of ``UNREADABLE`` in words; some of them say only a key or nothing."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def _segment_of(data: bytes) -> _Segment:
+    try:
+        return _segment_decoder.decode(data)
+    except msgspec.ValidationError:
+        version, at, records = trimmed(_raw_decoder.decode(data), _Segment)
+        raw = [[*record[:-1], msgspec.Raw(_encoder.encode(record[-1]))] for record in records]
+        return _Segment(version, at, [_record_of(one) for one in raw])
+
+
+def _record_of(fields: list[Any]) -> _Record:
+    event_id, name, version, cause, body = fields
+    heading = msgspec.convert((event_id, name, version, cause), tuple[str, str, int, Cause])
+    return _Record(*heading, body)
 
 
 def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
@@ -94,23 +128,42 @@ def _events_of(segment: _Segment, writer: str, position: int) -> list[Recorded]:
     at, decoders, make = segment.recorded_at_ms, _body_decoders, tuple.__new__
     events = []
     for place, (event_id, name, version, cause, body) in enumerate(segment.records):
+        if name not in decoders:
+            raise ValueError(f"event type {name!r} is unknown")
         known, decode = decoders[name]
-        event = decode(body) if version == known else _upcast(name, version, body)
+        try:
+            event = decode(body) if version == known else _upcast(name, version, body)
+        except msgspec.ValidationError:
+            event = _newer(name, version, body)
         events.append(make(Recorded, (position, place, event_id, at, writer, cause, event)))
     return events
 
 
 def _upcast(name: str, version: int, body: msgspec.Raw) -> Event:
+    if version > VERSIONS[name]:
+        raise ValueError(f"version {version} of event type {name!r} is unknown")
     return msgspec.convert(upcast(name, version, _raw_decoder.decode(body)), EVENT_TYPES[name])
 
 
+def _newer(name: str, version: int, body: msgspec.Raw) -> Event:
+    """An event of this version to which another process adds fields."""
+    kind = EVENT_TYPES[name]
+    fields = upcast(name, version, _raw_decoder.decode(body))
+    return msgspec.convert(trimmed(fields, kind), kind)
+
+
 class StateCodec(Generic[T]):
-    """Bytes of one kind of state value: ``[version, value]``."""
+    """Bytes of one kind of state value: ``[version, value]``.
 
-    __slots__ = ("_decoder", "_what")
+    ``check`` raises ValueError for a value of the right type that cannot be.
+    """
 
-    def __init__(self, kind: type[T]) -> None:
+    __slots__ = ("_check", "_decoder", "_kind", "_what")
+
+    def __init__(self, kind: type[T], check: Callable[[T], None] | None = None) -> None:
         self._what = kind.__name__
+        self._kind = kind
+        self._check = check
         # msgspec wants the concrete type; mypy cannot follow a type variable into it.
         self._decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[int, kind])  # type: ignore[valid-type]
 
@@ -121,20 +174,36 @@ class StateCodec(Generic[T]):
     def decode(self, data: bytes) -> T:
         """The value of these bytes; raises LogCorrupt."""
         try:
-            version, value = self._decoder.decode(data)
-        except msgspec.MsgspecError as error:
-            raise LogCorrupt(f"a {self._what} value does not decode: {error}") from error
-        if version != STATE_VERSION:
-            raise LogCorrupt(f"{self._what} version {version} is unknown", subject=self._what)
-        result: T = value
+            try:
+                version, value = self._decoder.decode(data)
+            except msgspec.ValidationError:
+                version, value = self._decode_newer(data)
+            if version != STATE_VERSION:
+                raise ValueError(f"version {version} is unknown")
+            result: T = value
+            if self._check is not None:
+                self._check(result)
+        except UNREADABLE as error:
+            raise LogCorrupt(
+                f"a {self._what} value does not decode: {words_of(error)}",
+                subject=self._what,
+                remedy=UPGRADE,
+            ) from error
         return result
+
+    def _decode_newer(self, data: bytes) -> tuple[int, T]:
+        """The value of a process that adds fields, or what is wrong with it."""
+        version, value = _raw_decoder.decode(data)
+        if version != STATE_VERSION:
+            raise ValueError(f"version {version} is unknown")
+        return STATE_VERSION, msgspec.convert(trimmed(value, self._kind), self._kind)
 
 
 CLAIM = StateCodec(Claim)
-ENDPOINT = StateCodec(Endpoint)
-POOL = StateCodec(Pool)
-SUBNET = StateCodec(Subnet)
-RESERVATION = StateCodec(Reservation)
-QUARANTINE = StateCodec(Quarantine)
+ENDPOINT = StateCodec(Endpoint, possible.check_endpoint)
+POOL = StateCodec(Pool, possible.check_pool)
+SUBNET = StateCodec(Subnet, possible.check_pool)
+RESERVATION = StateCodec(Reservation, possible.check_reservation)
+QUARANTINE = StateCodec(Quarantine, possible.check_quarantine)
 RECORD = StateCodec(RecordDefined)
-HEAD = StateCodec(WriterHead)
+HEAD = StateCodec(WriterHead, lambda head: possible.check_counts(head.seq, head.epoch))

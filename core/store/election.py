@@ -14,9 +14,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from core.domain.possible import check_counts
 from core.errors import OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
 from core.store.codec import StateCodec
 from core.store.keys import Keys, check_name
+from core.store.kinds import KeyKind
 from core.store.kv import Absent, Get, KeyValue, KeyValueStore, Put, Unchanged
 from core.store.writer import unix_ms
 
@@ -53,15 +55,20 @@ class Term(NamedTuple):
         return Unchanged(self.key, self.epoch)
 
 
-LEADER = StateCodec(Leader)
+LEADER = StateCodec(Leader, lambda leader: check_counts(leader.since_ms))
+LEADERS: KeyKind[Leader] = KeyKind(
+    *("leader", "lease", LEADER.decode, ("controller", "orbctl")),
+    "nothing: a key without a lease is no leader's, and the next candidate writes over it",
+    check_key=lambda keys, key: keys.check_parts(key, 2),
+)
 
 Work = Callable[[Term], Awaitable[None]]
 
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
-    """Who leads and the epoch, or None. Raises StoreUnavailable."""
+    """Who leads and the epoch, or None. Raises StoreUnavailable, LogCorrupt."""
     found = (await store.read([Get(keys.lease(role))])).ranges[0].first
-    return (LEADER.decode(found.value), found.mod_revision) if found else None
+    return (LEADERS.decode(keys, found.key, found.value), found.mod_revision) if found else None
 
 
 class Election:
@@ -139,7 +146,17 @@ class Election:
             return self._own(found, lease), 0
         if result.succeeded:
             return result.revision, result.revision
-        return self._own(result.reads[0].first, lease), result.revision
+        found = result.reads[0].first
+        if found is not None and not found.lease:
+            return await self._write_over(found, value, lease)
+        return self._own(found, lease), result.revision
+
+    async def _write_over(self, found: KeyValue, value: bytes, lease: int) -> tuple[int, int]:
+        """As ``_try``, over a key that no candidate has written: it would be there for ever."""
+        result = await self._store.commit(
+            [Unchanged(self._key, found.mod_revision)], [Put(self._key, value, lease)]
+        )
+        return (result.revision, result.revision) if result.succeeded else (0, 0)
 
     @staticmethod
     def _own(found: KeyValue | None, lease: int) -> int:

@@ -22,13 +22,23 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from socket import AF_INET, inet_ntop
+from typing import Final
 
 from core.domain.addresses import Address, Family, format_address, parse_address
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.errors import BadInput
 
 LAYOUT = "v1"
+GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "records")
+"""What has a guard key; ``records`` have one of family 4 alone."""
+
+_ADDRESS_BITS: Final = {"4": 32, "6": 128}
+_ADDRESS_DIGITS: Final = 32
+_SEQ_DIGITS: Final = 16
+_HEXADECIMAL: Final = frozenset("0123456789abcdef")
 
 CONTROLLER_WRITERS = "Controller."
 """What the writer names of controllers and of orbctl begin with.
@@ -163,6 +173,48 @@ class Keys:
         """The quarantine key of an address given as text."""
         parsed = parse_address(address)
         return self.quarantine(parsed.family, parsed.value)
+
+    def check_parts(self, key: bytes, count: int) -> list[str]:
+        """The parts of a key below the root. Raises ValueError unless there are ``count``."""
+        parts = key.removeprefix(self.root).decode().split("/")
+        if len(parts) != count or not all(parts):
+            raise ValueError(f"a key of {len(parts)} parts where it has {count}")
+        return parts
+
+    def check_address(self, key: bytes, room: str) -> Address:
+        """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
+        _, family, digits = self.check_parts(key, 3)
+        bits = _ADDRESS_BITS.get(family)
+        if bits is None or len(digits) != _ADDRESS_DIGITS or not _HEXADECIMAL.issuperset(digits):
+            raise ValueError("the key names no address")
+        value = int(digits, 16)
+        if value >> bits or key.removeprefix(self.root).partition(b"/")[0] != room.encode():
+            raise ValueError("the key names an address out of its family")
+        return Address(4 if family == "4" else 6, value)
+
+    def check_segment(self, key: bytes) -> tuple[str, int]:
+        """Writer and number of a ``log/`` key. Raises ValueError."""
+        _, writer, digits = self.check_parts(key, 3)
+        if len(digits) != _SEQ_DIGITS or not _HEXADECIMAL.issuperset(digits):
+            raise ValueError("the key names no segment")
+        return writer, int(digits, 16)
+
+    @staticmethod
+    def is_writer(name: str) -> bool:
+        """Whether a writer may have the name."""
+        return len(name) <= SUBDOMAIN_CHARS_MAX and is_name(name)
+
+    def check_guard(self, key: bytes) -> None:
+        """Raises ValueError unless the key is one that ``guard`` makes."""
+        _, topic, family = self.check_parts(key, 3)
+        if topic not in GUARD_TOPICS or family not in _ADDRESS_BITS:
+            raise ValueError("no change ever writes such a guard")
+
+    def addresses_in(self, keys: Iterable[bytes], room: str) -> Iterator[Address]:
+        """The addresses of these keys; one that names none is passed over (``verify`` tells)."""
+        for key in keys:
+            with suppress(ValueError):
+                yield self.check_address(key, room)
 
     @staticmethod
     def address_in(key: bytes) -> Address:

@@ -8,14 +8,17 @@ behind, and never pages an open prefix.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import NamedTuple
 
 from core.domain.events import Recorded
-from core.errors import LogGap
-from core.store.codec import HEAD, WriterHead, decode_segment
+from core.errors import LogCorrupt, LogGap
+from core.store.codec import UPGRADE, WriterHead, decode_segment
+from core.store.faults import Faults
+from core.store.heads import read_heads
 from core.store.keys import Keys
-from core.store.kv import Change, Get, KeyValue, KeyValueStore
+from core.store.kinds import key_text
+from core.store.kv import Change, Get, KeyValueStore
 
 SEGMENTS_PER_READ_MAX = 2_000
 """Segments of one writer read at a time: some 60 MB at the very most, 1 MB as a rule."""
@@ -47,16 +50,17 @@ START = Cursor(0, {})
 class LogReader:
     """Reads segments in order."""
 
-    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+    def __init__(self, store: KeyValueStore, keys: Keys, faults: Faults | None = None) -> None:
         self._store = store
         self._keys = keys
+        self._faults = Faults() if faults is None else faults
 
     async def heads(self, *, revision: int = 0) -> tuple[int, dict[str, WriterHead]]:
         """Every writer's head, and the revision at which that is so."""
         result = await self._store.read([Get(*self._keys.room("head"))], revision=revision)
-        return result.revision, {
-            self._keys.tail(kv.key, "head")[0]: HEAD.decode(kv.value) for kv in result.ranges[0].kvs
-        }
+        found = result.ranges[0].kvs
+        heads = await read_heads(self._store, self._keys, found, result.revision, self._faults)
+        return result.revision, heads
 
     async def cursor_now(self) -> Cursor:
         """The cursor of a reader that has seen everything there is."""
@@ -99,7 +103,7 @@ class LogReader:
         room = self._keys.room("log")
         seqs = dict(cursor.seqs)
         async for batch in self._store.watch([room], after=cursor.position):
-            segments = [self._of_change(change) for change in batch.changes if change.value]
+            segments = list(self._of_changes(batch.changes))
             for segment in segments:
                 seqs[segment.writer] = _follow(seqs, segment)
             yield segments, Cursor(batch.revision, dict(seqs))
@@ -112,17 +116,23 @@ class LogReader:
             bound = min(first + SEGMENTS_PER_READ_MAX, last + 1)
             get = Get(self._keys.log(writer, first), self._keys.log(writer, bound))
             result = await self._store.read([get], revision=revision)
-            segments += [self._of_pair(kv) for kv in result.ranges[0].kvs]
+            changes = (Change(kv.key, kv.value, kv.mod_revision) for kv in result.ranges[0].kvs)
+            segments += self._of_changes(changes)
         return segments
 
-    def _of_pair(self, kv: KeyValue) -> Segment:
-        writer, seq = self._keys.tail(kv.key, "log")
-        return Segment(kv.mod_revision, writer, int(seq, 16), kv.value)
-
-    def _of_change(self, change: Change) -> Segment:
-        assert change.value is not None
-        writer, seq = self._keys.tail(change.key, "log")
-        return Segment(change.mod_revision, writer, int(seq, 16), change.value)
+    def _of_changes(self, changes: Iterable[Change]) -> Iterator[Segment]:
+        """The segments that these changes wrote; a key that names no segment is left out."""
+        for key, value, revision in changes:
+            if not value:
+                continue
+            try:
+                writer, seq = self._keys.check_segment(key)
+            except ValueError as error:
+                name = key_text(self._keys, key)
+                why = LogCorrupt(f"log key {name}: {error}", subject=name, remedy=UPGRADE)
+                self._faults.report("segment", name, why)
+                continue
+            yield Segment(revision, writer, seq, value)
 
 
 def _follow(seqs: dict[str, int], segment: Segment) -> int:

@@ -1,54 +1,106 @@
 """The state keys as a ledger: what etcd says is true, at one revision.
 
 By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A
-projection starts from here and then follows the log. This module only reads.
+projection starts from here and then follows the log. A key or value that cannot be read is left
+out, reported to ``faults`` and named in ``Ledger.unread``: what rests on its absence must look
+there. This module only reads.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import format_address
 from core.domain.evolution import EndpointKey, Held, Ledger
 from core.domain.fixed.kinds import STATEFUL_SET, replica_of
-from core.domain.model import Claim
-from core.store.codec import CLAIM, ENDPOINT, POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.domain.model import Claim, Quarantine
+from core.store.codec import CLAIM, ENDPOINT, RECORD
 from core.store.collector import collector_paused
+from core.store.faults import Faults
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.store.kinds import (
+    CLAIMS,
+    CONFIGURATION_KINDS,
+    ENDPOINTS,
+    POOLS,
+    QUARANTINES,
+    RECORDS,
+    RESERVATIONS,
+    SUBNETS,
+    KeyKind,
+    key_text,
+)
+from core.store.kv import Get, KeyValue, KeyValueStore
+
+T = TypeVar("T")
+
+STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS)
 
 
 async def read_configuration(
-    store: KeyValueStore, keys: Keys, ledger: Ledger, *, revision: int = 0
+    store: KeyValueStore,
+    keys: Keys,
+    ledger: Ledger,
+    *,
+    revision: int = 0,
+    faults: Faults | None = None,
 ) -> int:
     """Fill in everything but claims and endpoints; returns the revision read at."""
-    rooms = ("pool", "reservation", "quarantine", "record", "subnet")
-    result = await store.read([Get(*keys.room(room)) for room in rooms], revision=revision)
-    pools, reservations, quarantines, records, subnets = (found.kvs for found in result.ranges)
-    for kv in pools:
-        pool = POOL.decode(kv.value)
-        ledger.pools[pool.name] = pool
-    for kv in reservations:
-        reservation = RESERVATION.decode(kv.value)
+    gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
+    result = await store.read(gets, revision=revision)
+    reading = _Reading(keys, ledger, faults)
+    ranges = dict(zip(CONFIGURATION_KINDS, (one.kvs for one in result.ranges), strict=True))
+    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS]))
+    ledger.subnets.update((one.name, one) for one in reading.all(SUBNETS, ranges[SUBNETS]))
+    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS]):
         ledger.reservations[reservation.name] = reservation
-    for kv in quarantines:
-        quarantine = QUARANTINE.decode(kv.value)
-        ledger.quarantine[quarantine.address] = quarantine
-    for kv in records:
-        record = RECORD.decode(kv.value)
+    for record in reading.all(RECORDS, ranges[RECORDS]):
         ledger.records[record.kind, record.namespace, record.name] = record
-    for kv in subnets:
-        subnet = SUBNET.decode(kv.value)
-        ledger.subnets[subnet.name] = subnet
+    _set_aside(keys, ledger, ranges[QUARANTINES])
+    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES]):
+        ledger.quarantine[quarantine.address] = quarantine
     ledger.position = result.revision
     return result.revision
+
+
+def _set_aside(keys: Keys, ledger: Ledger, found: Iterable[KeyValue]) -> None:
+    """An address whose quarantine cannot be read stays set aside: the key names it."""
+    for address in keys.addresses_in((kv.key for kv in found), "quarantine"):
+        text = str(address)
+        ledger.quarantine[text] = Quarantine(text, address.family, "cannot be read")
+
+
+class _Reading:
+    """Reads values into one ledger."""
+
+    def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._faults = Faults() if faults is None else faults
+
+    def one(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
+        found = self._faults.read(kind, self._keys, kv.key, kv.value)
+        if found is None:
+            self._ledger.unread.add(key_text(self._keys, kv.key))
+        return found
+
+    def all(self, kind: KeyKind[T], kvs: Iterable[KeyValue]) -> Iterator[T]:
+        for kv in kvs:
+            found = self.one(kind, kv)
+            if found is not None:
+                yield found
 
 
 async def read_claims(
     store: KeyValueStore, keys: Keys, addresses: AddressSet, *, revision: int = 0
 ) -> dict[str, Claim]:
-    """The claims of these addresses, at one revision. Raises StoreUnavailable, Compacted."""
+    """The claims of these addresses, at one revision.
+
+    Raises StoreUnavailable, Compacted, LogCorrupt: a claim that cannot be read is one nonetheless.
+    """
     if not addresses:
         return {}
     family = addresses.family
@@ -56,26 +108,31 @@ async def read_claims(
     found = (await store.read([get], revision=revision)).ranges[0].kvs
     claims = {}
     for kv in found:
-        value = keys.address_in(kv.key).value
-        if value in addresses:
-            claims[format_address(family, value)] = CLAIM.decode(kv.value)
+        for _, value in keys.addresses_in([kv.key], "ip"):
+            if value in addresses:
+                claims[format_address(family, value)] = CLAIMS.decode(keys, kv.key, kv.value)
     return claims
 
 
-async def read_ledger(store: KeyValueStore, keys: Keys, *, revision: int = 0) -> Ledger:
+async def read_ledger(
+    store: KeyValueStore, keys: Keys, *, revision: int = 0, faults: Faults | None = None
+) -> Ledger:
     """Everything, at one revision (the newest unless one is named). Raises Compacted."""
     ledger = Ledger()
+    if faults is not None:
+        faults.clear_kinds(*(kind.name for kind in STATE_KINDS))
     with collector_paused():
-        at = await read_configuration(store, keys, ledger, revision=revision)
+        at = await read_configuration(store, keys, ledger, revision=revision, faults=faults)
         # Both at once: while one is decoded, etcd reads the other.
         claims, endpoints = await asyncio.gather(
-            *(store.read([Get(*keys.room(room))], revision=at) for room in ("ip", "endpoint"))
+            *(store.read([Get(*kind.range(keys))], revision=at) for kind in (CLAIMS, ENDPOINTS))
         )
+        reading = _Reading(keys, ledger, faults)
         for kv in claims.ranges[0].kvs:
-            held = Held(CLAIM.decode(kv.value), kv.mod_revision)
-            ledger.claims[keys.address_text_in(kv.key)] = held
-        for kv in endpoints.ranges[0].kvs:
-            endpoint = ENDPOINT.decode(kv.value)
+            claim = reading.one(CLAIMS, kv)
+            if claim is not None:
+                ledger.claims[keys.address_text_in(kv.key)] = Held(claim, kv.mod_revision)
+        for endpoint in reading.all(ENDPOINTS, endpoints.ranges[0].kvs):
             ledger.endpoints[endpoint.key] = endpoint
     return ledger
 
@@ -84,7 +141,7 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
     """One endpoint, with its claims and the records of its Pod, owner and node; else nothing.
 
     The claims may be newer than the endpoint: whoever acts on them names their revisions (I3).
-    Raises StoreUnavailable.
+    Raises StoreUnavailable, LogCorrupt when one of them cannot be read.
     """
     ledger = Ledger()
     found = await store.read([Get(keys.endpoint(*key)), Get(keys.record("Pod", *key))])

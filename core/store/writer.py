@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from core.errors import (
+    LogCorrupt,
     NotReady,
     OutcomeUnknown,
     StoreRejected,
@@ -23,7 +25,9 @@ from core.errors import (
 )
 from core.store.batch import Batch, Proposal
 from core.store.codec import HEAD, WriterHead, encode_segment
+from core.store.heads import head_from_log
 from core.store.keys import Keys, check_name
+from core.store.kinds import HEADS
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
 from core.store.pump import Outcome, Pump
 from core.store.retrying import settling
@@ -82,17 +86,28 @@ class Writer:
     async def open(self) -> None:
         """Take the name over: from here on, a process that had it before is fenced.
 
-        Raises StoreUnavailable, WriterFenced when another process takes it at the same moment.
+        A head that cannot be read is written as the live log says. Raises StoreUnavailable,
+        WriterFenced when another process takes it at the same moment, LogCorrupt when no live
+        segment says what the head did.
         """
         key = self._keys.head(self.name)
         found = (await self._store.read([Get(key)])).ranges[0].first
-        before = HEAD.decode(found.value) if found else WriterHead(0, 0)
+        before = await self._before(found) if found else WriterHead(0, 0)
         revision = found.mod_revision if found else 0
         head = WriterHead(before.seq, before.epoch + 1)
         result = await self._store.commit([Unchanged(key, revision)], [Put(key, HEAD.encode(head))])
         if not result.succeeded:
             raise self._fence("another process opened it at the same moment")
         self._head, self._head_revision = head, result.revision
+
+    async def _before(self, found: KeyValue) -> WriterHead:
+        try:
+            return HEADS.decode(self._keys, found.key, found.value)
+        except LogCorrupt:
+            head = await head_from_log(self._store, self._keys, found)
+            if not head.seq:
+                raise
+            return head
 
     def event_id(self) -> str:
         """A new event id: writer, epoch and a counter, unique for ever."""
@@ -193,7 +208,8 @@ class Writer:
         if log_now is not None and log_now.value == segment:
             self._head = WriterHead(self._head.seq + 1, self._head.epoch)
             self._head_revision = log_now.mod_revision
-            if head_now is not None and HEAD.decode(head_now.value).epoch == self._head.epoch:
+            shown = self._shown(head_now)
+            if head_now is not None and shown is not None and shown.epoch == self._head.epoch:
                 self._head_revision = head_now.mod_revision
             return log_now.mod_revision
         # If the head is ours, an earlier attempt to settle had gone through.
@@ -202,9 +218,15 @@ class Writer:
 
     def _check_head(self, found: KeyValue | None) -> int:
         """The revision of the head. Raises WriterFenced if it is not as we left it."""
-        if found is None or HEAD.decode(found.value) != self._head:
+        if found is None or self._shown(found) != self._head:
             raise self._fence("another process writes under this name")
         return found.mod_revision
+
+    def _shown(self, found: KeyValue | None) -> WriterHead | None:
+        """What the head says now; None for nothing that can be read."""
+        with suppress(LogCorrupt):
+            return None if found is None else HEAD.decode(found.value)
+        return None
 
     def _fence(self, what: str) -> WriterFenced:
         self._fenced = WriterFenced(

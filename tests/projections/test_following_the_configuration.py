@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import msgpack
 import pytest
 
-from core.errors import StoreRejected
+from core.domain.commands import ApplyReservation
+from core.domain.model import Reservation
+from core.errors import AllocationError, LogCorrupt, StoreRejected
 from core.projections import configuration_view
+from core.projections.configuration_view import ConfigurationView
 from core.store.kv import Delete, Put, WatchBatch
 from core.store.memory import MemoryStore
-from tests.support.nodes import Node, pool
+from tests.support.nodes import Node, pod, pool
+
+IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 
 
 @pytest.fixture
@@ -27,18 +33,100 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_value_that_nobody_can_read_makes_the_view_not_ready_until_it_is_gone(
+async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_are_followed(
     node: Node,
 ) -> None:
     key = node.keys.pool("strange")
     await node.store.commit([], [Put(key, b"of a version to come")])
-    await until(lambda: not node.view.ready)
-
-    await node.store.commit([], [Delete(key)])
-    await until(lambda: node.view.ready)
+    await until(lambda: bool(node.view.current.unread))
     await node.apply(pool("a", "10.6.0.1"))
 
+    assert node.view.ready
     assert list(node.view.current.pools) == ["a"]
+    assert list(node.view.current.unread) == ["pool/strange"]
+    assert "pool/strange cannot be read" in node.view.current.catalog.unreadable["strange"]
+
+    await node.store.commit([], [Delete(key)])
+    await until(lambda: not node.view.current.unread)
+
+    assert node.view.ready
+
+
+@pytest.mark.parametrize("name", ["record/oops", "reservation/ghost", "guard/x", "pool/\xff/y"])
+async def test_a_stray_key_ends_neither_the_view_nor_a_new_one(node: Node, name: str) -> None:
+    await node.store.commit([], [Put(node.keys.root + name.encode("latin-1"), b"\x00oops")])
+    await until(lambda: bool(node.view.current.unread))
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    fresh = ConfigurationView(node.store, node.keys)
+    await fresh.start()
+    await fresh.close()
+
+    for snapshot in (node.view.current, fresh.current):
+        assert list(snapshot.pools) == ["a"]
+        assert len(snapshot.unread) == 1
+        assert snapshot.usable("a").size == 9
+    assert (await node.add(pod("web-0"))).endpoint.nics[0].ipv4
+
+
+async def test_a_reservation_under_garbage_stays_reserved_and_closes_a_view_that_never_saw_it(
+    node: Node,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.1-10.6.0.5",))))
+    await node.store.commit([], [Put(node.keys.reservation("dns"), b"\xc1")])
+    await until(lambda: bool(node.view.current.unread))
+    fresh = ConfigurationView(node.store, node.keys)
+    await fresh.start()
+    await fresh.close()
+
+    assert node.view.current.usable("a").size == 4
+    with pytest.raises(LogCorrupt, match="reservation/dns cannot be read"):
+        fresh.current.usable("a")
+
+
+async def test_a_reservation_that_a_newer_command_wrote_closes_every_pool_until_it_can_be_read(
+    node: Node,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    held = await node.add(pod("web-0"))
+    key, guard = node.keys.reservation("dns"), node.keys.guard("reservations", 4)
+    newer = msgpack.packb([2, {"name": "dns"}])
+    await node.store.commit([], [Put(key, newer), Put(guard, b"")])
+    await until(lambda: bool(node.view.current.closing))
+
+    with pytest.raises(AllocationError, match="version 2 is unknown"):
+        await node.add(pod("web-1"))
+    assert (await node.add(pod("web-0"))).endpoint == held.endpoint
+    await node.delete(pod("web-0"))
+
+    await node.apply(ApplyReservation(Reservation("other", 4, ())))
+    assert node.view.current.closing
+    await node.store.commit([], [Delete(key), Put(guard, b"")])
+    await until(lambda: not node.view.current.closing)
+    assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4
+
+
+async def test_an_address_whose_quarantine_cannot_be_read_stays_set_aside(node: Node) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.2"))
+    await node.store.commit([], [Put(node.keys.quarantine_of("10.6.0.1"), b"\xff")])
+    await until(lambda: bool(node.view.current.unread))
+
+    assert str((await node.add(pod("web-0"))).endpoint.nics[0].ipv4).startswith("10.6.0.2/")
+    with pytest.raises(AllocationError):
+        await node.add(pod("web-1"))
+
+
+async def test_a_pod_whose_pool_cannot_be_read_is_told_so_and_others_get_addresses(
+    node: Node,
+) -> None:
+    await node.apply(pool("a", "10.6.0.1-10.6.0.9"))
+    await node.apply(pool("b", "10.6.1.1-10.6.1.9", default=False))
+    await node.store.commit([], [Put(node.keys.pool("b"), b"\x92\x01\xa3\xff\xfe\xfd")])
+    await until(lambda: bool(node.view.current.unread))
+
+    with pytest.raises(AllocationError, match="pool pool/b cannot be read"):
+        await node.add(pod("web-0", annotations=IN_B))
+    assert (await node.add(pod("web-1"))).endpoint.nics[0].ipv4_pool == "a"
 
 
 async def test_a_watch_that_is_refused_is_opened_again(

@@ -9,9 +9,10 @@ evidence (I6). What was seen once goes to ``sightings``, to be given to the next
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
+from core.domain.addresses import parse_address
 from core.domain.evolution import EndpointKey, Held, Ledger
 from core.domain.fixed.kinds import kind_of_holder
 from core.domain.model import Claim, Endpoint
@@ -246,6 +247,8 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
         holding = _holding(endpoint, ledger.claims)
         if holding.claims:
             shown.update(holding.addresses)
+        elif ledger.unread and _has_unread_claim(endpoint, ledger.unread):
+            continue
         yield holding
     if len(shown) == len(ledger.claims):
         return
@@ -253,6 +256,8 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
     for address, held in ledger.claims.items():
         if address not in shown:
             claim = held.claim
+            if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.unread:
+                continue  # its endpoint may show it (I6)
             subject = Subject((claim.namespace, claim.pod), claim.holder)
             strays[subject].append((address, held))
     for subject, found in strays.items():
@@ -267,6 +272,14 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
             yield _Holding(
                 Subject(*subject[:2], part), endpoint_there, claims, addresses, superseded
             )
+
+
+def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
+    """Whether a claim that cannot be read may be this endpoint's: it is not one without any."""
+    return any(
+        "ip/{}/{:032x}".format(*parse_address(address)) in unread
+        for address, _ in endpoint.addresses()
+    )
 
 
 def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: Claims) -> bool:

@@ -23,10 +23,13 @@ _Default = TypeVar("_Default")
 
 
 class PoolCatalog(Mapping[str, Pool]):
-    """A read-only view of pools by name."""
+    """A read-only view of pools by name. ``unreadable``: pools that are not in it, and why."""
 
-    def __init__(self, pools: Mapping[str, Pool]) -> None:
+    def __init__(
+        self, pools: Mapping[str, Pool], unreadable: Mapping[str, str] | None = None
+    ) -> None:
         self._pools = pools
+        self.unreadable: Mapping[str, str] = unreadable or {}
         self._matches: dict[tuple[str, Family], tuple[str, ...]] = {}
 
     @classmethod

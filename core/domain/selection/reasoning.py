@@ -6,7 +6,7 @@ failed or someone asks. Decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.addresses import Family
@@ -76,11 +76,13 @@ def pod_subject(pod: PodFacts) -> str:
     return f"Pod/{pod.namespace}/{pod.name}"
 
 
-def no_rule() -> NoPoolAvailable:
-    """No level names any pool."""
+def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
+    """No level names any pool. ``unreadable``: pools of which nobody can tell whether one does."""
+    remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
+    if unreadable:
+        remedy = f"{remedy}; `orbctl verify` tells about {aggregate(unreadable.values())}"
     return NoPoolAvailable(
-        "no IPPool available, no pool selection rules of any type are specified",
-        remedy="name IPPools in an annotation or the CNI configuration, or mark one as default",
+        "no IPPool available, no pool selection rules of any type are specified", remedy=remedy
     )
 
 
@@ -116,13 +118,20 @@ def duplicate_pool(pod: PodFacts, interface: str, family: Family, name: str) -> 
     )
 
 
-def missing_pool(interface: str, family: Family, name: str) -> AllocationError:
-    """A pool that does not exist fails the whole request: no other candidate is tried."""
+def missing_pool(interface: str, family: Family, name: str, why: str = "") -> AllocationError:
+    """A pool that does not exist fails the whole request: no other candidate is tried.
+
+    ``why``: it is stored and cannot be read.
+    """
+    remedy = f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name"
     message = f'failed to get original IPPool {name}: SpiderIPPool "{name}" not found'
+    if why:
+        remedy = "`orbctl verify` names what cannot be read, and what to do"
+        message = f"failed to get original IPPool {name}: {why}"
     return AllocationError(
         message,
         subject=f"SpiderIPPool/{name}",
-        remedy=f"create {FAMILY_NAMES[family]} IPPool {name} or correct the name",
+        remedy=remedy,
         verdicts=(_unusable(interface, family, name, "missing", message),),
     )
 

@@ -130,7 +130,8 @@ def _existing(
     for name in names:
         pool = context.catalog.get(name)
         if pool is None:
-            raise reasoning.missing_pool(interface, family, name)
+            why = context.catalog.unreadable.get(name, "")
+            raise reasoning.missing_pool(interface, family, name, why)
         pools.append(pool)
     return pools
 

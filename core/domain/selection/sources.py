@@ -72,7 +72,7 @@ def collect(context: Context) -> Candidates:
         found = level(context)
         if found is not None:
             return found
-    raise reasoning.no_rule()
+    raise reasoning.no_rule(context.catalog.unreadable)
 
 
 def from_pod_subnets(context: Context) -> Candidates | None:

@@ -63,9 +63,16 @@ def get(
             show(listing, wish.output, single=bool(wish.name))
         else:
             typer.echo(nothing(ledger, wish, told), err=True)
+        tell_unread(ledger)
         return Exit.OK
 
     perform(context, action)
+
+
+def tell_unread(ledger: Ledger) -> None:
+    """Say on standard error which state keys are missing from what was shown."""
+    for key in sorted(ledger.unread):
+        typer.echo(f"warning: {key} cannot be read and is left out (`orbctl verify`)", err=True)
 
 
 async def _read(

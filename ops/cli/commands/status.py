@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
 
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.output import Column, age, counted, moment, pairs, show_table, show_value
+from ops.cli.output import Column, age, counted, heading, moment, pairs, show_table, show_value
 from ops.cli.session import Session
 from ops.settings import CONTROLLER_ROLE
 
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from core.projections.views import Checkpoint
     from core.store.codec import WriterHead
     from core.store.election import Leader
-    from core.store.kv import KeyValue
+    from core.store.faults import ContainedFault
+    from core.store.kinds import KeyKind
+    from core.store.kv import KeyValue, RangeResult
 
+T = TypeVar("T")
+
+UNREADABLE_SHOWN_MAX: Final = 20
 NEWEST_HEADS_MAX: Final = 64
 """Heads asked for the newest event; the newest of them nearly always has it."""
 
@@ -38,6 +43,7 @@ class Status:
         self.checkpoint: Checkpoint | None = None
         self.leader: tuple[Leader, int] | None = None
         self.newest = 0
+        self.unreadable: list[ContainedFault] = []
 
 
 def status(context: typer.Context) -> None:
@@ -56,13 +62,21 @@ def status(context: typer.Context) -> None:
 
 
 async def _read(session: Session) -> Status:
-    from core.archive.cursor import CURSOR, cursor_key
-    from core.projections.views import CHECKPOINT, CHECKPOINTS
-    from core.store.codec import HEAD
-    from core.store.election import LEADER
+    from core.archive.cursor import CURSORS, cursor_key
+    from core.audit.scan import scan
+    from core.projections.views import CHECKPOINT, CHECKPOINT_KIND
+    from core.store.election import LEADERS
+    from core.store.faults import Faults
+    from core.store.heads import read_heads
     from core.store.kv import Get
+    from ops.kinds import STATUS_KINDS
 
-    keys, found = session.keys, Status()
+    keys, found, faults = session.keys, Status(), Faults()
+
+    def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
+        kv = answer.first
+        return faults.read(kind, keys, kv.key, kv.value) if kv is not None else None
+
     rooms = ("pool", "reservation", "endpoint", "ip", "quarantine")
     gets = [
         Get(*keys.room("head")),
@@ -77,29 +91,35 @@ async def _read(session: Session) -> Status:
     found.answered_ms = (time.perf_counter() - asked) * 1000
     found.revision = result.revision
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
-    for kv in heads.kvs:
-        found.heads[keys.tail(kv.key, "head")[0]] = HEAD.decode(kv.value)
     found.live = log.count
     found.counts = {room: one.count for room, one in zip(rooms, counts, strict=True)}
-    found.archive = CURSOR.decode(cursor.kvs[0].value) if cursor.kvs else None
-    sealed = found.archive.position if found.archive else 0
-    found.newest = max(sealed, await _newest_event(session, heads.kvs))
-    found.checkpoint = CHECKPOINTS.decode(checkpoint.kvs[0].value) if checkpoint.kvs else None
-    if leader.kvs:
-        found.leader = LEADER.decode(leader.kvs[0].value), leader.kvs[0].mod_revision
+    found.archive = read(CURSORS, cursor)
+    sealed = found.archive.seqs if found.archive else {}
+    found.heads = await read_heads(session.store, keys, heads.kvs, result.revision, faults, sealed)
+    position = found.archive.position if found.archive else 0
+    found.newest = max(position, await _newest_event(session, heads.kvs, found.heads))
+    found.checkpoint = read(CHECKPOINT_KIND, checkpoint)
+    leads = read(LEADERS, leader)
+    if leads is not None:
+        found.leader = leads, leader.kvs[0].mod_revision
+    found.unreadable = await scan(session.store, keys, STATUS_KINDS)
     return found
 
 
-async def _newest_event(session: Session, heads: Sequence[KeyValue]) -> int:
+async def _newest_event(
+    session: Session, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
+) -> int:
     """The newest live event: a head may also change without one, so its segment is asked for."""
-    from core.store.codec import HEAD
+    from core.store.kinds import key_text
     from core.store.kv import Get
 
     keys = session.keys
-    newest = sorted(heads, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
+    newest = sorted(found, key=lambda kv: kv.mod_revision, reverse=True)[:NEWEST_HEADS_MAX]
+    writers = [key_text(keys, kv.key).partition("/")[2] for kv in newest]
     gets = [
-        Get(keys.log(keys.tail(kv.key, "head")[0], HEAD.decode(kv.value).seq), keys_only=True)
-        for kv in newest
+        Get(keys.log(writer, heads[writer].seq), keys_only=True)
+        for writer in writers
+        if writer in heads
     ]
     if not gets:
         return 0
@@ -128,6 +148,18 @@ def _show(session: Session, found: Status) -> None:
         (Column("WRITER"), Column("EPOCH", right=True), Column("SEGMENTS", right=True)),
         [(name, str(head.epoch), str(head.seq)) for name, head in sorted(found.heads.items())],
     )
+    _show_unreadable(found.unreadable)
+
+
+def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
+    if not faults:
+        return
+    count = counted(len(faults), "key")
+    heading(f"\n{count} cannot be read; everything else goes on without them")
+    for fault in faults[:UNREADABLE_SHOWN_MAX]:
+        print(f"  {fault.why}\n    → {fault.remedy}")
+    if len(faults) > UNREADABLE_SHOWN_MAX:
+        print(f"  ... {len(faults) - UNREADABLE_SHOWN_MAX:,} more (-o json and `orbctl verify`)")
 
 
 def _live(found: Status) -> str:
@@ -194,4 +226,5 @@ def _plain(session: Session, found: Status) -> dict[str, Any]:
             if checkpoint
             else None
         ),
+        "unreadable": [fault._asdict() for fault in found.unreadable],
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from core.audit.repair import Repaired
     from core.audit.state import Difference
     from core.audit.verify import Fault, Report
+    from core.store.faults import ContainedFault
 
 SHOWN_MAX: Final = 50
 """Findings of each kind that are listed; -o wide lists all that the report has."""
@@ -35,14 +36,15 @@ def verify(
 
     async def action(session: Session) -> Exit:
         from core.audit.verify import verify as verify_all
+        from ops.kinds import ALL_KINDS
 
-        report = await verify_all(session.store, session.keys, session.archive)
+        report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
         repaired = None
         if repair and report.plan:
             if not output.is_plain:
                 _show(report, wide=output is Format.WIDE)
             repaired = await _repair(session, report)
-            report = await verify_all(session.store, session.keys, session.archive)
+            report = await verify_all(session.store, session.keys, session.archive, ALL_KINDS)
         if output.is_plain:
             show_value(_plain(report, repaired), output)
         else:
@@ -75,6 +77,10 @@ def _show(report: Report, *, wide: bool) -> None:
         print(f"state  DIFFERS from the log at revision {report.revision}: {count}")
     else:
         print(f"state  equals the fold of the log at revision {report.revision}")
+    if report.unreadable:
+        count = counted(len(report.unreadable), "key")
+        print(f"keys   {count} CANNOT BE READ; everything else goes on without them")
+    _list("Unreadable", [_unreadable(fault) for fault in report.unreadable], wide=wide)
     _list("Damage", [_damage(fault) for fault in report.faults], wide=wide)
     _list("Broken rules", [str(one) for one in report.violations], wide=wide)
     _list("Differences", [line for one in report.differences for line in _told(one)], wide=wide)
@@ -85,6 +91,10 @@ def _show(report: Report, *, wide: bool) -> None:
 def _damage(fault: Fault) -> str:
     where = "" if fault.subject in fault.text else f"{fault.subject}: "
     return f"{where}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
+
+
+def _unreadable(fault: ContainedFault) -> str:
+    return f"{fault.why}\n    → {fault.remedy}"
 
 
 def _told(one: Difference) -> list[str]:
@@ -138,5 +148,6 @@ def _plain(report: Report, repaired: Repaired | None) -> dict[str, Any]:
         "differenceCount": report.difference_count,
         "plan": [step.text for step in report.plan],
         "notes": list(report.notes),
+        "unreadable": [fault._asdict() for fault in report.unreadable],
         "repaired": repaired and {name: list(v) for name, v in repaired._asdict().items()},
     }

@@ -1,0 +1,63 @@
+"""Whether a stored value can be at all: its addresses are addresses, its numbers count something.
+
+Rules of configuration (overlaps, sizes, names) are ``core.domain.validation``'s; what is refused
+here cannot be computed with. Everything raises ValueError (AddressSyntaxError is one).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from core.domain.addresses import Family, parse_address, parse_cidr
+from core.domain.configuration import ADDRESS_SETS_MAX, pool_addresses, reserved_addresses
+from core.domain.model import Endpoint, Pool, Quarantine, Reservation, Subnet
+
+
+def check_pool(pool: Pool | Subnet) -> None:
+    """The subnet, the lists, the gateway and the routes of a pool or subnet."""
+    if pool.subnet:
+        _check_family(parse_cidr(pool.subnet).family, pool.family, pool.subnet)
+    pool_addresses(pool)
+    if pool.gateway:
+        _check_family(parse_address(pool.gateway).family, pool.family, pool.gateway)
+    for route in pool.routes or ():
+        parse_cidr(route.dst)
+        parse_address(route.gw)
+
+
+def check_reservation(reservation: Reservation) -> None:
+    """Its list."""
+    reserved_addresses({reservation.name: reservation}, reservation.family)
+
+
+def check_quarantine(quarantine: Quarantine) -> None:
+    """Its address."""
+    family = parse_address(quarantine.address).family
+    _check_family(family, quarantine.family, quarantine.address)
+
+
+def check_endpoint(endpoint: Endpoint) -> None:
+    """The addresses of its NICs."""
+    for nic in endpoint.nics:
+        if nic.ipv4:
+            _check_family(_family_of(nic.ipv4), 4, nic.ipv4)
+        if nic.ipv6:
+            _check_family(_family_of(nic.ipv6), 6, nic.ipv6)
+
+
+def check_counts(*counts: int) -> None:
+    """Numbers of what there is."""
+    for count in counts:
+        if count < 0:
+            raise ValueError(f"{count} is less than nothing")
+
+
+@lru_cache(maxsize=ADDRESS_SETS_MAX)
+def _family_of(cidr: str) -> Family:
+    """The family of an address with its prefix length; an address is decoded many times."""
+    return parse_cidr(cidr).family if "/" in cidr else parse_address(cidr).family
+
+
+def _check_family(family: Family, wanted: Family, text: str) -> None:
+    if family != wanted:
+        raise ValueError(f"{text} is no IPv{wanted} address")
