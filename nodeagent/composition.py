@@ -16,6 +16,7 @@ from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
 from core.service.needs import Needs
 from core.service.releaser import Releaser
+from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
@@ -104,8 +105,8 @@ def compose(
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
-    supervisor = sources.supervisor or Supervisor()
-    view = ConfigurationView(store, keys, supervisor)
+    supervisor, faults = sources.supervisor or Supervisor(), Faults()
+    view = ConfigurationView(store, keys, supervisor, faults)
     health = Health(store, keys, view, writer, watchdog, monotonic, supervisor)
     facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown = CoolDown(store, settings.cool_down_s)
@@ -228,6 +229,10 @@ def _observe(parts: Parts) -> None:
         "task_restarts",
         "Long-lived tasks that ended and were started again",
         lambda: parts.supervisor.restarts,
+    )
+    metrics.gauge_by(
+        *("kind", "contained_faults", "Objects that this process cannot read and goes on without"),
+        parts.view.faults.by_kind,
     )
     metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
     metrics.counter(

@@ -71,7 +71,7 @@ class Snapshot:
 
     ``unread``: keys that cannot be read, as text below the cluster's root. ``closing``: those of
     them that are reservations whose addresses are not known; while there is one, no pool hands out
-    a new address, because it might be reserved (I2, docs/decisions/0021).
+    a new address, because it might be reserved (I2, docs/decisions/0022).
     """
 
     __slots__ = (
@@ -154,7 +154,8 @@ class ConfigurationView:
     ) -> None:
         self._store = store
         self._keys = keys
-        self._intake = _Intake(keys, Faults() if faults is None else faults)
+        self.faults = Faults() if faults is None else faults
+        self._intake = _Intake(keys, self.faults)
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
         self._heard_at = -math.inf

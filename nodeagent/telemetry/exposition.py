@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 
 from core import __version__
-from nodeagent.telemetry.metrics import COMPATIBLE, OURS, Histogram, Metrics, Reading
+from nodeagent.telemetry.metrics import COMPATIBLE, OURS, Histogram, Labelled, Metrics, Reading
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -56,6 +56,8 @@ class Exposition:
         }
         for reading in metrics.readings:
             _observe(meters[reading.scope], reading)
+        for one in metrics.labelled:
+            meters[OURS].create_observable_gauge(one.name, [_labelled(one)], description=one.words)
         compatible = meters[COMPATIBLE]
         metrics.allocation.histograms = _histograms(compatible, "allocation", "ADD")
         metrics.release.histograms = _histograms(compatible, "release", "DEL")
@@ -86,6 +88,10 @@ def _observe(meter: Meter, reading: Reading) -> None:
 
 def _callback(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(value())]
+
+
+def _labelled(one: Labelled) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(value, {one.label: name}) for name, value in one.values().items()]
 
 
 def _histograms(meter: Meter, name: str, verb: str) -> tuple[Histogram, Histogram]:

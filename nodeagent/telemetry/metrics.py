@@ -45,6 +45,15 @@ class Reading(NamedTuple):
     value: Callable[[], float]
 
 
+class Labelled(NamedTuple):
+    """A gauge of ours with one label: ``values`` returns the value of each label value."""
+
+    name: str
+    words: str
+    label: str
+    values: Callable[[], Mapping[str, int]]
+
+
 class Work:
     """Counts of one kind of work, ADDs or DELs; ``histograms``: of durations and of waits."""
 
@@ -76,13 +85,14 @@ class Work:
 
 
 class Metrics:
-    """The counts of one agent. ``readings``: what there is to be read."""
+    """The counts of one agent. ``readings`` and ``labelled``: what there is to be read."""
 
     def __init__(self) -> None:
         self.allocation = Work()
         self.release = Work()
         self.auto_pool_waits = 0
         self.store_calls: Histogram | None = None
+        self.labelled: list[Labelled] = []
         self.readings: list[Reading] = [
             *_of_work("allocation", "ADD", self.allocation),
             *_of_work("release", "DEL", self.release),
@@ -121,6 +131,12 @@ class Metrics:
     def counter(self, name: str, words: str, value: Callable[[], int]) -> None:
         """A counter of ours, ``orbweaver_<name>_total``."""
         self.readings.append(Reading(OURS, "counter", f"orbweaver_{name}", words, value))
+
+    def gauge_by(
+        self, label: str, name: str, words: str, values: Callable[[], Mapping[str, int]]
+    ) -> None:
+        """A gauge of ours, ``orbweaver_<name>``, with one series for each value of the label."""
+        self.labelled.append(Labelled(f"orbweaver_{name}", words, label, values))
 
     def on_auto_pool_wait(self) -> None:
         """An ADD waits for an automatic pool."""

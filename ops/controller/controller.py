@@ -16,6 +16,7 @@ from core.concurrency import until_first
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election, Term
+from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from nodeagent.doors.tcp_port import TcpPort
@@ -58,7 +59,8 @@ class Controller:
     ) -> None:
         keys = Keys(settings.cluster.cluster)
         self.settings = settings
-        self.projector = Projector(store, keys)
+        faults = Faults()
+        self.projector = Projector(store, keys, faults)
         self.publisher = Publisher(store, keys, self.projector, settings.name)
         self.election = Election(
             store, keys, CONTROLLER_ROLE, settings.name, ttl_s=settings.lease_ttl_s
@@ -87,6 +89,7 @@ class Controller:
                 cluster.applications if cluster is not None else None,
                 self.prober or NoProber(),
                 self.archiving,
+                faults,
             ),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),

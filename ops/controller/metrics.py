@@ -89,6 +89,7 @@ class Metrics:
         if debug:
             _observe_debug(compatible, sources)
         _observe_process(ours, sources)
+        _observe_faults(ours, sources)
         observe_jobs(compatible, ours, sources.jobs, sources.observing)
         if sources.cluster is not None:
             _observe_cluster(ours, sources.cluster)
@@ -180,6 +181,15 @@ def _observe_debug_subnets(compatible: Meter, sources: Sources) -> None:
             [of(value)],
             description=f"{words} of a Subnet",
         )
+
+
+def _observe_faults(ours: Meter, sources: Sources) -> None:
+    faults = sources.projector.faults
+    ours.create_observable_gauge(
+        "orbweaver_contained_faults",
+        [lambda _: [Observation(n, {"kind": kind}) for kind, n in faults.by_kind().items()]],
+        description="Objects that this process cannot read and goes on without",
+    )
 
 
 def _observe_process(ours: Meter, sources: Sources) -> None:

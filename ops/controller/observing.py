@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from core.errors import StoreError, StoreUnavailable
+from core.errors import LogCorrupt, StoreError, StoreUnavailable
 from core.projections.projector import Lag, Projector
-from core.store.election import Leader, read_leader
+from core.store.election import LEADERS, Leader, read_leader
 from core.store.keys import Keys
+from core.store.kinds import key_text
 from core.store.kv import KeyValueStore
-from workflows.jobs.reclaim.standing import Standing, read_standing
+from workflows.engine.kinds import OPEN_HEADS
+from workflows.jobs.reclaim.standing import Standing, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 NEVER: Final = StoreUnavailable("etcd was not asked yet")
@@ -39,10 +41,29 @@ class Observing:
         """Ask once."""
         try:
             self.lag = await self._projector.measure_lag()
-            found = await read_leader(self._store, self._keys, self._role)
-            self.reclaim = await read_standing(self._store, self._keys)
+            self.leader = await self._read_leader()
+            self.reclaim = await self._read_standing()
         except StoreError as error:
             self.fault = error
             return
-        self.leader = found[0] if found else None
         self.fault = None
+
+    async def _read_leader(self) -> Leader | None:
+        """None, and a contained fault, while the key cannot be read."""
+        try:
+            found = await read_leader(self._store, self._keys, self._role)
+        except LogCorrupt as error:
+            self._projector.faults.report(LEADERS.name, error.subject, error)
+            return None
+        self._projector.faults.clear(f"lease/{self._role}")
+        return found[0] if found else None
+
+    async def _read_standing(self) -> Standing | None:
+        """None, and a contained fault, while the head of the scan cannot be read."""
+        try:
+            found = await read_standing(self._store, self._keys)
+        except LogCorrupt as error:
+            self._projector.faults.report(OPEN_HEADS.name, error.subject, error)
+            return None
+        self._projector.faults.clear(key_text(self._keys, scan_key(self._keys)))
+        return found

@@ -15,9 +15,11 @@ from typing import Final
 from core.concurrency import until_all
 from core.domain.evolution import EndpointKey
 from core.errors import Compacted, ExecutionFailed, OrbweaverError
-from core.service.bindings import BINDING, Binding, Bindings, Found
+from core.service.bindings import BINDINGS, Binding, Bindings, Found
 from core.service.releaser import releases_of
+from core.store.faults import Faults
 from core.store.keys import Keys
+from core.store.kinds import key_text
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client, Handle, StartOptions
@@ -43,7 +45,10 @@ _log: Final = logging.getLogger(__name__)
 class Dispatcher:
     """One cluster's; to be run by whoever leads."""
 
-    def __init__(self, store: KeyValueStore, keys: Keys, client: Client) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, client: Client, faults: Faults | None = None
+    ) -> None:
+        self._faults = Faults() if faults is None else faults
         self._store = store
         self._keys = keys
         self._client = client
@@ -67,33 +72,39 @@ class Dispatcher:
             try:
                 found = await self._store.read([Get(*room)])
                 for kv in found.ranges[0].kvs:
-                    self._hear(kv.key)
+                    self._hear(kv.key, kv.value)
                 async for batch in self._store.watch([room], after=found.revision):
                     for change in batch.changes:
-                        self._hear(change.key)
+                        self._hear(change.key, change.value)
             except OrbweaverError as error:
                 if not (error.retryable or isinstance(error, Compacted)):
                     raise
                 _log.warning("following the bindings begins anew: %s", error)
             await asyncio.sleep(AWAY_PAUSE_S)
 
-    def _hear(self, name: bytes) -> None:
-        """See to it that somebody attends to a binding."""
-        namespace, endpoint = self._keys.tail(name, "binding")
-        key = namespace, endpoint
-        self._news.add(key)
+    def _hear(self, name: bytes, value: bytes | None) -> None:
+        """Attend to a binding; one that is gone, or cannot be read, needs nothing."""
+        if value is None:
+            self._faults.clear(key_text(self._keys, name))
+            return
+        binding = self._faults.read(BINDINGS, self._keys, name, value)
+        if binding is not None:
+            self._news.add(binding.order.key)
+            self._begin_to_attend(binding.order.key)
+
+    def _begin_to_attend(self, key: EndpointKey) -> None:
         if key not in self._attended:
             task = self._attended[key] = asyncio.create_task(self._attend(key))
-            task.add_done_callback(lambda done: self._leave(key, name, done))
+            task.add_done_callback(lambda done: self._leave(key, done))
 
-    def _leave(self, key: EndpointKey, name: bytes, task: asyncio.Task[None]) -> None:
+    def _leave(self, key: EndpointKey, task: asyncio.Task[None]) -> None:
         del self._attended[key]
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
             _log.error("the binding of %s/%s is left alone: %s", *key, error)
         elif key in self._news:
-            self._hear(name)
+            self._begin_to_attend(key)
 
     async def _attend(self, key: EndpointKey) -> None:
         """Have an execution at work until there is nothing more to do."""
@@ -132,7 +143,9 @@ class Dispatcher:
             try:
                 found = await self._store.read([Get(*self._keys.room("binding"))])
                 for kv in found.ranges[0].kvs:
-                    await self._look_at(Found(BINDING.decode(kv.value), kv.mod_revision))
+                    binding = self._faults.read(BINDINGS, self._keys, kv.key, kv.value)
+                    if binding is not None:
+                        await self._look_at(Found(binding, kv.mod_revision))
             except OrbweaverError as error:
                 if not error.retryable:
                     raise

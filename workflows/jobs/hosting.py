@@ -26,6 +26,7 @@ from core.service.cooldown import COOL_DOWN_S
 from core.service.handover import Handover
 from core.service.observer import Observer
 from core.service.provider import ProviderSettings
+from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
@@ -82,12 +83,14 @@ class Sources(NamedTuple):
     """Where the jobs get their knowledge of the cluster; None: from records, standalone.
 
     ``prober`` asks on a link who uses a quarantined address; ``archive`` None: nobody archives.
+    ``faults``: where what cannot be read is reported.
     """
 
     facts: FactsSource | None = None
     applications: ApplicationsSource | None = None
     prober: Prober = NoProber()
     archive: ArchiveActivities | None = None
+    faults: Faults | None = None
 
 
 class JobHost:
@@ -126,13 +129,13 @@ class JobHost:
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
-        self._view = ConfigurationView(store, keys)
+        self._view = ConfigurationView(store, keys, faults=sources.faults)
         self._is_viewing = asyncio.Event()
         known = sources.applications or RecordedApplications(store, keys, self._view)
         place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
         self._dispatcher = Dispatcher(place, self._client)
-        self._bindings = BindingDispatcher(store, keys, self._client)
+        self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
         self._external: ExternalActivities | None = None
         if provider is not None:
             asking = ProviderClient(provider)

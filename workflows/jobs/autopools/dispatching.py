@@ -10,7 +10,6 @@ of a pool that was released, wakes them. A wake too many costs one look, a lost 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -24,9 +23,10 @@ from core.domain.autopools.reconciling import plan_application
 from core.domain.configuration import pool_addresses
 from core.domain.fixed.owners import Missing
 from core.domain.model import Pool
-from core.errors import Compacted, LogCorrupt, OrbweaverError
+from core.errors import Compacted, OrbweaverError
 from core.projections.configuration_view import Snapshot
-from core.service.needs import NEED, Report, read_report
+from core.service.needs import NEEDS, REPORTS, Report
+from core.store.kinds import key_text
 from core.store.kv import Change, Get
 from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client
@@ -118,13 +118,19 @@ class Dispatcher:
                 self._hear(change)
 
     def _hear(self, change: Change) -> None:
-        if change.key.startswith(self._place.keys.prefix("need")):
-            with contextlib.suppress(LogCorrupt):
-                if change.value is not None:
-                    self._needed.add(NEED.decode(change.value).key)
+        faults, keys = self._view.faults, self._place.keys
+        if change.value is None:
+            faults.clear(key_text(keys, change.key))
+        if change.key.startswith(keys.prefix("need")):
+            if change.value is not None:
+                need = faults.read(NEEDS, keys, change.key, change.value)
+                if need is not None:
+                    self._needed.add(need.key)
                     self._news.set()
             return
-        report = read_report(change.value)
+        report = None
+        if change.value is not None:
+            report = faults.read(REPORTS, keys, change.key, change.value)
         if report is not None and any(one.again for one in report.problems):
             self._waiting[report.key] = report
             self._news.set()

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from core.errors import LogCorrupt
+from core.store.codec import UNREADABLE, words_of
 from core.store.keys import Keys
+from core.store.kinds import key_text
 from core.store.kv import Get, KeyValueStore
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
-from workflows.engine.records import HEAD
+from workflows.engine.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import WORKFLOW_ID
 from workflows.model.payloads import Payload
 from workflows.model.policies import Status
@@ -39,12 +42,22 @@ class Standing(NamedTuple):
     fault: str = ""
 
 
+def scan_key(keys: Keys) -> bytes:
+    """The key of the head of the scan's execution."""
+    return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
+
+
 async def read_standing(store: KeyValueStore, keys: Keys) -> Standing | None:
-    """None when no execution is there. Raises StoreUnavailable."""
-    key = WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
+    """None when no execution is there. Raises StoreUnavailable, LogCorrupt."""
+    key = scan_key(keys)
     for kv in (await store.read([Get(key)])).ranges[0].kvs:
-        head = HEAD.decode(kv.value)
-        return _standing(head.search_attributes, paused=head.status is Status.PAUSED)
+        head = OPEN_HEADS.decode(keys, kv.key, kv.value)
+        try:
+            return _standing(head.search_attributes, paused=head.status is Status.PAUSED)
+        except UNREADABLE as error:
+            name = key_text(keys, key)
+            what = f"what the scan of reclaiming says cannot be read: {words_of(error)}"
+            raise LogCorrupt(what, subject=name, remedy=OPEN_HEADS.remedy) from error
     return None
 
 

@@ -1,0 +1,199 @@
+"""A readable key and value of every kind in the table, and four ways to spoil a value.
+
+``SAMPLES`` has a row for each kind; a kind without one fails the suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from core.archive.chain import CHAIN_START
+from core.archive.cursor import CURSOR, ArchiveCursor
+from core.archive.format import NO_FILE
+from core.domain.autopools.applications import Application
+from core.domain.autopools.naming import ApplicationKey
+from core.domain.events import Cause, PoolRetired, RecordDefined
+from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
+from core.projections.tally import PoolCounts
+from core.projections.views import CHECKPOINTS, POOL_VIEW, Checkpoint, PoolView
+from core.service.bindings import BINDING, Binding, Order
+from core.service.needs import NEED, REPORT, Report
+from core.store.codec import (
+    CLAIM,
+    ENDPOINT,
+    HEAD,
+    POOL,
+    QUARANTINE,
+    RECORD,
+    RESERVATION,
+    SUBNET,
+    Draft,
+    WriterHead,
+    encode_segment,
+)
+from core.store.election import LEADER, Leader
+from core.store.keys import Keys
+from workflows.engine import records
+from workflows.engine.keys import WorkflowKeys
+from workflows.engine.ownership import HOLDER, Holder
+from workflows.engine.session import FENCE, Fence
+from workflows.model.codec import encode_history
+from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
+
+RUN: Final = "0" * 31 + "1"
+APPLICATION: Final = ApplicationKey("apps/v1", "Deployment", "shop", "web")
+_ORDER: Final = Order("shop", "vic", "vic", "uid-vic", "node-v", (), (("10.9.0.9", 7),))
+
+
+class Sample(NamedTuple):
+    """One kind: where a value lies, a readable one, and one that cannot be (None: any can be)."""
+
+    key: Callable[[Keys], bytes]
+    value: bytes
+    impossible: bytes | None
+
+
+def engine(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
+    """A key of the workflow engine."""
+
+    def key(keys: Keys) -> bytes:
+        made: bytes = getattr(WorkflowKeys(keys), name)(*arguments)
+        return made
+
+    return key
+
+
+_POOL = Pool("vic", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.9",))
+_ENDPOINT = Endpoint("shop", "vic", "uid-vic", "node-v", "pod/uid-vic", "Pod", "vic")
+_VIEW = PoolView("vic", 4, 5, PoolCounts(9, 0, 0, 0, 9), ("10.9.0.1-10.9.0.9",), complete=True)
+_CURSOR = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
+_RECORD = RecordDefined("Pod", "shop", "vic")
+_SEGMENT = encode_segment(5, [Draft("ghost.1.1", Cause("test"), PoolRetired("vic"))])
+_HEAD = records.Head("vic", RUN, "Vic")
+_SIGNAL = HistoryEvent(1, 5, WorkflowExecutionSignaled("go"))
+
+SAMPLES: Final[dict[str, Sample]] = {
+    "pool": Sample(
+        lambda keys: keys.pool("vic"),
+        POOL.encode(_POOL),
+        POOL.encode(_POOL._replace(ips=("10.9.0.9-10.9.0.1",))),
+    ),
+    "subnet": Sample(
+        lambda keys: keys.subnet("vic"),
+        SUBNET.encode(Subnet("vic", 4, "10.9.0.0/16", ("10.9.0.1",))),
+        SUBNET.encode(Subnet("vic", 4, "10.9.0.0/99", ("10.9.0.1",))),
+    ),
+    "reservation": Sample(
+        lambda keys: keys.reservation("vic"),
+        RESERVATION.encode(Reservation("vic", 4, ("10.9.0.5",))),
+        RESERVATION.encode(Reservation("vic", 4, ("fd00::5",))),
+    ),
+    "quarantine": Sample(
+        lambda keys: keys.quarantine_of("10.9.0.6"),
+        QUARANTINE.encode(Quarantine("10.9.0.6", 4, "test")),
+        QUARANTINE.encode(Quarantine("10.9.0.600", 4, "test")),
+    ),
+    "record": Sample(
+        lambda keys: keys.record("Pod", "shop", "vic"),
+        RECORD.encode(_RECORD),
+        RECORD.encode(_RECORD._replace(name="other")),
+    ),
+    "claim": Sample(
+        lambda keys: keys.ip_of("10.9.0.7"),
+        CLAIM.encode(Claim("vic", "pod/uid-vic", "shop", "vic", "ghost.1.1")),
+        None,
+    ),
+    "endpoint": Sample(
+        lambda keys: keys.endpoint("shop", "vic"),
+        ENDPOINT.encode(_ENDPOINT),
+        ENDPOINT.encode(_ENDPOINT._replace(nics=(Nic("eth0", "10.9.0.300/16", "vic"),))),
+    ),
+    "guard": Sample(lambda keys: keys.guard("pools", 6), b"", None),
+    "writer head": Sample(
+        lambda keys: keys.head("ghost"),
+        HEAD.encode(WriterHead(0, 1)),
+        HEAD.encode(WriterHead(-3, 1)),
+    ),
+    "segment": Sample(lambda keys: keys.log("ghost", 1), _SEGMENT, None),
+    "cool-down mark": Sample(lambda keys: keys.rest(4, 0x0A090008), b"pod/uid-vic", None),
+    "leader": Sample(
+        lambda keys: keys.lease("vic"),
+        LEADER.encode(Leader("one", 5)),
+        LEADER.encode(Leader("one", -5)),
+    ),
+    "archive cursor": Sample(
+        lambda keys: keys.meta("archive"),
+        CURSOR.encode(_CURSOR),
+        CURSOR.encode(_CURSOR._replace(position=-1)),
+    ),
+    "projector checkpoint": Sample(
+        lambda keys: keys.meta("projector"),
+        CHECKPOINTS.encode(Checkpoint(1, 5, "one")),
+        CHECKPOINTS.encode(Checkpoint(-1, 5, "one")),
+    ),
+    "pool view": Sample(
+        lambda keys: keys.pool_view("vic"),
+        POOL_VIEW.encode(_VIEW),
+        POOL_VIEW.encode(_VIEW._replace(free=("10.9.0.9-10.9.0.1",))),
+    ),
+    "application view": Sample(
+        lambda keys: keys.application_view(str(APPLICATION)),
+        REPORT.encode(Report(1, "workflow", APPLICATION)),
+        REPORT.encode(Report(1, "workflow", APPLICATION._replace(name="other"))),
+    ),
+    "need": Sample(
+        lambda keys: keys.need(str(APPLICATION)),
+        NEED.encode(Application(APPLICATION, "uid")),
+        NEED.encode(Application(APPLICATION._replace(name="other"), "uid")),
+    ),
+    "binding": Sample(
+        lambda keys: keys.binding("shop", "vic"),
+        BINDING.encode(Binding(_ORDER, "bound")),
+        BINDING.encode(Binding(_ORDER._replace(claims=(("10.9.0.900", 7),)), "bound")),
+    ),
+    "open execution": Sample(
+        engine("open", "vic"),
+        records.HEAD.encode(_HEAD),
+        records.HEAD.encode(_HEAD._replace(workflow_id="other")),
+    ),
+    "closed execution": Sample(
+        engine("closed", "vic", RUN),
+        records.HEAD.encode(_HEAD),
+        records.HEAD.encode(_HEAD._replace(run_id="other")),
+    ),
+    "history": Sample(engine("event", "vic", RUN, 1), encode_history([_SIGNAL]), None),
+    "activity attempt": Sample(
+        engine("attempt", "vic", RUN, 5), records.ATTEMPT.encode(records.Attempt(2)), None
+    ),
+    "message": Sample(
+        engine("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
+    ),
+    "shard owner": Sample(engine("owner", 3), HOLDER.encode(Holder("gone")), None),
+    "worker": Sample(engine("worker", "gone"), HOLDER.encode(Holder("gone")), None),
+    "mail mark": Sample(engine("mail", "vic"), b"", None),
+    "session fence": Sample(engine("commit", "gone"), FENCE.encode(Fence(1, 1)), None),
+    "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
+}
+
+SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
+ANY_VALUE: Final = frozenset({"mail mark"})
+"""Kinds whose value is never read: nothing spoils them."""
+
+
+def spoiled(kind: str, how: str) -> bytes | None:
+    """A value of the kind that cannot be read; None where there is none of that sort."""
+    sample = SAMPLES[kind]
+    if kind in ANY_VALUE:
+        return None
+    match how:
+        case "garbage":
+            return b"\xff\x00garbage\xff"
+        case "newer version":
+            return None if kind == "cool-down mark" else msgpack.packb([99, {"all": "new"}])
+        case "impossible":
+            return sample.impossible
+        case _:
+            return b"\x92\x01\xa3\xff\xfe\xfd"

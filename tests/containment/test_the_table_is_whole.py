@@ -1,0 +1,99 @@
+"""Every kind of key has a row that reads it, a sample, and a place in verify and status."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import Any, Final
+
+import pytest
+
+from core.errors import LogCorrupt
+from core.store.keys import Keys
+from core.store.kinds import KeyKind, key_text
+from ops.kinds import ALL_KINDS, STATUS_KINDS
+from tests.containment.samples import SAMPLES, SPOILINGS, spoiled
+from workflows.engine.keys import WorkflowKeys
+
+KEYS: Final = Keys("table")
+ARGUMENTS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("writer", "namespace", "name", "role", "kind", "application"), "one"),
+    "seq": 1,
+    "family": 4,
+    "value": 1,
+    "address": "10.0.0.1",
+    "topic": "pools",
+    "workflow_id": "one",
+    "run_id": "0" * 32,
+    "message": "0" * 32,
+    "shard": 3,
+    "first": 1,
+    "event_id": 1,
+    "session": "one",
+}
+KNOWN_META: Final = ("archive", "projector")
+
+
+def _made_keys(maker: object) -> dict[str, bytes]:
+    """What each method that makes one key from plain arguments makes."""
+    made: dict[str, bytes] = {}
+    for name, method in inspect.getmembers(maker, inspect.ismethod):
+        signature = inspect.signature(method, eval_str=True)
+        if name.startswith("_") or signature.return_annotation is not bytes or name == "prefix":
+            continue
+        arguments = [ARGUMENTS[parameter] for parameter in signature.parameters]
+        made[name] = method(*arguments)
+    return made
+
+
+def _kind_of(key: bytes) -> KeyKind[Any] | None:
+    ranges = ((kind, *kind.range(KEYS)) for kind in ALL_KINDS)
+    return next((kind for kind, start, end in ranges if start <= key < end), None)
+
+
+@pytest.mark.parametrize("maker", [KEYS, WorkflowKeys(KEYS)], ids=["core", "engine"])
+def test_every_key_that_can_be_made_is_of_a_kind_in_the_table(maker: object) -> None:
+    made = _made_keys(maker)
+    made.pop("meta", None)
+    assert len(made) > 8
+    assert [name for name, key in made.items() if _kind_of(key) is None] == []
+
+
+@pytest.mark.parametrize("name", KNOWN_META)
+def test_every_key_below_meta_is_of_a_kind_in_the_table(name: str) -> None:
+    assert _kind_of(KEYS.meta(name)) is not None
+
+
+def test_every_kind_has_a_sample_and_every_sample_is_of_a_kind() -> None:
+    assert {kind.name for kind in ALL_KINDS} == SAMPLES.keys()
+    assert len({kind.name for kind in ALL_KINDS}) == len(ALL_KINDS)
+    assert {kind.name for kind in ALL_KINDS} - {kind.name for kind in STATUS_KINDS} == {"segment"}
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
+def test_a_sample_is_read_and_what_is_spoiled_is_refused_by_one_error_that_names_the_key(
+    kind: KeyKind[Any],
+) -> None:
+    sample = SAMPLES[kind.name]
+    key = sample.key(KEYS)
+    kind.decode(KEYS, key, sample.value)
+    assert kind.remedy
+    assert kind.readers
+    for how in SPOILINGS:
+        value = spoiled(kind.name, how)
+        if value is None:
+            continue
+        with pytest.raises(LogCorrupt) as caught:
+            kind.decode(KEYS, key, value)
+        assert caught.value.subject == key.removeprefix(KEYS.root).decode()
+        assert caught.value.remedy == kind.remedy
+
+
+@pytest.mark.parametrize("tail", ["oops", "a/b/c/d/e", "\xff\xfe", "4/zz", ""])
+@pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.name)
+def test_a_key_that_nothing_writes_raises_no_other_error(kind: KeyKind[Any], tail: str) -> None:
+    start, _ = kind.range(KEYS)
+    key = start.rstrip(b"\0") + tail.encode("latin-1")
+    with contextlib.suppress(LogCorrupt):  # any other error fails the test
+        kind.decode(KEYS, key, SAMPLES[kind.name].value)
+    assert key_text(KEYS, key)
