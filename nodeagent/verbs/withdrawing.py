@@ -86,6 +86,8 @@ class Withdrawing:
         if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known any more
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
+            if not (pod.known or reference.pod.uid):
+                return Withdrawal.DONE  # of no UID, and no Pod to learn it from
             raise Refused((f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}",))
         container = reference.container
         cause = Cause(self._actor, container)

@@ -421,6 +421,25 @@ async def test_a_batch_release_for_another_pod_is_500_and_releases_nothing(node:
     assert len(await node.claims()) == 2
 
 
+async def test_a_batch_release_without_a_uid_of_a_pod_that_is_gone_does_nothing(node: Node) -> None:
+    await lans(node)
+    await ask(node, "POST", "/v1/ipam/ip", ADD)
+
+    reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
+
+    assert reply.status == 200
+    assert len(await node.claims()) == 2
+
+
+async def test_a_fresh_answer_for_a_second_interface_has_the_first_one_too(node: Node) -> None:
+    await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+    await ask(node, "POST", "/v1/ipam/ip", ADD)
+
+    second = (await ask(node, "POST", "/v1/ipam/ip", ADD | {"ifName": "net1"})).json["ips"]
+
+    assert [entry["nic"] for entry in second] == ["eth0", "net1"]
+
+
 async def test_a_batch_release_of_nothing_succeeds(node: Node) -> None:
     reply = await ask(node, "DELETE", "/v1/ipam/ips", BATCH | {"podUID": ""})
 

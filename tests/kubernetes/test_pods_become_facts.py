@@ -214,6 +214,32 @@ async def test_the_top_controller_of_a_pod_is_its_deployment(
     assert (found.owner_kind, found.owner_name) == ("Deployment", "web")
 
 
+async def test_a_replica_set_that_is_gone_counts_as_the_top_itself(
+    shop: ApiServer, cluster: Cluster, node: Node
+) -> None:
+    names = {"kind": "ReplicaSet", "apiVersion": "apps/v1"}
+    gone = names | {"metadata": {"name": "web-5d4", "uid": "uid-of-web-5d4"}}
+    pod = create_pod(shop, "web-5d4-x", NODE, gone)
+
+    await node.add("web-5d4-x", CNI_ARGS=named(pod))
+
+    found = await node.endpoint("web-5d4-x")
+    assert found is not None
+    assert (found.owner_kind, found.owner_name) == ("ReplicaSet", "web-5d4")
+
+
+async def test_a_pod_without_a_node_belongs_to_the_node_of_the_agent_that_serves_it(
+    shop: ApiServer, cluster: Cluster, node: Node
+) -> None:
+    pod = create_pod(shop, "unscheduled", NODE, spec={"nodeName": None})
+
+    await node.add("unscheduled", CNI_ARGS=named(pod))
+
+    found = await node.endpoint("unscheduled")
+    assert found is not None
+    assert found.node == NODE
+
+
 async def test_a_replica_keeps_its_address_as_long_as_it_is_wanted(
     shop: ApiServer, cluster: Cluster, node: Node
 ) -> None:
