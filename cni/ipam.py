@@ -53,10 +53,14 @@ SOCKET_PATH_BYTES_MAX = 107
 TRACE_VARIABLES = (b"TRACEPARENT", b"TRACESTATE", b"BAGGAGE")
 
 LOG_PATH = "/var/log/spidernet/spiderpool.log"
+"""The default. A netconf may name another file of this directory, and none elsewhere."""
 LOG_SECTION = ""
 """The member of the options that says where the log goes; "": they do themselves."""
 LOG_KEYS = ("log_file_path", "log_level", "log_file_max_size")
 LOG_MEGABYTES_MAX = 100
+REGULAR_FILE = 0o10
+"""The type of a file in its mode (inode(7): S_IFREG, without the twelve bits of rights)."""
+
 LOG_LEVELS_ABOVE_ERROR = ("fatal", "panic")
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -374,14 +378,28 @@ def append_to_log(failure: Failure, options: dict[str, object]) -> None:
     }
     for name in (b"CNI_COMMAND", b"CNI_CONTAINERID", b"CNI_IFNAME", b"CNI_ARGS"):
         line[name.decode()] = posix.environ.get(name, b"").decode(errors="replace")
-    # Never waits: the path may be a FIFO that nobody reads.
+    # Never waits and follows no link: the path may be a FIFO that nobody reads.
     flags = posix.O_WRONLY | posix.O_APPEND | posix.O_CREAT | posix.O_NONBLOCK | posix.O_CLOEXEC
     try:
-        log = posix.open(path if isinstance(path, str) and path else LOG_PATH, flags, 0o600)
-        if posix.fstat(log).st_size < limit << 20:
+        log = posix.open(log_file(path), flags | posix.O_NOFOLLOW, 0o600)
+        state = posix.fstat(log)
+        if state.st_mode >> 12 == REGULAR_FILE and state.st_size < limit << 20:
             posix.write(log, json.dumps(line).encode() + b"\n")
     except (OSError, ValueError):
         return
+
+
+def log_file(path: object) -> str:
+    """Return the file that a netconf names, if it is one of the log's directory; else the default.
+
+    Whoever may write a netconf must not make root write where they like.
+    """
+    directory, _, _ = LOG_PATH.rpartition("/")
+    if isinstance(path, str):
+        parent, _, name = path.rpartition("/")
+        if parent == directory and name not in ("", ".", ".."):
+            return path
+    return LOG_PATH
 
 
 def written(answer: bytes) -> bool:

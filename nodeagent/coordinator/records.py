@@ -8,6 +8,7 @@ kernel's state is lost with the power too: the directory belongs on a tmpfs (bel
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
 """Records that one GC looks at; a node holds hundreds."""
+
+_log: Final = logging.getLogger(__name__)
 
 CONTAINER_CHARACTERS_MAX: Final = 128
 """Of the container id in a file name: a runtime's has 64."""
@@ -110,6 +113,10 @@ class Records:
         with suppress(FileNotFoundError):
             for number, path in enumerate(sorted(self._directory.iterdir())):
                 if number >= RECORDS_MAX:
+                    _log.warning(
+                        "more than %d records in %s, the limit: the others are not looked at",
+                        *(RECORDS_MAX, self._directory),
+                    )
                     return
                 with suppress(OSError, msgspec.DecodeError):
                     found = self._decode(path.read_bytes())

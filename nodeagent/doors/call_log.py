@@ -1,7 +1,7 @@
 """One line of the plugin's log for each call: what was asked, how it ended, how long it took.
 
-File, level and rotation are the netconf's (spec/api.md 4.1). It costs a call next to nothing: lines
-are made here and written elsewhere. It never fails a call.
+File, level and rotation are the netconf's (spec/api.md 4.1), the file within one directory. It
+costs a call next to nothing: lines are made here and written elsewhere. It never fails a call.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from typing import Final
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CniFailure
 from nodeagent.cniwire.netconf import IpamConf
-from nodeagent.telemetry.plugin_log import DAYS, FILES, MEGABYTES, LogTarget, PluginLog, is_logged
+from nodeagent.telemetry.plugin_log import (
+    DAYS,
+    FILES,
+    MEGABYTES,
+    LogDirectory,
+    LogTarget,
+    PluginLog,
+    is_logged,
+)
 
 _MILLISECONDS: Final = 1_000
 
@@ -22,7 +30,7 @@ class CallLog:
 
     def __init__(self, log: PluginLog, default_path: str) -> None:
         self._log = log
-        self._default_path = default_path
+        self._directory = LogDirectory(default_path)
 
     def done(self, call: Call, arrived: float, fields: dict[str, object]) -> None:
         """The call has succeeded."""
@@ -49,7 +57,7 @@ class CallLog:
 
     def _target(self, ipam: IpamConf) -> LogTarget:
         return LogTarget(
-            ipam.log_file_path or self._default_path,
+            self._directory.file_for(ipam.log_file_path),
             ipam.log_file_max_size or MEGABYTES,
             ipam.log_file_max_age or DAYS,
             ipam.log_file_max_count or FILES,

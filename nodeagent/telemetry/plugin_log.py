@@ -1,6 +1,8 @@
 """The plugin's log file: lines that the agent writes on behalf of the executables.
 
-The netconf names file, level and rotation (spec/api.md 4.1). Lines wait, boundedly, for a thread
+The netconf names file, level and rotation (spec/api.md 4.1); whoever may write a netconf must not
+make root write where they like, so that files are those of one directory alone, and neither links
+nor devices. Lines wait, boundedly, for a thread
 that writes them: a slow disk delays no Pod, and what does not fit is dropped and counted. A file
 that cannot be written is reported once and tried again later; it never fails a request.
 """
@@ -10,10 +12,12 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import stat
 import sys
 import threading
 import time
 from collections import OrderedDict, deque
+from errno import EINVAL
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -40,6 +44,12 @@ FILES_OPEN_MAX: Final = 16
 RETRY_S: Final = 60.0
 """How long a file that could not be opened is left alone."""
 
+NETWORK_FILES_MAX: Final = 64
+"""Files that netconfs may name while an agent runs; lines of more networks go to the default."""
+
+TOLD_MAX: Final = 64
+"""Paths whose refusal is logged; each once."""
+
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
 _PLAIN: Final = logging.Formatter("%(message)s")
@@ -53,6 +63,38 @@ class LogTarget(NamedTuple):
     megabytes: int = MEGABYTES
     days: int = DAYS
     files: int = FILES
+
+
+class LogDirectory:
+    """The directory of the ``default`` file: netconfs may name files in it, and no others."""
+
+    def __init__(self, default: str) -> None:
+        self._default = os.path.normpath(default)
+        self._directory = Path(self._default).parent
+        self._files: set[str] = set()
+        self._told: set[str] = set()
+
+    def file_for(self, path: str) -> str:
+        """The file that a netconf names, if it may; else the default."""
+        if not path:
+            return self._default
+        path = os.path.normpath(path)
+        if path == self._default or path in self._files:
+            return path
+        if Path(path).parent != self._directory or not Path(path).name:
+            self._tell(path, f"it is not a file in {self._directory}")
+        elif len(self._files) >= NETWORK_FILES_MAX:
+            self._tell(path, f"netconfs name {NETWORK_FILES_MAX} other files already, the limit")
+        else:
+            self._files.add(path)
+            return path
+        return self._default
+
+    def _tell(self, path: str, why: str) -> None:
+        if path in self._told or len(self._told) >= TOLD_MAX:
+            return
+        self._told.add(path)
+        _log.warning("lines of the plugin's log for %s go to %s: %s", path, self._default, why)
 
 
 class _Line(NamedTuple):
@@ -117,6 +159,7 @@ class PluginLog:
         try:
             handler = self._handler(target)
             handler.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
+            self._unusable.pop(target.path, None)
         except (OSError, ValueError) as error:  # a path may have characters that no file has
             self._unusable[target.path] = time.monotonic() + RETRY_S
             _log.warning("the plugin's log %s cannot be written: %s", target.path, error)
@@ -169,8 +212,12 @@ class RotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def _at_once(path: str, flags: int) -> int:
-    """Open without waiting: the path may be a FIFO that nobody reads."""
-    return os.open(path, flags | os.O_NONBLOCK, _PRIVATE)
+    """Open a regular file, no link to one, without waiting: it may be a FIFO that nobody reads."""
+    file = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW, _PRIVATE)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(EINVAL, "not a regular file", path)
+    return file
 
 
 def is_logged(level: str, configured: str) -> bool:

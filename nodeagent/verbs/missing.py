@@ -7,8 +7,10 @@ missed once is remembered by this process alone: a restart starts anew.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,8 @@ MISSED_MAX: Final = 10_000
 """Attachments remembered as missed once; a node holds hundreds."""
 
 ERRORS_SHOWN_MAX: Final = 10
+
+_log: Final = logging.getLogger(__name__)
 
 Sandbox = tuple[str, str]
 """(container, interface)."""
@@ -41,8 +45,14 @@ class Missing:
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
         """Keep what this GC has missed, as far as there is room."""
         self._missed.pop(network, None)
-        room = MISSED_MAX - sum(len(each) for each in self._missed.values())
-        self._missed[network] = dict(list(missed.items())[: max(room, 0)])
+        room = max(MISSED_MAX - sum(len(each) for each in self._missed.values()), 0)
+        if len(missed) > room:
+            _log.warning(
+                "GC of network %s missed %d attachments and remembers %d of them: the limit of all"
+                " networks is %d; the others count as missed from a later GC on",
+                *(network, len(missed), room, MISSED_MAX),
+            )
+        self._missed[network] = dict(islice(missed.items(), room))
 
 
 class Look:

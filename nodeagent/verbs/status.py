@@ -13,6 +13,7 @@ because runtimes ask every few seconds. It changes nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -45,9 +46,11 @@ STATUS_CACHED_S: Final = 2.0
 NETWORKS_MAX: Final = 64
 """Verdicts remembered: one for each network of the node."""
 
-QUARANTINED_READ_MAX: Final = 120
-"""Quarantined addresses looked up at once; more of them are not looked at."""
+QUARANTINED_A_READ: Final = 120
+QUARANTINED_MAX: Final = 1_200
+"""Quarantined addresses that one STATUS looks up; the log tells when there are more."""
 
+_log: Final = logging.getLogger(__name__)
 _NOBODY: Final = PodReference(PodArguments(), "status")
 
 
@@ -195,9 +198,19 @@ class Status:
 
     async def _quarantined_here(self) -> list[str]:
         """Quarantined addresses that endpoints of this node hold."""
-        quarantine = sorted(self._view.current.quarantine)[:QUARANTINED_READ_MAX]
-        if not quarantine:
-            return []
+        quarantine = sorted(self._view.current.quarantine)
+        if len(quarantine) > QUARANTINED_MAX:
+            _log.warning(
+                "STATUS looks at %d of %d addresses in quarantine, the limit; `orbctl get"
+                " quarantine` lists all",
+                *(QUARANTINED_MAX, len(quarantine)),
+            )
+        found: list[str] = []
+        for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_A_READ):
+            found += await self._held_here(quarantine[first : first + QUARANTINED_A_READ])
+        return found
+
+    async def _held_here(self, quarantine: list[str]) -> list[str]:
         gets = [Get(self._keys.ip_of(address)) for address in quarantine]
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges

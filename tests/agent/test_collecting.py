@@ -225,3 +225,21 @@ async def test_a_namespace_is_only_gone_where_it_would_be_seen(short_path: Path)
     assert not is_netns_gone("/proc/999999999/ns/net")
     assert not is_netns_gone("")
     assert not is_netns_gone("relative")
+
+
+async def test_attachments_that_find_no_room_to_be_remembered_are_told(
+    node: Node,
+    lan: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("nodeagent.verbs.missing.MISSED_MAX", 1)
+    before = await pods(node)
+
+    await collect(node)
+    clock.now += GC_TWICE_S
+    await collect(node)
+
+    assert len(await pods(node)) == len(before) - 1
+    assert f"missed {len(before)} attachments and remembers 1 of them" in caplog.text

@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -22,7 +19,6 @@ from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.logs import JsonLines, set_up_logging
-from nodeagent.telemetry.plugin_log import FILES_MAX, LogTarget, PluginLog, RotatingFile
 from nodeagent.telemetry.spans import SdkTracer
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
@@ -306,146 +302,3 @@ def test_a_level_of_the_public_system_is_obeyed() -> None:
         root.handlers, root.level = handlers, level
 
     assert [json.loads(line)["msg"] for line in stream.getvalue().splitlines()] == ["loud"]
-
-
-# The plugin's log
-
-
-async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
-    """What one good and one bad ADD leave in the plugin's log, at these settings."""
-    async with running(settings, store) as node:
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-        await node.call("ADD", conf=node.netconf(ipam=ipam))
-        await node.call("ADD", "web-1", conf=node.netconf(ipam=ipam))
-    path = Path(ipam.get("log_file_path", settings.plugin_log_path))
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-async def test_every_call_leaves_a_line_in_the_plugins_log(
-    settings: Settings, store: MemoryStore, short_path: Path
-) -> None:
-    path = short_path / "deep" / "plugin.log"
-
-    good, bad = await plugin_lines(settings, store, log_file_path=str(path))
-
-    assert (good["level"], good["msg"]) == ("INFO", "ADD done")
-    assert good["addresses"] == ["10.6.0.10/24"]
-    assert (good["cmd"], good["container"], good["interface"]) == ("ADD", "c-web-0", "eth0")
-    assert (good["pod"], good["uid"], good["network"]) == ("shop/web-0", "uid-web-0", "lan")
-    assert good["ms"] > 0
-    assert (bad["level"], bad["code"]) == ("ERROR", 110)
-    assert bad["msg"].startswith("spiderpool IP allocation error: ")
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize(("level", "lines"), [("DEBUG", 2), ("info", 2), ("warn", 1), ("fatal", 0)])
-async def test_the_level_of_the_netconf_is_obeyed(
-    settings: Settings, store: MemoryStore, level: str, lines: int
-) -> None:
-    assert len(await plugin_lines(settings, store, log_level=level)) == lines
-
-
-async def test_a_log_that_cannot_be_written_fails_no_call(
-    settings: Settings, store: MemoryStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with running(settings, store) as node:
-        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
-        conf = node.netconf(ipam={"log_file_path": "/dev/null/plugin.log"})
-        assert await node.add(conf=conf)
-        assert await node.add(conf=conf)
-
-    warnings = [record for record in caplog.records if "cannot be written" in record.message]
-    assert len(warnings) == 1
-
-
-def test_the_plugins_log_is_rotated_by_size_number_and_age(short_path: Path) -> None:
-    path = short_path / "plugin.log"
-    file = RotatingFile(LogTarget(str(path), megabytes=1, days=7, files=2))
-    line = logging.makeLogRecord({"msg": "x" * 700_000})
-
-    file.handle(line)
-    file.handle(line)
-    old = time.time() - 8 * 86_400
-    os.utime(f"{path}.1", (old, old))
-    file.handle(line)
-    file.handle(line)
-    file.close()
-
-    assert sorted(each.name for each in short_path.iterdir()) == [
-        "plugin.log",
-        "plugin.log.1",
-        "plugin.log.2",
-    ]
-    assert all(each.stat().st_mtime > old + 60 for each in short_path.iterdir())
-
-
-def test_lines_that_come_too_fast_are_dropped_and_counted(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nodeagent.telemetry.plugin_log.LINES_WAITING_MAX", 2)
-    log = PluginLog()
-    target = LogTarget(str(short_path / "plugin.log"))
-
-    for number in range(5):
-        log.write(target, "info", {"number": number})
-    log.start()
-    log.close()
-
-    assert log.dropped == 3
-    lines = (short_path / "plugin.log").read_text().splitlines()
-    assert [json.loads(line)["number"] for line in lines] == [0, 1]
-
-
-def test_no_more_files_are_held_open_than_the_bound(
-    short_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nodeagent.telemetry.plugin_log.FILES_OPEN_MAX", 2)
-    log = PluginLog()
-    for number in range(6):
-        log.write(LogTarget(str(short_path / f"{number}.log")), "info", {"number": number})
-    before = len(list(Path("/proc/self/fd").iterdir()))
-
-    log._flush()
-    during = len(list(Path("/proc/self/fd").iterdir()))
-    log.start()
-    log.close()
-
-    assert during - before == 2
-    assert len(list(short_path.glob("*.log"))) == 6
-
-
-@pytest.mark.parametrize("bad", ["a\0b", "fifo"])
-def test_a_log_that_can_never_be_written_keeps_no_other_line_from_its_file(
-    short_path: Path, bad: str
-) -> None:
-    os.mkfifo(short_path / "fifo")
-    log = PluginLog()
-    log.write(LogTarget(f"{short_path}/{bad}"), "info", {"number": 1})
-    log.write(LogTarget(str(short_path / "plugin.log")), "info", {"number": 2})
-
-    log.start()
-    log.close()
-
-    assert len((short_path / "plugin.log").read_text().splitlines()) == 1
-
-
-def test_networks_that_rotate_one_file_differently_lose_no_line_in_an_old_part(
-    short_path: Path,
-) -> None:
-    path = short_path / "plugin.log"
-    small, large = LogTarget(str(path), megabytes=1), LogTarget(str(path), megabytes=100)
-    log = PluginLog()
-    for target, text in ((large, "first"), (small, "x" * 2**20), (small, "new"), (large, "last")):
-        log.write(target, "info", {"text": text})
-        log._flush()
-    log.start()
-    log.close()
-
-    texts = [json.loads(line)["text"] for line in path.read_text().splitlines()]
-    assert texts == ["new", "last"]
-
-
-def test_a_rotation_is_bounded_whatever_the_netconf_asks_for(short_path: Path) -> None:
-    file = RotatingFile(LogTarget(str(short_path / "plugin.log"), files=1 << 31))
-    file.close()
-    assert file.backupCount == FILES_MAX

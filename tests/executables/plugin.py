@@ -25,13 +25,13 @@ class Spiderpool:
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
         self.log_path = directory / "plugin.log"
-        self.install()
+        self.install(LOG_PATH=repr(str(self.log_path)))
 
     def install(self, **constants: str) -> None:
         """Install a copy with other constants; there are no knobs in production to turn instead."""
         source = installer.source_of(self.name)
         for name, value in constants.items():
-            source = replaced_once(source, f"\n{name} = ", f"\n{name} = {value}  # was ")
+            source = replaced_last(source, f"\n{name} = ", f"\n{name} = {value}  # was ")
         self.install_source(source)
 
     def install_source(self, source: str) -> None:
@@ -120,6 +120,13 @@ def replaced_once(text: str, old: str, new: str) -> str:
     """Replace the one place where ``old`` stands, so that no patch of a test goes astray."""
     assert text.count(old) == 1, old
     return text.replace(old, new)
+
+
+def replaced_last(text: str, old: str, new: str) -> str:
+    """Replace the last place where ``old`` stands: of constants that one holds."""
+    before, found, after = text.rpartition(old)
+    assert found, old
+    return f"{before}{new}{after}"
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

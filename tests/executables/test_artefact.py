@@ -84,6 +84,8 @@ def test_code_compiled_by_another_python_is_not_run_but_the_source_is(
 
 
 def test_the_source_can_be_read_in_the_installed_file(spiderpool: Spiderpool) -> None:
+    spiderpool.install()
+
     assert installer.source_of("spiderpool") in spiderpool.path.read_text()
 
 

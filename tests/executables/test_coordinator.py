@@ -58,9 +58,11 @@ def test_its_log_has_a_level_of_its_own(coordinator: Coordinator) -> None:
     options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
 
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
+    silent = not coordinator.log_path.exists()
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=[])))
 
-    assert not coordinator.log_path.exists()
+    assert silent
+    assert len(coordinator.log_path.read_text().splitlines()) == 1, "options that are none"
 
 
 @pytest.mark.parametrize(("verb", "code"), [("DEL", 0), ("ADD", 1), ("CHECK", 1), ("GC", 1)])

@@ -99,3 +99,30 @@ def test_a_netconf_whose_ipam_part_is_no_object_has_no_log_options(
     error_of(spiderpool.call(netconf=b"[]"))
 
     assert len(log.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("path", ["{}/elsewhere.log", "{}/log/../elsewhere.log", "elsewhere.log"])
+def test_a_netconf_names_no_log_file_outside_the_logs_directory(
+    spiderpool: Spiderpool, short_path: Path, path: str
+) -> None:
+    log = short_path / "log" / "spiderpool.log"
+    log.parent.mkdir()
+    spiderpool.install(LOG_PATH=repr(str(log)))
+    netconf = spiderpool.netconf(log_file_path=path.format(short_path))
+
+    error_of(spiderpool.call(netconf=netconf, cwd=short_path))
+
+    assert not (short_path / "elsewhere.log").exists()
+    assert len(log.read_text().splitlines()) == 1
+
+
+def test_a_link_in_the_place_of_the_log_is_not_followed(
+    spiderpool: Spiderpool, short_path: Path
+) -> None:
+    target = short_path / "target"
+    target.touch()
+    spiderpool.log_path.symlink_to(target)
+
+    error_of(spiderpool.call())
+
+    assert target.read_text() == ""
