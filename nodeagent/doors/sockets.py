@@ -1,13 +1,16 @@
 """Unix sockets of the agent: for root alone, and never two agents on one path.
 
-Promise: the socket file is made with mode 0600, a stale one is replaced, a living one is left
-alone, and only our own is removed. Callers are checked by the kernel's word, not by the file's mode
-alone.
+The socket file is made with mode 0600, and only our own is removed. Whoever holds the lock of the
+file beside it (``<path>.lock``, flock(2)) owns the path for as long as the process lives; a stale
+socket file is replaced under that lock, a live one is left alone. The lock file stays: removing it
+would let two processes hold locks of two files of that name. Callers are checked by the peer
+credentials of the kernel, not by the file's mode alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import stat
@@ -21,6 +24,8 @@ BACKLOG: Final = 1_024
 PATH_BYTES_MAX: Final = 107
 """``sun_path`` of unix(7), without its closing NUL."""
 
+LOCK_SUFFIX: Final = ".lock"
+
 _PRIVATE_UMASK: Final = 0o177
 _CREDENTIALS: Final = struct.Struct("3i")
 _CONNECT_S: Final = 1.0
@@ -31,16 +36,26 @@ class ListeningSocket:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.socket = _bound(path)
-        self._inode = Path(path).stat().st_ino
+        self._lock = _locked(path)
+        try:
+            self.socket = _bound(path)
+            self._inode = Path(path).stat().st_ino
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def remove(self) -> None:
         """Close it and remove the file, unless another process's is there by now."""
         self.socket.close()
         path = Path(self.path)
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_ino == self._inode:
-                path.unlink()
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == self._inode:
+                    path.unlink()
+        finally:
+            lock, self._lock = self._lock, -1
+            if lock >= 0:
+                os.close(lock)
 
 
 def may_call(connection: socket.socket) -> bool:
@@ -50,15 +65,35 @@ def may_call(connection: socket.socket) -> bool:
     return uid in (0, os.geteuid())
 
 
-def _bound(path: str) -> socket.socket:
+def _locked(path: str) -> int:
+    """A descriptor that holds the lock of a socket path. Raises BadInput."""
+    _check_path(path)
+    name = f"{path}{LOCK_SUFFIX}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = os.open(name, flags, 0o600)
+    except OSError as error:
+        raise BadInput(f"cannot make {path}: {error.strerror}", subject=path) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise _in_use(path) from error
+    return lock
+
+
+def _check_path(path: str) -> None:
     if not path.startswith("/") or len(path.encode()) > PATH_BYTES_MAX:
         raise BadInput(
             f"{path[:200]!r} cannot be the path of a socket",
             subject="ipamUnixSocketPath",
             remedy=f"give an absolute path of at most {PATH_BYTES_MAX - len('.fast')} bytes",
         )
+
+
+def _bound(path: str) -> socket.socket:
     try:
-        Path(path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_stale(path)
     except OSError as error:
         raise BadInput(f"cannot make {path}: {error.strerror}", subject=path) from error
@@ -95,7 +130,11 @@ def _remove_stale(path: str) -> None:
             return
         except OSError as error:
             raise BadInput(f"cannot tell who owns {path}: {error}", subject=path) from error
-    raise BadInput(
+    raise _in_use(path)
+
+
+def _in_use(path: str) -> BadInput:
+    return BadInput(
         f"another process listens on {path}",
         subject=path,
         remedy="stop it first, or give this agent another ipamUnixSocketPath",

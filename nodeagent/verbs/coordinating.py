@@ -142,12 +142,16 @@ class Coordinating:
     async def sweep(self) -> int:
         """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
 
-        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged.
-        Raises DatapathError when the records cannot be read.
+        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged; it
+        raises nothing.
         """
-        known = await self._known()
         swept = 0
-        for each in known:
+        try:
+            recorded = await self._known()
+        except DatapathError as error:
+            _log.warning("stale attachments are not cleaned up: %s", error)
+            return swept
+        for each in recorded:
             try:
                 lost = await self._work(each.container, partial(self._engine.has_lost, each))
                 if lost:
@@ -175,7 +179,7 @@ class Coordinating:
 
     async def _known(self) -> list[Undertaking]:
         """Every record on the node. Raises DatapathError."""
-        return await self._submitted(lambda: list(self._records.all()), "records")
+        return await self._submitted(lambda: list(self._records.all()), "records of attachments")
 
     async def _work(self, container: str, do: Callable[[], T]) -> T:
         """One call of a container after the other; those that wait take no worker."""

@@ -111,8 +111,16 @@ def is_netns_gone(path: str) -> bool:
     """Whether the namespace certainly is no more.
 
     Only where we would see it: its directory is there for us and it is not. Paths below /proc are
-    of another PID namespace's processes as often as not, and prove nothing.
+    of another PID namespace's processes as often as not, and prove nothing; neither does a path
+    that cannot be looked up.
     """
     if not path.startswith("/") or path.startswith("/proc/"):
         return False
-    return Path(path).parent.is_dir() and not os.path.lexists(path)
+    try:
+        if Path(path).parent.is_dir():
+            os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return False

@@ -366,15 +366,46 @@ def test_only_its_own_socket_file_is_removed(short_path: Path) -> None:
     path = short_path / "s.sock"
     first = ListeningSocket(str(path))
     path.unlink()
-    second = ListeningSocket(str(path))
+    with socket.socket(socket.AF_UNIX) as second:
+        second.bind(str(path))
 
-    first.remove()
+        first.remove()
 
-    assert path.exists()
-    second.remove()
+        assert path.exists()
+    path.unlink()
+    ListeningSocket(str(path)).remove()
     assert not path.exists()
-    first.socket.close()
-    second.socket.close()
+
+
+def test_a_socket_that_does_not_listen_yet_is_not_taken_by_a_second_agent(
+    short_path: Path,
+) -> None:
+    path = short_path / "s.sock"
+    first = ListeningSocket(str(path))
+    inode = path.stat().st_ino
+
+    with pytest.raises(BadInput, match=f"another process listens on {path}") as refused:
+        ListeningSocket(str(path))
+
+    assert path.stat().st_ino == inode
+    assert "stop it first" in refused.value.remedy
+    first.remove()
+    ListeningSocket(str(path)).remove()
+
+
+def test_the_lock_of_a_socket_ends_with_its_process(short_path: Path) -> None:
+    path = short_path / "s.sock"
+    code = "import sys; from nodeagent.doors.sockets import *; s = ListeningSocket(sys.argv[1]);"
+    code += "print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(BadInput, match="another process listens on"):
+            ListeningSocket(str(path))
+        holder.kill()
+
+    ListeningSocket(str(path)).remove()
 
 
 @pytest.mark.parametrize("path", ["relative.sock", "/" + "x" * 200])

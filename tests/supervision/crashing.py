@@ -1,0 +1,40 @@
+"""A supervisor whose tasks a test makes crash, one by one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from core.concurrency import until_first
+from core.supervision import Supervisor, TaskSpec
+
+
+class CrashingSupervisor(Supervisor):
+    """``crash`` makes the present run of a task raise what no part of ours raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lives: dict[str, int] = {}
+        self.specs: dict[str, TaskSpec] = {}
+        self._crashes: dict[str, asyncio.Event] = {}
+
+    def start(self, spec: TaskSpec) -> None:
+        self.specs[spec.name] = spec
+        self._crashes[spec.name] = asyncio.Event()
+        super().start(spec._replace(run=self._breakable(spec)))
+
+    def crash(self, name: str) -> None:
+        self._crashes[name].set()
+
+    def _breakable(self, spec: TaskSpec) -> Callable[[], Coroutine[Any, Any, object]]:
+        async def run() -> None:
+            self.lives[spec.name] = self.lives.get(spec.name, 0) + 1
+            await until_first(spec.run(), self._crash_of(spec.name))
+
+        return run
+
+    async def _crash_of(self, name: str) -> None:
+        await self._crashes[name].wait()
+        self._crashes[name].clear()
+        raise ZeroDivisionError(f"a bug of {name}")

@@ -1,0 +1,148 @@
+"""A connection that carries nothing any more counts as stale after seconds, and is made anew.
+
+The cable keeps its TCP connections open and acknowledges every byte, as a half-open connection
+behind a load balancer does: only the silence tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+import yaml
+
+from core.kubernetes import api as apis
+from core.kubernetes import connection, informer
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.kubernetes.informer import Informer, following
+from core.projections import configuration_view
+from core.projections.configuration_view import TASK, ConfigurationView
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.etcd import watch as watches
+from core.store.keys import Keys
+from core.store.kv import WATCH_SILENT_S_MAX, Put
+from core.supervision import Supervisor
+from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
+from tests.support.cable import Cable
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import ApiServer
+
+SECONDS_MAX: Final = 60.0
+"""What "seconds" means for a whole detection by the bounds of the product."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = SECONDS_MAX) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[Supervisor]:
+    one = Supervisor()
+    yield one
+    await one.close()
+
+
+def test_every_bound_of_silence_is_a_matter_of_seconds() -> None:
+    assert connection.DEAD_PEER_S <= 10
+    assert WATCH_SILENT_S_MAX <= 15
+    assert apis.SILENCE_S_MAX <= 45
+    assert informer.STALE_S_MAX <= SECONDS_MAX
+
+
+async def test_a_view_whose_etcd_says_nothing_is_stale_and_goes_on_when_it_speaks(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (watches, configuration_view):
+        monkeypatch.setattr(module, "WATCH_SILENT_S_MAX", 2.0)
+    monkeypatch.setattr(watches, "WATCH_PROGRESS_S", 0.5)
+    keys = Keys("cable")
+    with EtcdCluster(tmp_path) as etcd:
+        async with Cable(etcd.endpoints[0]) as cable:
+            store = EtcdStore(EtcdSettings((cable.near_end,)))
+            direct = EtcdStore(EtcdSettings(etcd.endpoints))
+            view = ConfigurationView(store, keys, supervisor)
+            await view.start()
+            await until(lambda: 0 < view.age_s() < 2.0)
+            well = supervisor.fault(TASK)
+
+            cable.cut()
+            await until(lambda: supervisor.fault(TASK) is not None)
+            stale = supervisor.fault(TASK)
+            await direct.commit([], [Put(keys.guard("pools", 4), b"")])
+            cable.mend()
+            await until(lambda: supervisor.fault(TASK) is None)
+            await until(lambda: keys.guard("pools", 4) in view.current.guards)
+
+            await view.close()
+            await store.close()
+            await direct.close()
+
+    assert well is None
+    assert "configuration-view received nothing for" in str(stale)
+
+
+async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
+    bare_server: ApiServer,
+    tmp_path: Path,
+    supervisor: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(apis, "SILENCE_S_MAX", 3.0)
+    monkeypatch.setattr(apis, "WATCH_OPEN_S_MAX", 1.0)
+    monkeypatch.setattr(apis, "WATCH_S", 2)
+    monkeypatch.setattr(informer, "PAUSE_S_MAX", 0.5)
+    scheme, _, far_end = bare_server.url.partition("://")
+    async with Cable(far_end) as cable:
+        api = Api(await open_connection(str(copied(bare_server, tmp_path, scheme, cable))))
+        namespaces = Informer(api, "/api/v1/namespaces")
+        supervisor.start(following("watch-namespaces", namespaces.run, [namespaces]))
+        await until(namespaces.listed.is_set)
+        await until(lambda: supervisor.fault("watch-namespaces") is None)
+
+        cable.cut()
+        await until(lambda: supervisor.fault("watch-namespaces") is not None)
+        silent = str(supervisor.fault("watch-namespaces"))
+        name = {"metadata": {"name": "made-in-silence"}}
+        bare_server.request("POST", "/api/v1/namespaces", name)
+        cable.mend()
+        await until(lambda: ("", "made-in-silence") in namespaces.objects)
+        await until(lambda: supervisor.fault("watch-namespaces") is None)
+
+        await supervisor.close()
+        await api.close()
+
+    assert "watch-namespaces: the API server does not answer" in silent
+
+
+async def test_sockets_to_an_api_server_notice_a_dead_peer() -> None:
+    made = connection.tcp_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1)))
+    with made:
+        idle, every, probes, unanswered = (
+            made.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (
+                socket.TCP_KEEPIDLE,
+                socket.TCP_KEEPINTVL,
+                socket.TCP_KEEPCNT,
+                socket.TCP_USER_TIMEOUT,
+            )
+        )
+
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert idle + every * probes <= connection.DEAD_PEER_S
+        assert unanswered == connection.DEAD_PEER_S * 1_000
+
+
+def copied(server: ApiServer, directory: Path, scheme: str, cable: Cable) -> Path:
+    """The kubeconfig of the server, by way of the cable."""
+    said = yaml.safe_load(server.kubeconfig.read_text())
+    said["clusters"][0]["cluster"]["server"] = f"{scheme}://{cable.near_end}"
+    path = directory / "kubeconfig-by-cable"
+    path.write_text(yaml.safe_dump(said))
+    return path

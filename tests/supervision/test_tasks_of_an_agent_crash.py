@@ -1,0 +1,53 @@
+"""Each supervised task of an agent is made to crash: it is named, and it is started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from core.store.memory import MemoryStore
+from nodeagent.kubernetes.joining import joined
+from nodeagent.settings.values import Settings
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.node import running
+from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
+from tests.supervision.crashing import CrashingSupervisor
+from tests.support.kubernetes import ApiServer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
+    bare_server: ApiServer, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = CrashingSupervisor()
+    in_cluster = settings._replace(kubeconfig=str(bare_server.kubeconfig))
+    cluster = await joined(in_cluster, supervisor)
+    assert cluster is not None
+    async with running(
+        in_cluster, MemoryStore(), facts=cluster.facts, supervisor=supervisor
+    ) as node:
+        health = node.agent.parts.health
+        await until(lambda: not any(each.fault for each in supervisor.health()))
+        names = [each.name for each in supervisor.health()]
+        for name in names:
+            supervisor.crash(name)
+            await until(lambda name=name: supervisor.lives[name] == 2)  # type: ignore[misc]
+            fault = await health.readiness_fault()
+            assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
+            assert await health.fault() is None, "requests need none of the tasks at once"
+            await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
+        assert await health.readiness_fault() is None
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
+    await cluster.leave()
+
+    assert set(names) == {"watch-pods", "configuration-view", "cni-request-timeouts"}
+    assert caplog.text.count("it starts again in 0.1 s") == len(names)
+    assert supervisor.restarts == len(names)
