@@ -4,8 +4,9 @@ A task that ends before the supervisor is closed has ended unexpectedly, whether
 or cancelled itself. It is started again after a pause that doubles with each end, and counts as
 failed until it has run for as long as that pause. A task whose restarts are used up is fatal:
 ``wait_failed`` raises ``TaskEnded``, and the process ends with ``EXIT_TASK_ENDED``. A task that
-follows a remote source may name the age of what it has: above ``stale_s`` it counts as failed, and
-it is cancelled and started again, which opens its connections anew.
+follows a remote source may name the age of what it has: above ``stale_s`` it counts as failed. It
+has until ``STUCK_FACTOR`` times that to connect anew by itself, then it is cancelled and started
+again.
 ``BackgroundTasks`` holds short-lived tasks that end by themselves.
 """
 
@@ -24,6 +25,9 @@ BACKOFF_S_MIN: Final = 0.1
 BACKOFF_S_MAX: Final = 30.0
 """The pause before a restart; doubled with each restart in a row."""
 
+STUCK_FACTOR: Final = 4
+"""A stale task is started again after this many times its bound, which its own retries had."""
+
 STEADY_S: Final = 60.0
 """A task that ran this long starts again with the shortest pause."""
 
@@ -33,6 +37,9 @@ STALE_CHECK_S: Final = 1.0
 STOP_S_MAX: Final = 5.0
 """How long cancelled tasks may take to end before the supervisor gives them up."""
 
+
+RESTARTS_MAX: Final = 20
+"""Restarts in a row, some six minutes, of a task that a new process or leader may run better."""
 
 EXIT_TASK_ENDED: Final = 4
 """Exit code of a process whose essential task ended and used up its restarts."""
@@ -44,8 +51,9 @@ class TaskSpec(NamedTuple):
     """What to run and how to judge it.
 
     ``run`` makes the coroutine of one life. ``restarts_max`` counts restarts in a row (None: no
-    bound). ``age_s`` returns the seconds since the task last heard from what it follows, and
-    ``fault`` why it does not follow it now ("" for no reason).
+    bound), and no restart follows an error of ``fatal``. ``age_s`` returns the seconds since the
+    task last heard from what it follows, and ``fault`` why it does not follow it now ("" for no
+    reason).
     """
 
     name: str
@@ -54,6 +62,7 @@ class TaskSpec(NamedTuple):
     age_s: Callable[[], float] | None = None
     stale_s: float = math.inf
     fault: Callable[[], str] | None = None
+    fatal: tuple[type[Exception], ...] = ()
 
 
 class TaskHealth(NamedTuple):
@@ -87,10 +96,12 @@ class Supervisor:
             await _stop([life])
 
     async def close(self) -> None:
-        """Cancel every task, the last one first, and wait for all."""
+        """Cancel every task, the last one first, and wait for all; others may be started then."""
         lives = list(reversed(self._lives.values()))
         self._lives.clear()
         await _stop(lives)
+        self._failure = None
+        self._changed.clear()
 
     async def wait_failed(self) -> None:
         """Wait until a task has used up its restarts. Raises TaskEnded."""
@@ -114,7 +125,8 @@ class Supervisor:
             life.begin(self._monotonic())
             error = await self._run_once(life)
             life.note_end(error, self._monotonic(), stale=isinstance(error, _Stale))
-            if spec.restarts_max is not None and life.ends > spec.restarts_max:
+            used_up = spec.restarts_max is not None and life.ends > spec.restarts_max
+            if used_up or isinstance(error, spec.fatal):
                 self._give_up(spec, error)
                 return
             self.restarts += 1
@@ -147,7 +159,8 @@ class Supervisor:
         if self._failure is None:
             self._failure = TaskEnded(message, subject=spec.name)
             self._failure.__cause__ = error
-        _log.critical("%s; it cannot be started again", message, exc_info=error)
+        trace = None if isinstance(error, OrbweaverError) else error
+        _log.error("%s; it cannot be started again", message, exc_info=trace)
         self._changed.set()
 
 
@@ -186,7 +199,8 @@ class _Life:
     def is_stuck(self, now: float) -> bool:
         """Whether it heard nothing in this run for longer than the bound."""
         age_s = math.inf if self.spec.age_s is None else self.spec.age_s()
-        return self.spec.age_s is not None and min(age_s, now - self._began) > self.spec.stale_s
+        silent_s = min(age_s, now - self._began)
+        return self.spec.age_s is not None and silent_s > STUCK_FACTOR * self.spec.stale_s
 
     def staleness(self) -> str:
         age_s = self.spec.age_s() if self.spec.age_s is not None else 0.0

@@ -92,8 +92,9 @@ class Health:
 
     async def checks(self) -> list[Check]:
         """Everything, etcd probed."""
+        tasks = self._supervisor.health()
         served = await self._serving()
-        return [*served, *(Check(each.name, each.fault) for each in self._supervisor.health())]
+        return [*served, *(Check(f"task/{name}", fault) for name, fault in tasks)]
 
     async def fault(self) -> OrbweaverError | None:
         """The first thing that keeps requests from being served, etcd probed."""

@@ -14,6 +14,7 @@ written: so the projection stays true, up to ``REBUILD_PAUSE_S`` late (docs/deci
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,7 +75,12 @@ class Projector:
         self._level_at = monotonic()
         self._built_at = -REBUILD_PAUSE_S
         self._is_stale = False
+        self._heard_at = -math.inf
         self._moved = asyncio.Condition()
+
+    def age_s(self) -> float:
+        """Seconds since etcd last said how far the log is."""
+        return self._monotonic() - self._heard_at
 
     async def run(self) -> None:
         """Follow the log until cancelled. Raises StoreRejected: a person is needed."""
@@ -142,13 +148,14 @@ class Projector:
         self.rebuilds += 1
         self.ready = True
         self._is_stale = False
-        self._built_at = self._level_at = self._monotonic()
+        self._built_at = self._level_at = self._heard_at = self._monotonic()
         await self._tell()
 
     async def _advance(self, segments: list[Segment], cursor: Cursor) -> None:
         for segment in segments:
             self._fold(segment)
         self.cursor = cursor
+        self._heard_at = self._monotonic()
         await self._tell()
 
     def _fold(self, segment: Segment) -> None:

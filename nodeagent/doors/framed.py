@@ -17,7 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
-from core.supervision import BackgroundTasks, Supervisor, TaskSpec
+from core.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
 from nodeagent.cniwire.failures import FRAME_REFUSED, CniFailure, error_object
 from nodeagent.cniwire.netconf import LATEST
 from nodeagent.doors.sockets import may_call
@@ -59,7 +59,7 @@ class FramedDoor:
         self._server = await loop.create_unix_server(
             lambda: FramedConnection(self, self._answer), sock=listening, backlog=backlog
         )
-        self._supervisor.start(TaskSpec(SWEEPER, self._sweep))
+        self._supervisor.start(TaskSpec(SWEEPER, self._sweep, RESTARTS_MAX))
 
     def close(self) -> None:
         """Accept no more; connections that wait for their answer go on."""

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from core.archive.files import LocalFiles
 from core.concurrency import until_first
+from core.errors import LostRace
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election, Term
 from core.store.faults import Faults
 from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.store.kv import WATCH_SILENT_S_MAX, KeyValueStore
+from core.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
+from core.teardown import Teardown
 from nodeagent.doors.tcp_port import TcpPort
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
+from ops.controller.observing import STALE_S_MAX as OBSERVATION_STALE_S_MAX
 from ops.controller.observing import Observing
 from ops.controller.probing import LinkProber
 from ops.controller.settings import ControllerSettings
@@ -56,9 +61,13 @@ class Controller:
         store: KeyValueStore,
         tracers: TracerProvider | None = None,
         cluster: ClusterWatch | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         keys = Keys(settings.cluster.cluster)
         self.settings = settings
+        self.supervisor = supervisor or Supervisor()
+        self.leading = Supervisor()
+        self._opened = Teardown()
         faults = Faults()
         self.projector = Projector(store, keys, faults)
         self.publisher = Publisher(store, keys, self.projector, settings.name)
@@ -93,10 +102,11 @@ class Controller:
             ),
             options=WorkerOptions(archive=closed),
             telemetry=Telemetry(tracers=tracers, meters=meters),
+            supervisor=self.supervisor,
         )
         self.admission = _admission(settings.kubernetes, store, keys, self.projector)
         known = self.projector, self.observing, self.jobs, self.election
-        self.health = Health(*known, cluster, self.admission)
+        self.health = Health(*known, cluster, self.admission, supervised=self.supervised)
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
@@ -108,30 +118,85 @@ class Controller:
         self._store = store
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until told to stop. Raises what no retry helps: LogError, StoreRejected, OSError."""
-        await self._open_ports()
-        works = [self.projector.run(), self.observing.run(), self.election.lead(self._lead)]
-        if self.admission is not None:
-            works.append(self.admission.run())
-        if self.cluster is not None and self.settings.reclaim.enabled:
-            works.append(self.cluster.run())
+        """Work until ``stop`` is set; whatever fails, everything that was opened is closed.
+
+        Raises BadInput (a port that cannot be had), and TaskEnded when a task used up its restarts.
+        """
+        opened = self._opened
+        opened.push("the store", self._store.close)
+        if self.cluster is not None:
+            opened.push("the API server", self.cluster.close)
+        if self.prober is not None:
+            opened.push("the prober", self.prober.close)
+        if self._metrics is not None:
+            opened.push_blocking("metrics", self._metrics.close)
+        opened.push("the jobs", self.jobs.close)
+        opened.push("supervised tasks", self.supervisor.close)
         try:
-            await until_first(stop.wait(), *works, self.jobs.run())
+            await self._open_ports()
+            for task in self._tasks():
+                self.supervisor.start(task)
+            await until_first(stop.wait(), self.supervisor.wait_failed())
         finally:
             self.health.stopping = True
-            await self._close()
+            await opened.close()
+
+    @property
+    def stop_failures(self) -> list[str]:
+        """What could not be closed."""
+        return self._opened.failures
+
+    def supervised(self) -> list[TaskHealth]:
+        """Every task of this replica, those of a leader too while it leads."""
+        tasks = [self.supervisor, self.leading]
+        if self.kubernetes is not None:
+            tasks.append(self.kubernetes.tasks)
+        if self.admission is not None:
+            tasks.append(self.admission.tasks)
+        return [each for supervisor in tasks for each in supervisor.health()]
+
+    def _tasks(self) -> Iterator[TaskSpec]:
+        """What every replica does. Another process may run better what fails time and again."""
+        projector, observing = self.projector, self.observing
+        yield TaskSpec(
+            "projector", projector.run, RESTARTS_MAX, projector.age_s, WATCH_SILENT_S_MAX
+        )
+        yield TaskSpec(
+            "observer", observing.run, RESTARTS_MAX, observing.age_s, OBSERVATION_STALE_S_MAX
+        )
+        yield TaskSpec("election", lambda: self.election.lead(self._lead), RESTARTS_MAX)
+        yield TaskSpec("workflow-worker", self.jobs.work, RESTARTS_MAX)
+        if self.admission is not None:
+            yield TaskSpec("webhooks", self.admission.run)
+        if self.cluster is not None and self.settings.reclaim.enabled:
+            yield TaskSpec("cluster-watch", self.cluster.run)
 
     async def _lead(self, term: Term) -> None:
+        """Run the tasks of a leader. Raises TaskEnded: another replica may lead."""
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
-            works = [self.publisher.run(term.fence), self.jobs.lead(), self.noticing.run()]
-            if self.kubernetes is not None:
-                works.append(self.kubernetes.run(term))
-            if self.cluster is not None and self.settings.auto_pools.enabled:
-                works.append(self.cluster.lead())
-            await until_first(*works)
+            for task in self._leader_tasks(term):
+                self.leading.start(task)
+            await self.leading.wait_failed()
         finally:
+            await self.leading.close()
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
+
+    def _leader_tasks(self, term: Term) -> Iterator[TaskSpec]:
+        """LostRace is how a term ends that another one has overtaken."""
+        overtaken = (LostRace,)
+        yield TaskSpec(
+            "publisher", lambda: self.publisher.run(term.fence), RESTARTS_MAX, fatal=overtaken
+        )
+        yield TaskSpec("execution-starter", self.noticing.run, RESTARTS_MAX)
+        yield from self.jobs.leader_tasks()
+        kubernetes = self.kubernetes
+        if kubernetes is not None:
+            yield TaskSpec(
+                "translator", lambda: kubernetes.run(term), RESTARTS_MAX, fatal=overtaken
+            )
+        if self.cluster is not None and self.settings.auto_pools.enabled:
+            yield TaskSpec("application-watch", self.cluster.lead, RESTARTS_MAX)
 
     async def _open_ports(self) -> None:
         settings = self.settings
@@ -144,19 +209,9 @@ class Controller:
             wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in wanted:
             self.ports.append(port)
+            self._opened.push(setting, port.close)
             await port.open(settings.listen_address, number, setting)
             _log.info("listening", extra={"fields": {"port": port.port}})
-
-    async def _close(self) -> None:
-        for port in self.ports:
-            await port.close()
-        if self._metrics is not None:
-            self._metrics.close()
-        if self.prober is not None:
-            await self.prober.close()
-        if self.cluster is not None:
-            await self.cluster.close()
-        await self._store.close()
 
 
 def _admission(

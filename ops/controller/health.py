@@ -1,7 +1,8 @@
 """Whether this controller is well: what ``/livez`` and ``/readyz`` say, check by check.
 
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
-with the log, some replica leads, and the jobs have their share of the executions; the one that
+with the log, every supervised task runs and hears from what it follows, some replica leads, and
+the jobs have their share of the executions; the one that
 leads hears news of Pods (spec/api.md 5.5), in Kubernetes what must be watched is watched, and
 webhooks that are wanted are served: the API server asks whoever is ready. The compatible paths
 answer the same; those of the public system's API that do nothing there do nothing here either
@@ -10,7 +11,7 @@ answer the same; those of the public system's API that do nothing there do nothi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from aiohttp import web
 from core.errors import NotReady, OrbweaverError
 from core.projections.projector import Projector
 from core.store.election import Election
+from core.supervision import TaskHealth
 from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.health import Check
 from ops.controller.observing import Observing
@@ -51,7 +53,10 @@ class Health:
         election: Election,
         cluster: ClusterWatch | None = None,
         admission: AdmissionHost | None = None,
+        *,
+        supervised: Callable[[], Sequence[TaskHealth]] = tuple,
     ) -> None:
+        self._supervised = supervised
         self._projector = projector
         self._observing = observing
         self._jobs = jobs
@@ -75,6 +80,7 @@ class Health:
             Check("news", self._news_fault()),
             *([Check("cluster", self._cluster_fault())] if self._cluster is not None else []),
             *([Check("webhooks", self._webhook_fault())] if self._admission is not None else []),
+            *(Check(f"task/{each.name}", each.fault) for each in self._supervised()),
         ]
 
     def _stopping_fault(self) -> OrbweaverError | None:

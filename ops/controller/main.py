@@ -1,7 +1,8 @@
 """The daemon ``orbweaver-controller``: settings, event loop, signals, exit codes.
 
 Without a command it serves; the commands of ``ops/controller/chores.py`` do one thing and end.
-Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings that cannot be used.
+Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings that cannot be used,
+4 a task ended and used up its restarts.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.errors import BadInput, OrbweaverError
+from core.errors import BadInput, OrbweaverError, TaskEnded
+from core.supervision import EXIT_TASK_ENDED
+from core.teardown import Teardown
 from nodeagent.settings.environment import KUBECONFIG
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
@@ -100,14 +103,26 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    opened = Teardown()
+    failures: list[str] = opened.failures
     try:
-        cluster = await watch_of(settings.kubernetes, settings.reclaim)
         store = EtcdStore(settings.cluster.etcd)
-        await Controller(settings, store, tracers, cluster).run(stop)
+        opened.push("the store", store.close)
+        cluster = await watch_of(settings.kubernetes, settings.reclaim)
+        if cluster is not None:
+            opened.push("the API server", cluster.close)
+        controller = Controller(settings, store, tracers, cluster)
+        failures = controller.stop_failures
+        await controller.run(stop)
+    except TaskEnded as error:
+        _log.critical("cannot go on: %s", error)
+        return EXIT_TASK_ENDED
     except (OrbweaverError, OSError) as error:
         _log.critical("cannot go on: %s", error)
         return EXIT_FAILED
-    return EXIT_OK
+    finally:
+        await opened.close()
+    return EXIT_FAILED if failures else EXIT_OK
 
 
 if __name__ == "__main__":

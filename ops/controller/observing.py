@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
@@ -15,6 +17,9 @@ from workflows.engine.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.standing import Standing, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
+STALE_S_MAX: Final = 30.0
+"""A look takes no longer, however slow etcd is."""
+
 NEVER: Final = StoreUnavailable("etcd was not asked yet")
 
 
@@ -30,11 +35,17 @@ class Observing:
         self.leader: Leader | None = None
         self.reclaim: Standing | None = None
         self.fault: StoreError | None = NEVER
+        self._looked_at = -math.inf
+
+    def age_s(self) -> float:
+        """Seconds since the last look ended."""
+        return time.monotonic() - self._looked_at
 
     async def run(self) -> None:
         """Look every period, until cancelled."""
         while True:
             await self.look()
+            self._looked_at = time.monotonic()
             await asyncio.sleep(OBSERVE_PERIOD_S)
 
     async def look(self) -> None:

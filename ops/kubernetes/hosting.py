@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from core.concurrency import until_first
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.kubernetes.informer import Informer
+from core.kubernetes.informer import Informer, following
 from core.projections.projector import Projector
 from core.store.election import Term
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
+from core.supervision import Supervisor, TaskSpec
+from core.teardown import Teardown
 from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.coordinators import Coordinators
@@ -27,7 +28,10 @@ _log: Final = logging.getLogger(__name__)
 
 
 class KubernetesHost:
-    """What a leading controller does for Kubernetes; its parts are there while it runs."""
+    """What a leading controller does for Kubernetes; its parts are there while it runs.
+
+    ``tasks`` runs all but the translator: a report that fails stops no translation.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class KubernetesHost:
         self.translator: Translator | None = None
         self.reporter: Reporter | None = None
         self.attachments: Attachments | None = None
+        self.tasks = Supervisor()
         self._settings = settings
         self._store = store
         self._keys = keys
@@ -49,25 +54,31 @@ class KubernetesHost:
     async def run(self, term: Term | None = None) -> None:
         """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
         api = Api(await open_connection(self._settings.kubeconfig))
+        opened = Teardown()
+        opened.push("the API server", api.close)
         commands = Commands(self._store, self._keys, self._projector, self._settings)
+        opened.push("the translator's writer", commands.close)
+        opened.push("tasks of Kubernetes", self.tasks.close)
         try:
             await commands.open()
             objects = Objects(api, self._name)
             informers = {kind: Informer(api, kind.collection) for kind in Kind}
             self.translator = Translator(informers, commands, objects)
             self.reporter = Reporter(api, self._projector, informers)
-            works = [informer.run() for informer in informers.values()]
-            works += [self.translator.run(), self.reporter.run()]
+            for kind, informer in informers.items():
+                self.tasks.start(following(f"watch-{kind.value}", informer.run, [informer]))
+            self.tasks.start(TaskSpec("status-reporter", self.reporter.run))
             if self._settings.networks:
                 self.attachments = Attachments(api, objects)
-                works.append(self.attachments.run())
+                self.tasks.start(TaskSpec("networks", self.attachments.run))
             if self._settings.coordinator is not None:
-                works.append(Coordinators(api, objects, self._settings.coordinator).run())
+                coordinators = Coordinators(api, objects, self._settings.coordinator)
+                self.tasks.start(TaskSpec("coordinators", coordinators.run))
             if self._settings.lease is not None and term is not None:
-                works.append(LeaseReport(api, self._settings.lease, term).run())
+                report = LeaseReport(api, self._settings.lease, term)
+                self.tasks.start(TaskSpec("lease-report", report.run))
             _log.info("custom resources are translated")
-            await until_first(*works)
+            await self.translator.run()
         finally:
+            await opened.close()
             self.translator = self.reporter = self.attachments = None
-            await commands.close()
-            await api.close()

@@ -124,7 +124,7 @@ async def test_the_checks_are_listed_one_a_line(
         faulty.is_unavailable = False
 
     checks = "[+]fence ok\n[+]serving ok\n[+]writer ok\n[+]view ok\n[+]etcd ok\n"
-    checks += "[+]cni-request-timeouts ok\n[+]configuration-view ok\n"
+    checks += "[+]task/cni-request-timeouts ok\n[+]task/configuration-view ok\n"
     assert (ready.status, ready.body.decode()) == (
         200,
         f"{checks}readyz check passed\n",

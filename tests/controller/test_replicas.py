@@ -93,6 +93,15 @@ async def test_probes_and_metrics_say_what_is_so(
                 "[+]leader ok",
                 "[+]jobs ok",
                 "[+]news ok",
+                "[+]task/projector ok",
+                "[+]task/observer ok",
+                "[+]task/election ok",
+                "[+]task/workflow-worker ok",
+                "[+]task/configuration-view ok",
+                "[+]task/publisher ok",
+                "[+]task/execution-starter ok",
+                "[+]task/pod-listener ok",
+                "[+]task/pool-dispatcher ok",
                 "readyz check passed",
             ]
             assert one.get(one.health, "/livez")[0] == 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -30,6 +30,8 @@ from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
+from core.supervision import RESTARTS_MAX, Supervisor, TaskSpec
+from core.teardown import Teardown
 from workflows.api.definitions import Registry
 from workflows.engine.client import Client
 from workflows.engine.telemetry import Telemetry
@@ -96,7 +98,7 @@ class Sources(NamedTuple):
 class JobHost:
     """One replica's share of the jobs."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
         self,
         store: KeyValueStore,
         keys: Keys,
@@ -107,6 +109,7 @@ class JobHost:
         options: WorkerOptions = WorkerOptions(),
         observer: Observer | None = None,
         telemetry: Telemetry | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         telemetry = telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
@@ -129,7 +132,7 @@ class JobHost:
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
-        self._view = ConfigurationView(store, keys, faults=sources.faults)
+        self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
         self._is_viewing = asyncio.Event()
         known = sources.applications or RecordedApplications(store, keys, self._view)
         place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
@@ -173,7 +176,14 @@ class JobHost:
         return self._auto_pools.enabled
 
     async def run(self) -> None:
-        """Work until cancelled. Raises what no retry helps."""
+        """Work until cancelled, then close. Raises what no retry helps."""
+        try:
+            await self.work()
+        finally:
+            await self.close()
+
+    async def work(self) -> None:
+        """Work until cancelled; again after a failure. Raises what no retry helps."""
         await self._begin_viewing()
         self.worker.start()
         try:
@@ -182,11 +192,16 @@ class JobHost:
             await self.worker.ended()
         finally:
             await self.worker.close()
-            await self.writers.close()
-            await self._view.close()
-            if self._external is not None:
-                await self._external.close()
-            await self._client.close()
+
+    async def close(self) -> None:
+        """Close what the work needed; nothing may work afterwards."""
+        opened = Teardown()
+        opened.push("the jobs' client", self._client.close)
+        if self._external is not None:
+            opened.push("the network provider", self._external.close)
+        opened.push("the jobs' view", self._view.close)
+        opened.push("the jobs' writers", self.writers.close)
+        await opened.close()
 
     async def _begin_viewing(self) -> None:
         """However long etcd takes to be there."""
@@ -199,15 +214,25 @@ class JobHost:
 
     async def lead(self) -> None:
         """What only one replica does, until cancelled. Raises what no retry helps."""
-        await self._is_viewing.wait()
-        parts: list[Coroutine[Any, Any, object]] = [asyncio.Event().wait()]
+        await until_all(asyncio.Event().wait(), *(each.run() for each in self.leader_tasks()))
+
+    def leader_tasks(self) -> list[TaskSpec]:
+        """The tasks of the one replica that leads."""
+        tasks = []
         if self._settings.enabled:
-            parts.append(self.listener.run())
+            tasks.append(self._leader_task("pod-listener", self.listener.run))
         if self._auto_pools.enabled:
-            parts.append(self._dispatcher.run())
+            tasks.append(self._leader_task("pool-dispatcher", self._dispatcher.run))
         if self._external is not None:
-            parts.append(self._bindings.run())
-        await until_all(*parts)
+            tasks.append(self._leader_task("binding-dispatcher", self._bindings.run))
+        return tasks
+
+    def _leader_task(self, name: str, run: Callable[[], Coroutine[Any, Any, object]]) -> TaskSpec:
+        async def once_viewing() -> None:
+            await self._is_viewing.wait()
+            await run()
+
+        return TaskSpec(name, once_viewing, RESTARTS_MAX)
 
     async def _begin(self) -> None:
         """See that the executions are there."""

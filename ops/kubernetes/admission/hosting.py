@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from core.concurrency import until_first
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
@@ -13,6 +12,8 @@ from core.service.configurator import Configurator
 from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
+from core.supervision import Supervisor, TaskSpec
+from core.teardown import Teardown
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
@@ -36,6 +37,7 @@ class AdmissionHost:
         projector: Projector,
     ) -> None:
         self.port: int | None = None
+        self.tasks = Supervisor()
         self._settings = settings
         self._webhook = webhook
         self._projector = projector
@@ -57,15 +59,20 @@ class AdmissionHost:
         injection = self._webhook.injection
         pods = PodInjection(api, injection.slots) if injection is not None else None
         port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
+        opened = Teardown()
+        opened.push("the API server", api.close)
+        opened.push("the webhook port", port.close)
+        opened.push("tasks of the webhooks", self.tasks.close)
         try:
             if keeper is not None:
                 await keeper.open()
             await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
             self.port = port.port
             _log.info("webhooks are served", extra={"fields": {"port": port.port}})
-            others = [each.run() for each in (keeper, pods) if each is not None]
-            await until_first(port.keep_certificates(), *others)
+            for name, each in (("webhook-certificate", keeper), ("injected-networks", pods)):
+                if each is not None:
+                    self.tasks.start(TaskSpec(name, each.run))
+            await port.keep_certificates()
         finally:
             self.port = None
-            await port.close()
-            await api.close()
+            await opened.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from core.concurrency import until_all
 from core.domain.autopools.applications import BUILT_IN, PARENTS, Application, is_built_in
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.fixed.owners import Missing
@@ -56,7 +57,7 @@ class KubernetesApplications:
     async def run(self) -> None:
         """Watch until cancelled."""
         works = [each.run() for each in self.kinds.values()]
-        await asyncio.gather(*works, self._third_parties.run())
+        await until_all(*works, self._third_parties.run())
 
     async def listed(self) -> None:
         """See ``ApplicationsSource``."""

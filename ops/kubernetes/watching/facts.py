@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
+from core.concurrency import until_all
 from core.domain.evolution import Ledger
 from core.domain.fixed.kinds import Switches
 from core.domain.fixed.owners import Missing
@@ -55,7 +56,7 @@ class KubernetesFacts:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.gather(self.pods.run(), self.nodes.run(), self.owners.run())
+        await until_all(self.pods.run(), self.nodes.run(), self.owners.run())
 
     async def listed(self) -> None:
         """Wait until everything was listed once. Raises NotReady when that takes too long."""

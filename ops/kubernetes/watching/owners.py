@@ -6,10 +6,10 @@ them; that it does not is only believed when the API server is asked.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
+from core.concurrency import until_all
 from core.domain.fixed.kinds import replica_of
 from core.domain.fixed.owners import KnownOwners, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind
@@ -41,7 +41,7 @@ class Owners:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        await asyncio.gather(self.sets.run(), self.vmis.run(), self.vms.run())
+        await until_all(self.sets.run(), self.vmis.run(), self.vms.run())
 
     def seen(self) -> KnownOwners:
         """As they were last seen: whoever is in it exists, whoever is not nobody knows."""
