@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from core.domain.addresses import Family
-from core.errors import OutcomeUnknown, StoreUnavailable, WriterFenced
+from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
 from core.supervision import Supervisor
@@ -155,7 +155,12 @@ class Agent:
             _log.warning("%d requests did not end in time", self.parts.gate.under_way)
 
     async def _sweep(self) -> None:
-        swept = await self.parts.coordinating.sweep()
+        """What cannot be read keeps no Pod from its addresses: the next start cleans it up."""
+        try:
+            swept = await self.parts.coordinating.sweep()
+        except DatapathError as error:
+            _log.warning("stale attachments are not cleaned up: %s", error)
+            return
         if swept:
             _log.info("cleaned up %d stale attachments left from before the restart", swept)
 

@@ -142,16 +142,12 @@ class Coordinating:
     async def sweep(self) -> int:
         """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
 
-        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged; it
-        raises nothing.
+        Evidence is a wire that is gone, or a namespace without the NIC. What fails is logged.
+        Raises DatapathError when the records cannot be read.
         """
+        known = await self._known()
         swept = 0
-        try:
-            recorded = await self._known()
-        except DatapathError as error:
-            _log.warning("stale attachments are not cleaned up: %s", error)
-            return swept
-        for each in recorded:
+        for each in known:
             try:
                 lost = await self._work(each.container, partial(self._engine.has_lost, each))
                 if lost:
