@@ -7,12 +7,13 @@ Must never enumerate addresses: ranges of any size cost the same (spec/api.md se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import Family
+from core.domain.addresses import AddressSyntaxError, Family
 from core.domain.events import RecordDefined
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Quarantine, Reservation, Subnet
@@ -21,10 +22,19 @@ ADDRESS_SETS_MAX: Final = 16_384
 """How many distinct lists keep their set; the least recently used one is forgotten first."""
 
 
+class Switches(NamedTuple):
+    """The cluster's switches: enableIPv4, enableIPv6, enableSpiderSubnet."""
+
+    ipv4: bool = True
+    ipv6: bool = True
+    subnets: bool = True
+
+
 class Configuration(NamedTuple):
     """Everything but claims. ``records`` by (kind, namespace, name), ``quarantine`` by address.
 
-    ``ipv4_enabled`` and ``ipv6_enabled`` are the cluster's switches (enableIPv4, enableIPv6).
+    ``ipv4_enabled``, ``ipv6_enabled`` and ``subnets_enabled`` are the cluster's switches. Without
+    the last one pools belong to no subnet.
     """
 
     pools: Mapping[str, Pool]
@@ -34,18 +44,27 @@ class Configuration(NamedTuple):
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
     subnets: Mapping[str, Subnet] = {}
+    subnets_enabled: bool = True
 
     @classmethod
-    def of(cls, ledger: Ledger, enabled: tuple[bool, bool] = (True, True)) -> Configuration:
-        """That of a ledger, which it changes with. ``enabled``: IPv4, IPv6."""
+    def of(cls, ledger: Ledger, enabled: Iterable[bool] = Switches()) -> Configuration:
+        """That of a ledger, which it changes with. ``enabled`` as in ``Switches``."""
+        switches = Switches(*enabled)
         return cls(
             ledger.pools,
             ledger.reservations,
             ledger.quarantine,
             ledger.records,
-            *enabled,
+            switches.ipv4,
+            switches.ipv6,
             ledger.subnets,
+            switches.subnets,
         )
+
+    @property
+    def owning_subnets(self) -> Mapping[str, Subnet]:
+        """The subnets that pools may belong to: none when the switch is off."""
+        return self.subnets if self.subnets_enabled else {}
 
     def enabled(self, family: Family) -> bool:
         """Whether the cluster uses this family at all."""
@@ -58,6 +77,23 @@ def pool_addresses(pool: Pool | Subnet) -> AddressSet:
     Raises AddressSyntaxError for items that ``decide`` would not have let in.
     """
     return _difference(pool.family, pool.ips, pool.exclude_ips)
+
+
+def readable_addresses(pool: Pool | Subnet) -> AddressSet:
+    """The same of a stored object, as far as its items can be read."""
+    try:
+        return pool_addresses(pool)
+    except AddressSyntaxError:
+        ips = _readable(pool.family, pool.ips)
+        return ips - _readable(pool.family, pool.exclude_ips)
+
+
+def _readable(family: Family, items: tuple[str, ...]) -> AddressSet:
+    found = AddressSet.from_items((), family)
+    for item in items:
+        with suppress(AddressSyntaxError):
+            found |= AddressSet.from_items((item,), family)
+    return found
 
 
 def reserved_addresses(reservations: Mapping[str, Reservation], family: Family) -> AddressSet:

@@ -37,7 +37,7 @@ from core.domain.commands import (
     RetireSubnet,
     ReturnAddress,
 )
-from core.domain.configuration import Configuration, pool_addresses
+from core.domain.configuration import Configuration, pool_addresses, readable_addresses
 from core.domain.events import (
     Event,
     PoolDefined,
@@ -82,7 +82,7 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
     """
     if isinstance(command, DeletePool | DropAutoPool):
         pool = configuration.pools.get(command.name)
-        return (pool_addresses(pool) or None) if pool else None
+        return (readable_addresses(pool) or None) if pool else None
     if isinstance(command, AdvanceRetirement):
         return drained(configuration, command)
     if isinstance(command, ApplyAutoPool):
@@ -96,7 +96,7 @@ def given_up(configuration: Configuration, command: Command) -> AddressSet | Non
         kept = pool_addresses(normalise_pool(command.pool))
     except AddressSyntaxError:
         return None
-    return (pool_addresses(existing) - kept) or None
+    return (readable_addresses(existing) - kept) or None
 
 
 def _perhaps_given_up(configuration: Configuration, command: ApplyAutoPool) -> AddressSet | None:
@@ -114,9 +114,9 @@ def left_behind(configuration: Configuration, events: Iterable[Event]) -> Addres
     for event in events:
         match event:
             case PoolDefined(pool) if pool.name in configuration.pools:
-                gone = pool_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
+                gone = readable_addresses(configuration.pools[pool.name]) - pool_addresses(pool)
             case PoolDeleted(name):
-                gone = pool_addresses(configuration.pools[name])
+                gone = readable_addresses(configuration.pools[name])
             case _:
                 continue
         lost = gone if lost is None else lost | gone
@@ -178,11 +178,12 @@ def _apply_pool(
     require(object_name_rule(subject))
     require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     existing = configuration.pools.get(wanted.name)
-    pool = adopt(normalise_pool(wanted), configuration.subnets, existing)
+    subnets = configuration.owning_subnets
+    pool = adopt(normalise_pool(wanted), subnets, existing)
     if existing is None:
         pool = pool._replace(retiring=False)
         _judge_new_pool(configuration, subject, pool)
-        require(owner_rules(subject, pool, None, configuration.subnets))
+        require(owner_rules(subject, pool, None, subnets))
         return (PoolDefined(pool),)
     pool = pool._replace(retiring=existing.retiring)
     if pool == existing:
@@ -191,7 +192,7 @@ def _apply_pool(
         require(retiring_rule(subject, existing, pool))
     else:
         _judge_changed_pool(configuration, subject, existing, pool, claimed)
-        require(owner_rules(subject, pool, existing, configuration.subnets))
+        require(owner_rules(subject, pool, existing, subnets))
     return (PoolDefined(pool),)
 
 

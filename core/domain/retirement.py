@@ -21,7 +21,7 @@ from core.domain.commands import (
     RetirePool,
     RetireSubnet,
 )
-from core.domain.configuration import Configuration, pool_addresses
+from core.domain.configuration import Configuration, readable_addresses
 from core.domain.events import Event, PoolDefined, PoolDeleted, SubnetDefined, SubnetDeleted
 from core.domain.model import Claim, Pool
 from core.domain.refusals import Refusal
@@ -47,7 +47,7 @@ def deletion(kind: Retirable, name: str, in_use: InUse) -> Command:
 def drained(configuration: Configuration, command: AdvanceRetirement) -> AddressSet | None:
     """The addresses in which no claim may be left, None when there are none."""
     pool = configuration.pools.get(command.name) if command.kind == "pool" else None
-    return (pool_addresses(pool) or None) if pool else None
+    return (readable_addresses(pool) or None) if pool else None
 
 
 def decide_retirement(

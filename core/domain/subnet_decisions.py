@@ -114,7 +114,8 @@ def _judge_new(configuration: Configuration, subject: Subject, subnet: Subnet) -
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(cidr_rule(subject, subnet))
     require(subnets_apart_rule(subject, subnet, configuration.subnets))
-    require(pools_inside_rule(subject, subnet, configuration.pools))
+    if configuration.subnets_enabled:
+        require(pools_inside_rule(subject, subnet, configuration.pools))
     require(subnet_content_rules(subject, subnet))
 
 
@@ -126,11 +127,14 @@ def _judge_changed(
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(subnet_content_rules(subject, subnet))
-    require(shares_kept_rule(subject, subnet, configuration.pools))
+    if configuration.subnets_enabled:
+        require(shares_kept_rule(subject, subnet, configuration.pools))
 
 
 def _adoptions(configuration: Configuration, subnet: Subnet) -> tuple[Event, ...]:
     """The pools of its CIDR that are not labelled as its own yet, as they are from now on."""
+    if not configuration.subnets_enabled:
+        return ()
     subnets = {subnet.name: subnet}
     adopted = (
         after

@@ -64,8 +64,9 @@ def controlled(subnet: str, pools: Mapping[str, Pool]) -> list[Pool]:
 def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = None) -> Pool:
     """The pool as its subnet's: labelled, with gateway and routes where it brings none.
 
-    Spec/api.md 3.1 step 4. They are inherited once: a pool that belongs to the subnet already keeps
-    its own, whatever the subnet says by now. A label that names no such subnet is dropped.
+    They are inherited once: a pool that says it belongs to the subnet is taken as it is, so what
+    was removed from it does not come back; one that belonged to it before keeps what it had,
+    whatever the subnet says by now. A label that names no such subnet is dropped.
     """
     subnet = subnet_for(pool, subnets)
     if subnet is None:
@@ -73,6 +74,8 @@ def adopt(pool: Pool, subnets: Mapping[str, Subnet], existing: Pool | None = Non
             return pool
         kept = {key: value for key, value in pool.labels.items() if key != OWNER_SUBNET}
         return pool._replace(labels=kept)
+    if owner_of(pool) == subnet.name:
+        return pool
     is_ours = existing is not None and owner_of(existing) == subnet.name
     source = existing if is_ours and existing is not None else subnet
     return pool._replace(

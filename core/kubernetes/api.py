@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
@@ -24,6 +24,7 @@ from core.errors import (
     ApiNotServed,
     ApiRejected,
     ApiUnavailable,
+    BadInput,
     OrbweaverError,
 )
 from core.kubernetes.connection import Connection
@@ -51,6 +52,8 @@ WATCH_OPEN_S_MAX: Final = 10.0
 """How long the server may take to answer that a watch has begun."""
 
 MESSAGE_CHARS_MAX: Final = 1_000
+NAME_CHARS_MAX: Final = 64
+"""Of a wrong name in a message."""
 
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
@@ -241,6 +244,14 @@ class Api:
         with contextlib.suppress(ValueError):
             said = parsedate_to_datetime(date).timestamp() - time.monotonic()
             self._ahead_s = said if self._ahead_s is None else max(said, self._ahead_s)
+
+
+def segment(name: str) -> str:
+    """A name as one segment of a path. Raises BadInput: no object has such a name."""
+    if not name or name in (".", "..") or "/" in name or "%" in name:
+        shown = repr(name[:NAME_CHARS_MAX])
+        raise BadInput(f"{shown} is not the name of an object", subject="name")
+    return quote(name, safe="")
 
 
 def _hang_up(response: aiohttp.ClientResponse) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.errors import ApiNotFound
-from core.kubernetes.api import Api
+from core.kubernetes.api import Api, segment
 
 
 class Served(NamedTuple):
@@ -22,8 +22,8 @@ class Served(NamedTuple):
 
     def path(self, namespace: str, name: str) -> str:
         """The path of one object."""
-        within = f"/namespaces/{namespace}" if self.namespaced else ""
-        return f"{self.group}{within}/{self.plural}/{name}"
+        within = f"/namespaces/{segment(namespace)}" if self.namespaced else ""
+        return f"{self.group}{within}/{self.plural}/{segment(name)}"
 
 
 async def served_kind(api: Api, api_version: str, kind: str) -> Served | None:

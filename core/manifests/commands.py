@@ -1,7 +1,7 @@
 """Typed manifests -> commands.
 
-The only rule that is met here is which IP version an object has, because domain values always have
-one; the rule itself is the domain's (``resolve_family``).
+Two rules are met here, about what domain values cannot express: which IP version an object has (the
+rule itself is the domain's, ``resolve_family``), and that a gateway that is given is not empty.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from core.domain.validation.shared import (
     resolve_family,
     shortened,
 )
+from core.errors import Refused
 from core.manifests.kinds.addresses import RouteSpec
 from core.manifests.kinds.applications import WorkloadManifest, WorkloadSpec
 from core.manifests.kinds.fields import SelectorSpec
@@ -58,7 +59,7 @@ DEFAULT_NAMESPACE: Final = "default"
 
 
 def apply_command(manifest: Manifest) -> Command:
-    """What ``apply`` asks for. Raises Refused when there is no IP version 4 or 6."""
+    """What ``apply`` asks for. Raises Refused: no IP version 4 or 6, or an empty gateway."""
     body = manifest.body
     match body:
         case PoolManifest():
@@ -94,7 +95,7 @@ def _pool(body: PoolManifest) -> Pool:
         subnet=spec.subnet,
         ips=_texts(spec.ips),
         exclude_ips=_texts(spec.exclude_ips),
-        gateway=spec.gateway or "",
+        gateway=_gateway(spec, subject),
         routes=_routes(spec.routes),
         pod_affinity=_selector(spec.pod_affinity),
         namespace_affinity=_selector(spec.namespace_affinity),
@@ -118,7 +119,7 @@ def _subnet(body: SubnetManifest) -> Subnet:
         subnet=spec.subnet,
         ips=_texts(spec.ips),
         exclude_ips=_texts(spec.exclude_ips),
-        gateway=spec.gateway or "",
+        gateway=_gateway(spec, subject),
         routes=_routes(spec.routes),
         labels=body.metadata.labels or {},
         annotations=body.metadata.annotations or {},
@@ -128,6 +129,16 @@ def _subnet(body: SubnetManifest) -> Subnet:
 def _family(spec: PoolSpec | SubnetSpec, subject: Subject) -> Family:
     source = f"spec.subnet {shortened(spec.subnet)!r}"
     return resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject, source)
+
+
+def _gateway(spec: PoolSpec | SubnetSpec, subject: Subject) -> str:
+    """The gateway, "" for none. Raises Refused: an empty text is not an address."""
+    if spec.gateway == "":
+        remedy = "leave gateway out where there is none"
+        message = "it is empty, which is not an IP address"
+        refusal = subject.refuse("Invalid", "gateway-syntax", "spec.gateway", message, remedy)
+        raise Refused((refusal,))
+    return spec.gateway or ""
 
 
 def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:

@@ -9,18 +9,26 @@ touched since the read (I2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
+from core.domain.admissions import (
+    Conflict,
+    DryRun,
+    PendingAdmission,
+    related,
+    with_admitted,
+)
 from core.domain.commands import Command
-from core.domain.configuration import Configuration
+from core.domain.configuration import Configuration, Switches
 from core.domain.decisions import decide, given_up, left_behind
 from core.domain.events import Cause, Event
 from core.domain.evolution import Ledger
 from core.domain.model import Claim
+from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import wants_more
-from core.errors import LogCorrupt, LostRace
+from core.errors import LogCorrupt, LostRace, Refused
 from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
 from core.store.codec import Draft
@@ -62,11 +70,12 @@ class Configurator:
         *,
         ipv4_enabled: bool = True,
         ipv6_enabled: bool = True,
+        subnets_enabled: bool = True,
     ) -> None:
         self._store = store
         self._keys = keys
         self._writer = writer
-        self._enabled = (ipv4_enabled, ipv6_enabled)
+        self._enabled = Switches(ipv4_enabled, ipv6_enabled, subnets_enabled)
 
     async def apply(self, command: Command, cause: Cause) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
@@ -86,6 +95,17 @@ class Configurator:
         ledger, configuration = await self._read()
         claimed = await self._claimed(given_up(configuration, command), ledger.position)
         return decide(configuration, command, claimed)
+
+    async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
+        """The same on the log, and what pending admissions have against it. Raises Refused."""
+        ledger, configuration = await self._read()
+        claimed = await self._claimed(given_up(configuration, command), ledger.position)
+        events = decide(configuration, command, claimed)
+        near = related(command, pending) if events else []
+        if not _refusals(configuration, command, claimed, near):
+            return DryRun(events)
+        found = ((one, _refusals(configuration, command, claimed, [one])) for one in near)
+        return DryRun(events, tuple(Conflict(one, why) for one, why in found if why))
 
     async def _once(self, command: Command, cause: Cause) -> Applied:
         ledger, configuration = await self._read()
@@ -141,3 +161,18 @@ def _require_read(ledger: Ledger, key: str) -> None:
     """Raises LogCorrupt for a command that would write over what cannot be read."""
     if key in ledger.unread:
         raise LogCorrupt(f"{key} is there and cannot be read", subject=key, remedy=STATE_REMEDY)
+
+
+def _refusals(
+    configuration: Configuration,
+    command: Command,
+    claimed: Mapping[str, Claim],
+    pending: Iterable[PendingAdmission],
+) -> tuple[Refusal, ...]:
+    """Why the command is refused once these admissions are in the log."""
+    for changed in with_admitted(configuration, pending):
+        try:
+            decide(changed, command, claimed)
+        except Refused as error:
+            return tuple(one for one in error.refusals if isinstance(one, Refusal))
+    return ()

@@ -15,6 +15,7 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     guard/<topic>/<4|6>              changes with its topic
     view/pool/<name>                 projection
     view/application/<application>   what the last look at its automatic pools found, under a lease
+    admitted/<kind>/<name>/<review>  a webhook has admitted a pool or subnet that the log may lack
     need/<application>               an ADD waits for such a pool, under a lease
     binding/<namespace>/<name>       what a network provider has bound of an endpoint, or shall
     meta/<name>, lease/<role>        one of a kind
@@ -142,6 +143,10 @@ class Keys:
     def need(self, application: str) -> bytes:
         """An ADD waits for an automatic pool of the application."""
         return self.root + f"need/{application}".encode()
+
+    def admitted(self, kind: str, name: str, review: str) -> bytes:
+        """A pool or subnet that a webhook has admitted."""
+        return self.root + f"admitted/{kind}/{name}/{review}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
         """What a network provider has bound of an endpoint, or shall."""

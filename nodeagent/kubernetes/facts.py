@@ -20,7 +20,7 @@ from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Follower, Informer, ObjectKey, Transition
 from core.kubernetes.worklist import Worklist
 from core.kubernetes.workloads.owners import stateful_set_state
@@ -266,7 +266,7 @@ class KubernetesFacts:
 
 
 def _path(key: ObjectKey) -> str:
-    return f"/api/v1/namespaces/{key[0]}/pods/{key[1]}"
+    return f"/api/v1/namespaces/{segment(key[0])}/pods/{segment(key[1])}"
 
 
 def _key(reference: PodReference) -> ObjectKey | None:

@@ -19,7 +19,7 @@ from core.domain.fixed.kinds import replica_of
 from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 from core.errors import ApiError, ApiNotFound
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Follower
 from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
 from core.kubernetes.workloads.pods import controller_of
@@ -70,7 +70,7 @@ class Owners:
 
     async def _ask(self, owner: Owner, path: str) -> None:
         try:
-            one = await self._api.get(path.format(owner.namespace, owner.name))
+            one = await self._api.get(path.format(segment(owner.namespace), segment(owner.name)))
         except ApiNotFound:
             parent = None  # deleted before its Pods: then it is the top itself
         else:

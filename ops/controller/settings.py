@@ -132,9 +132,9 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     networks = env.truth("SPIDERPOOL_MULTUS_CONFIG_ENABLED", default=False)
     namespace = env.text(NAMESPACE)
     lease = LeaseSettings(namespace, duration_s=_lease_ttl_s(env)) if namespace else None
-    families = conf.ipv4, conf.ipv6
+    switches = conf.ipv4, conf.ipv6, conf.subnets
     return KubernetesSettings(
-        kubeconfig, *families, _webhook(conf, env), networks, _coordinator(env), lease
+        kubeconfig, *switches, _webhook(conf, env), networks, _coordinator(env), lease
     )
 
 

@@ -13,14 +13,14 @@ from typing import Final
 from core.concurrency import until_first
 from core.domain.refusals import Refusal
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.kubernetes.worklist import Worklist
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import Attachment, attachment_name, render
-from core.manifests.networks.rules import KIND, network_rules
+from core.manifests.networks.rules import KIND, network_rules, owned_attachment
 from ops.kubernetes.conditions import refused
 from ops.kubernetes.objects import Objects
 
@@ -106,7 +106,7 @@ class Attachments:
             version = {"resourceVersion": nad["metadata"]["resourceVersion"]}
             body["metadata"] |= version | {"annotations": _replacing(nad, wanted)}
             body["spec"] = {"config": wanted.config}
-            await self._api.merge(f"{path}/{wanted.name}", body)
+            await self._api.merge(f"{path}/{segment(wanted.name)}", body)
 
 
 def _nad_name(one: Object) -> str:
@@ -128,7 +128,8 @@ def _require_ours(one: Object, nad: Object | None, wanted: Attachment) -> None:
     """Raises BadInput when another network owns the NAD."""
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
         if owner["kind"] == KIND and owner["name"] != one["metadata"]["name"]:
-            message = f"the NetworkAttachmentDefinition {wanted.name} belongs to {owner['name']}"
+            namespace = one["metadata"]["namespace"]
+            message = owned_attachment(namespace, wanted.name, owner["name"])
             raise BadInput(message, subject="metadata.annotations")
 
 

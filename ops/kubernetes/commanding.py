@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from core.domain.admissions import admitted_value
 from core.domain.commands import Command
-from core.domain.configuration import Configuration
+from core.domain.configuration import Configuration, Switches
 from core.domain.decisions import decide, given_up
 from core.domain.events import Cause
 from core.domain.evolution import Ledger
 from core.errors import LostRace, NotReady, Refused, WriterFenced
 from core.projections.projector import Projector
+from core.service.admissions import Admissions
 from core.service.configurator import Configurator
 from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
@@ -45,19 +47,28 @@ class Commands:
         self.overtaken = False
         self.projector = projector
         self._writer = Writer(store, keys, WRITER)
-        self._families = (settings.ipv4_enabled, settings.ipv6_enabled)
+        self._admissions = Admissions(store, keys)
+        self._switches = Switches(
+            settings.ipv4_enabled, settings.ipv6_enabled, settings.subnets_enabled
+        )
         self._configurator = Configurator(
             store,
             keys,
             self._writer,
             ipv4_enabled=settings.ipv4_enabled,
             ipv6_enabled=settings.ipv6_enabled,
+            subnets_enabled=settings.subnets_enabled,
         )
 
     @property
     def ledger(self) -> Ledger:
         """What the projection has now."""
         return self.projector.projection.ledger
+
+    @property
+    def configuration(self) -> Configuration:
+        """The same as commands are decided on."""
+        return Configuration.of(self.ledger, self._switches)
 
     async def open(self) -> None:
         """Take the writer over and wait for the projection. Raises StoreUnavailable, LostRace."""
@@ -85,6 +96,9 @@ class Commands:
         if not done.events:
             return False
         self.applied += 1
+        value = admitted_value(command, done.events)
+        if value is not None:
+            await self._admissions.settle(value)
         try:
             async with asyncio.timeout(LEVEL_S_MAX):
                 await self.projector.wait_for(
@@ -97,7 +111,7 @@ class Commands:
 
     def _is_so_already(self, command: Command) -> bool:
         """Whether the projection shows nothing to do; what it does not know for sure is no."""
-        configuration = Configuration.of(self.ledger, self._families)
+        configuration = self.configuration
         if given_up(configuration, command):
             return False
         try:

@@ -24,7 +24,7 @@ import msgspec
 from core.concurrency import until_first
 from core.domain.evolution import EndpointKey
 from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
 from core.projections.news import News
@@ -63,7 +63,7 @@ _log: Final = logging.getLogger(__name__)
 
 def endpoint_path(key: EndpointKey) -> str:
     """Where the SpiderEndpoint of a Pod is."""
-    namespace, name = key
+    namespace, name = map(segment, key)
     return f"/apis/{API_VERSION}/namespaces/{namespace}/spiderendpoints/{name}"
 
 

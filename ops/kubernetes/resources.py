@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from core.domain.autopools.naming import OWNER_SUBNET
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.evolution import Ledger
-from core.domain.model import Pool, Reservation, Subnet
-from core.kubernetes.api import Object
+from core.domain.model import Owner, Pool, Reservation, Subnet
+from core.domain.subnets import owner_of
+from core.kubernetes.api import Object, segment
+from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.reading import Manifest, read_object
@@ -23,6 +26,7 @@ what was there before Kubernetes was switched on, is never taken for deleted.
 
 FINALIZER: Final = "spiderpool.spidernet.io"
 
+_SUBNET: Final = (API_VERSION, "SpiderSubnet")
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -45,7 +49,7 @@ class Kind(StrEnum):
 
     def path(self, name: str) -> str:
         """The path of one object."""
-        return f"{self.collection}/{name}"
+        return f"{self.collection}/{segment(name)}"
 
 
 _TITLES: Final = {
@@ -84,13 +88,29 @@ def command_of(one: Object) -> Command:
     uid = one["metadata"]["uid"]
     match command:
         case ApplyPool(pool):
-            return ApplyPool(pool._replace(annotations=_kept(pool, uid)))
+            labels = _labels(pool, controller_of(one))
+            return ApplyPool(pool._replace(labels=labels, annotations=_kept(pool, uid)))
         case ApplySubnet(subnet):
             return ApplySubnet(subnet._replace(annotations=_kept(subnet, uid)))
         case ApplyReservation(reservation):
             return ApplyReservation(reservation._replace(annotations=_kept(reservation, uid)))
         case _:
             raise AssertionError(f"a kind that is not translated: {one['kind']}")
+
+
+def controlling_subnet(one: Object) -> Owner | None:
+    """The SpiderSubnet that controls an object, by its ownerReference."""
+    owner = controller_of(one)
+    is_subnet = owner is not None and (owner.api_version, owner.kind) == _SUBNET
+    return owner if is_subnet else None
+
+
+def _labels(pool: Pool, controller: Owner | None) -> dict[str, str]:
+    """Its labels; that of its subnet counts only if the subnet is its controller too."""
+    name = owner_of(pool)
+    if not name or (controller is not None and controller.name == name):
+        return pool.labels
+    return {key: text for key, text in pool.labels.items() if key != OWNER_SUBNET}
 
 
 def _kept(value: Value, uid: str) -> dict[str, str]:

@@ -85,6 +85,7 @@ class LeaseSettings(NamedTuple):
 class KubernetesSettings(NamedTuple):
     """``kubeconfig``: a file; "" takes the service account of the Pod this runs in.
 
+    ``subnets_enabled`` False (enableSpiderSubnet): pools belong to no subnet.
     ``webhook`` None: no admission webhooks. ``networks``: SpiderMultusConfigs become NADs.
     ``coordinator`` None: nobody keeps the SpiderCoordinator's status. ``lease`` None: no Lease
     tells who leads.
@@ -93,6 +94,7 @@ class KubernetesSettings(NamedTuple):
     kubeconfig: str = ""
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
+    subnets_enabled: bool = True
     webhook: WebhookSettings | None = None
     networks: bool = False
     coordinator: CoordinatorSettings | None = None

@@ -124,7 +124,8 @@ class Translator:
         pool = ledger.pools.get(one["metadata"]["name"])
         if pool is None:
             return one
-        lacking = handed_down(one, pool, subnet_for(pool, ledger.subnets))
+        subnet = subnet_for(pool, self._commands.configuration.owning_subnets)
+        lacking = handed_down(one, pool, subnet)
         return await self._objects.complete(Kind.POOL, one, lacking) if lacking else one
 
     async def _former(self, item: Item, one: Object) -> bool:

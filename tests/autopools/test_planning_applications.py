@@ -317,7 +317,7 @@ def test_with_the_feature_off_a_template_that_names_subnets_is_refused_and_other
 
     (step,) = plan_application(web(), configuration, {}, NO_MORE, enabled=False)
 
-    assert "the Auto-Pool feature is disabled" in step.reason
+    assert "annotation when Auto-Pool feature is disabled" in step.reason
     assert plan_application(web(2, {}), configuration, {}, NO_MORE, enabled=False) == ()
 
 

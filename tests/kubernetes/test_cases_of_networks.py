@@ -194,7 +194,7 @@ async def test_two_networks_never_have_one_nad(
 
     why = await tried(webhooks.cluster.server, named(**second))
 
-    assert "belongs to SpiderMultusConfig a" in why
+    assert "already exists and is managed by SpiderMultusConfig default/a." in why
 
 
 async def test_a_network_without_a_word_is_custom_without_a_configuration(

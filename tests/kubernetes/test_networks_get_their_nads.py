@@ -106,7 +106,7 @@ async def test_a_nad_of_another_network_is_left_alone_and_told_about(networks: N
     await networks.create(other)
 
     events = await networks.events("other")
-    assert "belongs to net" in events[0]["note"]
+    assert "is managed by SpiderMultusConfig default/net." in events[0]["note"]
     assert (await networks.nad())["spec"] == before["spec"]
 
 

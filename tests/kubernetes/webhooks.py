@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
+import msgspec
 import trustme
 
 from core.kubernetes.api import Object
+from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.configurations import Client, configurations
 from ops.kubernetes.admission.hosting import AdmissionHost
+from ops.kubernetes.admission.serving import path_of as hook_path
 from ops.kubernetes.settings import (
     CertificateFiles,
     InjectionSettings,
@@ -51,7 +55,7 @@ class Webhooks:
     ) -> None:
         """Serve, and tell the API server."""
         webhook = WebhookSettings(self.files, "127.0.0.1", 0, guards_deletion, injection)
-        settings = KubernetesSettings(str(self.cluster.server.kubeconfig), webhook=webhook)
+        settings = self.cluster.settings._replace(webhook=webhook)
         cluster = self.cluster
         self.host = AdmissionHost(settings, webhook, cluster.store, cluster.keys, cluster.projector)
         self._running = asyncio.ensure_future(self.host.run())
@@ -88,6 +92,39 @@ class Webhooks:
         answer = await asyncio.to_thread(replace, self.cluster.server, one)
         return "" if answer.status == 200 else answer.message
 
+    def request(self, operation: str, one: Object, old: Object | None = None) -> Object:
+        """The request of a review, without an API server."""
+        group, _, version = API_VERSION.partition("/")
+        return {
+            "uid": "r-1",
+            "kind": {"group": group, "version": version, "kind": one["kind"]},
+            "operation": operation,
+            "name": one["metadata"]["name"],
+            "namespace": one["metadata"].get("namespace", ""),
+            "object": one,
+            "oldObject": old,
+        }
+
+    async def validated(self, operation: str, one: Object, old: Object | None = None) -> Object:
+        """What the validating webhook answers when it is asked directly."""
+        asked_for = self.request(operation, one, old) | {"namespace": ""}
+        return await self.reviewed("validate", one["kind"], asked_for)
+
+    async def reviewed(self, verb: str, kind: str, asked_for: Object) -> Object:
+        """The response to a review of any content."""
+        body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+        text = msgspec.json.encode(body | {"request": asked_for})
+        trust = ssl.create_default_context(cadata=self.authority.cert_pem.bytes().decode())
+        url = f"https://127.0.0.1:{self.host.port}{hook_path(verb, kind)}"
+        headers = {"Content-Type": "application/json"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=text, headers=headers, ssl=trust) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            response: Object = msgspec.json.decode(await answer.read())["response"]
+            return response
+
     async def until_certificate_changes(self, before: str) -> None:
         """Wait until another certificate than this one is served."""
         async with asyncio.timeout(30):
@@ -121,9 +158,12 @@ class Webhooks:
 
 
 @asynccontextmanager
-async def asked(server: ApiServer, directory: Path) -> AsyncIterator[Webhooks]:
+async def asked(
+    server: ApiServer, directory: Path, *, subnets_enabled: bool = True
+) -> AsyncIterator[Webhooks]:
     """Webhooks that an API server asks, beside a cluster of their own."""
-    async with Cluster(server) as cluster:
+    settings = KubernetesSettings(str(server.kubeconfig), subnets_enabled=subnets_enabled)
+    async with Cluster(server, settings) as cluster:
         found = Webhooks(cluster, directory)
         found.write_certificate()
         await found.start()

@@ -128,8 +128,8 @@ def test_a_mapped_address_of_a_coordinator_is_of_the_family_that_it_is_spelt_in(
     [
         ({"podCIDRType": "sometimes"}, [("pod-cidr-type", "spec.podCIDRType")]),
         ({"hijackCIDR": ["10.0.0.0/8", "10.9.9.9", "fd00::/8"]}, []),
-        ({"hijackCIDR": ["10.0.0.0/08"]}, [("hijack-cidr", "spec.extraCIDR")]),
-        ({"hijackCIDR": ["fe80::1%eth0"]}, [("hijack-cidr", "spec.extraCIDR")]),
+        ({"hijackCIDR": ["10.0.0.0/08"]}, [("hijack-cidr", "spec.extraCIDR[0]")]),
+        ({"hijackCIDR": ["fe80::1%eth0"]}, [("hijack-cidr", "spec.extraCIDR[0]")]),
         (
             {"policyRoutes": [{"dst": "10.0.0.0/8", "gw": "fd00::1"}]},
             [("policy-route", "spec.policyRoutes[0]")],

@@ -32,12 +32,8 @@ from core.domain.commands import ApplyAutoPool, DropAutoPool
 from core.domain.configuration import Configuration
 from core.domain.model import Claim, Pool
 from core.domain.refusals import Refusal
+from core.domain.selection.annotations import AUTO_POOLS_DISABLED
 from core.errors import OrbweaverError, Refused, WrongInput
-
-FEATURE_OFF: Final = (
-    "wrong input, Pod annotations that name subnets cannot be used,"
-    " the Auto-Pool feature is disabled"
-)
 
 StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
 
@@ -115,7 +111,7 @@ def _wishes(application: Application, default: IpNumber, *, enabled: bool) -> tu
     if request is None:
         return ()
     if not enabled:
-        raise WrongInput(FEATURE_OFF, subject=str(application))
+        raise WrongInput(AUTO_POOLS_DISABLED, subject=str(application))
     require_controller(application.key)
     size = pool_size(application, request.number, default)
     number = default if request.number is None else request.number

@@ -15,6 +15,12 @@ from core.errors import AllocationError, BadInput, WrongInput
 
 POD_SUBNETS: Final = "ipam.spidernet.io/subnets"
 POD_SUBNET: Final = "ipam.spidernet.io/subnet"
+AUTO_POOLS_DISABLED: Final = (
+    f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
+    " disabled"
+)
+"""In the words of the public system; scripts of users look for it."""
+
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"
 NAMESPACE_IPV4_POOLS: Final = "ipam.spidernet.io/default-ipv4-ippool"

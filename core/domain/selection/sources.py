@@ -22,6 +22,7 @@ from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.facts import Facts
 from core.domain.selection import reasoning
 from core.domain.selection.annotations import (
+    AUTO_POOLS_DISABLED,
     NAMESPACE_IPV4_POOLS,
     NAMESPACE_IPV6_POOLS,
     POD_IPPOOL,
@@ -46,7 +47,7 @@ from core.domain.selection.request import (
     SelectionRequest,
     SelectionSettings,
 )
-from core.errors import NoPoolAvailable, PoolPending, WrongInput
+from core.errors import AllocationError, NoPoolAvailable, PoolPending, WrongInput
 
 FROM_SUBNET: Final = "failed to get IPPool candidates from Subnet: "
 
@@ -83,9 +84,8 @@ def from_pod_subnets(context: Context) -> Candidates | None:
     if not {POD_SUBNETS, POD_SUBNET} & pod.annotations.keys():
         return None
     if not settings.auto_pools_enabled:
-        raise WrongInput(
-            f"{FROM_SUBNET}wrong input, Pod annotations '{POD_SUBNETS}' and "
-            f"'{POD_SUBNET}' cannot be used, the Auto-Pool feature is disabled",
+        raise AllocationError(
+            AUTO_POOLS_DISABLED,
             subject=reasoning.pod_subject(pod),
             remedy="set enableAutoPoolForApplication, or name IPPools instead",
         )

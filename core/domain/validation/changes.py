@@ -20,14 +20,21 @@ REFUSAL_ADDRESSES_MAX: Final = 8
 RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
 
 
+def immutable(subject: Subject, field: str, value: object) -> Refusal:
+    """A field that keeps the value it was created with, in the words of the public system."""
+    message = f"is not changeable; it is {value}"
+    remedy = "create an object of another name"
+    return subject.refuse("Forbidden", "immutable", field, message, remedy)
+
+
 def immutable_network_rule(
     subject: Subject, existing: Pool | Subnet, wanted: Pool | Subnet
 ) -> Iterator[Refusal]:
     """IP version and CIDR of a pool or subnet stay what they were."""
     if wanted.family != existing.family:
-        yield _immutable(subject, "spec.ipVersion", existing.family)
+        yield immutable(subject, "spec.ipVersion", existing.family)
     elif wanted.subnet != existing.subnet:
-        yield _immutable(subject, "spec.subnet", existing.subnet)
+        yield immutable(subject, "spec.subnet", existing.subnet)
 
 
 def immutable_reservation_rule(
@@ -35,7 +42,7 @@ def immutable_reservation_rule(
 ) -> Iterator[Refusal]:
     """The IP version stays what it was."""
     if reservation.family != existing.family:
-        yield _immutable(subject, "spec.ipVersion", existing.family)
+        yield immutable(subject, "spec.ipVersion", existing.family)
 
 
 def retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
@@ -68,12 +75,6 @@ def empty_pool_rule(
         address, claim = held[0]
         message = f"the IP address {address} is being used by Pod {_pod(claim)}{_others(held)}"
         yield subject.refuse("Forbidden", "pool-in-use", "", message, RETIRE_FIRST)
-
-
-def _immutable(subject: Subject, field: str, value: object) -> Refusal:
-    message = f"cannot be changed; it is {value}"
-    remedy = "create an object of another name"
-    return subject.refuse("Forbidden", "immutable", field, message, remedy)
 
 
 def _held(addresses: AddressSet | None, claimed: Mapping[str, Claim]) -> list[tuple[str, Claim]]:

@@ -5,8 +5,8 @@ the spec, also where they surprise: a bad item of ``ips`` is reported at ``spec.
 are compared parsed, ranges are never enumerated. Two comparisons stay textual because the spec says
 so: what a default route is (item 12), and when two ``dst`` are the same.
 Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a CIDR, a
-gateway and routes with this module. Other pools are as ``decide`` let them in, so item 9 (a stored
-pool that cannot be read) does not arise.
+gateway and routes with this module. A stored pool that cannot be read stops those of its subnet
+alone (item 9).
 """
 
 from __future__ import annotations
@@ -116,8 +116,16 @@ def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
     """3(b): no address belongs to another pool of the subnet; the first one by name is reported."""
     own = pool_addresses(pool)
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
-        common = own & pool_addresses(pools[name])
-        if common and name != pool.name:
+        if name == pool.name:
+            continue
+        try:
+            common = own & pool_addresses(pools[name])
+        except AddressSyntaxError as error:
+            message = f"SpiderIPPool/{name}, of the same subnet, cannot be read: {error}"
+            remedy = f"correct the addresses of SpiderIPPool/{name}, or delete it"
+            yield subject.refuse("Invalid", "pool-unreadable", "spec.subnet", message, remedy)
+            return
+        if common:
             message = f"{shown(common)} already belongs to SpiderIPPool/{name}"
             remedy = "take these addresses out of one of the two pools"
             yield subject.refuse("Forbidden", "addresses-overlap", "spec.ips", message, remedy)
@@ -193,8 +201,8 @@ def _pod_affinity_rule(subject: Subject, pool: Pool) -> Iterator[Refusal]:
         return
     if OWNER_NAME in pool.labels:
         foreign = sorted(set(selector.match_labels).difference(APPLICATION_KEYS))
-        if foreign or selector.match_expressions:
-            what = ", ".join(map(shortened, foreign)) or "matchExpressions"
+        expressions = ["matchExpressions"] if selector.match_expressions else []
+        for what in (*map(shortened, foreign), *expressions):
             message = (
                 f"a pool of an application is selected by the app-* labels alone, not by {what}"
             )
@@ -212,7 +220,10 @@ def _clashes(pool: Pool, cidr: Cidr, other: Pool) -> bool:
     """Whether the other pool's subnet overlaps this one and is not the same."""
     if other.family != pool.family or other.subnet == pool.subnet or other.name == pool.name:
         return False
-    theirs = cidr_of_subnet(other.subnet)
+    try:
+        theirs = cidr_of_subnet(other.subnet)
+    except AddressSyntaxError:
+        return False  # no network has it; ``orbctl verify`` names the pool
     return cidr.first <= theirs.last and theirs.first <= cidr.last
 
 

@@ -33,6 +33,13 @@ ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 REFUSALS_MAX: Final = 32
 """How many causes of one object are reported."""
 
+SUBDOMAIN_SYNTAX: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.',"
+    " and must start and end with an alphanumeric character (e.g. 'example.com', regex used for"
+    r" validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+"""What Kubernetes answers about such a name; scripts of users look for it."""
+
 _QUOTED_CHARS_MAX: Final = 80
 _MESSAGE_CHARS_MAX: Final = 1000
 _VALUE_OVERHEAD_BYTES: Final = 5
@@ -124,16 +131,14 @@ def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> I
 
 
 def object_name_rule(subject: Subject) -> Iterator[Refusal]:
-    """The name of a pool or reservation: a DNS subdomain, as Kubernetes demands."""
-    name = subject.name
-    if len(name) > SUBDOMAIN_CHARS_MAX or not all(map(is_dns_label, name.split("."))):
-        yield subject.refuse(
-            "Invalid",
-            "name",
-            "metadata.name",
-            f"{shortened(name)!r} is not a DNS subdomain in lower case of at most"
-            f" {SUBDOMAIN_CHARS_MAX} characters",
-        )
+    """The name of a pool or reservation: a DNS subdomain, in the words of Kubernetes."""
+    name, field = subject.name, "metadata.name"
+    if len(name) > SUBDOMAIN_CHARS_MAX:
+        message = f"{shortened(name)!r} must be no more than {SUBDOMAIN_CHARS_MAX} characters"
+        yield subject.refuse("Invalid", "name", field, message)
+    if not all(map(is_dns_label, name.split("."))):
+        message = f"{shortened(name)!r}: {SUBDOMAIN_SYNTAX}"
+        yield subject.refuse("Invalid", "name", field, message)
 
 
 def key_name_rule(subject: Subject, name: str, field: str) -> Iterator[Refusal]:

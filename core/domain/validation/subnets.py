@@ -1,7 +1,8 @@
 """The rules of a subnet and of the pools in it: spec/api.md 3.3 and rule 5 of 3.2.
 
 As for pools each rule is a generator of refusals, fields and kinds are those of the spec, addresses
-are compared parsed and never enumerated. Other objects are as ``decide`` let them in.
+are compared parsed and never enumerated. An object that is stored and cannot be read is Internal
+where it would have to be compared (section 11 items 14 and 18).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Final
 
+from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, Cidr
 from core.domain.autopools.naming import OWNER_NAME
 from core.domain.configuration import pool_addresses
@@ -64,7 +66,7 @@ def pools_inside_rule(
         try:
             outside = pool_addresses(pool) - pool_addresses(subnet)
         except AddressSyntaxError as error:
-            yield subject.refuse("Internal", "item-syntax", "spec.ips", str(error))
+            yield _unreadable(subject, f"SpiderSubnet/{subnet.name} or SpiderIPPool/{name}", error)
             return
         if outside:
             message = f"{shown(outside)} of SpiderIPPool/{name} would be outside of the subnet"
@@ -98,7 +100,11 @@ def shares_kept_rule(
     """Addresses that a pool has cannot be removed from its subnet; the first pool by name."""
     kept = pool_addresses(subnet)
     for pool in same_cidr(subnet, pools):
-        lost = pool_addresses(pool) - kept
+        try:
+            lost = pool_addresses(pool) - kept
+        except AddressSyntaxError as error:
+            yield _unreadable(subject, f"SpiderIPPool/{pool.name}", error)
+            return
         if lost:
             message = f"remove some IP ranges {shown(lost)} used by IPPool {pool.name}"
             remedy = "take them out of that pool first, or keep them here"
@@ -128,12 +134,16 @@ def owner_rules(
     own = pool_addresses(pool)
     if subnet is None or not (own or existing):
         return
-    outside = own - pool_addresses(subnet)
+    try:
+        outside = own - pool_addresses(subnet)
+    except AddressSyntaxError as error:
+        yield _unreadable(subject, f"SpiderSubnet/{subnet.name}", error)
+        return
     if outside:
         message = f"{shown(outside)} is outside of SpiderSubnet/{subnet.name}"
         remedy = "add these addresses to the subnet, or take them out here"
         yield subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
-    elif OWNER_NAME in pool.labels and (existing is None or pool_addresses(existing) != own):
+    elif OWNER_NAME in pool.labels and _extent(existing) != _extent(pool):
         message = "it's illegal to update AutoPool.Spec.IPs: SpiderSubnet/" + subnet.name
         message += " gives an automatic pool its addresses by the size of its application"
         remedy = "change ippool-ip-number of the Pod template, or remove the owner-application-*"
@@ -147,6 +157,23 @@ def _items_rule(subject: Subject, subnet: Subnet, cidr: Cidr) -> Iterator[Refusa
         yield subject.refuse("Invalid", rule, path, message)
 
 
+def _unreadable(subject: Subject, name: str, error: AddressSyntaxError) -> Refusal:
+    message = f"{name} cannot be read: {error}"
+    remedy = f"correct the addresses of {name}"
+    return subject.refuse("Internal", "item-syntax", "spec.ips", message, remedy)
+
+
+def _extent(pool: Pool | None) -> AddressSet | None:
+    """A pool's addresses; None without a pool, and for one that cannot be read."""
+    try:
+        return pool_addresses(pool) if pool is not None else None
+    except AddressSyntaxError:
+        return None
+
+
 def _overlap(cidr: Cidr, other: Pool | Subnet) -> bool:
-    theirs = cidr_of_subnet(other.subnet)
+    try:
+        theirs = cidr_of_subnet(other.subnet)
+    except AddressSyntaxError:
+        return False  # no network has it; ``orbctl verify`` names the object
     return cidr.first <= theirs.last and theirs.first <= cidr.last

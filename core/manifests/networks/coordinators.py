@@ -32,10 +32,10 @@ def coordinator_rules(subject: Subject, spec: CoordinatorSpec) -> Iterator[Refus
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
         message = f"{shortened(spec.pod_cidr_type)!r} is none of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)
-    for text in spec.hijack_cidr or ():
+    for index, text in enumerate(spec.hijack_cidr or ()):
         if _family(text) is None:
             message = f"{shortened(text)!r} is neither an address nor a CIDR"
-            yield subject.refuse("Invalid", "hijack-cidr", "spec.extraCIDR", message)
+            yield subject.refuse("Invalid", "hijack-cidr", f"spec.extraCIDR[{index}]", message)
     for index, route in enumerate(spec.policy_routes or ()):
         yield from _route_rule(subject, f"spec.policyRoutes[{index}]", route)
     if spec.pod_mac_prefix and not _MAC_PREFIX.match(spec.pod_mac_prefix):
@@ -45,7 +45,7 @@ def coordinator_rules(subject: Subject, spec: CoordinatorSpec) -> Iterator[Refus
         yield subject.refuse("Invalid", "tx-queue", "spec.txQueueLen", "it is not negative")
     if (spec.pod_rp_filter or 0) > RP_FILTER_MAX:
         message = f"{spec.pod_rp_filter} is none of 0, 1, 2, or negative to leave it alone"
-        yield subject.refuse("Invalid", "rp-filter", "spec.podRPFilter", message)
+        yield subject.refuse("NotSupported", "rp-filter", "spec.podRPFilter", message)
     if spec.veth_link_address and _address_family(spec.veth_link_address) is None:
         message = f"{shortened(spec.veth_link_address)!r} is not an address"
         yield subject.refuse("Invalid", "veth-address", "spec.vethLinkAddress", message)

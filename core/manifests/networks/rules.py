@@ -76,6 +76,14 @@ def network_rules(network: Network) -> Iterator[Refusal]:
             yield subject.refuse("Forbidden", "chain-item", field, error.message, error.remedy)
 
 
+def owned_attachment(namespace: str, name: str, owner: str) -> str:
+    """Why a NAD of another network is left alone, in the words of the public system."""
+    return (
+        f"the net-attach-def {namespace}/{name} already exists and is managed by"
+        f" {KIND} {namespace}/{owner}."
+    )
+
+
 def _annotation_rules(subject: Subject, network: Network) -> Iterator[Refusal]:
     field = "metadata.annotations"
     called = network.annotations.get(CR_NAME)
@@ -159,7 +167,7 @@ class _Judge:
                 continue
             if block is None:
                 message = f"{key} is not for cniType {self.kind}"
-                yield from self.refuse("Forbidden", "inject", message, "metadata.annotations")
+                yield from self.refuse("Forbidden", "inject", message, "spec.cniType")
                 continue
             resource = _resource_of(block)
             if key == INJECTIONS[0] and not resource:
@@ -176,9 +184,9 @@ class _Judge:
             message = "matchMasterSubnet is for sriov only"
             yield from self.refuse("Invalid", "match-master-subnet", message)
         if not link.master:
-            yield from self.refuse("Required", "master", "there is no master")
+            yield from self.refuse("Invalid", "master", "master can't be empty")
         elif len(link.master) >= SEVERAL and not (link.bond and link.bond.name):
-            yield from self.refuse("Required", "bond", "several masters need a bond with a name")
+            yield from self.refuse("Invalid", "bond", "several masters need a bond with a name")
 
     def sriov(self, sriov: SriovSpec) -> Iterator[Refusal]:
         """sriov: also a max rate of 0 bounds the min rate."""
@@ -213,10 +221,10 @@ class _Judge:
 
     def _vlan_mode(self, link: VlanSpec) -> Iterator[Refusal]:
         if link.vlan_mode == "manual" and link.vlan_id is None:
-            yield from self.refuse("Required", "vlan-mode", "vlanMode manual needs vlanID")
+            yield from self.refuse("Invalid", "vlan-mode", "vlanMode manual needs vlanID")
         if link.vlan_mode == "auto" and link.vlan_id is not None:
             message = "vlanMode auto chooses the VLAN: leave vlanID out"
-            yield from self.refuse("Forbidden", "vlan-mode", message)
+            yield from self.refuse("Invalid", "vlan-mode", message)
 
     def _vlan_and_mtu(self, vlan: int | None, mtu: int | None) -> Iterator[Refusal]:
         if vlan is not None and not 0 <= vlan <= VLAN_MAX:

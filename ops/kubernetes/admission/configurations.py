@@ -19,6 +19,9 @@ from ops.kubernetes.settings import InjectionSettings
 
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
+REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
+"""Kinds of which an admission is remembered until it is translated (``admitting``)."""
+
 DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}
 _CHANGED: Final = "request.operation != 'UPDATE' || object.spec != oldObject.spec"
@@ -74,6 +77,7 @@ def configurations(
 def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> Object:
     group, _, version = API_VERSION.partition("/")
     operations = ["CREATE", "UPDATE"]
+    remembers = verb == "validate" and kind in REMEMBERED_KINDS
     if verb == "validate" and guards_deletion and kind in DELETION_KINDS:
         operations.append("DELETE")
     return {
@@ -89,6 +93,7 @@ def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> 
         ],
         "matchConditions": [{"name": "changes-something", "expression": _changed(kind)}],
         **_COMMON,
+        "sideEffects": "NoneOnDryRun" if remembers else "None",
     }
 
 

@@ -8,12 +8,14 @@ from typing import Final
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.projections.projector import Projector
+from core.service.admissions import Admissions
 from core.service.configurator import Configurator
 from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from core.supervision import Supervisor, TaskSpec
 from core.teardown import Teardown
+from ops.kubernetes.admission.admitting import Admitter
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
@@ -41,6 +43,7 @@ class AdmissionHost:
         self._settings = settings
         self._webhook = webhook
         self._projector = projector
+        self._admissions = Admissions(store, keys)
         # A writer that is never opened: dry runs write nothing.
         self._configurator = Configurator(
             store,
@@ -48,17 +51,27 @@ class AdmissionHost:
             Writer(store, keys, controller_writer("admission")),
             ipv4_enabled=settings.ipv4_enabled,
             ipv6_enabled=settings.ipv6_enabled,
+            subnets_enabled=settings.subnets_enabled,
         )
 
     async def run(self) -> None:
         """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
         api = Api(await open_connection(self._settings.kubeconfig))
-        judge = Judge(self._configurator, guards_deletion=self._webhook.guards_deletion)
+        admitter = Admitter(api, self._configurator, self._admissions)
+        subnets_enabled = self._settings.subnets_enabled
+        judge = Judge(
+            api,
+            self._configurator,
+            admitter,
+            guards_deletion=self._webhook.guards_deletion,
+            subnets_enabled=subnets_enabled,
+        )
         secret = self._webhook.secret
         keeper = CertificateKeeper(api, secret) if secret is not None else None
         injection = self._webhook.injection
         pods = PodInjection(api, injection.slots) if injection is not None else None
-        port = WebhookPort(Admission(api, self._projector, judge, pods), self._webhook.files)
+        admission = Admission(api, self._projector, judge, pods, subnets_enabled=subnets_enabled)
+        port = WebhookPort(admission, self._webhook.files)
         opened = Teardown()
         opened.push("the API server", api.close)
         opened.push("the webhook port", port.close)
@@ -69,6 +82,7 @@ class AdmissionHost:
             await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
             self.port = port.port
             _log.info("webhooks are served", extra={"fields": {"port": port.port}})
+            self.tasks.start(TaskSpec("pending-admissions", admitter.run))
             for name, each in (("webhook-certificate", keeper), ("injected-networks", pods)):
                 if each is not None:
                     self.tasks.start(TaskSpec(name, each.run))

@@ -1,31 +1,51 @@
 """The rules of pools, subnets and reservations: dry runs of the commands that will follow.
 
 The same ``decide`` on what etcd has now, so that webhook, translator and ``orbctl apply --dry-run``
-never differ. Two objects that are created at once may both be let through; of them the translator
-refuses one, in its conditions.
+never differ; beside it, on what was admitted before and is not translated yet (``admitting``). What
+only Kubernetes knows is asked of the API server: whether the name is taken, and whether the
+controller of a pool exists.
 """
 
 from __future__ import annotations
 
-from core.domain.commands import Command, DeletePool, DeleteSubnet
+from core.domain.addresses import AddressSyntaxError
+from core.domain.commands import ApplyPool, ApplyReservation, Command, DeletePool, DeleteSubnet
+from core.domain.configuration import pool_addresses
+from core.domain.model import Pool
 from core.domain.refusals import Refusal
+from core.domain.validation.changes import immutable
 from core.domain.validation.shared import Subject
 from core.errors import BadInput, Refused
-from core.kubernetes.api import Object
+from core.kubernetes.api import Api, Object
 from core.service.configurator import Configurator
-from ops.kubernetes.admission.reviews import DELETE, UPDATE, Question
-from ops.kubernetes.resources import FINALIZER, command_of
+from ops.kubernetes.admission.admitting import Admitter
+from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, Question
+from ops.kubernetes.resources import FINALIZER, Kind, command_of, controlling_subnet
 
 
 class Judge:
-    """Judges questions; ``guards_deletion``: enableValidatingResourcesDeletedWebhook."""
+    """Judges questions; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
 
-    def __init__(self, configurator: Configurator, *, guards_deletion: bool) -> None:
+    ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets at all.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        configurator: Configurator,
+        admitter: Admitter,
+        *,
+        guards_deletion: bool,
+        subnets_enabled: bool = True,
+    ) -> None:
+        self._api = api
         self._configurator = configurator
+        self._admitter = admitter
         self._guards_deletion = guards_deletion
+        self._subnets_enabled = subnets_enabled
 
     async def judge(self, question: Question) -> tuple[Refusal, ...]:
-        """Why not; nothing means yes. Raises StoreError."""
+        """Why not; nothing means yes. Raises StoreError, ApiError."""
         if question.operation == DELETE:
             return await self._deletion(question)
         if question.operation == UPDATE and says_the_same(question.object, question.old):
@@ -33,13 +53,56 @@ class Judge:
         if "deletionTimestamp" in question.object["metadata"]:
             return _of_leaving(question)
         try:
-            command = command_of(_identified(question))
+            return await self._change(question)
         except BadInput as error:
             field = f"spec.{error.subject}" if error.subject else ""
             return (_subject(question).refuse("Invalid", "unreadable", field, error.message),)
         except Refused as error:
             return _refusals(error)
-        return await self._try(command)
+        except AddressSyntaxError as error:
+            message = f"an object that is stored cannot be read: {error}"
+            return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
+
+    async def _change(self, question: Question) -> tuple[Refusal, ...]:
+        """A creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
+        if question.operation == CREATE and await self._is_taken(question):
+            return (_already_exists(question),)
+        if question.operation == UPDATE:
+            _require_same_family(question)
+        command = command_of(_identified(question))
+        if isinstance(command, ApplyReservation):
+            await self._configurator.dry_run(command)
+            return ()
+        if isinstance(command, ApplyPool) and self._subnets_enabled:
+            await self._require_controller(question, command.pool)
+        await self._admitter.admit(question, command)
+        return ()
+
+    async def _is_taken(self, question: Question) -> bool:
+        """Whether the API server has an object of that name."""
+        kind = Kind(f"{question.kind.lower()}s")
+        return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
+
+    async def _require_controller(self, question: Question, pool: Pool) -> None:
+        """A SpiderSubnet that controls the pool exists, and has its CIDR (rule 5 of 3.2).
+
+        Kubernetes would delete the pool as garbage otherwise. Raises Refused.
+        """
+        owner = controlling_subnet(question.object)
+        if owner is None or not pool_addresses(pool):
+            return
+        subnet = await self._api.find(Kind.SUBNET.path(owner.name))
+        subject = _subject(question)
+        if subnet is None or subnet["metadata"]["uid"] != owner.uid:
+            message = f"failed to get controller Subnet {owner.name}: there is no such object"
+            remedy = "remove the ownerReference, or create the SpiderSubnet first"
+            refusal = subject.refuse("Internal", "no-controller", "spec.subnet", message, remedy)
+            raise Refused((refusal,))
+        if subnet["spec"]["subnet"] != pool.subnet:
+            message = f"its addresses are not contained in controller Subnet {owner.name}"
+            remedy = f"the CIDR of that SpiderSubnet is {subnet['spec']['subnet']}"
+            refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
+            raise Refused((refusal,))
 
     async def _deletion(self, question: Question) -> tuple[Refusal, ...]:
         """Refused only where a switch says so, and only while something is held."""
@@ -74,6 +137,21 @@ def says_the_same(new: Object, old: Object) -> bool:
         for one in (new, old)
     ]
     return new.get("spec") == old.get("spec") and labels[0] == labels[1]
+
+
+def _require_same_family(question: Question) -> None:
+    """IP versions are compared before one that does not exist is refused. Raises Refused."""
+    new, old = ((one.get("spec") or {}).get("ipVersion") for one in (question.object, question.old))
+    if new is not None and old is not None and new != old:
+        raise Refused((immutable(_subject(question), "spec.ipVersion", old),))
+
+
+def _already_exists(question: Question) -> Refusal:
+    """In the words of the API server."""
+    plural = f"{question.kind.lower()}s"
+    name = question.object["metadata"]["name"]
+    message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
+    return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
 
 
 def _of_leaving(question: Question) -> tuple[Refusal, ...]:

@@ -24,7 +24,10 @@ from ops.kubernetes.resources import FINALIZER, command_of
 
 
 def filled_in(one: Object, pools: Mapping[str, Pool], subnets: Mapping[str, Subnet]) -> Object:
-    """A copy of the object with everything that it leaves open. ``pools``: as in the log."""
+    """A copy of the object with everything that it leaves open.
+
+    ``pools``: as in the log. ``subnets``: those that pools may belong to.
+    """
     after = copy.deepcopy(one)
     if "deletionTimestamp" in after["metadata"]:
         return after
@@ -69,4 +72,5 @@ def _write(one: Object, value: Pool | Subnet | Reservation) -> None:
         return
     if spec.get("excludeIPs"):
         spec["excludeIPs"] = list(value.exclude_ips)
-    one["metadata"]["labels"] = dict(value.labels)
+    # A label that names a subnet stays: the subnet may not be in the log yet.
+    one["metadata"]["labels"] = (one["metadata"].get("labels") or {}) | dict(value.labels)

@@ -19,19 +19,20 @@ from core.domain.addresses import (
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject
 from core.errors import ApiNotFound, BadInput
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
-from core.manifests.networks.coordinators import coordinator_rules
+from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
 from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name
-from core.manifests.networks.rules import KIND, Network, network_rules
+from core.manifests.networks.rules import KIND, Network, network_rules, owned_attachment
 from ops.kubernetes.admission.judging import says_the_same
 from ops.kubernetes.admission.reviews import UPDATE, Question
 from ops.kubernetes.resources import FINALIZER
 
 COORDINATOR: Final = "SpiderCoordinator"
 NADS: Final = "/apis/k8s.cni.cncf.io/v1/namespaces/{}/network-attachment-definitions/{}"
+_REQUIRED_LISTS: Final = frozenset(("master",))
 _DEFAULTS: Final[dict[str, Any]] = {
     "mode": "auto",
     "tunePodRoutes": True,
@@ -89,8 +90,8 @@ def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
     except msgspec.ValidationError as error:
         return (subject.refuse("Invalid", "unreadable", "spec", str(error)),)
     if not spec.pod_cidr_type:
-        message = "podCIDRType is required"
-        return (subject.refuse("Required", "pod-cidr-type", "spec.podCIDRType", message),)
+        message = f"podCIDRType is required: {', '.join(CIDR_TYPES)}"
+        return (subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message),)
     return tuple(coordinator_rules(subject, spec))
 
 
@@ -121,13 +122,13 @@ async def _foreign_nad(network: Network, api: Api) -> tuple[Refusal, ...]:
     """A NAD that is owned by nobody is taken over, another network's is not."""
     name = attachment_name(network.name, network.annotations)
     try:
-        nad = await api.get(NADS.format(network.namespace, name))
+        nad = await api.get(NADS.format(segment(network.namespace), segment(name)))
     except ApiNotFound:
         return ()
     for owner in nad["metadata"].get("ownerReferences") or []:
         if owner["kind"] == KIND and owner["name"] != network.name:
             subject = Subject(KIND, network.name, network.namespace)
-            message = f"the NetworkAttachmentDefinition {name} belongs to {KIND} {owner['name']}"
+            message = owned_attachment(network.namespace, name, owner["name"])
             return (subject.refuse("Invalid", "nad-owned", "metadata.annotations", message),)
     return ()
 
@@ -146,7 +147,11 @@ def _prefix(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # JSON
-    """JSON without what is null or an empty list."""
+    """JSON without what is null or an empty list; a required list stays, for the rules to judge."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if one is not None and one != []}
+        return {
+            key: _plain(one)
+            for key, one in value.items()
+            if one is not None and (one != [] or key in _REQUIRED_LISTS)
+        }
     return [_plain(one) for one in value] if isinstance(value, list) else value

@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.refusals import Refusal
 from core.errors import ApiNotFound, ApiUnavailable, BadInput
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
 from core.manifests.networks.injection import Injected, asks, inject
 from core.manifests.networks.reading import network_of
@@ -56,13 +56,13 @@ class PodInjection:
             after = inject(pod, namespace, networks)
         except BadInput as error:
             refusal = Refusal("Invalid", "inject", "Pod", "metadata.annotations", error.message)
-            return denied(question.uid, "Pod", _name(pod), [refusal])
+            return denied(question, [refusal], name=_name(pod))
         after = with_slots(after, question.namespace, networks, self._slots)
         return allowed(question.uid, patch_between(pod, after))
 
     async def _namespace(self, name: str) -> Object:
         try:
-            return await self._api.get(f"/api/v1/namespaces/{name}")
+            return await self._api.get(f"/api/v1/namespaces/{segment(name)}")
         except ApiNotFound:
             return {}
 

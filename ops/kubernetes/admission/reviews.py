@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from core.domain.names import is_dns_label
 from core.domain.refusals import Refusal
 from core.errors import BadInput
 from core.kubernetes.api import Object
@@ -21,8 +22,19 @@ CREATE: Final = "CREATE"
 UPDATE: Final = "UPDATE"
 DELETE: Final = "DELETE"
 
-_CODES: Final = {"AlreadyExists": 409, "NotFound": 404, "Internal": 500}
-_INVALID: Final = 422
+_INVALID: Final = ("Invalid", 422)
+_CODES: Final = {
+    "BadRequest": 400,
+    "Forbidden": 403,
+    "AlreadyExists": 409,
+    "InternalError": 500,
+    "ServiceUnavailable": 503,
+}
+"""Reason of a Status -> its HTTP code."""
+
+_IS: Final = {"Invalid": "is invalid", "Forbidden": "is forbidden"}
+ALREADY_EXISTS: Final = "AlreadyExists"
+_QUOTED_CHARS_MAX: Final = 64
 _CAUSES: Final = {
     "Invalid": "FieldValueInvalid",
     "Forbidden": "FieldValueForbidden",
@@ -44,10 +56,46 @@ class Question(NamedTuple):
     name: str
     object: Object
     old: Object
+    dry_run: bool = False
+
+
+class Malformed(BadInput):
+    """A review that asks about no object of the kind that is served here; ``uid`` is its own."""
+
+    def __init__(self, message: str, uid: str) -> None:
+        super().__init__(message)
+        self.uid = uid
 
 
 class _Kind(Struct):
     kind: str
+    group: str = ""
+
+
+class _Metadata(Struct, rename="camel"):
+    """What hooks read of an object without asking whether it is there."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 1
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    finalizers: list[str] | None = None
+    owner_references: list[_Owner] | None = None
+
+
+class _Owner(Struct, rename="camel"):
+    kind: str
+    name: str
+    uid: str
+    api_version: str
+    controller: bool | None = None
+
+
+class _Object(Struct):
+    kind: str
+    metadata: _Metadata
 
 
 class _Request(Struct, rename="camel"):
@@ -58,6 +106,7 @@ class _Request(Struct, rename="camel"):
     name: str = ""
     object: dict[str, Any] | None = None
     old_object: dict[str, Any] | None = None
+    dry_run: bool | None = None
 
 
 class _Review(Struct, rename="camel"):
@@ -65,8 +114,8 @@ class _Review(Struct, rename="camel"):
     request: _Request
 
 
-def read_question(body: bytes) -> Question:
-    """The request of a review. Raises BadInput."""
+def read_question(body: bytes, kind: str, group: str) -> Question:
+    """The request of a review about an object of this kind. Raises BadInput, Malformed."""
     try:
         review = msgspec.json.decode(body, type=_Review)
     except msgspec.MsgspecError as error:
@@ -74,6 +123,15 @@ def read_question(body: bytes) -> Question:
     if review.api_version != API_VERSION:
         raise BadInput(f"AdmissionReviews are of {API_VERSION}, not {review.api_version[:64]!r}")
     asked = review.request
+    if (asked.kind.group, asked.kind.kind) != (group, kind):
+        told = f"{asked.kind.group}/{asked.kind.kind}"[:_QUOTED_CHARS_MAX]
+        raise Malformed(f"expected a review of {group}/{kind}, got {told!r}", asked.uid)
+    wanted = {CREATE: [asked.object], UPDATE: [asked.object, asked.old_object]}
+    for one in wanted.get(asked.operation, ()):
+        _check_object(one, asked)
+    if asked.namespace and not is_dns_label(asked.namespace):
+        told = repr(asked.namespace[:_QUOTED_CHARS_MAX])
+        raise Malformed(f"{told} is not the name of a namespace", asked.uid)
     return Question(
         asked.uid,
         asked.kind.kind,
@@ -82,7 +140,20 @@ def read_question(body: bytes) -> Question:
         asked.name,
         asked.object or {},
         asked.old_object or {},
+        bool(asked.dry_run),
     )
+
+
+def _check_object(one: Object | None, asked: _Request) -> None:
+    """Raises Malformed."""
+    try:
+        known = msgspec.convert(one, _Object)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"the {asked.operation} review has no object: {error}", asked.uid) from None
+    if known.kind != asked.kind.kind:
+        told = known.kind[:_QUOTED_CHARS_MAX]
+        message = f"the object is a {told!r}, not a {asked.kind.kind}"
+        raise Malformed(message, asked.uid)
 
 
 def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
@@ -94,26 +165,36 @@ def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
     return _review(response)
 
 
-def denied(uid: str, kind: str, name: str, refusals: Sequence[Refusal]) -> bytes:
-    """No: the refusals are the causes of one Status, as the API server words its own."""
+def denied(
+    question: Question, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
+) -> bytes:
+    """No: the refusals are the causes of one Status, as the API server words its own.
+
+    ``reason`` of the Status by default: Invalid, AlreadyExists for an object that is there.
+    """
+    kind, name = question.kind, name or question.name
     first = refusals[0]
     causes = [
         {"reason": _CAUSES[one.kind], "field": one.field, "message": _words(one)}
         for one in refusals
     ]
+    if first.kind == ALREADY_EXISTS:
+        reason = first.kind
+    reason, code = (reason, _CODES[reason]) if reason else _INVALID
+    words = "; ".join(_words(one) for one in refusals)
     status = {
         "status": "Failure",
-        "message": f"{kind} {name!r} is invalid: {'; '.join(_words(one) for one in refusals)}",
-        "reason": first.kind if first.kind in _CODES else "Invalid",
-        "code": _CODES.get(first.kind, _INVALID),
+        "message": f"{kind} {name!r} {_IS[reason]}: {words}" if reason in _IS else words,
+        "reason": reason,
+        "code": code,
         "details": {"name": name, "kind": kind, "causes": causes},
     }
-    return _review({"uid": uid, "allowed": False, "status": status})
+    return _review({"uid": question.uid, "allowed": False, "status": status})
 
 
-def unable(uid: str, why: str) -> bytes:
-    """Neither yes nor no: what the answer depends on cannot be read now."""
-    status = {"status": "Failure", "message": why, "reason": "ServiceUnavailable", "code": 503}
+def unable(uid: str, why: str, reason: str = "ServiceUnavailable") -> bytes:
+    """Neither yes nor no: the review, or what the answer depends on, cannot be read."""
+    status = {"status": "Failure", "message": why, "reason": reason, "code": _CODES[reason]}
     return _review({"uid": uid, "allowed": False, "status": status})
 
 

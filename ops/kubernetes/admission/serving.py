@@ -17,6 +17,7 @@ from aiohttp import web
 
 from core.errors import BadInput, OrbweaverError
 from core.kubernetes.api import Api, Object
+from core.manifests.kinds.fields import API_VERSION
 from core.projections.projector import Projector
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.mutating import filled_in
@@ -30,6 +31,7 @@ from ops.kubernetes.admission.networks import (
 from ops.kubernetes.admission.pods import PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
     DELETE,
+    Malformed,
     Question,
     allowed,
     denied,
@@ -68,21 +70,31 @@ class Admission:
     """
 
     def __init__(
-        self, api: Api, projector: Projector, judge: Judge, pods: PodInjection | None = None
+        self,
+        api: Api,
+        projector: Projector,
+        judge: Judge,
+        pods: PodInjection | None = None,
+        *,
+        subnets_enabled: bool = True,
     ) -> None:
         self._api = api
         self._projector = projector
         self._judge = judge
         self._pods = pods
+        self._subnets_enabled = subnets_enabled
 
     def app(self) -> web.Application:
         """The HTTP application."""
         app = web.Application(client_max_size=BODY_BYTES_MAX)
+        group, _, _ = API_VERSION.partition("/")
         for kind in KINDS:
-            app.router.add_post(path_of("mutate", kind), _answering(self.mutate))
-            app.router.add_post(path_of("validate", kind), _answering(self.validate))
+            mutate = _answering(self.mutate, kind, group)
+            app.router.add_post(path_of("mutate", kind), mutate)
+            validate = _answering(self.validate, kind, group)
+            app.router.add_post(path_of("validate", kind), validate)
         if self._pods is not None:
-            app.router.add_post(PATH, _answering(self._pods.mutate))
+            app.router.add_post(PATH, _answering(self._pods.mutate, "Pod", ""))
         app.router.add_get(HEALTH_PATH, _well)
         return app
 
@@ -102,7 +114,8 @@ class Admission:
         else:
             refusals = await self._judge.judge(question)
         if refusals:
-            return denied(question.uid, question.kind, question.name, refusals)
+            reason = "Forbidden" if question.operation == DELETE else ""
+            return denied(question, refusals, reason=reason)
         return allowed(question.uid)
 
     def _filled_in(self, kind: str, one: Object) -> Object:
@@ -111,7 +124,8 @@ class Admission:
         if kind == "SpiderMultusConfig":
             return filled_in_network(one)
         ledger = self._projector.projection.ledger
-        return filled_in(one, ledger.pools, ledger.subnets)
+        subnets = ledger.subnets if self._subnets_enabled else {}
+        return filled_in(one, ledger.pools, subnets)
 
 
 class WebhookPort:
@@ -166,10 +180,14 @@ class WebhookPort:
         self._stamp = stamp
 
 
-def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _answering(
+    answer: Answer, kind: str, group: str
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            question = read_question(await request.read())
+            question = read_question(await request.read(), kind, group)
+        except Malformed as error:
+            return _response(unable(error.uid, error.message, "BadRequest"))
         except BadInput as error:
             return web.Response(status=400, text=str(error))
         try:
@@ -179,9 +197,18 @@ def _answering(answer: Answer) -> Callable[[web.Request], Awaitable[web.Response
             why = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
             _log.warning("%s %s: %s", question.kind, question.name, why)
             body = unable(question.uid, why)
-        return web.Response(body=body, content_type="application/json")
+        except Exception as error:  # noqa: BLE001  # the API server needs an answer
+            # An answer names the object; a bare HTTP error would name only the webhook.
+            _log.exception("the review of %s %s failed", question.kind, question.name)
+            why = f"the review failed: {type(error).__name__}. See the log of the controller."
+            body = unable(question.uid, why, "InternalError")
+        return _response(body)
 
     return handler
+
+
+def _response(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
 
 
 async def _well(_: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from core.concurrency import until_all
 from core.domain.fixed.owners import Missing
 from core.domain.reclaim.cluster import NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
-from core.kubernetes.api import Api, Object
+from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Follower, ObjectKey, key_of
 
 T = TypeVar("T")
@@ -130,7 +130,7 @@ class Collection(Generic[T]):
 
     def _path(self, key: ObjectKey) -> str:
         group, _, plural = self.seen.path.rpartition("/")
-        namespace, name = key
+        namespace, name = map(segment, key)
         return f"{group}/namespaces/{namespace}/{plural}/{name}"
 
     def _gone(self, key: ObjectKey) -> Missing:

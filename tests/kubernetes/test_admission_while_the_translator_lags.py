@@ -1,0 +1,129 @@
+"""Pools and subnets are judged on what was admitted before them, translated or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.service.admissions import Admissions
+from core.service.configurator import Configurator
+from core.store.kv import Put
+from core.store.writer import Writer
+from ops.kubernetes.admission import admitting
+from ops.kubernetes.admission.admitting import Admitter
+from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.reviews import CREATE, Question
+from tests.kubernetes.objects import path_of, pool, subnet
+from tests.kubernetes.webhooks import Webhooks, asked
+from tests.support.kubernetes import MERGE, ApiServer
+
+WIDE = ["10.6.0.10-10.6.0.19"]
+
+
+@pytest.fixture
+async def webhooks(server: ApiServer, tmp_path: Path) -> AsyncIterator[Webhooks]:
+    """Webhooks beside a cluster in which no controller leads."""
+    async with asked(server, tmp_path) as found:
+        await found.cluster.stop()
+        yield found
+
+
+async def pending(webhooks: Webhooks) -> list[str]:
+    """The names that webhooks remember."""
+    admissions = Admissions(webhooks.cluster.store, webhooks.cluster.keys)
+    return [one.value.name for one in (await admissions.read()).admissions]
+
+
+async def deleted(webhooks: Webhooks, kind: str, name: str) -> None:
+    """Delete the object at once, without its finalizer."""
+    server = webhooks.cluster.server
+    freed = {"metadata": {"finalizers": None}}
+    path = path_of(kind, name)
+    await asyncio.to_thread(server.request, "PATCH", path, freed, content=MERGE)
+    await asyncio.to_thread(server.request, "DELETE", path)
+
+
+async def test_of_four_pools_of_the_same_addresses_one_is_admitted_while_no_controller_leads(
+    webhooks: Webhooks,
+) -> None:
+    cluster = webhooks.cluster
+    answers = [await webhooks.create(pool(f"p-{n}", ips=WIDE)) for n in range(4)]
+
+    assert [why == "" for why in answers] == [True, False, False, False]
+    assert all("SpiderIPPool/p-0" in why for why in answers[1:])
+    cluster.start()
+    await cluster.until_said("SpiderIPPool", "p-0", "Ready", "True")
+    assert list(cluster.ledger.pools) == ["p-0"]
+    assert await pending(webhooks) == []
+
+
+async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: Webhooks) -> None:
+    cluster = webhooks.cluster
+    api = Api(await open_connection(str(cluster.server.kubeconfig)))
+    judges = []
+    for name in ("one", "two"):
+        writer = Writer(cluster.store, cluster.keys, name)
+        configurator = Configurator(cluster.store, cluster.keys, writer)
+        admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
+        judges.append(Judge(api, configurator, admitter, guards_deletion=False))
+
+    def question(number: int) -> Question:
+        name = f"p-{number}"
+        one = pool(name, ips=WIDE)
+        one["metadata"] |= {"uid": f"u-{number}", "generation": 1}
+        return Question(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
+
+    answers = await asyncio.gather(*(judges[n % 2].judge(question(n)) for n in range(20)))
+    await api.close()
+
+    assert sum(not refusals for refusals in answers) == 1
+
+
+async def test_a_pool_is_judged_on_a_subnet_that_is_not_translated_yet(webhooks: Webhooks) -> None:
+    assert await webhooks.create(subnet(ips=WIDE)) == ""
+
+    assert "10.6.0.30" in await webhooks.create(pool(ips=["10.6.0.30"]))
+    assert "overlaps" in await webhooks.create(subnet("other", subnet="10.6.0.0/17", ips=WIDE))
+
+
+async def test_addresses_that_an_update_asked_for_are_taken(webhooks: Webhooks) -> None:
+    assert await webhooks.create(pool("blue", ips=["10.6.0.10"])) == ""
+    assert await webhooks.replace(pool("blue", ips=WIDE)) == ""
+
+    assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=["10.6.0.19"]))
+
+
+async def test_what_was_admitted_and_never_stored_is_forgotten(
+    webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await webhooks.create(pool("blue", ips=WIDE)) == ""
+    await deleted(webhooks, "SpiderIPPool", "blue")
+    held = await webhooks.create(pool("green", ips=WIDE))
+    monkeypatch.setattr(admitting, "STORING_S_MAX", 0.0)
+
+    assert "not in force yet" in held
+    assert await webhooks.create(pool("green", ips=WIDE)) == ""
+
+
+async def test_a_dry_run_reserves_nothing(webhooks: Webhooks) -> None:
+    server = webhooks.cluster.server
+    path = path_of("SpiderIPPool") + "?dryRun=All"
+    answer = await asyncio.to_thread(server.request, "POST", path, pool("blue", ips=WIDE))
+
+    assert answer.status == 201, answer.message
+    assert await pending(webhooks) == []
+    assert await webhooks.create(pool("green", ips=WIDE)) == ""
+
+
+async def test_a_value_that_cannot_be_read_stops_no_review(webhooks: Webhooks) -> None:
+    cluster = webhooks.cluster
+    key = cluster.keys.admitted("pool", "ghost", "r")
+    await cluster.store.commit([], [Put(key, b"\xff")])
+
+    assert await webhooks.create(pool("blue", ips=WIDE)) == ""
+    assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=WIDE))
