@@ -127,7 +127,7 @@ class Owners:
     ) -> T | Missing:
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
-                one = await self._api.find(kind.path.format(*key))
+                one = await self._api.find(kind.path.format(*map(segment, key)))
         except (ApiError, TimeoutError) as error:
             said = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             why = f"{kind.name} {'/'.join(key)} could not be read: {said}"
