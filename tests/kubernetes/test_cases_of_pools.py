@@ -66,7 +66,7 @@ def said_ready(server: ApiServer, kind: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize("make", [pool, subnet], ids=["pools", "subnets"])
-async def test_of_a_hundred_that_want_the_same_exactly_one_is_admitted_and_in_force(
+async def test_of_a_hundred_that_want_the_same_exactly_one_is_in_force(
     webhooks: Webhooks, make: Callable[..., Object]
 ) -> None:
     """I00009, I00010."""
