@@ -12,6 +12,7 @@ from typing import Any, Final
 from core.archive.cursor import CURSORS
 from core.domain.events import Recorded
 from core.projections.views import CHECKPOINT_KIND, POOL_VIEWS
+from core.service.admissions import ADMISSIONS
 from core.service.bindings import BINDINGS
 from core.service.needs import NEEDS, REPORTS
 from core.store.codec import SEGMENT_REMEDY, decode_segment
@@ -45,5 +46,5 @@ RESTS: Final[KeyKind[str]] = KeyKind(
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
     *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, POOL_VIEWS, REPORTS, NEEDS),
-    BINDINGS,
+    *(BINDINGS, ADMISSIONS),
 )

@@ -10,18 +10,33 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from core.domain import possible
 from core.domain.admissions import PendingAdmission, extent_of
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace, NotReady
 from core.store.codec import POOL, SUBNET, StateCodec
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import Delete, Get, KeyValueStore, NothingNewer, Put
 
 ROOM: Final = "admitted"
 PENDING_MAX: Final = 10_000
 """Pending admissions of a cluster: objects that were admitted while no controller leads."""
 
-_CODEC: Final = StateCodec(PendingAdmission)
+
+def _check(admission: PendingAdmission) -> None:
+    """Raises ValueError."""
+    if (admission.pool is None) == (admission.subnet is None):
+        raise ValueError("it is not of one pool or subnet")
+    possible.check_pool(admission.value)
+
+
+ADMISSION: Final = StateCodec(PendingAdmission, _check)
+ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
+    *("pending admission", ROOM, ADMISSION.decode, ("controller",)),
+    "delete the key: two pools that overlap may be admitted; the log takes the first",
+    key_of=lambda keys, one: keys.admitted(one.kind, one.value.name, one.review),
+)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -45,11 +60,9 @@ class Admissions:
         found = []
         for kv in result.ranges[0].kvs:
             try:
-                found.append(_CODEC.decode(kv.value))
+                found.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
-                _log.warning(
-                    "pending admission %s is ignored: %s. Delete the key.", kv.key.decode(), error
-                )
+                _log.warning("%s, and is ignored: %s", error.message, error.remedy)
         return Pending(tuple(found), result.revision)
 
     async def add(self, admission: PendingAdmission, since: Pending) -> None:
@@ -60,7 +73,7 @@ class Admissions:
                 remedy="is a controller leading?",
             )
         guard = NothingNewer(*self._keys.room(ROOM), since.revision)
-        write = Put(self._key(admission), _CODEC.encode(admission))
+        write = Put(self._key(admission), ADMISSION.encode(admission))
         if not (await self._store.commit([guard], [write])).succeeded:
             raise LostRace("another object was admitted meanwhile", subject=ROOM)
 
@@ -74,7 +87,7 @@ class Admissions:
         result = await self._store.read([Get(*self._keys.room(ROOM, kind, value.name))])
         for kv in result.ranges[0].kvs:
             try:
-                admitted = _CODEC.decode(kv.value).value
+                admitted = ADMISSIONS.decode(self._keys, kv.key, kv.value).value
             except LogCorrupt:
                 continue  # ``read`` reports it
             if extent_of(admitted) == extent_of(value):

@@ -13,12 +13,14 @@ import msgpack
 from core.archive.chain import CHAIN_START
 from core.archive.cursor import CURSOR, ArchiveCursor
 from core.archive.format import NO_FILE
+from core.domain.admissions import PendingAdmission
 from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.projections.tally import PoolCounts
 from core.projections.views import CHECKPOINTS, POOL_VIEW, Checkpoint, PoolView
+from core.service.admissions import ADMISSION
 from core.service.bindings import BINDING, Binding, Order
 from core.service.needs import NEED, REPORT, Report
 from core.store.codec import (
@@ -68,6 +70,7 @@ def engine(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
 
 _POOL = Pool("vic", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.9",))
 _ENDPOINT = Endpoint("shop", "vic", "uid-vic", "node-v", "pod/uid-vic", "Pod", "vic")
+_ADMITTED = PendingAdmission("one", "uid", 1, 5.0, _POOL)
 _VIEW = PoolView("vic", 4, 5, PoolCounts(9, 0, 0, 0, 9), ("10.9.0.1-10.9.0.9",), complete=True)
 _CURSOR = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
 _RECORD = RecordDefined("Pod", "shop", "vic")
@@ -153,6 +156,11 @@ SAMPLES: Final[dict[str, Sample]] = {
         lambda keys: keys.binding("shop", "vic"),
         BINDING.encode(Binding(_ORDER, "bound")),
         BINDING.encode(Binding(_ORDER._replace(claims=(("10.9.0.900", 7),)), "bound")),
+    ),
+    "pending admission": Sample(
+        lambda keys: keys.admitted("pool", "vic", "one"),
+        ADMISSION.encode(_ADMITTED),
+        ADMISSION.encode(_ADMITTED._replace(pool=None)),
     ),
     "open execution": Sample(
         engine("open", "vic"),

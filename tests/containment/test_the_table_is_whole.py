@@ -17,7 +17,9 @@ from workflows.engine.keys import WorkflowKeys
 
 KEYS: Final = Keys("table")
 ARGUMENTS: Final[dict[str, Any]] = {
-    **dict.fromkeys(("writer", "namespace", "name", "role", "kind", "application"), "one"),
+    **dict.fromkeys(
+        ("writer", "namespace", "name", "role", "kind", "application", "review"), "one"
+    ),
     "seq": 1,
     "family": 4,
     "value": 1,
