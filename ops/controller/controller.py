@@ -34,7 +34,8 @@ from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watching.hosting import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
-from workflows.engine.retention import ARCHIVE_FOLDER, Archive
+from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
+from workflows.engine.retention import Archive
 from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
 from workflows.jobs.archiving.activities import ArchiveActivities
@@ -85,7 +86,7 @@ class Controller:
         )
         self._metrics = Metrics() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
-        closed = Archive(LocalFiles(settings.cluster.archive / ARCHIVE_FOLDER))
+        closed = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
             store,
             keys,

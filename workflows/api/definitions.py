@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from workflows.api.forbidden import inspect_code
 from workflows.model.errors import PayloadError
-from workflows.model.limits import ID_CHARS_MAX
+from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload, from_payload
 
 MARK = "__orbweaver_role__"
@@ -158,5 +158,5 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
 
 def check_name(name: str) -> None:
     """ValueError for an empty or endless name."""
-    if not 0 < len(name) <= ID_CHARS_MAX:
-        raise ValueError(f"a name has 1 to {ID_CHARS_MAX} characters, not {len(name)}")
+    if not 0 < len(name.encode()) <= ID_BYTES_MAX:
+        raise ValueError(f"a name has 1 to {ID_BYTES_MAX} bytes, not {len(name.encode())}")

@@ -35,12 +35,19 @@ from core.store.kv import (
 from core.store.pump import Committed
 from workflows.api.definitions import workflow_definition
 from workflows.engine.answers import Look, await_reply, recorded_update
+from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.beginning import reserved_head
 from workflows.engine.client_session import ClientSession
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.closings import Closings
+from workflows.engine.inboxes import (
+    INBOX_MESSAGES_MAX,
+    INBOX_URGENT_MAX,
+    check_inbox,
+    count_inbox,
+)
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
-from workflows.engine.reading import find_run, read_heads
+from workflows.engine.reading import closed_heads, find_run, head_of, read_heads
 from workflows.engine.records import (
     HEAD,
     Head,
@@ -67,6 +74,9 @@ from workflows.model.policies import IdConflictPolicy, IdReusePolicy, Status
 
 REPLY_S = 10.0
 """How long a query or update waits for its answer by default."""
+
+TERMINATE_S_MAX = 10.0
+"""How long a start waits for the run that it takes the place of."""
 
 NO_OPEN = "look at `orbctl workflow describe`: only open executions can be asked for this"
 
@@ -118,7 +128,10 @@ class Handle(NamedTuple):
 
 
 class Client:
-    """Speaks to the executions of one task queue. ``closings`` may be shared with a worker's."""
+    """Speaks to the executions of one task queue. ``closings`` may be shared with a worker's.
+
+    ``files``: the archive, where results of runs that have left the store are looked up.
+    """
 
     def __init__(
         self,
@@ -129,11 +142,12 @@ class Client:
         queue: str = DEFAULT_QUEUE,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
+        files: ExecutionFiles | None = None,
     ) -> None:
         self.store = store
         self.keys = WorkflowKeys(keys, queue)
         self.identity = name
-        self.closings = Closings(store, self.keys)
+        self.closings = Closings(store, self.keys, files)
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._session = ClientSession(store, self.keys, name)
@@ -208,6 +222,7 @@ class Client:
         while True:
             opened, _ = await read_heads(self.store, self.keys, id)
             if opened is not None:
+                await check_inbox(self.store, self.keys, id)
                 if await self._try_signal(opened, message):
                     return Handle(self, id, opened.run_id, result_type)
                 continue
@@ -245,7 +260,7 @@ class Client:
         found = outcome.truth.get(key) or await self._read(key)
         if found is None:
             return None
-        head = HEAD.decode(found.value)
+        head = head_of(self.keys, found)
         if options.conflict is IdConflictPolicy.USE_EXISTING:
             return head.run_id
         if options.conflict is IdConflictPolicy.FAIL:
@@ -257,18 +272,22 @@ class Client:
             )
         reason = f"another execution takes the id {workflow_id}"
         await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
-        await self.closings.of(workflow_id, head.run_id)
+        try:
+            async with asyncio.timeout(TERMINATE_S_MAX):
+                await self.closings.of(workflow_id, head.run_id)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"run {head.run_id} of {workflow_id} has not ended within {TERMINATE_S_MAX:g} s",
+                subject=workflow_id,
+                remedy="see whether workers are there: `orbctl workflow describe`",
+            ) from None
         return None
 
     async def _check_reuse(self, workflow_id: str, policy: IdReusePolicy) -> Guard:
         """The guard that keeps what was found true. Raises AlreadyStarted."""
         start, end = self.keys.closed_runs(workflow_id)
         result = await self.store.read([Get(start, end)])
-        closed = [
-            HEAD.decode(kv.value)
-            for kv in result.ranges[0].kvs
-            if self.keys.closed_name(kv.key)[0] == workflow_id
-        ]
+        closed = closed_heads(self.keys, result.ranges[0].kvs, workflow_id)
         last = max(closed, key=lambda head: head.closed_ms).status if closed else None
         if not reuse_allowed(policy, last):
             raise AlreadyStarted(
@@ -335,17 +354,17 @@ class Client:
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
         """Ask the execution to end in an orderly way. Raises ExecutionNotFound."""
-        await self._open_head(workflow_id)
+        await self._open_head(workflow_id, INBOX_URGENT_MAX)
         await self._send(workflow_id, RequestCancel(reason, self.identity))
 
     async def terminate(self, workflow_id: str, reason: str = "") -> None:
         """End the execution; its code is not asked. Raises ExecutionNotFound."""
-        head = await self._open_head(workflow_id)
+        head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
         await self._send(workflow_id, Terminate(reason, self.identity, head.run_id))
 
     async def retry(self, workflow_id: str, reason: str = "") -> None:
         """Let a paused execution go on. Raises ExecutionNotFound, CallRejected."""
-        head = await self._open_head(workflow_id)
+        head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
         if head.status is not Status.PAUSED:
             raise CallRejected(
                 f"{workflow_id} is {head.status.value}, not paused", subject=workflow_id
@@ -360,6 +379,7 @@ class Client:
         Raises ExecutionNotFound.
         """
         head = await find_run(self.store, self.keys, workflow_id, run_id)
+        await check_inbox(self.store, self.keys, workflow_id, INBOX_URGENT_MAX)
         new_run_id = new_id(self._clock.now_ms())
         message = Reset(head.run_id, event_id, new_run_id, reason, self.identity)
         await self._send(workflow_id, message)
@@ -394,6 +414,7 @@ class Client:
         timeout_s: float,
         look: Look | None = None,
     ) -> Reply:
+        await check_inbox(self.store, self.keys, workflow_id)
         number, lease = new_id(self._clock.now_ms()), await self._session.lease()
         put = Put(self.keys.inbox(workflow_id, number), encode_message(message(lease)))
         outcome = await self._session.propose([], [put])
@@ -443,13 +464,17 @@ class Client:
         found = (await self.store.read([Get(key)])).ranges[0].kvs
         return found[0] if found else None
 
-    async def _open_head(self, workflow_id: str) -> Head:
-        found = await self._read(self.keys.open(workflow_id))
-        if found is None:
+    async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head:
+        """Raises ExecutionNotFound, NotUsable, LimitExceeded for an inbox with ``most`` in it."""
+        gets = [Get(self.keys.open(workflow_id)), count_inbox(self.keys, workflow_id)]
+        opened, inbox = (await self.store.read(gets)).ranges
+        if not opened.kvs:
             raise ExecutionNotFound(
                 f"there is no open execution {workflow_id}", subject=workflow_id, remedy=NO_OPEN
             )
-        return HEAD.decode(found.value)
+        if inbox.count >= most:
+            await check_inbox(self.store, self.keys, workflow_id, most)
+        return head_of(self.keys, opened.kvs[0])
 
 
 def _named(workflow: str | type[Any]) -> tuple[str, Any]:

@@ -1,38 +1,76 @@
 """Waiting for executions to close: one watch for all waiters of a client.
 
-A waiter is registered before the store is read, so nothing is missed in between.
+A waiter is registered before the store is read, so nothing is missed in between. A run that is
+neither open nor closed in the store is archived, or is not there: nobody waits for it for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from typing import Any, NamedTuple
 
-from core.errors import Compacted
-from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
+from core.errors import Compacted, ExecutionNotFound, LogCorrupt, StoreUnavailable
+from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValue, KeyValueStore, ReadResult
+from workflows.engine.archive_files import ExecutionFiles, archived
 from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import HEAD, Head
+from workflows.engine.reading import closed_head_of, head_of
+from workflows.engine.records import Head
+
+ABSENT_S_MAX = 10.0
+"""How long a run that is nowhere is waited for: a reset may still be about to make it."""
+
+LOOK_S = 0.5
+"""Between two looks for such a run."""
+
+READS_MAX = TXN_OPERATIONS_MAX // 2
+
+
+class _Asked(NamedTuple):
+    workflow_id: str
+    run_id: str
+    answer: asyncio.Future[bool]
 
 
 class Closings:
-    """Closed heads as they come, by run."""
+    """Closed heads as they come, by run. ``files``: the archive, where there is one."""
 
-    def __init__(self, store: KeyValueStore, keys: WorkflowKeys) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
+    ) -> None:
         self._store = store
         self._keys = keys
+        self._files = files
         self._waiting: dict[str, list[asyncio.Future[Head]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._since = asyncio.Event()
-        self._asked: list[bytes] = []
+        self._fell_behind = asyncio.Event()
+        self._asked: list[_Asked] = []
         self._looking: asyncio.Task[None] | None = None
 
     async def of(self, workflow_id: str, run_id: str) -> Head:
-        """The closed head of a run, once it is there. Raises StoreUnavailable."""
+        """The closed head of a run, once it is there, from the archive if it has left the store.
+
+        Raises ExecutionNotFound, LogCorrupt for a head that cannot be read, StoreUnavailable.
+        """
         future: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(future)
+        absent_s = 0.0
         try:
             await self._watched()
-            await self._look(self._keys.closed(workflow_id, run_id))
-            return await future
+            while not future.done():
+                fell_behind = self._fell_behind
+                if await self._is_open(workflow_id, run_id):
+                    await self._told(future, fell_behind)
+                elif not future.done():
+                    found = await archived(self._files, run_id)
+                    if found is not None:
+                        return found[0]
+                    if absent_s >= ABSENT_S_MAX:
+                        raise _not_found(workflow_id, run_id)
+                    absent_s += LOOK_S
+                    await asyncio.wait({future}, timeout=LOOK_S)
+            return future.result()
         finally:
             waiting = self._waiting.get(run_id, [])
             if future in waiting:
@@ -40,24 +78,51 @@ class Closings:
             if not waiting:
                 self._waiting.pop(run_id, None)
 
-    async def _look(self, key: bytes) -> None:
-        """See whether it is closed already; those who ask at the same time share one read."""
-        self._asked.append(key)
+    @staticmethod
+    async def _told(future: asyncio.Future[Head], fell_behind: asyncio.Event) -> None:
+        """Wait until it is closed, or until the watch has missed something."""
+        missed = asyncio.ensure_future(fell_behind.wait())
+        either: set[asyncio.Future[Any]] = {future, missed}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            missed.cancel()
+
+    async def _is_open(self, workflow_id: str, run_id: str) -> bool:
+        """Whether the run is open; if it is closed, its waiters are told.
+
+        Those who ask at the same time share one read.
+        """
+        asked = _Asked(workflow_id, run_id, asyncio.get_running_loop().create_future())
+        self._asked.append(asked)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.ensure_future(self._look_for_all())
-        await asyncio.shield(self._looking)
+        return await asked.answer
 
     async def _look_for_all(self) -> None:
         while self._asked:
             await asyncio.sleep(0)
-            asked, self._asked = (
-                self._asked[:TXN_OPERATIONS_MAX],
-                self._asked[TXN_OPERATIONS_MAX:],
-            )
-            result = await self._store.read([Get(key) for key in asked])
-            for answer in result.ranges:
-                for kv in answer.kvs:
-                    self._see(kv.key, kv.value)
+            asked, self._asked = self._asked[:READS_MAX], self._asked[READS_MAX:]
+            try:
+                await self._look_for(asked)
+            except Exception as error:  # noqa: BLE001 - whoever asked gets it
+                for one in asked:
+                    if not one.answer.done():
+                        one.answer.set_exception(error)
+
+    async def _look_for(self, asked: list[_Asked]) -> None:
+        keys = self._keys
+        closed = [Get(keys.closed(one.workflow_id, one.run_id)) for one in asked]
+        opened = [Get(keys.open(one.workflow_id)) for one in asked]
+        found = (await self._store.read([*closed, *opened])).ranges
+        for answer in found[: len(asked)]:
+            for kv in answer.kvs:
+                self._see(kv)
+        for one, answer in zip(asked, found[len(asked) :], strict=True):
+            if one.answer.done():
+                continue  # whoever asked has gone
+            heads = [head_of(keys, kv) for kv in answer.kvs]
+            one.answer.set_result(any(head.run_id == one.run_id for head in heads))
 
     def tell(self, head: Head) -> None:
         """A run is closed."""
@@ -74,11 +139,20 @@ class Closings:
         if self._watching is None or self._watching.done():
             self._since.clear()
             self._watching = asyncio.ensure_future(self._watch())
+            self._watching.add_done_callback(self._watch_ended)
         since = asyncio.ensure_future(self._since.wait())
         await asyncio.wait({since, self._watching}, return_when=asyncio.FIRST_COMPLETED)
         since.cancel()
         if self._watching.done():
             self._watching.result()
+
+    def _watch_ended(self, watching: asyncio.Task[None]) -> None:
+        """Whoever waits is told, instead of waiting for what nothing follows any more."""
+        if watching.cancelled():
+            return
+        error = watching.exception() or StoreUnavailable("the watch of closed executions ended")
+        for run_id in list(self._waiting):
+            self._fail(run_id, error)
 
     async def _watch(self) -> None:
         room = self._keys.room("closed")
@@ -89,17 +163,38 @@ class Closings:
                 async for batch in self._store.watch([room], after=after):
                     for change in batch.changes:
                         if change.value is not None and self._waiting:
-                            self._see(change.key, change.value)
+                            self._see(KeyValue(change.key, change.value, 0, change.mod_revision))
             except Compacted:
                 after = await self._look_again()
 
-    def _see(self, key: bytes, value: bytes) -> None:
-        if self._keys.closed_name(key)[1] in self._waiting:
-            self.tell(HEAD.decode(value))
+    def _see(self, kv: KeyValue) -> None:
+        with contextlib.suppress(ValueError):  # a key that is no run's is nobody's answer
+            run_id = self._keys.closed_name(kv.key)[1]
+            if run_id not in self._waiting:
+                return
+            try:
+                self.tell(closed_head_of(self._keys, kv))
+            except LogCorrupt as error:
+                self._fail(run_id, error)
+
+    def _fail(self, run_id: str, error: BaseException) -> None:
+        for future in self._waiting.pop(run_id, []):
+            if not future.done():
+                future.set_exception(error)
 
     async def _look_again(self) -> int:
         """The watch fell too far behind: read all that is closed; as of which revision."""
-        found = await self._store.read([Get(*self._keys.room("closed"))])
+        found: ReadResult = await self._store.read([Get(*self._keys.room("closed"))])
         for kv in found.ranges[0].kvs:
-            self._see(kv.key, kv.value)
+            self._see(kv)
+        self._fell_behind.set()
+        self._fell_behind = asyncio.Event()
         return found.revision
+
+
+def _not_found(workflow_id: str, run_id: str) -> ExecutionNotFound:
+    return ExecutionNotFound(
+        f"run {run_id} of {workflow_id} is neither open nor closed in the store, nor archived here",
+        subject=workflow_id,
+        remedy="look at `orbctl workflow list`, or in another copy of the archive",
+    )

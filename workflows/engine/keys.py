@@ -23,11 +23,11 @@ from hashlib import blake2b
 
 from core.errors import BadInput
 from core.store.keys import Keys, check_name, range_end
+from workflows.model.ids import ID_RULE, is_id
 
 SHARDS = 16
 """Executions are hashed into this many shards; part of the layout, so it never changes."""
 
-ID_BYTES_MAX = 255
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
 """Of a run or message id."""
@@ -40,11 +40,11 @@ Range = tuple[bytes, bytes]
 
 def check_id(workflow_id: str) -> str:
     """The id, if it can name an execution. Raises BadInput."""
-    if not workflow_id or len(workflow_id.encode()) > ID_BYTES_MAX or not workflow_id.isprintable():
+    if not is_id(workflow_id):
         raise BadInput(
             f"{workflow_id[:64]!r} is no workflow id",
             subject="workflow id",
-            remedy=f"use 1 to {ID_BYTES_MAX} bytes of printable text",
+            remedy=f"use {ID_RULE}",
         )
     return workflow_id
 

@@ -1,27 +1,25 @@
 """Closed executions leave the store: after a time, or when a shard holds too many of them.
 
-Each becomes one compressed JSON file: its head and its history, readable by anything that reads
-JSON. The file is durable before the keys go. Nothing here touches an open execution.
+Each becomes one file of the archive (``workflows.engine.archive_files``), durable before the keys
+go; after ``ARCHIVE_RETENTION_S`` the file goes too. The closed runs of a shard are read once by
+each owner, who then knows of every further one: a step costs what it retires.
+Nothing here touches an open execution.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 from typing import NamedTuple
 
-import msgspec
-import zstandard
-
-from core.archive.files import Files
-from core.errors import LogCorrupt
-from core.store.kv import Delete, Get, Unchanged
+from core.store.kv import Delete, Get, KeyValue, Unchanged
+from core.store.pump import Committed
+from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.desk import Desk
-from workflows.engine.reading import read_history
-from workflows.engine.records import HEAD, Head
-from workflows.model.codec import from_json, to_json
-from workflows.model.errors import HistoryError
-from workflows.model.events import HistoryEvent
+from workflows.engine.faults import NotUsable
+from workflows.engine.reading import closed_head_of, read_whole_history
+from workflows.engine.records import Head
 
 RETENTION_S = 24 * 3600.0
 """How long a closed execution stays in the store."""
@@ -29,14 +27,14 @@ RETENTION_S = 24 * 3600.0
 CLOSED_PER_SHARD_MAX = 10_000
 """Closed executions of a shard; above it the oldest leave early."""
 
-ARCHIVE_FOLDER = "workflows"
-"""Inside the archive directory, beside the sealed segments of the log."""
+ARCHIVE_RETENTION_S = 90 * 24 * 3600.0
+"""How long an archived execution is kept, from the end of the day on which it closed."""
 
 SWEEP_S = 300.0
 """Between two looks at what has been closed."""
 
-FILE_BYTES_MAX = 64 * 1024 * 1024
-"""Of an archived execution, decompressed."""
+RETIRED_PER_STEP_MAX = 500
+"""Executions of one shard that one step archives; the next step follows at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,70 +42,109 @@ _log = logging.getLogger(__name__)
 class Archive(NamedTuple):
     """Where closed executions go, and when."""
 
-    files: Files
+    files: ExecutionFiles
     retention_s: float = RETENTION_S
     sweep_s: float = SWEEP_S
     closed_max: int = CLOSED_PER_SHARD_MAX
+    archive_retention_s: float = ARCHIVE_RETENTION_S
 
 
-def file_name(run_id: str) -> str:
-    """The file of a run."""
-    return f"workflow.{run_id}.json.zst"
+class ClosedRuns:
+    """The closed runs of one shard, the oldest first: (closed_ms, workflow id, run id)."""
+
+    def __init__(self, desk: Desk, shard: int) -> None:
+        self._desk = desk
+        self._shard = shard
+        self._heap: list[tuple[int, str, str]] = []
+        self._is_read = False
+        self._closed_meanwhile: list[Head] | None = None
+
+    def add(self, head: Head) -> None:
+        """A run has closed. Before the shard is read this tells nothing new."""
+        if self._is_read:
+            heapq.heappush(self._heap, _entry(head))
+        elif self._closed_meanwhile is not None:
+            self._closed_meanwhile.append(head)
+
+    def put_back(self, entry: tuple[int, str, str]) -> None:
+        """It could not be archived now."""
+        heapq.heappush(self._heap, entry)
+
+    async def read(self) -> None:
+        """Once: what has been closed before this owner came. Raises StoreUnavailable."""
+        if self._is_read:
+            return
+        keys = self._desk.keys
+        self._closed_meanwhile = []
+        found = (await self._desk.store.read([Get(*keys.room("closed", self._shard))])).ranges[0]
+        entries = {_entry(head) for head in self._closed_meanwhile}
+        for kv in found.kvs:
+            try:
+                entries.add(_entry(closed_head_of(keys, kv)))
+            except NotUsable as error:
+                self._desk.faults.add(error, shard=self._shard)
+        self._heap = sorted(entries)
+        self._closed_meanwhile = None
+        self._is_read = True
+
+    def take_due(self, before_ms: int, closed_max: int) -> tuple[int, str, str] | None:
+        """The next one that closed before this moment, or is one too many."""
+        if self._heap and (self._heap[0][0] <= before_ms or len(self._heap) > closed_max):
+            return heapq.heappop(self._heap)
+        return None
 
 
-async def retire(desk: Desk, shard: int, fence: Unchanged, archive: Archive) -> int:
-    """Archive what is due in a shard; how many. Raises SessionLost, StoreUnavailable."""
-    found = (await desk.store.read([Get(*desk.keys.room("closed", shard))])).ranges[0].kvs
-    heads = sorted((HEAD.decode(kv.value) for kv in found), key=lambda head: head.closed_ms)
+def _entry(head: Head) -> tuple[int, str, str]:
+    return head.closed_ms, head.workflow_id, head.run_id
+
+
+async def retire(desk: Desk, closed: ClosedRuns, fence: Unchanged, archive: Archive) -> int:
+    """Archive what is due in a shard, as far as a step goes; how many.
+
+    Raises SessionLost, StoreUnavailable, OSError.
+    """
+    await closed.read()
     before_ms = desk.clock.now_ms() - round(archive.retention_s * 1000)
-    surplus = len(heads) - archive.closed_max
-    due = [h for index, h in enumerate(heads) if h.closed_ms <= before_ms or index < surplus]
     retired = 0
-    for head in due:
+    while retired < RETIRED_PER_STEP_MAX:
+        entry = closed.take_due(before_ms, archive.closed_max)
+        if entry is None:
+            break
         try:
-            events = await read_history(desk.store, desk.keys, head.workflow_id, head.run_id)
-        except HistoryError as error:
-            _log.error("workflow %s, run %s, stays: %s", head.workflow_id, head.run_id, error)
+            await _retire_one(desk, fence, archive, entry)
+        except NotUsable as error:
+            desk.faults.add(error)  # it stays in the store, and in nobody's way
             continue
-        await asyncio.to_thread(_write, archive.files, head, events)
-        await desk.committer.propose(
-            [fence],
-            [
-                Delete(desk.keys.closed(head.workflow_id, head.run_id)),
-                Delete(*desk.keys.history(head.workflow_id, head.run_id)),
-                Delete(*desk.keys.attempts(head.workflow_id, head.run_id)),
-            ],
-        )
+        except BaseException:
+            closed.put_back(entry)
+            raise
         retired += 1
     return retired
 
 
-def read_archived(files: Files, run_id: str) -> tuple[Head, list[HistoryEvent]] | None:
-    """An archived execution, or None. Raises LogCorrupt."""
-    name = file_name(run_id)
-    if name not in files.names():
-        return None
-    try:
-        data = zstandard.ZstdDecompressor().decompress(
-            files.view(name), max_output_size=FILE_BYTES_MAX
-        )
-        document = msgspec.json.decode(data)
-        head = msgspec.convert(document["head"], Head)
-        return head, from_json(msgspec.json.encode({"events": document["events"]}))
-    except (msgspec.MsgspecError, KeyError, zstandard.ZstdError) as error:
-        raise LogCorrupt(f"{name} is no archived execution: {error}", subject=name) from error
+async def _retire_one(
+    desk: Desk, fence: Unchanged, archive: Archive, entry: tuple[int, str, str]
+) -> None:
+    _, workflow_id, run_id = entry
+    keys = desk.keys
+    key = keys.closed(workflow_id, run_id)
+    found: tuple[KeyValue, ...] = (await desk.store.read([Get(key)])).ranges[0].kvs
+    if not found:
+        return
+    head = closed_head_of(keys, found[0])
+    events = await read_whole_history(desk.store, keys, head)
+    await asyncio.to_thread(archive.files.write, head, events)
+    writes = [
+        Delete(key),
+        Delete(*keys.history(workflow_id, run_id)),
+        Delete(*keys.attempts(workflow_id, run_id)),
+    ]
+    outcome = await desk.committer.propose([fence], writes)
+    if not isinstance(outcome, Committed):
+        _log.info("workflow %s, run %s, is archived by its new owner", workflow_id, run_id)
 
 
-def _write(files: Files, head: Head, events: list[HistoryEvent]) -> None:
-    events_json = to_json(events)
-    document = {
-        "workflowId": head.workflow_id,
-        "runId": head.run_id,
-        "workflowType": head.workflow_type,
-        "status": head.status.value,
-        "head": head,
-        "events": msgspec.json.decode(events_json)["events"],
-    }
-    name = file_name(head.run_id)
-    if name not in files.names():  # an earlier sweep may have died before it deleted the keys
-        files.write(name, [zstandard.ZstdCompressor().compress(msgspec.json.encode(document))])
+async def prune(desk: Desk, archive: Archive) -> int:
+    """Delete archived executions that are too old, as far as a step goes. Raises OSError."""
+    before_ms = desk.clock.now_ms() - round(archive.archive_retention_s * 1000)
+    return await asyncio.to_thread(archive.files.prune, before_ms)

@@ -23,6 +23,7 @@ from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, UNREADABLE, N
 from workflows.engine.reading import head_of
 from workflows.engine.records import Head, Letter, Start, decode_message
 from workflows.engine.resets import reset_run
+from workflows.engine.retention import ClosedRuns
 from workflows.engine.strangers import answer_stranger, may_start
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Shard:
         self.number = number
         self.fence = fence
         self.executions: dict[str, Execution] = {}
+        self.closed_runs = ClosedRuns(desk, number)
         self._desk = desk
         self._loaded_at = 0
         self._early: list[tuple[bytes, bytes, int]] = []
@@ -155,6 +157,7 @@ class Shard:
     def closed(self, execution: Execution, head: Head) -> None:
         """A run is closed; without a successor the id is free."""
         self._desk.closings(head)
+        self.closed_runs.add(head)
         if not execution.head.is_open:
             self.executions.pop(head.workflow_id, None)
             for letter in execution.take_letters():
@@ -179,6 +182,7 @@ class Shard:
             execution.stop()
         if closed is not None:
             self._desk.closings(closed)
+            self.closed_runs.add(closed)
         following = Execution(self._desk, self, head, revision)
         self.executions[head.workflow_id] = following
         if execution is not None:

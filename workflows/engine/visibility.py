@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from core.archive.files import Files
 from core.errors import ExecutionNotFound
 from core.store.kv import Get, KeyValue, KeyValueStore
+from workflows.engine.archive_files import ExecutionFiles, archived
 from workflows.engine.faults import UNREADABLE, Faults, NotUsable
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
 from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
 from workflows.engine.records import Attempt, Head
-from workflows.engine.retention import read_archived
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
 from workflows.model.policies import Status
@@ -55,7 +54,7 @@ class Visibility:
     """What is there, for people and programs. ``faults``: what a list had to leave out."""
 
     def __init__(
-        self, store: KeyValueStore, keys: WorkflowKeys, files: Files | None = None
+        self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
     ) -> None:
         self._store = store
         self._keys = keys
@@ -114,7 +113,7 @@ class Visibility:
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)
         except ExecutionNotFound:
-            found = read_archived(self._files, run_id) if self._files and run_id else None
+            found = await archived(self._files, run_id)
             if found is None:
                 raise
             return found

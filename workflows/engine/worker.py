@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from core.errors import Compacted, LogCorrupt, OrbweaverError, SessionLost
+from core.errors import Compacted, OrbweaverError, SessionLost, StoreUnavailable
 from core.store.keys import Keys
 from core.store.kv import Change, Get, KeyValueStore, ReadResult, Unchanged
 from core.store.retrying import waiting_for_store
@@ -29,7 +29,7 @@ from workflows.engine.faults import UNREADABLE, Faults
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.ownership import Ownership
 from workflows.engine.records import Head
-from workflows.engine.retention import Archive, retire
+from workflows.engine.retention import Archive, prune, retire
 from workflows.engine.session import WORKER_TTL_S, Session, open_session
 from workflows.engine.shard import Shard
 from workflows.engine.telemetry import Telemetry
@@ -186,11 +186,18 @@ class Term:
             return
         while True:
             await asyncio.sleep(archive.sweep_s)
-            for shard in list(self.shards.values()):
-                try:
-                    await retire(self.desk, shard.number, shard.fence, archive)
-                except (OSError, LogCorrupt) as error:
-                    _log.warning("closed executions stay for now, not archived: %s", error)
+            try:
+                for shard in list(self.shards.values()):
+                    left = True
+                    while left:
+                        left = await retire(self.desk, shard.closed_runs, shard.fence, archive) > 0
+                left = True
+                while left:
+                    left = await prune(self.desk, archive) > 0
+            except OSError as error:
+                _log.warning("the archive cannot be written; closed executions stay: %s", error)
+            except StoreUnavailable as error:
+                _log.warning("closed executions are archived later: %s", error)
 
 
 class Worker:

@@ -21,6 +21,7 @@ from workflows.interpreter.messages import Messages
 from workflows.interpreter.operations import Pending, Wish
 from workflows.model import events as ev
 from workflows.model.errors import LimitExceeded, UnhandledError, WorkflowTaskError
+from workflows.model.ids import ID_RULE, is_id
 from workflows.model.limits import (
     PENDING_ACTIVITIES_MAX,
     PENDING_EXTERNAL_MAX,
@@ -188,6 +189,8 @@ class Run:
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
     ) -> Child:
         """Start another workflow that belongs to this one."""
+        if options.workflow_id:
+            self._check_id(options.workflow_id)
         payloads = to_payloads(args, what=f"the arguments of child {name}")
         return self.children.start(name, payloads, options, self.started.workflow_id, result_type)
 
@@ -196,6 +199,7 @@ class Run:
     ) -> Future[None]:
         """Signal ``target`` (type, id, run id or ""); done when it is in the other history."""
         kind, workflow_id, run_id = target
+        self._check_id(workflow_id)
         number = self.externals.next_number()
         payloads = to_payloads(args, what=f"the arguments of signal {name}")
         command = ev.SignalExternalWorkflowExecutionInitiated(
@@ -206,11 +210,17 @@ class Run:
     def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
         """Ask ``target`` (type, id, run id or "") to end in order."""
         kind, workflow_id, run_id = target
+        self._check_id(workflow_id)
         number = self.externals.next_number()
         command = ev.RequestCancelExternalWorkflowExecutionInitiated(
             number, kind, workflow_id, run_id=run_id
         )
         return self.externals.start(number, Wish(command, f"cancellation of {workflow_id}"))
+
+    def _check_id(self, workflow_id: str) -> None:
+        """Raises LimitExceeded; what a history has recorded is not judged again."""
+        if not self.replaying and not is_id(workflow_id):
+            raise LimitExceeded(f"{workflow_id[:64]!r} is no workflow id: use {ID_RULE}")
 
     def patched(self, patch_id: str, *, deprecated: bool) -> bool:
         """Whether new code may run here: always in new runs, in old ones if the history says so.

@@ -31,8 +31,8 @@ FAILURE_MESSAGE_CHARS_MAX = 2_000
 FAILURE_DEPTH_MAX = 8
 """Causes kept below a failure."""
 
-ID_CHARS_MAX = 1_000
-"""Of workflow ids, types, signal, query, update, activity and task queue names."""
+ID_BYTES_MAX = 255
+"""Of workflow ids, types, signal, query, update and activity names."""
 
 PENDING_ACTIVITIES_MAX = 1_000
 """Scheduled and not finished, in one run."""

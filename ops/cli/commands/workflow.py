@@ -322,12 +322,11 @@ def _head_document(head: Head) -> dict[str, Any]:
 
 
 def _visibility(session: Session, queue: str) -> Visibility:
-    from core.archive.files import LocalFiles
+    from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
     from workflows.engine.keys import WorkflowKeys
-    from workflows.engine.retention import ARCHIVE_FOLDER
     from workflows.engine.visibility import Visibility
 
-    files = LocalFiles(session.settings.archive / ARCHIVE_FOLDER)
+    files = ExecutionFiles(session.settings.archive / ARCHIVE_FOLDER)
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 

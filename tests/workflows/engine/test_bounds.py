@@ -6,18 +6,22 @@ import asyncio
 
 import pytest
 
-from core.errors import BadInput, CallRejected
+from core.errors import BadInput, CallRejected, DeadlineExceeded
 from core.store.keys import Keys
-from tests.workflows.engine.sample import Basket, Courier, Endless
+from core.store.kv import Delete, Put
+from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine import keys
+from workflows.engine.alarms import CANCELLED_MIN, Alarms
 from workflows.engine.calls import Updates
+from workflows.engine.client import StartOptions
+from workflows.engine.clock import SystemClock
 from workflows.engine.draft import Draft
-from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import Head, Letter, Update
+from workflows.engine.inboxes import INBOX_MESSAGES_MAX
+from workflows.engine.keys import WorkflowKeys, new_id
+from workflows.engine.records import Head, Letter, Signal, Update, encode_message
 from workflows.model import limits
 from workflows.model.errors import LimitExceeded
-from workflows.model.policies import Status
+from workflows.model.policies import IdConflictPolicy, Status
 
 
 async def test_a_history_that_is_full_pauses_the_execution_by_name(
@@ -114,6 +118,53 @@ def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
 
 
 async def test_an_id_that_is_too_long_or_no_text_is_refused(stage: Stage) -> None:
-    for wrong in ("x" * (keys.ID_BYTES_MAX + 1), "", "line\nfeed"):
+    for wrong in ("x" * (limits.ID_BYTES_MAX + 1), "", "line\nfeed"):
         with pytest.raises(BadInput, match="is no workflow id"):
             await stage.client.start(Basket, id=wrong)
+
+
+async def test_the_id_of_a_child_has_the_same_limit_as_any_other(stage: Stage) -> None:
+    await stage.worker()
+    for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
+        handle = await stage.client.start(Parent, child_id, id=str(number))
+        head = await stage.until_status(str(number), Status.PAUSED)
+        assert "ID_BYTES_MAX" in head.reason
+        await handle.terminate()
+        await stage.until_status(str(number), Status.TERMINATED)
+
+
+async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.engine.client.TERMINATE_S_MAX", 0.05)
+    await stage.client.start(Sleeper, id="one")
+    options = StartOptions(conflict=IdConflictPolicy.TERMINATE_EXISTING)
+
+    with pytest.raises(DeadlineExceeded, match="has not ended within"):
+        await within(stage.client.start(Sleeper, id="one", options=options))
+
+
+async def test_messages_that_no_worker_takes_are_bounded(stage: Stage) -> None:
+    handle = await stage.client.start(Basket, id="one")
+    keys, message = stage.client.keys, encode_message(Signal("put", ("thing",)))
+    for batch in range(INBOX_MESSAGES_MAX // 100):
+        puts = [Put(keys.inbox("one", new_id(batch, order)), message) for order in range(100)]
+        await stage.store.commit([], puts)
+
+    for refused in (handle.signal("put", "one"), handle.query("count"), handle.update("brood")):
+        with pytest.raises(LimitExceeded, match="INBOX_MESSAGES_MAX is 1000"):
+            await refused
+    await handle.terminate("enough")
+    await stage.client.start(Basket, id="one/beside")
+    await stage.client.signal("one/beside", "put", "thing")
+    await stage.store.commit([], [Delete(*keys.inbox_of("one"))])
+
+
+def test_cancelled_alarms_leave_the_heap() -> None:
+    alarms = Alarms(SystemClock())
+    kept = alarms.after(60, lambda: None)
+    for _ in range(100 * CANCELLED_MIN):
+        alarms.after(3600, lambda: None).cancel()
+
+    assert len(alarms) <= 2 * CANCELLED_MIN
+    kept.cancel()

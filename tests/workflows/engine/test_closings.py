@@ -13,10 +13,11 @@ from tests.workflows.engine.stage import within
 from workflows.engine.closings import Closings
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.records import HEAD, Head
+from workflows.model.policies import Status
 
 KEYS = WorkflowKeys(Keys("test"))
 RUN = "0" * 32
-ENDED = Head("one", RUN, "Basket")
+ENDED = Head("one", RUN, "Basket", Status.COMPLETED)
 
 
 class ForgetfulStore(MemoryStore):
@@ -31,7 +32,7 @@ class ForgetfulStore(MemoryStore):
         found = await super().read(gets, revision=revision)
         if gets == [Get(*KEYS.room("closed"))]:
             await self.commit([], [Put(KEYS.closed("one", RUN), HEAD.encode(ENDED))])
-        elif gets == [Get(KEYS.closed("one", RUN))]:
+        elif Get(KEYS.closed("one", RUN)) in gets:
             self._is_waited_for.set()
         return found
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.files import LocalFiles
 from core.store.kv import Get, Put
 from tests.workflows.engine.sample import (
     Basket,
@@ -20,6 +19,7 @@ from tests.workflows.engine.sample import (
     Sleeper,
 )
 from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.client import Handle
 from workflows.engine.keys import shard_of
 from workflows.engine.reading import read_history
@@ -175,7 +175,7 @@ async def _is_run(stage: Stage, run_id: str) -> bool:
 async def test_closed_executions_leave_the_store_and_stay_readable(
     stage: Stage, tmp_path: Path
 ) -> None:
-    files = LocalFiles(tmp_path)
+    files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.02)
     await stage.worker(options=WorkerOptions(archive=archive))
     handle = await stage.client.start(Chain, ["a"], id="one")
@@ -202,7 +202,7 @@ async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
     (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
     await stage.store.commit([], [Put(key, b"dust")])
     await worker.close()
-    archive = Archive(LocalFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.02)
     await stage.worker(options=WorkerOptions(archive=archive))
     beside = next(name for name in map(str, count()) if shard_of(name) == shard_of("broken"))
     await stage.run(Chain, ["a"], id=beside)
@@ -216,14 +216,14 @@ async def test_a_history_that_nobody_can_read_keeps_no_other_from_the_archive(
 
 
 async def test_an_open_execution_is_never_archived(stage: Stage, tmp_path: Path) -> None:
-    archive = Archive(LocalFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
+    archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
     await stage.worker(options=WorkerOptions(archive=archive))
     await stage.client.start(Sleeper, id="open")
     for number in range(3):
         await stage.run(Chain, ["a"], id=f"closed-{number}")
 
     async def archived() -> bool:
-        return len(LocalFiles(tmp_path).names()) == 3
+        return len(list(tmp_path.glob("*/*.zst"))) == 3
 
     await eventually(archived)
     assert (await stage.head("open")).status is Status.RUNNING

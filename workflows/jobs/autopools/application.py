@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 
 from core.domain.autopools.naming import ApplicationKey
 from workflows.api import workflow
-from workflows.engine.keys import ID_BYTES_MAX
 from workflows.jobs.autopools.reconciling import AutoPoolActivities, Look
 from workflows.jobs.patience import patient
 from workflows.jobs.telling import FAULT_CHARS_MAX, words
+from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "auto-pools"
