@@ -67,6 +67,12 @@ class ActivityDefinition(NamedTuple):
     name: str
     handler: Handler
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a plain function, which runs in a thread, and not an async one."""
+        function = inspect.unwrap(self.handler.function)
+        return not inspect.iscoroutinefunction(function)
+
 
 class Registry:
     """The types that a worker can run.

@@ -17,7 +17,7 @@ from typing import Any
 
 from core.errors import OrbweaverError
 from workflows.api import activity as api
-from workflows.api.definitions import Registry
+from workflows.api.definitions import ActivityDefinition, Registry
 from workflows.engine.clock import Clock
 from workflows.engine.intake import Outcome
 from workflows.engine.job import Job
@@ -25,6 +25,7 @@ from workflows.engine.records import Attempt
 from workflows.engine.retries import Again, after_failure
 from workflows.engine.slots import Slots
 from workflows.engine.telemetry import Telemetry
+from workflows.engine.threads import ACTIVITY_THREADS_MAX, run_in_thread
 from workflows.model.errors import CancelledError, LimitExceeded, PayloadError
 from workflows.model.failures import Failure, FailureKind, failure_of
 from workflows.model.payloads import Payload, to_payload
@@ -68,6 +69,8 @@ class Running:
         self._stored_at = 0.0
         self._storing: asyncio.Task[None] | None = None
         self._inner: asyncio.Task[Payload] | None = None
+        self._is_in_thread = False
+        self._loop = asyncio.get_running_loop()
         clock = host.clock
         self._age_s = max(clock.now_ms() - job.scheduled_ms, 0) / 1000
         self._since = clock.monotonic()
@@ -78,14 +81,18 @@ class Running:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Ask it to stop; its outcome tells what it made of that."""
+        """Ask it to stop; its outcome tells what it made of that.
+
+        A plain function hears of it at its next heartbeat, or ends by itself.
+        """
         self._cancelled = True
         self.wake.set()
-        if self._inner is not None:
+        if self._inner is not None and not self._is_in_thread:
             self._inner.cancel()
 
     def abandon(self) -> None:
         """The run is closed or somebody else's: stop, and tell nobody."""
+        self._cancelled = True
         for task in (self._inner, self.task, self._storing):
             if task is not None:
                 task.cancel()
@@ -167,6 +174,7 @@ class Running:
             state.last_failure,
             state.details,
             self.recorded,
+            job.scheduled.retry_policy.pauses,
         )
 
     def age_s(self) -> float:
@@ -181,16 +189,19 @@ class Running:
     async def _in_slot(self) -> tuple[Failure | None, Payload]:
         """One attempt, once there is a slot."""
         host = self._host
-        failure = await self._take_slot()
+        slots = host.slots_for(self.job.scheduled.activity_type)
+        failure = await self._take_slot(slots)
         if failure is not None:
             return failure, None
+        self._is_in_thread = False
         try:
             with host.telemetry.run_activity(self.job, self.state.attempt):
                 return await self._attempt()
         finally:
-            host.slots.give_back()
+            if not self._is_in_thread:  # a thread has the slot as long as it runs
+                slots.give_back()
 
-    async def _take_slot(self) -> Failure | None:
+    async def _take_slot(self, slots: Slots) -> Failure | None:
         """Wait for a slot; the wait has bounds of its own, and can be cancelled."""
         host, timeouts = self._host, self.job.scheduled.timeouts
         asked = host.clock.monotonic()
@@ -201,7 +212,7 @@ class Running:
             key=_moment,
         )
         try:
-            while not host.slots.take(self.wake):
+            while not slots.take(self.wake):
                 now = host.clock.monotonic()
                 if now >= at:
                     return _timed_out(kind)
@@ -211,7 +222,7 @@ class Running:
                     return _cancelled()
             return None
         finally:
-            host.slots.leave(self.wake)
+            slots.leave(self.wake)
 
     async def _attempt(self) -> tuple[Failure | None, Payload]:
         clock = self._host.clock
@@ -261,15 +272,34 @@ class Running:
             raise LookupError(f"no activity {name} is registered with this worker")
         api.enter(self._info(), partial(self._beat, self.state.attempt))
         arguments = definition.handler.arguments(self.job.scheduled.args)
-        result: Any = definition.handler.function(*arguments)
+        result: Any
+        if definition.is_plain:
+            result = await self._in_thread(definition, arguments)
+        else:
+            result = definition.handler.function(*arguments)
         if inspect.isawaitable(result):
             result = await result
         return to_payload(result, what=f"the result of activity {name}")
 
+    async def _in_thread(self, definition: ActivityDefinition, arguments: list[Any]) -> object:
+        slots = self._host.threads
+        self._is_in_thread = True
+        name, function = definition.name, definition.handler.function
+        return await run_in_thread(function, arguments, name=name, ended=slots.give_back)
+
     def _beat(self, attempt: int, *details: object) -> None:
+        """The heartbeat of an attempt, from the event loop or from its thread."""
         if self.cancelled() or attempt != self.state.attempt:
             raise CancelledError("the run does not want this attempt any more")
-        self.heartbeat(details)
+        if self._is_in_thread:
+            said = tuple(to_payload(each, what="heartbeat details") for each in details)
+            self._loop.call_soon_threadsafe(self._beat_later, attempt, said)
+        else:
+            self.heartbeat(details)
+
+    def _beat_later(self, attempt: int, details: tuple[Payload, ...]) -> None:
+        if not self.cancelled() and attempt == self.state.attempt:
+            self.heartbeat(details)
 
     def _info(self) -> api.Info:
         job, state, scheduled = self.job, self.state, self.job.scheduled
@@ -294,17 +324,24 @@ class ActivityHost:
         telemetry: Telemetry,
         *,
         slots: int = SLOTS,
+        threads: int = ACTIVITY_THREADS_MAX,
     ) -> None:
         self.registry = registry
         self.clock = clock
         self.telemetry = telemetry
         self.slots = Slots(slots)
+        self.threads = Slots(threads)
         self.at_work: set[asyncio.Task[Payload]] = set()
 
     async def idle(self) -> None:
         """Return when no attempt is under way."""
         while self.at_work:
             await asyncio.wait(self.at_work)
+
+    def slots_for(self, activity_type: str) -> Slots:
+        """Plain activities have slots of their own: threads."""
+        definition = self.registry.activities.get(activity_type)
+        return self.threads if definition is not None and definition.is_plain else self.slots
 
     def start(self, job: Job, report: Report, store: Store) -> Running:
         """Begin or go on with an activity."""

@@ -170,9 +170,13 @@ class Chores:
         )
         number = scheduled.activity_id
         if not isinstance(verdict, Again):
-            is_recorded = stored is not None
             outcome = Outcome(
-                number, before.attempt, failure=failure, state=verdict.state, recorded=is_recorded
+                number,
+                before.attempt,
+                failure=failure,
+                state=verdict.state,
+                recorded=stored is not None,
+                pauses=scheduled.retry_policy.pauses,
             )
             self._listener.report(outcome)
             return

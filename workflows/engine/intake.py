@@ -40,7 +40,8 @@ REQUESTS_KEPT_MAX = 32
 class Outcome(NamedTuple):
     """What an activity came to: ``failure`` None is success, ``state`` says why no more attempts.
 
-    ``recorded``: an attempt's record lies in the store.
+    ``recorded``: an attempt's record lies in the store. ``pauses``: the execution pauses if there
+    are no more attempts.
     """
 
     activity_id: int
@@ -51,6 +52,12 @@ class Outcome(NamedTuple):
     last_failure: Failure | None = None
     details: tuple[Payload, ...] = ()
     recorded: bool = False
+    pauses: bool = False
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether a person has to look before anything goes on."""
+        return self.pauses and self.state is RetryState.MAXIMUM_ATTEMPTS_REACHED
 
 
 def take_message(draft: Draft, message: Message) -> None:
@@ -102,7 +109,7 @@ def take_outcome(draft: Draft, outcome: Outcome) -> None:
     """Record how an activity ended, or pause for it; one that is not pending stays silent."""
     if outcome.activity_id not in draft.head.activities:
         return
-    if outcome.state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+    if outcome.is_pause:
         _exhausted(draft, outcome)
         return
     left = tuple(each for each in draft.head.activities if each != outcome.activity_id)
@@ -198,15 +205,32 @@ def _request_cancel(draft: Draft, request: RequestCancel) -> None:
     if fits and not draft.head.cancelling:
         draft.add(ev.WorkflowExecutionCancelRequested(request.reason, request.identity))
         draft.change(cancelling=True, due=True)
+    if fits and draft.head.status is Status.PAUSED:
+        _go_on_to_cancel(draft, request)
     if request.sender is not None:
         reply_to_sender(draft, request.sender, "cancel", "" if fits else "that run is closed")
 
 
+def _go_on_to_cancel(draft: Draft, request: RequestCancel) -> None:
+    """The code hears of the cancellation, and that the activity it was paused for has failed."""
+    activity_id, failure = draft.head.paused_activity, draft.head.failure
+    _unpause(
+        draft, f"cancelled: {request.reason}" if request.reason else "cancelled", request.identity
+    )
+    if activity_id in draft.head.activities and failure is not None:
+        draft.again.remove(activity_id)
+        state = RetryState.MAXIMUM_ATTEMPTS_REACHED
+        take_outcome(draft, Outcome(activity_id, 0, failure=failure, state=state, recorded=True))
+
+
 def _retry(draft: Draft, retry: Retry) -> None:
-    """Attempts begin again for every activity that waits for a human."""
-    if draft.head.status is not Status.PAUSED:
-        return
-    draft.add(ev.WorkflowExecutionUnpaused(retry.reason, retry.identity))
+    if draft.head.status is Status.PAUSED:
+        _unpause(draft, retry.reason, retry.identity)
+
+
+def _unpause(draft: Draft, reason: str, identity: str) -> None:
+    """Attempts begin again for every activity that waits for a person."""
+    draft.add(ev.WorkflowExecutionUnpaused(reason, identity))
     draft.change(status=Status.RUNNING, reason="", failure=None, paused_activity=0)
     for activity_id in draft.head.activities:
         draft.again.append(activity_id)
@@ -238,7 +262,8 @@ def _closing_of(outcome: Outcome) -> ev.Attributes:
     if failure.kind is FailureKind.CANCELED:
         return ev.ActivityTaskCanceled(outcome.activity_id, failure.details)
     if failure.kind is FailureKind.TIMEOUT or state is RetryState.TIMEOUT:
-        by_itself = failure.kind is FailureKind.TIMEOUT and failure.type in BOUNDS_OF_ALL
+        is_last = failure.type in BOUNDS_OF_ALL or state is RetryState.MAXIMUM_ATTEMPTS_REACHED
+        by_itself = failure.kind is FailureKind.TIMEOUT and is_last
         kind = TimeoutType(failure.type) if by_itself else TimeoutType.SCHEDULE_TO_CLOSE
         cause = outcome.last_failure if by_itself else failure
         return ev.ActivityTaskTimedOut(outcome.activity_id, kind, state, cause)

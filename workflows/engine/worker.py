@@ -33,6 +33,7 @@ from workflows.engine.retention import Archive, prune, retire
 from workflows.engine.session import WORKER_TTL_S, Session, open_session
 from workflows.engine.shard import Shard
 from workflows.engine.telemetry import Telemetry
+from workflows.engine.threads import ACTIVITY_THREADS_MAX
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import Status
 
@@ -48,13 +49,17 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerOptions(NamedTuple):
-    """How a worker works. ``archive`` None: closed executions stay in the store."""
+    """How a worker works: async activities in ``slots``, plain ones in ``threads``.
+
+    ``archive`` None: closed executions stay in the store.
+    """
 
     queue: str = DEFAULT_QUEUE
     ttl_s: int = WORKER_TTL_S
     slots: int = SLOTS
     cached_runs: int = STICKY_CACHE_RUNS_MAX
     archive: Archive | None = None
+    threads: int = ACTIVITY_THREADS_MAX
 
 
 class Term:
@@ -321,7 +326,13 @@ class Worker:
             registry=self._registry,
             clock=clock,
             alarms=Alarms(clock),
-            activities=ActivityHost(self._registry, clock, self._telemetry, slots=options.slots),
+            activities=ActivityHost(
+                self._registry,
+                clock,
+                self._telemetry,
+                slots=options.slots,
+                threads=options.threads,
+            ),
             cache=StickyCache(options.cached_runs),
             telemetry=self._telemetry,
             identity=session.name,

@@ -34,7 +34,11 @@ RELEASE_ATTEMPTS_MAX: Final = 16
 
 RELEASING: Final = workflow.ActivityOptions(
     start_to_close_s=CALL_S_MAX,
-    retry=workflow.RetryPolicy(maximum_interval_s=300, maximum_attempts=RELEASE_ATTEMPTS_MAX),
+    retry=workflow.RetryPolicy(
+        maximum_interval_s=300,
+        maximum_attempts=RELEASE_ATTEMPTS_MAX,
+        pause_when_exhausted=True,
+    ),
 )
 BOOKING: Final = workflow.ActivityOptions(
     start_to_close_s=BOOK_S_MAX, retry=workflow.RetryPolicy(maximum_interval_s=30)

@@ -174,7 +174,7 @@ class Run:
         number = self.activities.next_number()
         payloads = to_payloads(args, what=f"the arguments of activity {name}")
         command = ev.ActivityTaskScheduled(
-            number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry
+            number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry.recorded
         )
         wish = Wish(
             command,

@@ -17,6 +17,10 @@ class RetryPolicy(NamedTuple):
 
     ``maximum_interval_s`` 0 means 100 times the initial interval, ``maximum_attempts`` 0 means
     without end; ``non_retryable`` names types of application failures that end the retries.
+
+    ``pause_when_exhausted``: after the last attempt the execution pauses for a person; otherwise
+    the failure reaches the code, as in Temporal. None in a recorded event: it is from before there
+    was a choice, when every execution paused.
     """
 
     initial_interval_s: float = 1.0
@@ -24,6 +28,17 @@ class RetryPolicy(NamedTuple):
     maximum_interval_s: float = 0.0
     maximum_attempts: int = 0
     non_retryable: tuple[str, ...] = ()
+    pause_when_exhausted: bool | None = None
+
+    @property
+    def recorded(self) -> RetryPolicy:
+        """As an event keeps it: with the choice made."""
+        return self._replace(pause_when_exhausted=bool(self.pause_when_exhausted))
+
+    @property
+    def pauses(self) -> bool:
+        """Of a recorded policy: whether the execution pauses after the last attempt."""
+        return self.pause_when_exhausted is not False
 
     @property
     def interval_ceiling_s(self) -> float:
@@ -100,7 +115,7 @@ class IdConflictPolicy(StrEnum):
 
 
 class Status(StrEnum):
-    """Of an execution. PAUSED waits for a human: retry, reset or terminate."""
+    """Of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
 
     RUNNING = "Running"
     PAUSED = "Paused"

@@ -18,7 +18,7 @@ from workflows.model import events as ev
 from workflows.model.commands import Command, Decision, UpdateRequest
 from workflows.model.failures import Failure
 from workflows.model.limits import HISTORY_EVENTS_SUGGEST
-from workflows.model.policies import RetryState, Status
+from workflows.model.policies import Status
 
 
 class World(Protocol):
@@ -66,6 +66,7 @@ class Execution:
         self.due = False
         self.end: ev.Attributes | None = None
         self.reason = ""
+        self.exhausted: Outcome | None = None
         self.waiting_for: tuple[str, ...] = ()
         self.activities: dict[int, ev.ActivityTaskScheduled] = {}
         self.running: dict[int, Running] = {}
@@ -80,6 +81,10 @@ class Execution:
         if wakes and self.status.open:
             self.due = True
         self._close_after(attributes)
+        if self.exhausted is not None and isinstance(
+            attributes, ev.WorkflowExecutionCancelRequested
+        ):
+            self._go_on_to_cancel(self.exhausted)
 
     def do_task(self) -> None:
         """One workflow task. Raises WorkflowTaskError, as a test wants to see it."""
@@ -117,17 +122,27 @@ class Execution:
         self.running.pop(outcome.activity_id, None)
         if outcome.activity_id not in self.activities:
             return
-        if outcome.state is RetryState.MAXIMUM_ATTEMPTS_REACHED:
+        if outcome.is_pause:
+            if self.status is Status.RUNNING:
+                self.exhausted = outcome
             self._pause(exhausted(outcome))
             return
+        self._record_outcome(outcome)
+
+    def _record_outcome(self, outcome: Outcome) -> None:
         del self.activities[outcome.activity_id]
         started, closing = events_of(outcome)
         self.record(started, wakes=False)
         self.record(closing)
 
+    def _go_on_to_cancel(self, exhausted_one: Outcome) -> None:
+        """The code hears that the activity it was paused for has failed."""
+        self._record_outcome(exhausted_one)
+        self.unpause()
+
     def unpause(self) -> None:
         """The activities get their attempts again, from now on."""
-        self.status, self.reason = Status.RUNNING, ""
+        self.status, self.reason, self.exhausted = Status.RUNNING, "", None
         self.record(ev.WorkflowExecutionUnpaused(), wakes=False)
         for number, scheduled in self.activities.items():
             if number not in self.running:

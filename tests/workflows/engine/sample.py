@@ -14,7 +14,10 @@ QUICK = workflow.ActivityOptions(
 )
 THRICE = QUICK._replace(
     retry=workflow.RetryPolicy(
-        initial_interval_s=0.01, maximum_attempts=3, non_retryable=("Poison",)
+        initial_interval_s=0.01,
+        maximum_attempts=3,
+        non_retryable=("Poison",),
+        pause_when_exhausted=True,
     )
 )
 SOON_S = 0.05
@@ -107,22 +110,45 @@ class Poisoned:
 
 @workflow.defn()
 class Waiting:
-    """Waits for an activity of the given bounds."""
+    """Waits for an activity of the given bounds; a fifth one pauses after the last attempt."""
 
     @workflow.run
     async def run(self, name: str, options: list[float]) -> str:
-        start, heartbeat, close, attempts = options
+        start, heartbeat, close, attempts, *pauses = options
         chosen = workflow.ActivityOptions(
             start_to_close_s=start,
             heartbeat_s=heartbeat,
             schedule_to_close_s=close,
-            retry=workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=int(attempts)),
+            retry=workflow.RetryPolicy(
+                initial_interval_s=0.01,
+                maximum_attempts=int(attempts),
+                pause_when_exhausted=bool(pauses),
+            ),
             cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         try:
             return str(await workflow.execute_activity(name, options=chosen))
         except workflow.ActivityError as error:
             return f"{type(error.__cause__).__name__} {getattr(error.__cause__, 'type', '')}"
+
+
+@workflow.defn()
+class Saga:
+    """Works, and undoes what it did when a later step fails for good or it is cancelled."""
+
+    @workflow.run
+    async def run(self, pauses: bool = False) -> list[str]:
+        policy = workflow.RetryPolicy(
+            initial_interval_s=0.01, maximum_attempts=2, pause_when_exhausted=pauses
+        )
+        options = workflow.ActivityOptions(start_to_close_s=20, retry=policy)
+        await workflow.execute_activity("work", "book", options=QUICK)
+        try:
+            await workflow.execute_activity("work", "pay", options=options)
+        except (workflow.ActivityError, workflow.CancelledError) as error:
+            undone: str = await workflow.execute_activity("work", "undo", options=QUICK)
+            return [undone, type(error).__name__, getattr(error, "retry_state", "")]
+        return ["done"]
 
 
 @workflow.defn()
@@ -333,7 +359,9 @@ class Deadly:
 
     @workflow.run
     async def run(self, attempts: int) -> None:
-        policy = workflow.RetryPolicy(initial_interval_s=0.01, maximum_attempts=attempts)
+        policy = workflow.RetryPolicy(
+            initial_interval_s=0.01, maximum_attempts=attempts, pause_when_exhausted=True
+        )
         options = workflow.ActivityOptions(start_to_close_s=20, retry=policy)
         await workflow.execute_activity("deadly", options=options)
 
@@ -343,7 +371,7 @@ def registry(world: World, *more: Callable[..., object]) -> Registry:
     return Registry(
         [
             *(Chain, Poisoned, Waiting, Basket, Parent, Forgetful, Sleeper, Counting, Courier),
-            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion, Relay),
+            *(Endless, Greedy, Steady, Deadly, Dynasty, Hasty, Tally, Companion, Relay, Saga),
         ],
         [world.work, world.poison, world.wait, world.work_or_wait, world.climb, *more],
     )

@@ -9,15 +9,16 @@ import pytest
 
 from core.errors import CallRejected
 from tests.workflows.engine.clocks import JumpingClock
-from tests.workflows.engine.sample import Chain, Greedy, Sleeper, Waiting, registry
+from tests.workflows.engine.sample import Chain, Greedy, Saga, Sleeper, Waiting, registry
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import activity, workflow
+from workflows.api.definitions import Registry
 from workflows.engine import activities
 from workflows.engine.worker import WorkerOptions
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
-from workflows.model.policies import Status
+from workflows.model.policies import RetryPolicy, Status
 
 
 async def test_attempts_leave_no_trace_in_the_history(stage: Stage) -> None:
@@ -53,6 +54,79 @@ async def test_a_paused_execution_goes_on_after_retry(stage: Stage) -> None:
 
     assert await within(handle.result()) == ["A", "B"]
     assert "WorkflowExecutionUnpaused" in await stage.types(handle)
+
+
+class Failing:
+    """An activity that fails as long as it is told to for one thing."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    @activity.defn(name="work")
+    async def work(self, what: str) -> str:
+        self.calls.append(what)
+        if what == "pay":
+            raise OSError("no money")
+        return what.upper()
+
+
+def _saga(failing: Failing) -> Registry:
+    return Registry([Saga], [failing.work])
+
+
+async def test_after_the_last_attempt_the_failure_reaches_the_code(stage: Stage) -> None:
+    failing = Failing()
+    await stage.worker(registry=_saga(failing))
+
+    assert await stage.run(Saga) == ["UNDO", "ActivityError", "MaximumAttemptsReached"]
+    assert failing.calls == ["book", "pay", "pay", "undo"]
+
+
+async def test_a_paused_execution_that_is_cancelled_goes_on_to_compensate(stage: Stage) -> None:
+    failing = Failing()
+    await stage.worker(registry=_saga(failing))
+    handle = await stage.client.start(Saga, True, id="one")
+    await stage.until_status("one", Status.PAUSED)
+    await handle.cancel("no use")
+
+    assert (await within(handle.result()))[0] == "UNDO"
+    assert failing.calls == ["book", "pay", "pay", "undo"]
+    types = await stage.types(handle)
+    assert "WorkflowExecutionUnpaused" in types
+    assert types.count("ActivityTaskFailed") == 1
+
+
+async def test_a_pause_that_a_cancellation_ends_survives_its_worker(stage: Stage) -> None:
+    failing = Failing()
+    first = await stage.worker(registry=_saga(failing))
+    handle = await stage.client.start(Saga, True, id="one")
+    await stage.until_status("one", Status.PAUSED)
+    await first.close()
+    await handle.cancel()
+    await stage.worker(registry=_saga(failing))
+
+    assert (await within(handle.result()))[0] == "UNDO"
+
+
+async def test_a_signal_reaches_a_paused_execution(stage: Stage) -> None:
+    stage.world.failures_left = 3
+    await stage.worker()
+    handle = await stage.client.start(Chain, ["a"], id="one")
+    await stage.until_status("one", Status.PAUSED)
+    await handle.signal("anything")
+
+    async def recorded() -> bool:
+        return (await stage.head("one")).signals == 1
+
+    assert await eventually(recorded)
+
+
+def test_policies_from_before_there_was_a_choice_pause() -> None:
+    old = RetryPolicy(maximum_attempts=3)
+
+    assert old.pauses
+    assert not old.recorded.pauses
+    assert old._replace(pause_when_exhausted=True).recorded.pauses
 
 
 async def test_a_paused_execution_can_be_terminated(stage: Stage) -> None:
@@ -174,7 +248,7 @@ async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(stage: Stage
     clock = JumpingClock()
     first = await stage.worker(clock=clock, options=WorkerOptions(ttl_s=1))
     stage.world.failures_left = 2
-    handle = await stage.client.start(Waiting, "work_or_wait", [20, 0, 60, 2], id="one")
+    handle = await stage.client.start(Waiting, "work_or_wait", [20, 0, 60, 2, 1], id="one")
     await stage.until_status("one", Status.PAUSED)
     clock.offset_ms = 3_600_000
     await stage.client.retry("one")
@@ -214,5 +288,5 @@ async def test_what_is_large_is_logged_with_the_event_that_carries_it(
         return said if len(said) == 2 else None
 
     asked_for, done = await eventually(told)
-    assert "ActivityTaskScheduled, has 8303 bytes, PAYLOAD_WARN_BYTES is" in asked_for
+    assert "ActivityTaskScheduled, has 8304 bytes, PAYLOAD_WARN_BYTES is" in asked_for
     assert "ActivityTaskCompleted, has 8230 bytes, PAYLOAD_WARN_BYTES is" in done

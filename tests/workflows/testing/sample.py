@@ -7,7 +7,11 @@ from workflows.api.definitions import Registry
 from workflows.model.errors import ApplicationError
 
 QUICK = workflow.ActivityOptions(start_to_close_s=5)
-TWICE = QUICK._replace(retry=workflow.RetryPolicy(maximum_attempts=2, non_retryable=("Poison",)))
+TWICE = QUICK._replace(
+    retry=workflow.RetryPolicy(
+        maximum_attempts=2, non_retryable=("Poison",), pause_when_exhausted=True
+    )
+)
 
 
 @activity.defn()

@@ -22,7 +22,7 @@ class Asking:
     @workflow.run
     async def run(self, count: int, bounds: dict[str, Any], attempts: int = 0) -> list[str]:
         options = workflow.ActivityOptions(
-            retry=workflow.RetryPolicy(maximum_attempts=attempts),
+            retry=workflow.RetryPolicy(maximum_attempts=attempts, pause_when_exhausted=True),
             cancellation=workflow.CancellationType.WAIT_CANCELLATION_COMPLETED,
         )._replace(**bounds)
         asked: list[Awaitable[object]] = [
@@ -175,3 +175,18 @@ async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
 
     assert await handle.result() == ["0", "1"]
     assert play.numbers == [0, 1, 1, 1]
+
+
+async def test_a_paused_execution_that_is_cancelled_hears_that_its_activity_failed() -> None:
+    play = Play()
+
+    async def fragile(_: int) -> int:
+        raise OSError("down")
+
+    play.body = fragile
+    handle = play.env.start(Asking, 1, {"start_to_close_s": 10.0}, 2)
+    await play.env.advance(5)
+    assert handle.status is Status.PAUSED
+    await handle.cancel()
+
+    assert await handle.result() == ["OSError"]

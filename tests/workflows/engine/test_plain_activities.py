@@ -1,0 +1,94 @@
+"""Plain activities run in threads: the event loop, the lease and all other executions go on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from tests.workflows.engine.sample import Chain, Waiting, registry
+from tests.workflows.engine.stage import Stage, eventually, within
+from workflows.api import activity, workflow
+from workflows.engine.worker import WorkerOptions
+from workflows.model.policies import Status
+
+
+class Blocking:
+    """A plain activity that blocks its thread until it may go on."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.beats: list[str] = []
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+
+    @activity.defn()
+    def block(self) -> str:
+        self.calls.append(threading.get_ident())
+        self.begun.set()
+        self.gate.wait(20)
+        return f"attempt {activity.info().attempt}"
+
+    @activity.defn()
+    def beat(self) -> str:
+        """Until it is not wanted any more."""
+        self.begun.set()
+        try:
+            while not self.gate.wait(0.005):
+                activity.heartbeat("alive")
+        except workflow.CancelledError as error:
+            self.beats.append(str(error))
+            raise
+        return "done"
+
+
+async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(stage: Stage) -> None:
+    blocking = Blocking()
+    both = registry(stage.world, blocking.block)
+    worker = await stage.worker(registry=both, options=WorkerOptions(ttl_s=1))
+    handle = await stage.client.start(Waiting, "block", [20, 0, 0, 3], id="one")
+    await asyncio.to_thread(blocking.begun.wait, 20)
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        assert await stage.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
+    blocking.gate.set()
+
+    assert await within(handle.result()) == "attempt 1"
+    assert blocking.calls != [threading.get_ident()]
+    assert (len(blocking.calls), worker.sessions) == (1, 1)
+
+
+async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(stage: Stage) -> None:
+    blocking = Blocking()
+    both = registry(stage.world, blocking.block)
+    await stage.worker(registry=both, options=WorkerOptions(threads=2))
+    late = await stage.client.start(Waiting, "block", [0.05, 0, 0, 2], id="late")
+    head = await stage.until_status("late", Status.COMPLETED)
+    assert head.result == "TimeoutError StartToClose"
+    third = await stage.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
+
+    async def scheduled() -> bool:
+        return bool((await stage.head("third")).activities)
+
+    await eventually(scheduled)
+    assert await stage.run(Chain, ["a"], id="beside") == ["A"]
+    assert len(blocking.calls) == 2
+    blocking.gate.set()
+    assert await within(third.result()) == "attempt 1"
+    assert late.run_id
+
+
+@pytest.mark.parametrize("heartbeat_s", [0.0, 5.0])
+async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
+    stage: Stage, heartbeat_s: float
+) -> None:
+    blocking = Blocking()
+    await stage.worker(registry=registry(stage.world, blocking.beat))
+    handle = await stage.client.start(Waiting, "beat", [20, heartbeat_s, 0, 0], id="one")
+    await asyncio.to_thread(blocking.begun.wait, 20)
+    await handle.cancel()
+
+    await stage.until_status("one", Status.CANCELED)
+    assert blocking.beats == ["the run does not want this attempt any more"]

@@ -1,0 +1,54 @@
+"""Plain (not async) activities run in threads, so that none of them holds up the event loop.
+
+A thread cannot be stopped from outside: one that is not wanted any more runs to its end or to its
+next heartbeat, and occupies its slot until then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+ACTIVITY_THREADS_MAX = 32
+"""Plain activities that one worker runs at once."""
+
+
+def run_in_thread(
+    function: Callable[..., object],
+    arguments: Sequence[object],
+    *,
+    name: str,
+    ended: Callable[[], None],
+) -> asyncio.Future[Any]:
+    """What the function returns or raises; ``ended`` is called in the loop when its thread ends."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def deliver(result: object, error: BaseException | None) -> None:
+        ended()
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        result: object = None
+        failed: BaseException | None = None
+        try:
+            result = context.run(function, *arguments)
+        except StopIteration as error:
+            failed = RuntimeError(f"{name} raised {error!r}")
+        except BaseException as error:  # noqa: BLE001 - whoever awaits the future gets it
+            failed = error
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            loop.call_soon_threadsafe(deliver, result, failed)
+
+    threading.Thread(target=work, name=f"activity {name}", daemon=True).start()
+    return future
