@@ -18,15 +18,13 @@ from core.domain.addresses import Family
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
-from core.supervision import Supervisor
 from core.teardown import Teardown
 from nodeagent.clusterip.joining import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, Source
-from nodeagent.composition import Parts, Sources, compose
+from nodeagent.composition import STANDALONE, Parts, Sources, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
 from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.doors.tcp_ports import health_port, metrics_port
-from nodeagent.facts import FactsSource
 from nodeagent.nodeprep.sysctls import tune
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
@@ -34,7 +32,6 @@ from nodeagent.telemetry.tracing import Tracer
 if TYPE_CHECKING:
     from nodeagent.rdma.exporting import RdmaExposition
     from nodeagent.rdma.values import Tenants
-    from nodeagent.verbs.binding import Networks
 
 DRAIN_S_MAX: Final = 20.0
 """How long callers inside may take after SIGTERM: below the 30 s that supervisors wait."""
@@ -48,22 +45,19 @@ class Agent:
     ``ended`` is set when it cannot go on by itself, ``parts.health.fenced`` says why then.
     """
 
-    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
+    def __init__(
         self,
         settings: Settings,
         store: KeyValueStore,
         *,
-        facts: FactsSource | None = None,
+        sources: Sources = STANDALONE,
         services: Source | None = None,
-        networks: Networks | None = None,
         tenants: Callable[[], Tenants] | None = None,
         tracer: Tracer | None = None,
-        supervisor: Supervisor | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        sources = Sources(facts, networks, supervisor)
         self.parts: Parts = compose(settings, store, tracer, sources, self._on_fenced, monotonic)
         self._opened = Teardown()
         self._close_parts_at_the_end()

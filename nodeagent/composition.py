@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import WriterFenced
 from core.projections.configuration_view import ConfigurationView
@@ -22,7 +22,7 @@ from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from core.supervision import Supervisor
 from nodeagent.coordinator.announcing import Announcer
-from nodeagent.coordinator.cluster import ConfiguredSettings
+from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.engine import Engine
 from nodeagent.coordinator.marks import BestMarks
 from nodeagent.coordinator.records import Records
@@ -82,14 +82,20 @@ class Parts(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Whom an agent asks. ``facts`` None: standalone; ``networks`` None: nothing is bound.
+    """Where an agent's facts come from. ``facts`` None: standalone.
 
+    ``networks`` None: no provider binds. ``coordinator`` None: the settings of conf.yml alone.
     ``supervisor`` runs the tasks that keep them up to date, and every other one of the agent.
     """
 
     facts: FactsSource | None = None
     networks: Networks | None = None
+    coordinator: ClusterSettings | None = None
     supervisor: Supervisor | None = None
+
+
+STANDALONE: Final = Sources()
+"""No API server: records and conf.yml."""
 
 
 def compose(
@@ -150,7 +156,7 @@ def compose(
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
-    coordinating = _coordinating(settings, visitor, facts, monotonic)
+    coordinating = _coordinating(settings, visitor, facts, sources.coordinator, monotonic)
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
     chained: dict[str, Chained] = {
         ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
@@ -196,12 +202,16 @@ def _configurator(
 
 
 def _coordinating(
-    settings: Settings, visitor: Visitor, facts: FactsSource, monotonic: Callable[[], float]
+    settings: Settings,
+    visitor: Visitor,
+    facts: FactsSource,
+    cluster: ClusterSettings | None,
+    monotonic: Callable[[], float],
 ) -> Coordinating:
     records = Records(settings.datapath_directory)
     announcer = Announcer(visitor)
     engine = Engine(visitor, visitor.home, BestMarks(visitor), records, announcer, os.urandom)
-    cluster = ConfiguredSettings(settings.coordinator)
+    cluster = cluster or ConfiguredSettings(settings.coordinator)
     return Coordinating(engine, records, announcer, visitor, facts, cluster, monotonic)
 
 

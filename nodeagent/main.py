@@ -25,6 +25,7 @@ from core.store.etcd import EtcdStore
 from core.supervision import EXIT_TASK_ENDED, Supervisor
 from core.teardown import Teardown
 from nodeagent.agent import Agent
+from nodeagent.composition import Sources
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.loading import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
@@ -121,15 +122,16 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
         return EXIT_SETTINGS
     if cluster is not None:
         opened.push("the API server", cluster.leave)
+    sources = Sources(supervisor=supervisor)
+    if cluster is not None:
+        sources = Sources(cluster.facts, cluster.networks, cluster.coordinator, supervisor)
     agent = Agent(
         settings,
         store,
-        facts=cluster.facts if cluster is not None else None,
+        sources=sources,
         services=cluster.services if cluster is not None else None,
-        networks=cluster.networks if cluster is not None else None,
         tenants=cluster.tenants.by_address if cluster is not None and cluster.tenants else None,
         tracer=tracer,
-        supervisor=supervisor,
     )
     opened.push("the agent", agent.stop)
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """The cluster's settings for the coordinator, behind one small interface.
 
-Standalone they are ``orbweaver.coordinator`` of conf.yml. In Kubernetes they are a
-SpiderCoordinator, and Pods wait while that is not Synced (spec/datapath.md 1.1): such a source
-raises NotReady.
+Standalone they are ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator goes
+before that (``nodeagent.kubernetes.coordinators``), and Pods wait while it is not Synced
+(spec/datapath.md 1.1): such a source raises NotReady.
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from nodeagent.coordinator.settings import WrittenSettings
 
 
 class ClusterSettings(Protocol):
-    """Where a network configuration's unsaid fields come from."""
+    """Where the fields come from that a network configuration leaves out."""
+
+    async def learn(self) -> None:
+        """Before an ADD: wait a bounded time for the first answer of the source. Never fails."""
+        ...
 
     def written(self) -> WrittenSettings:
-        """What the cluster says now. Raises NotReady while it must not be relied upon."""
+        """The settings as last seen. Raises NotReady while no ADD may rely on them."""
         ...
 
 
 class ConfiguredSettings(ClusterSettings):
-    """What an operator has written into conf.yml."""
+    """The settings that an operator has written into conf.yml."""
 
     def __init__(self, written: WrittenSettings) -> None:
         self._written = written
+
+    async def learn(self) -> None:
+        """They are known from the start."""
 
     def written(self) -> WrittenSettings:
         return self._written

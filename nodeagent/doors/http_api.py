@@ -202,7 +202,7 @@ class HttpDoor:
         args = await read_body(request, CoordinatorArgs, "getCoordinatorConfig")
         self._check_ready()
         pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
-        return _json(200, coordinator_config(self._coordinating.configuration(pod)))
+        return _json(200, coordinator_config(await self._coordinating.configuration(pod)))
 
     def _check_ready(self) -> None:
         fault = self._health.why_not_ready()

@@ -9,6 +9,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import following
 from core.supervision import Supervisor
+from nodeagent.kubernetes.coordinators import KubernetesCoordinator
 from nodeagent.kubernetes.facts import KubernetesFacts
 from nodeagent.kubernetes.services import KubernetesServices
 from nodeagent.settings.values import Settings
@@ -23,7 +24,8 @@ _log: Final = logging.getLogger(__name__)
 class Cluster:
     """A cluster that was joined. ``facts`` and ``services`` are its; leave it at the end.
 
-    ``networks`` None: no network provider binds anything; ``tenants``: nobody counts RDMA.
+    ``networks`` None: no network provider binds anything; ``tenants`` None: RDMA is not counted;
+    ``coordinator`` None: the SpiderCoordinator is switched off.
     """
 
     def __init__(self, api: Api, settings: Settings, supervisor: Supervisor | None = None) -> None:
@@ -34,6 +36,13 @@ class Cluster:
         self._supervisor = supervisor or Supervisor()
         facts, services = self.facts, self.services
         self._watches = [following("watch-pods", facts.run, facts.followers)]
+        self.coordinator: KubernetesCoordinator | None = None
+        if settings.coordinator_name:
+            self.coordinator = coordinator = KubernetesCoordinator(
+                api, settings.coordinator_name, settings.coordinator
+            )
+            watched = [coordinator.coordinators]
+            self._watches.append(following("watch-coordinator", coordinator.run, watched))
         if settings.cluster_ip.enabled:
             self._watches.append(following("watch-services", services.run, services.followers))
         if settings.provider is not None:

@@ -30,6 +30,7 @@ from nodeagent.settings.provider import provider_of
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
     CLUSTER,
+    COORDINATOR,
     HEALTH_PORT,
     LISTEN_ADDRESS,
     METRICS_PORT,
@@ -100,6 +101,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
         plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
         otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
         coordinator=_coordinator(ours.coordinator),
+        coordinator_name=_coordinator_name(env),
         cluster_ip=_cluster_ip(ours.cluster_ip, env),
         kubeconfig=env.kubeconfig(),
         provider=provider,
@@ -116,6 +118,14 @@ def _coordinator(said: dict[str, Any]) -> WrittenSettings:
         error.subject = f"orbweaver.coordinator.{error.subject}"
         raise
     return written
+
+
+def _coordinator_name(env: Environment) -> str:
+    """By the controller's variables; an agent in Kubernetes follows one unless they say no."""
+    if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
+        return ""
+    name = env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", COORDINATOR)
+    return check_name(name, "SPIDERPOOL_COORDINATOR_DEAFULT_NAME")
 
 
 def _cluster_ip(conf: ClusterIpConf, env: Environment) -> ClusterIpSettings:

@@ -27,6 +27,8 @@ HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
 """Where probes and scrapers are heard by default, by whether IPv4 is enabled (spec/api.md 5.5)."""
+COORDINATOR: Final = "default"
+"""The SpiderCoordinator that counts (spec/api.md 1.5)."""
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
 """How long an ADD waits for its automatic pool, within what its own deadline leaves."""
@@ -38,7 +40,8 @@ class Settings(NamedTuple):
 
     ``kubeconfig`` None: standalone; "": the cluster this runs in. ``provider``: the controllers
     speak to it, an agent has to know that there is one. ``devices`` None: kubelet is offered none.
-    Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
+    ``coordinator_name``: the SpiderCoordinator that goes before ``coordinator`` in Kubernetes; "":
+    none does. Ports 0 mean: any free one. ``records_max`` 0 means no bound of claims in a pool.
     """
 
     node_name: str
@@ -67,6 +70,7 @@ class Settings(NamedTuple):
     plugin_log_path: str = PLUGIN_LOG_PATH
     otlp_endpoint: str = ""
     coordinator: WrittenSettings = WrittenSettings()
+    coordinator_name: str = COORDINATOR
     cluster_ip: ClusterIpSettings = ClusterIpSettings()
     kubeconfig: str | None = None
     provider: ProviderSettings | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -78,18 +78,21 @@ class Coordinating:
     async def add(self, call: Call, conf: WrittenSettings) -> Done | None:
         """Set a NIC up; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
 
-        The Pod's own wishes go before the network configuration, and that before the cluster.
+        The Pod's annotation goes before the network configuration, and that before the cluster.
         """
-        annotations = self._facts.facts(PodReference(call.pod, call.container)).pod.annotations
+        annotations = await self._annotations(PodReference(call.pod, call.container))
         settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
         if settings.mode == "disable":
             return None
         order = Order(attachment_of(call), settings, expected_nics(annotations))
         return await self._work(call.container, lambda: self._engine.add(order))
 
-    def configuration(self, pod: PodReference) -> WrittenSettings:
-        """What a network configuration need not say for this Pod. Raises NotReady."""
-        annotations = self._facts.facts(pod).pod.annotations
+    async def configuration(self, pod: PodReference) -> WrittenSettings:
+        """The settings that a network configuration may leave out for this Pod.
+
+        Raises NotReady, and WrongInput when the API server has no such Pod.
+        """
+        annotations = await self._annotations(pod)
         wish = WrittenSettings(pod_default_route_nic=default_route_nic(annotations))
         return fallen_back(wish, self._cluster.written())
 
@@ -161,6 +164,12 @@ class Coordinating:
         """Let the workers end what they do."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._announcer.close()
+
+    async def _annotations(self, pod: PodReference) -> Mapping[str, str]:
+        """The annotations of a Pod, once Pod and cluster are known. Raises NotReady, WrongInput."""
+        await self._cluster.learn()
+        await self._facts.learn(pod)
+        return self._facts.facts(pod).pod.annotations
 
     async def _remove(self, each: Undertaking) -> None:
         attachment = Attachment(each.container, each.interface, each.network, each.netns)

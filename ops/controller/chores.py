@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -35,10 +36,10 @@ if TYPE_CHECKING:
 
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
-CONFIGURATION_BYTES_MAX: Final = 1 << 20
-CNI_SUFFIXES: Final = (".conf", ".conflist", ".json")
 ETCD_WAIT_S: Final = 240.0
 """A new etcd gets this long to come up, which is less than the Job of the chart may take."""
+FOLLOW_S: Final = 2.0
+"""How often the node's CNI configurations are compared with their copies."""
 
 NAMES: Final = "spiderpool-controller"
 
@@ -132,15 +133,27 @@ def etcd_access(
 def copy_cni(
     source: Annotated[Path, typer.Argument(help="The node's directory.")],
     target: Annotated[Path, typer.Argument(help="Where everybody here may read them.")],
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until a signal.")] = False,
 ) -> None:
     """Copy the node's CNI configurations to where a controller that is not root reads them."""
+    from ops.kubernetes.cni_files import mirror
+
     set_up_logging("info")
     target.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()) if source.is_dir() else ():
-        if path.suffix in CNI_SUFFIXES and path.stat().st_size <= CONFIGURATION_BYTES_MAX:
-            shutil.copyfile(path, target / path.name)
-            (target / path.name).chmod(0o644)
-            _log.info("copied %s", path.name)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
+        signal.signal(number, lambda *_: ended.set())
+    while True:
+        try:
+            for name in mirror(source, target):
+                _log.info("%s is as the node has it", name)
+        except (BadInput, OSError) as error:
+            _log.warning("CNI configurations not copied: %s", error)
+            if not follow:
+                raise typer.Exit(EXIT_FAILED) from None
+        if not follow or ended.wait(FOLLOW_S):
+            return
 
 
 def shutdown() -> None:

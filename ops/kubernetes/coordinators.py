@@ -2,15 +2,13 @@
 
 One object of the configured name is kept (spec/api.md 1.5); agents read its status. What cannot be
 found out is told as phase NotReady with the reason and without any CIDR: new Pods wait, those that
-run keep what they have. Looked at when the object changes and once a minute, because the sources
-are other people's.
+run keep what they have. Looked at when the object or the node's CNI configurations change, and once
+a minute, because the other sources are not followed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
 
 from core.concurrency import until_first
@@ -21,6 +19,7 @@ from core.kubernetes.worklist import Worklist
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs
+from ops.kubernetes.cni_files import read_directory, stamp_of
 from ops.kubernetes.conditions import Observation
 from ops.kubernetes.objects import Objects
 from ops.kubernetes.resources import FINALIZER
@@ -34,10 +33,17 @@ CILIUM_POOLS: Final = "/apis/cilium.io/v2alpha1/ciliumpodippools"
 SERVICE_CIDRS: Final = tuple(
     f"/apis/networking.k8s.io/{version}/servicecidrs" for version in ("v1", "v1beta1", "v1alpha1")
 )
+NO_MANAGER: Final = "No kube-controller-manager pod found, unable to get clusterCIDR"
+"""The public system's text, which users match."""
+
+NO_FLAGS: Final = (
+    "neither kube-system/kubeadm-config nor the flags of the kube-controller-manager pod have the"
+    " CIDRs of Pods and Services"
+)
 RESYNC_S: Final = 60.0
-CNI_FILE_BYTES_MAX: Final = 64 * 1024
-CNI_FILES_MAX: Final = 64
-CNI_SUFFIXES: Final = (".conf", ".conflist", ".json")
+FOLLOW_S: Final = 2.0
+"""How often the node's CNI configurations are compared with what they were."""
+
 MANAGER: Final = "orbweaver-coordinator"
 SYNCED: Final = "Synced"
 NOT_READY: Final = "NotReady"
@@ -59,12 +65,23 @@ class Coordinators:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await until_first(self.informer.run(), self._work.run(), self._resync())
+        works = (self.informer.run(), self._work.run(), self._resync(), self._follow())
+        await until_first(*works)
 
     async def _resync(self) -> None:
         while True:
             await asyncio.sleep(RESYNC_S)
             self._work.add(self.informer.objects)
+
+    async def _follow(self) -> None:
+        """Report again as soon as the node has another overlay."""
+        before = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
+        while True:
+            await asyncio.sleep(FOLLOW_S)
+            now = await asyncio.to_thread(stamp_of, self._settings.cni_directory)
+            if now != before:
+                before = now
+                self._work.add(self.informer.objects)
 
     def _changed(self, keys: set[ObjectKey]) -> None:
         self._work.add(keys)
@@ -142,15 +159,13 @@ class Coordinators:
         config_map = await self._get(CONFIG_MAP.format("kube-system", "kubeadm-config"))
         if config_map is not None:
             found = cidrs.of_kubeadm(config_map)
-        if not (found.pods and found.services):
-            for pod in (await self._list(CONTROLLER_MANAGERS))[:1]:
-                found = found.or_else(cidrs.of_controller_manager(pod))
+        if found.pods and found.services:
+            return found
+        managers = await self._list(CONTROLLER_MANAGERS)
+        if managers:
+            found = found.or_else(cidrs.of_controller_manager(managers[0]))
         if not (found.pods or found.services):
-            raise BadInput(
-                "neither kube-system/kubeadm-config nor a kube-controller-manager says which CIDRs"
-                " Pods and Services have",
-                subject=CLUSTER_FAULT,
-            )
+            raise BadInput(NO_FLAGS if managers else NO_MANAGER, subject=CLUSTER_FAULT)
         return found
 
     async def _cilium(self) -> tuple[str, ...]:
@@ -183,19 +198,3 @@ class Coordinators:
             return (await self._api.list(path)).items
         except ApiNotFound:
             return []
-
-
-def read_directory(directory: Path) -> Mapping[str, str]:
-    """The CNI configurations of a node, by name; bounded, and what cannot be read is left out."""
-    found = {}
-    try:
-        paths = sorted(path for path in directory.iterdir() if path.suffix in CNI_SUFFIXES)
-    except OSError:
-        return {}
-    for path in paths[:CNI_FILES_MAX]:
-        try:
-            with path.open("rb") as file:
-                found[path.name] = file.read(CNI_FILE_BYTES_MAX).decode("utf-8", "replace")
-        except OSError:
-            continue
-    return found

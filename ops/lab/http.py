@@ -1,4 +1,4 @@
-"""One question over HTTP to a unix socket: whether what listens there is well."""
+"""One request over HTTP to a unix socket."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ ANSWER_DEADLINE_S: Final = 5.0
 
 def is_ok(path: Path, url: str) -> bool:
     """Whether a GET of ``url`` at the socket is answered with 200."""
+    return get(path, url)[0] == http.HTTPStatus.OK
+
+
+def get(path: Path, url: str, body: str = "") -> tuple[int, str]:
+    """Status and body of a GET with a JSON body; status 0 where the socket does not answer."""
     connection = _Connection(path)
     try:
-        connection.request("GET", url)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        connection.request("GET", url, body or None, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, ""
     finally:
         connection.close()
 

@@ -22,6 +22,7 @@ from core.store.codec import CLAIM, ENDPOINT
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
 from nodeagent.agent import Agent
+from nodeagent.composition import Sources
 from nodeagent.settings.values import Settings
 
 ANSWER_DEADLINE_S = 20.0
@@ -77,8 +78,9 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 
 @asynccontextmanager
 async def running(settings: Settings, store: KeyValueStore, **options: Any) -> AsyncIterator[Node]:
-    """A node whose agent serves."""
-    agent = Agent(settings, store, **options)
+    """A node whose agent serves; ``facts`` and ``networks`` are its sources."""
+    sources = Sources(options.pop("facts", None), options.pop("networks", None))
+    agent = Agent(settings, store, sources=sources, **options)
     try:
         await agent.start()
         yield Node(agent)

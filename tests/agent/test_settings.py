@@ -145,6 +145,18 @@ def test_a_cluster_is_joined_only_where_somebody_says_which(tmp_path: Path) -> N
     assert said(ORBWEAVER_KUBECONFIG="/etc/kube", ORBWEAVER_KUBERNETES="true") == "/etc/kube"
 
 
+def test_an_agent_follows_the_spider_coordinator_unless_it_is_switched_off(tmp_path: Path) -> None:
+    def name(**variables: str) -> str:
+        return load_settings(str(tmp_path / "none"), NODE | variables).coordinator_name
+
+    assert name() == "default"
+    assert name(SPIDERPOOL_COORDINATOR_DEAFULT_NAME="mine") == "mine"
+    assert name(SPIDERPOOL_COORDINATOR_ENABLED="true") == "default"
+    assert name(SPIDERPOOL_COORDINATOR_ENABLED="false") == ""
+    with pytest.raises(BadInput, match="SPIDERPOOL_COORDINATOR_DEAFULT_NAME"):
+        name(SPIDERPOOL_COORDINATOR_DEAFULT_NAME="a,b")
+
+
 def test_the_public_systems_variables_are_read(tmp_path: Path) -> None:
     settings = load(
         tmp_path,

@@ -127,6 +127,8 @@ def test_agent_and_controller_read_what_the_chart_tells_them(
     assert of_controller.kubernetes.lease is not None
     assert of_agent.kubeconfig == ""
     assert of_agent.tune_sysctls
+    kept = of_controller.kubernetes.coordinator
+    assert of_agent.coordinator_name == ("" if kept is None else kept.name)
 
 
 def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object]]) -> None:

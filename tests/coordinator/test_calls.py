@@ -73,6 +73,9 @@ class Known(FactsSource):
 class Unsynced(ClusterSettings):
     """A cluster whose SpiderCoordinator is not Synced."""
 
+    async def learn(self) -> None:
+        """Nothing more is known later."""
+
     def written(self) -> WrittenSettings:
         raise NotReady("spidercoordinator: default no ready")
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from ops.kubernetes.coordinators import Coordinators
-from tests.kubernetes.objects import Object, coordinator, create, replace
+from tests.kubernetes.cluster import until
+from tests.kubernetes.objects import Object, coordinator, create, get, replace
 from tests.kubernetes.test_the_coordinator_has_a_status import (
+    KIND,
     coordinators,
     say,
     status,
@@ -155,3 +157,36 @@ async def test_what_nobody_said_is_found_once_somebody_says_it(
     assert (waiting["overlayPodCIDR"], waiting["serviceCIDR"]) == ([], [])
     assert first == again
     assert again["overlayPodCIDR"] == ["10.244.0.0/16"]
+
+
+async def test_an_overlay_that_comes_later_is_followed(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    """V00001, V00002: `auto` once the node has another CNI configuration."""
+    await say(server, "kubeadm-config", ClusterConfiguration=KUBEADM)
+    create(server, coordinator())
+    assert (await status(server, "Synced")).get("overlayPodCIDR", []) == []
+
+    (tmp_path / "10-flannel.conflist").write_text('{"name": "flannel"}')
+
+    await until(lambda: get(server, KIND, "default")["status"].get("overlayPodCIDR"))
+
+
+async def test_without_any_source_the_reason_is_the_public_text(
+    coordinators: Coordinators, server: ApiServer
+) -> None:
+    create(server, coordinator(podCIDRType="cluster"))
+
+    reason = (await status(server, "NotReady"))["reason"]
+
+    assert reason == "No kube-controller-manager pod found, unable to get clusterCIDR"
+
+
+async def test_a_configuration_that_cannot_be_read_is_not_guessed(
+    coordinators: Coordinators, server: ApiServer, tmp_path: Path
+) -> None:
+    """A loop of links: root may read every file."""
+    (tmp_path / "10-overlay.conflist").symlink_to("10-overlay.conflist")
+    create(server, coordinator())
+
+    assert "cannot be read" in (await status(server, "NotReady"))["reason"]

@@ -18,6 +18,7 @@ from nodeagent.kubernetes.joining import Cluster, joined
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.http_caller import HttpReply, over_socket
 from tests.agent.node import Node, running
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import Object
@@ -129,6 +130,29 @@ async def test_a_pod_that_does_not_exist_gets_nothing(
 
     assert "there is no Pod shop/ghost" in reply.error["msg"] + reply.error["details"]
     assert not await node.claims()
+
+
+async def test_the_coordinators_settings_are_those_for_a_pod_that_exists(
+    shop: ApiServer, settings: Settings
+) -> None:
+    """Without the watch: a Pod that it has not brought is read, and its annotation counts."""
+    api = Api(await open_connection(str(shop.kubeconfig)))
+    facts = KubernetesFacts(api, NODE, settings.fixed)
+    create_pod(shop, "early", NODE, annotations={"ipam.spidernet.io/default-route-nic": "net1"})
+
+    async with running(settings, MemoryStore(), facts=facts) as node:
+
+        async def configuration(name: str) -> HttpReply:
+            body = {"podName": name, "podNamespace": "shop"}
+            return await over_socket(
+                node.agent.settings.socket_path, "GET", "/v1/coordinator/config", body
+            )
+
+        known, unknown = await configuration("early"), await configuration("ghost")
+
+    await api.close()
+    assert known.json["podDefaultRouteNIC"] == "net1"
+    assert (unknown.status, unknown.json) == (500, "there is no Pod shop/ghost")
 
 
 async def test_another_pod_of_the_same_name_gets_nothing_for_it(

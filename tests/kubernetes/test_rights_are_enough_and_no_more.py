@@ -157,9 +157,11 @@ async def test_an_agent_learns_all_its_facts_with_its_own_rights(
     found = await joined(Settings("node-1", kubeconfig=str(kubeconfig)))
     assert found is not None
     facts = found.facts
+    assert found.coordinator is not None
     async with asyncio.timeout(30):
         for informer in (facts.pods, facts.nodes, facts.namespaces, facts.stateful_sets):
             await informer.listed.wait()
+        await found.coordinator.coordinators.listed.wait()
     await until(lambda: ("shop", "web-0") in facts.pods.objects)
     await found.leave()
     sweep(granted)
@@ -191,7 +193,7 @@ def test_there_is_much_that_neither_may(granted: ApiServer, account: str) -> Non
 
 def test_an_agent_writes_nothing_to_the_api_server(granted: ApiServer) -> None:
     for verb in ("create", "update", "patch", "delete"):
-        for resource in ("spiderippools", "spiderendpoints", "spidersubnets"):
+        for resource in ("spiderippools", "spiderendpoints", "spidersubnets", "spidercoordinators"):
             assert not may(granted, AGENT, verb=verb, resource=resource, **OURS)
         assert not may(granted, AGENT, verb=verb, resource="events", group="events.k8s.io")
 

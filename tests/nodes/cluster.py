@@ -30,7 +30,7 @@ from tests.kubernetes.networks import DEFINITION as NAD_DEFINITION
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
-from tests.nodes.workloads import SHOP, Object
+from tests.nodes.workloads import SHOP, Object, made
 from tests.runtime.cri import RuntimeRefused, RuntimeService
 from tests.support.kubernetes import ApiServer
 from tests.support.truth import Truth
@@ -59,7 +59,13 @@ agent:
 """
 """What agents offer kubelet; a provider's slots only once there is a provider."""
 
-CONTROLLER_SETTINGS: Final = {"SPIDERPOOL_MULTUS_CONFIG_ENABLED": "true"}
+CONTROLLER_SETTINGS: Final = {
+    "SPIDERPOOL_MULTUS_CONFIG_ENABLED": "true",
+    "SPIDERPOOL_COORDINATOR_ENABLED": "true",
+}
+COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
+"""As an installation makes one."""
+
 SECOND_UPLINK: Final = "eth1"
 POD_BRIDGE: Final = "br-pods"
 WORKLOADS: Final = "deployments,replicasets,statefulsets,jobs,pods"
@@ -192,6 +198,20 @@ class Cluster:
         names = {one["metadata"]["name"] for one in objects}
         self.until(lambda: names <= self.truth.ledger().pools.keys(), f"pools {names}")
 
+    def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
+        """Give the SpiderCoordinator these settings, and wait until it has the phase."""
+        path = f"/apis/{API_VERSION}/spidercoordinators/default"
+        stored = self.server.request("GET", path).body
+        stored["spec"] = COORDINATOR["spec"] | spec
+        answer = self.server.request("PUT", path, stored)
+        assert answer.status == 200, answer.message
+
+        def has_phase() -> bool:
+            status = self.server.request("GET", path).body.get("status", {})
+            return bool(status.get("phase") == phase)
+
+        self.until(has_phase, f"phase {phase} of the SpiderCoordinator")
+
     def pings(self, pod: str, address: str) -> bool:
         """Whether an address answers a Pod."""
         try:
@@ -280,6 +300,7 @@ class Cluster:
             self._add_node(node)
         self.controller = self._start_controller()
         self.until(self.nodes_are_ready, "the nodes")
+        self.set_coordinator()
 
     def _prepare(self) -> None:
         space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SHOP}}
@@ -289,6 +310,7 @@ class Cluster:
         self.server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         for kind in KINDS:
             self.server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
+        self.apply(COORDINATOR)
         self.server.wait_served(f"/api/v1/namespaces/{SHOP}/serviceaccounts/default")
 
     def _add_node(self, node: Node) -> None:

@@ -1,0 +1,99 @@
+"""The SpiderCoordinator from the API server, watched: the cluster's settings for the coordinator.
+
+One object counts, the one of the configured name, whose status the leading controller keeps. What
+it leaves out comes from ``orbweaver.coordinator`` of conf.yml. An agent that has seen the object
+needs no API server later (invariant I8): the last object seen counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from core.errors import BadInput, NotReady
+from core.kubernetes.api import Api, Object
+from core.kubernetes.informer import Follower
+from core.manifests.kinds.coordinators import CoordinatorReport
+from core.manifests.kinds.fields import API_VERSION
+from nodeagent.coordinator.cluster import ClusterSettings
+from nodeagent.coordinator.settings import WrittenSettings, effective, fallen_back, read_settings
+
+COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
+SYNCED: Final = "Synced"
+LISTED_S_MAX: Final = 2.0
+"""How long an ADD waits for the first list of an agent that has just started."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class KeptCoordinator(NamedTuple):
+    """What is kept of a SpiderCoordinator. ``fault`` "": Pods may be set up with ``written``."""
+
+    written: WrittenSettings = WrittenSettings()
+    fault: str = ""
+
+
+class KubernetesCoordinator(ClusterSettings):
+    """The settings of one SpiderCoordinator over those of conf.yml; ``run`` follows it."""
+
+    def __init__(self, api: Api, name: str, configured: WrittenSettings) -> None:
+        path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
+        self.coordinators = Follower(api, path, kept_coordinator)
+        self._name = name
+        self._configured = configured
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        await self.coordinators.run()
+
+    async def learn(self) -> None:
+        """Wait until the API server has answered once, 2 s at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LISTED_S_MAX):
+                await self.coordinators.listed.wait()
+
+    def written(self) -> WrittenSettings:
+        """The settings as last seen. Raises NotReady without a Synced object, as the public one."""
+        kept = self.coordinators.objects.get(("", self._name))
+        if kept is None:
+            raise self._missing()
+        if kept.fault:
+            raise NotReady(
+                f"spidercoordinator: {self._name} no ready: {kept.fault}",
+                subject=self._name,
+                remedy=f"kubectl describe spidercoordinator {self._name}",
+            )
+        return fallen_back(kept.written, self._configured)
+
+    def _missing(self) -> NotReady:
+        if self.coordinators.listed.is_set():
+            why = f"there is no SpiderCoordinator {self._name}"
+            remedy = "create it, or set SPIDERPOOL_COORDINATOR_ENABLED to false for conf.yml alone"
+        else:
+            why = f"SpiderCoordinators cannot be listed: {self.coordinators.fault or 'no answer'}"
+            remedy = "is the API server up, and may the agent list spidercoordinators?"
+        message = f"coordinator config not found: {why}"
+        return NotReady(message, subject=self._name, remedy=remedy)
+
+
+def kept_coordinator(one: Object) -> KeptCoordinator:
+    """The settings of a SpiderCoordinator; an unusable object is kept as its fault."""
+    try:
+        report = msgspec.convert(one.get("status") or {"phase": ""}, CoordinatorReport)
+        if report.phase != SYNCED:
+            return KeptCoordinator(fault=report.reason or f"its phase is {report.phase!r}")
+        spec = msgspec.convert(one.get("spec") or {}, dict[str, Any])
+        found = {
+            "overlayPodCIDR": report.overlay_pod_cidr or [],
+            "serviceCIDR": report.service_cidr or [],
+        }
+        written = read_settings(spec | found)
+        effective(written, WrittenSettings())
+    except (msgspec.ValidationError, BadInput) as error:
+        _log.warning("SpiderCoordinator %s cannot be used: %s", one["metadata"]["name"], error)
+        return KeptCoordinator(fault=str(error))
+    return KeptCoordinator(written)

@@ -1,0 +1,177 @@
+"""What the SpiderCoordinator says, in Pods that kubelet starts and on their nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from core.manifests.kinds.fields import API_VERSION
+from ops.lab.fabric import BRIDGE
+from ops.lab.http import get
+from tests.nodes.cluster import Cluster
+from tests.nodes.multus import DEFAULT_NETWORK, NETWORKS, Multus, macvlan, why_missing
+from tests.nodes.test_several_nics_by_multus import nads
+from tests.nodes.workloads import SHOP, asking, pod, pool
+
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.netns,
+    pytest.mark.kubelet,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+]
+
+NODE = "node-a"
+CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
+CONFIGS = f"/apis/{API_VERSION}/namespaces/{SHOP}/spidermultusconfigs"
+NETWORKS_MADE = ("own", "plain")
+KUBEADM = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/16}"
+SERVICE = "10.96.0.10"
+SETTINGS: dict[str, Any] = {
+    "hijackCIDR": ["203.0.113.0/24"],
+    "policyRoutes": [{"dst": "198.51.100.0/24", "gw": "10.6.0.9"}],
+    "podMACPrefix": "0a:1b",
+    "hostRuleTable": 600,
+    "podRPFilter": 2,
+    "txQueueLen": 2000,
+    "vethLinkAddress": "169.254.100.1",
+    "vethMTU": 1400,
+}
+ASKED = "asked-about"
+"""A Pod that is never scheduled: the agent is asked which settings it has for it."""
+
+
+@pytest.fixture
+def coordinated(cluster: Cluster) -> Iterator[Cluster]:
+    """With a pool, and a SpiderCoordinator that is as before afterwards."""
+    cluster.pools(pool("green", "10.6.0.20-10.6.0.29"))
+    asked = pod(ASKED, {}, schedulingGates=[{"name": "example.org/never"}])
+    asked["metadata"]["namespace"] = "default"
+    cluster.apply(asked)
+    yield cluster
+    cluster.server.request("DELETE", f"{CONFIG_MAPS}/kubeadm-config")
+    cluster.delete_pods()
+    for name in NETWORKS_MADE:
+        cluster.server.request("DELETE", f"{CONFIGS}/{name}")
+    cluster.until(lambda: not nads(cluster) & {*NETWORKS_MADE}, "no NADs of this file")
+    cluster.set_coordinator()
+    agent_has(cluster, lambda status, settings: status == 200 and "podMACPrefix" not in settings)
+    cluster.server.kubectl("delete", "pod", ASKED, "--namespace", "default", "--now")
+
+
+def say_cidrs(cluster: Cluster) -> None:
+    body = {"metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": KUBEADM}}
+    answer = cluster.server.request("POST", CONFIG_MAPS, body)
+    assert answer.status == 201, answer.message
+
+
+def agent_has(cluster: Cluster, holds: Callable[[int, dict[str, Any]], bool]) -> None:
+    """Wait until the agent of the node has seen the settings."""
+    socket = cluster.nodes[NODE].node.socket
+    question = json.dumps({"podNamespace": "default", "podName": ASKED})
+
+    def is_so() -> bool:
+        status, body = get(socket, "/v1/coordinator/config", question)
+        return holds(status, json.loads(body) if status == 200 else {})
+
+    cluster.until(is_so, "the settings of the agent")
+
+
+def way(cluster: Cluster, name: str, destination: str) -> str:
+    return cluster.inside(name, "ip", "route", "get", destination).stdout
+
+
+def link(cluster: Cluster, name: str, interface: str) -> dict[str, Any]:
+    (found,) = json.loads(cluster.inside(name, "ip", "-json", "link", "show", interface).stdout)
+    return dict(found)
+
+
+def test_every_setting_of_the_cluster_has_its_effect_in_a_pod(coordinated: Cluster) -> None:
+    cluster, node = coordinated, coordinated.nodes[NODE].node
+    say_cidrs(cluster)
+    cluster.set_coordinator(podCIDRType="cluster", **SETTINGS)
+    agent_has(cluster, lambda _, settings: settings.get("overlayPodCIDR") == ["10.244.0.0/16"])
+    cluster.apply(pod("alpha", asking("green"), node=NODE))
+    (alpha,) = cluster.running("", 1)
+    address = alpha.addresses[0]
+
+    # Services, the overlay's Pods and hijackCIDR go by the node; all else by the gateway.
+    for destination in (SERVICE, "10.244.3.4", "203.0.113.9"):
+        assert "dev veth0" in way(cluster, "alpha", destination), destination
+    assert "via 10.6.0.1 dev eth0" in way(cluster, "alpha", "198.18.0.1")
+    assert "via 10.6.0.9 dev eth0" in way(cluster, "alpha", "198.51.100.7")
+
+    eth0, veth0 = link(cluster, "alpha", "eth0"), link(cluster, "alpha", "veth0")
+    last = int(address.rpartition(".")[2])
+    assert eth0["address"] == f"0a:1b:0a:06:00:{last:02x}"
+    assert eth0["txqlen"] == 2000
+    assert veth0["mtu"] == 1400
+    assert "169.254.100.1/32" in cluster.inside("alpha", "ip", "-4", "addr", "show", "veth0").stdout
+    rp_filter = cluster.inside("alpha", "cat", "/proc/sys/net/ipv4/conf/all/rp_filter").stdout
+    assert rp_filter.strip() == "2"
+
+    assert address in node.namespace.ip("route", "show", "table", "600")
+    assert "lookup 600" in node.namespace.ip("rule")
+    assert cluster.pings("alpha", node.address)
+
+
+def test_pods_wait_while_the_cidrs_are_not_known_and_their_events_say_so(
+    coordinated: Cluster,
+) -> None:
+    cluster = coordinated
+    cluster.set_coordinator("NotReady", podCIDRType="cluster")
+    agent_has(cluster, lambda status, _: status == 500)
+    cluster.apply(pod("alpha", asking("green"), node=NODE))
+
+    text = "spidercoordinator: default no ready"
+    cluster.until(lambda: text in cluster.events("alpha"), "the event")
+    reason = "No kube-controller-manager pod found, unable to get clusterCIDR"
+    assert reason in cluster.events("alpha")
+
+    say_cidrs(cluster)
+    cluster.set_coordinator(podCIDRType="cluster", podMACPrefix="0a:1b")
+    cluster.running("", 1)
+    assert "dev veth0" in way(cluster, "alpha", SERVICE)
+
+
+@pytest.mark.skipif(bool(why_missing()), reason=why_missing())
+def test_a_network_goes_before_the_cluster_and_the_cluster_before_what_is_built_in(
+    coordinated: Cluster,
+) -> None:
+    cluster = coordinated
+    cluster.laboratory.fabric.namespace.ip("address", "add", "10.9.0.1/24", "dev", BRIDGE)
+    cluster.pools(pool("lan", "10.9.0.20-10.9.0.29", subnet="10.9.0.0/24", gateway="10.9.0.1"))
+    said = {name: SETTINGS[name] for name in ("podMACPrefix", "vethMTU")}
+    cluster.set_coordinator(podDefaultRouteNIC="net1", **said)
+    agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net1")
+    own = macvlan("own", "green")
+    own["spec"]["coordinator"] |= {"podMACPrefix": "0a:2b", "vethMTU": 1300}
+    cluster.apply(own, macvlan("plain", "lan"))
+    with Multus(cluster, NODE):
+        wanted = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/plain"}
+        cluster.apply(pod("alpha", wanted, node=NODE))
+        cluster.running("", 1)
+
+        assert link(cluster, "alpha", "eth0")["address"].startswith("0a:2b:")
+        assert link(cluster, "alpha", "veth0")["mtu"] == 1300
+        assert link(cluster, "alpha", "net1")["address"].startswith("0a:1b:")
+        default = cluster.inside("alpha", "ip", "route", "show", "default").stdout
+        assert default.split()[:5] == ["default", "via", "10.9.0.1", "dev", "net1"]
+        assert "dev veth0" in way(cluster, "alpha", SERVICE)
+
+
+@pytest.mark.skipif(bool(why_missing()), reason=why_missing())
+def test_a_default_route_nic_that_there_is_not_is_named_in_an_event(coordinated: Cluster) -> None:
+    cluster = coordinated
+    cluster.set_coordinator(podDefaultRouteNIC="net9")
+    agent_has(cluster, lambda _, settings: settings.get("podDefaultRouteNIC") == "net9")
+    cluster.apply(macvlan("own", "green"))
+    with Multus(cluster, NODE):
+        wanted = {DEFAULT_NETWORK: f"{SHOP}/own", NETWORKS: f"{SHOP}/own"}
+        cluster.apply(pod("alpha", wanted, node=NODE))
+
+        cluster.until(lambda: "net9" in cluster.events("alpha"), "the event")
+        assert "podDefaultRouteNIC: net9 don't exist in pod" in cluster.events("alpha")
