@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -25,17 +25,21 @@ from nodeagent.rdma.words import WORDS
 from tests.controller.processes import ControllerProcess
 from tests.support import parts
 from tests.support.etcd import EtcdCluster, free_ports
+from workflows.jobs.archiving import archive
+from workflows.jobs.quarantine import probe
+from workflows.jobs.reclaim import scan
 
 ROOT: Final = Path(__file__).parents[2]
 MONITORING: Final = ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
 PATIENCE_S: Final = 40.0
-METRIC: Final = re.compile(r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total)\b")
+METRIC: Final = re.compile(
+    r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total|etcd_[a-z]+_[a-z_]+)\b"
+)
 RDMA: Final = re.compile(r"\brdma_[a-z_]+\b")
 
 LAZY: Final = frozenset(
     (
-        *(f"workflow_{what}_total" for what in ("completed", "failed", "paused")),
         "spiderpool_ipam_allocation_duration_seconds_bucket",
         "orbweaver_pool_addresses",
         "orbweaver_cluster_unwatched",
@@ -43,7 +47,7 @@ LAZY: Final = frozenset(
         *(f"orbweaver_clusterip_{what}" for what in ("failures_total", "left_out")),
     )
 )
-"""Told when there is something to tell: of a workflow, an ADD, a pool, a cluster, a Service."""
+"""Served once there is something to count: an ADD, a pool, a cluster, a Service."""
 
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason=parts.needs(parts.PROMETHEUS))
 
@@ -67,9 +71,9 @@ class Prometheus:
             return None
 
     def has_scraped(self) -> bool:
-        """Whether both targets were up at least twice: a rate needs two samples."""
+        """Whether all targets were up at least twice: a rate needs two samples."""
         data = self.ask("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
-        return data is not None and len(data["result"]) == 2
+        return data is not None and len(data["result"]) == 3
 
 
 @contextmanager
@@ -92,16 +96,14 @@ def eventually(holds: Callable[[], bool], log: Path) -> None:
         time.sleep(0.1)
 
 
-def configuration(directory: Path, agent: int, controller: int) -> Path:
-    """Our configuration with the targets of this test."""
+def configuration(directory: Path, ports: Mapping[str, int]) -> Path:
+    """Our configuration with the targets of this test, by job."""
     settings = yaml.safe_load((MONITORING / "prometheus.yml").read_text("utf-8"))
     settings["global"]["scrape_interval"] = "1s"
     settings["rule_files"] = [str(MONITORING / "alerts.yml")]
-    targets = {"orbweaver-agent": agent, "orbweaver-controller": controller}
     settings["scrape_configs"] = [
-        job | {"static_configs": [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]}
+        job | {"static_configs": [{"targets": [f"127.0.0.1:{ports[job['job_name']]}"]}]}
         for job in settings["scrape_configs"]
-        if job["job_name"] in targets
     ]
     path = directory / "prometheus.yml"
     path.write_text(yaml.safe_dump(settings), "utf-8")
@@ -132,12 +134,17 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 SPIDERPOOL_METRIC_HTTP_PORT=str(metrics),
             )
         )
+        ports = {
+            "orbweaver-agent": metrics,
+            "orbweaver-controller": controller.metrics,
+            "orbweaver-etcd": int(etcd.endpoints[0].rpartition(":")[2]),
+        }
         assert PROMETHEUS is not None
         log = directory / "prometheus.log"
         stack.enter_context(
             process(
                 PROMETHEUS,
-                f"--config.file={configuration(directory, metrics, controller.metrics)}",
+                f"--config.file={configuration(directory, ports)}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 f"--web.listen-address=127.0.0.1:{port}",
                 log=log,
@@ -201,3 +208,12 @@ def test_no_panel_of_a_dashboard_lies_over_another(path: Path) -> None:
         assert not taken & cells, panel["title"]
         assert all(x < 24 for x, _ in cells), panel["title"]
         taken |= cells
+
+
+def test_every_type_of_workflow_is_counted_from_zero_on(prometheus: Prometheus) -> None:
+    """Of a series that is born with its first pause, no rate ever shows that pause."""
+    found = prometheus.ask("/api/v1/query", query="workflow_paused_total")["result"]
+
+    types = {one["metric"]["workflow_type"] for one in found}
+    assert {archive.WORKFLOW_TYPE, probe.WORKFLOW_TYPE, scan.WORKFLOW_TYPE} <= types
+    assert {one["value"][1] for one in found} == {"0"}

@@ -104,6 +104,14 @@ def test_the_agent_can_write_where_iptables_has_its_lock(services: Mapping[str, 
     assert {"/tmp", "/run"} <= set(services["agent"]["tmpfs"])
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_traces_of_both_go_to_the_collector(services: Mapping[str, Any], name: str) -> None:
+    endpoint = services[name]["environment"]["ORBWEAVER_TRACES_ENDPOINT"]
+
+    assert endpoint == "http://collector:4317"
+    assert "collector" in services
+
+
 def test_every_setting_handed_on_is_read_by_the_product() -> None:
     known = {
         setting

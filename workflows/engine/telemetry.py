@@ -9,7 +9,7 @@ StartActivity, RunActivity, each with ``:`` and the type or name.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -80,6 +80,18 @@ class Telemetry:
         self._activity = histogram(
             "activity_execution_latency", unit="s", description="Of one attempt"
         )
+
+    def introduce(self, workflow_types: Iterable[str]) -> None:
+        """Begin the counts of closed runs of these types at 0.
+
+        A rate needs a sample from before: of a series that is born with its first run, that run is
+        never seen.
+        """
+        if self._meter is None:
+            return
+        for workflow_type in workflow_types:
+            for counted in self._closed.values():
+                counted.add(0, {"workflow_type": workflow_type})
 
     @property
     def traces(self) -> bool:

@@ -230,6 +230,7 @@ class Worker:
         self._options = options
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
+        self._telemetry.introduce(registry.workflows)
         self._running: asyncio.Task[None] | None = None
         self._is_ready = asyncio.Event()
 

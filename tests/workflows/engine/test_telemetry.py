@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, NumberDataPoint
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -71,3 +71,25 @@ async def test_what_is_said_to_an_execution_has_a_span_by_temporals_name(stage: 
     assert {span.name for span in exporter.get_finished_spans()} == {
         *("SignalWithStartWorkflow:Basket", "SignalWorkflow:put", "StartWorkflowUpdate:take"),
     }
+
+
+async def test_counts_of_closed_runs_begin_at_zero_with_the_worker(stage: Stage) -> None:
+    reader = InMemoryMetricReader()
+    telemetry = Telemetry(meters=MeterProvider([reader]))
+
+    stage.workers.append(
+        Worker(stage.store, stage.keys, stage.registry, name="w", telemetry=telemetry)
+    )
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    counts = {
+        (metric.name, str((point.attributes or {})["workflow_type"])): point.value
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in metric.data.data_points
+        if isinstance(point, NumberDataPoint)
+    }
+    assert set(counts.values()) == {0}
+    assert {("workflow_paused", "Chain"), ("workflow_failed", "Basket")} <= counts.keys()
