@@ -243,7 +243,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     # Their pairs have died with their namespaces; what they had on another wire has not.
     batch(node.inside, "link add cali-left type veth peer left", "link set cali-left up")
     (wire,) = (link.number for link in links_of(world, node) if link.name == "cali-left")
-    before = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
+    before = tables_of(node)
     for number in range(LEFTOVERS):
         steps = left_behind(wire, f"10.9.{number // 200}.{number % 200 + 1}")
         with world.visitor.session(node.held) as session:
@@ -261,13 +261,19 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
     found = await coordinating.collect(collection(pod))
     assert len(found.removed) == LEFTOVERS
     assert list(node.records.all()) == [alive]
-    assert (node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")) == before
+    assert tables_of(node) == before
     assert pod.check() == []
 
 
 def links_of(world: World, node: Node) -> list[Link]:
     with world.visitor.session(node.held) as session:
         return session.links()
+
+
+def tables_of(node: Node) -> tuple[list[str], list[str]]:
+    """Neighbours and routes to Pods on the node; the kernel lists neighbours in any order."""
+    neighbours, routes = node.inside.ip("neigh"), node.inside.ip("route", "show", "table", "500")
+    return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
 def left_behind(wire: int, text: str) -> tuple[Step, ...]:
