@@ -22,6 +22,7 @@ from core.store.kinds import (
     ENDPOINTS,
     GUARDS,
     HEADS,
+    INDEXES,
     POOLS,
     QUARANTINES,
     RECORDS,
@@ -45,6 +46,7 @@ RESTS: Final[KeyKind[str]] = KeyKind(
 )
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
+    INDEXES,
     *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, POOL_VIEWS, REPORTS, NEEDS),
     *(BINDINGS, ADMISSIONS),
 )

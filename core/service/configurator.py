@@ -1,6 +1,7 @@
 """Commands about pools, subnets, reservations, quarantine and records: read, decide, commit.
 
-The read, the decision and the commit are one optimistic step under guards. A pool, subnet or
+The read, the decision and the commit are one optimistic step under guards. What is read is what the
+command touches (``core.service.command_scope``). A pool, subnet or
 reservation changes the guard key of its topic and family, and guards the topics that its rules look
 at, so that of two that overlap exactly one is created, and what a pool has of its subnet is decided
 once. Addresses that events take out of a pool are guarded as a range of keys that may not have been
@@ -9,7 +10,7 @@ touched since the read (I2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
@@ -24,19 +25,20 @@ from core.domain.commands import Command
 from core.domain.configuration import Configuration, Switches
 from core.domain.decisions import decide, given_up, left_behind
 from core.domain.events import Cause, Event
-from core.domain.evolution import Ledger
 from core.domain.model import Claim
 from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import wants_more
 from core.errors import LogCorrupt, LostRace, Refused
+from core.service.command_scope import ScopeReader
 from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
 from core.store.codec import Draft
+from core.store.index import COMPLETE
 from core.store.keys import Keys
 from core.store.kinds import STATE_REMEDY, key_text
 from core.store.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
 from core.store.retrying import racing
-from core.store.state import read_claims, read_configuration
+from core.store.state import read_claims
 from core.store.writer import Writer
 
 RANGE_GUARDS_MAX = 64
@@ -75,7 +77,8 @@ class Configurator:
         self._store = store
         self._keys = keys
         self._writer = writer
-        self._enabled = Switches(ipv4_enabled, ipv6_enabled, subnets_enabled)
+        switches = Switches(ipv4_enabled, ipv6_enabled, subnets_enabled)
+        self._scopes = ScopeReader(store, keys, switches)
 
     async def apply(self, command: Command, cause: Cause) -> Applied:
         """Decide and commit. Raises Refused, StoreUnavailable, OutcomeUnknown, LostRace.
@@ -92,14 +95,15 @@ class Configurator:
 
     async def dry_run(self, command: Command) -> tuple[Event, ...]:
         """The events the command would cause now; writes nothing. Raises Refused."""
-        ledger, configuration = await self._read()
-        claimed = await self._claimed(given_up(configuration, command), ledger.position)
-        return decide(configuration, command, claimed)
+        scope = await self._scopes.read(command, may_write=False)
+        claimed = await self._claimed(given_up(scope.configuration, command), scope.position)
+        return decide(scope.configuration, command, claimed)
 
     async def dry_run_beside(self, command: Command, pending: Iterable[PendingAdmission]) -> DryRun:
         """The same on the log, and what pending admissions have against it. Raises Refused."""
-        ledger, configuration = await self._read()
-        claimed = await self._claimed(given_up(configuration, command), ledger.position)
+        scope = await self._scopes.read(command, may_write=False)
+        configuration = scope.configuration
+        claimed = await self._claimed(given_up(configuration, command), scope.position)
         events = decide(configuration, command, claimed)
         near = related(command, pending) if events else []
         if not _refusals(configuration, command, claimed, near):
@@ -108,8 +112,7 @@ class Configurator:
         return DryRun(events, tuple(Conflict(one, why) for one, why in found if why))
 
     async def _once(self, command: Command, cause: Cause) -> Applied:
-        ledger, configuration = await self._read()
-        at = ledger.position
+        at, configuration, indexed, unread = await self._scopes.read(command)
         claimed = await self._claimed(given_up(configuration, command), at)
         events = decide(configuration, command, claimed)
         if not events:
@@ -117,13 +120,14 @@ class Configurator:
         guards: dict[Guard, None] = {}
         writes: dict[bytes, Write] = {}
         for effect in (effect_of(event, configuration, self._keys) for event in events):
-            key = effect.write.start if isinstance(effect.write, Delete) else effect.write.key
-            _require_read(ledger, key_text(self._keys, key))
+            key = _key_of(effect.write)
+            _require_read(unread, key_text(self._keys, key))
             writes[key] = effect.write
             guards[NothingNewer(key, key + b"\0", at)] = None
+            writes |= {_key_of(write): write for write in effect.found_by}
             if effect.topic:
                 topic = self._keys.guard(effect.topic, effect.family)
-                writes[topic] = Put(topic, b"")
+                writes[topic] = Put(topic, COMPLETE if topic in indexed else b"")
             for name in _RELIED_ON.get(effect.topic, (effect.topic,) if effect.topic else ()):
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
@@ -134,11 +138,6 @@ class Configurator:
         if isinstance(outcome, Lost):
             raise LostRace("the configuration changed meanwhile", subject=type(command).__name__)
         return Applied(events, outcome.revision)
-
-    async def _read(self) -> tuple[Ledger, Configuration]:
-        ledger = Ledger()
-        await read_configuration(self._store, self._keys, ledger)
-        return ledger, Configuration.of(ledger, self._enabled)
 
     async def _claimed(self, leaving: AddressSet | None, at: int) -> Mapping[str, Claim]:
         """Claims of the addresses that a command gives up."""
@@ -157,9 +156,13 @@ class Configurator:
         ]
 
 
-def _require_read(ledger: Ledger, key: str) -> None:
+def _key_of(write: Write) -> bytes:
+    return write.start if isinstance(write, Delete) else write.key
+
+
+def _require_read(unread: Container[str], key: str) -> None:
     """Raises LogCorrupt for a command that would write over what cannot be read."""
-    if key in ledger.unread:
+    if key in unread:
         raise LogCorrupt(f"{key} is there and cannot be read", subject=key, remedy=STATE_REMEDY)
 
 

@@ -28,6 +28,7 @@ from core.domain.events import (
 from core.domain.evolution import evolve_pool, evolve_subnet
 from core.domain.model import Pool, Subnet
 from core.store.codec import POOL, QUARANTINE, RECORD, RESERVATION, SUBNET
+from core.store.index import Index
 from core.store.keys import Keys
 from core.store.kv import Delete, Put, Write
 
@@ -36,11 +37,15 @@ SubnetEvent = SubnetDefined | SubnetRetired | SubnetDeleted
 
 
 class Effect(NamedTuple):
-    """``topic`` and ``family`` name the guard key that changes too; "" for none."""
+    """``topic`` and ``family`` name the guard key that changes too; "" for none.
+
+    ``found_by``: what changes in the index of pools and subnets.
+    """
 
     write: Write
     topic: str = ""
     family: Family = 4
+    found_by: tuple[Write, ...] = ()
 
 
 def effect_of(event: Event, configuration: Configuration, keys: Keys) -> Effect:
@@ -78,7 +83,7 @@ def _pool_effect(event: PoolEvent, configuration: Configuration, keys: Keys) -> 
     write: Write = Delete(keys.pool(name))
     if after is not None:
         write = Put(keys.pool(name), POOL.encode(after))
-    return Effect(write, "pools", _family(after, before))
+    return _indexed(Effect(write, "pools", _family(after, before)), keys, before, after)
 
 
 def _subnet_effect(event: SubnetEvent, configuration: Configuration, keys: Keys) -> Effect:
@@ -88,7 +93,17 @@ def _subnet_effect(event: SubnetEvent, configuration: Configuration, keys: Keys)
     write: Write = Delete(keys.subnet(name))
     if after is not None:
         write = Put(keys.subnet(name), SUBNET.encode(after))
-    return Effect(write, "subnets", _family(after, before))
+    return _indexed(Effect(write, "subnets", _family(after, before)), keys, before, after)
+
+
+def _indexed(
+    effect: Effect, keys: Keys, before: Pool | Subnet | None, after: Pool | Subnet | None
+) -> Effect:
+    index = Index(keys, "pools" if effect.topic == "pools" else "subnets", effect.family)
+    old, new = index.entries(before), index.entries(after)
+    gone = [Delete(key) for key in old if key not in new]
+    come = [Put(key, value) for key, value in new.items() if old.get(key) != value]
+    return effect._replace(found_by=(*gone, *come))
 
 
 def _family(after: Pool | Subnet | None, before: Pool | Subnet | None) -> Family:

@@ -12,7 +12,8 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     pool/<name>, subnet/<name>       configuration
     reservation/<name>               configuration
     record/<kind>/<namespace>/<name> standalone facts
-    guard/<topic>/<4|6>              changes with its topic
+    guard/<topic>/<4|6>              changes with its topic; says whether its index is complete
+    index/<topic>/<4|6>/...          finds pools and subnets (``core.store.index``)
     view/pool/<name>                 projection
     view/application/<application>   what the last look at its automatic pools found, under a lease
     admitted/<kind>/<name>/<review>  a webhook has admitted a pool or subnet that the log may lack
@@ -87,6 +88,10 @@ class Keys:
         """[start, end) of every key under ``prefix(*parts)``."""
         prefix = self.prefix(*parts)
         return prefix, range_end(prefix)
+
+    def room_of(self, key: bytes) -> str:
+        """The first part of a key behind the root: its kind."""
+        return key[len(self.root) :].partition(b"/")[0].decode()
 
     def log(self, writer: str, seq: int) -> bytes:
         """A segment."""

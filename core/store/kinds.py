@@ -27,6 +27,7 @@ from core.store.codec import (
     WriterHead,
     words_of,
 )
+from core.store.index import COMPLETE, check_entry, read_entry
 from core.store.keys import Keys
 
 T = TypeVar("T")
@@ -106,9 +107,9 @@ def key_text(keys: Keys, key: bytes) -> str:
     return key.removeprefix(keys.root).decode(errors="backslashreplace")
 
 
-def _empty(value: bytes) -> bytes:
-    if value:
-        raise ValueError("a guard has no value")
+def _guard_value(value: bytes) -> bytes:
+    if value not in (b"", COMPLETE):
+        raise ValueError("a guard has another value")
     return value
 
 
@@ -143,9 +144,14 @@ ENDPOINTS: Final[KeyKind[Endpoint]] = KeyKind(
     key_of=lambda keys, endpoint: keys.endpoint(*endpoint.key),
 )
 GUARDS: Final[KeyKind[bytes]] = KeyKind(
-    *("guard", "guard", _empty, EVERYBODY),
-    "delete the key: no command writes it; a guard with a value does no harm",
+    *("guard", "guard", _guard_value, EVERYBODY),
+    "nothing: the next command of its topic writes it",
     check_key=lambda keys, key: keys.check_guard(key),
+)
+INDEXES: Final[KeyKind[str]] = KeyKind(
+    *("index entry", "index", read_entry, ("controller", "worker", "orbctl")),
+    "nothing: the next command that meets it builds the index anew",
+    check_key=check_entry,
 )
 HEADS: Final[KeyKind[WriterHead]] = KeyKind(
     *("writer head", "head", HEAD.decode, EVERYBODY),

@@ -9,7 +9,7 @@ there. This module only reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from core.domain.address_set import AddressSet
@@ -51,19 +51,29 @@ async def read_configuration(
     """Fill in everything but claims and endpoints; returns the revision read at."""
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
-    reading = _Reading(keys, ledger, faults)
-    ranges = dict(zip(CONFIGURATION_KINDS, (one.kvs for one in result.ranges), strict=True))
-    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS]))
-    ledger.subnets.update((one.name, one) for one in reading.all(SUBNETS, ranges[SUBNETS]))
-    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS]):
-        ledger.reservations[reservation.name] = reservation
-    for record in reading.all(RECORDS, ranges[RECORDS]):
-        ledger.records[record.kind, record.namespace, record.name] = record
-    _set_aside(keys, ledger, ranges[QUARANTINES])
-    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES]):
-        ledger.quarantine[quarantine.address] = quarantine
+    for found in result.ranges:
+        take_in(keys, ledger, found.kvs, faults)
     ledger.position = result.revision
     return result.revision
+
+
+def take_in(
+    keys: Keys, ledger: Ledger, found: Sequence[KeyValue], faults: Faults | None = None
+) -> None:
+    """Fill in the configuration among these keys."""
+    reading = _Reading(keys, ledger, faults)
+    ranges: dict[str, list[KeyValue]] = {kind.room: [] for kind in CONFIGURATION_KINDS}
+    for kv in found:
+        ranges.get(keys.room_of(kv.key), []).append(kv)
+    ledger.pools.update((pool.name, pool) for pool in reading.all(POOLS, ranges[POOLS.room]))
+    ledger.subnets.update((one.name, one) for one in reading.all(SUBNETS, ranges[SUBNETS.room]))
+    for reservation in reading.all(RESERVATIONS, ranges[RESERVATIONS.room]):
+        ledger.reservations[reservation.name] = reservation
+    for record in reading.all(RECORDS, ranges[RECORDS.room]):
+        ledger.records[record.kind, record.namespace, record.name] = record
+    _set_aside(keys, ledger, ranges[QUARANTINES.room])
+    for quarantine in reading.all(QUARANTINES, ranges[QUARANTINES.room]):
+        ledger.quarantine[quarantine.address] = quarantine
 
 
 def _set_aside(keys: Keys, ledger: Ledger, found: Iterable[KeyValue]) -> None:

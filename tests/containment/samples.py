@@ -115,6 +115,11 @@ SAMPLES: Final[dict[str, Sample]] = {
         ENDPOINT.encode(_ENDPOINT._replace(nics=(Nic("eth0", "10.9.0.300/16", "vic"),))),
     ),
     "guard": Sample(lambda keys: keys.guard("pools", 6), b"", None),
+    "index entry": Sample(
+        lambda keys: keys.prefix("index", "pools", "4", "range") + b"0" * 24 + b"0a090009",
+        b"0" * 24 + b"0a090001/vic",
+        b"0a09000x/vic",
+    ),
     "writer head": Sample(
         lambda keys: keys.head("ghost"),
         HEAD.encode(WriterHead(0, 1)),

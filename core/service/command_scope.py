@@ -1,0 +1,328 @@
+"""Reads what one command is decided on, and no more: by name, by CIDR, by address range.
+
+A command that meets nothing in its way costs the same whatever else exists. Where something
+overlaps, or a text cannot be read, everything is read, so that a refusal names the same objects as
+it does in ``orbctl apply --dry-run`` and in the webhooks. All reads are at one revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import AddressSyntaxError, Cidr, Family, parse_address, parse_cidr
+from core.domain.autopools.naming import pool_name
+from core.domain.autopools.planning import NAMES_TRIED_MAX, PoolWish
+from core.domain.commands import (
+    AdvanceRetirement,
+    ApplyAutoPool,
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    ApplySubnet,
+    Command,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    DeleteSubnet,
+    DropAutoPool,
+    LiftQuarantine,
+    QuarantineAddress,
+    Reinstate,
+    RetirePool,
+    RetireSubnet,
+    ReturnAddress,
+)
+from core.domain.configuration import Configuration, Switches, pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.model import Pool, Subnet
+from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
+from core.domain.subnets import owner_of
+from core.domain.validation.normalising import normalise_pool
+from core.service.indexer import build_index
+from core.store.index import COMPLETE, Index, IndexIncomplete, Topic
+from core.store.keys import Keys
+from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
+from core.store.state import read_configuration, take_in
+
+TOPICS: Final[tuple[tuple[Topic, Family], ...]] = (
+    ("pools", 4), ("pools", 6), ("subnets", 4), ("subnets", 6),
+)  # fmt: skip
+
+
+class Scope(NamedTuple):
+    """What was read at ``position``.
+
+    ``indexed``: guard keys of topics whose index is complete. ``unread``: keys that cannot be read
+    (``Ledger.unread``).
+    """
+
+    position: int
+    configuration: Configuration
+    indexed: frozenset[bytes]
+    unread: frozenset[str]
+
+
+class _TooMuch(Exception):
+    """The command is to be decided on everything."""
+
+
+class ScopeReader:
+    """Reads scopes."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys, switches: Switches = Switches()) -> None:
+        self._store = store
+        self._keys = keys
+        self._switches = switches
+
+    async def read(self, command: Command, *, may_write: bool = True) -> Scope:
+        """The scope of a command. ``may_write``: an incomplete index is built, else gone around.
+
+        Raises StoreUnavailable, OutcomeUnknown, LostRace, LogCorrupt.
+        """
+        while True:
+            loading = _Loading(self._store, self._keys)
+            try:
+                await loading.load(command)
+            except _TooMuch:
+                await loading.everything()
+            except IndexIncomplete as missing:
+                if may_write:
+                    await build_index(self._store, self._keys, missing.topic, missing.family)
+                    continue
+                await loading.everything()
+            return Scope(
+                loading.ledger.position,
+                Configuration.of(loading.ledger, self._switches),
+                frozenset(loading.indexed),
+                frozenset(loading.ledger.unread),
+            )
+
+
+class _Loading:
+    """One scope while it is read; the first read sets the revision of all."""
+
+    def __init__(self, store: KeyValueStore, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+        self.ledger = Ledger()
+        self.indexed: set[bytes] = set()
+
+    async def load(self, command: Command) -> None:
+        """Read what the command needs. Raises _TooMuch, IndexIncomplete."""
+        match command:
+            case ApplyPool(pool):
+                await self._around_pool(pool)
+            case ApplySubnet(subnet):
+                await self._around_subnet(subnet)
+            case ApplyAutoPool(wish):
+                await self._around_wish(wish)
+            case RetireSubnet(name) | DeleteSubnet(name) | AdvanceRetirement("subnet", name):
+                await self._subnet_with_pools(name)
+            case Reinstate("pool", name):
+                await self._read(*self._named("pool", name))
+                if name in self.ledger.pools:
+                    await self._read(*self._named("subnet", owner_of(self.ledger.pools[name])))
+            case Reinstate("subnet", name):
+                await self._read(*self._named("subnet", name))
+            case _:
+                await self._read(*self._one(command))
+
+    async def everything(self) -> None:
+        """The whole configuration, at the revision of the first read."""
+        if not self.ledger.position:
+            await self._read()
+        await read_configuration(
+            self._store, self._keys, self.ledger, revision=self.ledger.position
+        )
+
+    def _one(self, command: Command) -> Iterator[Get]:
+        """The key of a command that is about one object alone."""
+        keys = self._keys
+        match command:
+            case RetirePool(name) | DeletePool(name) | DropAutoPool(name):
+                yield from self._named("pool", name)
+            case AdvanceRetirement(_, name):
+                yield from self._named("pool", name)
+            case DeleteReservation(name):
+                yield from self._named("reservation", name)
+            case ApplyReservation(reservation):
+                yield from self._named("reservation", reservation.name)
+            case ApplyRecord(record):
+                if _can_be_keys(record.kind, record.namespace, record.name):
+                    yield Get(keys.record(record.kind, record.namespace, record.name))
+            case DeleteRecord(kind, namespace, name):
+                if _can_be_keys(kind, namespace, name):
+                    yield Get(keys.record(kind, namespace, name))
+            case QuarantineAddress() | LiftQuarantine() | ReturnAddress():
+                try:
+                    yield Get(keys.quarantine(*parse_address(command.address)))
+                except AddressSyntaxError:
+                    return  # refused by its text
+            case _:
+                raise _TooMuch
+
+    async def _around_pool(self, wanted: Pool) -> None:
+        """The pool of this name, the subnet of its CIDR, and what may overlap: nothing else may."""
+        pool, cidr = _read_well(wanted)
+        pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
+        own = pool_addresses(pool)
+        network, at_cidr, scattered, *_ = await self._read(
+            pools.network_at(cidr),
+            subnets.names_at(cidr),
+            pools.scattered(),
+            *self._named("pool", pool.name),
+        )
+        self._require(pools, subnets)
+        existing = self.ledger.pools.get(pool.name)
+        if existing is None:
+            _require_apart(pools, network, cidr)
+        added = own if existing is None else own - _same_family(existing, pool.family)
+        await self._require_untaken(pools, added)
+        names = [name for name in pools.names_in(scattered) if name != pool.name]
+        await self._read(
+            *chain.from_iterable(self._named("subnet", name) for name in subnets.names_in(at_cidr)),
+            *chain.from_iterable(self._named("pool", name) for name in names),
+        )
+
+    async def _around_subnet(self, wanted: Subnet) -> None:
+        """The subnet of this name, and the pools of its CIDR when nothing else overlaps it."""
+        cidr = _cidr_of(wanted)
+        pools, subnets = self._index("pools", wanted.family), self._index("subnets", wanted.family)
+        network, neighbour, at_cidr, *_ = await self._read(
+            pools.network_at(cidr),
+            subnets.network_at(cidr),
+            pools.names_at(cidr),
+            *self._named("subnet", wanted.name),
+        )
+        self._require(pools, subnets)
+        if wanted.name not in self.ledger.subnets:
+            _require_apart(pools, network, cidr)
+            if any(one.overlaps(cidr) for one in subnets.networks_in(neighbour)):
+                raise _TooMuch
+        await self._pools(pools.names_in(at_cidr))
+
+    async def _around_wish(self, wish: PoolWish) -> None:
+        """The subnet of an automatic pool with its pools, reservations and quarantine."""
+        place, keys = wish.place, self._keys
+        tried = (pool_name(place, wish.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))
+        await self._read(
+            *self._named("subnet", place.subnet),
+            *chain.from_iterable(self._named("pool", name) for name in tried),
+            Get(*keys.room("reservation")),
+        )
+        subnet = self.ledger.subnets.get(place.subnet)
+        if subnet is None:
+            return
+        cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
+        self._require(pools)
+        network, at_cidr, *_ = await self._read(
+            pools.network_at(cidr),
+            pools.names_at(cidr),
+            Get(
+                keys.quarantine(subnet.family, cidr.first),
+                keys.quarantine(subnet.family, cidr.last) + b"\0",
+            ),
+        )
+        _require_apart(pools, network, cidr)
+        await self._pools(pools.names_in(at_cidr))
+
+    async def _subnet_with_pools(self, name: str) -> None:
+        """A subnet and the pools that belong to it: those of its CIDR."""
+        await self._read(*self._named("subnet", name))
+        subnet = self.ledger.subnets.get(name)
+        if subnet is None:
+            return
+        pools = self._index("pools", subnet.family)
+        self._require(pools)
+        (at_cidr,) = await self._read(pools.names_at(_cidr_of(subnet)))
+        await self._pools(pools.names_in(at_cidr))
+
+    async def _require_untaken(self, pools: Index, added: AddressSet) -> None:
+        """No listed range has one of these addresses. Raises _TooMuch."""
+        intervals = list(added)
+        answers = await self._read(*(pools.range_at(first) for first, _ in intervals))
+        for (_, last), answer in zip(intervals, answers, strict=True):
+            if any(one.first <= last for one in pools.ranges_in(answer)):
+                raise _TooMuch
+
+    async def _pools(self, names: Iterable[str]) -> None:
+        await self._read(*chain.from_iterable(self._named("pool", name) for name in names))
+
+    def _named(self, room: str, name: str) -> Iterator[Get]:
+        """The key of an object; none for a name that nothing can have."""
+        if name and _can_be_keys(name):
+            yield Get(self._keys.room(room)[0] + name.encode())
+
+    def _index(self, topic: Topic, family: Family) -> Index:
+        return Index(self._keys, topic, family)
+
+    def _require(self, *indexes: Index) -> None:
+        """Raises IndexIncomplete."""
+        for one in indexes:
+            if self._keys.guard(one.topic, one.family) not in self.indexed:
+                raise IndexIncomplete(one.topic, one.family)
+
+    async def _read(self, *gets: Get) -> list[RangeResult]:
+        """Read all at one revision; what is configuration is taken in."""
+        if self.ledger.position:
+            answers = await self._read_all(gets)
+        else:
+            guarded = [self._keys.guard(*topic) for topic in TOPICS]
+            answers = await self._read_all([*gets, *map(Get, guarded)])
+            for key, answer in zip(guarded, answers[len(gets) :], strict=True):
+                # Without the key there never was anything that the index could lack.
+                if answer.first is None or answer.first.value == COMPLETE:
+                    self.indexed.add(key)
+        for answer in answers[: len(gets)]:
+            take_in(self._keys, self.ledger, answer.kvs)
+        return answers[: len(gets)]
+
+    async def _read_all(self, gets: Sequence[Get]) -> list[RangeResult]:
+        answers: list[RangeResult] = []
+        for start in range(0, len(gets), TXN_OPERATIONS_MAX):
+            some = gets[start : start + TXN_OPERATIONS_MAX]
+            found = await self._store.read(some, revision=self.ledger.position)
+            self.ledger.position = found.revision
+            answers += found.ranges
+        return answers
+
+
+def _read_well(wanted: Pool) -> tuple[Pool, Cidr]:
+    """The pool as it is to be stored, and its CIDR. Raises _TooMuch when a text cannot be read."""
+    pool = normalise_pool(wanted)
+    try:
+        pool_addresses(pool)
+    except AddressSyntaxError:
+        raise _TooMuch from None
+    return pool, _cidr_of(pool)
+
+
+def _cidr_of(value: Pool | Subnet) -> Cidr:
+    """Its canonical CIDR. Raises _TooMuch."""
+    try:
+        cidr = parse_cidr(value.subnet)
+    except AddressSyntaxError:
+        raise _TooMuch from None
+    if (cidr.family, str(cidr)) != (value.family, value.subnet):
+        raise _TooMuch
+    return cidr
+
+
+def _require_apart(index: Index, found: RangeResult, cidr: Cidr) -> None:
+    """Nothing has a part of this CIDR and not the same. Raises _TooMuch."""
+    for network in index.networks_in(found):
+        if network.overlaps(cidr) and not network.is_same(cidr):
+            raise _TooMuch
+
+
+def _same_family(pool: Pool, family: Family) -> AddressSet:
+    """The addresses of a stored pool, none when they are of the other family."""
+    return pool_addresses(pool) if pool.family == family else AddressSet(family)
+
+
+def _can_be_keys(*texts: str) -> bool:
+    """Whether an object may have these names; a namespace may be empty."""
+    return all(len(text) <= SUBDOMAIN_CHARS_MAX and is_name(text) for text in texts if text)
