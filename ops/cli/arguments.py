@@ -1,13 +1,19 @@
 """Global options may stand anywhere on the line: ``orbctl get pools -o yaml --cluster blue``.
 
-The parser below typer knows options only before the command, so they are brought there first.
-Everything behind ``--`` stays as it is.
+The parser below typer knows options only before the command, so they are brought there first. Which
+options of a command take a value is read from the command itself: what is the value of one, or
+stands behind ``--``, is no option, whatever it looks like.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+import functools
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import typer
+from typer.core import TyperGroup, TyperOption
 
 GLOBAL_OPTIONS: Final = frozenset(
     (
@@ -17,28 +23,104 @@ GLOBAL_OPTIONS: Final = frozenset(
 )
 """Each takes a value."""
 
+END_OF_OPTIONS: Final = "--"
 
-def hoisted(arguments: Sequence[str]) -> list[str]:
+
+class Said(NamedTuple):
+    """One option, or one word that is none (``option`` ""); ``words`` as they were typed.
+
+    ``value`` None: the option is a flag, or its value is missing.
+    """
+
+    option: str
+    value: str | None
+    words: tuple[str, ...]
+
+
+@functools.cache
+def program_of(application: typer.Typer) -> TyperGroup:
+    """The commands of an application, which cost some 20 ms to make."""
+    found = typer.main.get_command(application)
+    assert isinstance(found, TyperGroup), "an application of one command has no others"
+    return found
+
+
+def read(
+    arguments: Sequence[str], program: TyperGroup, others: Collection[str] = ()
+) -> Iterator[Said]:
+    """The line, option by option; ``others`` take a value beside those of the program."""
+    reader = _Reader(arguments, program, frozenset(others) | GLOBAL_OPTIONS)
+    while reader.words:
+        yield from reader.next()
+
+
+def hoisted(arguments: Sequence[str], program: TyperGroup) -> list[str]:
     """The arguments with the global options first, in their order."""
     front: list[str] = []
     rest: list[str] = []
-    index = 0
-    while index < len(arguments):
-        argument = arguments[index]
-        if argument == "--":
-            rest += arguments[index:]
-            break
-        name, equals, _ = argument.partition("=")
-        if name in GLOBAL_OPTIONS and (name.startswith("--") or not equals):
-            taken = 1 if equals else 2
-            if index + taken > len(arguments):
-                return [argument]  # so that the parser says what is missing
-            front += arguments[index : index + taken]
-            index += taken
-        elif argument.startswith("-o") and not argument.startswith("--"):
-            front += ["-o", argument[2:].removeprefix("=")]
-            index += 1
+    for said in read(arguments, program):
+        if said.option not in GLOBAL_OPTIONS:
+            rest += said.words
+        elif said.value is None:
+            return [said.option]  # so that the parser says what is missing
+        elif said.option.startswith("--"):
+            front += said.words
         else:
-            rest.append(argument)
-            index += 1
+            front += [said.option, said.value]
     return front + rest
+
+
+class _Reader:
+    """Walks along a line and down the commands that it names."""
+
+    def __init__(
+        self, arguments: Sequence[str], program: TyperGroup, with_value: frozenset[str]
+    ) -> None:
+        self.words = deque(arguments)
+        self._everywhere = with_value
+        self._enter(program)
+
+    def next(self) -> Iterator[Said]:
+        """The next word, with its value."""
+        word = self.words.popleft()
+        if word == END_OF_OPTIONS:
+            yield from (Said("", None, (each,)) for each in (word, *self.words))
+            self.words.clear()
+        elif not word.startswith("-") or word == "-":
+            self._enter_named(word)
+            yield Said("", None, (word,))
+        elif word.startswith("--"):
+            name, equals, value = word.partition("=")
+            yield self._said(name, word, value if equals else None)
+        else:
+            yield from self._short(word)
+
+    def _short(self, word: str) -> Iterator[Said]:
+        """``-o yaml``, ``-oyaml``, ``-o=yaml``, ``-Ao yaml``."""
+        name, rest = word[:2], word[2:]
+        if rest and name in self._flags and f"-{rest[0]}" in self._with_value | self._flags:
+            yield Said(name, None, (name,))
+            yield from self._short(f"-{rest}")
+        else:
+            yield self._said(name, word, rest.removeprefix("=") or None)
+
+    def _said(self, name: str, word: str, value: str | None) -> Said:
+        if value is not None or name not in self._with_value:
+            return Said(name, value, (word,))
+        if not self.words or self.words[0] == END_OF_OPTIONS:
+            return Said(name, None, (word,))
+        return Said(name, self.words[0], (word, self.words.popleft()))
+
+    def _enter_named(self, word: str) -> None:
+        found = self._commands.get(word)
+        if found is not None:
+            self._enter(found)
+
+    def _enter(self, command: object) -> None:
+        """From here on the options of this command count."""
+        self._commands = command.commands if isinstance(command, TyperGroup) else {}
+        options = [one for one in getattr(command, "params", ()) if isinstance(one, TyperOption)]
+        flags = [one for one in options if one.is_flag or one.count]
+        values = [one for one in options if one not in flags]
+        self._flags = {name for one in flags for name in (*one.opts, *one.secondary_opts)}
+        self._with_value = self._everywhere | {name for one in values for name in one.opts}

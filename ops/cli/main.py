@@ -17,7 +17,7 @@ import typer
 from core.errors import OrbweaverError
 from core.store.collector import collect_seldom
 from ops.cli import remote
-from ops.cli.arguments import hoisted
+from ops.cli.arguments import hoisted, program_of
 from ops.cli.commands import (
     apply,
     archive,
@@ -150,10 +150,13 @@ def run(
     application: typer.Typer = app,
 ) -> int:
     """One run of the program; its exit code."""
-    command = typer.main.get_command(application)
+    command = program_of(application)
     try:
         command.main(
-            args=hoisted(arguments), prog_name=program, obj=surroundings, standalone_mode=True
+            args=hoisted(arguments, command),
+            prog_name=program,
+            obj=surroundings,
+            standalone_mode=True,
         )
     except OrbweaverError as error:
         return report(error)

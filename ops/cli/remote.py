@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from core.errors import BadInput, NotFound, OrbweaverError
-from ops.cli.arguments import GLOBAL_OPTIONS, hoisted
+from ops.cli.arguments import Said, program_of, read
 from ops.cli.session import WHO
 
 OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
@@ -48,7 +48,7 @@ class Remote(NamedTuple):
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
     """Whether a run goes through kubectl: as its plugin, or where an option says which cluster."""
-    names = {argument.partition("=")[0] for argument in arguments}
+    names = {said.option for said in _read(arguments)}
     command = _command(arguments)
     goes_itself = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
@@ -79,52 +79,43 @@ def prepare(
     return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"")
 
 
+def _read(arguments: Sequence[str]) -> list[Said]:
+    from ops.cli.main import app  # which imports this module
+
+    return list(read(arguments, program_of(app), OPTIONS))
+
+
 def _command(arguments: Sequence[str]) -> str:
     """The word that says what to do; "" where there is none."""
-    _, rest = _split(arguments)
-    words = iter(hoisted(rest))
-    for word in words:
-        if not word.startswith("-"):
-            return word
-        if word in GLOBAL_OPTIONS:
-            next(words, None)
-    return ""
+    return next((said.words[0] for said in _read(arguments) if not said.option), "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Our options, wherever they stand, and the rest. Raises BadInput."""
-    said: dict[str, str] = {}
+    found: dict[str, str] = {}
     rest: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if word == "--":
-            rest += [word, *words]
-        elif name not in OPTIONS:
-            rest.append(word)
+    for said in _read(arguments):
+        if said.option not in OPTIONS:
+            rest += said.words
+        elif not said.value:
+            raise BadInput(f"{said.option} needs a value", subject=said.option)
         else:
-            found = value if equals else next(words, None)
-            if not found:
-                raise BadInput(f"{name} needs a value", subject=name)
-            said[name] = found
-    return said, rest
+            found[said.option] = said.value
+    return found, rest
 
 
 def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
     """The arguments with files of this machine as standard input. Raises BadInput."""
     rest: list[str] = []
     files: list[Path] = []
-    words = iter(arguments)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in FILE_OPTIONS:
-            rest.append(word)
+    for said in _read(arguments):
+        if said.option not in FILE_OPTIONS:
+            rest += said.words
             continue
-        path = value if equals else next(words, "")
         if not files:
-            rest += [name, "-"]  # once: several files become one text
-        if path != "-":
-            files.append(Path(path))
+            rest += [said.option, "-"]  # once: several files become one text
+        if said.value not in (None, "-"):
+            files.append(Path(str(said.value)))
     if not files:
         return rest, None
     try:

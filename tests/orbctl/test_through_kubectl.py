@@ -96,6 +96,35 @@ def test_files_of_this_machine_go_along(tmp_path: Path) -> None:
     assert found.stdin == b"name: a.yaml\n---\nname: b.yaml"
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("-f{}", "-f"),
+        ("-f={}", "-f"),
+        ("-f {}", "-f"),
+        ("--filename {}", "--filename"),
+        ("--filename={}", "--filename"),
+    ],
+)
+def test_a_file_goes_along_however_its_option_is_written(
+    tmp_path: Path, option: str, name: str
+) -> None:
+    (tmp_path / "pool.yaml").write_text("name: blue")
+    typed = option.format(tmp_path / "pool.yaml").split()
+
+    found = prepared("apply", *typed)
+
+    assert found.command[-3:] == ["apply", name, "-"]
+    assert found.stdin == b"name: blue"
+
+
+def test_what_is_the_value_of_an_option_is_none_itself() -> None:
+    found = prepared("release", "web-0", "--reason", "--context", "--kubeconfig", "k.yaml")
+
+    assert found.command[:2] == ["kubectl", "--kubeconfig=k.yaml"]
+    assert found.command[-3:] == ["web-0", "--reason", "--context"]
+
+
 def test_standard_input_is_passed_on_where_it_is_asked_for() -> None:
     found = prepared("apply", "-f", "-")
 

@@ -18,9 +18,10 @@ from core.errors import (
     StoreUnavailable,
 )
 from core.store.keys import check_name
-from ops.cli.arguments import hoisted
+from ops.cli.arguments import hoisted, program_of
 from ops.cli.exits import Exit, exit_code
 from ops.cli.kinds import Kind, kind_of, split_name
+from ops.cli.main import app
 from ops.cli.output import age, moment
 from ops.cli.session import WRITERS_MAX, writer_name
 from ops.cli.times import parse_time
@@ -94,10 +95,17 @@ def test_an_age_has_two_units_at_most(seconds: int, text: str) -> None:
         ("release x --reason -- -o", "release x --reason -- -o"),
         ("get pools -o", "-o"),
         ("get pools -n ns", "get pools -n ns"),
+        ("get pools -Ao yaml", "-o yaml get pools -A"),
+        ("release x --reason -oops -y", "release x --reason -oops -y"),
+        ("release x --reason --cluster -o json", "-o json release x --reason --cluster"),
+        ("gc --gone -o --cluster blue", "--cluster blue gc --gone -o"),
+        ("apply -f -o", "apply -f -o"),
+        ("get -- -o yaml", "get -- -o yaml"),
+        ("nonsense -o yaml", "-o yaml nonsense"),
     ],
 )
 def test_global_options_may_stand_anywhere(typed: str, parsed: str) -> None:
-    assert hoisted(typed.split()) == parsed.split()
+    assert hoisted(typed.split(), program_of(app)) == parsed.split()
 
 
 @pytest.mark.parametrize("word", ["pool", "Pools", "sp", "spiderippools", "ippool"])
