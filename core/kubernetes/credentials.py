@@ -17,6 +17,7 @@ from kubernetes.aio.config import ConfigException, load_incluster_config, load_k
 
 from core.errors import BadInput
 from core.kubernetes.connection import tcp_socket
+from core.tls import not_strict
 
 
 async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
@@ -42,7 +43,11 @@ async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
 
 
 class _Transport(RESTClientObject):  # type: ignore[misc]  # the package is not typed for us
-    """The package's transport over sockets that notice a dead peer."""
+    """The package's transport over sockets that notice a dead peer, verifying as kubectl does."""
+
+    def __init__(self, settings: Configuration) -> None:
+        super().__init__(settings)
+        not_strict(self.ssl_context)
 
     def _create_connector(self) -> TCPConnector:
         return TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=tcp_socket)

@@ -13,6 +13,7 @@ from core.errors import StoreUnavailable
 from core.store.etcd import EtcdSettings
 from core.store.kv import Get, Put
 from tests.etcd_client.conftest import OpenStore
+from tests.support.authorities import PlainAuthority
 from tests.support.etcd import Certificates, EtcdCluster
 
 pytestmark = pytest.mark.etcd
@@ -119,3 +120,17 @@ async def test_a_client_that_does_not_speak_tls_gets_no_connection(
 
     with pytest.raises(StoreUnavailable):
         await store.read([Get(b"k")])
+
+
+async def test_an_authority_without_the_key_usage_extension_is_accepted(
+    open_store: OpenStore, tmp_path: Path
+) -> None:
+    made = PlainAuthority(tmp_path)
+    certificates = Certificates(made.ca, made.certificate, made.key)
+    ca_file, cert_file, key_file = map(str, certificates)
+    with EtcdCluster(tmp_path, certificates=certificates) as cluster:
+        settings = EtcdSettings(
+            cluster.endpoints, ca_file=ca_file, cert_file=cert_file, key_file=key_file
+        )
+
+        assert (await open_store(settings).read([Get(b"k")])).ranges[0].count == 0

@@ -19,6 +19,7 @@ import msgspec
 
 from core.errors import DeadlineExceeded, ProviderError, ProviderRefused
 from core.service.provider import ProviderSettings
+from core.tls import not_strict
 from workflows.external.wire import (
     ALLOCATE,
     ANSWER_BYTES_MAX,
@@ -126,7 +127,7 @@ class ProviderClient:
     def _tls(self) -> ssl.SSLContext | bool:
         if not self._settings.verify_tls:
             return False
-        return ssl.create_default_context(cafile=self._settings.ca_file or None)
+        return not_strict(ssl.create_default_context(cafile=self._settings.ca_file or None))
 
 
 async def _bounded(content: aiohttp.StreamReader) -> bytes:

@@ -1,0 +1,36 @@
+"""A certificate authority as administrators make it with two calls of openssl."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from pathlib import Path
+
+
+class PlainAuthority:
+    """``openssl req -x509``: without the key-usage extension. It issues one certificate."""
+
+    def __init__(self, directory: Path) -> None:
+        self.ca = directory / "ca.pem"
+        self.certificate = directory / "server.pem"
+        self.key = directory / "server.key"
+        request, ca_key = directory / "server.csr", directory / "ca.key"
+        names = directory / "names"
+        names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        new = ("-newkey", "rsa:2048", "-nodes")
+        _openssl("req", "-x509", *new, "-subj", "/CN=authority", "-keyout", ca_key, "-out", self.ca)
+        _openssl("req", *new, "-subj", "/CN=localhost", "-keyout", self.key, "-out", request)
+        _openssl(
+            *("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key),
+            *("-CAcreateserial", "-extfile", names, "-out", self.certificate),
+        )
+
+    def server(self) -> ssl.SSLContext:
+        """For a server on loopback."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.load_cert_chain(self.certificate, self.key)
+        return made
+
+
+def _openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
