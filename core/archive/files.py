@@ -78,9 +78,9 @@ class LocalFiles:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (FileNotFoundError, ValueError) as error:  # an empty file cannot be mapped
             raise LogCorrupt(
-                f"archive file {name} is missing or empty",
+                f"archive file {name} is missing or empty in {self._directory}",
                 subject=name,
-                remedy="restore it from a copy of the archive",
+                remedy="restore it from a copy of the archive, or name the directory that has it",
             ) from error
 
     def remove(self, name: str) -> None:

@@ -82,6 +82,11 @@ class Fork:
         }
 
     @property
+    def ledger(self) -> Ledger:
+        """The state as it would be now; only commands change it."""
+        return self._projection.ledger
+
+    @property
     def configuration(self) -> Configuration:
         """The configuration as it would be now."""
         return Configuration.of(self._projection.ledger, self._enabled)

@@ -191,3 +191,38 @@ def test_of_what_orbctl_made_nothing_is_said(world: World, tmp_path: Path) -> No
     world.orbctl("apply", "-f", str(made))
 
     assert world.orbctl("retire", "pool", "blue").err == ""
+
+
+def test_a_broken_export_is_told_by_the_exit_code_of_differences(
+    world: World, tmp_path: Path
+) -> None:
+    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    file = tmp_path / "log"
+    assert world.orbctl("export", str(file), "--raw").code == 0
+    assert world.orbctl("replay", str(file)).code == 0
+    file.write_bytes(file.read_bytes()[:-9])
+
+    replayed = world.orbctl("replay", str(file))
+
+    assert replayed.code == 6
+    assert "its end is missing" in replayed.err
+
+
+def test_an_export_to_a_dash_goes_to_standard_output(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+
+    assert len(world.orbctl("export", "-").out.splitlines()) == 3
+    assert not Path("-").exists()
+
+
+def test_a_wrong_archive_directory_is_named(world: World) -> None:
+    world.orbctl("apply", "-f", str(DIRECTORY / "pools.yaml"))
+    assert world.orbctl("archive").code == 0
+
+    for command in (("history", "blue"), ("as-of", "1"), ("verify",)):
+        ran = world.orbctl("--archive-dir", "/nonexistent/archive", *command)
+        assert ran.code != 0
+        assert "/nonexistent/archive" in ran.said

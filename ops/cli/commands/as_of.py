@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.errors import NotFound
+from core.errors import BadInput, NotFound
 from ops.cli.commands.get import ALLOWED, complete_kind
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
@@ -60,6 +60,12 @@ async def _past(session: Session, when: str) -> tuple[Ledger, str]:
         position = int(when)
         return await as_of_position(view, position), f"as of position {position}"
     time_ms = parse_time(when, session.now_ms())
+    if time_ms > session.now_ms():
+        raise BadInput(
+            f"{moment(time_ms)} is in the future; it is {moment(session.now_ms())} now",
+            subject="time",
+            remedy="name a time that has passed; `orbctl get` shows the present",
+        )
     ledger = await as_of_time(view, time_ms)
     return ledger, f"as of {moment(time_ms)}, position {ledger.position}"
 
@@ -83,7 +89,6 @@ def _everything(ledger: Ledger, output: Format) -> None:
 
 def _address(ledger: Ledger, text: str) -> None:
     from core.domain.addresses import AddressSyntaxError, parse_address
-    from core.errors import BadInput
 
     try:
         address = str(parse_address(text))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from core.errors import BadInput
+from core.errors import BadInput, NotFound
 from ops.cli.commands.apply import read_commands
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report
 from ops.cli.kinds import split_name
 from ops.cli.output import show_value
 from ops.cli.session import Session
@@ -72,7 +72,16 @@ def explain(
             show_value(_plain(found), output)
         else:
             _show(found)
-        return Exit.OK if found.served else Exit.REFUSED
+        if not found.served:
+            return Exit.REFUSED
+        if found.facts.pod.known or found.held is not None:
+            return Exit.OK
+        return report(
+            NotFound(
+                f"Pod {'/'.join(key)} has no record and holds no address",
+                remedy="apply a record of it, or explain its manifest with --request",
+            )
+        )
 
     perform(context, action)
 

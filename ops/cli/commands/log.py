@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from core.errors import BadInput
+from core.errors import BadInput, LogError
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report
 from ops.cli.output import counted, heading, pairs, show, show_value
 from ops.cli.session import Session
 from ops.cli.times import parse_time
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from core.archive.replay import LogView
     from core.domain.checker import Checker
 
+STANDARD_OUTPUT: Final = Path("-")
+
 
 def export(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="standard output if not given")] = None,
+    file: Annotated[Path | None, typer.Argument(help="- or not given: standard output")] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="the bytes as they are, proven by a hash chain")
     ] = False,
@@ -33,16 +35,17 @@ def export(
     """Write the log, archive included: one JSON object a line, or raw for `orbctl replay`."""
     if raw and (after or upto is not None):
         raise BadInput("a raw export is the whole log", subject="raw")
+    target = None if file == STANDARD_OUTPUT else file
 
     async def action(session: Session) -> Exit:
         from core.archive.replay import open_log
 
         view = await open_log(session.store, session.keys, session.archive)
         if raw:
-            count = await _export_raw(view, session.settings.cluster, file)
+            count = await _export_raw(view, session.settings.cluster, target)
             what = counted(count, "segment")
         else:
-            what = counted(await _export_lines(view, file, after, upto), "event")
+            what = counted(await _export_lines(view, target, after, upto), "event")
         typer.echo(f"{what}, up to position {view.revision}", err=True)
         return Exit.OK
 
@@ -78,7 +81,11 @@ def replay(
     now_ms = said.surroundings.now_ms()
     position = int(upto) if upto.isdigit() else math.inf
     time_ms = parse_time(upto, now_ms) if upto and not upto.isdigit() else math.inf
-    checker, events, broken = _fold(file, position, time_ms, now_ms)
+    try:
+        checker, events, broken = _fold(file, position, time_ms, now_ms)
+    except LogError as error:
+        report(error)
+        raise typer.Exit(Exit.DIFFERENT) from None
     if said.output.is_plain:
         show_value(
             {"events": events, "position": checker.ledger.position, "violations": broken},

@@ -36,7 +36,15 @@ def add(
     """
     from core.domain.commands import QuarantineAddress
 
-    _apply(context, QuarantineAddress(address, reason, evidence), f"{address} quarantined")
+    command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
+
+    async def action(session: Session) -> Exit:
+        print(done if await writing.apply(session, command) else f"{done} already")
+        for note in await _notes(session, address):
+            typer.echo(note, err=True)
+        return Exit.OK
+
+    perform(context, action)
 
 
 @app.command()
@@ -108,6 +116,31 @@ def show(
 def list_(context: typer.Context) -> None:
     """Show the addresses that are set aside."""
     get(context, "quarantine")
+
+
+async def _notes(session: Session, text: str) -> list[str]:
+    """What a person may not expect of an address that is set aside. The text is an address."""
+    from core.domain.addresses import parse_address
+    from core.domain.configuration import readable_addresses
+    from core.domain.evolution import Ledger
+    from core.store.kinds import CLAIMS
+    from core.store.kv import Get
+    from core.store.state import read_configuration
+
+    address, ledger = parse_address(text), Ledger()
+    await read_configuration(session.store, session.keys, ledger)
+    pools = [pool for pool in ledger.pools.values() if pool.family == address.family]
+    notes = []
+    if not any(address.value in readable_addresses(pool) for pool in pools):
+        notes.append(f"no pool has {address}: it would not be handed out anyway")
+    key = session.keys.ip(*address)
+    if (held := (await session.store.read([Get(key)])).ranges[0].first) is not None:
+        claim = CLAIMS.decode(session.keys, key, held.value)
+        notes.append(
+            f"{address} is held by {claim.namespace}/{claim.pod}, which keeps it until it is"
+            " released"
+        )
+    return notes
 
 
 async def _read(session: Session, text: str) -> Quarantine:

@@ -6,7 +6,7 @@ The commands run on a fork of the present state through the real ``decide``. Wri
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -18,7 +18,9 @@ from ops.cli.output import Column, Format, counted, heading, show_table, show_va
 from ops.cli.session import Session
 
 if TYPE_CHECKING:
+    from core.domain.autopools.reconciling import Step as PoolStep
     from core.domain.commands import Command
+    from core.domain.evolution import Ledger
     from core.projections.fork import Fork, Holding, PoolEffect, Step
     from core.projections.tally import PoolCounts
 
@@ -33,7 +35,10 @@ def simulate(
         bool, typer.Option("--delete", help="what deleting these objects would do")
     ] = False,
 ) -> None:
-    """Tell what applying (or deleting) these objects would do, and write nothing."""
+    """Tell what applying (or deleting) these objects would do, and write nothing.
+
+    Includes what controllers would do with the automatic pools of recorded applications.
+    """
     commands = _deletions(file) if delete else read_commands(file)
     output = globals_of(context).output
 
@@ -42,15 +47,60 @@ def simulate(
         from core.store.state import read_ledger
 
         fork = Fork(await read_ledger(session.store, session.keys))
+        already = set(_planned(fork.ledger))
         steps = [fork.apply(command) for command in commands]
+        planned = [plan for plan in _planned(fork.ledger) if plan not in already]
+        plans = [_carried_out(plan, fork) for plan in planned]
         noticed = list(islice(fork.noticed(), HOLDINGS_SHOWN_MAX + 1))
+        found = Found(steps, plans, noticed)
         if output.is_plain:
-            show_value(_plain(steps, fork.effects(), noticed), output)
+            show_value(_plain(found, fork.effects()), output)
         else:
-            _show(steps, fork, noticed, wide=output is Format.WIDE)
-        return Exit.REFUSED if any(step.refusals for step in steps) else Exit.OK
+            _show(found, fork, wide=output is Format.WIDE)
+        return Exit.REFUSED if found.is_refused else Exit.OK
 
     perform(context, action)
+
+
+class Plan(NamedTuple):
+    """What the controllers would do next for one application's automatic pools."""
+
+    application: str
+    step: PoolStep
+
+
+class Found(NamedTuple):
+    """Everything that a simulation has found; ``noticed`` may have one more than is shown."""
+
+    steps: list[Step]
+    plans: list[Plan]
+    noticed: list[Holding]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a rule says no to an object, or an application would get no addresses."""
+        return any(step.refusals for step in self.steps) or any(
+            plan.step.action == "refuse" for plan in self.plans
+        )
+
+
+def _planned(ledger: Ledger) -> list[Plan]:
+    """The steps for every application that has a record, as the controllers plan them."""
+    from ops.cli.applications import lines_of
+
+    return [Plan(str(line.key), step) for line in lines_of(ledger) for step in line.steps]
+
+
+def _carried_out(plan: Plan, fork: Fork) -> Plan:
+    """The plan after it was tried; an application before it may have taken the addresses."""
+    from core.domain.autopools.reconciling import refused_step
+    from core.errors import Refused
+
+    step = plan.step
+    refusals = fork.apply(step.command).refusals if step.command is not None else ()
+    if not refusals:
+        return plan
+    return plan._replace(step=refused_step(step.pool, Refused(refusals), step.subnet))
 
 
 def _deletions(paths: list[str]) -> list[Command]:
@@ -63,10 +113,10 @@ def _deletions(paths: list[str]) -> list[Command]:
     return [delete_command(manifest) for text in texts for manifest in load_documents(text)]
 
 
-def _show(steps: list[Step], fork: Fork, noticed: list[Holding], *, wide: bool) -> None:
+def _show(found: Found, fork: Fork, *, wide: bool) -> None:
     from core.domain.events import TYPE_NAMES
 
-    for step in steps:
+    for step in found.steps:
         name = object_name(step.command)
         if step.refusals:
             _show_refused(name, step)
@@ -74,14 +124,17 @@ def _show(steps: list[Step], fork: Fork, noticed: list[Holding], *, wide: bool) 
         events = ", ".join(TYPE_NAMES[type(event)] for event in step.events)
         fields = f" ({', '.join(step.changed)})" if step.changed else ""
         print(f"{name}: {events or 'unchanged, no event'}{fields}")
+    if found.plans:
+        heading("\nAutomatic pools")
+        show_table(_PLAN_COLUMNS, map(_plan_row, found.plans))
     effects = fork.effects()
     if effects:
         heading("\nAddresses")
         show_table(_EFFECT_COLUMNS, [_effect_row(effect) for effect in effects], wide=wide)
-    if noticed:
+    if found.noticed:
         heading("\nHolders that would notice")
-        _show_holdings(noticed)
-    elif not any(step.refusals for step in steps):
+        _show_holdings(found.noticed)
+    elif not found.is_refused:
         print("\nno holder would notice")
 
 
@@ -96,6 +149,17 @@ def _show_refused(name: str, step: Step) -> None:
         print(f"    {counted(len(step.in_the_way), 'holder')} in the way:")
         for one in step.in_the_way[:HOLDINGS_SHOWN_MAX]:
             print(f"      {one.address}  {one.namespace}/{one.pod}")
+
+
+_PLAN_COLUMNS = (Column("APPLICATION"), Column("STEP"), Column("POOL"), Column("WHY"))
+
+
+def _plan_row(plan: Plan) -> tuple[str, ...]:
+    from ops.cli.applications import word_of
+
+    step = plan.step
+    why = f"{step.reason} ({step.remedy})" if step.remedy else step.reason
+    return plan.application, word_of(step), step.pool or "-", why
 
 
 _EFFECT_COLUMNS = (
@@ -135,7 +199,7 @@ def _show_holdings(noticed: list[Holding]) -> None:
         print(f"and more; only the first {HOLDINGS_SHOWN_MAX:,} are listed")
 
 
-def _plain(steps: list[Step], effects: list[PoolEffect], noticed: list[Holding]) -> dict[str, Any]:
+def _plain(found: Found, effects: list[PoolEffect]) -> dict[str, Any]:
     from core.domain.events import TYPE_NAMES
 
     return {
@@ -147,7 +211,18 @@ def _plain(steps: list[Step], effects: list[PoolEffect], noticed: list[Holding])
                 "refusals": [refusal._asdict() for refusal in step.refusals],
                 "inTheWay": [one._asdict() for one in step.in_the_way[:HOLDINGS_SHOWN_MAX]],
             }
-            for step in steps
+            for step in found.steps
+        ],
+        "applications": [
+            {
+                "application": plan.application,
+                "action": plan.step.action,
+                "pool": plan.step.pool,
+                "reason": plan.step.reason,
+                "remedy": plan.step.remedy,
+                "again": plan.step.again,
+            }
+            for plan in found.plans
         ],
         "pools": [
             {
@@ -157,7 +232,7 @@ def _plain(steps: list[Step], effects: list[PoolEffect], noticed: list[Holding])
             }
             for effect in effects
         ],
-        "noticed": [one._asdict() for one in noticed[:HOLDINGS_SHOWN_MAX]],
+        "noticed": [one._asdict() for one in found.noticed[:HOLDINGS_SHOWN_MAX]],
     }
 
 
