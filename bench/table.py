@@ -69,8 +69,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         "executable",
         {
-            "exec_version_ratio": Target("at most", 1.3),
-            "exec_add_over_bare_ms": Target("at most", 10.0),
+            "exec_version_ratio": Target("at most", 0.15),
+            "exec_add_over_socket_ratio": Target("at most", 1.8),
         },
         executable.measure,
         8,

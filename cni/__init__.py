@@ -1,1 +1,1 @@
-"""The executables that the container runtime runs; standard library only, nothing of ours."""
+"""What the container runtime executes: ``plugin.c``, and its compilation."""

@@ -1,121 +1,62 @@
 """Put the CNI executables and the network configuration in place on a node, and take them away.
 
-Promise: whoever runs or reads an installed file meanwhile sees the old one or the new one, never a
-part (temporary file in the same directory, fsync, rename); the conflist comes last, because a
-runtime calls the executables as soon as it sees one; what is already right is not written again.
+Promise: a process that runs or reads an installed file meanwhile sees the old one or the new one,
+never a part (temporary file in the same directory, fsync, rename); the conflist comes last, because
+a runtime calls the executables as soon as it sees one; what is already right is not written again.
 ``uninstall`` removes what ``install`` has recorded and nothing that was changed since.
-It must never leave an executable whose interpreter has not been tried, and never runs an agent.
+It must never leave an executable that this node cannot run, and never runs an agent.
 
-An installed executable is one file: a first line that names a real interpreter, the readable source
-as a string, and the same source compiled, which is used while the interpreter is the one it was
-compiled by. Compiling costs 2 ms a call, which is a fifth of the whole call (docs/cni.md).
+All executables are one program (``cni/plugin.c``), which is told apart by its name.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.resources
 import json
 import os
-import re
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from cni.build import PROGRAM
 from core.errors import BadInput
 
-EXECUTABLES = {"spiderpool": "", "coordinator": "coordinator.py", "ifacer": "ifacer.py"}
-"""Name in the CNI directory -> file in ``cni`` with the constants that differ from ``ipam.py``."""
-LAST_LINES = '\n\nif __name__ == "__main__":\n'
-BEFORE_CONSTANTS = "from __future__ import annotations\n"
+EXECUTABLES = ("spiderpool", "coordinator", "ifacer")
+"""Names of the program in the CNI directory."""
+
 CONFLIST_NAME = "10-orbweaver.conflist"
 RECORD_NAME = ".orbweaver-installed.json"
 """Beside the executables: a dot file, which no runtime looks at."""
 
 EXECUTABLE_MODE = 0o755
 CONFLIST_MODE = 0o600
-PYTHON_MIN = (3, 11)
-SHEBANG_BYTES_MAX = 127
-"""Linux before 5.1 cuts the first line of a script there; since then at 255."""
-INTERPRETER_DEADLINE_S = 30
-COMPLAINT_CHARACTERS_MAX = 300
-
-# Runs in the interpreter that will run the executables: its own name for itself, its version,
-# and everything that cni/ imports.
-PROBE = """
-import sys
-print(getattr(sys, "_base_executable", None) or sys.executable)
-print("%d %d" % sys.version_info[:2])
-import _signal, _socket, json, marshal, posix, time
-print("complete")
-"""
-PROBE_ANSWER = re.compile(
-    r"(?P<path>[^\n]+)\n(?P<major>\d+) (?P<minor>\d+)\n(?P<complete>complete\n)?"
-)
-
-# Docstrings and the import of __future__ are of no use at run time and not free.
-COMPILE = """
-import __future__, ast, marshal, sys
-from _frozen_importlib_external import MAGIC_NUMBER
-tree = ast.parse(sys.stdin.buffer.read())
-tree.body = [n for n in tree.body if getattr(n, "module", "") != "__future__"]
-flag = __future__.annotations.compiler_flag
-code = compile(tree, "cni", "exec", flags=flag, dont_inherit=True, optimize=2)
-sys.stdout.write(repr((MAGIC_NUMBER, marshal.dumps(code))))
-"""
-
-LOADER = """
-import marshal
-import _frozen_importlib_external as loader
-MAGIC, CODE = {compiled}
-exec(marshal.loads(CODE) if loader.MAGIC_NUMBER == MAGIC else SOURCE)
-"""
-
-
-class Interpreter(NamedTuple):
-    """A Python that can run the executables: its real path and (major, minor)."""
-
-    path: str
-    version: tuple[int, int]
+PROBE_DEADLINE_S = 10
 
 
 class Change(NamedTuple):
-    """What was done about one file; ``kept`` is one that somebody else has changed since."""
+    """What was done about one file; ``kept``: it was changed since it was installed."""
 
     path: Path
     action: Literal["created", "replaced", "unchanged", "removed", "absent", "kept"]
 
 
-class Report(NamedTuple):
-    """What was done, in that order. ``interpreter`` is None for an uninstall."""
-
-    interpreter: Interpreter | None
-    changes: tuple[Change, ...]
-
-
 def install(
     target_bin_dir: Path,
     conf_dir: Path,
-    interpreter: str | None = None,
     conflist: Mapping[str, object] | None = None,
     conflist_name: str = CONFLIST_NAME,
-) -> Report:
-    """Install every executable and then, where one is given, the conflist.
+) -> tuple[Change, ...]:
+    """Install every executable and then, where one is given, the conflist; what was done, in order.
 
-    ``interpreter`` is any name of a Python (default: the one that runs this); the real binary
-    behind it is used. Raises BadInput, before anything is written, on an interpreter or a conflist
-    that cannot work, and OSError where the file system refuses.
+    Raises BadInput, before anything is written, on a program or a conflist that cannot work, and
+    OSError where the file system refuses.
     """
-    chosen = real_interpreter(interpreter or sys.executable)
-    wanted = {
-        target_bin_dir / name: (executable(source_of(name), chosen.path), EXECUTABLE_MODE)
-        for name in EXECUTABLES
-    }
+    program = tried_program()
+    wanted = {target_bin_dir / name: (program, EXECUTABLE_MODE) for name in EXECUTABLES}
     if conflist is not None:
         path = conf_dir / checked_conflist_name(conflist_name)
         wanted[path] = (conflist_bytes(conflist), CONFLIST_MODE)
@@ -126,14 +67,13 @@ def install(
         for path, (content, _) in wanted.items():
             record[str(path)] = digests_expected(path, record.get(str(path), []), content)
         write_record(target_bin_dir, record)
-        changes = tuple(put(path, content, mode) for path, (content, mode) in wanted.items())
-    return Report(chosen, changes)
+        return tuple(put(path, content, mode) for path, (content, mode) in wanted.items())
 
 
-def uninstall(target_bin_dir: Path) -> Report:
+def uninstall(target_bin_dir: Path) -> tuple[Change, ...]:
     """Remove what ``install`` recorded in this directory, the conflist first; directories stay."""
     if not target_bin_dir.is_dir():
-        return Report(None, ())
+        return ()
     with exclusive(target_bin_dir):
         record = read_record(target_bin_dir)
         changes = tuple(
@@ -142,104 +82,26 @@ def uninstall(target_bin_dir: Path) -> Report:
         )
         (target_bin_dir / RECORD_NAME).unlink(missing_ok=True)
         sync_directory(target_bin_dir)
-    return Report(None, changes)
+    return changes
 
 
-# --------------------------------------------------------------------------------- interpreter
-
-
-def real_interpreter(name: str) -> Interpreter:
-    """Return the binary behind ``name``, tried as the executables will run it.
-
-    A virtual environment's python reads a configuration and a pyenv shim starts a shell first,
-    at every single call: what they lead to is asked of the interpreter itself.
-    """
-    named, _ = probe(name, os.environ)
-    path = os.path.realpath(named)
-    # A container runtime passes nothing of this environment on, such as a library path.
-    _, version = probe(path, {})
-    return Interpreter(path, version)
-
-
-def probe(path: str, environment: Mapping[str, str]) -> tuple[str, tuple[int, int]]:
-    """Return what the interpreter at ``path`` calls itself, and its version; BadInput if unfit."""
-    command = [path, "-I", "-S", "-c", PROBE]
-    oldest = ".".join(map(str, PYTHON_MIN))
-    remedy = f"name the path of a Python >= {oldest} that is installed on this node"
+def tried_program() -> bytes:
+    """The compiled program, after this machine has run it. Raises BadInput."""
+    remedy = "install orbweaver for this machine's architecture, or run `python -m cni.build`"
     try:
         answer = subprocess.run(
-            command,
+            [PROGRAM],
+            input=b"{}",
             capture_output=True,
-            check=False,
-            encoding="utf-8",
-            env=environment,
-            errors="replace",
-            timeout=INTERPRETER_DEADLINE_S,
+            check=True,
+            env={"CNI_COMMAND": "VERSION"},
+            timeout=PROBE_DEADLINE_S,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        text = f"interpreter {path} cannot be run: {error}"
-        raise BadInput(text, subject=path, remedy=remedy) from error
-    said = PROBE_ANSWER.fullmatch(answer.stdout)
-    if said and (int(said["major"]), int(said["minor"])) < PYTHON_MIN:
-        text = f"interpreter {path} is Python {said['major']}.{said['minor']}, too old"
-        raise BadInput(text, subject=path, remedy=remedy)
-    if not said or not said["complete"]:
-        complaint = " ".join(answer.stderr.split())[-COMPLAINT_CHARACTERS_MAX:] or "nothing said"
-        text = f"interpreter {path} cannot run the executables"
-        text = f"{text}: exit status {answer.returncode}, {complaint}"
-        raise BadInput(text, subject=path, remedy=remedy)
-    return said["path"], (int(said["major"]), int(said["minor"]))
-
-
-# ------------------------------------------------------------------------------------ artefact
-
-
-def source_of(name: str) -> str:
-    """Return the source of one executable: ``cni/ipam.py``, with its own constants at the end.
-
-    Functions look constants up when they run, which is after all of them were said.
-    """
-    folder = importlib.resources.files("cni")
-    source = (folder / "ipam.py").read_text(encoding="utf-8")
-    if not EXECUTABLES[name]:
-        return source
-    _, _, constants = (
-        (folder / EXECUTABLES[name]).read_text(encoding="utf-8").partition(BEFORE_CONSTANTS)
-    )
-    common, start, last = source.rpartition(LAST_LINES)
-    return f"{common}{constants}{start}{last}"
-
-
-def executable(source: str, interpreter: str) -> bytes:
-    """Return the file that runs ``source`` with ``interpreter`` (a real path, already tried)."""
-    assert "'''" not in source, "the source stands between these quotes"
-    assert source.endswith("\n"), "a closing quote must not follow the last character"
-    compiled = subprocess.run(
-        [interpreter, "-I", "-S", "-c", COMPILE],
-        input=source.encode(),
-        capture_output=True,
-        check=True,
-        env={},
-        timeout=INTERPRETER_DEADLINE_S,
-    ).stdout.decode("ascii")
-    loader = LOADER.format(compiled=compiled)
-    return f"{first_lines(interpreter)}SOURCE = r'''{source}'''\n{loader.lstrip()}".encode()
-
-
-def first_lines(interpreter: str) -> str:
-    """Return what makes the kernel start ``interpreter`` on this file.
-
-    ``-IS`` in one word, because the kernel passes everything after the path as one argument. A path
-    that is too long for such a line, or has a blank in it, goes through the shell, a millisecond
-    slower: what the shell executes is a string to Python.
-    """
-    if any(character in interpreter for character in "'\\\n"):
-        text = f"interpreter path {interpreter!r} has a quote, a backslash or a line break in it"
-        raise BadInput(text, subject=interpreter, remedy="install Python under a plain path")
-    line = f"#!{interpreter} -IS"
-    if len(os.fsencode(line)) <= SHEBANG_BYTES_MAX and not any(map(str.isspace, interpreter)):
-        return f"{line}\n"
-    return f"#!/bin/sh\n'''exec' '{interpreter}' -IS \"$0\" \"$@\"\n' '''\n"
+        json.loads(answer.stdout)
+        return PROGRAM.read_bytes()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        text = f"the CNI program {PROGRAM} cannot be run: {error}"
+        raise BadInput(text, subject=str(PROGRAM), remedy=remedy) from error
 
 
 def checked_conflist_name(name: str) -> str:

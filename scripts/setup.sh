@@ -36,11 +36,13 @@ missing_packages() {
     command -v ping >/dev/null || echo iputils-ping
     has_file /usr/lib/cni/macvlan /opt/cni/bin/macvlan || echo containernetworking-plugins
     find_python >/dev/null || echo python3-venv
+    # For the CNI program, which is C.
+    command -v "${CC:-gcc}" >/dev/null || echo gcc
+    has_file /usr/include/stdlib.h /usr/local/include/stdlib.h || echo libc6-dev
     [ "$profile" = dev ] || return 0
     command -v containerd >/dev/null || echo containerd
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
-    command -v patchelf >/dev/null || echo patchelf
     command -v promtool >/dev/null || echo prometheus
     # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
     command -v nft >/dev/null || echo nftables
@@ -74,7 +76,7 @@ lock_files() { if [ "$profile" = dev ]; then echo requirements/dev.txt
 
 # What the environment must have been made from: place, profile, locks; kept in a stamp inside it.
 wanted_stamp() { pwd; local file; for file in $(lock_files); do sha256sum "$file"; done; }
-project_stamp() { pwd; sha256sum pyproject.toml README.md core/__init__.py; }
+project_stamp() { pwd; sha256sum pyproject.toml README.md core/__init__.py hatch_build.py cni/plugin.c; }
 stamped() { [ -x .venv/bin/python ] && [ "$(cat ".venv/.stamp-$1" 2>/dev/null)" = "$2" ]; }
 
 # Whatever is good for development is good for running.

@@ -1,22 +1,25 @@
-"""What a call of the installed executable costs, against an interpreter that does nothing.
+"""What a call of the installed executable costs.
 
-``python3 -I -S -c pass``, ``CNI_COMMAND=VERSION`` and a whole ADD through a real agent, in turns,
-with the same interpreter; each is a process from its start to its end.
+``python3 -I -S -c pass`` and ``CNI_COMMAND=VERSION``, each a process from its start to its end, and
+an ADD through a real agent, by the executable and at the agent's socket, all in turns.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from bench.callers.framed import Callers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
 from bench.measures.calls import RECORDS_MAX, CallFailed
-from bench.rig.frames import NEW_PODS, environment, netconf
+from bench.rig.frames import NEW_PODS, environment, frame, netconf
 from bench.rig.lab import Lab
 from ops import installer
 
@@ -26,12 +29,13 @@ class Executable:
 
     def __init__(self, lab: Lab, socket_path: Path) -> None:
         room = lab.room("cni")
-        report = installer.install(room / "bin", room / "net.d")
-        assert report.interpreter is not None
-        self.bare_command = [report.interpreter.path, "-I", "-S", "-c", "pass"]
+        installer.install(room / "bin", room / "net.d")
+        # Not the environment's name of it, which reads a configuration at every start.
+        self.bare_command = [os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"]
         self.command = [str(room / "bin" / "spiderpool")]
         self.netconf = room / "netconf"
         self.netconf.write_bytes(netconf(socket_path=str(socket_path)))
+        self._framed = f"{socket_path}.fast"
         self._output = room / "output"
         self._next = NEW_PODS
 
@@ -48,6 +52,16 @@ class Executable:
         self._next += 1
         return self._run(self.command, environment("ADD", self._next))
 
+    def add_at_socket(self) -> float:
+        """The same at the agent's socket, without a process."""
+        self._next += 1
+        conf = self.netconf.read_bytes()
+        callers = Callers([self._framed], [frame("ADD", self._next, conf)])
+        took_ms = callers.run(1) * 1e3
+        if callers.answers[0][:1] != b"\0":
+            raise CallFailed(f"ADD at the socket: {callers.answers[0][:500]!r}")
+        return took_ms
+
     def _run(self, command: Sequence[str], variables: Mapping[str, str]) -> float:
         """Milliseconds of one process. Raises CallFailed."""
         with self.netconf.open("rb") as stdin, self._output.open("wb") as stdout:
@@ -62,15 +76,20 @@ class Executable:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """exec_version_ratio, exec_add_over_bare_ms."""
+    """exec_version_ratio, exec_add_over_socket_ratio."""
     with lab.etcd() as etcd:
         lab.fill(etcd, define_wide_pool)
         with lab.agent(etcd, variables=RECORDS_MAX) as agent:
             executable = Executable(lab, agent.socket_path)
-            kinds = (executable.bare, executable.version, executable.add)
+            kinds = (
+                executable.bare,
+                executable.version,
+                executable.add,
+                executable.add_at_socket,
+            )
             _turns(kinds)
             turns = [_turns(kinds) for _ in lab.rounds(lab.scale.calls)]
-    bare, version, add = (median(kind) for kind in zip(*turns, strict=True))
+    bare, version, add, at_socket = (median(kind) for kind in zip(*turns, strict=True))
     python = f"CPython {platform.python_version()}, {len(turns)} calls of each kind"
     return [
         Figure(
@@ -78,16 +97,16 @@ def measure(lab: Lab) -> list[Figure]:
             version / bare,
             "x a bare interpreter's time",
             1.0,
-            f"{python}: {version:.1f} ms against {bare:.1f} ms",
+            f"{python}: {version:.2f} ms against {bare:.1f} ms",
             tuple(one[1] / one[0] for one in turns),
         ),
         Figure(
-            "exec_add_over_bare_ms",
-            add - bare,
-            "ms more than a bare start",
-            bare,
-            f"{python}: an ADD takes {add:.1f} ms; reference: the bare interpreter",
-            tuple(one[2] - one[0] for one in turns),
+            "exec_add_over_socket_ratio",
+            add / at_socket,
+            "x the same ADD at the socket",
+            1.0,
+            f"{len(turns)} calls, one caller: {add:.2f} ms against {at_socket:.2f} ms",
+            tuple(one[2] / one[3] for one in turns),
         ),
     ]
 

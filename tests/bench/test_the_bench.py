@@ -33,7 +33,7 @@ PROMISED = {
     "contention_failures",
     "contention_duplicates",
     "exec_version_ratio",
-    "exec_add_over_bare_ms",
+    "exec_add_over_socket_ratio",
     "replay_rate",
     "agent_ready_s",
     "agent_rss_mb",

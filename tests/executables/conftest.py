@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executables.plugin import Spiderpool
+from tests.executables.plugin import LOGS, Spiderpool
 
 
 @pytest.fixture
@@ -18,6 +18,8 @@ def short_path() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="cni-"))
     yield directory
     shutil.rmtree(directory)
+    for log in LOGS.glob(f"{directory.name}-*.log"):
+        log.unlink()
 
 
 @pytest.fixture

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from ops import installer
+from cni.build import FLAGS, compile_plugin
+from ops.installer import EXECUTABLE_MODE
 from tests.executables.fake_agent import Behaviour, FakeAgent
 
 CALL_DEADLINE_S = 60
-INTERPRETER = installer.real_interpreter(sys.executable).path
+LOGS = Path(tempfile.gettempdir()).resolve()
+
+
+@functools.cache
+def compiled(constants: tuple[tuple[str, str], ...] = (), flags: tuple[str, ...] = FLAGS) -> bytes:
+    """The program with other limits; there are no knobs in production to turn instead."""
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "plugin"
+        compile_plugin(program, flags, dict(constants))
+        return program.read_bytes()
+
+
+def text(value: object) -> str:
+    """A C string literal of a plain path."""
+    return f'"{value}"'
 
 
 class Spiderpool:
@@ -24,20 +40,16 @@ class Spiderpool:
         self.directory = directory
         self.socket_path = directory / "agent.sock"
         self.path = directory / self.name
-        self.log_path = directory / "plugin.log"
-        self.install(LOG_PATH=repr(str(self.log_path)))
+        # In the directory of a program that is compiled once; the name is this test's alone.
+        self.log_path = LOGS / f"{directory.name}-{self.name}.log"
+        self.install()
 
     def install(self, **constants: str) -> None:
-        """Install a copy with other constants; there are no knobs in production to turn instead."""
-        source = installer.source_of(self.name)
-        for name, value in constants.items():
-            source = replaced_last(source, f"\n{name} = ", f"\n{name} = {value}  # was ")
-        self.install_source(source)
-
-    def install_source(self, source: str) -> None:
-        """Install this source."""
-        self.path.write_bytes(installer.executable(source, INTERPRETER))
-        self.path.chmod(installer.EXECUTABLE_MODE)
+        """Install a copy with other limits."""
+        known = {"LOG_DIRECTORY": text(LOGS)} | constants
+        self.path.unlink(missing_ok=True)
+        self.path.write_bytes(compiled(tuple(sorted(known.items()))))
+        self.path.chmod(EXECUTABLE_MODE)
 
     def environment(self, verb: str) -> dict[str, str]:
         """Return what a runtime sets for this verb."""
@@ -114,19 +126,6 @@ class Coordinator(Spiderpool):
             "logOptions": {"logFile": str(self.log_path)},
         }
         return json.dumps(document | fields).encode()
-
-
-def replaced_once(text: str, old: str, new: str) -> str:
-    """Replace the one place where ``old`` stands, so that no patch of a test goes astray."""
-    assert text.count(old) == 1, old
-    return text.replace(old, new)
-
-
-def replaced_last(text: str, old: str, new: str) -> str:
-    """Replace the last place where ``old`` stands: of constants that one holds."""
-    before, found, after = text.rpartition(old)
-    assert found, old
-    return f"{before}{new}{after}"
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:

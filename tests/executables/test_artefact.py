@@ -1,111 +1,116 @@
-"""The installed file: what it loads, which interpreters run it, and what an upgrade does to it."""
+"""The compiled program: what it needs of a node, and what no input makes it do."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from core.errors import BadInput
-from ops import installer
-from tests.executables.fake_agent import WAIT_S, answering, frame
-from tests.executables.plugin import INTERPRETER, Spiderpool, replaced_once
+from cni.build import PROGRAM
+from ops.installer import EXECUTABLES
+from tests.executables.fake_agent import answering, frame
+from tests.executables.harness import build
+from tests.executables.plugin import LOGS, Spiderpool, compiled, error_of, text
+
+INPUTS = 200_000
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SEEDS = (
+    b'{"cniVersion":"1.0.0","name":"lan","ipam":{"type":"spiderpool","log_level":"info"}}',
+    b'{"ipam":{"ipam_unix_socket_path":"/run/a.sock","log_file_path":"/var/log/a"}}',
+    rb'{"ipam":{"ipam\u005funix_socket_path":"\/run\ud83d\ude00","log_file_max_size":7}}',
+    b'{"type":"coordinator","logOptions":{"logFile":"/x","logMaxSize":1e9},"a":[[],{},null]}',
+    b'CNI_ARGS={"ipam_unix_socket_path":7,"ipam_unix_socket_path":"x"}',
+    '{"n":-0.5e+3,"t":true,"\u00e9":"\U0001f600","f":[false]}'.encode(),
+)
 
 
-def fit_interpreters() -> list[str]:
-    """Return every Python on this machine's path that can run the executables."""
-    found = []
-    for minor in itertools.takewhile(lambda minor: minor < 20, itertools.count(11)):
-        name = shutil.which(f"python3.{minor}")
-        try:
-            found.append(installer.real_interpreter(name or "").path)
-        except BadInput:
-            continue
-    return sorted({*found, INTERPRETER})
+def test_it_needs_no_library_and_no_interpreter() -> None:
+    headers = subprocess.run(
+        ["readelf", "--program-headers", "--dynamic", PROGRAM],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+    assert "Position-Independent Executable" in headers or "DYN" in headers
+    assert "INTERP" not in headers
+    assert "NEEDED" not in headers
 
 
-def imports_of(spiderpool: Spiderpool, verb: str) -> set[str]:
-    """Return the modules this call imports that a bare interpreter does not have anyway."""
-    command = [INTERPRETER, "-I", "-S", "-X", "importtime"]
-    environment = spiderpool.environment(verb)
-    options = {"env": environment, "capture_output": True, "timeout": WAIT_S}
-    bare = subprocess.run([*command, "-c", "pass"], input=b"", check=True, **options)  # type: ignore[call-overload]
-    netconf = spiderpool.netconf()
-    call = subprocess.run([*command, spiderpool.path], input=netconf, check=True, **options)  # type: ignore[call-overload]
-    names = [set(re.findall(rb"\| +([\w.]+)$", run.stderr, re.MULTILINE)) for run in (call, bare)]
-    assert names[1]
-    return {name.decode() for name in names[0] - names[1]}
+def test_the_same_source_makes_the_same_bytes() -> None:
+    assert compiled() == compiled.__wrapped__() == PROGRAM.read_bytes()
 
 
-def test_version_imports_nothing_that_is_not_built_in(spiderpool: Spiderpool) -> None:
-    assert imports_of(spiderpool, "VERSION") <= set(sys.builtin_module_names)
+def test_it_runs_in_a_root_directory_that_has_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(PROGRAM, tmp_path / "spiderpool")
+
+    answer = subprocess.run(
+        ["chroot", tmp_path, "/spiderpool"],
+        env={"CNI_COMMAND": "VERSION", "PATH": "/usr/sbin:/usr/bin"},
+        input=b'{"cniVersion":"0.4.0"}',
+        capture_output=True,
+        check=True,
+    )
+
+    assert answer.stdout.startswith(b'{"cniVersion":"0.4.0"')
 
 
-def test_an_add_imports_nothing_more_than_the_socket(spiderpool: Spiderpool) -> None:
-    with spiderpool.agent(answering(frame(0, b"{}"))):
-        imported = imports_of(spiderpool, "ADD")
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_its_name_says_which_executable_it_is(tmp_path: Path, name: str) -> None:
+    shutil.copy(PROGRAM, tmp_path / name)
+    (tmp_path / "linked").symlink_to(name)
 
-    assert imported - set(sys.builtin_module_names) <= {"_socket"}
+    shown = [
+        subprocess.run(
+            ["script", "-qec", str(tmp_path / each), "/dev/null"],
+            env={"PATH": "/usr/bin"},
+            capture_output=True,
+            check=True,
+        ).stdout.decode()
+        for each in (name, "linked")
+    ]
 
-
-@pytest.mark.parametrize("interpreter", fit_interpreters())
-def test_every_fit_python_of_this_machine_runs_it(spiderpool: Spiderpool, interpreter: str) -> None:
-    source = installer.source_of("spiderpool")
-    spiderpool.path.write_bytes(installer.executable(source, interpreter))
-
-    with spiderpool.agent(answering(frame(0, b"answer"))):
-        carried = spiderpool.call("ADD")
-    failed = spiderpool.call("DEL")
-    version = spiderpool.call("VERSION", b'{"cniVersion":"0.4.0"}')
-
-    assert (carried.returncode, carried.stdout, carried.stderr) == (0, b"answer", b"")
-    assert (failed.returncode, failed.stderr) == (1, b"")
-    assert b'"code": 11' in failed.stdout
-    assert version.stdout.startswith(b'{"cniVersion":"0.4.0"')
+    assert shown[0].startswith(f"{name} is a CNI plugin")
+    assert shown[1].startswith("spiderpool is a CNI plugin"), "a name of another's making"
 
 
-def test_code_compiled_by_another_python_is_not_run_but_the_source_is(
+def test_random_inputs_neither_crash_it_nor_make_it_write_other_than_json(tmp_path: Path) -> None:
+    program = tmp_path / "fuzz"
+    build(program, *SANITIZED, "-DFUZZ", f"-DLOG_DIRECTORY={text(tmp_path / 'nowhere')}")
+    seeds = [tmp_path / f"seed-{number}" for number in range(len(SEEDS))]
+    for path, seed in zip(seeds, SEEDS, strict=True):
+        path.write_bytes(seed)
+
+    done = subprocess.run(
+        [program, "1", str(INPUTS), *seeds], capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"tried {INPUTS} inputs\n"
+
+
+def test_whole_calls_are_clean_under_the_sanitizers(
     spiderpool: Spiderpool,
 ) -> None:
-    text = spiderpool.path.read_text()
-    stale = replaced_once(text, "\nMAGIC, CODE = (b'", "\nMAGIC, CODE = (b'other ")
-    stale = re.sub(r"(CODE = \(b'.*?', b').*", r"\1not code at all')", stale)
-    spiderpool.path.write_text(stale)
+    constants = (("LOG_DIRECTORY", text(LOGS)),)
+    spiderpool.path.write_bytes(compiled(constants, SANITIZED))
 
-    with spiderpool.agent(answering(frame(0, b"answer"))):
-        result = spiderpool.call()
+    with spiderpool.agent(answering(frame(0, b"x" * (4 << 20)))):
+        carried = spiderpool.call(env=spiderpool.environment("ADD") | {"CNI_ARGS": "x" * 100_000})
+    failed = error_of(spiderpool.call("DEL"))
+    large = error_of(spiderpool.call(netconf=b"[" * (2 << 20)))
 
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"answer", b"")
-
-
-def test_the_source_can_be_read_in_the_installed_file(spiderpool: Spiderpool) -> None:
-    spiderpool.install()
-
-    assert installer.source_of("spiderpool") in spiderpool.path.read_text()
+    assert (carried.returncode, len(carried.stdout), carried.stderr) == (0, 4 << 20, b"")
+    assert (failed["code"], large["code"]) == (11, 7)
+    assert "unhealthy" in spiderpool.log_path.read_text()
 
 
-@pytest.mark.parametrize("folder", ["with a blank", "x" * 120])
-def test_an_interpreter_that_no_first_line_can_name_is_started_through_the_shell(
-    spiderpool: Spiderpool, short_path: Path, folder: str
-) -> None:
-    python = short_path / folder / "python3"
-    python.parent.mkdir()
-    python.symlink_to(INTERPRETER)
-    source = installer.source_of("spiderpool")
-    spiderpool.path.write_bytes(installer.executable(source, str(python)))
+def test_more_variables_than_a_request_may_have_are_refused(spiderpool: Spiderpool) -> None:
+    many = {f"CNI_{number}": "x" for number in range(600)}
 
-    with spiderpool.agent(answering(frame(7, b"answer"))):
-        result = spiderpool.call()
+    error = error_of(spiderpool.call(env=spiderpool.environment("ADD") | many))
 
-    assert spiderpool.path.read_bytes().startswith(b"#!/bin/sh\n")
-    assert (result.returncode, result.stdout, result.stderr) == (7, b"answer", b"")
-
-
-def test_an_interpreter_whose_path_would_need_quoting_is_refused() -> None:
-    with pytest.raises(BadInput, match="plain path"):
-        installer.first_lines("/opt/o'brien/bin/python3")
+    assert error["code"] == 7
+    assert "too large" in error["msg"]

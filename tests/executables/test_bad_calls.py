@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.executables.fake_agent import WAIT_S, answering, frame
-from tests.executables.plugin import Spiderpool, error_of
+from tests.executables.plugin import Spiderpool, error_of, text
 
 
 @pytest.mark.parametrize("environment", [{}, {"CNI_COMMAND": ""}, {"CNI_IFNAME": "eth0"}])
@@ -136,7 +136,7 @@ def test_a_standard_input_that_never_ends_is_not_waited_for_without_end(
 def test_a_netconf_that_makes_no_sense_is_left_to_the_agent_to_judge(
     spiderpool: Spiderpool, netconf: bytes
 ) -> None:
-    spiderpool.install(SOCKET_PATH=repr(bytes(spiderpool.socket_path)))
+    spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))
 
     with spiderpool.agent(answering(frame(1, b'{"code": 6}'))) as agent:
         result = spiderpool.call(netconf=netconf)

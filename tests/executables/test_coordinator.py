@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.executables.fake_agent import answering, frame, hanging_up
-from tests.executables.plugin import Coordinator, error_of
+from tests.executables.plugin import Coordinator, error_of, text
 
 
 @pytest.fixture
@@ -56,6 +56,9 @@ def test_a_call_without_an_answer_says_what_it_was_for(
 
 def test_its_log_has_a_level_of_its_own(coordinator: Coordinator) -> None:
     options = {"logFile": str(coordinator.log_path), "logLevel": "fatal"}
+
+    coordinator.install(LOG_DIRECTORY=text(coordinator.directory))
+    coordinator.log_path = coordinator.directory / "coordinator.log"
 
     error_of(coordinator.call(netconf=coordinator.netconf(logOptions=options)))
     silent = not coordinator.log_path.exists()

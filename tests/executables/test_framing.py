@@ -14,7 +14,7 @@ from tests.executables.fake_agent import (
     frame,
     reading_slowly,
 )
-from tests.executables.plugin import Spiderpool
+from tests.executables.plugin import Spiderpool, text
 
 RESULT = b'{\n    "cniVersion": "1.0.0",\n    "ips": []\n}\n'
 VERBS = ("ADD", "DEL", "CHECK", "STATUS", "GC")
@@ -132,7 +132,7 @@ def test_an_agent_that_refuses_before_it_has_read_everything_is_heard(
 def test_the_default_socket_is_used_where_the_netconf_names_none(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
-    spiderpool.install(SOCKET_PATH=repr(bytes(spiderpool.socket_path)))
+    spiderpool.install(SOCKET_PATH=text(spiderpool.socket_path))
 
     with spiderpool.agent(answering(frame(0, RESULT))):
         result = spiderpool.call(netconf=b'{"name":"lan","ipam":{"type":"spiderpool"}}')

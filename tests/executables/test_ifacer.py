@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from ops import installer
 from tests.executables.fake_agent import answering, frame
 from tests.executables.plugin import Ifacer, error_of
-from tests.executables.test_artefact import imports_of
 
 
 @pytest.fixture
-def ifacer(tmp_path: Path) -> Ifacer:
-    return Ifacer(tmp_path)
+def ifacer(short_path: Path) -> Ifacer:
+    return Ifacer(short_path)
 
 
 def test_an_add_says_which_executable_calls(ifacer: Ifacer) -> None:
@@ -57,14 +54,3 @@ def test_a_netconf_with_escapes_names_its_socket_too(ifacer: Ifacer) -> None:
         result = ifacer.call("ADD", ifacer.netconf(comment='a "quoted" word'))
 
     assert (result.returncode, result.stdout) == (0, b"{}")
-
-
-def test_it_imports_no_more_than_the_ipam_plugin(ifacer: Ifacer) -> None:
-    assert imports_of(ifacer, "VERSION") <= set(sys.builtin_module_names)
-
-
-def test_every_executable_ends_with_the_same_lines_and_says_its_name_once() -> None:
-    for name in installer.EXECUTABLES:
-        source = installer.source_of(name)
-        assert source.endswith(installer.LAST_LINES + "    main()\n")
-        assert f'\nPLUGIN = "{name}"\n' in source

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.executables.fake_agent import answering, frame
-from tests.executables.plugin import Spiderpool, error_of
+from tests.executables.plugin import Spiderpool, error_of, text
 
 
 def test_an_unreachable_agent_leaves_one_line_a_call(spiderpool: Spiderpool) -> None:
@@ -55,7 +55,7 @@ def test_the_default_log_file_is_used_where_its_directory_exists(
     spiderpool: Spiderpool, short_path: Path, existing: bool
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
-    spiderpool.install(LOG_PATH=repr(str(log)))
+    spiderpool.install(LOG_DIRECTORY=text(log.parent))
     if existing:
         log.parent.mkdir()
 
@@ -92,8 +92,8 @@ def test_a_log_that_cannot_be_written_does_not_change_the_answer(
 def test_a_netconf_whose_ipam_part_is_no_object_has_no_log_options(
     spiderpool: Spiderpool, short_path: Path
 ) -> None:
-    log = short_path / "default.log"
-    spiderpool.install(LOG_PATH=repr(str(log)), SOCKET_PATH=repr(bytes(spiderpool.socket_path)))
+    log = short_path / "spiderpool.log"
+    spiderpool.install(LOG_DIRECTORY=text(log.parent), SOCKET_PATH=text(spiderpool.socket_path))
 
     error_of(spiderpool.call(netconf=b'{"ipam": []}'))
     error_of(spiderpool.call(netconf=b"[]"))
@@ -107,7 +107,7 @@ def test_a_netconf_names_no_log_file_outside_the_logs_directory(
 ) -> None:
     log = short_path / "log" / "spiderpool.log"
     log.parent.mkdir()
-    spiderpool.install(LOG_PATH=repr(str(log)))
+    spiderpool.install(LOG_DIRECTORY=text(log.parent))
     netconf = spiderpool.netconf(log_file_path=path.format(short_path))
 
     error_of(spiderpool.call(netconf=netconf, cwd=short_path))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni.ipam import SOCKET_PATH, Failure, framed_socket_path
+from tests.executables.harness import Refused, framed_socket_path
 
 KEY = "ipam_unix_socket_path"
-DEFAULT = SOCKET_PATH + b".fast"
+DEFAULT = b"/var/run/spidernet/spiderpool.sock.fast"
 
 paths = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=30).map(
     "/{}".format
@@ -91,7 +91,7 @@ def test_a_path_of_every_length_a_socket_can_have_is_accepted() -> None:
 
 @pytest.mark.parametrize("path", ["/" + "x" * 102, "run/a.sock", "@abstract", "/run/\0", " /run"])
 def test_a_path_that_no_socket_can_have_is_refused_by_field(path: str) -> None:
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
     assert refused.value.code == 7
@@ -100,7 +100,7 @@ def test_a_path_that_no_socket_can_have_is_refused_by_field(path: str) -> None:
 
 @pytest.mark.parametrize("path", [7, ["/run/a.sock"], {"path": "/run/a.sock"}, True])
 def test_a_path_that_is_no_string_is_refused_by_field(path: object) -> None:
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(Refused) as refused:
         framed_socket_path(netconf(path))
 
     assert refused.value.code == 7
@@ -112,7 +112,7 @@ def test_a_path_that_is_no_string_is_refused_by_field(path: object) -> None:
     [b'{"a":"\\', b'{"ipam_unix_socket_path":', b'"\\\xff"', b'"\\' + b"[" * 200_000],
 )
 def test_what_a_json_reader_must_read_and_cannot_is_refused(text: bytes) -> None:
-    with pytest.raises(Failure) as refused:
+    with pytest.raises(Refused) as refused:
         framed_socket_path(text)
 
     assert refused.value.code == 6

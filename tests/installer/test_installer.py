@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,9 @@ def marks(*directories: Path) -> dict[Path, tuple[int, int]]:
 def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
     binaries: Path, configurations: Path
 ) -> None:
-    report = install(binaries, configurations, conflist=CONFLIST)
+    changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == all_are("created", CONFLIST_NAME)
+    assert actions(changes) == all_are("created", CONFLIST_NAME)
     version = subprocess.run(
         [binaries / "spiderpool"],
         env={"CNI_COMMAND": "VERSION"},
@@ -80,9 +79,9 @@ def test_a_new_node_gets_an_executable_that_runs_and_then_the_conflist(
 def test_without_a_conflist_the_configuration_of_the_node_is_not_touched(
     binaries: Path, configurations: Path
 ) -> None:
-    report = install(binaries, configurations)
+    changes = install(binaries, configurations)
 
-    assert actions(report.changes) == all_are("created")
+    assert actions(changes) == all_are("created")
     assert not configurations.exists()
 
 
@@ -90,9 +89,9 @@ def test_what_is_right_already_is_not_written_again(binaries: Path, configuratio
     install(binaries, configurations, conflist=CONFLIST)
     before = marks(binaries, configurations)
 
-    report = install(binaries, configurations, conflist=CONFLIST)
+    changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == all_are("unchanged", CONFLIST_NAME)
+    assert actions(changes) == all_are("unchanged", CONFLIST_NAME)
     assert marks(binaries, configurations) == before
 
 
@@ -102,9 +101,9 @@ def test_a_file_that_was_damaged_is_put_right(binaries: Path, configurations: Pa
     (binaries / "spiderpool").write_bytes(good[:100])
     (configurations / CONFLIST_NAME).chmod(0o644)
 
-    report = install(binaries, configurations, conflist=CONFLIST)
+    changes = install(binaries, configurations, conflist=CONFLIST)
 
-    assert actions(report.changes) == [
+    assert actions(changes) == [
         (name, "replaced" if name in ("spiderpool", CONFLIST_NAME) else "unchanged")
         for name in (*EXECUTABLES, CONFLIST_NAME)
     ]
@@ -120,9 +119,9 @@ def test_a_link_is_replaced_and_what_it_points_to_is_not_touched(
     binaries.mkdir(parents=True)
     (binaries / "spiderpool").symlink_to(elsewhere)
 
-    report = install(binaries, configurations)
+    changes = install(binaries, configurations)
 
-    assert ("spiderpool", "replaced") in actions(report.changes)
+    assert ("spiderpool", "replaced") in actions(changes)
     assert not (binaries / "spiderpool").is_symlink()
     assert elsewhere.read_text() == "theirs"
 
@@ -177,10 +176,10 @@ def test_an_executable_that_is_running_can_be_replaced(
     )
     (binaries / "spiderpool").chmod(0o700)
 
-    report = install(binaries, configurations)
+    changes = install(binaries, configurations)
     stdout, _ = running.communicate(b'{"ipam":{"ipam_unix_socket_path":"/nowhere"}}', WAIT_S)
 
-    assert ("spiderpool", "replaced") in actions(report.changes)
+    assert ("spiderpool", "replaced") in actions(changes)
     assert json.loads(stdout)["code"] == 11
 
 
@@ -255,19 +254,15 @@ def test_a_conflist_name_no_runtime_would_read_is_refused(
     assert not binaries.exists()
 
 
-def test_the_interpreter_of_the_first_line_is_a_real_binary_and_not_an_environments(
-    binaries: Path, configurations: Path, tmp_path: Path
+def test_a_program_that_this_machine_cannot_run_is_refused_before_anything_is_written(
+    binaries: Path, configurations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
-    shim = tmp_path / "shim"
-    shim.write_text(f'#!/bin/sh\nexec {tmp_path}/venv/bin/python "$@"\n')
-    shim.chmod(0o755)
+    foreign = tmp_path / "plugin"
+    foreign.write_bytes(b"\x7fELF of another architecture")
+    foreign.chmod(0o755)
+    monkeypatch.setattr(installer, "PROGRAM", foreign)
 
-    report = install(binaries, configurations, interpreter=str(shim))
+    with pytest.raises(BadInput, match="cannot be run"):
+        install(binaries, configurations)
 
-    assert report.interpreter == installer.real_interpreter(sys.executable)
-    path = Path(report.interpreter.path)
-    assert path == path.resolve()
-    assert path.is_relative_to(sys.base_prefix)
-    first_line, _, _ = (binaries / "spiderpool").read_text().partition("\n")
-    assert first_line == f"#!{path} -IS"
+    assert not binaries.exists()

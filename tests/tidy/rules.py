@@ -128,13 +128,13 @@ def the_domain_is_pure(file: Source) -> Iterator[Finding]:
 
 
 def executables_import_the_standard_library(file: Source) -> Iterator[Finding]:
-    """The CNI executables start in milliseconds, on a node that has only Python."""
+    """The build of the wheel compiles the CNI program before anything is installed."""
     if file.package != "cni":
         return
     for name, line in _imports(file.tree):
         root = name.partition(".")[0]
         if root != "cni" and root not in sys.stdlib_module_names:
-            yield Finding(file.path, line, f"an executable imports {name}")
+            yield Finding(file.path, line, f"the build of the CNI program imports {name}")
 
 
 def nothing_is_left_for_later(file: Source) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ import typer
 from core.errors import BadInput
 
 if TYPE_CHECKING:
-    from ops.installer import Report
+    from collections.abc import Iterable
+
+    from ops.installer import Change
 
 BIN_DIRECTORY = Path("/opt/cni/bin")
 CONF_DIRECTORY = Path("/etc/cni/net.d")
@@ -22,35 +24,21 @@ def install(
     conflist: Annotated[
         Path | None, typer.Option(help="JSON of a network that uses the executables")
     ] = None,
-    python: Annotated[
-        str | None, typer.Option(help="the interpreter that runs the executables")
-    ] = None,
-    carry: Annotated[
-        Path | None,
-        typer.Option(help="a tree of `python -m ops.carrying`: bring this Python along"),
-    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="take away what was installed")] = False,
 ) -> None:
     """Install the CNI executables on this node, and the network configuration last.
 
-    Whoever runs or reads a file meanwhile sees the old one or the new one, never a part.
+    A process that runs or reads a file meanwhile sees the old one or the new one, never a part.
     """
-    from ops import carrying
     from ops.installer import CONFLIST_NAME, uninstall
     from ops.installer import install as put_in_place
 
-    home = bin_dir / carrying.HOME_NAME
     if remove:
-        _tell(uninstall(bin_dir))
-        carrying.forget(home)
+        _show(uninstall(bin_dir))
         return
-    if carry is not None:
-        python = str(carrying.carry(carry, home))
     network = None if conflist is None else _read(conflist)
     name = CONFLIST_NAME if conflist is None else conflist.name
-    _tell(put_in_place(bin_dir, conf_dir, python, network, name))
-    if carry is not None:
-        carrying.prune(home)
+    _show(put_in_place(bin_dir, conf_dir, network, name))
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -65,9 +53,6 @@ def _read(path: Path) -> dict[str, object]:
     return found
 
 
-def _tell(report: Report) -> None:
-    if report.interpreter is not None:
-        version = ".".join(map(str, report.interpreter.version))
-        print(f"interpreter {report.interpreter.path} (Python {version})")
-    for change in report.changes:
+def _show(changes: Iterable[Change]) -> None:
+    for change in changes:
         print(f"{change.path} {change.action}")

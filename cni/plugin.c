@@ -1,0 +1,778 @@
+/* The CNI executables `spiderpool`, `coordinator` and `ifacer`: one program, told apart by its name.
+ *
+ * Purpose: carry one CNI call to the node agent and the agent's answer back. A container runtime
+ * starts this process for every call of every Pod, so it does nothing else.
+ * Promise: standard output carries exactly one result or one CNI error object; every call ends
+ * within the deadlines below; VERSION is answered without an agent.
+ * It must never decide anything about addresses, allocate memory, or write outside LOG_DIRECTORY.
+ *
+ * The frame (docs/cni.md; integers big-endian), one exchange a connection, on the unix stream
+ * socket `<ipam_unix_socket_path>.fast`:
+ *
+ *     request   "OWC1" | u32 n | n bytes: environment block, then standard input as it came
+ *     answer    u8 exit status | u32 n | n bytes: standard output as it shall be
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Limits. A build for tests may set those that have #ifndef; the product has no such knobs. */
+#define REQUEST_BYTES_MAX (1u << 20)
+#define ANSWER_BYTES_MAX (4u << 20)
+#define VARIABLES_MAX 512 /* of the environment, that the agent is sent */
+#define JSON_DEPTH_MAX 512
+#define MESSAGE_BYTES_MAX (256u << 10)
+#define VERSION_CHARACTERS_MAX 16
+#define QUOTED_BYTES_MAX 200 /* of a wrong value, in a message */
+#define READ_BYTES_MAX (64u << 10)
+#ifndef ADD_DEADLINE_S
+#define ADD_DEADLINE_S 100 /* from the connection to the last byte of the answer; DEL and GC too */
+#endif
+#ifndef CHECK_DEADLINE_S
+#define CHECK_DEADLINE_S 30
+#endif
+#ifndef STATUS_DEADLINE_S
+#define STATUS_DEADLINE_S 10
+#endif
+#ifndef CONNECT_DEADLINE_S
+#define CONNECT_DEADLINE_S 5
+#endif
+#ifndef STDIN_DEADLINE_S
+#define STDIN_DEADLINE_S 10
+#endif
+#ifndef STDOUT_DEADLINE_S
+#define STDOUT_DEADLINE_S 10
+#endif
+#ifndef SOCKET_PATH
+#define SOCKET_PATH "/var/run/spidernet/spiderpool.sock"
+#endif
+#ifndef LOG_DIRECTORY
+#define LOG_DIRECTORY "/var/log/spidernet"
+#endif
+#define STDIN_OF_VERSION_DEADLINE_S 1
+#define FRAMED_SUFFIX ".fast"
+#define SOCKET_KEY "ipam_unix_socket_path"
+#define LOG_MEBIBYTES_MAX 100
+#define LATEST_VERSION "1.1.0"
+#define KNOWN_VERBS "ADD, DEL, CHECK, GC, STATUS, VERSION"
+#define UNHEALTHY "unhealthy spiderpool-agent backend, failed to check: "
+
+/* Codes: below 100 the CNI specification's, from 100 on ours (docs/cni.md). */
+enum { INVALID_ENVIRONMENT = 4, IO_FAILURE = 5, UNDECODABLE = 6, INVALID_CONFIG = 7,
+       TRY_AGAIN_LATER = 11, NOT_AVAILABLE = 50, FOREIGN_ANSWER = 100 };
+
+struct plugin {
+    const char *name, *role, *versions; /* versions: as members of a JSON array */
+    const char *add_failed, *del_failed; /* how a message begins when no answer came */
+    const char *log_section, *log_path_key, *log_level_key, *log_size_key;
+    bool is_ipam; /* options are under "ipam" alone, and the agent is not sent the name */
+    bool only_add; /* the other verbs have nothing to do and succeed */
+    bool del_needs_no_agent;
+};
+
+#define VERSIONS "\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\""
+static const struct plugin plugins[] = {
+    {"spiderpool", "IPAM", VERSIONS,
+     "spiderpool IP allocation error: ", "spiderpool IP release error: ",
+     NULL, "log_file_path", "log_level", "log_file_max_size", true, false, false},
+    {"coordinator", "chained behind a main plugin", VERSIONS,
+     "coordinator failed to set up the Pod's network: ",
+     "coordinator failed to clean up the Pod's network: ",
+     "logOptions", "logFile", "logLevel", "logMaxSize", false, false, true},
+    {"ifacer", "first of a chain: it prepares the master interface",
+     "\"0.1.0\",\"0.2.0\"," VERSIONS, UNHEALTHY, UNHEALTHY,
+     NULL, "log_file_path", "log_level", "log_file_max_size", false, true, false},
+};
+
+struct text { const char *at; size_t length; };
+#define NO_TEXT ((struct text){NULL, 0})
+
+/* A buffer that drops what does not fit: messages are cut, never written past the end. */
+struct buffer { char *at; size_t length, room; };
+
+struct failure {
+    int code;
+    bool from_agent; /* the agent may have logged nothing: leave a line for it */
+    bool no_agent; /* no agent has received the call */
+    struct buffer message;
+    const char *details;
+};
+
+static const struct plugin *plugin = &plugins[0];
+static char request[8 + REQUEST_BYTES_MAX + 1];
+static char answer[5 + ANSWER_BYTES_MAX];
+static char message[MESSAGE_BYTES_MAX];
+
+/* ------------------------------------------------------------------------------------- texts */
+
+static void put(struct buffer *to, const char *at, size_t length) {
+    if (length > to->room - to->length) length = to->room - to->length;
+    memcpy(to->at + to->length, at, length);
+    to->length += length;
+}
+
+static void puts_to(struct buffer *to, const char *text) { put(to, text, strlen(text)); }
+
+static void put_number(struct buffer *to, unsigned long long number) {
+    char digits[24];
+    put(to, digits, (size_t)snprintf(digits, sizeof digits, "%llu", number));
+}
+
+/* Bytes of the UTF-8 character at `at`; 0 if there is none, and then `bad` is how many bytes of
+ * it are replaced by one U+FFFD (Unicode 3.9, maximal subparts). */
+static size_t utf8(const unsigned char *at, size_t length, size_t *bad) {
+    unsigned char first = at[0], low = 0x80, high = 0xBF;
+    size_t want = first < 0x80 ? 1 : first >= 0xC2 && first <= 0xDF ? 2
+                : first >= 0xE0 && first <= 0xEF ? 3 : first >= 0xF0 && first <= 0xF4 ? 4 : 0;
+    *bad = 1;
+    if (want <= 1) return want;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F; /* no surrogates */
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
+    for (size_t index = 1; index < want; index++, low = 0x80, high = 0xBF) {
+        if (index >= length || at[index] < low || at[index] > high) {
+            *bad = index;
+            return 0;
+        }
+    }
+    return want;
+}
+
+static bool is_utf8(struct text text) {
+    size_t bad, step;
+    for (size_t at = 0; at < text.length; at += step)
+        if (!(step = utf8((const unsigned char *)text.at + at, text.length - at, &bad))) return false;
+    return true;
+}
+
+/* A JSON string of any bytes, what is not UTF-8 replaced. */
+static void put_json(struct buffer *to, const char *at, size_t length) {
+    puts_to(to, "\"");
+    for (size_t index = 0, step, bad; index < length; index += step) {
+        unsigned char byte = (unsigned char)at[index];
+        step = utf8((const unsigned char *)at + index, length - index, &bad);
+        if (!step) {
+            puts_to(to, "\xEF\xBF\xBD");
+            step = bad;
+        } else if (byte == '"' || byte == '\\') {
+            put(to, (char[]){'\\', (char)byte}, 2);
+        } else if (byte < 0x20) {
+            char escaped[8];
+            put(to, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\u%04x", byte));
+        } else {
+            put(to, at + index, step);
+        }
+    }
+    puts_to(to, "\"");
+}
+
+static void fail(struct failure *failure, int code, const char *first, const char *second,
+                 const char *details) {
+    *failure = (struct failure){code, false, false, {message, 0, sizeof message}, details};
+    puts_to(&failure->message, first);
+    puts_to(&failure->message, second);
+}
+
+/* -------------------------------------------------------------------------------------- JSON */
+
+static const char *skip_space(const char *at, const char *end) {
+    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r')) at++;
+    return at;
+}
+
+/* Behind the string that begins at `at`; NULL: there is none. */
+static const char *skip_string(const char *at, const char *end) {
+    if (at >= end || *at != '"') return NULL;
+    for (at++; at < end; at++) {
+        if (*at == '"') return at + 1;
+        if ((unsigned char)*at < 0x20) return NULL;
+        if (*at != '\\') continue;
+        if (++at >= end || !memchr("\"\\/bfnrtu", *at, 9)) return NULL;
+        if (*at != 'u') continue;
+        for (int digit = 0; digit < 4; digit++)
+            if (++at >= end || !memchr("0123456789abcdefABCDEF", *at, 22)) return NULL;
+    }
+    return NULL;
+}
+
+static const char *skip_digits(const char *at, const char *end) {
+    const char *from = at;
+    while (at < end && *at >= '0' && *at <= '9') at++;
+    return at == from ? NULL : at;
+}
+
+static const char *skip_number(const char *at, const char *end) {
+    if (at < end && *at == '-') at++;
+    if (at < end && *at == '0') at++;
+    else if (!(at = skip_digits(at, end))) return NULL;
+    if (at < end && *at == '.' && !(at = skip_digits(at + 1, end))) return NULL;
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        at++;
+        if (at < end && (*at == '+' || *at == '-')) at++;
+        return skip_digits(at, end);
+    }
+    return at;
+}
+
+/* Behind the value that begins at `at`; NULL: it is not JSON (RFC 8259), or nested too deeply. */
+static const char *skip_value(const char *at, const char *end, int depth) {
+    static const char *const words[] = {"true", "false", "null"};
+    if (at >= end || depth > JSON_DEPTH_MAX) return NULL;
+    if (*at == '"') return skip_string(at, end);
+    for (size_t index = 0; index < 3; index++) {
+        size_t length = strlen(words[index]);
+        if ((size_t)(end - at) >= length && !memcmp(at, words[index], length)) return at + length;
+    }
+    if (*at != '{' && *at != '[') return skip_number(at, end);
+    char close = *at == '{' ? '}' : ']';
+    at = skip_space(at + 1, end);
+    if (at < end && *at == close) return at + 1;
+    while (at) {
+        if (close == '}') {
+            if (!(at = skip_string(at, end))) return NULL;
+            at = skip_space(at, end);
+            if (at >= end || *at != ':') return NULL;
+            at = skip_space(at + 1, end);
+        }
+        if (!(at = skip_value(at, end, depth + 1))) return NULL;
+        at = skip_space(at, end);
+        if (at < end && *at == close) return at + 1;
+        if (at >= end || *at != ',') return NULL;
+        at = skip_space(at + 1, end);
+    }
+    return NULL;
+}
+
+/* The only value of a document, without the blanks around it; NO_TEXT: it is not JSON. */
+static struct text document_in(struct text text) {
+    const char *end = text.at + text.length, *from = skip_space(text.at, end);
+    const char *behind = is_utf8(text) ? skip_value(from, end, 0) : NULL;
+    if (!behind || skip_space(behind, end) != end) return NO_TEXT;
+    return (struct text){from, (size_t)(behind - from)};
+}
+
+static int hex(const char *at) {
+    int value = 0;
+    for (int digit = 0; digit < 4; digit++)
+        value = value * 16 + (at[digit] <= '9' ? at[digit] - '0' : (at[digit] | 32) - 'a' + 10);
+    return value;
+}
+
+static size_t encoded(unsigned point, char *to) {
+    if (point < 0x80) return to[0] = (char)point, 1;
+    if (point < 0x800) return to[0] = (char)(0xC0 | point >> 6), to[1] = (char)(0x80 | (point & 63)), 2;
+    if (point < 0x10000) {
+        to[0] = (char)(0xE0 | point >> 12);
+        to[1] = (char)(0x80 | (point >> 6 & 63));
+        return to[2] = (char)(0x80 | (point & 63)), 3;
+    }
+    to[0] = (char)(0xF0 | point >> 18);
+    to[1] = (char)(0x80 | (point >> 12 & 63));
+    to[2] = (char)(0x80 | (point >> 6 & 63));
+    return to[3] = (char)(0x80 | (point & 63)), 4;
+}
+
+/* What a valid JSON string says, closed by a NUL; false: it is no string, has a lone surrogate, or
+ * has more than `room` bytes. */
+static bool unescaped(struct text string, char *to, size_t room, size_t *length) {
+    *length = 0;
+    if (string.length < 2 || string.at[0] != '"') return false;
+    for (const char *at = string.at + 1, *end = string.at + string.length - 1; at < end;) {
+        char piece[4];
+        size_t size = 1;
+        if (*at != '\\') {
+            piece[0] = *at++;
+        } else if (at[1] != 'u') {
+            const char *found = strchr("b\bf\fn\nr\rt\t", at[1]);
+            piece[0] = found ? found[1] : at[1];
+            at += 2;
+        } else {
+            unsigned point = (unsigned)hex(at + 2);
+            at += 6;
+            if (point >= 0xD800 && point <= 0xDBFF && end - at >= 6 && at[0] == '\\' && at[1] == 'u') {
+                unsigned low = (unsigned)hex(at + 2);
+                if (low < 0xDC00 || low > 0xDFFF) return false;
+                point = 0x10000 + ((point & 0x3FF) << 10) + (low & 0x3FF);
+                at += 6;
+            }
+            if (point >= 0xD800 && point <= 0xDFFF) return false;
+            size = encoded(point, piece);
+        }
+        if (*length + size >= room) return false;
+        memcpy(to + *length, piece, size);
+        *length += size;
+    }
+    to[*length] = 0;
+    return true;
+}
+
+/* The value of a key of a valid object, the last one where it stands twice; NO_TEXT: there is none. */
+static struct text member(struct text object, const char *key) {
+    struct text found = NO_TEXT;
+    if (!object.length || object.at[0] != '{') return found;
+    const char *end = object.at + object.length, *at = skip_space(object.at + 1, end);
+    while (*at == '"') {
+        char name[64];
+        size_t length;
+        const char *behind = skip_string(at, end);
+        bool is_key = unescaped((struct text){at, (size_t)(behind - at)}, name, sizeof name, &length)
+                      && length == strlen(key) && !memcmp(name, key, length);
+        at = skip_space(skip_space(behind, end) + 1, end);
+        behind = skip_value(at, end, 0);
+        if (is_key) found = (struct text){at, (size_t)(behind - at)};
+        at = skip_space(behind, end);
+        if (*at == ',') at = skip_space(at + 1, end);
+    }
+    return found;
+}
+
+/* The object that has our options: under `ipam`, or for other plugins beside the type. */
+static struct text options_in(struct text document) {
+    struct text ipam = member(document, "ipam");
+    return ipam.at || plugin->is_ipam ? ipam : document;
+}
+
+/* The plain string that is the value of `key` (with its quotes); NO_TEXT: ask the JSON reader. */
+static struct text string_after(struct text text, const char *key) {
+    const char *end = text.at + text.length;
+    const char *at = memmem(text.at, text.length, key, strlen(key));
+    if (!at) return NO_TEXT;
+    at = skip_space(at + strlen(key), end);
+    if (at >= end || *at != ':') return NO_TEXT;
+    const char *from = skip_space(at + 1, end);
+    const char *close = from < end && *from == '"' ? memchr(from + 1, '"', (size_t)(end - from - 1)) : NULL;
+    if (!close || memchr(from, '\\', (size_t)(close - from))) return NO_TEXT;
+    return (struct text){from + 1, (size_t)(close - from - 1)};
+}
+
+/* ------------------------------------------------------------------------- what the call says */
+
+static bool is_version(struct text text) {
+    if (!text.length || text.length > VERSION_CHARACTERS_MAX) return false;
+    for (size_t index = 0; index < text.length; index++) {
+        bool is_digit = text.at[index] >= '0' && text.at[index] <= '9';
+        bool is_inner_dot = text.at[index] == '.' && index && index + 1 < text.length
+                            && text.at[index - 1] != '.';
+        if (!is_digit && !is_inner_dot) return false;
+    }
+    return true;
+}
+
+/* Put the path of the agent's framed socket into `path`; false: `failure` says why not. */
+static bool framed_socket_path(struct text netconf, char *path, size_t room, struct failure *failure) {
+    static const char key[] = "\"" SOCKET_KEY "\"";
+    size_t longest = room - sizeof FRAMED_SUFFIX, length = 0;
+    const char *first = memmem(netconf.at, netconf.length, key, sizeof key - 1);
+    const char *rest = first ? first + sizeof key - 1 : netconf.at;
+    bool is_twice = first && memmem(rest, (size_t)(netconf.at + netconf.length - rest), key, sizeof key - 1);
+    struct text plain = NO_TEXT;
+    bool is_by_the_book = is_twice || (netconf.length && memchr(netconf.at, '\\', netconf.length));
+    if (first && !is_by_the_book) {
+        plain = string_after(netconf, key);
+        is_by_the_book = !plain.at;
+    }
+    path[0] = 0;
+    if (is_by_the_book) {
+        struct text document = document_in(netconf);
+        if (!document.at) {
+            fail(failure, UNDECODABLE, "the network configuration is not JSON", "", "");
+            return false;
+        }
+        struct text value = member(options_in(document), SOCKET_KEY);
+        bool is_said = value.at && !(value.length == 4 && !memcmp(value.at, "null", 4));
+        if (is_said && value.at[0] != '"') {
+            fail(failure, INVALID_CONFIG, "ipam." SOCKET_KEY " must be a string, not ", "", "");
+            put(&failure->message, value.at, value.length < QUOTED_BYTES_MAX ? value.length : QUOTED_BYTES_MAX);
+            return false;
+        }
+        plain = is_said ? (struct text){value.at + 1, value.length - 2} : NO_TEXT;
+        if (is_said && !unescaped(value, path, longest + 1, &length)) length = longest + 1;
+    } else if (plain.length <= longest) {
+        length = plain.length;
+        if (length) memcpy(path, plain.at, length);
+    } else {
+        length = longest + 1;
+    }
+    if (!length) {
+        length = sizeof SOCKET_PATH - 1;
+        memcpy(path, SOCKET_PATH, length);
+    }
+    if (length > longest || path[0] != '/' || memchr(path, 0, length)) {
+        fail(failure, INVALID_CONFIG, "ipam." SOCKET_KEY " ", "",
+             "an absolute path of at most 102 bytes is needed");
+        put(&failure->message, "'", 1);
+        put(&failure->message, plain.at, plain.length < QUOTED_BYTES_MAX ? plain.length : QUOTED_BYTES_MAX);
+        puts_to(&failure->message, "' cannot be the path of a socket");
+        return false;
+    }
+    memcpy(path + length, FRAMED_SUFFIX, sizeof FRAMED_SUFFIX);
+    return true;
+}
+
+static void too_large(struct failure *failure) {
+    fail(failure, INVALID_CONFIG, "environment and network configuration are too large: more than ",
+         "1048576 bytes", "both together may have 1048576 bytes, in 512 variables");
+}
+
+/* The request frame in `request`: its length, or 0 and why not. No variable that the agent need not
+ * know leaves this process. */
+static size_t framed_request(char **environment, const char *netconf, size_t netconf_length,
+                             struct failure *failure) {
+    static const char *const sent[] = {"CNI_", "TRACEPARENT=", "TRACESTATE=", "BAGGAGE="};
+    struct buffer to = {request + 8, 0, REQUEST_BYTES_MAX + 1};
+    const char *variables[VARIABLES_MAX];
+    size_t count = 0, is_too_large = 0;
+    for (char **each = environment; *each && !is_too_large; each++) {
+        const char *is = strchr(*each, '=');
+        bool is_sent = false, is_known = false;
+        for (size_t index = 0; is && index < 4; index++)
+            is_sent |= !strncmp(*each, sent[index], strlen(sent[index])) && is - *each >= 4;
+        for (size_t index = 0; is_sent && index < count; index++)
+            is_known |= !strncmp(*each, variables[index], (size_t)(is - *each) + 1);
+        if (!is_sent || is_known) continue;
+        if (count == VARIABLES_MAX) is_too_large = 1;
+        else put(&to, variables[count++] = *each, strlen(*each) + 1);
+    }
+    if (!plugin->is_ipam) {
+        puts_to(&to, "ORBWEAVER_PLUGIN=");
+        put(&to, plugin->name, strlen(plugin->name) + 1);
+    }
+    put(&to, "", 1);
+    put(&to, netconf, netconf_length);
+    if (is_too_large || to.length > REQUEST_BYTES_MAX) return too_large(failure), 0;
+    uint32_t length = (uint32_t)to.length;
+    memcpy(request, (char[]){'O', 'W', 'C', '1', (char)(length >> 24), (char)(length >> 16),
+                             (char)(length >> 8), (char)length}, 8);
+    return 8 + to.length;
+}
+
+/* ---------------------------------------------------------------------------------- waiting */
+
+static long long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Wait until `fd` can be used; ETIMEDOUT in errno and false: not before `deadline_ms`. */
+static bool ready(int fd, short events, long long deadline_ms) {
+    for (;;) {
+        long long left_ms = deadline_ms - now_ms();
+        struct pollfd one = {fd, events, 0};
+        int found = left_ms > 0 ? poll(&one, 1, (int)left_ms) : 0;
+        if (found > 0) return true;
+        if (!found) return errno = ETIMEDOUT, false;
+        if (errno != EINTR) return false;
+    }
+}
+
+static void say_why(struct failure *failure, int deadline_s) {
+    if (errno != ETIMEDOUT) {
+        puts_to(&failure->message, strerror(errno));
+        return;
+    }
+    puts_to(&failure->message, "timed out after ");
+    put_number(&failure->message, (unsigned)deadline_s);
+    puts_to(&failure->message, " s");
+}
+
+/* Read standard input whole to `to`: its length, or -1 and why not. */
+static ssize_t read_netconf(char *to, struct failure *failure) {
+    long long deadline_ms = now_ms() + STDIN_DEADLINE_S * 1000LL;
+    size_t length = 0;
+    for (;;) {
+        ssize_t got = ready(0, POLLIN, deadline_ms) ? read(0, to + length, READ_BYTES_MAX) : -1;
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (got < 0) {
+            fail(failure, IO_FAILURE, "cannot read the network configuration from stdin: ", "", "");
+            return say_why(failure, STDIN_DEADLINE_S), -1;
+        }
+        if (!got) return (ssize_t)length;
+        length += (size_t)got;
+        if (length > REQUEST_BYTES_MAX) return too_large(failure), -1;
+    }
+}
+
+/* Whether standard output took everything. A piece of PIPE_BUF never blocks a pipe that is ready. */
+static bool written(const char *at, size_t length) {
+    long long deadline_ms = now_ms() + STDOUT_DEADLINE_S * 1000LL;
+    while (length) {
+        size_t piece = length < PIPE_BUF ? length : PIPE_BUF;
+        ssize_t wrote = ready(1, POLLOUT, deadline_ms) ? write(1, at, piece) : -1;
+        if (wrote < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (wrote < 0) return false;
+        at += wrote;
+        length -= (size_t)wrote;
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------------------------- the agent */
+
+static int connected(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval limit = {CONNECT_DEADLINE_S, 0};
+    long long deadline_ms = now_ms() + CONNECT_DEADLINE_S * 1000LL;
+    int agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (agent < 0) return -1;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    setsockopt(agent, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    while (connect(agent, (struct sockaddr *)&address, sizeof address)) {
+        if (errno == EINTR && now_ms() < deadline_ms) continue;
+        if (errno == EAGAIN || errno == EINTR) errno = ETIMEDOUT; /* its queue of connections is full */
+        int why = errno;
+        close(agent);
+        errno = why;
+        return -1;
+    }
+    return agent;
+}
+
+static bool sent(int agent, size_t length, long long deadline_ms) {
+    for (size_t done = 0; done < length;) {
+        if (!ready(agent, POLLOUT, deadline_ms)) return false;
+        ssize_t wrote = send(agent, request + done, length - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* The agent may refuse before it has read everything: its answer says why. */
+        if (wrote < 0 && (errno == EPIPE || errno == ECONNRESET)) return true;
+        if (wrote < 0 && errno != EINTR && errno != EAGAIN) return false;
+        if (wrote > 0) done += (size_t)wrote;
+    }
+    return true;
+}
+
+/* The length of the answer in `answer`, or -1: errno says why, 0 that it ended too early. */
+static ssize_t received(int agent, long long deadline_ms, bool *is_foreign) {
+    size_t length = 0, want = 5;
+    while (length < want) {
+        ssize_t got = ready(agent, POLLIN, deadline_ms)
+            ? recv(agent, answer + length, want - length, MSG_DONTWAIT) : -1;
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (got <= 0) return errno = got ? errno : 0, -1;
+        length += (size_t)got;
+        if (length == 5 && want == 5) {
+            const unsigned char *head = (const unsigned char *)answer;
+            want += (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+            *is_foreign = want > 5 + ANSWER_BYTES_MAX;
+            if (*is_foreign) return (ssize_t)(want - 5);
+        }
+    }
+    return (ssize_t)length;
+}
+
+/* Exchange the request for the answer: its length, or -1 and why not. */
+static ssize_t exchange(const char *verb, const char *path, size_t length, struct failure *failure) {
+    bool is_status = !strcmp(verb, "STATUS"), is_foreign = false;
+    int code = is_status ? NOT_AVAILABLE : TRY_AGAIN_LATER;
+    int deadline_s = is_status ? STATUS_DEADLINE_S
+                   : !strcmp(verb, "CHECK") ? CHECK_DEADLINE_S : ADD_DEADLINE_S;
+    int agent = connected(path);
+    if (agent < 0) {
+        int why = errno;
+        fail(failure, code, UNHEALTHY, path, "is the agent running, and is this its socket?");
+        puts_to(&failure->message, ": ");
+        errno = why;
+        say_why(failure, CONNECT_DEADLINE_S);
+        failure->from_agent = failure->no_agent = true;
+        return -1;
+    }
+    long long deadline_ms = now_ms() + deadline_s * 1000LL;
+    ssize_t got = sent(agent, length, deadline_ms) ? received(agent, deadline_ms, &is_foreign) : -1;
+    int why = errno;
+    close(agent); /* before standard output is written: closed by the caller, fd 1 is this socket */
+    if (got >= 0 && !is_foreign) return got;
+    if (is_foreign) {
+        fail(failure, FOREIGN_ANSWER, UNHEALTHY, "not an answer of the agent: it announces ",
+             "at most 4194304 bytes are accepted");
+        put_number(&failure->message, (unsigned long long)got);
+        puts_to(&failure->message, " bytes");
+    } else {
+        const char *what = !strcmp(verb, "ADD") ? plugin->add_failed
+                         : !strcmp(verb, "DEL") ? plugin->del_failed : UNHEALTHY;
+        fail(failure, code, what, "",
+             "whether the agent has done its work is unknown; the call can be repeated");
+        errno = why;
+        if (why) say_why(failure, deadline_s);
+        else puts_to(&failure->message, "the agent closed the connection before its answer ended");
+    }
+    failure->from_agent = true;
+    return -1;
+}
+
+/* --------------------------------------------------------------------------------- failures */
+
+/* The file that a netconf names, if it is one of LOG_DIRECTORY itself, else the default one there;
+ * -1: it cannot be had. A netconf must not make root write elsewhere. */
+static int open_log(const char *path) {
+    char own[PATH_MAX];
+    const char *name = strrchr(path, '/');
+    bool is_there = name && (size_t)(name - path) == sizeof LOG_DIRECTORY - 1
+                    && !memcmp(path, LOG_DIRECTORY, sizeof LOG_DIRECTORY - 1);
+    if (!is_there || !name[1] || !strcmp(name, "/.") || !strcmp(name, "/..")) {
+        snprintf(own, sizeof own, LOG_DIRECTORY "/%s.log", plugin->name);
+        path = own;
+    }
+    /* Never waits and follows no link: the path may be a FIFO that nothing reads. */
+    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+/* Append one JSON line to the log that the agent otherwise writes; best effort. The agent rotates
+ * that file; while it is away a full file is left alone. */
+static void append_to_log(const struct failure *failure, struct text options) {
+    struct text said = plugin->log_section ? member(options, plugin->log_section) : options;
+    struct text level = member(said, plugin->log_level_key), size = member(said, plugin->log_size_key);
+    char path[PATH_MAX];
+    size_t length;
+    long long mebibytes = LOG_MEBIBYTES_MAX, number = 0;
+    if (level.length == 7 && (!strncasecmp(level.at, "\"fatal\"", 7) || !strncasecmp(level.at, "\"panic\"", 7)))
+        return;
+    for (size_t index = 0; index < size.length && index < 9 && number >= 0; index++)
+        number = size.at[index] >= '0' && size.at[index] <= '9' ? number * 10 + size.at[index] - '0' : -1;
+    if (number > 0) mebibytes = number;
+    if (!unescaped(member(said, plugin->log_path_key), path, sizeof path, &length) || strlen(path) != length)
+        path[0] = 0;
+    char stamp[32];
+    struct timespec now;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &now);
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now.tv_sec, &parts));
+    struct buffer line = {answer, 0, sizeof answer - 1};
+    puts_to(&line, "{\"level\": \"ERROR\", \"ts\": ");
+    put_json(&line, stamp, strlen(stamp));
+    puts_to(&line, ", \"msg\": ");
+    put_json(&line, failure->message.at, failure->message.length);
+    puts_to(&line, ", \"code\": ");
+    put_number(&line, (unsigned)failure->code);
+    static const char *const names[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME", "CNI_ARGS"};
+    for (size_t index = 0; index < 4; index++) {
+        const char *value = getenv(names[index]);
+        puts_to(&line, ", ");
+        put_json(&line, names[index], strlen(names[index]));
+        puts_to(&line, ": ");
+        put_json(&line, value ? value : "", value ? strlen(value) : 0);
+    }
+    puts_to(&line, "}\n");
+    struct stat status;
+    int log = open_log(path);
+    if (log < 0) return;
+    if (!fstat(log, &status) && S_ISREG(status.st_mode) && status.st_size < mebibytes << 20
+        && write(log, line.at, line.length) < 0)
+        errno = 0; /* the call's own failure counts */
+    close(log);
+}
+
+/* The CNI error object, in `answer`. */
+static struct text error_object(const struct failure *failure, struct text netconf) {
+    struct text document = document_in(netconf);
+    if (failure->from_agent) append_to_log(failure, options_in(document));
+    struct text version = member(document, "cniVersion");
+    bool is_text = version.length > 2 && version.at[0] == '"';
+    if (is_text) version = (struct text){version.at + 1, version.length - 2};
+    if (!is_text || !is_version(version)) version = (struct text){LATEST_VERSION, sizeof LATEST_VERSION - 1};
+    struct buffer to = {answer, 0, sizeof answer};
+    puts_to(&to, "{\n    \"cniVersion\": ");
+    put_json(&to, version.at, version.length);
+    puts_to(&to, ",\n    \"code\": ");
+    put_number(&to, (unsigned)failure->code);
+    puts_to(&to, ",\n    \"msg\": ");
+    put_json(&to, failure->message.at, failure->message.length);
+    puts_to(&to, ",\n    \"details\": ");
+    put_json(&to, failure->details, strlen(failure->details));
+    puts_to(&to, "\n}\n");
+    return (struct text){to.at, to.length};
+}
+
+/* -------------------------------------------------------------------------------- the verbs */
+
+/* The version result, in `answer`; the caller's version where it is said in plain form. One read:
+ * a caller that sends nothing and never closes gets an answer too. */
+static struct text version_result(void) {
+    struct text asked = NO_TEXT;
+    long long deadline_ms = now_ms() + STDIN_OF_VERSION_DEADLINE_S * 1000LL;
+    if (!isatty(0) && ready(0, POLLIN, deadline_ms)) {
+        ssize_t got = read(0, request, READ_BYTES_MAX);
+        if (got > 0) asked = string_after((struct text){request, (size_t)got}, "\"cniVersion\"");
+    }
+    if (!is_version(asked)) asked = (struct text){LATEST_VERSION, sizeof LATEST_VERSION - 1};
+    struct buffer to = {answer, 0, sizeof answer};
+    puts_to(&to, "{\"cniVersion\":\"");
+    put(&to, asked.at, asked.length);
+    puts_to(&to, "\",\"supportedVersions\":[");
+    puts_to(&to, plugin->versions);
+    puts_to(&to, "]}\n");
+    return (struct text){to.at, to.length};
+}
+
+/* Whether someone on a terminal tries what this program is; then standard error says it. */
+static bool is_usage_shown(char **environment) {
+    bool is_call = false;
+    for (char **each = environment; *each; each++) is_call |= !strncmp(*each, "CNI_", 4);
+    if (is_call || !isatty(0)) return false;
+    dprintf(2, "%s is a CNI plugin (%s): a container runtime runs it, with CNI_COMMAND set.\n"
+               "CNI protocol versions supported: ", plugin->name, plugin->role);
+    for (const char *at = plugin->versions; *at; at++)
+        if (*at != '"') dprintf(2, *at == ',' ? ", " : "%c", *at);
+    return dprintf(2, "\n"), true;
+}
+
+/* Carry the call: the exit status, the output in `output`; -1: `failure` says why not. */
+static int carry(const char *verb, char **environment, struct text *netconf, struct text *output,
+                 struct failure *failure) {
+    static char input[REQUEST_BYTES_MAX + READ_BYTES_MAX];
+    char path[sizeof ((struct sockaddr_un *)0)->sun_path];
+    ssize_t got = read_netconf(input, failure);
+    if (got < 0) return -1;
+    *netconf = (struct text){input, (size_t)got};
+    if (!framed_socket_path(*netconf, path, sizeof path, failure)) return -1;
+    size_t length = framed_request(environment, input, (size_t)got, failure);
+    if (!length || (got = exchange(verb, path, length, failure)) < 0) return -1;
+    *output = (struct text){answer + 5, (size_t)got - 5};
+    return (unsigned char)answer[0];
+}
+
+static int call(const char *verb, char **environment, struct text *output) {
+    static const char *const verbs[] = {"ADD", "DEL", "CHECK", "GC", "STATUS"};
+    struct text netconf = {"", 0};
+    struct failure failure;
+    bool is_known = false;
+    for (size_t index = 0; index < 5; index++) is_known |= !strcmp(verb, verbs[index]);
+    if (!strcmp(verb, "VERSION")) return *output = version_result(), 0;
+    if (is_known && plugin->only_add && strcmp(verb, "ADD")) return 0;
+    if (is_known) {
+        int status = carry(verb, environment, &netconf, output, &failure);
+        if (status >= 0) return status;
+    } else {
+        if (is_usage_shown(environment)) return 0;
+        fail(&failure, INVALID_ENVIRONMENT,
+             *verb ? "unknown CNI_COMMAND: " : "required env variable CNI_COMMAND missing", verb,
+             "CNI_COMMAND is one of " KNOWN_VERBS);
+    }
+    *output = error_object(&failure, netconf);
+    if (!failure.no_agent || !plugin->del_needs_no_agent || strcmp(verb, "DEL")) return 1;
+    return *output = NO_TEXT, 0; /* the next agent finds by itself what this was for */
+}
+
+int main(int count, char **arguments, char **environment) {
+    const char *verb = getenv("CNI_COMMAND"), *name = count ? strrchr(arguments[0], '/') : NULL;
+    struct text output = NO_TEXT;
+    name = name ? name + 1 : count ? arguments[0] : "";
+    for (size_t index = 0; index < sizeof plugins / sizeof *plugins; index++)
+        if (!strcmp(name, plugins[index].name)) plugin = &plugins[index];
+    signal(SIGPIPE, SIG_IGN);
+    int status = call(verb ? verb : "", environment, &output);
+    _exit(written(output.at, output.length) ? status : 1);
+}

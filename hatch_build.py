@@ -1,0 +1,22 @@
+"""Hatch's build hook: compiles the CNI program into the wheel, which is of one architecture."""
+
+from __future__ import annotations
+
+import sysconfig
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+from cni.build import PROGRAM, compile_plugin
+
+
+class PluginBuildHook(BuildHookInterface):  # type: ignore[type-arg]  # generic in name only
+    """Compiles ``cni/plugin.c``; the wheel has it beside the source."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """See hatchling: called before the wheel, or an editable installation, is made."""
+        compile_plugin(PROGRAM)
+        build_data["pure_python"] = False
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
+        build_data["artifacts"].append("cni/plugin")
