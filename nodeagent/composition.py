@@ -156,7 +156,9 @@ def compose(
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
-    coordinating = _coordinating(settings, visitor, facts, sources.coordinator, monotonic)
+    coordinating = _coordinating(
+        settings, visitor, facts, sources.coordinator, monotonic, faults
+    )
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
     chained: dict[str, Chained] = {
         ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
@@ -207,8 +209,9 @@ def _coordinating(
     facts: FactsSource,
     cluster: ClusterSettings | None,
     monotonic: Callable[[], float],
+    faults: Faults,
 ) -> Coordinating:
-    records = Records(settings.datapath_directory)
+    records = Records(settings.datapath_directory, faults)
     announcer = Announcer(visitor)
     engine = Engine(visitor, visitor.home, BestMarks(visitor), records, announcer, os.urandom)
     cluster = cluster or ConfiguredSettings(settings.coordinator)

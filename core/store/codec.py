@@ -105,7 +105,9 @@ def decode_segment(data: bytes, *, writer: str, position: int) -> list[Recorded]
 
 def words_of(error: Exception) -> str:
     """An error of ``UNREADABLE`` in words; some of them say only a key or nothing."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _segment_of(data: bytes) -> _Segment:

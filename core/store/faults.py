@@ -21,6 +21,9 @@ T = TypeVar("T")
 FAULTS_MAX: Final = 1_000
 """Faults that one process names; of more it knows only how many there were."""
 
+LIMIT: Final = "limit"
+"""The kind of a fault that is a bound which was reached."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -62,17 +65,15 @@ class Faults:
 
     def report(self, kind: str, key: str, error: OrbweaverError) -> ContainedFault:
         """Keep the fault, and log it when it is new or another one than before."""
-        fault = ContainedFault(kind, key, error.message, error.remedy)
-        if self._faults.get(key) == fault:
-            return fault
-        if key not in self._faults and len(self._faults) >= FAULTS_MAX:
-            if not self.unnamed:
-                _log.error("more than %d objects cannot be read (FAULTS_MAX)", FAULTS_MAX)
-            self.unnamed += 1
-            return fault
-        self._faults[key] = fault
-        _log.error("left out: %s", fault, extra={"fields": {"kind": kind, "key": key}})
-        return fault
+        return self._keep(ContainedFault(kind, key, error.message, error.remedy))
+
+    def reach_limit(self, name: str, why: str, remedy: str) -> None:
+        """A bound was reached, and something is left out for it; ``name`` is the constant's."""
+        self._keep(ContainedFault(LIMIT, f"{LIMIT}/{name}", f"{why} ({name})", remedy))
+
+    def keep_within(self, name: str) -> None:
+        """The bound is not reached any more."""
+        self.clear(f"{LIMIT}/{name}")
 
     def clear(self, key: str) -> None:
         """The key can be read, or is gone."""
@@ -94,3 +95,16 @@ class Faults:
         if self._faults:
             self.clear(key_text(keys, key))
         return found
+
+    def _keep(self, fault: ContainedFault) -> ContainedFault:
+        kind, key, *_ = fault
+        if self._faults.get(key) == fault:
+            return fault
+        if key not in self._faults and len(self._faults) >= FAULTS_MAX:
+            if not self.unnamed:
+                _log.error("more than %d objects cannot be read (FAULTS_MAX)", FAULTS_MAX)
+            self.unnamed += 1
+            return fault
+        self._faults[key] = fault
+        _log.error("left out: %s", fault, extra={"fields": {"kind": kind, "key": key}})
+        return fault

@@ -4,11 +4,13 @@ Written before the kernel is changed, so that an agent that was killed in the mi
 trail: the next ADD goes on, the next DEL takes back. CHECK compares the kernel with it. Promise: a
 record is whole or not there (temporary file, rename). Nothing of it is worth an fsync, because the
 kernel's state is lost with the power too: the directory belongs on a tmpfs (below /run).
+
+A file that cannot be read, or that a newer version wrote, is reported to the process' contained
+faults and kept: the version that wrote it takes back what it says.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,19 +19,27 @@ from typing import Final
 import msgspec
 
 from core.domain.addresses import Family
-from core.errors import DatapathError
+from core.errors import DatapathError, LogCorrupt
+from core.store.codec import UNREADABLE, words_of
+from core.store.faults import Faults
 from nodeagent.coordinator.steps import Plan, Step
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
 """Records that one GC looks at; a node holds hundreds."""
 
-_log: Final = logging.getLogger(__name__)
 
 CONTAINER_CHARACTERS_MAX: Final = 128
 """Of the container id in a file name: a runtime's has 64."""
 
 VERSION: Final = 1
+
+KIND: Final = "attachment record"
+REMEDY: Final = (
+    "run the agent's version that wrote it; once its Pod is gone, delete the file: a reboot ends"
+    " what is left of it in the kernel"
+)
+LIMIT_REMEDY: Final = "see why so many attachments are left: orbctl node, GC of the runtime"
 
 
 class Undertaking(msgspec.Struct, frozen=True, array_like=True):
@@ -69,8 +79,9 @@ class Undertaking(msgspec.Struct, frozen=True, array_like=True):
 class Records:
     """The records of this node, a file each. Safe to use from several threads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, faults: Faults | None = None) -> None:
         self._directory = directory
+        self._faults = Faults() if faults is None else faults
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode = msgspec.msgpack.Decoder(Undertaking).decode
 
@@ -96,35 +107,60 @@ class Records:
             ) from error
 
     def get(self, container: str, interface: str) -> Undertaking | None:
-        """What was undertaken; None: nothing, or nothing that can be read."""
-        with suppress(OSError, msgspec.DecodeError):
-            found = self._decode(self._path(container, interface).read_bytes())
-            same = (found.container, found.interface) == (container, interface)
-            return found if same and found.version == VERSION else None
-        return None
+        """What was undertaken; None: nothing, or (reported) nothing that can be read."""
+        found = self._read(self._path(container, interface))
+        if found is None or (found.container, found.interface) != (container, interface):
+            return None
+        return found
 
     def remove(self, container: str, interface: str) -> None:
         """Forget it; that there is none is fine."""
+        path = self._path(container, interface)
         with suppress(OSError):
-            self._path(container, interface).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        self._faults.clear(_key(path))
 
     def all(self) -> Iterator[Undertaking]:
-        """Every record, up to the bound."""
+        """Every record that can be read, up to the bound; what is left out is reported."""
+        self._faults.clear_kinds(KIND)
+        paths: list[Path] = []
         with suppress(FileNotFoundError):
-            for number, path in enumerate(sorted(self._directory.iterdir())):
-                if number >= RECORDS_MAX:
-                    _log.warning(
-                        "more than %d records in %s, the limit: the others are not looked at",
-                        *(RECORDS_MAX, self._directory),
-                    )
-                    return
-                with suppress(OSError, msgspec.DecodeError):
-                    found = self._decode(path.read_bytes())
-                    if found.version == VERSION and not path.name.startswith("."):
-                        yield found
+            paths = sorted(self._directory.iterdir())
+        self._report_limit(len(paths))
+        for path in paths[:RECORDS_MAX]:
+            found = None if path.name.startswith(".") else self._read(path)
+            if found is not None:
+                yield found
+
+    def _read(self, path: Path) -> Undertaking | None:
+        try:
+            found = self._decode(path.read_bytes())
+            if found.version != VERSION:
+                raise ValueError(f"version {found.version} is unknown")
+            if self._path(found.container, found.interface) != path:
+                raise ValueError("it belongs to another attachment")
+        except FileNotFoundError:
+            return None
+        except (OSError, *UNREADABLE) as error:
+            why = f"record {path} cannot be read: {words_of(error)}"
+            self._faults.report(KIND, _key(path), LogCorrupt(why, remedy=REMEDY))
+            return None
+        self._faults.clear(_key(path))
+        return found
+
+    def _report_limit(self, count: int) -> None:
+        if count <= RECORDS_MAX:
+            self._faults.keep_within("RECORDS_MAX")
+            return
+        why = f"{RECORDS_MAX} of {count} records in {self._directory} are looked at"
+        self._faults.reach_limit("RECORDS_MAX", why, LIMIT_REMEDY)
 
     def _path(self, container: str, interface: str) -> Path:
         return self._directory / f"{container[:CONTAINER_CHARACTERS_MAX]}@{interface}"
+
+
+def _key(path: Path) -> str:
+    return f"{KIND}/{path.name}"
 
 
 def _plain_plan(plan: Plan) -> Plan:

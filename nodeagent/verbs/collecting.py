@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 from core.domain.claims import ReleaseDecision
 from core.domain.events import Cause
 from core.domain.model import Endpoint, Nic
-from core.errors import BadInput, OrbweaverError
+from core.errors import BadInput, LogCorrupt, OrbweaverError
 from core.service.releaser import ReleaseOrder, Releaser
-from core.store.codec import ENDPOINT
 from core.store.keys import Keys
+from core.store.kinds import ENDPOINTS
 from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource
@@ -63,7 +63,7 @@ class Collecting:
         look = self._missing.look(network)
         released: list[str] = []
         errors: list[str] = []
-        async for endpoint in self._endpoints():
+        async for endpoint in self._endpoints(errors):
             suspects = _suspects(endpoint, network, valid)
             evidence = [look.evidence(_sandbox(nic), nic.netns) for nic in suspects]
             if not any(evidence):
@@ -80,8 +80,11 @@ class Collecting:
             raise incomplete("endpoints", errors, len(released))
         return Collected(tuple(released), len(look.missed))
 
-    async def _endpoints(self) -> AsyncIterator[Endpoint]:
-        """This node's endpoints, page by page at one revision, so that memory stays bounded."""
+    async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
+        """This node's endpoints, page by page at one revision, so that memory stays bounded.
+
+        ``errors`` receives those that cannot be read.
+        """
         start, end = self._keys.room("endpoint")
         node = self._node.encode()
         revision, seen = 0, 0
@@ -94,10 +97,15 @@ class Collecting:
                 raise BadInput(f"more than {ENDPOINTS_MAX} endpoints", subject="endpoints")
             for kv in page.kvs:
                 # Most endpoints are of other nodes, and those need no decoding.
-                if node in kv.value:
-                    endpoint = ENDPOINT.decode(kv.value)
-                    if endpoint.node == self._node:
-                        yield endpoint
+                if node not in kv.value:
+                    continue
+                try:
+                    endpoint = ENDPOINTS.decode(self._keys, kv.key, kv.value)
+                except LogCorrupt as error:
+                    errors.append(str(error))
+                    continue
+                if endpoint.node == self._node:
+                    yield endpoint
             if not page.more:
                 return
             start = page.kvs[-1].key + b"\0"

@@ -13,9 +13,8 @@ because runtimes ask every few seconds. It changes nothing.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from core.domain.choice import Search
 from core.domain.facts import Facts
@@ -33,14 +32,16 @@ from core.domain.selection.request import (
 from core.errors import OrbweaverError
 from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.finding import Finder
-from core.store.codec import CLAIM, ENDPOINT
 from core.store.keys import Keys
-from core.store.kv import Get, KeyValueStore
+from core.store.kinds import CLAIMS, ENDPOINTS, KeyKind
+from core.store.kv import Get, KeyValueStore, RangeResult
 from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.failures import LIMITED, NOT_AVAILABLE, CniFailure
 from nodeagent.cniwire.netconf import IpamConf
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.health import Health
+
+T = TypeVar("T")
 
 STATUS_CACHED_S: Final = 2.0
 NETWORKS_MAX: Final = 64
@@ -50,7 +51,6 @@ QUARANTINED_A_READ: Final = 120
 QUARANTINED_MAX: Final = 1_200
 """Quarantined addresses that one STATUS looks up; the log tells when there are more."""
 
-_log: Final = logging.getLogger(__name__)
 _NOBODY: Final = PodReference(PodArguments(), "status")
 
 
@@ -199,12 +199,7 @@ class Status:
     async def _quarantined_here(self) -> list[str]:
         """Quarantined addresses that endpoints of this node hold."""
         quarantine = sorted(self._view.current.quarantine)
-        if len(quarantine) > QUARANTINED_MAX:
-            _log.warning(
-                "STATUS looks at %d of %d addresses in quarantine, the limit; `orbctl get"
-                " quarantine` lists all",
-                *(QUARANTINED_MAX, len(quarantine)),
-            )
+        self._report_unread(len(quarantine))
         found: list[str] = []
         for first in range(0, min(len(quarantine), QUARANTINED_MAX), QUARANTINED_A_READ):
             found += await self._held_here(quarantine[first : first + QUARANTINED_A_READ])
@@ -215,8 +210,8 @@ class Status:
         holders: dict[str, Get] = {}
         ranges = (await self._store.read(gets)).ranges
         for address, found in zip(quarantine, ranges, strict=True):
-            if found.kvs:
-                claim = CLAIM.decode(found.kvs[0].value)
+            claim = self._read(CLAIMS, found)
+            if claim is not None:
                 holders[address] = Get(self._keys.endpoint(claim.namespace, claim.pod))
         if not holders:
             return []
@@ -224,8 +219,23 @@ class Status:
         return [
             address
             for address, found in zip(holders, ranges, strict=True)
-            if found.kvs and ENDPOINT.decode(found.kvs[0].value).node == self._settings.node
+            if (endpoint := self._read(ENDPOINTS, found)) and endpoint.node == self._settings.node
         ]
+
+    def _read(self, kind: KeyKind[T], found: RangeResult) -> T | None:
+        """What a key says; None where there is nothing, or nothing that can be read."""
+        kv = found.first
+        return None if kv is None else self._view.faults.read(kind, self._keys, kv.key, kv.value)
+
+    def _report_unread(self, count: int) -> None:
+        faults = self._view.faults
+        if count <= QUARANTINED_MAX:
+            faults.keep_within("QUARANTINED_MAX")
+            return
+        why = f"STATUS looks at {QUARANTINED_MAX} of {count} quarantined addresses"
+        faults.reach_limit(
+            "QUARANTINED_MAX", why, "`orbctl get quarantine` lists all; find the conflicting hosts, and lift what is over"
+        )
 
 
 def _not_available(error: OrbweaverError) -> CniFailure:

@@ -38,6 +38,8 @@ from core.store.codec import (
 )
 from core.store.election import LEADER, Leader
 from core.store.keys import Keys
+from core.store.kinds import KeyKind, key_text
+from ops.kinds import ALL_KINDS
 from workflows.engine import records
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.ownership import HOLDER, Holder
@@ -210,3 +212,38 @@ def spoiled(kind: str, how: str) -> bytes | None:
             return sample.impossible
         case _:
             return b"\x92\x01\xa3\xff\xfe\xfd"
+
+
+class Case(NamedTuple):
+    """One kind, spoiled in one way."""
+
+    kind: KeyKind[Any]
+    how: str
+    value: bytes
+
+    def name(self, keys: Keys) -> str:
+        """The key as faults have it."""
+        return key_text(keys, self.key(keys))
+
+    def key(self, keys: Keys) -> bytes:
+        """Where the value lies."""
+        return SAMPLES[self.kind.name].key(keys)
+
+    @property
+    def readable(self) -> bytes:
+        """A value of the kind that can be read."""
+        return SAMPLES[self.kind.name].value
+
+
+CASES: Final = [
+    Case(kind, how, value)
+    for kind in ALL_KINDS
+    if kind.name in SAMPLES
+    for how in SPOILINGS
+    if (value := spoiled(kind.name, how)) is not None
+]
+
+
+def case_id(case: Case) -> str:
+    """As pytest shows it."""
+    return f"{case.kind.name}, {case.how}"

@@ -1,0 +1,112 @@
+"""Whatever lies under any kind of key: a controller projects, publishes and leads, and names it.
+
+One test for each kind of the table and each way to spoil its value, over a whole controller: its
+projector, publisher, election, jobs and worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.projections import projector
+from core.projections.views import POOL_VIEW
+from core.store.etcd import EtcdSettings
+from core.store.kv import Get, KeyValueStore, Put
+from core.store.memory import MemoryStore
+from ops.controller.controller import Controller
+from ops.controller.settings import ControllerSettings
+from ops.settings import ClusterSettings
+from tests.containment.samples import CASES, Case, case_id
+from tests.support.nodes import Node, pod, pool
+
+CLUSTER: Final = "test"
+LOADED: Final = (
+    *("pool", "subnet", "reservation", "quarantine", "record", "claim", "endpoint"),
+    *("writer head", "need", "application view"),
+)
+"""What a controller reads when it starts, so that its faults must name it."""
+
+
+class KeptStore(MemoryStore):
+    """Stays open when a controller closes it; the next one finds it again."""
+
+    async def close(self) -> None:
+        """Nothing: this store is the cluster."""
+
+
+@asynccontextmanager
+async def controlling(store: KeyValueStore, directory: Path) -> AsyncIterator[Controller]:
+    """A controller that runs, and ends by being told to."""
+    cluster = ClusterSettings(EtcdSettings(("127.0.0.1:1",)), CLUSTER, directory / "archive")
+    settings = ControllerSettings(
+        *("c-1", cluster, "127.0.0.1", 0), metrics_enabled=True, metrics_port=0, lease_ttl_s=60
+    )
+    controller, stop = Controller(settings, store), asyncio.Event()
+    controller.publisher._period_s = 0.01
+    running = asyncio.create_task(controller.run(stop))
+    try:
+        yield controller
+        assert not running.done(), running.exception()
+    finally:
+        stop.set()
+        await running
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def claimed(store: KeyValueStore, node: Node) -> int:
+    """Claims of pool "lan" as the leader has published them."""
+    found = (await store.read([Get(node.keys.pool_view("lan"))])).ranges[0].first
+    return -1 if found is None else POOL_VIEW.decode(found.value).counts.claimed
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "REBUILD_PAUSE_S", 0.01)
+    store = KeptStore()
+    async with Node(store) as node:
+        await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
+        async with controlling(store, tmp_path) as controller:
+            await until(lambda: _is(claimed(store, node), 0))
+            key = case.key(node.keys)
+            if case.kind.name != "segment":  # whose numbers would not follow on each other
+                await store.commit([], [Put(key, case.readable)])
+            await store.commit([], [Put(key, case.value)])
+            await node.add(pod("web-0"))
+            await until(lambda: _is(claimed(store, node), 1))
+            if case.kind.name == "segment":
+                await until(lambda: _names(controller, case, node))
+            ready = controller.health.ready()
+            assert not [check for check in ready if check.name == "projection" and check.fault]
+
+        async with controlling(store, tmp_path) as controller:  # one that starts with it
+            await node.add(pod("web-1"))
+            await until(lambda: _is(claimed(store, node), 2))
+            if case.kind.name in LOADED:
+                await until(lambda: _names(controller, case, node))
+                assert f'contained_faults{{kind="{case.kind.name}"' in _metrics(controller)
+
+
+async def _is(value: Awaitable[int], wanted: int) -> bool:
+    return await value == wanted
+
+
+async def _names(controller: Controller, case: Case, node: Node) -> bool:
+    return case.name(node.keys) in {fault.key for fault in controller.projector.faults}
+
+
+def _metrics(controller: Controller) -> str:
+    assert controller._metrics is not None
+    return controller._metrics.exposition().decode()

@@ -1,0 +1,95 @@
+"""Whatever lies under any kind of key: an agent serves other Pods, and names what it cannot read.
+
+One test for each kind of the table and each way to spoil its value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.store.kv import Delete, KeyValueStore, Put
+from core.store.memory import MemoryStore
+from nodeagent.settings.values import Settings
+from tests.agent.http_caller import over_tcp
+from tests.agent.node import Node, running
+from tests.containment.samples import CASES, Case, case_id, spoiled
+
+FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
+"""Kinds that an agent's view has, so that its metric must name them."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def _put(store: KeyValueStore, key: bytes, value: bytes) -> int:
+    return (await store.commit([], [Put(key, value)])).revision
+
+
+async def _serves(node: Node, pod: str) -> None:
+    """Everything a runtime asks for works for this Pod."""
+    assert (await node.add(pod))[0].startswith("10.6.0.")
+    assert (await node.call("CHECK", pod)).status in (0, 1)
+    await node.delete(pod)
+
+
+async def _metrics(node: Node) -> str:
+    port = node.agent.metrics_port
+    assert port is not None
+    return (await over_tcp(port.port, "/metrics")).body.decode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+async def test_an_agent_serves_other_pods_and_names_what_it_cannot_read(
+    case: Case, settings: Settings
+) -> None:
+    store = MemoryStore()
+    is_followed = case.kind.name in FOLLOWED
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
+        key, view = case.key(node.keys), node.agent.parts.view
+        for value in (case.readable, case.value):
+            revision = await _put(store, key, value)
+            await until(lambda: view.current.revision >= revision or not is_followed)  # noqa: B023
+
+        await _serves(node, "web-0")
+        await node.call("STATUS")
+
+        assert node.agent.parts.health.why_not_ready() is None
+        if is_followed:
+            assert case.name(node.keys) in {fault.key for fault in view.faults}
+            assert f'orbweaver_contained_faults{{kind="{case.kind.name}"' in await _metrics(node)
+        await store.commit([], [Delete(key)])
+        await _put(store, key, case.value)
+
+    async with running(settings, store) as node:  # one that starts with it
+        await _serves(node, "web-1")
+
+
+def _spoil_record(path: Path, how: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(spoiled("pool", how) or b"")
+
+
+@pytest.mark.parametrize("how", ["garbage", "newer version", "invalid UTF-8"])
+async def test_a_record_on_the_node_that_cannot_be_read_is_kept_and_named(
+    how: str, settings: Settings
+) -> None:
+    path = Path(settings.datapath_directory) / "c-vic@eth0"
+    _spoil_record(path, how)
+    async with running(settings, MemoryStore()) as node:
+        await node.pool("lan", "10.6.0.0/16", "10.6.0.1-10.6.0.99")
+        await _serves(node, "web-0")
+
+        assert [fault.key for fault in node.agent.parts.view.faults] == [
+            "attachment record/c-vic@eth0"
+        ]
+        assert 'orbweaver_contained_faults{kind="attachment record"' in await _metrics(node)
+    assert path.exists()
