@@ -24,6 +24,7 @@ from core.archive.leftovers import sweep
 from core.archive.live import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log
 from core.archive.sealed import SealedLog
+from core.errors import LogCorrupt
 from core.store.keys import Keys
 from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged
 from core.store.log import Segment
@@ -88,8 +89,8 @@ class Archiver:
     async def seal(self, upto: int | None = None) -> Sealed:
         """Seal every segment up to a revision (the newest), and finish what a crash left undone.
 
-        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, LogCorrupt,
-        OSError.
+        Raises StoreUnavailable, OutcomeUnknown and Compacted (call again), LogGap, OSError, and
+        LogCorrupt for a segment that this version cannot fold, after sealing what is before it.
         """
         kept = await read_cursor(self._store, self._keys)
         run = _Run(kept)
@@ -114,7 +115,12 @@ class Archiver:
             while rest:
                 if builder is None:
                     builder = await asyncio.to_thread(self._begin, run.kept)
-                rest = await asyncio.to_thread(builder.take, rest, now_ms)
+                try:
+                    rest = await asyncio.to_thread(builder.take, rest, now_ms)
+                except LogCorrupt:
+                    if builder.is_usable:  # what is before it need not wait
+                        await self._finish(run, builder, now_ms)
+                    raise
                 if builder.is_full:
                     if not await self._finish(run, builder, now_ms):
                         return False

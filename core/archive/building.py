@@ -21,7 +21,8 @@ from core.archive.cursor import (
 from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
 from core.archive.index import IndexBuilder
 from core.archive.snapshot import Snapshot, encode_snapshot
-from core.errors import LogGap
+from core.errors import LogCorrupt, LogGap
+from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
 from core.store.log import Segment
 
 
@@ -55,6 +56,7 @@ class FileBuilder:
         self._segments = 0
         self._events = 0
         self._first_position = 0
+        self._is_broken = False
 
     @property
     def is_full(self) -> bool:
@@ -64,13 +66,19 @@ class FileBuilder:
     def take(self, segments: Sequence[Segment], read_at_ms: int) -> Sequence[Segment]:
         """Add segments in log order; returns those that do not fit any more.
 
-        Raises LogGap, LogCorrupt; then the file must not be used.
+        Raises LogGap; then the file must not be used. Raises LogCorrupt for a segment that cannot
+        be read; ``is_usable`` says whether the file holds what was before it.
         """
         for count, segment in enumerate(segments):
             if self.is_full:
                 return segments[count:]
             self._add(segment, read_at_ms)
         return ()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is something in it, and all of it was folded."""
+        return bool(self._segments) and not self._is_broken
 
     def finish(self, sealed_at_ms: int) -> BuiltFile:
         """The bytes of all three files. At least one segment must be in it."""
@@ -123,10 +131,15 @@ class FileBuilder:
             )
         events = segment.events()
         block = self._blocks.block
-        for recorded in events:
-            self._clock_ms = ticked(self._clock_ms, recorded, read_at_ms)
-            self._ledger.apply(recorded)
-            self._index.add(block, recorded.event)
+        try:
+            for recorded in events:
+                self._clock_ms = ticked(self._clock_ms, recorded, read_at_ms)
+                self._ledger.apply(recorded)
+                self._index.add(block, recorded.event)
+        except UNREADABLE as error:
+            self._is_broken = True
+            what = f"segment {seq} of {writer} cannot be folded: {words_of(error)}"
+            raise LogCorrupt(what, subject=writer, remedy=SEGMENT_REMEDY) from error
         self._blocks.add(segment)
         first = self._ranges.get(writer, (seq, seq))[0]
         self._ranges[writer] = (first, seq)

@@ -35,7 +35,7 @@ class Files(Protocol):
         ...
 
     def view(self, name: str) -> memoryview:
-        """The bytes of a file, mapped and not copied. Raises LogCorrupt when it is not there."""
+        """The bytes of a file, mapped and not copied. Raises LogCorrupt if it cannot be read."""
         ...
 
     def remove(self, name: str) -> None:
@@ -76,9 +76,12 @@ class LocalFiles:
         try:
             with (self._directory / name).open("rb") as file:
                 return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except (FileNotFoundError, ValueError) as error:  # an empty file cannot be mapped
+        except (OSError, ValueError) as error:  # an empty file cannot be mapped
+            why = f"is missing or empty in {self._directory}"
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                why = f"cannot be read: {error.strerror}"
             raise LogCorrupt(
-                f"archive file {name} is missing or empty in {self._directory}",
+                f"archive file {name} {why}",
                 subject=name,
                 remedy="restore it from a copy of the archive, or name the directory that has it",
             ) from error
@@ -91,7 +94,8 @@ class LocalFiles:
         """What crashed writers have left behind, for a sweep."""
         if not self._directory.is_dir():
             return []
-        return sorted(path.name for path in self._directory.glob(f"*{PARTIAL_SUFFIX}"))
+        found = (path for path in self._directory.glob(f"*{PARTIAL_SUFFIX}") if path.is_file())
+        return sorted(path.name for path in found)
 
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)

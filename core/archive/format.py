@@ -29,6 +29,7 @@ import zstandard
 
 from core.archive.chain import chained
 from core.errors import LogCorrupt
+from core.store.codec import UNREADABLE
 from core.store.kv import REQUEST_BYTES_MAX
 from core.store.log import Segment
 
@@ -238,7 +239,7 @@ class SealedFile:
     def _decode(self, decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
         try:
             return decoder.decode(data)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             self._corrupt(f"does not decode: {error}")
 
     def _corrupt(self, what: str) -> NoReturn:

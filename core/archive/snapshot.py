@@ -17,6 +17,7 @@ from core.domain.events import RecordDefined
 from core.domain.evolution import Held, Ledger
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
+from core.store.codec import UNREADABLE
 
 SNAPSHOT_VERSION = 1
 SNAPSHOT_BYTES_MAX = 4 * 1024**3
@@ -88,7 +89,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> Snapshot:
             raise LogCorrupt(f"snapshot {name} is larger than a snapshot can be", subject=name)
         raw = zstandard.ZstdDecompressor().decompress(data)
         stored = _decoder.decode(raw)
-    except (zstandard.ZstdError, msgspec.MsgspecError) as error:
+    except (zstandard.ZstdError, *UNREADABLE) as error:
         raise LogCorrupt(
             f"snapshot {name} does not decode: {error}",
             subject=name,

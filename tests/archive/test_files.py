@@ -57,3 +57,14 @@ def test_a_file_that_is_not_there_or_empty_is_told_by_name(tmp_path: Path) -> No
         with pytest.raises(LogCorrupt, match=name):
             files.view(name)
     files.remove("gone")
+
+
+def test_a_directory_in_a_files_place_is_named_and_left_alone(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a.1234.partial").mkdir()
+
+    assert files.names() == []
+    assert files.partials() == []
+    with pytest.raises(LogCorrupt, match="archive file a cannot be read: Is a directory"):
+        files.view("a")

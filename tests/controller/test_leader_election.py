@@ -190,3 +190,19 @@ async def test_a_deleted_key_is_no_lead(store: KeyValueStore, keys: Keys) -> Non
 
     assert not (await store.commit([first.terms[0].fence], [Put(keys.meta("x"), b"1")])).succeeded
     await first.stop()
+
+
+async def test_a_key_without_a_lease_is_no_leaders_and_is_written_over(
+    store: KeyValueStore, keys: Keys
+) -> None:
+    await store.commit([], [Put(keys.lease("controller"), b"\xffgarbage")])
+    with pytest.raises(LogCorrupt, match="leader lease/controller cannot be read"):
+        await read_leader(store, keys, "controller")
+
+    one = Candidate(store, keys, "one")
+    await one.until(one.leads)
+
+    found = await read_leader(store, keys, "controller")
+    assert found is not None
+    assert found[0].name == "one"
+    await one.stop()

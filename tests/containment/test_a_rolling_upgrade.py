@@ -1,0 +1,217 @@
+"""Old processes beside new ones: what a newer version adds ends none, and is never guessed at.
+
+The newer version is played by hand: its bytes are msgpack that this version did not write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+import pytest
+
+from core.archive.archiver import Archiver
+from core.archive.files import LocalFiles
+from core.archive.replay import open_log
+from core.audit.verify import verify
+from core.domain.evolution import Ledger
+from core.domain.model import Pool
+from core.errors import LogCorrupt
+from core.projections import projector as projecting
+from core.projections.configuration_view import ConfigurationView
+from core.projections.projector import Projector
+from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, WriterHead, decode_segment
+from core.store.kv import Get, Put, Write
+from core.store.log import START, LogReader
+from core.store.memory import MemoryStore
+from tests.support.nodes import Node, pod, pool
+
+NEW: Final = "Controller.new"
+CAUSE: Final = ["Controller.new", "", "", ""]
+DEFINED: Final = pool("b", "10.6.1.1-10.6.1.9")
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    async with Node(MemoryStore()) as one:
+        await one.apply(pool("a", "10.6.0.1-10.6.0.99"))
+        yield one
+
+
+async def newer(node: Node, name: str, version: int, body: list[Any], *writes: Write) -> None:
+    """An event of a newer process, with the state keys that it makes, in one transaction."""
+    key = node.keys.head(NEW)
+    head = (await node.store.read([Get(key)])).ranges[0].first
+    seq = 1 + (HEAD.decode(head.value).seq if head else 0)
+    record = [f"{NEW}.1.{seq:x}", name, version, CAUSE, body]
+    segment = msgpack.packb([1, 1_700_000_000_000, [record]])
+    log = Put(node.keys.log(NEW, seq), segment)
+    done = await node.store.commit([], [log, Put(key, HEAD.encode(WriterHead(seq, 1))), *writes])
+    assert done.succeeded
+
+
+def longer(value: bytes) -> bytes:
+    """The same state value with a field that this version does not know."""
+    version, fields = msgpack.unpackb(value)
+    return bytes(msgpack.packb([version, [*fields, {"a field": "to come"}]]))
+
+
+@asynccontextmanager
+async def projecting_of(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Projector]:
+    monkeypatch.setattr(projecting, "REBUILD_PAUSE_S", 0.001)
+    projector = Projector(node.store, node.keys)
+    running = asyncio.create_task(projector.run())
+    await until(projector, lambda: projector.ready)
+    yield projector
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def until(projector: Projector, condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        await projector.wait_for(condition)
+
+
+UNKNOWN: Final = pytest.mark.parametrize(
+    ("name", "version", "body"),
+    [
+        ("pool-painted", 1, ["b", "green"]),
+        ("pool-defined", 2, [{"name": "b"}]),
+        ("pool-defined", 1, ["no pool at all"]),
+    ],
+    ids=["an unknown type", "a newer version", "an impossible body"],
+)
+
+
+@UNKNOWN
+async def test_an_event_that_cannot_be_folded_is_named_and_its_state_is_read_from_the_keys(
+    node: Node, monkeypatch: pytest.MonkeyPatch, name: str, version: int, body: list[Any]
+) -> None:
+    async with projecting_of(node, monkeypatch) as projector:
+        made = Put(node.keys.pool("b"), POOL.encode(DEFINED))
+        await newer(node, name, version, body, made)
+        await until(projector, lambda: "b" in projector.projection.tallies)
+        await node.add(pod("web-0"))
+        await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 1)
+        await newer(node, name, version, body)  # and again, and what comes after it
+        await node.add(pod("web-1"))
+        await until(projector, lambda: projector.projection.tallies["a"].counts.claimed == 2)
+
+        assert projector.ready
+        named = [fault for fault in projector.faults if fault.kind == "segment"]
+        assert {fault.key for fault in named} == {f"log/{NEW}/{seq:016x}" for seq in (1, 2)}
+        assert "run a version that knows this event type" in named[0].remedy
+
+
+@UNKNOWN
+async def test_the_archiver_seals_what_comes_before_it_and_waits_for_a_newer_one(
+    node: Node, tmp_path: Path, name: str, version: int, body: list[Any]
+) -> None:
+    files = LocalFiles(tmp_path)
+    archiver = Archiver(node.store, node.keys, files)
+    await node.add(pod("web-0"))
+    await newer(node, name, version, body)
+    await node.add(pod("web-1"))
+
+    for _ in range(2):
+        with pytest.raises(LogCorrupt, match=NEW):
+            await archiver.seal()
+
+    view = await open_log(node.store, node.keys, files)
+    assert len(view.sealed.summaries()) == 1
+    assert view.sealed.fold().ledger.claims
+    assert view.live is not None
+    assert view.live.size == 2
+
+
+async def test_a_verify_names_the_event_and_the_values_that_it_does_not_know(
+    node: Node, tmp_path: Path
+) -> None:
+    await newer(node, "pool-painted", 1, ["b", "green"])
+
+    report = await verify(node.store, node.keys, LocalFiles(tmp_path))
+
+    assert not report.folded
+    assert "event type 'pool-painted' is unknown" in report.faults[0].text
+    assert "run a version that knows this event type" in report.faults[0].remedy
+
+
+async def test_fields_that_a_newer_version_adds_at_the_end_are_left_out(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = await node.add(pod("web-0"))
+    keys = [node.keys.pool("a"), node.keys.endpoint("shop", "web-0")]
+    keys += [node.keys.ip_of(address) for address, _ in held.endpoint.addresses()]
+    for key in keys[:2]:
+        found = (await node.store.read([Get(key)])).ranges[0].kvs[0]
+        await node.store.commit([], [Put(key, longer(found.value))])
+
+    assert set((await node.truth()).pools) == {"a"}
+    assert (await node.add(pod("web-0"))).endpoint == held.endpoint
+    fresh = ConfigurationView(node.store, node.keys)
+    await fresh.start()
+    await fresh.close()
+    assert list(fresh.current.pools) == ["a"]
+    assert not fresh.current.unread
+    assert not (await verify(node.store, node.keys, LocalFiles(tmp_path))).differences
+    await node.delete(pod("web-0"))
+
+
+async def test_an_event_with_more_fields_is_folded_without_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with projecting_of(node, monkeypatch) as projector:
+        _, fields = msgpack.unpackb(POOL.encode(DEFINED))
+        await newer(node, "pool-defined", 1, [[*fields, "a field"], "another field"])
+        await until(projector, lambda: "b" in projector.projection.tallies)
+
+        assert projector.rebuilds == 1
+        assert not len(projector.faults)
+        assert projector.projection.ledger.pools["b"] == DEFINED
+
+
+def test_a_segment_with_more_fields_everywhere_is_read_without_them() -> None:
+    _, fields = msgpack.unpackb(POOL.encode(DEFINED))
+    record = ["n.1.1", "pool-defined", 1, ["n", "", "", "", "new"], [[*fields, 1], 2], "new"]
+    data = msgpack.packb([1, 5, [record], "new"])
+
+    (event,) = decode_segment(data, writer="n", position=7)
+
+    assert (event.event_id, event.cause.actor) == ("n.1.1", "n")
+    assert Ledger().apply_all([event]).pools == {"b": DEFINED}
+
+
+async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(node: Node) -> None:
+    """The other direction: fields that are missing at the end have their defaults."""
+    version, fields = msgpack.unpackb(POOL.encode(DEFINED))
+    shorter = msgpack.packb([version, fields[:4]])
+    assert POOL.decode(shorter) == Pool(*fields[:3], ips=tuple(fields[3]))
+    added = await node.add(pod("web-0"))
+    _, endpoint = msgpack.unpackb(ENDPOINT.encode(added.endpoint))
+    assert ENDPOINT.decode(msgpack.packb([1, endpoint[:7]])).nics == ()
+    with pytest.raises(LogCorrupt):
+        CLAIM.decode(msgpack.packb([1, ["a pool alone"]]))
+
+
+async def test_a_head_that_cannot_be_read_stops_its_own_writer_until_it_opens_again(
+    node: Node, tmp_path: Path
+) -> None:
+    await node.add(pod("web-0"))
+    await node.store.commit([], [Put(node.keys.head("node-a"), b"\xff")])
+    async with Node(node.store, "node-b") as other:
+        await other.add(pod("web-1"))
+        _, heads = await LogReader(node.store, node.keys).heads()
+        assert heads["node-a"].seq == len([e for e in await node.log() if e.writer == "node-a"])
+        await Archiver(node.store, node.keys, LocalFiles(tmp_path)).live_segments()
+
+        async with Node(node.store, "node-a") as again:
+            await again.add(pod("web-2"))
+    segments, _ = await LogReader(node.store, node.keys).catch_up(START)
+    ids = [one.event_id for segment in segments for one in segment.events()]
+    assert len(set(ids)) == len(ids)
+    assert (await verify(node.store, node.keys, LocalFiles(tmp_path))).is_clean
