@@ -156,9 +156,7 @@ def compose(
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
-    coordinating = _coordinating(
-        settings, visitor, facts, sources.coordinator, monotonic, faults
-    )
+    coordinating = _coordinating(settings, visitor, facts, sources.coordinator, monotonic, faults)
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
     chained: dict[str, Chained] = {
         ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),

@@ -234,7 +234,9 @@ class Status:
             return
         why = f"STATUS looks at {QUARANTINED_MAX} of {count} quarantined addresses"
         faults.reach_limit(
-            "QUARANTINED_MAX", why, "`orbctl get quarantine` lists all; find the conflicting hosts, and lift what is over"
+            "QUARANTINED_MAX",
+            why,
+            "`orbctl get quarantine` lists all; find the conflicting hosts, and lift what is over",
         )
 
 

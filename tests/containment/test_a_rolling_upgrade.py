@@ -190,7 +190,7 @@ async def test_a_newer_process_reads_what_this_one_writes_with_fewer_fields(node
     """The other direction: fields that are missing at the end have their defaults."""
     version, fields = msgpack.unpackb(POOL.encode(DEFINED))
     shorter = msgpack.packb([version, fields[:4]])
-    assert POOL.decode(shorter) == Pool(*fields[:3], ips=tuple(fields[3]))
+    assert POOL.decode(shorter) == Pool(DEFINED.name, 4, DEFINED.subnet, DEFINED.ips)
     added = await node.add(pod("web-0"))
     _, endpoint = msgpack.unpackb(ENDPOINT.encode(added.endpoint))
     assert ENDPOINT.decode(msgpack.packb([1, endpoint[:7]])).nics == ()
