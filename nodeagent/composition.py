@@ -231,6 +231,11 @@ def _observe(parts: Parts) -> None:
     metrics.gauge(
         "ready", "Whether this agent serves", lambda: int(parts.health.why_not_healthy() is None)
     )
+    metrics.gauge(
+        "coordinator_ready",
+        "1 while the cluster's settings for the coordinator are known and Synced",
+        lambda: int(parts.coordinating.fault() is None),
+    )
     metrics.gauge("writer_queue_depth", "Proposals that wait for etcd", lambda: writer.depth)
     metrics.gauge("writer_epoch", "Epoch of this writer", lambda: writer.epoch)
     metrics.counter(

@@ -87,6 +87,14 @@ class Coordinating:
         order = Order(attachment_of(call), settings, expected_nics(annotations))
         return await self._work(call.container, lambda: self._engine.add(order))
 
+    def fault(self) -> NotReady | None:
+        """Why no ADD can be set up now, by the cluster's settings as last seen; None: none."""
+        try:
+            self._cluster.written()
+        except NotReady as error:
+            return error
+        return None
+
     async def configuration(self, pod: PodReference) -> WrittenSettings:
         """The settings that a network configuration may leave out for this Pod.
 

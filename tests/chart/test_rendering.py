@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from core import __version__
-from nodeagent.settings.conf_file import parse_conf
+from nodeagent.settings.conf_file import OrbweaverConf, parse_conf
 from nodeagent.settings.loading import load_settings as load_agent
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.admission.configurations import Client, configurations
@@ -129,6 +129,102 @@ def test_agent_and_controller_read_what_the_chart_tells_them(
     assert of_agent.tune_sysctls
     kept = of_controller.kubernetes.coordinator
     assert of_agent.coordinator_name == ("" if kept is None else kept.name)
+
+
+class Recorded(dict[str, str]):
+    """Variables, and the names of all that were asked for."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        super().__init__(variables)
+        self.asked: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
+OF_CONF_YML = {
+    "ORBWEAVER_ADDRESS_ORDER",
+    "ORBWEAVER_ANNOUNCE_ADDRESSES",
+    "ORBWEAVER_COOL_DOWN_SECONDS",
+    "ORBWEAVER_SOCKET_PATH",
+    "ORBWEAVER_TRACES_ENDPOINT",
+    *(f"ORBWEAVER_CLUSTER_IP{what}" for what in ("", "_CGROUP", "_BPFFS", "_HOST_NETWORK")),
+}
+"""Win over what the chart writes into conf.yml."""
+
+LEFT_TO_EXTRA_ENV = {
+    "MULTUS_CLUSTER_NETWORK",
+    "ORBWEAVER_ETCD_USER",
+    "ORBWEAVER_ETCD_PASSWORD",
+    "ORBWEAVER_ETCD_PASSWORD_FILE",
+    "ORBWEAVER_KUBECONFIG",
+    "ORBWEAVER_PLUGIN_LOG_PATH",
+    "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS",
+    "SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS",
+    "SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND",
+    "SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES",
+}
+"""Of agents: their defaults are right in every cluster, or only some clusters have them."""
+
+
+def test_an_agent_is_told_every_setting_that_it_reads(
+    rendered: dict[str, list[Object]], tmp_path: Path
+) -> None:
+    made = rendered["default"]
+    conf = tmp_path / "conf.yml"
+    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
+    told = Recorded(variables(find("DaemonSet", "orbweaver-agent", made), tmp_path))
+
+    load_agent(str(conf), told)
+
+    assert told.asked - told.keys() <= OF_CONF_YML | LEFT_TO_EXTRA_ENV
+
+
+def test_conf_yml_has_every_key_of_ours_that_no_variable_has(
+    rendered: dict[str, list[Object]],
+) -> None:
+    text = find("ConfigMap", "spiderpool-conf", rendered["production"])["data"]["conf.yml"]
+    by_variable = {"etcd", "listenAddress"}
+
+    ours = yaml.safe_load(text)["orbweaver"]
+
+    assert set(ours) == {*OrbweaverConf.__struct_encode_fields__} - by_variable
+
+
+def test_controllers_trust_the_providers_authority(
+    rendered: dict[str, list[Object]], tmp_path: Path
+) -> None:
+    made = rendered["cloud"]
+    conf = tmp_path / "conf.yml"
+    conf.write_text(find("ConfigMap", "spiderpool-conf", made)["data"]["conf.yml"])
+    deployment = find("Deployment", "orbweaver-controller", made)
+    of_controller = load_controller(str(conf), variables(deployment, tmp_path))
+    pod = deployment["spec"]["template"]["spec"]
+
+    assert of_controller.provider is not None
+    directory = str(Path(of_controller.provider.ca_file).parent)
+    (mount,) = (
+        one for one in pod["containers"][0]["volumeMounts"] if one["mountPath"] == directory
+    )
+    (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
+    assert volume["secret"]["secretName"] == "iaas-authority"
+
+
+def test_a_controller_that_probes_may_open_packet_sockets() -> None:
+    made = objects({"spiderpoolController": {"probeInterface": "eth1"}})
+    (container,) = find("Deployment", "orbweaver-controller", made)["spec"]["template"]["spec"][
+        "containers"
+    ]
+
+    context = container["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["NET_RAW"]}
+    # Capabilities of a container are root's alone: Kubernetes gives nobody ambient ones.
+    assert (context["runAsUser"], context["allowPrivilegeEscalation"]) == (0, False)
 
 
 def test_conf_yml_says_nothing_that_nobody_reads(rendered: dict[str, list[Object]]) -> None:

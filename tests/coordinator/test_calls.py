@@ -171,6 +171,8 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
     unsynced = service(world, node, clock, cluster=Unsynced())
     with pytest.raises(NotReady, match="no ready"):
         await unsynced.add(call(pod), NOTHING)
+    assert unsynced.fault() is not None
+    assert coordinating.fault() is None
     assert await unsynced.delete(call(pod, "DEL"), NOTHING)
     await asyncio.to_thread(unsynced.close)
 

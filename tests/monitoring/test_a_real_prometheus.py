@@ -75,6 +75,10 @@ class Prometheus:
         data = self.ask("/api/v1/query", query="count_over_time(up[1m]) > 1 and up == 1")
         return data is not None and len(data["result"]) == 3
 
+    def has_seen_a_scan(self) -> bool:
+        """Whether the first scan for leaked addresses is counted."""
+        return bool(self.ask("/api/v1/query", query="orbweaver_reclaim_scan_failed")["result"])
+
 
 @contextmanager
 def process(*command: str, log: Path, **variables: str) -> Iterator[None]:
@@ -152,6 +156,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         )
         found = Prometheus(port)
         eventually(found.has_scraped, log)
+        eventually(found.has_seen_a_scan, log)
         yield found
 
 
