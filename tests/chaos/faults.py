@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from tests.chaos.etcd_client import Entry, Etcd
-from tests.chaos.garbage import OVERWRITTEN, ROOT, STRAY, VALUES
+from tests.chaos.garbage import COPY, OVERWRITTEN, ROOT, STRAY, VALUES
 from tests.chaos.plan import AGENT, CONTROLLER, ETCD, Fault
 from tests.chaos.pools import Operator
 from tests.chaos.processes import Daemon
@@ -18,6 +18,8 @@ from tests.chaos.proxy import Link
 from tests.support.etcd import EtcdCluster
 
 SUPERVISE_S: Final = 0.3
+WORKFLOW_DEPTH: Final = 3
+"""Parts of a workflow key that name its kind: workflow/<queue>/<kind>."""
 
 
 class Struck(NamedTuple):
@@ -29,7 +31,7 @@ class Struck(NamedTuple):
 
 
 class Injector:
-    """Does faults; ``struck`` lists them, ``exits`` what ended by itself."""
+    """Does faults: ``struck`` lists them, ``garbage`` what was written, ``exits`` what ended."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Injector:
     ) -> None:
         self.struck: list[Struck] = []
         self.exits: Counter[str] = Counter()
+        self.garbage: Counter[str] = Counter()
         self._cluster = cluster
         self._agents = agents
         self._daemons = [*agents, *controllers]
@@ -150,24 +153,46 @@ class Injector:
         return daemon.name
 
     async def _garbage(self, fault: Fault) -> str:
-        kind, _, value = fault.detail.partition("/")
-        data = VALUES[value]
-        if kind in STRAY:
-            key = f"{ROOT}/{STRAY[kind]}"
-            revision = await self._etcd.put(key, data)
-            self._written[key] = Entry(key, data, revision), None
-        else:
-            found = await self._etcd.entries(f"{ROOT}/{OVERWRITTEN[kind]}", limit=1)
-            if not found or found[0].key in self._written:
-                return "etcd"
-            (entry,) = found
-            key = entry.key
-            if not await self._etcd.replace(entry, data):
-                return "etcd"
-            self._written[key] = Entry(key, data, 0), entry.value
+        keys = [await self._write(kind) for kind in fault.detail.split(",")]
         await asyncio.sleep(fault.for_s)
-        await self._remove(key)
-        return "etcd"
+        for key in keys:
+            await self._remove(key)
+        return ETCD
+
+    async def _write(self, detail: str) -> str:
+        """The key that was written, or "" if there was nothing to overwrite or copy."""
+        kind, _, value = detail.partition("/")
+        if kind in STRAY:
+            key = await self._write_stray(f"{ROOT}/{STRAY[kind]}", value)
+        else:
+            key = await self._overwrite(f"{ROOT}/{OVERWRITTEN[kind]}", VALUES[value])
+        if key:
+            self.garbage[detail] += 1
+        return key
+
+    async def _write_stray(self, key: str, value: str) -> str:
+        data = VALUES[value] if value != COPY else await self._existing(key)
+        if data is None:
+            return ""
+        revision = await self._etcd.put(key, data)
+        self._written[key] = Entry(key, data, revision), None
+        return key
+
+    async def _existing(self, stray: str) -> bytes | None:
+        """The value of an existing key of the same kind."""
+        kind = stray.removeprefix(f"{ROOT}/").split("/")
+        depth = WORKFLOW_DEPTH if kind[0] == "workflow" else 1
+        for entry in await self._etcd.entries(f"{ROOT}/{'/'.join(kind[:depth])}/", limit=2):
+            if entry.key != stray:
+                return entry.value
+        return None
+
+    async def _overwrite(self, prefix: str, data: bytes) -> str:
+        for entry in await self._etcd.entries(prefix, limit=1):
+            if entry.key not in self._written and await self._etcd.replace(entry, data):
+                self._written[entry.key] = Entry(entry.key, data, 0), entry.value
+                return entry.key
+        return ""
 
     async def _remove(self, key: str) -> None:
         """Take garbage away, or put back what was there, unless a process wrote meanwhile."""

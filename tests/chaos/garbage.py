@@ -1,8 +1,9 @@
 """Values that no process of ours has written, and the keys they are put under.
 
 A kind is ``<key kind>/<value kind>``. A stray key is one that no object has; an overwritten one is
-an existing key of what can be made again (views, workflow state), whose value is put back later.
-Segments of the log are left alone: the log is the truth that the run is judged by.
+an existing key, whose value is put back later. Left alone are the segments of the log, which the
+run is judged by, heads of living writers, whose change is how a writer is fenced, and existing
+claims, whose revisions releases name.
 """
 
 from __future__ import annotations
@@ -54,8 +55,16 @@ OVERWRITTEN: Final = {
     "some-worker": "workflow/default/wake/worker/",
     "some-endpoint": "endpoint/",
     "some-rest": "rest/",
+    "some-pool": "pool/",
+    "some-guard": "guard/",
+    "some-lease": "lease/",
+    "some-owner": "workflow/default/wake/owner/",
+    "some-closed": "workflow/default/closed/",
 }
 """Key kind -> the prefix of which the first key is overwritten."""
+
+COPY: Final = "copy"
+"""The value kind of a stray key that has the value of an existing one: right type, wrong place."""
 
 VALUES: Final = {
     "noise": b"\xff\xfe\x00garbage",
@@ -67,5 +76,8 @@ VALUES: Final = {
 }
 """Value kind -> bytes."""
 
-KINDS: Final = tuple(f"{key}/{value}" for key in (*STRAY, *OVERWRITTEN) for value in VALUES)
+KINDS: Final = (
+    *(f"{key}/{value}" for key in (*STRAY, *OVERWRITTEN) for value in VALUES),
+    *(f"{key}/{COPY}" for key in STRAY),
+)
 """Every kind that a plan draws from."""

@@ -13,6 +13,9 @@ from typing import Final, NamedTuple
 FAULT_EVERY_S: Final = 2.0
 """Mean time between two faults."""
 
+GARBAGE_AT_ONCE: Final = 3
+"""Keys that one fault writes."""
+
 QUIET_START_S: Final = 3.0
 QUIET_END_S: Final = 3.0
 POOL_CHANGES: Final = (
@@ -121,10 +124,11 @@ def _of_link(kind: str, least_s: float, most_s: float) -> Maker:
 
 
 def _garbage(kinds: tuple[str, ...]) -> Maker:
-    """``detail``: kind of key and kind of value; removed after ``for_s``."""
+    """``detail``: kinds of key and value, by commas; removed after ``for_s``."""
 
     def make(rng: random.Random, _: Options) -> Fault:
-        return Fault(0, "garbage", 0, round(rng.uniform(1.0, 10.0), 2), detail=rng.choice(kinds))
+        detail = ",".join(rng.sample(kinds, GARBAGE_AT_ONCE))
+        return Fault(0, "garbage", 0, round(rng.uniform(1.0, 10.0), 2), detail=detail)
 
     return make
 

@@ -22,6 +22,7 @@ def table(outcome: Outcome) -> Iterator[str]:
     )
     yield from _section("operations", outcome.counts)
     yield from _section("faults", outcome.faults)
+    yield from _section("garbage", outcome.garbage)
     yield from _section("processes that ended by themselves", outcome.exits)
     yield from _section("tracebacks in logs", outcome.tracebacks)
     yield from _section("recoveries", {"counted": len(outcome.recoveries)})

@@ -25,7 +25,6 @@ from tests.chaos.pods import Node
 from tests.chaos.pools import Operator
 from tests.chaos.processes import Daemon
 from tests.chaos.proxy import Link
-from tests.chaos.told import Told
 from tests.support.etcd import EtcdCluster, free_ports
 
 READY_S: Final = 60.0
@@ -42,6 +41,7 @@ class Outcome(NamedTuple):
     options: Options
     counts: Counter[str]
     faults: Counter[str]
+    garbage: Counter[str]
     recoveries: list[float]
     """Seconds from the end of each fault to the next ADD that succeeded on a node that it hit."""
 
@@ -162,7 +162,7 @@ class Run:
         code, said = await self.operator.orbctl("verify", "--archive-dir", str(archive))
         if code != 0:
             self._break("verify", f"orbctl verify exits {code}: {said[-2_000:]}")
-        return self._outcome(len(events), told)
+        return self._outcome(len(events))
 
     async def _claim_keys(self) -> frozenset[str]:
         found = set()
@@ -198,19 +198,26 @@ class Run:
             if later:
                 yield min(later) - struck.over_at
 
-    def _outcome(self, events: int, told: list[Told]) -> Outcome:
-        counts = sum((node.counts for node in self.nodes), Counter[str]()) + self.operator.counts
+    def _judge_processes(self) -> dict[str, int]:
+        """No process ends by itself or logs a traceback; tracebacks by process."""
+        for name, count in self.injector.exits.items():
+            self._break("ended", f"{name}, {count} times")
+        daemons = (*self.agents, *self.controllers)
+        tracebacks = {each.name: n for each in daemons if (n := each.log().count("Traceback"))}
+        for name, count in tracebacks.items():
+            self._break("traceback", f"{count} in the log of {name}")
+        return tracebacks
+
+    def _outcome(self, events: int) -> Outcome:
+        tracebacks = self._judge_processes()
         return Outcome(
             self.options,
-            counts,
+            sum((node.counts for node in self.nodes), Counter[str]()) + self.operator.counts,
             Counter(each.kind for each in self.injector.struck),
+            self.injector.garbage,
             list(self._recoveries()),
             self.injector.exits,
-            {
-                each.name: n
-                for each in (*self.agents, *self.controllers)
-                if (n := each.log().count("Traceback"))
-            },
+            tracebacks,
             events,
             self.violations,
         )

@@ -26,7 +26,7 @@ MACHINE_MARK: Final = "mark.uml"
 
 LONGEST_FIRST: Final = (
     *("tests/nodes", "tests/kubernetes", "tests/lab", "tests/coordinator", "tests/etcd_client"),
-    *("tests/vm", "tests/faults", "tests/workflows/faults", "tests/runtime"),
+    *("tests/chaos", "tests/vm", "tests/faults", "tests/workflows/faults", "tests/runtime"),
     *("tests/workflows/engine", "tests/containment", "tests/orbctl", "tests/packaging"),
 )
 """Whatever takes long starts early, or all others wait for it in the end."""
