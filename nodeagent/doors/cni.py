@@ -2,9 +2,10 @@
 
 Promise: always an answer, and every failure a CNI error object. ADD's failures carry the prefix
 that users match on. A DEL whose own error is retryable answers "try again later", so that the
-runtime repeats it; any other failed release is logged and DEL succeeds (spec/api.md 4.1), because a
-runtime that cannot delete never ends a Pod, and GC finds what is left. It must never wait longer
-than the gate allows.
+runtime repeats it, and so does one of an endpoint that cannot be read: a newer agent or a repair
+makes it readable, and until then its addresses are held. Any other failed release is logged and
+DEL succeeds (spec/api.md 4.1), because a runtime that cannot delete never ends a Pod, and GC finds
+what is left. It must never wait longer than the gate allows.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
-from core.errors import OrbweaverError
+from core.errors import LogCorrupt, OrbweaverError
 from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
 from nodeagent.cniwire.failures import (
     ALLOCATION_ERROR,
@@ -140,7 +141,7 @@ class CniDoor:
         try:
             deleted = await self._verbs.serving.delete(delete_order(call), arrived)
         except OrbweaverError as error:
-            if error.retryable:
+            if error.retryable or isinstance(error, LogCorrupt):
                 raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
                     RELEASE_ERROR
                 ) from error

@@ -15,6 +15,8 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from core.store.keys import Keys
+from core.store.kv import Get, Put
 from core.store.memory import MemoryStore
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
@@ -69,6 +71,24 @@ async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
     monkeypatch.setattr(node.agent.parts.serving, "delete", fail)
 
     assert (await node.call("DEL")).error["code"] == 11
+
+
+async def test_a_delete_of_an_endpoint_that_cannot_be_read_is_repeated_until_it_can(
+    node: Node, settings: Settings, store: MemoryStore
+) -> None:
+    await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
+    await node.add()
+    start, end = Keys(settings.cluster).room("endpoint")
+    (kept,) = (await store.read([Get(start, end)])).ranges[0].kvs
+    await store.commit([], [Put(kept.key, b"\x92\x63\x90")])
+
+    error = (await node.call("DEL")).error
+    assert error["code"] == 11
+    assert "Endpoint value does not decode" in error["msg"]
+
+    await store.commit([], [Put(kept.key, kept.value)])
+    await node.delete()
+    assert await node.claims() == {}
 
 
 async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(

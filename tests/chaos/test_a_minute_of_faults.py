@@ -1,0 +1,30 @@
+"""A minute of ``make chaos``: real processes, faults of one seed, and no violation."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.plan import Options
+from tests.chaos.report import table
+from tests.chaos.running import run
+
+pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(480)]
+
+SEED_OF_CI = 1
+FAULTS_MIN = 20
+ADDS_MIN = 100
+
+
+async def test_no_promise_is_broken_in_a_minute_of_faults(tmp_path: Path) -> None:
+    seed = SEED_OF_CI if os.environ.get("CI") else random.SystemRandom().randrange(1, 10_000)
+    outcome = await run(Options(minutes=1, seed=seed), tmp_path)
+
+    text = "\n".join(table(outcome))
+    assert not outcome.violations, text
+    assert sum(outcome.faults.values()) >= FAULTS_MIN, text
+    assert outcome.counts["ADD done"] >= ADDS_MIN, text
+    assert outcome.recoveries, text
