@@ -1,4 +1,4 @@
-"""What history answers with: subjects, and facts with a beginning and an end.
+"""What history answers with: subjects, and facts with a beginning and an end, bounded.
 
 Plain values for tables and JSON. Nothing here reads anything.
 """
@@ -6,30 +6,66 @@ Plain values for tables and JSON. Nothing here reads anything.
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Final, Literal, NamedTuple
 
-from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.addresses import AddressSyntaxError, parse_address, parse_cidr
 from core.domain.events import (
     TYPE_NAMES,
     Event,
     PoolDefined,
     PoolDeleted,
     PoolRetired,
+    RecordDefined,
+    RecordDeleted,
     Recorded,
+    ReservationDefined,
+    ReservationDeleted,
     SubnetDefined,
     SubnetDeleted,
     SubnetRetired,
 )
 from core.errors import BadInput
 
-SubjectKind = Literal["address", "pod", "uid", "pool", "use", "subnet"]
+SubjectKind = Literal[
+    "address",
+    "pod",
+    "uid",
+    "pool",
+    "use",
+    "subnet",
+    "reservation",
+    "record",
+    "application",
+    "node",
+    "cidr",
+]
 FactKind = Literal["held", "quarantined", "defined", "changed", "retired", "reinstated", "deleted"]
 
 _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
     "pool": (PoolDefined, PoolRetired, PoolDeleted),
     "subnet": (SubnetDefined, SubnetRetired, SubnetDeleted),
+    "reservation": (ReservationDefined, ReservationDeleted),
+    "record": (RecordDefined, RecordDeleted),
+    "application": (RecordDefined, RecordDeleted, PoolDefined, PoolRetired, PoolDeleted),
 }
 """Subjects with a life of their own, and the events that tell it."""
+FACTS_MAX = 100_000
+"""Facts of one answer; of a longer history the newest are given, and how many are not is told."""
+
+INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
+"""Subjects that the archive's index knows; of others every sealed segment is searched."""
+_DIGITS: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
+SUBJECTS: Final = (
+    "give an address, a CIDR, NAMESPACE/POD, a UID, pool/, use/, subnet/, reservation/ or"
+    " node/NAME, application/NAMESPACE/NAME, or record/KIND/[NAMESPACE/]NAME"
+)
+_SLASHES: Final[dict[str, tuple[int, ...]]] = {
+    "pod": (1,),
+    "application": (1,),
+    "record": (1, 2),
+}
+"""In the name of a subject; none in those of other kinds."""
 _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
@@ -39,7 +75,10 @@ class Subject(NamedTuple):
 
     ``address``: who held it, and its quarantines. ``pod``: the addresses of an endpoint, by
     ``namespace/name``; ``uid``: the same for one Pod of that name. ``pool``, ``subnet``: its own
-    life; ``use``: every holding in a pool, which may be long.
+    life; ``use``: every holding in a pool, which may be long; ``node`` and ``cidr``: the same on a
+    node, and of the addresses in a CIDR. ``reservation``, ``record`` (``Kind/NAME`` or
+    ``Kind/NAMESPACE/NAME``): its own life; ``application`` (``NAMESPACE/NAME``): that of its record
+    and of its automatic pools.
     """
 
     kind: SubjectKind
@@ -55,7 +94,7 @@ class Subject(NamedTuple):
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether a segment can speak of it: msgpack holds texts as they are, so a search tells."""
-        if self.name.rpartition("/")[2].encode() not in data:
+        if self.kind != "cidr" and self.name.rpartition("/")[2].encode() not in data:
             return False
         life = _LIFE.get(self.kind)
         return life is None or any(TYPE_NAMES[kind].encode() in data for kind in life)
@@ -98,34 +137,70 @@ class Fact(NamedTuple):
     text: str = ""
 
 
+class History(NamedTuple):
+    """Facts in the order in which they began, oldest first; ``dropped`` older ones are left out."""
+
+    subject: Subject
+    facts: tuple[Fact, ...]
+    dropped: int = 0
+
+
+class FactList:
+    """Facts under way and facts that are over."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self._over: deque[Fact] = deque(maxlen=FACTS_MAX)
+        self._count = 0
+
+    def add(self, fact: Fact) -> None:
+        """A fact that will not change any more."""
+        self._over.append(fact)
+        self._count += 1
+
+    def under_way(self) -> list[Fact]:
+        """Facts that have no end yet."""
+        return []
+
+    def answer(self) -> History:
+        """Everything, in order of beginnings."""
+        facts = sorted([*self._over, *self.under_way()], key=lambda fact: fact.began)
+        return History(self.subject, tuple(facts), self._count - len(self._over))
+
+
 def parse_subject(text: str) -> Subject:
     """Read what a person types.
 
-    An address; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``, ``use/NAME``,
-    ``subnet/NAME``; any other single word is a pool. Raises BadInput.
+    An address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``,
+    ``use/NAME``, ``subnet/NAME``, ``reservation/NAME``, ``node/NAME``, ``application/NS/NAME``,
+    ``record/KIND/NAME``, ``record/KIND/NS/NAME``; any other single word is a pool. Raises BadInput.
     """
     head, _, rest = text.partition("/")
     parts = rest.split("/")
+    if head != "address" and (":" in text or _DIGITS.match(text)):
+        return _numbers(text)
     match head, len(parts):
-        case "pod", 2:
-            return _named("pod", rest, text)
-        case "uid", 1 if rest:
-            return _named("uid", rest, text)
-        case "pool", 1 if rest:
-            return _named("pool", rest, text)
-        case "use", 1 if rest:
-            return _named("use", rest, text)
-        case "subnet", 1 if rest:
-            return _named("subnet", rest, text)
+        case (("pod" | "application"), 2):
+            return _named(head, rest, text)
+        case (("uid" | "pool" | "use" | "subnet" | "reservation" | "node"), 1) if rest:
+            return _named(head, rest, text)
+        case "record", 2 | 3:
+            return _named("record", rest, text)
         case "address", 1 if rest:
             return Subject("address", _address(rest))
         case _, 1 if rest:
             return _named("pod", text, text)
+    return _named("uid" if _UID.match(text) else "pool", text, text)
+
+
+def _numbers(text: str) -> Subject:
+    """An address or a CIDR. Raises BadInput: no name of an object has a colon, or only digits."""
+    if "/" not in text:
+        return Subject("address", _address(text))
     try:
-        return Subject("address", str(parse_address(text)))
-    except AddressSyntaxError:
-        kind: SubjectKind = "uid" if _UID.match(text) else "pool"
-        return _named(kind, text, text)
+        return Subject("cidr", str(parse_cidr(text)))
+    except AddressSyntaxError as error:
+        raise BadInput(str(error), subject="cidr") from None
 
 
 def stamp_of(recorded: Recorded) -> Stamp:
@@ -152,10 +227,9 @@ def _address(text: str) -> str:
 
 
 def _named(kind: SubjectKind, name: str, text: str) -> Subject:
-    if not all(name.split("/")) or (kind != "pod" and "/" in name) or name.count("/") > 1:
+    slashes = _SLASHES.get(kind, (0,))
+    if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(
-            f"{text!r} names nothing that has a history",
-            subject="subject",
-            remedy="give an address, NAMESPACE/POD, a UID, a pool, or subnet/NAME",
+            f"{text!r} names nothing that has a history", subject="subject", remedy=SUBJECTS
         )
     return Subject(kind, name)

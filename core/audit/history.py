@@ -1,54 +1,39 @@
-"""History: who held an address, what a Pod held, how a pool or subnet came to be.
+"""History: who held an address, what a Pod held, how a pool came to be.
 
 The archive's index names the blocks, a search for the subject's text in the undecoded segments
 leaves a handful, and only those are decoded and followed. So the answer takes milliseconds however
-long the log is. Archive and live log are read as one, the state keys not at all. Only reads.
+long the log is; subjects that the index does not know (``INDEXED``) take a search of the whole log.
+Archive and live log are read as one, the state keys not at all. Only reads.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
-from core.audit.facts import Fact, FactKind, Stamp, Subject, stamp_of
+from core.audit.facts import INDEXED, Fact, FactList, History, Stamp, Subject, stamp_of
+from core.audit.life import LIVES, Life
+from core.domain.addresses import parse_address, parse_cidr
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
     AddressQuarantined,
     EndpointChanged,
-    PoolDefined,
-    PoolDeleted,
-    PoolRetired,
     QuarantineLifted,
     Recorded,
-    SubnetDefined,
-    SubnetDeleted,
-    SubnetRetired,
 )
 from core.domain.evolution import EndpointKey
-from core.domain.model import Endpoint, Pool, Quarantine, Subnet
+from core.domain.model import Endpoint, Quarantine
 from core.domain.quarantine import seen_in_words
 from core.store.log import Segment
-
-FACTS_MAX = 100_000
-"""Facts of one answer; of a longer history the newest are given, and how many are not is told."""
-
-
-class History(NamedTuple):
-    """Facts in the order in which they began, oldest first; ``dropped`` older ones are left out."""
-
-    subject: Subject
-    facts: tuple[Fact, ...]
-    dropped: int = 0
 
 
 async def history(view: LogView, subject: Subject) -> History:
     """What the log tells about the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    follower = _Life(subject) if subject.kind in {"pool", "subnet"} else _Holdings(subject)
+    follower = Life(subject) if subject.kind in LIVES else _Holdings(subject)
     async for recorded in _events_about(view, subject):
         follower.take(recorded)
     return follower.answer()
@@ -75,7 +60,12 @@ async def _history_of_uid(view: LogView, subject: Subject) -> History:
 
 async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Recorded]:
     """The events that may speak of the subject, in log order."""
-    for segments in view.sealed.speaking_of([subject.token]):
+    sealed = (
+        view.sealed.speaking_of([subject.token])
+        if subject.kind in INDEXED
+        else (segments for _, segments in view.sealed.segments(0, view.revision))
+    )
+    for segments in sealed:
         for recorded in _matching(segments, subject):
             yield recorded
     if view.live is not None:
@@ -90,27 +80,8 @@ def _matching(segments: list[Segment], subject: Subject) -> Iterator[Recorded]:
             yield from segment.events()
 
 
-class _Facts:
-    """Facts under way and facts that are over."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.subject = subject
-        self._over: deque[Fact] = deque(maxlen=FACTS_MAX)
-        self._count = 0
-
-    def add(self, fact: Fact) -> None:
-        """A fact that will not change any more."""
-        self._over.append(fact)
-        self._count += 1
-
-    def under_way(self) -> list[Fact]:
-        """Facts that have no end yet."""
-        return []
-
-    def answer(self) -> History:
-        """Everything, in order of beginnings."""
-        facts = sorted([*self._over, *self.under_way()], key=lambda fact: fact.began)
-        return History(self.subject, tuple(facts), self._count - len(self._over))
+ANY_CLAIM: Final = 0
+"""The fence of a holding that came to a node: its claim was made before, somewhere else."""
 
 
 class _Open(NamedTuple):
@@ -120,13 +91,14 @@ class _Open(NamedTuple):
     fence: int
 
 
-class _Holdings(_Facts):
+class _Holdings(FactList):
     """Follows claims and releases, and for an address its quarantines."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
         self._open: dict[str, _Open] = {}
         self._quarantined: Fact | None = None
+        self._cidr = parse_cidr(subject.name) if subject.kind == "cidr" else None
 
     def take(self, recorded: Recorded) -> None:
         match recorded.event:
@@ -134,7 +106,7 @@ class _Holdings(_Facts):
                 self._move(endpoint, recorded)
                 for index in new_nics:
                     for address, pool in endpoint.nics[index].addresses():
-                        if self._wants(address, pool, endpoint.key):
+                        if self._wants(address, pool, endpoint):
                             self._begin(address, pool, endpoint, recorded)
             case AddressesReleased() as event:
                 self._end_released(event, stamp_of(recorded))
@@ -152,14 +124,24 @@ class _Holdings(_Facts):
         facts = [held.fact for held in self._open.values()]
         return facts if self._quarantined is None else [*facts, self._quarantined]
 
-    def _wants(self, address: str, pool: str, key: EndpointKey) -> bool:
+    def _wants(self, address: str, pool: str, endpoint: Endpoint) -> bool:
         match self.subject.kind:
             case "address":
                 return address == self.subject.name
             case "use":
                 return pool == self.subject.name
+            case "node":
+                return endpoint.node == self.subject.name
+            case "cidr":
+                return self._is_inside(address)
             case _:
-                return "/".join(key) == self.subject.name
+                return "/".join(endpoint.key) == self.subject.name
+
+    def _is_inside(self, address: str) -> bool:
+        assert self._cidr is not None
+        parsed = parse_address(address)
+        cidr = self._cidr
+        return parsed.family == cidr.family and cidr.first <= parsed.value <= cidr.last
 
     def _begin(self, address: str, pool: str, endpoint: Endpoint, recorded: Recorded) -> None:
         held = self._open.get(address)
@@ -176,20 +158,23 @@ class _Holdings(_Facts):
     def _end_released(self, event: AddressesReleased, ended: Stamp) -> None:
         for address, _, _, revision in event.releases:
             held = self._open.get(address)
-            if held is not None and held.fence == revision:
+            if held is not None and held.fence in (revision, ANY_CLAIM):
                 self._end(address, ended, event.reason, event.evidence)
 
     def _move(self, endpoint: Endpoint, recorded: Recorded) -> None:
         """The holder may go on with another Pod or on another node (a replica, a VM)."""
-        for address, _ in endpoint.addresses():
+        stamp = stamp_of(recorded)
+        for address, pool in endpoint.addresses():
             held = self._open.get(address)
+            if held is None and self.subject == ("node", endpoint.node):
+                self._open[address] = _Open(_held(address, pool, endpoint, stamp), ANY_CLAIM)
             if held is None or (held.fact.namespace, held.fact.pod) != endpoint.key:
                 continue
             if (held.fact.uid, held.fact.node) != (endpoint.uid, endpoint.node):
-                stamp = stamp_of(recorded)
                 self._end(address, stamp, "moved")
-                fact = _held(address, held.fact.pool, endpoint, stamp)
-                self._open[address] = _Open(fact, held.fence)
+                if self._wants(address, pool, endpoint):
+                    fact = _held(address, held.fact.pool, endpoint, stamp)
+                    self._open[address] = _Open(fact, held.fence)
 
     def _end(self, address: str, ended: Stamp, reason: str, evidence: str = "") -> None:
         fact = self._open.pop(address).fact
@@ -211,45 +196,6 @@ class _Holdings(_Facts):
             self._quarantined = None
 
 
-class _Life(_Facts):
-    """Follows the life of one pool or subnet."""
-
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        self._value: Pool | Subnet | None = None
-
-    def take(self, recorded: Recorded) -> None:
-        name, kind = self.subject.name, self.subject.kind
-        match kind, recorded.event:
-            case ("pool", PoolDefined(value)) | ("subnet", SubnetDefined(value)):
-                if value.name == name:
-                    self._defined(value, recorded)
-            case ("pool", PoolRetired(retired)) | ("subnet", SubnetRetired(retired)):
-                if retired == name:
-                    self._value = self._value and self._value._replace(retiring=True)
-                    self._add("retired", recorded)
-            case ("pool", PoolDeleted(deleted)) | ("subnet", SubnetDeleted(deleted)):
-                if deleted == name:
-                    self._value = None
-                    self._add("deleted", recorded)
-            case _:
-                pass
-
-    def _defined(self, value: Pool | Subnet, recorded: Recorded) -> None:
-        before, self._value = self._value, value
-        if before is None:
-            self._add("defined", recorded, _described(value))
-        elif before.retiring and not value.retiring:
-            self._add("reinstated", recorded)
-        else:
-            self._add("changed", recorded, _changes(before, value))
-
-    def _add(self, kind: FactKind, recorded: Recorded, text: str = "") -> None:
-        name = self.subject.name
-        pool = name if self.subject.kind == "pool" else ""
-        self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
-
-
 def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
     return Fact(
         "held",
@@ -262,22 +208,3 @@ def _held(address: str, pool: str, endpoint: Endpoint, began: Stamp) -> Fact:
         uid=endpoint.uid,
         node=endpoint.node,
     )
-
-
-def _described(pool: Pool | Subnet) -> str:
-    without = f" without {', '.join(pool.exclude_ips)}" if pool.exclude_ips else ""
-    return f"{pool.subnet}: {', '.join(pool.ips) or 'no addresses'}{without}"
-
-
-def _changes(before: Pool | Subnet, after: Pool | Subnet) -> str:
-    """The fields that differ, old and new."""
-    pairs = zip(after._fields, before, after, strict=True)
-    return "; ".join(
-        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in pairs if old != new
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
-    return str(value)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.audit import history as history_module
-from core.audit.facts import Fact, Subject, parse_subject
-from core.audit.history import History, history
+from core.audit import facts as facts_module
+from core.audit.facts import Fact, History, Subject, parse_subject
+from core.audit.history import history
 from core.domain.commands import (
     ApplyPool,
     DeletePool,
@@ -160,7 +160,7 @@ async def test_a_history_longer_than_its_bound_gives_the_newest_facts_and_the_co
     for _ in range(3):
         await town.live([Add("node-a", "web-0", 0), Remove("node-a", "web-0", 0)])
     whole = await _ask(town, "use/main")
-    monkeypatch.setattr(history_module, "FACTS_MAX", 2)
+    monkeypatch.setattr(facts_module, "FACTS_MAX", 2)
     cut = await _ask(town, "use/main")
     assert cut.facts == whole.facts[-2:]
     assert cut.dropped == 1
@@ -238,6 +238,13 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
         ("pod/shop/web-0", ("pod", "shop/web-0")),
         ("pool/shop", ("pool", "shop")),
         ("use/shop", ("use", "shop")),
+        ("10.6.0.9/16", ("cidr", "10.6.0.0/16")),
+        ("fd00:6::/64", ("cidr", "fd00:6::/64")),
+        ("node/n1", ("node", "n1")),
+        ("reservation/kept", ("reservation", "kept")),
+        ("application/shop/web", ("application", "shop/web")),
+        ("record/Node/n1", ("record", "Node/n1")),
+        ("record/Pod/shop/web-0", ("record", "Pod/shop/web-0")),
         ("uid/x", ("uid", "x")),
         ("0a1b2c3d-0000-4000-8000-00000000000f", ("uid", "0a1b2c3d-0000-4000-8000-00000000000f")),
         ("v4-pool.a", ("pool", "v4-pool.a")),
@@ -248,7 +255,10 @@ def test_subjects_are_read_as_people_write_them(text: str, subject: tuple[str, s
     assert parse_subject(text).token == str(parse_subject(text))
 
 
-@pytest.mark.parametrize("text", ["", "/", "shop/", "/web", "a/b/c/d", "pod/shop/", "address/x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "/", "shop/", "/web", "a/b/c/d", "pod/shop/", "address/x", "10.20.300.1", "10.6.0.0/33"],
+)
 def test_texts_that_name_nothing_are_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(BadInput):
         parse_subject(text)
@@ -256,3 +266,18 @@ def test_texts_that_name_nothing_are_refused_with_a_remedy(text: str) -> None:
 
 def test_pods_of_the_helpers_have_the_uids_that_these_tests_expect() -> None:
     assert pod("web-0", "web-0-0").uid == "web-0-0"
+
+
+async def test_a_replica_that_moves_is_in_the_history_of_both_nodes(town: Cluster) -> None:
+    await town.live([Add("node-a", "db-0", 0, fixed=True), Add("node-b", "db-0", 1, fixed=True)])
+    address = await _address_of(town, "db-0")
+    await town.seal()
+
+    left = (await _ask(town, "node/node-a")).facts
+    came = (await _ask(town, "node/node-b")).facts
+
+    assert address in [fact.subject for fact in left]
+    assert [fact.subject for fact in left] == [fact.subject for fact in came]
+    for before, after in zip(left, came, strict=True):
+        assert (before.reason, before.ended) == ("moved", after.began)
+        assert after.ended is None

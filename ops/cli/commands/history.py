@@ -13,15 +13,18 @@ from ops.cli.output import Column, Format, age, moment, show_table, show_value
 from ops.cli.session import Session
 
 if TYPE_CHECKING:
-    from core.audit.facts import Fact, Stamp, SubjectKind
-    from core.audit.history import History
+    from core.audit.facts import Fact, History, Stamp, Subject, SubjectKind
 
 
 def history(
     context: typer.Context,
     subject: Annotated[
         str,
-        typer.Argument(help="an address, NAMESPACE/POD, a UID, a pool, use/POOL or subnet/NAME"),
+        typer.Argument(
+            help="an address, a CIDR, NAMESPACE/POD, a UID, a pool, use/POOL, node/NAME,"
+            " subnet/NAME, reservation/NAME, application/NAMESPACE/NAME or"
+            " record/KIND/[NAMESPACE/]NAME"
+        ),
     ],
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", help="of a Pod given without one")
@@ -46,27 +49,31 @@ def history(
 async def _find(session: Session, text: str, namespace: str) -> History:
     """The history; a single word that is no pool may be a Pod of the namespace, or else."""
     from core.archive.replay import open_log
-    from core.audit.facts import Subject, parse_subject
+    from core.audit.facts import SUBJECTS, Subject, parse_subject
     from core.audit.history import history as history_of
 
     view = await open_log(session.store, session.keys, session.archive)
     subject = parse_subject(text)
     found = await history_of(view, subject)
-    if subject == Subject("pool", text):
-        others: tuple[tuple[SubjectKind, str], ...] = (
+    for kind, name in _others(subject, text, namespace):
+        if not found.facts:
+            found = await history_of(view, Subject(kind, name))
+    if not found.facts:
+        raise NotFound(f"the log knows nothing of {subject}", remedy=SUBJECTS)
+    return found
+
+
+def _others(subject: Subject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
+    """What else the text may name, in the order in which it is tried."""
+    if subject == ("pool", text):
+        return [
             ("pod", f"{namespace}/{text}"),
             ("subnet", text),
             ("uid", text),
-        )
-        for kind, name in others:
-            if not found.facts:
-                found = await history_of(view, Subject(kind, name))
-    if not found.facts:
-        raise NotFound(
-            f"the log knows nothing of {subject}",
-            remedy="give an address, NAMESPACE/POD, a UID, pool/NAME, use/NAME or subnet/NAME",
-        )
-    return found
+            ("reservation", text),
+            ("node", text),
+        ]
+    return [("application", text)] if subject == ("pod", text) else []
 
 
 def show_history(found: History, now_ms: int) -> None:
@@ -75,9 +82,11 @@ def show_history(found: History, now_ms: int) -> None:
 
 
 def _show(found: History, now_ms: int, *, wide: bool) -> None:
+    from core.audit.life import LIVES
+
     if found.dropped:
         typer.echo(f"{found.dropped:,} older facts are left out", err=True)
-    if found.subject.kind in {"pool", "subnet"}:
+    if found.subject.kind in LIVES:
         show_table(_POOL_COLUMNS, [_pool_row(fact, now_ms) for fact in found.facts], wide=wide)
     else:
         rows = [_holding_row(fact, now_ms) for fact in found.facts]
