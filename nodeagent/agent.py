@@ -89,7 +89,7 @@ class Agent:
         settings, parts, opened = self.settings, self.parts, self._opened
         parts.plugin_log.start()
         address = settings.listen_address
-        self.health_port = health_port(parts.health)
+        self.health_port = health_port(parts.health, parts.connections)
         opened.push("the health port", self.health_port.close)
         await self.health_port.open(address, settings.health_port, "SPIDERPOOL_HEALTH_PORT")
         if settings.metrics_enabled:
@@ -102,7 +102,7 @@ class Agent:
         await parts.framed.open(framed.socket, BACKLOG)
         http = self._listen(settings.socket_path)
         opened.push("the HTTP socket", parts.http.close)
-        await parts.http.open(http.socket, BACKLOG)
+        await parts.http.open(http.socket, BACKLOG, parts.connections)
         opened.push("readiness", self._end_readiness)
 
     async def become_ready(self) -> None:
@@ -195,7 +195,7 @@ class Agent:
         self._opened.push_blocking("metrics", exposition.close)
         if rdma is not None:
             self._opened.push("RDMA counters", rdma.close)
-        self.metrics_port = metrics_port(exposition.text, CONTENT_TYPE)
+        self.metrics_port = metrics_port(exposition.text, CONTENT_TYPE, self.parts.connections)
         self._opened.push("the metrics port", self.metrics_port.close)
         name = "SPIDERPOOL_METRIC_HTTP_PORT"
         await self.metrics_port.open(address, self.settings.metrics_port, name)

@@ -30,6 +30,7 @@ from nodeagent.detection.detector import Detector, Switches
 from nodeagent.doors import coordinator
 from nodeagent.doors.call_log import CallLog
 from nodeagent.doors.cni import Chained, CniDoor, Verbs
+from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.framed import FramedDoor
 from nodeagent.doors.http_api import HttpDoor
 from nodeagent.facts import FactsSource, StandaloneFacts
@@ -79,6 +80,7 @@ class Parts(NamedTuple):
     coordinating: Coordinating
     serving: Serving
     supervisor: Supervisor
+    connections: ConnectionCounts
 
 
 class Sources(NamedTuple):
@@ -107,7 +109,7 @@ def compose(
     monotonic: Callable[[], float],
 ) -> Parts:
     """All parts, not started."""
-    metrics, watchdog, gate = Metrics(), StoreWatchdog(), Gate()
+    metrics, watchdog, gate, connections = Metrics(), StoreWatchdog(), Gate(), ConnectionCounts()
     store = ObservedStore(plain_store, watchdog, metrics)
     keys = Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
@@ -164,9 +166,10 @@ def compose(
     }
     cni = CniDoor(gate, health, verbs, call_log, chained)
     http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
-    framed = FramedDoor(cni.answer, supervisor)
+    framed = FramedDoor(cni.answer, supervisor, connections)
     doors = (plugin_log, framed, http, visitor, detector, coordinating, serving, supervisor)
-    parts = Parts(store, keys, writer, view, facts, gate, health, metrics, tracer, *doors)
+    known = (store, keys, writer, view, facts, gate, health, metrics, tracer)
+    parts = Parts(*known, *doors, connections)
     _observe(parts)
     return parts
 
@@ -250,6 +253,14 @@ def _observe(parts: Parts) -> None:
         *("kind", "contained_faults", "Objects that this process cannot read and goes on without"),
         parts.view.faults.by_kind,
     )
+    counts = parts.connections
+    metrics.counter(
+        "connections_refused", "Connections closed because of a bound", lambda: counts.refused
+    )
+    metrics.counter(
+        "connections_timed_out", "Connections closed without a request", lambda: counts.timed_out
+    )
+    metrics.counter("requests_malformed", "Requests that were no HTTP", lambda: counts.malformed)
     metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
     metrics.counter(
         "plugin_log_dropped_lines",

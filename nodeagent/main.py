@@ -26,6 +26,7 @@ from core.supervision import EXIT_TASK_ENDED, Supervisor
 from core.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.composition import Sources
+from nodeagent.doors.connections import raise_open_files_limit
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.loading import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
@@ -93,6 +94,7 @@ def _spare_the_collector() -> None:
 
 async def _serve(settings: Settings, tracer: Tracer | None) -> int:
     """Run one agent to its end; the exit code. Everything that was opened is closed."""
+    raise_open_files_limit()
     opened = Teardown()
     try:
         code = await _run(settings, tracer, opened)

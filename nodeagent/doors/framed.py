@@ -18,8 +18,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from core.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
-from nodeagent.cniwire.failures import FRAME_REFUSED, CniFailure, error_object
+from nodeagent.cniwire.failures import (
+    FRAME_REFUSED,
+    TRY_AGAIN_LATER,
+    CniFailure,
+    error_object,
+)
 from nodeagent.cniwire.netconf import LATEST
+from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.sockets import may_call
 
 MAGIC: Final = b"OWC1"
@@ -31,6 +37,10 @@ REQUEST_S_MAX: Final = 10.0
 CONNECTIONS_MAX: Final = 4_096
 """Open connections; one more is closed at once. Requests have a tighter bound of their own."""
 
+REQUESTS_BYTES_MAX: Final = 64 << 20
+"""Bytes of all requests together, unfinished and under way; a request above it is refused."""
+
+NAME: Final = "framed socket"
 SWEEP_S: Final = 1.0
 
 SWEEPER: Final = "cni-request-timeouts"
@@ -46,9 +56,13 @@ _log = logging.getLogger(__name__)
 class FramedDoor:
     """Serves the framed protocol on one listening socket."""
 
-    def __init__(self, answer: Answering, supervisor: Supervisor) -> None:
+    def __init__(
+        self, answer: Answering, supervisor: Supervisor, counts: ConnectionCounts | None = None
+    ) -> None:
         self._answer = answer
         self._supervisor = supervisor
+        self.counts = counts or ConnectionCounts()
+        self.bytes_held = 0
         self._server: asyncio.Server | None = None
         self.tasks = BackgroundTasks("CNI call")
         self.connections: set[FramedConnection] = set()
@@ -87,12 +101,16 @@ class FramedDoor:
 class FramedConnection(asyncio.Protocol):
     """One call."""
 
-    __slots__ = ("_answer", "_buffer", "_door", "_length", "_task", "_transport", "since")
+    __slots__ = (
+        *("_answer", "_buffer", "_bytes_held", "_door", "_length", "_task", "_transport"),
+        "since",
+    )
 
     def __init__(self, door: FramedDoor, answer: Answering) -> None:
         self._door = door
         self._answer = answer
         self._buffer = bytearray()
+        self._bytes_held = 0
         self._length = -1
         self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -108,17 +126,19 @@ class FramedConnection(asyncio.Protocol):
         # Not an isinstance check: the transports of uvloop are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
         self.since = asyncio.get_running_loop().time()
-        peer = transport.get_extra_info("socket")
-        if len(self._door.connections) >= CONNECTIONS_MAX or not may_call(peer):
-            _log.warning("a connection was refused: not root, or too many are open")
+        refusal = self._refusal(transport.get_extra_info("socket"))
+        if refusal:
+            self._door.counts.refuse(NAME, refusal)
             self.abort()
             return
         self._door.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Collect the request; start once it is whole."""
-        if self._task is not None:
+        if self._task is not None or self not in self._door.connections:
             return  # what follows the request is not ours to read
+        if not self._hold(len(data)):
+            return
         self._buffer += data
         if self._length < 0 and not self._read_head():
             return
@@ -138,7 +158,7 @@ class FramedConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone, which is no order: what it asked for goes on (docs/cni.md)."""
         if self._task is None or self._task.done():
-            self._door.connections.discard(self)
+            self._let_go()
 
     def refuse(self, why: str) -> None:
         """Answer that these bytes are no request, and close."""
@@ -156,6 +176,31 @@ class FramedConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _refusal(self, peer: socket.socket) -> str:
+        """Why this caller is not served; "" for no reason."""
+        if len(self._door.connections) >= CONNECTIONS_MAX:
+            return f"{CONNECTIONS_MAX} are open, as many as are allowed"
+        return "" if may_call(peer) else "the caller is neither root nor this agent's user"
+
+    def _hold(self, length: int) -> bool:
+        """Count bytes that came; False, with an answer, when all requests hold too many."""
+        self._bytes_held += length
+        self._door.bytes_held += length
+        if self._door.bytes_held <= REQUESTS_BYTES_MAX:
+            return True
+        self._door.counts.refuse(NAME, f"all requests hold {REQUESTS_BYTES_MAX} bytes")
+        text = f"the requests under way hold {REQUESTS_BYTES_MAX} bytes, as many as are allowed"
+        self._send(1, error_object(LATEST, CniFailure(TRY_AGAIN_LATER, text, "try again")))
+        self._let_go()
+        return False
+
+    def _let_go(self) -> None:
+        """The connection holds nothing any more."""
+        self._door.connections.discard(self)
+        self._door.bytes_held -= self._bytes_held
+        self._bytes_held = 0
+        self._buffer = bytearray()
 
     def _read_head(self) -> bool:
         head = self._buffer
@@ -179,7 +224,7 @@ class FramedConnection(asyncio.Protocol):
             _log.exception("a call without an answer")
             self.abort()
         finally:
-            self._door.connections.discard(self)
+            self._let_go()
 
     def _send(self, status: int, body: bytes) -> None:
         transport = self._transport

@@ -24,6 +24,8 @@ from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.arguments import PodArguments, is_name
 from nodeagent.cniwire.call import checked_container, checked_interface
 from nodeagent.cniwire.failures import CniFailure
+from nodeagent.doors.bodies import BodyRefused
+from nodeagent.doors.connections import ConnectionCounts, HttpServer
 from nodeagent.doors.http_bodies import (
     BODY_BYTES_MAX,
     REQUIRED,
@@ -36,7 +38,6 @@ from nodeagent.doors.http_bodies import (
 )
 from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.doors.sockets import may_call
-from nodeagent.doors.tcp_port import runner_of
 from nodeagent.facts import PodReference
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.health import Health
@@ -51,6 +52,9 @@ BASE: Final = "/v1"
 SWITCHED_OFF: Final = 521
 STATEFUL: Final = 522
 NETWORK_UNSAID: Final = ""
+
+CONNECTIONS_MAX: Final = 128
+"""Open connections to the HTTP socket; each may hold a body of ``BODY_BYTES_MAX``."""
 
 _STATUS: Final = {
     Withdrawal.DONE: 200,
@@ -74,6 +78,7 @@ class HttpDoor:
         withdrawing: Withdrawing,
         coordinating: Coordinating,
     ) -> None:
+        self._server: HttpServer | None = None
         self._settings = settings
         self._store = store
         self._keys = keys
@@ -82,27 +87,23 @@ class HttpDoor:
         self._serving = serving
         self._withdrawing = withdrawing
         self._coordinating = coordinating
-        self._runner: web.AppRunner | None = None
-        self._site: web.SockSite | None = None
 
-    async def open(self, listening: socket.socket, backlog: int) -> None:
+    async def open(
+        self, listening: socket.socket, backlog: int, counts: ConnectionCounts | None = None
+    ) -> None:
         """Begin to accept."""
-        runner = runner_of(self.application())
-        await runner.setup()
-        self._runner = runner
-        self._site = web.SockSite(runner, listening, backlog=backlog)
-        await self._site.start()
+        self._server = HttpServer(self.application(), "HTTP socket", CONNECTIONS_MAX, counts)
+        await self._server.listen_on(listening, backlog)
 
     async def close(self) -> None:
         """Accept no more; requests under way go on."""
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
+        if self._server is not None:
+            self._server.close()
 
     async def end(self) -> None:
         """Drop every connection that is left."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.end()
 
     def application(self) -> web.Application:
         """The routes."""
@@ -225,6 +226,8 @@ async def _in_shape(request: web.Request, handler: Handler) -> web.StreamRespons
         return await handler(request)
     except HttpRefusal as refusal:
         return refused(refusal.status, refusal.code, refusal.message)
+    except BodyRefused as error:
+        return refused(error.status, error.status, error.message)
     except web.HTTPException as error:
         return _router_refusal(request, error)
     except (OrbweaverError, CniFailure) as error:

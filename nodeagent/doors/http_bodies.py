@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from nodeagent.doors.bodies import whole_body
+
 JSON_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 1 << 20
 REQUIRED: Final = 602
@@ -80,8 +82,8 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 
 
 async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
-    """The body as ``kind``; ``name`` is the parameter's name. Raises HttpRefusal."""
-    data = await request.read()
+    """The body as ``kind``; ``name`` is the parameter's name. Raises HttpRefusal, BodyRefused."""
+    data = await whole_body(request, BODY_BYTES_MAX)
     if data and request.content_type != JSON_TYPE:
         said = request.headers.get("Content-Type", "")
         raise HttpRefusal(

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Final
 
 from aiohttp import web
 
 from core.errors import BadInput
+from nodeagent.doors.connections import ConnectionCounts, HttpServer
 
-END_S_MAX: Final = 1.0
-"""What a request may still take at the end: it was waited for, and supervisors wait 30 s in all."""
-
-
-def runner_of(app: web.Application) -> web.AppRunner:
-    """What serves an application of ours: no log of accesses, no signals, a short end."""
-    return web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=END_S_MAX)
+HEALTH_CONNECTIONS_MAX: Final = 128
+METRICS_CONNECTIONS_MAX: Final = 64
+"""Probes and scrapers open one connection each, and close it."""
 
 
 class TcpPort:
-    """One listening port."""
+    """One listening port; at most ``connections_max`` are open at once."""
 
-    def __init__(self, app: web.Application) -> None:
-        self._runner = runner_of(app)
+    def __init__(
+        self,
+        app: web.Application,
+        name: str,
+        connections_max: int,
+        counts: ConnectionCounts | None = None,
+    ) -> None:
+        self._server = HttpServer(app, name, connections_max, counts)
 
-    async def open(self, address: str, port: int, setting: str) -> None:
+    async def open(
+        self, address: str, port: int, setting: str, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Listen; port 0 takes a free one. Raises BadInput, its subject the setting's name."""
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, address, port).start()
+            await self._server.listen(address, port, tls)
         except OSError as error:
             raise BadInput(
                 f"cannot listen on {address} port {port}: {error.strerror}",
                 subject=setting,
-                remedy="stop who has it, or choose another port",
+                remedy="stop the process that has it, or choose another port",
             ) from error
 
     @property
     def port(self) -> int:
         """The port that it has."""
-        return int(self._runner.addresses[0][1])
+        return self._server.port
 
     async def close(self) -> None:
         """Listen no more."""
-        await self._runner.cleanup()
+        await self._server.end()

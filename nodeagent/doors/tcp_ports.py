@@ -12,14 +12,15 @@ from typing import Final
 
 from aiohttp import web
 
+from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.http_api import BASE, json_text, not_implemented
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.doors.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import Check, Health
 
 _ANY: Final = "/{path:.*}"
 
 
-def health_port(health: Health) -> TcpPort:
+def health_port(health: Health, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that probes ask."""
 
     async def startup(_: web.Request) -> web.Response:
@@ -45,10 +46,12 @@ def health_port(health: Health) -> TcpPort:
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
-    return TcpPort(app)
+    return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
 
 
-def metrics_port(text: Callable[[], Awaitable[bytes]], content_type: str) -> TcpPort:
+def metrics_port(
+    text: Callable[[], Awaitable[bytes]], content_type: str, counts: ConnectionCounts | None = None
+) -> TcpPort:
     """The port that Prometheus scrapes: any path."""
 
     async def exposition(_: web.Request) -> web.Response:
@@ -56,7 +59,7 @@ def metrics_port(text: Callable[[], Awaitable[bytes]], content_type: str) -> Tcp
 
     app = web.Application()
     app.router.add_get(_ANY, exposition)
-    return TcpPort(app)
+    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
 
 
 def _listed(name: str, checks: Sequence[Check]) -> web.Response:

@@ -23,6 +23,7 @@ from core.store.keys import Keys
 from core.store.kv import WATCH_SILENT_S_MAX, KeyValueStore
 from core.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
 from core.teardown import Teardown
+from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.tcp_port import TcpPort
 from ops.controller.health import Health, health_port
 from ops.controller.metrics import Metrics, Sources, metrics_port
@@ -68,6 +69,7 @@ class Controller:
         self.settings = settings
         self.supervisor = supervisor or Supervisor()
         self.leading = Supervisor()
+        self.connections = ConnectionCounts()
         self._opened = Teardown()
         faults = Faults()
         self.projector = Projector(store, keys, faults)
@@ -105,7 +107,8 @@ class Controller:
             telemetry=Telemetry(tracers=tracers, meters=meters),
             supervisor=self.supervisor,
         )
-        self.admission = _admission(settings.kubernetes, store, keys, self.projector)
+        known_to_webhooks = store, keys, self.projector, self.connections
+        self.admission = _admission(settings.kubernetes, *known_to_webhooks)
         known = self.projector, self.observing, self.jobs, self.election
         self.health = Health(*known, cluster, self.admission, supervised=self.supervised)
         self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
@@ -201,12 +204,15 @@ class Controller:
 
     async def _open_ports(self) -> None:
         settings = self.settings
-        wanted = [(health_port(self.health), settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
+        health = health_port(self.health, self.connections)
+        wanted = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             known = self.projector, self.publisher, self.election, self.archiving
             sources = Sources(*known, self.observing, self.jobs, self.cluster)
-            self._metrics.observe(sources, debug=settings.debug_metrics_enabled)
-            port = metrics_port(self._metrics)
+            self._metrics.observe(
+                sources, debug=settings.debug_metrics_enabled, connections=self.connections
+            )
+            port = metrics_port(self._metrics, self.connections)
             wanted.append((port, settings.metrics_port, "SPIDERPOOL_METRIC_HTTP_PORT"))
         for port, number, setting in wanted:
             self.ports.append(port)
@@ -220,10 +226,11 @@ def _admission(
     store: KeyValueStore,
     keys: Keys,
     projector: Projector,
+    connections: ConnectionCounts,
 ) -> AdmissionHost | None:
     if settings is None or settings.webhook is None:
         return None
     # With all that makes certificates, which weighs a tenth of a controller that serves none.
     from ops.kubernetes.admission.hosting import AdmissionHost
 
-    return AdmissionHost(settings, settings.webhook, store, keys, projector)
+    return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)

@@ -20,7 +20,8 @@ from core.errors import NotReady, OrbweaverError
 from core.projections.projector import Projector
 from core.store.election import Election
 from core.supervision import TaskHealth
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.doors.connections import ConnectionCounts
+from nodeagent.doors.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import Check
 from ops.controller.observing import Observing
 from ops.kubernetes.watching.hosting import ClusterWatch
@@ -126,7 +127,7 @@ class Health:
         return NotReady("the webhooks are not served yet", remedy="is the API server there?")
 
 
-def health_port(health: Health) -> TcpPort:
+def health_port(health: Health, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that probes ask."""
 
     async def live(_: web.Request) -> web.Response:
@@ -146,7 +147,7 @@ def health_port(health: Health) -> TcpPort:
         app.router.add_get(path, handler)
     for method, path in COMMANDS:
         app.router.add_route(method, path, not_implemented)
-    return TcpPort(app)
+    return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
 
 
 async def not_implemented(request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ import typer
 from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.supervision import EXIT_TASK_ENDED
 from core.teardown import Teardown
+from nodeagent.doors.connections import raise_open_files_limit
 from nodeagent.settings.environment import KUBECONFIG
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
@@ -103,6 +104,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    raise_open_files_limit()
     opened = Teardown()
     failures: list[str] = opened.failures
     try:

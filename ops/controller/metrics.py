@@ -28,7 +28,8 @@ from core.domain.subnets import controlled, count
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.doors.connections import ConnectionCounts
+from nodeagent.doors.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
 from ops.controller.observing import Observing
@@ -81,14 +82,18 @@ class Metrics:
         self.provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         ProcessCollector(registry=self._registry)
 
-    def observe(self, sources: Sources, *, debug: bool) -> None:
+    def observe(
+        self, sources: Sources, *, debug: bool, connections: ConnectionCounts | None = None
+    ) -> None:
         """Make the instruments of a controller."""
+        connections = connections or ConnectionCounts()
         compatible = self.provider.get_meter(COMPATIBLE_SCOPE, __version__)
         ours = self.provider.get_meter(OUR_SCOPE, __version__)
         _observe_pools(compatible, ours, sources)
         if debug:
             _observe_debug(compatible, sources)
         _observe_process(ours, sources)
+        _observe_connections(ours, connections)
         _observe_faults(ours, sources)
         observe_jobs(compatible, ours, sources.jobs, sources.observing)
         if sources.cluster is not None:
@@ -103,7 +108,7 @@ class Metrics:
         self.provider.shutdown()
 
 
-def metrics_port(metrics: Metrics) -> TcpPort:
+def metrics_port(metrics: Metrics, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that Prometheus scrapes: any path."""
 
     async def exposition(_: web.Request) -> web.Response:
@@ -113,7 +118,7 @@ def metrics_port(metrics: Metrics) -> TcpPort:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", exposition)
-    return TcpPort(app)
+    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
 
 
 def _observe_pools(compatible: Meter, ours: Meter, sources: Sources) -> None:
@@ -190,6 +195,22 @@ def _observe_faults(ours: Meter, sources: Sources) -> None:
         [lambda _: [Observation(n, {"kind": kind}) for kind, n in faults.by_kind().items()]],
         description="Objects that this process cannot read and goes on without",
     )
+
+
+def _observe_connections(ours: Meter, counts: ConnectionCounts) -> None:
+    values: tuple[tuple[str, str, Callable[[], int]], ...] = (
+        ("connections_refused", "Connections closed because of a bound", lambda: counts.refused),
+        (
+            "connections_timed_out",
+            "Connections closed without a request",
+            lambda: counts.timed_out,
+        ),
+        ("requests_malformed", "Requests that were no HTTP", lambda: counts.malformed),
+    )
+    for name, description, value in values:
+        ours.create_observable_counter(
+            f"orbweaver_{name}", [_reader(value)], description=description
+        )
 
 
 def _observe_process(ours: Meter, sources: Sources) -> None:

@@ -39,10 +39,23 @@ async def etcd_node(etcd: EtcdCluster, settings: Settings) -> AsyncIterator[Node
     await store.close()
 
 
+def limited(files_max: tuple[int, int] | None) -> list[str]:
+    """The command that runs another one with these limits of open files, soft and hard."""
+    return [] if files_max is None else ["prlimit", f"--nofile={files_max[0]}:{files_max[1]}"]
+
+
 class Process:
     """The daemon, started as an operator would."""
 
-    def __init__(self, directory: Path, etcd: EtcdCluster, cluster: str, name: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        etcd: EtcdCluster,
+        cluster: str,
+        name: str,
+        *,
+        files_max: tuple[int, int] | None = None,
+    ) -> None:
         self.socket = directory / f"{name}.sock"
         self.log = directory / f"{name}.log"
         (self.health_port,) = free_ports(1)
@@ -57,7 +70,9 @@ class Process:
         }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "nodeagent.main"], env=variables, stderr=log
+                [*limited(files_max), sys.executable, "-m", "nodeagent.main"],
+                env=variables,
+                stderr=log,
             )
 
     async def ready(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from core.store.memory import MemoryStore
 from nodeagent.agent import Agent
 from nodeagent.clusterip.joining import ClusterIps
-from nodeagent.doors import tcp_port
+from nodeagent.doors import connections, tcp_port
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
 
@@ -136,7 +136,7 @@ async def left() -> Left:
 
 @pytest.fixture(autouse=True)
 def quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp_port, "END_S_MAX", 0.1)
+    monkeypatch.setattr(connections, "END_S_MAX", 0.1)
 
 
 @pytest.mark.parametrize("name", STARTS)

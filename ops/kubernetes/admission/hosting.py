@@ -15,6 +15,7 @@ from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from core.supervision import Supervisor, TaskSpec
 from core.teardown import Teardown
+from nodeagent.doors.connections import ConnectionCounts
 from ops.kubernetes.admission.admitting import Admitter
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.pods import PodInjection
@@ -37,7 +38,9 @@ class AdmissionHost:
         store: KeyValueStore,
         keys: Keys,
         projector: Projector,
+        connections: ConnectionCounts | None = None,
     ) -> None:
+        self._connections = connections
         self.port: int | None = None
         self.tasks = Supervisor()
         self._settings = settings
@@ -71,7 +74,7 @@ class AdmissionHost:
         injection = self._webhook.injection
         pods = PodInjection(api, injection.slots) if injection is not None else None
         admission = Admission(api, self._projector, judge, pods, subnets_enabled=subnets_enabled)
-        port = WebhookPort(admission, self._webhook.files)
+        port = WebhookPort(admission, self._webhook.files, self._connections)
         opened = Teardown()
         opened.push("the API server", api.close)
         opened.push("the webhook port", port.close)

@@ -19,6 +19,9 @@ from core.errors import BadInput, OrbweaverError
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
 from core.projections.projector import Projector
+from nodeagent.doors.bodies import BodyRefused, whole_body
+from nodeagent.doors.connections import ConnectionCounts
+from nodeagent.doors.tcp_port import TcpPort
 from ops.kubernetes.admission.judging import Judge
 from ops.kubernetes.admission.mutating import filled_in
 from ops.kubernetes.admission.networks import (
@@ -46,6 +49,9 @@ ANSWER_S_MAX: Final = 8.0
 
 BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 """A review holds an object twice; etcd lets no object be larger than 1.5 MiB."""
+
+CONNECTIONS_MAX: Final = 256
+"""The API servers reuse a few connections each."""
 
 CERTIFICATES_POLL_S: Final = 10.0
 KINDS: Final = (
@@ -131,8 +137,13 @@ class Admission:
 class WebhookPort:
     """The port that the API server asks, with its certificates."""
 
-    def __init__(self, admission: Admission, files: CertificateFiles) -> None:
-        self._runner = web.AppRunner(admission.app(), access_log=None, handle_signals=False)
+    def __init__(
+        self,
+        admission: Admission,
+        files: CertificateFiles,
+        counts: ConnectionCounts | None = None,
+    ) -> None:
+        self._port = TcpPort(admission.app(), "webhook port", CONNECTIONS_MAX, counts)
         self._files = files
         self._stamp: tuple[int, ...] = ()
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -141,21 +152,16 @@ class WebhookPort:
     @property
     def port(self) -> int:
         """The port that it has."""
-        return int(self._runner.addresses[0][1])
+        return self._port.port
 
     async def open(self, address: str, port: int, setting: str) -> None:
         """Listen; "" is every address, port 0 a free one. Raises BadInput about ``setting``."""
         self._load()
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, address or None, port, ssl_context=self._tls).start()
-        except OSError as error:
-            message = f"cannot listen on {address} port {port}: {error.strerror}"
-            raise BadInput(message, subject=setting, remedy="choose another port") from error
+        await self._port.open(address, port, setting, self._tls)
 
     async def close(self) -> None:
         """Listen no more."""
-        await self._runner.cleanup()
+        await self._port.close()
 
     async def keep_certificates(self) -> None:
         """Read the files again whenever they change; what cannot be read leaves the old ones."""
@@ -185,7 +191,9 @@ def _answering(
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            question = read_question(await request.read(), kind, group)
+            question = read_question(await whole_body(request, BODY_BYTES_MAX), kind, group)
+        except BodyRefused as refused:
+            return web.Response(status=refused.status, text=refused.message)
         except Malformed as error:
             return _response(unable(error.uid, error.message, "BadRequest"))
         except BadInput as error:
