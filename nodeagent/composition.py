@@ -110,8 +110,7 @@ def compose(
 ) -> Parts:
     """All parts, not started."""
     metrics, watchdog, gate, connections = Metrics(), StoreWatchdog(), Gate(), ConnectionCounts()
-    store = ObservedStore(plain_store, watchdog, metrics)
-    keys = Keys(settings.cluster)
+    store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
     writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
     supervisor, faults = sources.supervisor or Supervisor(), Faults()
     view = ConfigurationView(store, keys, supervisor, faults)

@@ -78,8 +78,9 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 
 @asynccontextmanager
 async def running(settings: Settings, store: KeyValueStore, **options: Any) -> AsyncIterator[Node]:
-    """A node whose agent serves; ``facts`` and ``networks`` are its sources."""
-    sources = Sources(options.pop("facts", None), options.pop("networks", None))
+    """A node whose agent serves; ``facts`` and its like are its sources."""
+    named = {name: options.pop(name) for name in Sources._fields if name in options}
+    sources = Sources(**named)
     agent = Agent(settings, store, sources=sources, **options)
     try:
         await agent.start()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.composition import Sources
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
@@ -32,8 +31,8 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
     in_cluster = settings._replace(kubeconfig=str(bare_server.kubeconfig))
     cluster = await joined(in_cluster, supervisor)
     assert cluster is not None
-    sources = Sources(cluster.facts, supervisor=supervisor)
-    async with running(in_cluster, MemoryStore(), sources=sources) as node:
+    sources = {"facts": cluster.facts, "supervisor": supervisor}
+    async with running(in_cluster, MemoryStore(), **sources) as node:
         health = node.agent.parts.health
         await until(lambda: not any(each.fault for each in supervisor.health()))
         names = [each.name for each in supervisor.health()]
