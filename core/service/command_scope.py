@@ -1,19 +1,25 @@
 """Reads what one command is decided on, and no more: by name, by CIDR, by address range.
 
-A command that meets nothing in its way costs the same whatever else exists. Where something
-overlaps, or a text cannot be read, everything is read, so that a refusal names the same objects as
-it does in ``orbctl apply --dry-run`` and in the webhooks. All reads are at one revision.
+A command costs what it touches: the object of its name, and what that may overlap. A command whose
+texts cannot be read is decided on everything. All reads are at one revision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
-from core.domain.addresses import AddressSyntaxError, Cidr, Family, parse_address, parse_cidr
-from core.domain.autopools.naming import pool_name
+from core.domain.addresses import (
+    Address,
+    AddressSyntaxError,
+    Cidr,
+    Family,
+    parse_address,
+    parse_cidr,
+)
+from core.domain.autopools.naming import ApplicationKey, pool_name
 from core.domain.autopools.planning import NAMES_TRIED_MAX, PoolWish
 from core.domain.commands import (
     AdvanceRetirement,
@@ -66,7 +72,7 @@ class Scope(NamedTuple):
 
 
 class _TooMuch(Exception):
-    """The command is to be decided on everything."""
+    """What the command touches cannot be told from its texts: decide it on everything."""
 
 
 class ScopeReader:
@@ -80,12 +86,33 @@ class ScopeReader:
     async def read(self, command: Command, *, may_write: bool = True) -> Scope:
         """The scope of a command. ``may_write``: an incomplete index is built, else gone around.
 
-        Raises StoreUnavailable, OutcomeUnknown, LostRace, LogCorrupt.
+        Raises StoreUnavailable, OutcomeUnknown, LostRace.
         """
+        return await self._scope(lambda loading: loading.load(command), may_write=may_write)
+
+    async def read_around(self, address: Address) -> Configuration:
+        """The pools and the subnet that may have an address. Raises StoreUnavailable."""
+        scope = await self._scope(lambda loading: loading.around(address), may_write=False)
+        return scope.configuration
+
+    async def read_application(
+        self, application: ApplicationKey, subnets: Iterable[str]
+    ) -> Configuration:
+        """An application's automatic pools, and what more may be planned in these subnets with.
+
+        Raises as ``read`` does.
+        """
+        wanted = tuple(subnets)
+        scope = await self._scope(lambda loading: loading.of_application(application, wanted))
+        return scope.configuration
+
+    async def _scope(
+        self, load: Callable[[_Loading], Awaitable[None]], *, may_write: bool = True
+    ) -> Scope:
         while True:
             loading = _Loading(self._store, self._keys)
             try:
-                await loading.load(command)
+                await load(loading)
             except _TooMuch:
                 await loading.everything()
             except IndexIncomplete as missing:
@@ -165,44 +192,30 @@ class _Loading:
                 raise _TooMuch
 
     async def _around_pool(self, wanted: Pool) -> None:
-        """The pool of this name, the subnet of its CIDR, and what may overlap: nothing else may."""
+        """The pool of this name, the subnet of its CIDR, and the pools that it may overlap."""
         pool, cidr = _read_well(wanted)
         pools, subnets = self._index("pools", pool.family), self._index("subnets", pool.family)
         own = pool_addresses(pool)
-        network, at_cidr, scattered, *_ = await self._read(
-            pools.network_at(cidr),
-            subnets.names_at(cidr),
-            pools.scattered(),
-            *self._named("pool", pool.name),
+        around = [*pools.overlapping(cidr), *pools.owners(own, cidr)]
+        at_cidr, *found = await self._read(
+            subnets.named(cidr), *around, *self._named("pool", pool.name)
         )
         self._require(pools, subnets)
-        existing = self.ledger.pools.get(pool.name)
-        if existing is None:
-            _require_apart(pools, network, cidr)
-        added = own if existing is None else own - _same_family(existing, pool.family)
-        await self._require_untaken(pools, added)
-        names = [name for name in pools.names_in(scattered) if name != pool.name]
-        await self._read(
-            *chain.from_iterable(self._named("subnet", name) for name in subnets.names_in(at_cidr)),
-            *chain.from_iterable(self._named("pool", name) for name in names),
-        )
+        await self._objects("subnet", subnets.names_in(at_cidr))
+        await self._objects("pool", pools.names_in(*found[: len(around)]))
 
     async def _around_subnet(self, wanted: Subnet) -> None:
-        """The subnet of this name, and the pools of its CIDR when nothing else overlaps it."""
+        """The subnet of this name, and what its CIDR overlaps."""
         cidr = _cidr_of(wanted)
         pools, subnets = self._index("pools", wanted.family), self._index("subnets", wanted.family)
-        network, neighbour, at_cidr, *_ = await self._read(
-            pools.network_at(cidr),
-            subnets.network_at(cidr),
-            pools.names_at(cidr),
-            *self._named("subnet", wanted.name),
+        in_pools, in_subnets = (
+            [one.named(cidr), *one.overlapping(cidr)] for one in (pools, subnets)
         )
+        found = await self._read(*in_pools, *in_subnets, *self._named("subnet", wanted.name))
         self._require(pools, subnets)
-        if wanted.name not in self.ledger.subnets:
-            _require_apart(pools, network, cidr)
-            if any(one.overlaps(cidr) for one in subnets.networks_in(neighbour)):
-                raise _TooMuch
-        await self._pools(pools.names_in(at_cidr))
+        await self._objects("pool", pools.names_in(*found[: len(in_pools)]))
+        others = found[len(in_pools) :][: len(in_subnets)]
+        await self._objects("subnet", subnets.names_in(*others))
 
     async def _around_wish(self, wish: PoolWish) -> None:
         """The subnet of an automatic pool with its pools, reservations and quarantine."""
@@ -214,20 +227,46 @@ class _Loading:
             Get(*keys.room("reservation")),
         )
         subnet = self.ledger.subnets.get(place.subnet)
-        if subnet is None:
-            return
+        if subnet is not None:
+            await self._all_in(subnet)
+
+    async def around(self, address: Address) -> None:
+        """The pools that may have the address, and the subnets around it."""
+        family, value = address
+        pools, subnets = self._index("pools", family), self._index("subnets", family)
+        own = pools.owners(AddressSet.from_values((value,), family))
+        found = await self._read(*own, *subnets.containing(value))
+        self._require(pools, subnets)
+        await self._objects("pool", pools.names_in(*found[: len(own)]))
+        await self._objects("subnet", subnets.names_in(*found[len(own) :]))
+
+    async def of_application(self, application: ApplicationKey, subnets: Sequence[str]) -> None:
+        """Its automatic pools, these subnets with all their pools, reservations and quarantine."""
+        both = self._index("pools", 4), self._index("pools", 6)
+        found = await self._read(
+            *(pools.of_application(application) for pools in both),
+            Get(*self._keys.room("reservation")),
+            *chain.from_iterable(self._named("subnet", name) for name in subnets),
+        )
+        self._require(*both)
+        for pools, names in zip(both, found, strict=False):
+            await self._objects("pool", pools.names_in(names))
+        for subnet in list(self.ledger.subnets.values()):
+            await self._all_in(subnet)
+
+    async def _all_in(self, subnet: Subnet) -> None:
+        """Every pool that its CIDR overlaps, and the quarantine there."""
         cidr, pools = _cidr_of(subnet), self._index("pools", subnet.family)
         self._require(pools)
-        network, at_cidr, *_ = await self._read(
-            pools.network_at(cidr),
-            pools.names_at(cidr),
+        *found, _ = await self._read(
+            pools.named(cidr),
+            *pools.overlapping(cidr),
             Get(
-                keys.quarantine(subnet.family, cidr.first),
-                keys.quarantine(subnet.family, cidr.last) + b"\0",
+                self._keys.quarantine(subnet.family, cidr.first),
+                self._keys.quarantine(subnet.family, cidr.last) + b"\0",
             ),
         )
-        _require_apart(pools, network, cidr)
-        await self._pools(pools.names_in(at_cidr))
+        await self._objects("pool", pools.names_in(*found))
 
     async def _subnet_with_pools(self, name: str) -> None:
         """A subnet and the pools that belong to it: those of its CIDR."""
@@ -237,19 +276,11 @@ class _Loading:
             return
         pools = self._index("pools", subnet.family)
         self._require(pools)
-        (at_cidr,) = await self._read(pools.names_at(_cidr_of(subnet)))
-        await self._pools(pools.names_in(at_cidr))
+        found = await self._read(pools.named(_cidr_of(subnet)))
+        await self._objects("pool", pools.names_in(*found))
 
-    async def _require_untaken(self, pools: Index, added: AddressSet) -> None:
-        """No listed range has one of these addresses. Raises _TooMuch."""
-        intervals = list(added)
-        answers = await self._read(*(pools.range_at(first) for first, _ in intervals))
-        for (_, last), answer in zip(intervals, answers, strict=True):
-            if any(one.first <= last for one in pools.ranges_in(answer)):
-                raise _TooMuch
-
-    async def _pools(self, names: Iterable[str]) -> None:
-        await self._read(*chain.from_iterable(self._named("pool", name) for name in names))
+    async def _objects(self, room: str, names: Iterable[str]) -> None:
+        await self._read(*chain.from_iterable(self._named(room, name) for name in names))
 
     def _named(self, room: str, name: str) -> Iterator[Get]:
         """The key of an object; none for a name that nothing can have."""
@@ -309,18 +340,6 @@ def _cidr_of(value: Pool | Subnet) -> Cidr:
     if (cidr.family, str(cidr)) != (value.family, value.subnet):
         raise _TooMuch
     return cidr
-
-
-def _require_apart(index: Index, found: RangeResult, cidr: Cidr) -> None:
-    """Nothing has a part of this CIDR and not the same. Raises _TooMuch."""
-    for network in index.networks_in(found):
-        if network.overlaps(cidr) and not network.is_same(cidr):
-            raise _TooMuch
-
-
-def _same_family(pool: Pool, family: Family) -> AddressSet:
-    """The addresses of a stored pool, none when they are of the other family."""
-    return pool_addresses(pool) if pool.family == family else AddressSet(family)
 
 
 def _can_be_keys(*texts: str) -> bool:

@@ -6,27 +6,29 @@ says whether they are complete (``COMPLETE``). A version that does not know the 
 value there, and then the index is built anew (``core.service.indexer``). Nothing here talks to the
 store.
 
-    index/<topic>/<family>/network/<last address>/<prefix length>/<name>
-    index/pools/<family>/range/<last address>                 value: <first address>/<pool>
-    index/pools/<family>/scattered/<pool>                     more ranges than are listed
+    index/<topic>/<family>/network/<first address>/<prefix length>/<name>
+    index/pools/<family>/block/<first address>/<prefix length>/<pool>
     index/pools/<family>/application/<group and version>/<kind>/<namespace>/<application>/<pool>
 
-Keys are ordered by the last address: of ranges that do not overlap, the first one that ends at or
-after an address is the only one that may contain it. CIDRs of one topic are equal or apart, and no
-address belongs to two pools, so that one key answers whether a CIDR or a range is taken.
+A pool's addresses are covered by aligned blocks, as a routing table would have them. What contains
+an address is found by one key for each prefix length, and what begins in a range by the range of
+keys: etcd counts every key of a range that it reads, so no range may hold more than is wanted. A
+pool that would need more than ``BLOCKS_MAX`` is covered by fewer, larger blocks: a look-up may then
+name it in vain, and never miss it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final, Literal, NamedTuple, get_args
+from itertools import islice
+from typing import Final, Literal, get_args
 
-from core.domain.addresses import AddressSyntaxError, Cidr, Family, parse_cidr
+from core.domain.address_set import AddressSet
+from core.domain.addresses import ADDRESS_BITS, AddressSyntaxError, Cidr, Family, parse_cidr
 from core.domain.autopools.naming import ApplicationKey, application_of
 from core.domain.configuration import pool_addresses
 from core.domain.model import Pool, Subnet
-from core.store.keys import Keys
+from core.store.keys import Keys, range_end
 from core.store.kv import Get, RangeResult
 
 Topic = Literal["pools", "subnets"]
@@ -34,17 +36,17 @@ Topic = Literal["pools", "subnets"]
 COMPLETE: Final = b"indexed"
 """Value of a topic's guard key while its index has everything."""
 
-LISTED_RANGES_MAX: Final = 24
-"""Ranges of a pool in the index; a pool of more is read with every look-up by address.
+BLOCKS_MAX: Final = 48
+"""Blocks of one pool: its old and its new ones fit into one transaction."""
 
-Its old and its new ranges fit into one transaction.
-"""
+HULLS_MAX: Final = 24
+"""Ranges looked up for one pool; of more of them neighbours share a look-up."""
 
 TOPICS: Final = get_args(Topic)
 
 _DIGITS: Final = 32
-_PARTS: Final = {"network": 3, "range": 1, "scattered": 1, "application": 5}
-"""Parts of a key behind its sort."""
+_PARTS: Final = {"network": 3, "block": 3}
+"""Parts of a key behind its sort; those of an application are labels, which may be anything."""
 
 
 class IndexIncomplete(Exception):  # a state of the index, met and mended
@@ -54,30 +56,6 @@ class IndexIncomplete(Exception):  # a state of the index, met and mended
         super().__init__(topic, family)
         self.topic: Topic = topic
         self.family: Family = family
-
-
-class Network(NamedTuple):
-    """A CIDR in the index, and one that has it."""
-
-    first: int
-    last: int
-    name: str
-
-    def overlaps(self, cidr: Cidr) -> bool:
-        """Whether it has an address of this CIDR."""
-        return self.first <= cidr.last and cidr.first <= self.last
-
-    def is_same(self, cidr: Cidr) -> bool:
-        """Whether it is this CIDR."""
-        return (self.first, self.last) == (cidr.first, cidr.last)
-
-
-class Range(NamedTuple):
-    """A range of a pool in the index."""
-
-    first: int
-    last: int
-    pool: str
 
 
 class Index:
@@ -92,7 +70,7 @@ class Index:
 
     def all(self) -> tuple[bytes, bytes]:
         """[start, end) of all of it."""
-        return self._prefix, self._prefix[:-1] + b"0"
+        return self._prefix, range_end(self._prefix)
 
     def entries(self, value: Pool | Subnet | None) -> dict[bytes, bytes]:
         """The keys that find this pool or subnet, with their values.
@@ -103,103 +81,120 @@ class Index:
             return {}
         try:
             cidr = parse_cidr(value.subnet)
-            ranges = list(pool_addresses(value)) if isinstance(value, Pool) else []
+            owned = pool_addresses(value) if isinstance(value, Pool) else AddressSet(self.family)
         except AddressSyntaxError:
             return {}
-        entries = {self._network(cidr) + value.name.encode(): b""}
-        if len(ranges) > LISTED_RANGES_MAX:
-            entries[self._key(f"scattered/{value.name}")] = b""
-        else:
-            for first, last in ranges:
-                entries[self._range(last)] = f"{first:0{_DIGITS}x}/{value.name}".encode()
+        prefixes = [self._block("network", cidr.first, cidr.prefix_length)]
+        prefixes += [self._block("block", *block) for block in blocks_of(owned)]
         application = application_of(value.labels) if isinstance(value, Pool) else None
         if application is not None:
-            entries[self._application(application) + value.name.encode()] = b""
-        return entries
+            prefixes.append(self._application(application))
+        return {prefix + value.name.encode(): b"" for prefix in prefixes}
 
-    def network_at(self, cidr: Cidr) -> Get:
-        """The first CIDR that may have an address of this one, for ``networks_in``."""
-        start = self._key(f"network/{cidr.first:0{_DIGITS}x}")
-        return Get(start, self._key("network0"), limit=1, keys_only=True)
+    def named(self, cidr: Cidr) -> Get:
+        """Everything of exactly this CIDR; each of these is for ``names_in``."""
+        return self._under(self._block("network", cidr.first, cidr.prefix_length))
 
-    def names_at(self, cidr: Cidr) -> Get:
-        """Everything of exactly this CIDR, for ``names_in``."""
-        start = self._network(cidr)
-        return Get(start, start[:-1] + b"0", keys_only=True)
+    def overlapping(self, cidr: Cidr) -> list[Get]:
+        """Everything of a CIDR that overlaps this one and is another."""
+        longer = self._block("network", cidr.first, cidr.prefix_length + 1)
+        return [
+            *self._containing("network", cidr.first, range(cidr.prefix_length)),
+            Get(longer, self._key(f"network/{cidr.last:0{_DIGITS}x}0"), keys_only=True),
+        ]
 
-    def range_at(self, first: int) -> Get:
-        """The first range that ends at or after an address, for ``ranges_in``."""
-        return Get(self._range(first), self._key("range0"), limit=1)
+    def containing(self, value: int) -> list[Get]:
+        """Everything whose CIDR contains an address."""
+        return self._containing("network", value, range(ADDRESS_BITS[self.family] + 1))
 
-    def scattered(self) -> Get:
-        """The pools whose ranges are not listed, for ``names_in``."""
-        return Get(self._key("scattered/"), self._key("scattered0"), keys_only=True)
+    def owners(self, addresses: AddressSet, cidr: Cidr | None = None) -> list[Get]:
+        """The pools that may have one of these addresses. ``cidr``: that of the pools, if known."""
+        shortest = 0 if cidr is None else cidr.prefix_length
+        lengths = range(shortest, ADDRESS_BITS[self.family] + 1)
+        gets: dict[Get, None] = {}
+        for first, last in addresses.hulls(HULLS_MAX):
+            gets |= dict.fromkeys(self._containing("block", first, lengths))
+            start = self._key(f"block/{first:0{_DIGITS}x}/")
+            end = self._key(f"block/{last:0{_DIGITS}x}0")
+            gets[Get(start, end, keys_only=True)] = None
+        return list(gets)
 
     def of_application(self, application: ApplicationKey) -> Get:
-        """The automatic pools of an application, for ``names_in``."""
-        start = self._application(application)
-        return Get(start, start[:-1] + b"0", keys_only=True)
+        """The automatic pools of an application."""
+        return self._under(self._application(application))
 
-    def networks_in(self, found: RangeResult) -> list[Network]:
-        """What keys of ``network_at`` say. Raises IndexIncomplete."""
-        bits = 32 if self.family == 4 else 128
-        networks = []
-        with self._reading():
-            for kv in found.kvs:
-                digits, length, name = kv.key[len(self._key("network/")) :].decode().split("/", 2)
-                last, low = int(digits, 16), bits - int(length)
-                networks.append(Network((last >> low) << low, last, name))
-        return networks
-
-    def ranges_in(self, found: RangeResult) -> list[Range]:
-        """What keys of ``range_at`` say. Raises IndexIncomplete."""
-        ranges = []
-        with self._reading():
-            for kv in found.kvs:
-                first, pool = kv.value.decode().split("/", 1)
-                ranges.append(Range(int(first, 16), int(kv.key[-_DIGITS:], 16), pool))
-        return ranges
-
-    def names_in(self, found: RangeResult) -> list[str]:
-        """The names at the end of keys. Raises IndexIncomplete."""
-        with self._reading():
-            return [kv.key.rpartition(b"/")[2].decode() for kv in found.kvs]
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def names_in(self, *found: RangeResult) -> list[str]:
+        """The names at the end of keys, each once. Raises IndexIncomplete."""
         try:
-            yield
-        except ValueError as error:
+            names = [kv.key.rpartition(b"/")[2].decode() for one in found for kv in one.kvs]
+        except UnicodeDecodeError as error:
             raise IndexIncomplete(self.topic, self.family) from error
+        return list(dict.fromkeys(names))
 
     def _key(self, tail: str) -> bytes:
         return self._prefix + tail.encode()
 
-    def _network(self, cidr: Cidr) -> bytes:
-        return self._key(f"network/{cidr.last:0{_DIGITS}x}/{cidr.prefix_length:03d}/")
+    def _under(self, prefix: bytes) -> Get:
+        return Get(prefix, range_end(prefix), keys_only=True)
 
-    def _range(self, last: int) -> bytes:
-        return self._key(f"range/{last:0{_DIGITS}x}")
+    def _block(self, sort: str, first: int, length: int) -> bytes:
+        return self._key(f"{sort}/{first:0{_DIGITS}x}/{length:03d}/")
+
+    def _containing(self, sort: str, value: int, lengths: range) -> list[Get]:
+        """One key for each block around an address."""
+        gets = []
+        for length in lengths:
+            low = ADDRESS_BITS[self.family] - length
+            gets.append(self._under(self._block(sort, value >> low << low, length)))
+        return gets
 
     def _application(self, application: ApplicationKey) -> bytes:
         group_version = application.api_version.replace("/", "_")
         return self._key("/".join(("application", group_version, *application[1:], "")))
 
 
+def blocks_of(addresses: AddressSet) -> list[tuple[int, int]]:
+    """(first address, prefix length) of at most ``BLOCKS_MAX`` aligned blocks that cover the set.
+
+    Exactly the set where that many are enough, else the least more by doubling the smallest block.
+    """
+    bits = ADDRESS_BITS[addresses.family]
+    for low in range(bits + 1):
+        rounded = AddressSet.from_intervals(
+            ((first >> low << low, last | (1 << low) - 1) for first, last in addresses),
+            addresses.family,
+        )
+        blocks = list(islice(_aligned(rounded, bits), BLOCKS_MAX + 1))
+        if len(blocks) <= BLOCKS_MAX:
+            return blocks
+    raise AssertionError("one block covers everything")
+
+
+def _aligned(addresses: AddressSet, bits: int) -> Iterator[tuple[int, int]]:
+    """The aligned blocks of which a set consists, the largest ones possible."""
+    for start, last in addresses:
+        first = start
+        while first <= last:
+            low = (last - first + 1).bit_length() - 1
+            if first:
+                low = min(low, (first & -first).bit_length() - 1)
+            yield first, bits - low
+            first += 1 << low
+
+
 def check_entry(keys: Keys, key: bytes) -> None:
     """Raises ValueError for a key that is not one of ``Index.entries``."""
     topic, family, what, *rest = key.removeprefix(keys.prefix("index")).decode().split("/")
-    expected = _PARTS.get(what)
-    if topic not in TOPICS or family not in ("4", "6") or len(rest) != expected:
+    is_shaped = what == "application" or len(rest) == _PARTS.get(what)
+    if topic not in TOPICS or family not in ("4", "6") or not is_shaped:
         raise ValueError("the key is not one of an index")
-    if what in ("network", "range"):
+    if what in _PARTS:
         int(rest[0], 16)
+        int(rest[1])
 
 
-def read_entry(value: bytes) -> str:
-    """The pool that an entry names, "" when its key does. Raises ValueError."""
-    if not value:
-        return ""
-    first, name = value.decode().split("/", 1)
-    int(first, 16)
-    return name
+def read_entry(value: bytes) -> bytes:
+    """The key says all. Raises ValueError."""
+    if value:
+        raise ValueError("an entry has no value")
+    return value

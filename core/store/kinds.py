@@ -148,7 +148,7 @@ GUARDS: Final[KeyKind[bytes]] = KeyKind(
     "nothing: the next command of its topic writes it",
     check_key=lambda keys, key: keys.check_guard(key),
 )
-INDEXES: Final[KeyKind[str]] = KeyKind(
+INDEXES: Final[KeyKind[bytes]] = KeyKind(
     *("index entry", "index", read_entry, ("controller", "worker", "orbctl")),
     "nothing: the next command that meets it builds the index anew",
     check_key=check_entry,

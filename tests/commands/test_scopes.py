@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Iterable, Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.domain.address_set import AddressSet
+from core.domain.addresses import Address
+from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey, Place
 from core.domain.autopools.planning import PoolWish
-from core.domain.autopools.sizing import IpNumber
+from core.domain.autopools.reconciling import named_subnets, plan_application
+from core.domain.autopools.sizing import NO_MORE, IpNumber
 from core.domain.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
@@ -27,15 +33,15 @@ from core.domain.configuration import Configuration
 from core.domain.decisions import decide
 from core.domain.events import Event
 from core.domain.evolution import Ledger
-from core.domain.model import Subnet
+from core.domain.model import Scale, Subnet
 from core.errors import Refused
 from core.service.command_scope import TOPICS, ScopeReader
 from core.service.effects import effect_of
-from core.store.index import COMPLETE, LISTED_RANGES_MAX, Index
+from core.store.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
 from core.store.memory import MemoryStore
 from core.store.state import read_configuration
-from tests.decisions.test_any_sequence_of_commands import COMMANDS
+from tests.decisions.test_any_sequence_of_commands import COMMANDS, HOSTS, holds
 from tests.support.nodes import CAUSE, Node, check_everything, pool
 
 SUBNETS = st.sampled_from(
@@ -140,6 +146,39 @@ def test_any_command_is_decided_on_its_scope_as_on_everything(
     asyncio.run(run())
 
 
+TEMPLATE_ANNOTATION = "ipam.spidernet.io/subnets"
+APPLICATION = ApplicationKey("apps/v1", "Deployment", "shop", "web")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(ALL_COMMANDS, max_size=12), SUBNET_NAMES, SUBNET_NAMES, HOSTS)
+def test_an_application_is_planned_and_an_address_found_as_on_everything(
+    commands: list[Command], ipv4: str, ipv6: str, host: int
+) -> None:
+    template = json.dumps([{"ipv4": [ipv4], "ipv6": [ipv6]}])
+    application = Application(
+        APPLICATION, "u-1", annotations={TEMPLATE_ANNOTATION: template}, scale=Scale(replicas=2)
+    )
+
+    async def run() -> None:
+        async with Node(MemoryStore()) as node:
+            for command in commands:
+                with contextlib.suppress(Refused):
+                    await node.configurator.apply(command, CAUSE)
+            scopes, whole = ScopeReader(node.store, node.keys), await everything(node)
+            part = await scopes.read_application(APPLICATION, named_subnets(application))
+            planned = [plan_application(application, one, {}, NO_MORE) for one in (part, whole)]
+            near = await scopes.read_around(Address(4, (10 << 24) + (7 << 16) + host))
+            having = [
+                sorted(name for name, pool in one.pools.items() if holds(pool, f"10.7.0.{host}"))
+                for one in (near, whole)
+            ]
+            assert planned[0] == planned[1]
+            assert having[0] == having[1]
+
+    asyncio.run(run())
+
+
 class _Counting(MemoryStore):
     """Counts the keys that reads answer."""
 
@@ -171,9 +210,9 @@ async def test_a_command_reads_no_more_keys_however_many_pools_there_are() -> No
         await assert_index_is_that_of_what_is_there(node)
 
 
-async def test_a_pool_of_more_ranges_than_the_index_lists_is_not_overlapped() -> None:
+async def test_a_pool_of_more_blocks_than_the_index_has_for_one_is_not_overlapped() -> None:
     async with Node(MemoryStore()) as node:
-        apart = [f"10.6.0.{2 * n}" for n in range(LISTED_RANGES_MAX + 1)]
+        apart = [f"10.6.0.{2 * n}" for n in range(2 * BLOCKS_MAX)]
         await node.apply(pool("scattered", *apart))
 
         with pytest.raises(Refused, match=r"10\.6\.0\.4 already belongs to SpiderIPPool/scattered"):
@@ -197,22 +236,36 @@ async def test_a_dry_run_writes_nothing_also_when_the_index_is_not_complete() ->
         assert await _all_of(node.store, node) == before
 
 
-@pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"x/y", b"garbage"])
-async def test_an_entry_that_cannot_be_read_is_built_anew(spoilt: bytes) -> None:
+@pytest.mark.parametrize("spoilt", [b"\xff\xfe", b"garbage", b"x y", b""])
+async def test_an_entry_that_nothing_has_written_stops_no_command(spoilt: bytes) -> None:
     async with Node(MemoryStore()) as node:
         await node.apply(pool("old", "10.6.0.1-10.6.0.9"))
         index = Index(node.keys, "pools", 4)
-        entries = (await node.store.read([index.range_at(0)])).ranges[0].kvs
-        await node.store.commit([], [Put(kv.key, spoilt) for kv in entries])
-        stray = node.keys.prefix("index", "pools", "4", "network") + spoilt
-        await node.store.commit([], [Put(stray, b"")])
+        (owner, *_) = index.owners(AddressSet.from_values(((10 << 24) + (6 << 16) + 1,), 4))
+        await node.store.commit([], [Put(owner.start + spoilt, b"")])
 
         await node.apply(pool("new", "10.6.0.10"))
 
         with pytest.raises(Refused):
             await node.apply(pool("newer", "10.6.0.9-10.6.0.10"))
-        await assert_index_is_that_of_what_is_there(node)
 
 
 async def _all_of(store: KeyValueStore, node: Node) -> tuple[KeyValue, ...]:
     return (await store.read([Get(*node.keys.room())])).ranges[0].kvs
+
+
+@given(st.sets(st.integers(0, 5_000), max_size=200), st.integers(0, 1 << 64))
+def test_blocks_cover_a_set_and_are_exactly_it_where_few_are_enough(
+    values: set[int], base: int
+) -> None:
+    wanted = AddressSet.from_values((base + value for value in values), 6)
+
+    blocks = blocks_of(wanted)
+
+    spans = [(first, first + (1 << (128 - length)) - 1) for first, length in blocks]
+    covered = AddressSet.from_intervals(spans, 6)
+    assert wanted.issubset(covered)
+    assert len(blocks) <= BLOCKS_MAX
+    assert all(first % (1 << (128 - length)) == 0 for first, length in blocks)
+    if len(wanted.intervals) <= BLOCKS_MAX // 24:  # a range of 5,000 has 24 blocks at most
+        assert covered == wanted

@@ -118,9 +118,11 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "guard": Sample(lambda keys: keys.guard("pools", 6), b"", None),
     "index entry": Sample(
-        lambda keys: keys.prefix("index", "pools", "4", "range") + b"0" * 24 + b"0a090009",
-        b"0" * 24 + b"0a090001/vic",
-        b"0a09000x/vic",
+        lambda keys: (
+            keys.prefix("index", "pools", "4", "network", "0" * 24 + "0a090000", "016") + b"vic"
+        ),
+        b"",
+        None,
     ),
     "writer head": Sample(
         lambda keys: keys.head("ghost"),

@@ -85,6 +85,17 @@ def plan_application(
     return tuple(steps)
 
 
+def named_subnets(application: Application | None) -> frozenset[str]:
+    """The subnets that its template names; none when it cannot be read."""
+    try:
+        request = application and read_request(application.annotations, str(application))
+    except WrongInput:
+        return frozenset()
+    if not request:
+        return frozenset()
+    return frozenset(subnet for nic in request.nics for _, subnet in nic.families())
+
+
 def plan_departure(
     uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> tuple[Step, ...]:

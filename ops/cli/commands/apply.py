@@ -16,6 +16,7 @@ from ops.cli.session import Session, read_text
 if TYPE_CHECKING:
     from core.domain.commands import Command
     from core.domain.evolution import Ledger
+    from core.store.keys import Keys
 
 
 def apply(
@@ -56,11 +57,7 @@ def read_commands(paths: list[str]) -> list[Command]:
 
 
 async def _apply_all(session: Session, commands: list[Command]) -> Exit:
-    from core.domain.evolution import Ledger
-    from core.store.state import read_configuration
-
-    before = Ledger()
-    await read_configuration(session.store, session.keys, before)
+    before = await _present(session, commands)
     worst = Exit.OK
     for command in commands:
         try:
@@ -71,6 +68,37 @@ async def _apply_all(session: Session, commands: list[Command]) -> Exit:
             continue
         print(f"{object_name(command)} {_outcome(before, command, changed=bool(made))}")
     return worst
+
+
+async def _present(session: Session, commands: list[Command]) -> Ledger:
+    """Those objects of the commands that are there; nothing else is read."""
+    from core.domain.evolution import Ledger
+    from core.store.kv import TXN_OPERATIONS_MAX, Get
+    from core.store.state import take_in
+
+    present = Ledger()
+    gets = [Get(key) for command in commands if (key := _key_of(session.keys, command))]
+    for start in range(0, len(gets), TXN_OPERATIONS_MAX):
+        found = await session.store.read(gets[start : start + TXN_OPERATIONS_MAX])
+        for one in found.ranges:
+            take_in(session.keys, present, one.kvs)
+    return present
+
+
+def _key_of(keys: Keys, command: Command) -> bytes:
+    from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, ApplySubnet
+
+    match command:
+        case ApplyPool(pool):
+            return keys.pool(pool.name)
+        case ApplySubnet(subnet):
+            return keys.subnet(subnet.name)
+        case ApplyReservation(reservation):
+            return keys.reservation(reservation.name)
+        case ApplyRecord(record):
+            return keys.record(record.kind, record.namespace, record.name)
+        case _:
+            return b""
 
 
 async def _try_all(session: Session, commands: list[Command]) -> Exit:

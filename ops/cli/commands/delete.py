@@ -139,15 +139,14 @@ async def _drain(session: Session, command: DeletePool | DeleteSubnet, drain_s: 
 
 async def _empty(session: Session, subnet: str) -> None:
     """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
-    from core.domain.commands import DeletePool
-    from core.domain.evolution import Ledger
+    from core.domain.commands import DeletePool, DeleteSubnet
     from core.domain.subnets import controlled
-    from core.store.state import read_configuration
+    from core.service.command_scope import ScopeReader
 
-    ledger = Ledger()
-    await read_configuration(session.store, session.keys, ledger)
+    scopes = ScopeReader(session.store, session.keys)
+    scope = await scopes.read(DeleteSubnet(subnet), may_write=False)
     refused: Refused | None = None
-    for pool in controlled(subnet, ledger.pools):
+    for pool in controlled(subnet, scope.configuration.pools):
         try:
             await writing.apply(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")

@@ -15,16 +15,18 @@ from core.domain.autopools.applications import is_built_in
 from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.reconciling import (
     Step,
+    named_subnets,
     plan_application,
     plan_departure,
     refused_step,
 )
 from core.domain.autopools.settings import AutoPoolSettings
-from core.domain.configuration import Configuration, pool_addresses
+from core.domain.configuration import Configuration, Switches, pool_addresses
 from core.domain.fixed.owners import Missing
 from core.domain.model import Claim, Pool
 from core.errors import LostRace, Refused
 from core.projections.configuration_view import ConfigurationView
+from core.service.command_scope import ScopeReader
 from core.service.configurator import Configurator
 from core.service.needs import Needs, Problem, Report
 from core.store.keys import Keys
@@ -93,6 +95,8 @@ class AutoPoolActivities:
         self._place = place
         self._writers = writers
         self._needs = Needs(place.store, place.keys)
+        switches = Switches(place.settings.ipv4_enabled, place.settings.ipv6_enabled)
+        self._scopes = ScopeReader(place.store, place.keys, switches)
         self._changing = asyncio.Lock()
 
     @activity.defn(name="auto-pools-reconcile")
@@ -125,7 +129,10 @@ class AutoPoolActivities:
         need, position = await self._needs.told(key)
         found = await place.source.find(key)
         await place.view.freshen()
-        configuration, changed_at = place.configuration(), place.view.current.changed_at
+        changed_at = place.view.current.changed_at
+        application = need if isinstance(found, Missing) else found
+        # Of what it touches alone: each application is looked at, however many there are.
+        configuration = await self._scopes.read_application(key, named_subnets(application))
         own = [pool for pool in configuration.pools.values() if application_of(pool.labels) == key]
         claimed = await self._claimed(own)
         if isinstance(found, Missing):
@@ -133,9 +140,9 @@ class AutoPoolActivities:
                 return position, changed_at, departure(own, configuration, claimed)
             if need is None or is_built_in(key):
                 return position, changed_at, _unknown(found, waits=need is not None)
-            found = need
+        assert application is not None, "missing, and no need names it"
         steps = plan_application(
-            found, configuration, claimed, settings.default, enabled=settings.enabled
+            application, configuration, claimed, settings.default, enabled=settings.enabled
         )
         return position, changed_at, steps
 

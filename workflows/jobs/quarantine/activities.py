@@ -11,12 +11,11 @@ from typing import Final
 from core.domain.addresses import parse_address
 from core.domain.commands import ReturnAddress
 from core.domain.configuration import pool_addresses
-from core.domain.evolution import Ledger
 from core.domain.model import Stranger
+from core.service.command_scope import ScopeReader
 from core.store.codec import QUARANTINE
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.state import read_configuration
 from workflows.api import activity
 from workflows.jobs.quarantine.probing import Answer, Prober, Target
 from workflows.jobs.writers import ShardWriters
@@ -56,10 +55,9 @@ class QuarantineActivities:
 
     async def _witness(self, address: str) -> str:
         """The gateway of the pool that has the address, or of its subnet."""
-        family, value = parse_address(address)
-        ledger = Ledger()
-        await read_configuration(self._store, self._keys, ledger)
-        for room in (ledger.pools, ledger.subnets):
+        family, value = parsed = parse_address(address)
+        near = await ScopeReader(self._store, self._keys).read_around(parsed)
+        for room in (near.pools, near.subnets):
             for one in room.values():
                 if one.family == family and value in pool_addresses(one) and one.gateway:
                     return one.gateway

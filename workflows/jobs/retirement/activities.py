@@ -13,12 +13,11 @@ from typing import Final
 from core.domain.address_set import AddressSet
 from core.domain.commands import AdvanceRetirement, Reinstate, Retirable
 from core.domain.configuration import pool_addresses
-from core.domain.evolution import Ledger
 from core.domain.subnets import controlled
+from core.service.command_scope import ScopeReader
 from core.store.codec import CLAIM, POOL, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
-from core.store.state import read_configuration
 from workflows.api import activity
 from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, POOLS_NAMED_MAX, Holder, Left
 from workflows.jobs.writers import ShardWriters
@@ -77,9 +76,9 @@ async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> Left:
         return GONE
     if not SUBNET.decode(found[0].value).retiring:
         return SERVING
-    ledger = Ledger()
-    await read_configuration(store, keys, ledger)
-    pools = [pool.name for pool in controlled(name, ledger.pools)]
+    step = AdvanceRetirement("subnet", name)
+    configuration = (await ScopeReader(store, keys).read(step, may_write=False)).configuration
+    pools = [pool.name for pool in controlled(name, configuration.pools)]
     return Left("held", pool_count=len(pools), pools=tuple(pools[:POOLS_NAMED_MAX]))
 
 
