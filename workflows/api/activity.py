@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from workflows.api.definitions import DEFINITION, MARK, ActivityDefinition, Role, handler_of
+from workflows.api.definitions import DEFINITION, ActivityDefinition, Role, handler_of
+from workflows.api.inspection import MARK
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import Payload
 

@@ -11,12 +11,11 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from workflows.api.forbidden import inspect_code
+from workflows.api.inspection import MARK, inspect_code
 from workflows.model.errors import PayloadError
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload, from_payload
 
-MARK = "__orbweaver_role__"
 DEFINITION = "__orbweaver_definition__"
 
 

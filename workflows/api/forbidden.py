@@ -1,8 +1,8 @@
 """What workflow code may not call, because it differs from replay to replay, and what to use.
 
-Two guards share this list. Here, when a workflow type is registered, its code is read: a name that
-leads to a forbidden function is refused before anything runs. While code runs,
-``workflows.interpreter.guard`` refuses what was reached by another way.
+Two guards share this list. When a workflow type is registered, its code is read
+(``workflows.api.inspection``): a name that leads to a forbidden function is refused before anything
+runs. While code runs, ``workflows.interpreter.guard`` refuses what was reached by another way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import datetime as dt
-import dis
 import io
 import os
 import random
@@ -19,12 +18,8 @@ import socket
 import subprocess
 import threading
 import time
-import types
 import uuid
-from collections.abc import Iterator
 from typing import Any, NamedTuple
-
-from workflows.model.errors import ForbiddenCallError
 
 _CLOCK = "workflow.now() and workflow.sleep()"
 _RANDOM = "workflow.random() and workflow.uuid4()"
@@ -56,6 +51,7 @@ FORBIDDEN = (
     Forbidden(os, _ACTIVITY, ("getpid", "getppid", "getenv", "system", "popen", "fork")),
     Forbidden(os, _ACTIVITY, ("open", "listdir", "scandir", "mkdir", "remove", "unlink", "rmdir")),
     Forbidden(os, _ACTIVITY, ("rename", "replace")),
+    Forbidden(type(os.environ), _ACTIVITY, ("__getitem__", "__setitem__", "__iter__")),
     Forbidden(builtins, _ACTIVITY, ("open", "input")),
     Forbidden(io, _ACTIVITY, ("open",)),  # what pathlib opens files with
     Forbidden(socket, _ACTIVITY, ("create_connection", "create_server", "getaddrinfo")),
@@ -77,9 +73,15 @@ UNCHANGEABLE = (
 """Methods of C types: only reading the code finds these."""
 
 
+def shown_name(owner: Any, name: str) -> str:  # noqa: ANN401 - a module or a class
+    """What people call it: ``time.sleep``, ``os.environ.__getitem__``."""
+    shown = "os.environ" if owner is type(os.environ) else owner.__name__
+    return f"{shown}.{name}".removesuffix(".__init__")
+
+
 def _by_function() -> dict[Any, str]:
     return {
-        getattr(owner, name): f"{owner.__name__}.{name}: use {instead}"
+        getattr(owner, name): f"{shown_name(owner, name)}: use {instead}"
         for owner, instead, names in (*FORBIDDEN, *UNCHANGEABLE)
         for name in names
         if name != "__init__"
@@ -89,46 +91,10 @@ def _by_function() -> dict[Any, str]:
 _BY_FUNCTION = _by_function()
 
 
-def inspect_code(cls: type[Any]) -> None:
-    """ForbiddenCallError if methods of a workflow, or functions beside it, name one of these."""
-    seen: set[types.CodeType] = set()
-    for base in cls.__mro__:
-        for member in vars(base).values():
-            if isinstance(member, types.FunctionType):
-                _inspect(member, seen)
-
-
-def _inspect(function: types.FunctionType, seen: set[types.CodeType]) -> None:
-    if function.__code__ in seen:
-        return
-    seen.add(function.__code__)
-    for named in _named(function.__code__, function.__globals__):
-        reason = _BY_FUNCTION.get(named) if callable(named) and _hashable(named) else None
-        if reason is not None:
-            raise ForbiddenCallError(f"{function.__qualname__} calls {reason}")
-        if isinstance(named, types.FunctionType) and named.__module__ == function.__module__:
-            _inspect(named, seen)
-
-
-def _named(code: types.CodeType, names: dict[str, Any]) -> Iterator[Any]:
-    """Everything that the code reaches by a global name and attributes of modules and classes."""
-    found: Any = None
-    for step in dis.get_instructions(code):
-        if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
-            if found is not None:
-                yield found
-            found = names.get(step.argval, getattr(builtins, step.argval, None))
-        elif step.opname in {"LOAD_ATTR", "LOAD_METHOD"}:
-            follow = isinstance(found, types.ModuleType | type)
-            found = getattr(found, step.argval, None) if follow else None
-        else:
-            if found is not None:
-                yield found
-            found = None
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _named(constant, names)
-
-
-def _hashable(value: object) -> bool:
-    return type(value).__hash__ is not None
+def reason_against(value: object) -> str:
+    """Why workflow code may not use this, and what to use instead; "" if it may."""
+    if value is os.environ:
+        return f"os.environ: use {_ACTIVITY}"
+    if callable(value) and type(value).__hash__ is not None:
+        return _BY_FUNCTION.get(value, "")
+    return ""

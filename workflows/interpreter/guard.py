@@ -1,9 +1,9 @@
 """Keeps clock, randomness and I/O away from workflow code while it runs.
 
 As long as any run's code is running, the functions of ``workflows.api.forbidden`` are replaced, in
-their modules, by ones that look whether the caller is workflow code (a context variable) and refuse
-if it is; everybody else gets the real one. A refusal fails the workflow task even if the code
-swallows the error.
+their modules and in those of workflow code that imported them by name. What replaces them looks
+whether the caller is workflow code (a context variable) and refuses if it is; everybody else gets
+the real one. A refusal fails the workflow task even if the code swallows the error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from workflows.api.context import CURRENT, Runtime
-from workflows.api.forbidden import FORBIDDEN
+from workflows.api.forbidden import FORBIDDEN, shown_name
+from workflows.api.inspection import reached_modules
 from workflows.model.errors import ForbiddenCallError
 
 
@@ -45,9 +46,8 @@ def _posts() -> tuple[_Post, ...]:
     for owner, instead, names in FORBIDDEN:
         post = posts.setdefault(owner, _Post(owner, {}, {}))
         for name in names:
-            called = f"{owner.__name__}.{name}".removesuffix(".__init__")
             post.real[name] = getattr(owner, name)
-            post.guarded[name] = _guarded(post.real[name], called, instead)
+            post.guarded[name] = _guarded(post.real[name], shown_name(owner, name), instead)
     return tuple(posts.values())
 
 
@@ -61,11 +61,38 @@ def _place(owner: Any, names: dict[str, Any]) -> None:  # noqa: ANN401 - a modul
 
 
 _POSTS = _posts()
+_BY_REAL = {id(post.real[name]): post.guarded[name] for post in _POSTS for name in post.real}
+"""What takes the place of a function, also under the name by which a module imported it."""
+
+_copies: list[_Post] = []
+_modules_seen = 0
 _refused: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
 _on_duty = 0
 _collects = False
 """Whether garbage is collected when nobody is on duty."""
+
+
+def _find_copies() -> None:
+    """Functions that modules of workflow code have imported by name; looked for when one is new."""
+    global _modules_seen  # noqa: PLW0603 - as below
+    modules = reached_modules()
+    if len(modules) == _modules_seen:
+        return
+    _modules_seen = len(modules)
+    _copies.clear()
+    for names in modules:
+        real = {name: value for name, value in names.items() if id(value) in _BY_REAL}
+        if real:
+            guarded = {name: _BY_REAL[id(value)] for name, value in real.items()}
+            _copies.append(_Post(names, real, guarded))
+
+
+def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
+    """In a module that is not ours: only what is still as it was found."""
+    for name, function in after.items():
+        if names.get(name) is before[name]:
+            names[name] = function
 
 
 def _refusal(run: Runtime, message: str) -> ForbiddenCallError:
@@ -95,8 +122,11 @@ def on_duty() -> Iterator[None]:
         if _on_duty == 1:
             _collects = gc.isenabled()
             gc.disable()
+            _find_copies()
             for post in _POSTS:
                 _place(post.owner, post.guarded)
+            for copy in _copies:
+                _swap(copy.owner, copy.real, copy.guarded)
     try:
         yield
     finally:
@@ -106,5 +136,7 @@ def on_duty() -> Iterator[None]:
             if _on_duty == 0:
                 for post in _POSTS:
                     _place(post.owner, post.real)
+                for copy in _copies:
+                    _swap(copy.owner, copy.guarded, copy.real)
                 if _collects:
                     gc.enable()

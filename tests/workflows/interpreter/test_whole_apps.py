@@ -1,0 +1,148 @@
+"""The determinism guard on whole apps: in one file, or a workflow with helper modules."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from types import ModuleType
+
+import pytest
+
+from tests.workflows.interpreter.script import Script
+from workflows.api.definitions import Registry
+from workflows.model.errors import ForbiddenCallError
+from workflows.testing import Environment
+
+_numbers = itertools.count()
+Make = Callable[[str, str], ModuleType]
+
+ONE_FILE = """
+    import os
+    import random
+    import time
+    from datetime import datetime
+    from workflows.api import activity, workflow
+
+    OPTIONS = workflow.ActivityOptions(start_to_close_s=10)
+
+    @activity.defn()
+    def stamp() -> str:
+        return f"{datetime.now():%Y} {time.time() > 0} {random.random() < 1} {_home()}"
+
+    def _home() -> bool:
+        return "PATH" in os.environ
+
+    @workflow.defn()
+    class App:
+        @workflow.run
+        async def run(self) -> str:
+            return await workflow.execute_activity(stamp, options=OPTIONS)
+"""
+
+WORKFLOW = """
+    from workflows.api import workflow
+    import {helper} as helper
+    from {helper} import now, Helper
+
+    @workflow.defn()
+    class App:
+        def __init__(self) -> None:
+            self.helper = Helper()
+
+        @workflow.run
+        async def run(self) -> str:
+            return str({call})
+"""
+
+HELPER = """
+    import os
+    from datetime import datetime
+    from random import random
+    from time import time
+    import datetime as dt
+
+    def now(): return datetime.now()
+    def today(): return dt.date.today()
+    def clock(): return time()
+    def dice(): return random()
+    def environment(): return os.environ["PATH"]
+    def inside():
+        from datetime import datetime as moment
+        return moment.now()
+    def hidden(name): return globals()[name]()
+
+    class Helper:
+        def moment(self): return datetime.now()
+        def clock(self): return time()
+        def unused(self): return datetime.now()
+        def harmless(self): return len("x")
+"""
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes a module of an app, and forgets it afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made: list[str] = []
+
+    def module(prefix: str, text: str) -> ModuleType:
+        name = f"{prefix}_{next(_numbers)}"
+        (tmp_path / f"{name}.py").write_text(dedent(text), encoding="utf-8")
+        made.append(name)
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    yield module
+    for name in made:
+        del sys.modules[name]
+
+
+async def test_an_app_in_one_file_works(make: Make) -> None:
+    app = make("app", ONE_FILE)
+
+    said = await Environment(Registry([app.App], [app.stamp])).execute(app.App)
+    assert said.endswith("True True True")
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("now()", r"datetime\.now"),
+        ("helper.today()", r"date\.today"),
+        ("helper.inside()", r"datetime\.now"),
+        ("helper.clock()", r"time\.time"),
+        ("helper.dice()", r"Random\.random|random\.random"),
+        ("helper.environment()", r"os\.environ"),
+        ("self.helper.moment()", r"datetime\.now"),
+        ("Helper().clock()", r"time\.time"),
+    ],
+)
+def test_what_a_helper_module_calls_is_found_when_the_type_is_registered(
+    make: Make, call: str, reason: str
+) -> None:
+    helper = make("helper", HELPER)
+    app = make("app", WORKFLOW.format(helper=helper.__name__, call=call))
+
+    with pytest.raises(ForbiddenCallError, match=reason):
+        Registry([app.App])
+
+
+@pytest.mark.parametrize("name", ["clock", "dice", "environment"])
+def test_what_no_reading_finds_is_refused_when_it_is_called(make: Make, name: str) -> None:
+    helper = make("helper", HELPER)
+    app = make("app", WORKFLOW.format(helper=helper.__name__, call=f"helper.hidden('{name}')"))
+
+    with pytest.raises(ForbiddenCallError, match="differs from replay to replay"):
+        Script(app.App).task()
+    assert helper.hidden(name)
+
+
+def test_a_method_that_the_workflow_does_not_use_is_no_matter(make: Make) -> None:
+    helper = make("helper", HELPER)
+    app = make("app", WORKFLOW.format(helper=helper.__name__, call="self.helper.harmless()"))
+
+    assert Registry([app.App]).workflows
