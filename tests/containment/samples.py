@@ -191,12 +191,13 @@ SAMPLES: Final[dict[str, Sample]] = {
     "shard owner": Sample(engine("owner", 3), HOLDER.encode(Holder("gone")), None),
     "worker": Sample(engine("worker", "gone"), HOLDER.encode(Holder("gone")), None),
     "mail mark": Sample(engine("mail", "vic"), b"", None),
+    "workflow type": Sample(engine("type", "vic"), b"", None),
     "session fence": Sample(engine("commit", "gone"), FENCE.encode(Fence(1, 1)), None),
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
 }
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
-ANY_VALUE: Final = frozenset({"mail mark"})
+ANY_VALUE: Final = frozenset({"mail mark", "workflow type"})
 """Kinds whose value is never read: nothing spoils them."""
 
 

@@ -133,7 +133,7 @@ class Chores:
         if unknown:
             key = desk.keys.open(head.workflow_id)
             why = f"its history does not schedule the activities {unknown}"
-            raise NotUsable("head", key, why, HISTORY_REMEDY)
+            raise NotUsable("open execution", key, why, HISTORY_REMEDY)
         for number in wanted:
             scheduled, since_ms, is_taken_back = asked[number]
             if is_taken_back:

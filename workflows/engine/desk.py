@@ -13,7 +13,7 @@ from workflows.engine.activities import ActivityHost
 from workflows.engine.alarms import Alarms
 from workflows.engine.clock import Clock
 from workflows.engine.committer import Committer
-from workflows.engine.faults import Faults
+from workflows.engine.faults import WorkerFaults
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.records import Head
 from workflows.engine.telemetry import Telemetry
@@ -59,6 +59,6 @@ class Desk(NamedTuple):
     telemetry: Telemetry
     identity: str
     background: set[asyncio.Task[None]]
-    faults: Faults
+    faults: WorkerFaults
     closings: Callable[[Head], None]
     dispossessed: Callable[[int], None]

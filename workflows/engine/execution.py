@@ -232,7 +232,7 @@ class Execution:
         self._is_stuck = True
         why = f"its steps fail: {type(error).__name__}: {error}"
         key = self._desk.keys.open(head.workflow_id)
-        self._look_again_at(NotUsable("execution", key, why, STUCK_REMEDY))
+        self._look_again_at(NotUsable("open execution", key, why, STUCK_REMEDY))
         try:
             await self._pause(error)
         except SessionLost:

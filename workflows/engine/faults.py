@@ -1,23 +1,21 @@
 """Stored values that this worker cannot use: which ones, why, and what to do about each.
 
 A fault belongs to one key. The object of that key is left alone, everything else goes on, and after
-``LOOK_AGAIN_S`` the key is read again. The list is bounded; what does not fit is counted.
+``LOOK_AGAIN_S`` the key is read again. They are reported to the registry of the process
+(``core.store.faults``), whose metric, health and commands show them.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from core.errors import LogCorrupt
+from core.errors import LogCorrupt, OrbweaverError
+from core.store.faults import ContainedFault, Faults
+from core.store.keys import Keys
+from core.store.kinds import key_text
 
 LOOK_AGAIN_S = 60.0
 """Between two reads of a value that could not be used."""
-
-FAULTS_MAX = 1_000
-"""Faults that one worker lists; further ones are logged and counted."""
 
 UNREADABLE = (LogCorrupt, ValueError, RecursionError)
 """What a decoder raises: bytes that do not fit, text that is no UTF-8, values too deeply nested."""
@@ -25,17 +23,6 @@ UNREADABLE = (LogCorrupt, ValueError, RecursionError)
 NEWER_OR_DELETE = (
     "run a version that knows this value, or delete the key if nothing of it is needed any more"
 )
-_log = logging.getLogger(__name__)
-
-
-class Fault(NamedTuple):
-    """One value that cannot be used. ``shard`` -1: it belongs to no shard."""
-
-    kind: str
-    key: str
-    why: str
-    remedy: str
-    shard: int = -1
 
 
 class NotUsable(LogCorrupt):
@@ -43,51 +30,52 @@ class NotUsable(LogCorrupt):
 
     def __init__(self, kind: str, key: bytes, why: object, remedy: str = NEWER_OR_DELETE) -> None:
         name = key.decode(errors="backslashreplace")
+        if isinstance(why, OrbweaverError):
+            why = why.message  # this error has a remedy of its own
         super().__init__(f"{kind} {name} cannot be used: {why}", subject=name, remedy=remedy)
         self.kind = kind
         self.key = key
-        self.why = str(why)
 
 
-class Faults:
-    """The faults of one worker, by key."""
+class WorkerFaults:
+    """What one worker has reported to the registry of its process, by key."""
 
-    def __init__(self) -> None:
-        self._by_key: dict[str, Fault] = {}
-        self.unlisted = 0
+    def __init__(self, keys: Keys, faults: Faults | None = None) -> None:
+        self._keys = keys
+        self._faults = Faults() if faults is None else faults
+        self._shards: dict[str, int] = {}
 
-    def __iter__(self) -> Iterator[Fault]:
-        return iter(tuple(self._by_key.values()))
+    def __iter__(self) -> Iterator[ContainedFault]:
+        return (fault for fault in self._faults if fault.key in self._shards)
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._shards)
 
     def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
-        """List a fault; it is logged when it is new."""
-        name = key.decode(errors="backslashreplace")
-        fault = Fault(kind, name, str(why), remedy, shard)
-        if self._by_key.get(name) == fault:
-            return
-        _log.error("%s %s cannot be used: %s. %s", kind, name, why, remedy)
-        if name in self._by_key or len(self._by_key) < FAULTS_MAX:
-            self._by_key[name] = fault
-        else:
-            self.unlisted += 1
+        """Report a fault; ``shard`` -1: it belongs to no shard."""
+        self.add(NotUsable(kind, key, why, remedy), shard=shard)
 
     def add(self, found: NotUsable, *, shard: int = -1) -> None:
-        """List what was found."""
-        self.note(found.kind, found.key, found.why, found.remedy, shard=shard)
+        """Report what was found."""
+        fault = self._faults.report(found.kind, key_text(self._keys, found.key), found)
+        if self._faults.get(fault.key) is not None:
+            self._shards[fault.key] = shard
 
     def clear(self, key: bytes) -> None:
         """The value can be used, or is gone."""
-        self._by_key.pop(key.decode(errors="backslashreplace"), None)
+        if self._shards:
+            self._clear(key_text(self._keys, key))
 
     def clear_shard(self, shard: int) -> None:
-        """The shard has another owner, who lists what it finds."""
-        for fault in self:
-            if fault.shard == shard:
-                del self._by_key[fault.key]
+        """The shard has another owner, who reports what it finds."""
+        for name in [name for name, of in self._shards.items() if of == shard]:
+            self._clear(name)
 
-    def by_kind(self) -> Counter[str]:
-        """How many there are of each kind."""
-        return Counter(fault.kind for fault in self._by_key.values())
+    def clear_all(self) -> None:
+        """Everything is about to be read anew."""
+        for name in list(self._shards):
+            self._clear(name)
+
+    def _clear(self, name: str) -> None:
+        if self._shards.pop(name, None) is not None:
+            self._faults.clear(name)

@@ -10,6 +10,7 @@
     workflow/<queue>/attempt/<shard>/<run>/<event>       an activity after its first attempt
     workflow/<queue>/reply/<message>                     answer to a query or update, under a lease
     workflow/<queue>/commit/<session>                    fence and settling point of one process
+    workflow/<queue>/type/<name>                         a workflow type that a worker has had
 
 Shards are two hexadecimal digits, event ids eight, runs and messages are time-ordered hexadecimal
 ids of 32. An id may hold "/", so it is cut from the right. Everything a worker watches begins with
@@ -113,6 +114,10 @@ class WorkflowKeys:
     def commit(self, session: str) -> bytes:
         """Fence and settling point of a session."""
         return self.root + f"commit/{session}".encode()
+
+    def type(self, name: str) -> bytes:
+        """A workflow type that workers have; its value is never read."""
+        return self.root + f"type/{name}".encode()
 
     def room(self, kind: str, shard: int | None = None) -> Range:
         """[start, end) of a kind of keys, of one shard or of all."""

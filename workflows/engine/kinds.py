@@ -97,7 +97,11 @@ REPLIES: Final[KeyKind[Reply]] = KeyKind(
     *("reply", f"{_ROOM}/reply", REPLY.decode, READERS, LEASED_REMEDY),
     check_key=_shaped("reply", "[^/]+"),
 )
+TYPES: Final[KeyKind[bytes]] = KeyKind(
+    *("workflow type", f"{_ROOM}/type", bytes, READERS, "nothing: its value is never read"),
+    check_key=_shaped("type", ".+"),
+)
 ENGINE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(OPEN_HEADS, CLOSED_HEADS, HISTORIES, ATTEMPTS, MESSAGES, HOLDERS, WORKERS, MAILS),
-    *(FENCES, REPLIES),
+    *(FENCES, REPLIES, TYPES),
 )

@@ -16,7 +16,7 @@ from core.store.codec import StateCodec
 from core.store.kv import Absent, Change, Delete, KeyValue, Put, Unchanged
 from core.store.pump import Committed
 from workflows.engine.committer import Committer
-from workflows.engine.faults import UNREADABLE, Faults
+from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import SHARDS, WorkflowKeys
 from workflows.engine.session import Session
 
@@ -28,6 +28,9 @@ class Holder(NamedTuple):
 
 
 HOLDER = StateCodec(Holder)
+
+KINDS = {"owner": "shard owner", "worker": "worker"}
+"""Kinds of keys, as ``workflows.engine.kinds`` names them."""
 
 UNREADABLE_OWNER = "?"
 """Stands for an owner whose key cannot be read."""
@@ -79,7 +82,7 @@ class Ownership:
         session: Session,
         committer: Committer,
         shards: Shards,
-        faults: Faults,
+        faults: WorkerFaults,
     ) -> None:
         self._faults = faults
         self._left_over: dict[int, int] = {}
@@ -131,7 +134,7 @@ class Ownership:
         """An owner's or worker's key that no process holds; an owner's may be taken over."""
         kind, rest = self._keys.tail(kv.key)
         remedy = "delete the key: processes write theirs under a lease"
-        self._faults.note(kind, kv.key, "it is held by no process", remedy)
+        self._faults.note(KINDS.get(kind, kind), kv.key, "it is held by no process", remedy)
         if kind == "worker":
             self._workers.discard(rest)
         for shard in [shard for shard in self._owners if self._keys.owner(shard) == kv.key]:
@@ -151,7 +154,7 @@ class Ownership:
             else:
                 raise ValueError("it names another worker than its key")
         except UNREADABLE as error:
-            self._faults.note(kind, key, error, HOLDER_REMEDY)
+            self._faults.note(KINDS.get(kind, kind), key, error, HOLDER_REMEDY)
 
     def _note_owner(self, shard: int, value: bytes | None) -> None:
         """An owner that cannot be read may be of a newer version: its shard is left to it."""

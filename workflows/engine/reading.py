@@ -58,7 +58,7 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
     try:
         head = HEAD.decode(kv.value)
     except UNREADABLE as error:
-        raise NotUsable("head", kv.key, error, NEWER_OR_DELETE) from error
+        raise NotUsable("open execution", kv.key, error, NEWER_OR_DELETE) from error
     why = ""
     if keys.open(head.workflow_id) != kv.key:
         why = f"it is the head of {head.workflow_id!r}"
@@ -69,7 +69,7 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
     elif head.next_event_id < 1:
         why = f"its next event has the number {head.next_event_id}"
     if why:
-        raise NotUsable("head", kv.key, why, NEWER_OR_DELETE)
+        raise NotUsable("open execution", kv.key, why, NEWER_OR_DELETE)
     return head
 
 
@@ -80,7 +80,7 @@ def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
         if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
             raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
     except UNREADABLE as error:
-        raise NotUsable("closed head", kv.key, error, NEWER_OR_DELETE) from error
+        raise NotUsable("closed execution", kv.key, error, NEWER_OR_DELETE) from error
     return head
 
 
@@ -98,7 +98,7 @@ def attempts_of(
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
                 raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
         except UNREADABLE as error:
-            raise NotUsable("attempt", kv.key, error, NEWER_OR_DELETE) from error
+            raise NotUsable("activity attempt", kv.key, error, NEWER_OR_DELETE) from error
         found[activity_id] = attempt
     return found
 

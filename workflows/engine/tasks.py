@@ -56,7 +56,7 @@ class Code:
                 f"{', '.join(sorted(known)) or 'none'}"
             )
             key = self._desk.keys.open(stored.workflow_id)
-            raise NotUsable("workflow type", key, why, TYPE_REMEDY)
+            raise NotUsable("open execution", key, why, TYPE_REMEDY)
 
     async def bring_up(self, stored: Head) -> None:
         """Make sure that the interpreter has all that is stored.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from core.errors import ExecutionNotFound
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.archive_files import ExecutionFiles, archived
-from workflows.engine.faults import UNREADABLE, Faults, NotUsable
+from workflows.engine.faults import UNREADABLE, NotUsable
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
 from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
@@ -51,7 +51,7 @@ class Description(NamedTuple):
 
 
 class Visibility:
-    """What is there, for people and programs. ``faults``: what a list had to leave out."""
+    """What is there, for people and programs. ``left_out``: what lists could not show."""
 
     def __init__(
         self, store: KeyValueStore, keys: WorkflowKeys, files: ExecutionFiles | None = None
@@ -59,12 +59,12 @@ class Visibility:
         self._store = store
         self._keys = keys
         self._files = files
-        self.faults = Faults()
+        self.left_out: list[NotUsable] = []
 
     async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[Head]:
         """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
 
-        A head that cannot be read is left out and listed in ``faults``.
+        A head that cannot be read is left out (``left_out``).
         """
         left = LIST_MAX
         closed_too = not wanted.statuses or any(not status.open for status in wanted.statuses)
@@ -77,11 +77,17 @@ class Visibility:
                     try:
                         head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
                     except NotUsable as error:
-                        self.faults.add(error)
+                        self.left_out.append(error)
                         continue
                     if left and wanted.matches(head):
                         left -= 1
                         yield head
+
+    async def types(self) -> list[str]:
+        """The workflow types that workers of this queue have had. Raises StoreUnavailable."""
+        start, end = self._keys.room("type")
+        found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
+        return [kv.key[len(start) :].decode(errors="replace") for kv in found]
 
     async def newest_first(self, wanted: Filter = Filter()) -> list[Head]:
         """The same, the newest first. Raises StoreUnavailable."""

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from core.errors import Compacted, OrbweaverError, SessionLost, StoreUnavailable
+from core.store.faults import Faults
 from core.store.keys import Keys
-from core.store.kv import Change, Get, KeyValueStore, ReadResult, Unchanged
+from core.store.kv import Absent, Change, Get, KeyValueStore, Put, ReadResult, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.api.definitions import Registry
 from workflows.engine.activities import SLOTS, ActivityHost
@@ -25,7 +26,7 @@ from workflows.engine.alarms import Alarms
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.committer import Committer
 from workflows.engine.desk import Desk, StickyCache
-from workflows.engine.faults import UNREADABLE, Faults
+from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.ownership import Ownership
 from workflows.engine.records import Head
@@ -88,6 +89,8 @@ class Term:
 
     async def gain(self, shard: int, fence: Unchanged) -> None:
         """Load a shard and go on with its executions."""
+        if shard in self.shards:  # its owner's key was overwritten, and is ours anew
+            await self.give_up(shard)
         found = self.shards[shard] = Shard(self.desk, shard, fence)
         self.desk.telemetry.shard_taken()
         await waiting_for_store()(found.load)
@@ -112,6 +115,7 @@ class Term:
         desk = self.desk
         found: ReadResult = await waiting_for_store()(desk.store.read, self._holders)
         await self._ownership.join()
+        await self._tell_types()
         self._changed.set()
         work = [self._watch(found.revision), self._balance(), desk.alarms.run(), self._retire()]
         self._tasks = [asyncio.ensure_future(each) for each in work]
@@ -123,6 +127,12 @@ class Term:
         finally:
             lost.cancel()
             await self.end()
+
+    async def _tell_types(self) -> None:
+        """Record which workflow types there are workers for; the keys stay."""
+        keys = [self.desk.keys.type(name) for name in self.desk.registry.workflows]
+        told = [self.desk.committer.propose([Absent(key)], [Put(key, b"")]) for key in keys]
+        await asyncio.gather(*told)
 
     async def end(self) -> None:
         """Stop everything here."""
@@ -218,11 +228,12 @@ class Worker:
         options: WorkerOptions = WorkerOptions(),
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
+        faults: Faults | None = None,
     ) -> None:
         self.name = name
         self.term: Term | None = None
         self.sessions = 0
-        self.faults = Faults()
+        self.faults = WorkerFaults(keys, faults)
         self.on_closed: list[Callable[[Head], None]] = []
         self._store = store
         self._keys = WorkflowKeys(keys, options.queue)
@@ -319,7 +330,7 @@ class Worker:
             self._store, self._keys, self.name, ttl_s=options.ttl_s, monotonic=clock.monotonic
         )
         self.sessions += 1
-        self.faults = Faults()
+        self.faults.clear_all()
         desk = Desk(
             store=self._store,
             keys=self._keys,

@@ -113,7 +113,6 @@ class JobHost:
     ) -> None:
         telemetry = telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
-        seeing = observer or Observer()
         self._settings, self._auto_pools, provider, cool_down_s = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
@@ -126,7 +125,7 @@ class JobHost:
             Handover(store, keys) if provider is not None else None,
             cool_down_s=cool_down_s,
         )
-        means = Means(store, keys, source, self._settings, seeing, self.releases)
+        means = Means(store, keys, source, self._settings, observer or Observer(), self.releases)
         self.pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
         self.listener = Listener(means, self._beginner.begin, self._scan_now)
@@ -157,12 +156,17 @@ class JobHost:
                 *(scan.observe, scan.release, self.pods.resolve),
                 *(retirement.step, retirement.reinstate),
                 *(quarantine.check, quarantine.probe, quarantine.give_back),
-                pools.reconcile,
-                *(*bound[1], *archived[1]),
+                *(pools.reconcile, *bound[1], *archived[1]),
             ],
         )
         self.worker = _WatchedWorker(
-            store, keys, registry, name=name, options=options, telemetry=telemetry
+            store,
+            keys,
+            registry,
+            name=name,
+            options=options,
+            telemetry=telemetry,
+            faults=self._view.faults,
         )
 
     @property

@@ -79,8 +79,8 @@ def list_(
         else:
             rows = [_row(head, session.now_ms()) for head in heads]
             show_table(_COLUMNS, rows, wide=output is Format.WIDE)
-        for fault in visibility.faults:
-            print(f"{fault.kind} {fault.key} is left out: {fault.why}", file=sys.stderr)
+        for error in visibility.left_out:
+            print(f"left out: {error}", file=sys.stderr)
         return Exit.OK
 
     perform(context, action)
@@ -135,13 +135,20 @@ def start(
     arguments: Arguments = None,
     queue: Queue = "default",
 ) -> None:
-    """Begin an execution; the id must not belong to an open one."""
+    """Begin an execution of a type that workers have; the id must not belong to an open one."""
     values = [_value(text) for text in arguments or []]
 
-    async def begin(client: Client) -> str:
-        return (await client.start(workflow_type, *values, id=workflow_id)).run_id
+    async def action(session: Session) -> Exit:
+        known = await _visibility(session, queue).types()
+        if workflow_type not in known:
+            raise _unknown_type(workflow_type, queue, known)
+        with _told_as_errors():
+            async with _client(session, queue) as client:
+                handle = await client.start(workflow_type, *values, id=workflow_id)
+        print(f"started run {handle.run_id}")
+        return Exit.OK
 
-    _change(context, queue, begin, "started run")
+    perform(context, action)
 
 
 @app.command()
@@ -334,6 +341,16 @@ def _client(session: Session, queue: str) -> Client:
     from workflows.engine.client import Client
 
     return Client(session.store, session.keys, name="orbctl", queue=queue)
+
+
+def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
+    from core.domain.refusals import Refusal
+    from core.errors import Refused
+
+    remedy = f"use one of {', '.join(known)}" if known else "start a controller: none has been here"
+    message = f"no worker of queue {queue} has the workflow type {name!r}"
+    refusal = Refusal("NotSupported", "workflow-type", f"Workflow/{name}", "type", message, remedy)
+    return Refused((refusal,))
 
 
 def _change(

@@ -11,6 +11,7 @@ import pytest
 
 from core.archive.files import LocalFiles
 from core.errors import ExecutionNotFound, LogCorrupt
+from core.store.kinds import key_text
 from core.store.kv import Get, KeyValueStore, Put, ReadResult
 from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Chain
@@ -130,7 +131,7 @@ async def test_a_closed_head_that_cannot_be_read_fails_its_result_and_keeps_no_o
     (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
     await stage.store.commit([], [Put(key, b"dust")])
     await stage.workers[0].close()
-    with pytest.raises(LogCorrupt, match="closed head"):
+    with pytest.raises(LogCorrupt, match="closed execution"):
         await within(handle.result())
 
     archive = Archive(ExecutionFiles(tmp_path), retention_s=0.0, sweep_s=0.01)
@@ -142,5 +143,5 @@ async def test_a_closed_head_that_cannot_be_read_fails_its_result_and_keeps_no_o
         return len(list(tmp_path.glob("*/*.zst"))) == 1
 
     await eventually(archived)
-    assert [fault.key for fault in second.faults] == [key.decode()]
+    assert [fault.key for fault in second.faults] == [key_text(stage.keys, key)]
     await stage.store.commit([], [Put(key, whole.value)])

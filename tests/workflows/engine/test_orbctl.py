@@ -10,6 +10,7 @@ import pytest
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import Put
 from core.store.memory import MemoryStore
+from ops.cli.exits import Exit
 from ops.cli.main import run
 from ops.cli.session import Surroundings
 from tests.support.etcd import EtcdCluster
@@ -97,7 +98,7 @@ def test_a_list_names_the_executions_that_it_cannot_show(town: Town) -> None:
 
     assert code == 0
     assert "stuck" in said
-    assert f"head {key.decode()} is left out: " in said
+    assert f"left out: open execution {key.decode()} cannot be used: " in said
 
 
 async def _put(store: MemoryStore, key: bytes, value: bytes) -> None:
@@ -152,6 +153,15 @@ def test_an_execution_can_be_started_once(town: Town) -> None:
     assert said.startswith("started run ")
     assert again != 0
     assert "belongs to an open execution" in refusal
+
+
+def test_a_type_that_no_worker_has_is_refused_with_those_that_there_are(town: Town) -> None:
+    code, said = town.say("start", "bogus", "b1")
+
+    assert code == Exit.REFUSED
+    assert "no worker of queue default has the workflow type 'bogus'" in said
+    assert "use one of Basket, Chain, " in said
+    assert "b1" not in town.say("list")[1]
 
 
 @pytest.mark.etcd
