@@ -31,7 +31,7 @@ class Sandbox(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a caller was told: ``code`` 0 is success, NO_ANSWER a broken connection."""
+    """What a caller was answered: ``code`` 0 is success, NO_ANSWER a broken connection."""
 
     code: int
     addresses: tuple[str, ...] = ()

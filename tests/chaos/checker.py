@@ -1,4 +1,4 @@
-"""The judge of a run: reads the exported log and what callers were told, and nothing else.
+"""The judge of a run: reads the exported log and what callers were answered, and nothing else.
 
 It shares no code with ``core.domain.checker`` or any other part of the product. Rules:
 
@@ -19,8 +19,8 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from tests.chaos.call_record import CallRecord
 from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
-from tests.chaos.told import Told
 
 
 class Violation(NamedTuple):
@@ -146,7 +146,7 @@ class Evidence(NamedTuple):
     ``claim_keys``: the addresses under ``ip/`` in etcd, read after quiescing.
     """
 
-    told: list[Told]
+    calls: list[CallRecord]
     living: Mapping[str, tuple[str, ...]]
     claim_keys: frozenset[str]
 
@@ -157,42 +157,44 @@ def judge(events: Iterable[Event], evidence: Evidence) -> list[Violation]:
     life.index()
     found = list(life.violations)
     answered: dict[str, tuple[str, ...]] = {}
-    for told in evidence.told:
-        if not told.is_success:
+    for call in evidence.calls:
+        if not call.is_success:
             continue
-        if told.verb == "ADD":
-            found += _judge_add(life, told, answered)
-        elif told.verb == "DEL":
-            found += _judge_delete(life, told)
+        if call.verb == "ADD":
+            found += _judge_add(life, call, answered)
+        elif call.verb == "DEL":
+            found += _judge_delete(life, call)
     return [*found, *_judge_end(life, evidence)]
 
 
-def _judge_add(life: Life, told: Told, answered: dict[str, tuple[str, ...]]) -> Iterable[Violation]:
-    container, addresses = told.sandbox.container, told.reply.addresses
-    where = f"ADD of {told.sandbox.pod} ({container[:12]}) answered {addresses}"
+def _judge_add(
+    life: Life, call: CallRecord, answered: dict[str, tuple[str, ...]]
+) -> Iterable[Violation]:
+    container, addresses = call.sandbox.container, call.reply.addresses
+    where = f"ADD of {call.sandbox.pod} ({container[:12]}) answered {addresses}"
     first = answered.setdefault(container, addresses)
     if set(first) != set(addresses):
         yield Violation("second-answer", f"{where}, before {first}")
     for address in addresses:
         if not any(
             held.address == address
-            and held.uid == told.sandbox.uid
-            and held.begin <= told.after
-            and held.end > told.before
+            and held.uid == call.sandbox.uid
+            and held.begin <= call.after
+            and held.end > call.before
             for held in life.of_container(container)
         ):
-            yield Violation("unlogged-add", f"{where} between {told.before} and {told.after}")
+            yield Violation("unlogged-add", f"{where} between {call.before} and {call.after}")
     if not addresses:
         yield Violation("unlogged-add", f"{where}: no address")
 
 
-def _judge_delete(life: Life, told: Told) -> Iterable[Violation]:
-    for held in life.of_container(told.sandbox.container):
-        if held.end > told.after:
+def _judge_delete(life: Life, call: CallRecord) -> Iterable[Violation]:
+    for held in life.of_container(call.sandbox.container):
+        if held.end > call.after:
             yield Violation(
                 "idle-delete",
-                f"DEL of {told.sandbox.pod} ({told.sandbox.container[:12]}) succeeded before"
-                f" {told.after}, but it holds {held.address} from {held.begin} to {held.end}",
+                f"DEL of {call.sandbox.pod} ({call.sandbox.container[:12]}) succeeded before"
+                f" {call.after}, but it holds {held.address} from {held.begin} to {held.end}",
             )
 
 

@@ -1,6 +1,6 @@
 """The run's own way to etcd, past every proxy and past our client: bare requests, tried again.
 
-For revisions that order what callers were told against the log, for garbage, and for the end.
+For revisions that order answers against the log, for garbage, and for the final state.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ WORKFLOW_DEPTH: Final = 3
 
 
 class Struck(NamedTuple):
-    """A fault that was done: whom it hit ("etcd": everybody), and when it was over."""
+    """A fault that was done: the process that it hit (etcd hits all), and when it was over."""
 
     kind: str
     name: str

@@ -14,10 +14,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.call_record import CallRecord
 from tests.chaos.callers import NO_ANSWER, Caller, Reply, Sandbox
 from tests.chaos.etcd_client import Etcd
 from tests.chaos.plan import POOLS_CHANGING
-from tests.chaos.told import Told
 
 BASE_POOL: Final = "base"
 LIFE_S_MAX: Final = 4.0
@@ -41,7 +41,7 @@ class Node:
 
     def __init__(self, number: int, directory: Path, caller: Caller, etcd: Etcd, seed: int) -> None:
         self.number = number
-        self.told: list[Told] = []
+        self.calls: list[CallRecord] = []
         self.living: dict[str, tuple[str, ...]] = {}
         self.counts: Counter[str] = Counter()
         self._existing: dict[str, Sandbox] = {}
@@ -66,8 +66,8 @@ class Node:
         """One GC of this node, with every sandbox that was not forgotten."""
         before = self._etcd.revision
         valid = list(self._existing.values())
-        nobody = Sandbox("", "", "", "")
-        return await self._record("GC", nobody, before, await self._caller.collect(valid))
+        no_sandbox = Sandbox("", "", "", "")
+        return await self._record("GC", no_sandbox, before, await self._caller.collect(valid))
 
     async def probe(self) -> bool:
         """Whether an ADD and a DEL of a new Pod succeed now."""
@@ -137,7 +137,7 @@ class Node:
         if verb == "ADD" and reply.code == 0:
             self.served_at.append(time.monotonic())
         after = await self._etcd.now() if reply.code == 0 else 0
-        self.told.append(Told(verb, self.number, sandbox, reply, before, after))
+        self.calls.append(CallRecord(verb, self.number, sandbox, reply, before, after))
         return reply
 
     def _forget(self, sandbox: Sandbox) -> None:

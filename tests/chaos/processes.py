@@ -32,7 +32,7 @@ def find_faketime() -> str:
 
 
 class Daemon:
-    """One agent or controller; it can be killed, paused, started again and told another time."""
+    """One agent or controller; it can be killed, paused, restarted and given a wrong time."""
 
     def __init__(
         self, name: str, module: str, directory: Path, links: Sequence[Link], own: Mapping[str, str]

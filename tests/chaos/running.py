@@ -144,7 +144,9 @@ class Run:
                     break
                 await asyncio.sleep(POLL_S)
             else:
-                self._break("no-recovery", f"GC of node {node.number} fails: {node.told[-1].reply}")
+                self._break(
+                    "no-recovery", f"GC of node {node.number} fails: {node.calls[-1].reply}"
+                )
 
     async def judged(self) -> Outcome:
         """Export the log, and judge it."""
@@ -155,9 +157,9 @@ class Run:
         assert code == 0, said
         with path.open() as lines:
             events = list(read_export(lines))
-        told = sorted((t for node in self.nodes for t in node.told), key=lambda t: t.before)
+        calls = sorted((each for node in self.nodes for each in node.calls), key=lambda c: c.before)
         living = {c: held for node in self.nodes for c, held in node.living.items()}
-        evidence = Evidence(told, living, await self._claim_keys())
+        evidence = Evidence(calls, living, await self._claim_keys())
         self.violations += judge(events, evidence)
         code, said = await self.operator.orbctl("verify", "--archive-dir", str(archive))
         if code != 0:

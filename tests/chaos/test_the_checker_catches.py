@@ -1,4 +1,4 @@
-"""The judge of fault runs finds each kind of violation, and none where all is well."""
+"""The checker of fault runs finds each kind of violation, and none where there is none."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.call_record import CallRecord
 from tests.chaos.callers import Reply, Sandbox
 from tests.chaos.checker import Evidence, judge
 from tests.chaos.history import Event, read_export
-from tests.chaos.told import Told
 
 WEB = Sandbox("web", "uid-1", "container-1", "/netns/1")
 AGAIN = Sandbox("web", "uid-1", "container-2", "/netns/2")
@@ -70,12 +70,17 @@ def nic(sandbox: Sandbox, address: str) -> dict[str, str]:
     }
 
 
-def told(verb: str, sandbox: Sandbox, after: int, *addresses: str, before: int = 0) -> Told:
-    return Told(verb, 0, sandbox, Reply(0, addresses), before, after)
+def answered(
+    verb: str, sandbox: Sandbox, after: int, *addresses: str, before: int = 0
+) -> CallRecord:
+    return CallRecord(verb, 0, sandbox, Reply(0, addresses), before, after)
 
 
 def rules(
-    log: Log, *calls: Told, living: dict[Sandbox, str] | None = None, keys: set[str] | None = None
+    log: Log,
+    *calls: CallRecord,
+    living: dict[Sandbox, str] | None = None,
+    keys: set[str] | None = None,
 ) -> list[str]:
     """The rules that are broken; by default etcd has the keys that the living Pods hold."""
     lives = {sandbox.container: (address,) for sandbox, address in (living or {}).items()}
@@ -92,12 +97,12 @@ def test_a_life_as_it_should_be_breaks_no_rule() -> None:
     log.release(AGAIN, ADDRESS, 2)
 
     calls = (
-        told("ADD", WEB, 2, ADDRESS, before=1),
-        told("ADD", AGAIN, 3, ADDRESS, before=2),
-        told("ADD", AGAIN, 4, ADDRESS, before=3),
-        told("ADD", OTHER, 4, NEXT, before=3),
-        told("DEL", AGAIN, 5),
-        told("DEL", AGAIN, 9),
+        answered("ADD", WEB, 2, ADDRESS, before=1),
+        answered("ADD", AGAIN, 3, ADDRESS, before=2),
+        answered("ADD", AGAIN, 4, ADDRESS, before=3),
+        answered("ADD", OTHER, 4, NEXT, before=3),
+        answered("DEL", AGAIN, 5),
+        answered("DEL", AGAIN, 9),
     )
     assert rules(log, *calls, living={OTHER: NEXT}) == []
 
@@ -139,15 +144,15 @@ def test_an_endpoint_that_has_lost_an_address() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        told("ADD", WEB, 2, NEXT),
-        told("ADD", WEB, 2),
-        told("ADD", WEB, 1, ADDRESS),
-        told("ADD", AGAIN, 2, ADDRESS),
-        told("ADD", WEB._replace(uid="uid-9"), 2, ADDRESS),
+        answered("ADD", WEB, 2, NEXT),
+        answered("ADD", WEB, 2),
+        answered("ADD", WEB, 1, ADDRESS),
+        answered("ADD", AGAIN, 2, ADDRESS),
+        answered("ADD", WEB._replace(uid="uid-9"), 2, ADDRESS),
     ],
     ids=["another address", "none", "too early", "another sandbox", "another Pod"],
 )
-def test_an_add_that_the_log_does_not_have(call: Told) -> None:
+def test_an_add_that_the_log_does_not_have(call: CallRecord) -> None:
     log = Log()
     log.claim(WEB, ADDRESS)
 
@@ -159,7 +164,7 @@ def test_an_add_that_is_answered_after_its_addresses_have_gone() -> None:
     log.claim(WEB, ADDRESS)
     log.release(WEB, ADDRESS, 2)
 
-    assert rules(log, told("ADD", WEB, 4, ADDRESS, before=3)) == ["unlogged-add"]
+    assert rules(log, answered("ADD", WEB, 4, ADDRESS, before=3)) == ["unlogged-add"]
 
 
 def test_a_delete_that_has_released_nothing() -> None:
@@ -168,15 +173,15 @@ def test_a_delete_that_has_released_nothing() -> None:
     log.claim(OTHER, NEXT)
     log.release(WEB, ADDRESS, 2)
 
-    assert rules(log, told("DEL", WEB, 3), living={OTHER: NEXT}) == ["idle-delete"]
-    assert rules(log, told("DEL", WEB, 4), living={OTHER: NEXT}) == []
+    assert rules(log, answered("DEL", WEB, 3), living={OTHER: NEXT}) == ["idle-delete"]
+    assert rules(log, answered("DEL", WEB, 4), living={OTHER: NEXT}) == []
 
 
 def test_two_answers_to_one_sandbox() -> None:
     log = Log()
     log.claim(WEB, ADDRESS, NEXT)
 
-    calls = told("ADD", WEB, 2, ADDRESS), told("ADD", WEB, 2, NEXT)
+    calls = answered("ADD", WEB, 2, ADDRESS), answered("ADD", WEB, 2, NEXT)
     broken = rules(log, *calls, living={WEB: ADDRESS}, keys={ADDRESS, NEXT})
     assert "second-answer" in broken
 
@@ -184,7 +189,7 @@ def test_two_answers_to_one_sandbox() -> None:
 @pytest.mark.parametrize(
     ("living", "keys"),
     [({}, {ADDRESS}), ({WEB: ADDRESS, OTHER: NEXT}, {ADDRESS}), ({AGAIN: ADDRESS}, {ADDRESS})],
-    ids=["nobody lives", "one lost its own", "another sandbox lives"],
+    ids=["none lives", "one lost its own", "another sandbox lives"],
 )
 def test_what_is_left_at_the_end(living: dict[Sandbox, str], keys: set[str]) -> None:
     log = Log()

@@ -65,7 +65,7 @@ MACHINES: Final[tuple[Machine, ...]] = (UserModeLinux(), VirtualMachine())
 """In order of preference."""
 
 
-class Said(NamedTuple):
+class BootResult(NamedTuple):
     """What one boot came to: reports by test, the console's end, and which machine it was.
 
     Without a machine ``why_not`` is the reason.
@@ -77,7 +77,7 @@ class Said(NamedTuple):
     why_not: str = ""
 
 
-_SAID: Final = pytest.StashKey[Said]()
+_RESULT: Final = pytest.StashKey[BootResult]()
 
 SCRIPT: Final = """
 ip link set lo up
@@ -133,18 +133,18 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     config = item.config
-    if _SAID not in config.stash:
-        config.stash[_SAID] = _once(item.session)
-    said = config.stash[_SAID]
-    if said.why_not:
+    if _RESULT not in config.stash:
+        config.stash[_RESULT] = _once(item.session)
+    result = config.stash[_RESULT]
+    if result.why_not:
         path, line, _ = item.location
-        return [_made(item, "skipped", (path, line or 0, f"Skipped: {said.why_not}"))]
-    found = said.results.get(item.nodeid)
+        return [_made(item, "skipped", (path, line or 0, f"Skipped: {result.why_not}"))]
+    found = result.results.get(item.nodeid)
     if not found:
-        text = f"no report of this test from {said.machine}; its console:\n{said.console}"
+        text = f"no report of this test from {result.machine}; its console:\n{result.console}"
         return [_made(item, "failed", text)]
-    if said.machine != USER_MODE:
-        note_substitute(item, USER_MODE, said.machine)
+    if result.machine != USER_MODE:
+        note_substitute(item, USER_MODE, result.machine)
     restore = config.hook.pytest_report_from_serializable
     reports: list[pytest.TestReport] = [restore(config=config, data=data) for data in found]
     for report in reports:
@@ -152,24 +152,24 @@ def _reports(item: pytest.Item) -> list[pytest.TestReport]:
     return reports
 
 
-def _once(session: pytest.Session) -> Said:
+def _once(session: pytest.Session) -> BootResult:
     """What one boot came to; of several workers the first one boots, the others wait for it."""
     shared = shared_directory(session.config)
     if shared is None:
         return _boot(session)
-    kept = shared / "said-in-the-machine.json"
+    kept = shared / "result-of-the-machine.json"
     with (shared / "machine.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
             kept.write_text(json.dumps(_boot(session)))
-        return Said(*json.loads(kept.read_text()))
+        return BootResult(*json.loads(kept.read_text()))
 
 
 def _made(item: pytest.Item, outcome: Any, longrepr: Any) -> pytest.TestReport:
     return pytest.TestReport(item.nodeid, item.location, {}, outcome, longrepr, "setup")
 
 
-def _boot(session: pytest.Session) -> Said:
+def _boot(session: pytest.Session) -> BootResult:
     """Run every marked test of the session in the first machine that boots here."""
     faults = []
     for machine in MACHINES:
@@ -177,10 +177,10 @@ def _boot(session: pytest.Session) -> Said:
         if not fault:
             return _run(machine, session)
         faults.append(f"{machine.name}: {fault}")
-    return Said({}, "", why_not=needs(USER_MODE, "; ".join(faults)))
+    return BootResult({}, "", why_not=needs(USER_MODE, "; ".join(faults)))
 
 
-def _run(machine: Machine, session: pytest.Session) -> Said:
+def _run(machine: Machine, session: pytest.Session) -> BootResult:
     files = {str(item.path) for item in session.items if item.get_closest_marker(MARK)}
     out = Path(tempfile.mkdtemp(prefix="ow-uml-"))
     try:
@@ -192,7 +192,7 @@ def _run(machine: Machine, session: pytest.Session) -> Said:
         for line in reports.read_text().splitlines() if reports.exists() else ():
             report = json.loads(line)
             results.setdefault(report["nodeid"], []).append(report)
-        return Said(results, console[-TAIL_CHARACTERS:], machine.name)
+        return BootResult(results, console[-TAIL_CHARACTERS:], machine.name)
     finally:
         shutil.rmtree(out)
 

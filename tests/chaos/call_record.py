@@ -1,4 +1,4 @@
-"""What callers were told: one line for each call, with what orders it against the log."""
+"""What a caller was answered, with the revisions that order it against the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tests.chaos.callers import Reply, Sandbox
 
 
-class Told(NamedTuple):
+class CallRecord(NamedTuple):
     """One call and its answer.
 
     ``before`` is a revision of etcd that was reached when the call began, ``after`` one that was
@@ -23,5 +23,5 @@ class Told(NamedTuple):
 
     @property
     def is_success(self) -> bool:
-        """Whether the caller was told that it is done."""
+        """Whether the answer says that it is done."""
         return self.reply.code == 0
