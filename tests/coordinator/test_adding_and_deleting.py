@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ from nodeagent.netlink import nftables
 from nodeagent.netlink.namespaces import Namespace
 from ops.lab.namespaces import Namespace as Named
 from tests.coordinator.world import SERVICES, Node, Pod, World
-from tests.support.parts import needs
 
 pytestmark = pytest.mark.netns
 
@@ -285,10 +283,7 @@ def test_iptables_marks_where_there_is_no_nftables(
 ) -> None:
     marks = IptablesMarks(world.visitor)
     held = world.hold(pod.inside)
-    program = shutil.which("iptables-legacy") or "iptables"
-    probe = pod.inside.attempt(program, "-t", "mangle", "-S")
-    if probe.returncode:
-        pytest.skip(needs("iptables", probe.stderr))
+    program = pod.require_iptables()
 
     def none(*_: object) -> None:
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))

@@ -7,7 +7,6 @@ coordinator has made possible.
 from __future__ import annotations
 
 import fcntl
-import shutil
 import socket
 from pathlib import Path
 from typing import Any, Final
@@ -210,7 +209,7 @@ def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
     world: World, pod: Pod, way: type[Marks], family: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way is IptablesMarks:
-        needs_iptables(pod)
+        pod.require_iptables()
         monkeypatch.setattr(BestMarks, "put", way(world.visitor).put)
     pod.add(**SAID)
     chain = "type filter hook postrouting priority 300"
@@ -229,7 +228,7 @@ def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
 def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
     world: World, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_iptables(pod)
+    pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.marks.LOCK_S_MAX", 1)
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
@@ -241,7 +240,7 @@ def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
 def test_an_iptables_that_does_not_end_asks_for_another_try(
     world: World, pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs_iptables(pod)
+    pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.marks.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
         IptablesMarks(world.visitor).put(world.hold(pod.inside), (4,))
@@ -263,10 +262,3 @@ def test_check_accepts_the_reply_rules_of_earlier_versions(world: World, pod: Po
     assert len(lacking) == 2
     assert older == ([], [])
     assert "ct mark 0x00000001" in pod.inside.run("nft", f"list table ip {TABLE}")
-
-
-def needs_iptables(pod: Pod) -> None:
-    program = shutil.which("iptables-legacy") or "iptables"
-    probe = pod.inside.attempt(program, "-t", "mangle", "-S")
-    if probe.returncode:
-        pytest.skip(f"no iptables here: {probe.stderr}")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from core.domain.model import Attachment
 from nodeagent.coordinator.announcing import Announcer
@@ -28,6 +31,7 @@ from nodeagent.coordinator.settings import (
 from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
 from ops.lab.namespaces import Namespace as Named
 from ops.lab.programs import run
+from tests.support.parts import needs
 
 ANSWER_S: Final = 5.0
 LOOKS_MAX: Final = 2_000
@@ -51,6 +55,14 @@ class Pod:
     @property
     def host_end(self) -> str:
         return f"veth{self.container[:11]}"
+
+    def require_iptables(self) -> str:
+        """The program that works in this kernel; without one the test is skipped."""
+        program = shutil.which("iptables-legacy") or "iptables"
+        probe = self.inside.attempt(program, "-t", "mangle", "-S")
+        if probe.returncode:
+            pytest.skip(needs("iptables", probe.stderr))
+        return program
 
     def macvlan(self, interface: str, *addresses: str, parent: str = "eth0") -> None:
         """Give it a NIC on the node's uplink, with default routes by way of its networks' first."""

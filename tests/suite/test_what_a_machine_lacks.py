@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shutil
@@ -198,23 +197,3 @@ def test_user_mode_linux_boots_on_a_processor_with_a_large_state(tmp_path: Path)
 
     assert PANIC in why_not_on(f"{tmp_path}:{without_compiler}")
     assert why_not_on(f"{tmp_path}:{os.environ['PATH']}") == ""
-
-
-def test_every_skip_names_what_it_needs() -> None:
-    plain = [
-        f"{path.relative_to(ROOT)}:{call.lineno}"
-        for path in (ROOT / "tests").rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call) and has_plain_reason(call)
-    ]
-
-    assert not plain, "give needs(part, detail) of tests/support/parts.py as the reason"
-
-
-def has_plain_reason(call: ast.Call) -> bool:
-    """Whether a test is skipped here with a text that names no optional part."""
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    reasons = [one.value for one in call.keywords if one.arg == "reason"]
-    reasons += call.args if name == "skip" else []
-    skips = name in {"skip", "skipif", "importorskip"}
-    return skips and any(isinstance(reason, ast.Constant | ast.JoinedStr) for reason in reasons)

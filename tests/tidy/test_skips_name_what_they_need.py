@@ -1,0 +1,28 @@
+"""A skipped test names the optional part that it needs: the last lines of a run count by part."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_skip_names_what_it_needs() -> None:
+    plain = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and has_plain_reason(call)
+    ]
+
+    assert not plain, "give needs(part, detail) of tests/support/parts.py as the reason"
+
+
+def has_plain_reason(call: ast.Call) -> bool:
+    """Whether a test is skipped here with a text that names no optional part."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    reasons = [one.value for one in call.keywords if one.arg == "reason"]
+    reasons += call.args if name == "skip" else []
+    skips = name in {"skip", "skipif", "importorskip"}
+    return skips and any(isinstance(reason, ast.Constant | ast.JoinedStr) for reason in reasons)
