@@ -53,6 +53,9 @@ _LIFE: Final[dict[str, tuple[type[Event], ...]]] = {
 FACTS_MAX = 100_000
 """Facts of one answer; of a longer history the newest are given, and how many are not is told."""
 
+_UNNAMED: Final = frozenset(("cidr", "node"))
+"""Subjects that events need not name: a release names no node, an address no CIDR."""
+
 INDEXED: Final = frozenset(("address", "pod", "uid", "pool", "use", "subnet"))
 """Subjects that the archive's index knows; of others every sealed segment is searched."""
 _DIGITS: Final = re.compile(r"[0-9.]*\.[0-9.]*(/[0-9]+)?\Z")
@@ -94,7 +97,9 @@ class Subject(NamedTuple):
 
     def may_be_in(self, data: bytes) -> bool:
         """Whether a segment can speak of it: msgpack holds texts as they are, so a search tells."""
-        if self.kind != "cidr" and self.name.rpartition("/")[2].encode() not in data:
+        if self.kind in _UNNAMED:
+            return True
+        if self.name.rpartition("/")[2].encode() not in data:
             return False
         life = _LIFE.get(self.kind)
         return life is None or any(TYPE_NAMES[kind].encode() in data for kind in life)
