@@ -1,8 +1,8 @@
 """The plugin's log file: lines that the agent writes on behalf of the executables.
 
-The netconf names file, level and rotation (spec/api.md 4.1); whoever may write a netconf must not
-make root write where they like, so that files are those of one directory alone, and neither links
-nor devices. Lines wait, boundedly, for a thread
+The netconf names file, level and rotation (spec/api.md 4.1). The agent is root and the author of a
+netconf may be a user, so files are regular files of one directory, and links are not followed.
+Lines wait, boundedly, for a thread
 that writes them: a slow disk delays no Pod, and what does not fit is dropped and counted. A file
 that cannot be written is reported once and tried again later; it never fails a request.
 """
@@ -47,8 +47,8 @@ RETRY_S: Final = 60.0
 NETWORK_FILES_MAX: Final = 64
 """Files that netconfs may name while an agent runs; lines of more networks go to the default."""
 
-TOLD_MAX: Final = 64
-"""Paths whose refusal is logged; each once."""
+WARNED_MAX: Final = 64
+"""Paths whose refusal is logged, each once."""
 
 _DAY_S: Final = 86_400.0
 _PRIVATE: Final = 0o600
@@ -72,7 +72,7 @@ class LogDirectory:
         self._default = os.path.normpath(default)
         self._directory = Path(self._default).parent
         self._files: set[str] = set()
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def file_for(self, path: str) -> str:
         """The file that a netconf names, if it may; else the default."""
@@ -82,19 +82,19 @@ class LogDirectory:
         if path == self._default or path in self._files:
             return path
         if Path(path).parent != self._directory or not Path(path).name:
-            self._tell(path, f"it is not a file in {self._directory}")
+            self._warn(path, f"it is not a file in {self._directory}")
         elif len(self._files) >= NETWORK_FILES_MAX:
-            self._tell(path, f"netconfs name {NETWORK_FILES_MAX} other files already, the limit")
+            self._warn(path, f"netconfs name {NETWORK_FILES_MAX} other files already, the limit")
         else:
             self._files.add(path)
             return path
         return self._default
 
-    def _tell(self, path: str, why: str) -> None:
-        if path in self._told or len(self._told) >= TOLD_MAX:
+    def _warn(self, path: str, why: str) -> None:
+        if path in self._warned or len(self._warned) >= WARNED_MAX:
             return
-        self._told.add(path)
-        _log.warning("lines of the plugin's log for %s go to %s: %s", path, self._default, why)
+        self._warned.add(path)
+        _log.warning("wrote the plugin's log to %s instead of %s: %s", self._default, path, why)
 
 
 class _Line(NamedTuple):

@@ -60,15 +60,15 @@ class Deleting:
         judge = _Judge(self._facts, order, migrating=pod.migrating)
         while True:
             released = await self._releaser.release(pod.endpoint_key, judge.decide, release)
-            if not await judge.has_learnt():
+            if not await judge.answer_open_question():
                 return Deleted(released, max(judge.tries, 1))
 
 
 class _Judge:
     """Judges the endpoint of one DEL.
 
-    By what is known, if that keeps it or is certain; else ``has_learnt`` asks the source of truth
-    about the endpoint that was there, and that one is judged by the answer (I6).
+    By what is known, if that keeps it or is certain; else ``answer_open_question`` asks the source
+    of truth about the endpoint that was there, and that one is judged by the answer (I6).
     """
 
     def __init__(self, facts: FactsSource, order: DeleteOrder, *, migrating: bool) -> None:
@@ -98,8 +98,8 @@ class _Judge:
         self._open = endpoint
         return ReleaseDecision(False, "the source of truth has to be asked")
 
-    async def has_learnt(self) -> bool:
-        """Ask what is open, if anything is: then the endpoint can be judged again."""
+    async def answer_open_question(self) -> bool:
+        """Ask, if something has to be asked: then the endpoint can be judged again."""
         endpoint = self._open
         if endpoint is None:
             return False

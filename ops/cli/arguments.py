@@ -1,8 +1,8 @@
 """Global options may stand anywhere on the line: ``orbctl get pools -o yaml --cluster blue``.
 
 The parser below typer knows options only before the command, so they are brought there first. Which
-options of a command take a value is read from the command itself: what is the value of one, or
-stands behind ``--``, is no option, whatever it looks like.
+options of a command take a value is read from the command itself: the value of an option, and what
+follows ``--``, is not parsed as an option.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ GLOBAL_OPTIONS: Final = frozenset(
 END_OF_OPTIONS: Final = "--"
 
 
-class Said(NamedTuple):
-    """One option, or one word that is none (``option`` ""); ``words`` as they were typed.
+class ParsedOption(NamedTuple):
+    """One option, or a word that is not an option (``name`` ""); ``words`` as they were typed.
 
     ``value`` None: the option is a flag, or its value is missing.
     """
 
-    option: str
+    name: str
     value: str | None
     words: tuple[str, ...]
 
@@ -45,10 +45,10 @@ def program_of(application: typer.Typer) -> TyperGroup:
     return found
 
 
-def read(
+def parse_options(
     arguments: Sequence[str], program: TyperGroup, others: Collection[str] = ()
-) -> Iterator[Said]:
-    """The line, option by option; ``others`` take a value beside those of the program."""
+) -> Iterator[ParsedOption]:
+    """Parse the line, option by option; ``others`` take a value beside those of the program."""
     reader = _Reader(arguments, program, frozenset(others) | GLOBAL_OPTIONS)
     while reader.words:
         yield from reader.next()
@@ -58,15 +58,15 @@ def hoisted(arguments: Sequence[str], program: TyperGroup) -> list[str]:
     """The arguments with the global options first, in their order."""
     front: list[str] = []
     rest: list[str] = []
-    for said in read(arguments, program):
-        if said.option not in GLOBAL_OPTIONS:
-            rest += said.words
-        elif said.value is None:
-            return [said.option]  # so that the parser says what is missing
-        elif said.option.startswith("--"):
-            front += said.words
+    for option in parse_options(arguments, program):
+        if option.name not in GLOBAL_OPTIONS:
+            rest += option.words
+        elif option.value is None:
+            return [option.name]  # so that the parser says what is missing
+        elif option.name.startswith("--"):
+            front += option.words
         else:
-            front += [said.option, said.value]
+            front += [option.name, option.value]
     return front + rest
 
 
@@ -80,36 +80,36 @@ class _Reader:
         self._everywhere = with_value
         self._enter(program)
 
-    def next(self) -> Iterator[Said]:
-        """The next word, with its value."""
+    def next(self) -> Iterator[ParsedOption]:
+        """Parse the next word, with its value."""
         word = self.words.popleft()
         if word == END_OF_OPTIONS:
-            yield from (Said("", None, (each,)) for each in (word, *self.words))
+            yield from (ParsedOption("", None, (each,)) for each in (word, *self.words))
             self.words.clear()
         elif not word.startswith("-") or word == "-":
             self._enter_named(word)
-            yield Said("", None, (word,))
+            yield ParsedOption("", None, (word,))
         elif word.startswith("--"):
             name, equals, value = word.partition("=")
-            yield self._said(name, word, value if equals else None)
+            yield self._with_value_of(name, word, value if equals else None)
         else:
             yield from self._short(word)
 
-    def _short(self, word: str) -> Iterator[Said]:
+    def _short(self, word: str) -> Iterator[ParsedOption]:
         """``-o yaml``, ``-oyaml``, ``-o=yaml``, ``-Ao yaml``."""
         name, rest = word[:2], word[2:]
         if rest and name in self._flags and f"-{rest[0]}" in self._with_value | self._flags:
-            yield Said(name, None, (name,))
+            yield ParsedOption(name, None, (name,))
             yield from self._short(f"-{rest}")
         else:
-            yield self._said(name, word, rest.removeprefix("=") or None)
+            yield self._with_value_of(name, word, rest.removeprefix("=") or None)
 
-    def _said(self, name: str, word: str, value: str | None) -> Said:
+    def _with_value_of(self, name: str, word: str, value: str | None) -> ParsedOption:
         if value is not None or name not in self._with_value:
-            return Said(name, value, (word,))
+            return ParsedOption(name, value, (word,))
         if not self.words or self.words[0] == END_OF_OPTIONS:
-            return Said(name, None, (word,))
-        return Said(name, self.words[0], (word, self.words.popleft()))
+            return ParsedOption(name, None, (word,))
+        return ParsedOption(name, self.words[0], (word, self.words.popleft()))
 
     def _enter_named(self, word: str) -> None:
         found = self._commands.get(word)
@@ -117,7 +117,7 @@ class _Reader:
             self._enter(found)
 
     def _enter(self, command: object) -> None:
-        """From here on the options of this command count."""
+        """Parse by the options of this command from here on."""
         self._commands = command.commands if isinstance(command, TyperGroup) else {}
         options = [one for one in getattr(command, "params", ()) if isinstance(one, TyperOption)]
         flags = [one for one in options if one.is_flag or one.count]

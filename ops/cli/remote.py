@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from core.errors import BadInput, NotFound, OrbweaverError
-from ops.cli.arguments import Said, program_of, read
+from ops.cli.arguments import ParsedOption, parse_options, program_of
 from ops.cli.session import WHO
 
 OPTIONS: Final = ("--context", "--kubeconfig", "--system-namespace")
@@ -48,7 +48,7 @@ class Remote(NamedTuple):
 
 def is_remote(arguments: Sequence[str], variables: Mapping[str, str], *, as_plugin: bool) -> bool:
     """Whether a run goes through kubectl: as its plugin, or where an option says which cluster."""
-    names = {said.option for said in _read(arguments)}
+    names = {option.name for option in _parsed(arguments)}
     command = _command(arguments)
     goes_itself = ETCD[0] in names or bool(variables.get(ETCD[1]))
     if command in LOCAL or (command == "import" and not names & set(FILE_OPTIONS)):
@@ -79,28 +79,28 @@ def prepare(
     return Remote([*kubectl, *target, *inside], stdin if reads or is_terminal else b"")
 
 
-def _read(arguments: Sequence[str]) -> list[Said]:
+def _parsed(arguments: Sequence[str]) -> list[ParsedOption]:
     from ops.cli.main import app  # which imports this module
 
-    return list(read(arguments, program_of(app), OPTIONS))
+    return list(parse_options(arguments, program_of(app), OPTIONS))
 
 
 def _command(arguments: Sequence[str]) -> str:
     """The word that says what to do; "" where there is none."""
-    return next((said.words[0] for said in _read(arguments) if not said.option), "")
+    return next((option.words[0] for option in _parsed(arguments) if not option.name), "")
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Our options, wherever they stand, and the rest. Raises BadInput."""
     found: dict[str, str] = {}
     rest: list[str] = []
-    for said in _read(arguments):
-        if said.option not in OPTIONS:
-            rest += said.words
-        elif not said.value:
-            raise BadInput(f"{said.option} needs a value", subject=said.option)
+    for option in _parsed(arguments):
+        if option.name not in OPTIONS:
+            rest += option.words
+        elif not option.value:
+            raise BadInput(f"{option.name} needs a value", subject=option.name)
         else:
-            found[said.option] = said.value
+            found[option.name] = option.value
     return found, rest
 
 
@@ -108,14 +108,14 @@ def _with_files(arguments: Sequence[str]) -> tuple[list[str], bytes | None]:
     """The arguments with files of this machine as standard input. Raises BadInput."""
     rest: list[str] = []
     files: list[Path] = []
-    for said in _read(arguments):
-        if said.option not in FILE_OPTIONS:
-            rest += said.words
+    for option in _parsed(arguments):
+        if option.name not in FILE_OPTIONS:
+            rest += option.words
             continue
         if not files:
-            rest += [said.option, "-"]  # once: several files become one text
-        if said.value not in (None, "-"):
-            files.append(Path(str(said.value)))
+            rest += [option.name, "-"]  # once: several files become one text
+        if option.value not in (None, "-"):
+            files.append(Path(str(option.value)))
     if not files:
         return rest, None
     try:

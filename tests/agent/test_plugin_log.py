@@ -214,8 +214,8 @@ async def test_a_netconf_names_no_log_file_outside_the_logs_directory(
 
     assert [each.name for each in tmp_path.rglob("*.log")] == ["plugin.log"]
     assert len((directory / "plugin.log").read_text().splitlines()) == 2
-    (told,) = (one.message for one in caplog.records if "lines of the plugin's log" in one.message)
-    assert told.endswith(f"it is not a file in {directory}")
+    (warning,) = (one.message for one in caplog.records if "wrote the plugin's log" in one.message)
+    assert warning.endswith(f"it is not a file in {directory}")
 
 
 def test_netconfs_name_no_more_files_than_the_bound(
