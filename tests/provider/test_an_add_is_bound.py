@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from core.errors import WrongInput
+from nodeagent.facts import PodReference
 from tests.provider.town import PARENT, Town, eventually
 from tests.workflows.external.fake_provider import Fault, mac_of
 from workflows.external.wire import ALLOCATE, RELEASE
@@ -119,3 +121,22 @@ async def test_without_a_controller_an_add_ends_by_itself_and_is_given_back_late
     assert "orbctl status" in error["details"]
     await town.controller()
     await eventually(town.nothing_left)
+
+
+async def test_a_late_add_of_an_older_pod_gives_back_nothing_that_the_newer_one_has_bound(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.controller()
+    await town.node.add()
+    bound = dict(town.provider.bound)
+
+    async def refuse(_: PodReference) -> None:
+        raise WrongInput("Pod shop/web-0, UID older, does not exist any more")
+
+    monkeypatch.setattr(town.node.agent.parts.facts, "confirm_current", refuse)
+    args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web-0;K8S_POD_UID=older"
+    late = await town.node.call("ADD", CNI_CONTAINERID="c-older", CNI_ARGS=args)
+
+    assert late.error["code"] == 112
+    assert town.provider.bound == bound
+    assert set(await town.node.claims()) == set(bound)
