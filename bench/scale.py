@@ -14,7 +14,8 @@ class Scale(NamedTuple):
     log. ``agents_apart``: contending agents are processes of their own. ``calls``: of executables.
     ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
     long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
-    are watched.
+    are watched; ``objects``: pools beside which commands are measured; ``imported``: pools of one
+    import.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Scale(NamedTuple):
     idle_s: float
     leaks: int
     reported_s: float
+    objects: int
+    imported: int
 
 
 QUICK = Scale(
@@ -54,6 +57,8 @@ QUICK = Scale(
     idle_s=2.0,
     leaks=2_000,
     reported_s=4.0,
+    objects=10_000,
+    imported=600,
 )
 """``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
@@ -76,4 +81,6 @@ FULL = Scale(
     idle_s=10.0,
     leaks=10_000,
     reported_s=10.0,
+    objects=100_000,
+    imported=10_000,
 )

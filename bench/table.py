@@ -13,6 +13,7 @@ from bench.figures import Figure, Target
 from bench.measures import (
     allocation,
     batching,
+    commanding,
     contention,
     coordinating,
     engine,
@@ -93,6 +94,13 @@ MEASURES: tuple[Measure, ...] = (
         replay.measure,
         8,
     ),
+    Measure(
+        "commanding",
+        {"command_scale_ratio": Target("at most", 3)},
+        commanding.measure_scale,
+        6,
+    ),
+    Measure("importing", {"import_10k_s": Target("at most", 60)}, commanding.measure_import, 6),
     Measure("history", {"history_1m_ms": Target("at most", 1_000)}, history.measure, 6),
     Measure(
         "engine",

@@ -20,6 +20,8 @@ WRITERS = 4
 _TEN = parse_address("10.0.0.0").value
 _POOL_BITS = 14
 POOLS_MAX = 1 << 24 - _POOL_BITS
+_SLICE_BITS = 6
+SLICES_MAX = 1 << 24 - _SLICE_BITS
 
 
 class Place(NamedTuple):
@@ -52,6 +54,17 @@ def many_pools(count: int) -> list[Pool]:
     """Pools of 16,380 addresses side by side in 10.0.0.0/8; none is a default pool."""
     assert count <= POOLS_MAX, count
     return [_numbered_pool(number) for number in range(count)]
+
+
+def slices(first: int, count: int) -> list[Pool]:
+    """Pools of 60 addresses side by side, all of the CIDR 10.0.0.0/8."""
+    assert first + count <= SLICES_MAX, (first, count)
+    pools = []
+    for number in range(first, first + count):
+        base = _TEN + (number << _SLICE_BITS)
+        lowest, highest = (format_address(4, base + offset) for offset in (2, 61))
+        pools.append(Pool(f"slice-{number:06d}", 4, "10.0.0.0/8", (f"{lowest}-{highest}",)))
+    return pools
 
 
 def spread_places(pools: Sequence[Pool], claims: int) -> Iterator[Place]:

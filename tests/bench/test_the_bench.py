@@ -39,6 +39,8 @@ PROMISED = {
     "agent_rss_mb",
     "alloc_last_free_ms",
     "history_1m_ms",
+    "command_scale_ratio",
+    "import_10k_s",
     "wf_rate",
     "wf_replay_4000_ms",
     "wf_takeover_s",

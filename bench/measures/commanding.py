@@ -1,0 +1,103 @@
+"""What a command costs when few and when many objects exist, and how long an import takes.
+
+The pools are slices of one CIDR, side by side: a new one may overlap any of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+
+from bench.figures import Figure, median_figure, ratio_figure
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import slices
+from core.domain.commands import ApplyPool
+from core.domain.events import Cause
+from core.domain.model import Pool
+from core.service.configurator import Configurator
+from core.service.indexer import build_index
+from core.store.keys import Keys, controller_writer
+from core.store.kv import KeyValueStore
+from core.store.writer import Writer
+from tests.support.etcd import EtcdCluster
+
+FEW_OBJECTS = 100
+COMMANDS = 40
+"""Commands of one round."""
+
+IMPORTED = 10_000
+"""Pools that ``import_10k_s`` stands for."""
+
+CAUSE = Cause("bench")
+
+
+def measure_scale(lab: Lab) -> list[Figure]:
+    """command_scale_ratio."""
+    many = lab.scale.objects
+    with (
+        lab.etcd(_seed(lab, FEW_OBJECTS)) as small,
+        lab.etcd(_seed(lab, many)) as large,
+    ):
+        ratios = asyncio.run(_compare(lab, small, large))
+    note = f"the median of {COMMANDS} new pools among {many:,} of their CIDR"
+    return [ratio_figure("command_scale_ratio", ratios, f"that among {FEW_OBJECTS:,}", note)]
+
+
+def measure_import(lab: Lab) -> list[Figure]:
+    """import_10k_s."""
+    count = lab.scale.imported
+    took: list[float] = []
+    for _ in lab.rounds():
+        with lab.etcd() as etcd:
+            took.append(asyncio.run(_import(lab, etcd, count)) * IMPORTED / count)
+    note = f"one command after the other, as `orbctl apply` does; from {count:,} pools"
+    return [median_figure("import_10k_s", took, "s", note=note)]
+
+
+def _seed(lab: Lab, count: int) -> Path:
+    async def fill(store: KeyValueStore, keys: Keys) -> None:
+        await SeedWriter(store, keys, controller_writer("seed")).define(slices(0, count))
+        await build_index(store, keys, "pools", 4)
+
+    return lab.seed(f"{count} pools of one CIDR", fill)
+
+
+async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[float]:
+    ratios: list[float] = []
+    async with _configurator(lab, small) as few, _configurator(lab, large) as many:
+        first = lab.scale.objects
+        for number in lab.rounds():
+            pools = slices(first + number * COMMANDS, COMMANDS)
+            turns = (few, many) if number % 2 else (many, few)
+            took = {one: median(await _apply(one, pools)) for one in turns}
+            ratios.append(took[many] / took[few])
+    return ratios
+
+
+async def _import(lab: Lab, etcd: EtcdCluster, count: int) -> float:
+    async with _configurator(lab, etcd) as configurator:
+        return sum(await _apply(configurator, slices(0, count)))
+
+
+async def _apply(configurator: Configurator, pools: list[Pool]) -> list[float]:
+    """Seconds of each command."""
+    took: list[float] = []
+    for pool in pools:
+        began = time.perf_counter()
+        await configurator.apply(ApplyPool(pool), CAUSE)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+@asynccontextmanager
+async def _configurator(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Configurator]:
+    async with lab.store(etcd) as store:
+        writer = Writer(store, lab.keys, controller_writer("bench"))
+        await writer.open()
+        yield Configurator(store, lab.keys, writer)
+        await writer.close()
