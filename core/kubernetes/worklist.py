@@ -56,7 +56,8 @@ class Worklist(Generic[T]):
                 del self._dirty[item]
                 try:
                     await self._look(item)
-                except OrbweaverError as error:
+                except Exception as error:
+                    # Also one that is a fault of ours: it is about this item, and stops no other.
                     if ends():
                         raise
                     self._again(item, error)
@@ -65,9 +66,10 @@ class Worklist(Generic[T]):
             self._news.clear()
             await self._news.wait()
 
-    def _again(self, item: T, error: OrbweaverError) -> None:
+    def _again(self, item: T, error: Exception) -> None:
         tries = self.failing[item] = self.failing.get(item, 0) + 1
         pause_s = min(RETRY_S_MIN * 2 ** min(tries - 1, DOUBLINGS_MAX), RETRY_S_MAX)
         fields = {"what": self._what, "item": str(item), "tries": tries}
-        _log.warning("not done yet: %s", error, extra={"fields": fields})
+        unexpected = None if isinstance(error, OrbweaverError) else error
+        _log.warning("not done yet: %s", error, exc_info=unexpected, extra={"fields": fields})
         asyncio.get_running_loop().call_later(pause_s, self.add, [item])

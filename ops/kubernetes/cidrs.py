@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from core.domain.addresses import AddressSyntaxError, parse_cidr
 from core.errors import BadInput
@@ -57,9 +57,9 @@ def source_of(configurations: Mapping[str, str]) -> Source:
 
 def of_kubeadm(config_map: Object) -> Cidrs:
     """What kube-system/kubeadm-config says."""
-    text = (config_map.get("data") or {}).get("ClusterConfiguration", "")
+    text = _members(config_map.get("data")).get("ClusterConfiguration", "")
     try:
-        documents = [one.value for one in load_yaml(text)]
+        documents = [one.value for one in load_yaml(str(text))]
     except BadInput:
         return Cidrs()
     for document in documents:
@@ -72,20 +72,22 @@ def of_kubeadm(config_map: Object) -> Cidrs:
 
 def of_controller_manager(pod: Object) -> Cidrs:
     """What the flags of a kube-controller-manager say."""
-    container = pod["spec"]["containers"][0]
-    words = [*(container.get("command") or []), *(container.get("args") or [])]
+    containers = _items(_members(pod.get("spec")).get("containers"))
+    container = _members(containers[0]) if containers else {}
+    words = [*_items(container.get("command")), *_items(container.get("args"))]
     return Cidrs(_flag(words, POD_FLAG), _flag(words, SERVICE_FLAG))
 
 
 def of_calico(pools: Iterable[Object]) -> tuple[str, ...]:
     """The CIDRs of Calico's IPPools that serve, by their age."""
     serving = [
-        one
+        (one["metadata"], spec)
         for one in pools
-        if not one["spec"].get("disabled") and "deletionTimestamp" not in one["metadata"]
+        if not (spec := _members(one.get("spec"))).get("disabled")
+        and "deletionTimestamp" not in one["metadata"]
     ]
-    serving.sort(key=lambda one: (one["metadata"]["creationTimestamp"], one["metadata"]["name"]))
-    return tuple(cidr for one in serving for cidr in _list(one["spec"].get("cidr")))
+    serving.sort(key=lambda each: (each[0].get("creationTimestamp", ""), each[0]["name"]))
+    return tuple(cidr for _, spec in serving for cidr in _list(spec.get("cidr")))
 
 
 class CiliumAnswer(NamedTuple):
@@ -97,7 +99,7 @@ class CiliumAnswer(NamedTuple):
 
 def of_cilium(config_map: Object) -> CiliumAnswer:
     """How Cilium's own configuration says that it gives out addresses."""
-    data = config_map.get("data") or {}
+    data = _members(config_map.get("data"))
     four = _list(data.get("cluster-pool-ipv4-cidr"), " ")
     six = _list(data.get("cluster-pool-ipv6-cidr"), " ")
     return CiliumAnswer(str(data.get("ipam", "")), (*four, *six))
@@ -108,7 +110,7 @@ def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
     found: list[str] = []
     for one in sorted(pools, key=lambda each: str(each["metadata"]["name"])):
         for family in ("ipv4", "ipv6"):
-            for cidr in (one["spec"].get(family) or {}).get("cidrs") or []:
+            for cidr in _items(_members(_members(one.get("spec")).get(family)).get("cidrs")):
                 found += _list(cidr)
     return tuple(found)
 
@@ -116,11 +118,27 @@ def of_cilium_pools(pools: Iterable[Object]) -> tuple[str, ...]:
 def of_service_cidrs(objects: Iterable[Object]) -> tuple[str, ...]:
     """The CIDRs of ServiceCIDR objects, by name."""
     ordered = sorted(objects, key=lambda each: str(each["metadata"]["name"]))
-    return tuple(cidr for one in ordered for text in one["spec"]["cidrs"] for cidr in _list(text))
+    return tuple(
+        cidr
+        for one in ordered
+        for text in _items(_members(one.get("spec")).get("cidrs"))
+        for cidr in _list(text)
+    )
 
 
-def _flag(words: Iterable[str], flag: str) -> tuple[str, ...]:
-    return next((_list(word.removeprefix(flag)) for word in words if word.startswith(flag)), ())
+def _flag(words: Iterable[object], flag: str) -> tuple[str, ...]:
+    texts = (word for word in words if isinstance(word, str))
+    return next((_list(text.removeprefix(flag)) for text in texts if text.startswith(flag)), ())
+
+
+def _members(value: object) -> Mapping[str, Any]:
+    """The members of an object; none of anything else."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _items(value: object) -> list[Any]:
+    """The items of a list; none of anything else."""
+    return value if isinstance(value, list) else []
 
 
 def _list(text: object, separators: str = "") -> tuple[str, ...]:

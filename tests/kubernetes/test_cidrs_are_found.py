@@ -96,3 +96,46 @@ def test_service_cidr_objects_are_read_by_name() -> None:
 def test_whatever_a_source_says_is_read_or_counts_as_not_said(text: str) -> None:
     assert isinstance(cidrs.of_kubeadm(config_map(ClusterConfiguration=text)), Cidrs)
     assert cidrs.source_of({"10-a.conf": json.dumps(text)}) == "none"
+
+
+GARBAGE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "spec",
+                    "data",
+                    "cidr",
+                    "cidrs",
+                    "ipv4",
+                    "containers",
+                    "command",
+                    "disabled",
+                    "ipam",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+"""Of the right names and of any shape: definitions of others need have no schema."""
+
+
+@given(GARBAGE)
+def test_an_object_of_any_shape_is_read_or_counts_as_not_said(value: object) -> None:
+    body = value if isinstance(value, dict) else {"spec": value, "data": value}
+    one = {"metadata": {"name": "odd"}} | body
+
+    for found in (
+        cidrs.of_calico([one]),
+        cidrs.of_cilium_pools([one]),
+        cidrs.of_service_cidrs([one]),
+        cidrs.of_cilium(one).cidrs,
+        *cidrs.of_controller_manager(one),
+        *cidrs.of_kubeadm(one),
+    ):
+        assert all("/" in cidr for cidr in found)

@@ -56,6 +56,32 @@ async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
     assert done.is_set()
 
 
+async def test_an_item_that_no_code_expected_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    looked: list[str] = []
+    done = asyncio.Event()
+
+    async def look(item: str) -> None:
+        looked.append(item)
+        if item == "odd":
+            raise KeyError("spec")
+        if looked.count("odd") > 1:
+            done.set()
+        work.add(["good"])
+        await asyncio.sleep(0)
+
+    work = Worklist(look, "items")
+    work.add(["odd", "good"])
+    running = asyncio.ensure_future(work.run())
+    await within(done.wait())
+    running.cancel()
+
+    assert work.failing["odd"] >= 1
+    assert "good" not in work.failing
+
+
 class Forgetful(ScriptedApi):
     """Every version that it lists has expired when it is watched."""
 
