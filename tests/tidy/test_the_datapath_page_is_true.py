@@ -9,7 +9,10 @@ from tests.tidy.sources import ROOT
 from tests.tidy.test_the_compatibility_page_is_true import NAMED, functions_of, texts_beside
 
 PAGE = ROOT / "docs" / "compatibility-datapath.md"
-STATES = ("runs", "runs in the machine", "runs with an API server", "not promised", "open")
+STATES = (
+    *("runs", "runs in the machine", "runs with an API server", "runs with a kubelet"),
+    *("not promised", "open"),
+)
 SCENARIOS = (*range(1, 8), *range(10, 16))
 """Of spec/datapath.md 5: those of the datapath; the others are of installations."""
 
