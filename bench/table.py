@@ -24,6 +24,7 @@ from bench.measures import (
     kube_controlling,
     last_free,
     looking,
+    nearly_full,
     reclaiming,
     replay,
     scaling,
@@ -63,6 +64,7 @@ MEASURES: tuple[Measure, ...] = (
         {
             "contention_failures": Target("at most", 0),
             "contention_duplicates": Target("at most", 0),
+            "contention_time_ratio": Target("at most", 2.0),
         },
         contention.measure,
         8,
@@ -83,7 +85,16 @@ MEASURES: tuple[Measure, ...] = (
         starting.measure,
         10,
     ),
-    Measure("last_free", {"alloc_last_free_ms": Target("at most", 20.0)}, last_free.measure, 10),
+    Measure(
+        "last_free",
+        {
+            "alloc_last_free_ms": Target("at most", 20.0),
+            "alloc_last_free_ratio": Target("at most", 3.0),
+        },
+        last_free.measure,
+        10,
+    ),
+    Measure("nearly_full", {"alloc_full99_ratio": Target("at most", 1.5)}, nearly_full.measure, 8),
     Measure(
         "replay",
         {

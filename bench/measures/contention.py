@@ -8,10 +8,11 @@ has an etcd of its own; figures are sums, and the checker has read every log.
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, NamedTuple
 
-from bench.figures import Figure
+from bench.figures import Figure, ratio_figure
 from bench.rig.frames import NEW_PODS, netconf
 from bench.rig.lab import CLUSTER, Lab
 from bench.rig.seed_writer import SeedWriter
@@ -30,22 +31,28 @@ ROUNDS = 3
 
 
 class Outcome(NamedTuple):
-    """What became of the Pods: texts of failures, and every address that was answered."""
+    """What became of the Pods: texts of failures, every address answered, and how long it took."""
 
     failures: list[str]
     given: list[str]
+    seconds: float
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """contention_failures, contention_duplicates."""
+    """contention_failures, contention_duplicates, contention_time_ratio."""
     pods = lab.scale.contending_pods
     contend = _processes if lab.scale.agents_apart else _nodes
     failed: list[float] = []
     shared: list[float] = []
+    ratios: list[float] = []
     for _ in lab.rounds(ROUNDS):
+        with lab.etcd() as etcd:
+            lab.fill(etcd, lambda store, keys: _define(store, keys, 2 * pods))
+            easy = contend(lab, etcd, pods)
         with lab.etcd() as etcd:
             lab.fill(etcd, lambda store, keys: _define(store, keys, pods))
             outcome = contend(lab, etcd, pods)
+            ratios.append(outcome.seconds / easy.seconds)
             failed.append(len(outcome.failures))
             shared.append(len(outcome.given) - len(set(outcome.given)) + _violations(lab, etcd))
         if outcome.failures:
@@ -56,6 +63,7 @@ def measure(lab: Lab) -> list[Figure]:
     return [
         Figure("contention_failures", sum(failed), "failed ADDs", None, note, tuple(failed)),
         Figure("contention_duplicates", sum(shared), "addresses", None, duplicates, tuple(shared)),
+        ratio_figure("contention_time_ratio", ratios, "a pool twice as large", note),
     ]
 
 
@@ -75,7 +83,7 @@ def _processes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
         order: dict[str, Any] = {"sockets": [str(agent.framed_path) for agent in agents]}
         order |= {"verb": "ADD", "callers": CALLERS, "first": NEW_PODS, "count": pods}
         report = lab.call("framed", order | {"netconf": netconf().decode()})
-    return Outcome(report["failures"], report["addresses"])
+    return Outcome(report["failures"], report["addresses"], report["seconds"])
 
 
 def _nodes(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
@@ -90,12 +98,14 @@ async def _contend(lab: Lab, etcd: EtcdCluster, pods: int) -> Outcome:
             node = Node(store, f"node-{number}", cluster=CLUSTER)
             nodes.append(await stack.enter_async_context(node))
         adds = [nodes[serial % AGENTS].add(pod(f"web-{serial}")) for serial in range(pods)]
+        began = time.perf_counter()
         answers = await gather(*adds)
+        seconds = time.perf_counter() - began
     failures = [repr(answer) for answer in answers if isinstance(answer, Exception)]
     given = [
         address for answer in answers if isinstance(answer, Added) for address in addresses(answer)
     ]
-    return Outcome(failures, given)
+    return Outcome(failures, given, seconds)
 
 
 def _violations(lab: Lab, etcd: EtcdCluster) -> int:

@@ -10,7 +10,7 @@ import random
 from statistics import median
 
 from bench.callers import framed
-from bench.figures import Figure, median_figure
+from bench.figures import Figure, median_figure, ratio_figure
 from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS, CallFailed
 from bench.rig.agent import AgentProcess
 from bench.rig.frames import NEW_PODS, netconf
@@ -58,7 +58,7 @@ class Exchange:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_last_free_ms."""
+    """alloc_last_free_ms, alloc_last_free_ratio."""
     leaving = iter(random.Random(SEED).sample(range(ADDRESSES), FINDS * lab.scale.rounds))
     last: list[float] = []
     easy: list[float] = []
@@ -75,4 +75,8 @@ def measure(lab: Lab) -> list[Figure]:
             last.append(median(found))
             easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
     note = f"{ADDRESSES:,} addresses, one free; reference: an ADD in a nearly empty pool"
-    return [median_figure("alloc_last_free_ms", last, "ms", easy, note)]
+    ratios = [one / other for one, other in zip(last, easy, strict=True)]
+    return [
+        median_figure("alloc_last_free_ms", last, "ms", easy, note),
+        ratio_figure("alloc_last_free_ratio", ratios, "an ADD in a nearly empty pool", note),
+    ]

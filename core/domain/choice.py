@@ -30,11 +30,14 @@ def spread_index(seed: str, size: int) -> int:
 class Search:
     """One request's search for one address in one pool."""
 
-    __slots__ = ("_known", "_start", "_taken", "order", "usable")
+    __slots__ = ("_known", "_start", "_taken", "is_taught", "order", "seed", "usable")
 
     def __init__(self, usable: AddressSet, order: AddressOrder, seed: str) -> None:
         self.usable = usable
         self.order = order
+        self.seed = seed
+        self.is_taught = False
+        """Whether the truth about some addresses was read: what is known then beats any hint."""
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
         self._taken: set[int] = set()
         # What may be named: for spread the window at the hashed place, for sequential only what was
@@ -53,11 +56,13 @@ class Search:
 
         ``avoid``: addresses that other requests of this process are claiming right now.
         """
-        for first, last in self._known:
-            for value in range(first, last + 1):
-                if value not in self._taken and value not in avoid:
-                    return value
-        return None
+        values = (value for first, last in self._known for value in range(first, last + 1))
+        free = (value for value in values if value not in self._taken and value not in avoid)
+        if self.order == "sequential":
+            return next(free, None)
+        # Not the first: requests whose windows overlap would meet there again.
+        choice = list(free)
+        return choice[spread_index(self.seed, len(choice))] if choice else None
 
     def window_after(self, value: int) -> tuple[int, int]:
         """[first, last]: the stretch a failed try for ``value`` should read."""
@@ -66,10 +71,12 @@ class Search:
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
         """The truth about [first, last]: exactly ``taken`` cannot be had there."""
+        self.is_taught = True
         self._taken.update(taken)
         self._known = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
         """A read of the truth found this one free."""
+        self.is_taught = True
         self._taken.discard(value)
         self._known = AddressSet(self.usable.family, ((value, value),))

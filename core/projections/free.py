@@ -57,6 +57,14 @@ class FreeIntervals:
         self._lasts[begin:end] = [last]
         self.size += 1
 
+    def at(self, rank: int) -> int:
+        """The free address of this rank, from 0. Raises IndexError."""
+        for first, last in self:
+            if rank <= last - first:
+                return first + rank
+            rank -= last - first + 1
+        raise IndexError(rank)
+
     def widest(self, count: int) -> list[Interval]:
         """The ``count`` intervals with most addresses, in the order of their addresses."""
         if len(self) <= count:

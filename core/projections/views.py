@@ -56,7 +56,7 @@ CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.
 
 REWRITTEN: Final = "nothing: the controller that leads writes it anew"
 POOL_VIEWS: Final[KeyKind[PoolView]] = KeyKind(
-    *("pool view", "view/pool", POOL_VIEW.decode, ("controller", "orbctl"), REWRITTEN),
+    *("pool view", "view/pool", POOL_VIEW.decode, ("agent", "controller", "orbctl"), REWRITTEN),
     key_of=lambda keys, view: keys.pool_view(view.name),
 )
 CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(

@@ -9,6 +9,7 @@ reported full only after a read of the truth. A failed request leaves nothing be
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
@@ -38,6 +39,7 @@ from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavai
 from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.cooldown import NO_LEASE, CoolDown
 from core.service.finding import Finder
+from core.service.hints import PoolHints
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.service.proposals import (
     Seen,
@@ -48,7 +50,7 @@ from core.service.proposals import (
 )
 from core.service.releaser import Releaser
 from core.service.retrieving import Retriever
-from core.service.rounds import Round, Scene, Wanted
+from core.service.rounds import AddressSources, Round, Scene, Wanted
 from core.store.batch import Lost, Proposal
 from core.store.codec import Draft
 from core.store.keys import Keys
@@ -135,8 +137,11 @@ class Allocator:
         self._cooldown = cooldown
         self._settings = settings
         self._finder = Finder(store, keys)
+        self._hints = PoolHints(store, keys, view.faults, time.monotonic)
+        releaser.on_free = self._hints.released
         self._retriever = Retriever(store, keys, writer, view)
-        self._limit = RecordLimit(self._finder, settings.records_max)
+        limit = RecordLimit(self._finder, settings.records_max)
+        self._sources = AddressSources(self._hints, self._finder, limit)
         self._claiming: dict[Family, set[int]] = {4: set(), 6: set()}
 
     async def add(self, call: AddCall) -> Added:
@@ -296,7 +301,7 @@ class Allocator:
         avoid = self._claiming[demand.family]
         own = {value for family, value in mine if family == demand.family}
         scene = Scene(avoid, own, ending, is_same_holder=need.why != "superseded")
-        wanted = await this.pick(demand, scene, self._finder, self._limit)
+        wanted = await this.pick(demand, scene, self._sources)
         avoid.add(wanted.value)
         mine.add(wanted.address)
         return wanted

@@ -9,6 +9,7 @@ full at the revision read.
 from __future__ import annotations
 
 from collections.abc import Container
+from itertools import islice
 from typing import NamedTuple
 
 from core.domain.address_set import AddressSet
@@ -29,11 +30,19 @@ RESTING_READ_GROWTH = 8
 """How many times as many are read then."""
 
 
+OTHERS_MAX = 256
+"""Further free addresses that a search names: those that it has read on the way."""
+
+
 class Found(NamedTuple):
-    """A free address; ``rest_revision`` names the cool-down mark to end with it (0: none)."""
+    """A free address; ``rest_revision`` names the cool-down mark to end with it (0: none).
+
+    ``others``: more addresses that were free in what was read.
+    """
 
     value: int
     rest_revision: int = 0
+    others: tuple[int, ...] = ()
 
 
 class Finder:
@@ -52,10 +61,10 @@ class Finder:
         if not usable:
             return None
         first = await self._in_stretch(usable.window(search.start, usable.size), avoid)
-        if first is None and search.start:
+        if not first and search.start:
             first = await self._in_stretch(usable.window(0, search.start), avoid)
-        if first is not None:
-            return Found(first)
+        if first:
+            return Found(first[0], others=tuple(first[1:]))
         return await self._longest_resting(usable, avoid)
 
     async def count(self, addresses: AddressSet) -> int:
@@ -68,7 +77,8 @@ class Finder:
         gets = [self._get("ip", part, count_only=True) for part in parts]
         return sum(answer.count for answer in (await self._store.read(gets)).ranges)
 
-    async def _in_stretch(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
+    async def _in_stretch(self, stretch: AddressSet, avoid: Container[int]) -> list[int]:
+        """Free addresses of the first part that has some, at most ``OTHERS_MAX`` and one."""
         if stretch.size <= READ_ADDRESSES_MAX:
             return await self._read(stretch, avoid)
         parts = stretch.split(STRETCHES)
@@ -82,19 +92,17 @@ class Finder:
                 continue
             few = taken <= READ_ADDRESSES_MAX
             found = await (self._read if few else self._in_stretch)(part, avoid)
-            if found is not None:
+            if found:
                 return found
-        return None
+        return []
 
-    async def _read(self, stretch: AddressSet, avoid: Container[int]) -> int | None:
+    async def _read(self, stretch: AddressSet, avoid: Container[int]) -> list[int]:
         gets = [self._get(room, stretch, keys_only=True) for room in ("ip", "rest")]
         claims, rests = (await self._store.read(gets)).ranges
         taken = self._values("ip", claims) | self._values("rest", rests)
-        for first, last in stretch:
-            for value in range(first, last + 1):
-                if value not in taken and value not in avoid:
-                    return value
-        return None
+        values = (value for first, last in stretch for value in range(first, last + 1))
+        free = (value for value in values if value not in taken and value not in avoid)
+        return list(islice(free, OTHERS_MAX + 1))
 
     async def _longest_resting(self, usable: AddressSet, avoid: Container[int]) -> Found | None:
         """The one that has rested longest among those that may be had."""

@@ -64,6 +64,8 @@ class Releaser:
         self._keys = keys
         self._writer = writer
         self._cooldown = cooldown
+        self.on_free: Callable[[Release], None] | None = None
+        """Called for each address that this process has released and that does not rest."""
 
     async def release(
         self,
@@ -115,4 +117,7 @@ class Releaser:
         )
         if isinstance(outcome, Lost):
             raise endpoint_changed(key)
+        if self.on_free is not None and not self._cooldown.seconds:
+            for one in releases:
+                self.on_free(one)
         return Released(tuple(one.address for one in releases), decision.why, outcome.revision)

@@ -22,6 +22,7 @@ from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.projections.configuration_view import Snapshot
 from core.service.finding import Finder
+from core.service.hints import PoolHints
 from core.service.limits import RecordLimit
 from core.service.proposals import Choice, configuration_guards
 from core.store.batch import Lost
@@ -68,6 +69,14 @@ class Scene(NamedTuple):
     is_same_holder: bool = False
 
 
+class AddressSources(NamedTuple):
+    """Where a round's choice may look: hints, the truth, and the bound of records in a pool."""
+
+    hints: PoolHints
+    finder: Finder
+    limit: RecordLimit
+
+
 class Round:
     """Tries of one ADD on one snapshot. ``listed`` is what the Pod keeps (``claims.Need``)."""
 
@@ -102,9 +111,7 @@ class Round:
         self._full: dict[Place, str] = {}
         self._rests: dict[Address, int] = {}
 
-    async def pick(
-        self, demand: Demand, scene: Scene, finder: Finder, limit: RecordLimit
-    ) -> Wanted:
+    async def pick(self, demand: Demand, scene: Scene, sources: AddressSources) -> Wanted:
         """An address from the first of the demand's pools that has one.
 
         Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
@@ -117,14 +124,16 @@ class Round:
             place = (demand.interface, demand.family, pool)
             if place in self._full:
                 continue
-            refusal = await self._refusal(pool, limit)
+            refusal = await self._refusal(pool, sources.limit)
             if refusal:
                 self._full[place] = refusal
                 continue
             search = self._search(place)
-            value = self._known_free(search, scene)
+            value = self._hinted(search, scene, sources.hints, pool)
             if value is None:
-                value = await self._find(search, scene, finder, pool)
+                value = self._known_free(search, scene)
+            if value is None:
+                value = await self._find(search, scene, sources, pool)
             if value is None:
                 self._full[place] = AddressesUsedOut.sentinel
                 continue
@@ -207,11 +216,26 @@ class Round:
         address = str(Address(search.usable.family, value))
         return None if any(one.address == address for one in scene.ending) else value
 
-    async def _find(self, search: Search, scene: Scene, finder: Finder, pool: str) -> int | None:
+    def _hinted(self, search: Search, scene: Scene, hints: PoolHints, pool: str) -> int | None:
+        """What a hint names. Never in sequential order, which promises the lowest free address."""
+        if self._order == "sequential" or search.is_taught:
+            return None
+        return hints.pick(pool, search.usable, search.seed, scene.avoid)
+
+    async def _find(
+        self, search: Search, scene: Scene, sources: AddressSources, pool: str
+    ) -> int | None:
+        finder, hints = sources.finder, sources.hints
+        if self._order == "spread":
+            await hints.refresh(pool, search.usable)
+            value = hints.pick(pool, search.usable, search.seed, scene.avoid)
+            if value is not None:
+                return value
         found = await finder.find(search, scene.avoid)
         if found is not None:
             self._rests[Address(search.usable.family, found.value)] = found.rest_revision
             search.offer(found.value)
+            hints.learn(pool, search.usable, found.others)
             return found.value
         if await finder.find(search, scene.own) is not None:
             # Only siblings in this process stand in the way, and how their claims end is open.

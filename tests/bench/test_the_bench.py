@@ -38,6 +38,9 @@ PROMISED = {
     "agent_ready_s",
     "agent_rss_mb",
     "alloc_last_free_ms",
+    "alloc_last_free_ratio",
+    "alloc_full99_ratio",
+    "contention_time_ratio",
     "history_1m_ms",
     "command_scale_ratio",
     "import_10k_s",
@@ -89,7 +92,7 @@ def test_a_cheap_measure_answers_one_well_formed_object_a_line() -> None:
     results = run(TINY, chosen(["store_batch_ratio", "contention"]))
 
     lines = [json.loads(line) for taken in results for line in reporting.lines(taken).splitlines()]
-    batch, failures, duplicates = lines
+    batch, failures, duplicates, _ = lines
     assert all(set(line) >= {"name", "value", "unit", "reference", "ratio"} for line in lines)
     assert batch["name"] == "store_batch_ratio"
     assert batch["ratio"] == batch["value"] > 0
