@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from core.archive.cursor import SNAPSHOT_SUFFIX
 from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
 from core.archive.sealed import FileSummary, SealedLog
+from core.audit.index_check import check_index
 from core.audit.ownership import foreign_changes
 from core.audit.repair import Step, plan_heads, plan_repair
 from core.audit.scan import scan
@@ -37,6 +38,9 @@ ROUNDS_MAX = 5
 
 FINDINGS_MAX = 1_000
 """Violations, and differences, that a report lists; it counts all of them."""
+
+
+INDEX_REMEDY: Final = "`orbctl verify --repair` has the next command build it anew"
 
 
 class Fault(NamedTuple):
@@ -124,6 +128,9 @@ class _Run:
         differences = compare(self._checker.ledger, state, self._keys)
         plan = plan_repair(self._checker.ledger, differences, state, self._keys)
         plan += await plan_heads(store, self._keys, view.revision, view.sealed.cursor.seqs)
+        for one in await check_index(store, self._keys, self._checker.ledger, view.revision):
+            self._faults.append(Fault(one.subject, one.text, INDEX_REMEDY))
+            plan += (one.step,)
         return self._report(view.revision, differences=differences, plan=plan)
 
     async def _fold(self, view: LogView) -> None:

@@ -7,7 +7,7 @@ texts cannot be read is decided on everything. All reads are at one revision.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, product
 from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
@@ -48,14 +48,13 @@ from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets import owner_of
 from core.domain.validation.normalising import normalise_pool
 from core.service.indexer import build_index
-from core.store.index import COMPLETE, Index, IndexIncomplete, Topic
+from core.store.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.store.keys import Keys
 from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore, RangeResult
 from core.store.state import read_configuration, take_in
 
-TOPICS: Final[tuple[tuple[Topic, Family], ...]] = (
-    ("pools", 4), ("pools", 6), ("subnets", 4), ("subnets", 6),
-)  # fmt: skip
+INDEXES: Final = tuple(product(TOPICS, FAMILIES))
+"""Every (topic, family) that has an index."""
 
 
 class Scope(NamedTuple):
@@ -301,7 +300,7 @@ class _Loading:
         if self.ledger.position:
             answers = await self._read_all(gets)
         else:
-            guarded = [self._keys.guard(*topic) for topic in TOPICS]
+            guarded = [self._keys.guard(*topic) for topic in INDEXES]
             answers = await self._read_all([*gets, *map(Get, guarded)])
             for key, answer in zip(guarded, answers[len(gets) :], strict=True):
                 # Without the key there never was anything that the index could lack.

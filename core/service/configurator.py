@@ -50,6 +50,7 @@ _RELIED_ON: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Topic -> the topics that its rules look at, which may not have changed since they were read.
 
+Of the other topics an object is judged by itself: those that change others at once do not disturb.
 An automatic pool takes no reserved address, so reservations count for pools too.
 """
 
@@ -128,7 +129,7 @@ class Configurator:
             if effect.topic:
                 topic = self._keys.guard(effect.topic, effect.family)
                 writes[topic] = Put(topic, COMPLETE if topic in indexed else b"")
-            for name in _RELIED_ON.get(effect.topic, (effect.topic,) if effect.topic else ()):
+            for name in _RELIED_ON.get(effect.topic, ()):
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
         guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))

@@ -42,7 +42,8 @@ BLOCKS_MAX: Final = 48
 HULLS_MAX: Final = 24
 """Ranges looked up for one pool; of more of them neighbours share a look-up."""
 
-TOPICS: Final = get_args(Topic)
+TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+FAMILIES: Final[tuple[Family, ...]] = get_args(Family)
 
 _DIGITS: Final = 32
 _PARTS: Final = {"network": 3, "block": 3}

@@ -28,6 +28,7 @@ from core.domain.model import Claim, Endpoint, Nic, Reservation
 from core.errors import Compacted, LogCorrupt
 from core.store.batch import Proposal
 from core.store.codec import CLAIM, ENDPOINT, POOL, RESERVATION, Draft
+from core.store.index import Index
 from core.store.kv import Delete, Get, KeyValue, Put, ReadResult, Write
 from core.store.log import Segment
 from core.store.memory import MemoryStore
@@ -425,3 +426,21 @@ async def _segments(town: Cluster) -> AsyncIterator[Segment]:
     async for batch in (await town.view()).batches():
         for segment in batch.segments:
             yield segment
+
+
+async def test_an_index_that_lacks_an_entry_is_a_fault_and_is_built_anew(lived: Cluster) -> None:
+    index = Index(KEYS, "pools", 4)
+    entries = (await lived.store.read([Get(*index.all())])).ranges[0].kvs
+    await _edit(lived, Delete(entries[0].key))
+
+    report = await _verify(lived)
+    (fault,) = report.faults
+    assert (fault.subject, fault.text) == (
+        "index/pools/4",
+        "lacks 1 keys, and has 0 of no object",
+    )
+    await _repair(lived, report)
+    await lived.node.apply(pool("more", "10.6.9.1"))
+
+    assert (await _verify(lived)).is_clean
+    assert await _key(lived, entries[0].key)

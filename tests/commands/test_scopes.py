@@ -35,7 +35,7 @@ from core.domain.events import Event
 from core.domain.evolution import Ledger
 from core.domain.model import Scale, Subnet
 from core.errors import Refused
-from core.service.command_scope import TOPICS, ScopeReader
+from core.service.command_scope import INDEXES, ScopeReader
 from core.service.effects import effect_of
 from core.store.index import BLOCKS_MAX, COMPLETE, Index, blocks_of
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, ReadResult, Write
@@ -109,7 +109,7 @@ async def apply_as_an_older_version(node: Node, command: Command) -> None:
 
 async def assert_index_is_that_of_what_is_there(node: Node) -> None:
     configuration = await everything(node)
-    for topic, family in TOPICS:
+    for topic, family in INDEXES:
         index = Index(node.keys, topic, family)
         guard, found = (
             await node.store.read([Get(node.keys.guard(topic, family)), Get(*index.all())])
