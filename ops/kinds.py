@@ -1,4 +1,4 @@
-"""Every kind of key that can lie in etcd: core's and the workflow engine's."""
+"""Every kind of key that can lie in etcd: those of core, of the workflow engine and of its jobs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, Final
 from core.kinds import CORE_KINDS, SEGMENTS
 from core.store.kinds import KeyKind
 from workflows.engine.kinds import ENGINE_KINDS
+from workflows.jobs.reclaim.books import BOOKS
 
-ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS)
+ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, BOOKS)
 
 STATUS_KINDS: Final = tuple(kind for kind in ALL_KINDS if kind is not SEGMENTS)
 """All but the log, which ``verify`` reads: a status may take a moment and no more."""

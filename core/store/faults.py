@@ -40,9 +40,13 @@ class ContainedFault(NamedTuple):
 
 
 class Faults:
-    """The contained faults of one process. ``unnamed``: how many found no room."""
+    """The contained faults of one process. ``unnamed``: how many found no room.
 
-    def __init__(self) -> None:
+    ``logged`` False: for a reader whose caller says itself what is left out.
+    """
+
+    def __init__(self, *, logged: bool = True) -> None:
+        self._level = logging.ERROR if logged else logging.NOTSET
         self._faults: dict[str, ContainedFault] = {}
         self.unnamed = 0
 
@@ -102,9 +106,10 @@ class Faults:
             return fault
         if key not in self._faults and len(self._faults) >= FAULTS_MAX:
             if not self.unnamed:
-                _log.error("more than %d objects cannot be read (FAULTS_MAX)", FAULTS_MAX)
+                _log.log(self._level, "more than %d objects cannot be read", FAULTS_MAX)
             self.unnamed += 1
             return fault
         self._faults[key] = fault
-        _log.error("left out: %s", fault, extra={"fields": {"kind": kind, "key": key}})
+        fields = {"kind": kind, "key": key}
+        _log.log(self._level, "left out: %s", fault, extra={"fields": fields})
         return fault

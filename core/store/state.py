@@ -89,7 +89,7 @@ class _Reading:
     def __init__(self, keys: Keys, ledger: Ledger, faults: Faults | None) -> None:
         self._keys = keys
         self._ledger = ledger
-        self._faults = Faults() if faults is None else faults
+        self._faults = Faults(logged=False) if faults is None else faults
 
     def one(self, kind: KeyKind[T], kv: KeyValue) -> T | None:
         found = self._faults.read(kind, self._keys, kv.key, kv.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from core.domain.refusals import Refusal
 from core.errors import (
@@ -22,6 +22,9 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+
+if TYPE_CHECKING:
+    from core.domain.evolution import Ledger
 
 
 class Exit(IntEnum):
@@ -94,6 +97,14 @@ def report_refusals(refusals: Iterable[Refusal]) -> None:
         _say(f"  - {where}{refusal.message} [{refusal.rule}]")
         if refusal.remedy:
             _say(f"    → {refusal.remedy}")
+
+
+def report_unread(ledger: Ledger) -> None:
+    """Name the state keys that are missing from what a command shows or decides."""
+    for key in sorted(ledger.unread):
+        _say(f"warning: {key} cannot be read and is left out")
+    if ledger.unread:
+        _say("  → `orbctl verify` says why, and what to do")
 
 
 def fail(message: str, code: Exit, remedy: str = "") -> NoReturn:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgpack
+import zstandard
 
 from core.archive.chain import CHAIN_START
 from core.archive.cursor import CURSOR, ArchiveCursor
@@ -195,6 +196,12 @@ SAMPLES: Final[dict[str, Sample]] = {
     "session fence": Sample(engine("commit", "gone"), FENCE.encode(Fence(1, 1)), None),
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
 }
+
+SAMPLES["reclaim book"] = Sample(
+    lambda keys: keys.root + b"job/reclaim/0000000000000007/step/000000",
+    zstandard.compress(msgpack.packb([])),
+    None,
+)
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
 ANY_VALUE: Final = frozenset({"mail mark", "workflow type"})

@@ -14,16 +14,22 @@ from typing import Final
 
 import pytest
 
+from core.domain.commands import ApplyReservation
+from core.domain.model import Reservation
 from core.projections import projector
 from core.projections.views import POOL_VIEW
 from core.store.etcd import EtcdSettings
+from core.store.keys import range_end
+from core.store.kinds import key_text
 from core.store.kv import Get, KeyValueStore, Put
 from core.store.memory import MemoryStore
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings
+from ops.kinds import ALL_KINDS
 from ops.settings import ClusterSettings
 from tests.containment.samples import CASES, Case, case_id
 from tests.support.nodes import Node, pod, pool
+from workflows.engine.keys import WorkflowKeys
 
 CLUSTER: Final = "test"
 LOADED: Final = (
@@ -110,3 +116,57 @@ async def _names(controller: Controller, case: Case, node: Node) -> bool:
 def _metrics(controller: Controller) -> str:
     assert controller._metrics is not None
     return controller._metrics.exposition().decode()
+
+
+@pytest.mark.parametrize("workflow_id", ["archive", "reclaim"])
+async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from_its_work(
+    workflow_id: str, tmp_path: Path
+) -> None:
+    store = KeptStore()
+    async with Node(store) as node:
+        await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
+        key = WorkflowKeys(node.keys).open(workflow_id)
+        await store.commit([], [Put(key, b"\xffgarbage")])
+        async with controlling(store, tmp_path) as controller:
+            name = key_text(node.keys, key)
+            await until(lambda: _is_named(controller, name))
+            (other_id,) = {"archive", "reclaim"} - {workflow_id}
+            other = WorkflowKeys(node.keys).open(other_id)
+            await until(lambda: _is_there(store, other))
+            await node.add(pod("web-0"))
+            await until(lambda: _is(claimed(store, node), 1))
+            await until(lambda: _is_at_work(controller))
+
+
+async def test_every_key_that_a_cluster_at_work_has_is_of_a_kind_in_the_table(
+    tmp_path: Path,
+) -> None:
+    store = KeptStore()
+    async with Node(store) as node, controlling(store, tmp_path) as controller:
+        await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
+        await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.0.9",))))
+        await node.add(pod("web-0"))
+        await node.delete(pod("web-0"))
+        await node.add(pod("web-1"))
+        await until(lambda: _is(claimed(store, node), 1))
+        await until(lambda: _is_at_work(controller))
+        found = (await store.read([Get(node.keys.root, range_end(node.keys.root))])).ranges[0].kvs
+
+        assert len(found) > 20
+        for kv in found:
+            ranges = ((kind, *kind.range(node.keys)) for kind in ALL_KINDS)
+            kinds = [kind for kind, start, end in ranges if start <= kv.key < end]
+            assert len(kinds) == 1, kv.key
+            kinds[0].decode(node.keys, kv.key, kv.value)
+
+
+async def _is_named(controller: Controller, name: str) -> bool:
+    return name in {fault.key for fault in controller.projector.faults}
+
+
+async def _is_there(store: KeyValueStore, key: bytes) -> bool:
+    return bool((await store.read([Get(key)])).ranges[0].kvs)
+
+
+async def _is_at_work(controller: Controller) -> bool:
+    return controller.jobs.worker.at_work

@@ -6,19 +6,22 @@ record proves nothing. A deletion that has gone to the archive before it was rea
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from core.domain.events import RecordDefined, RecordDeleted, Recorded
 from core.domain.evolution import RecordKey
 from core.domain.reclaim.evidence import utc
-from core.errors import LogGap
+from core.errors import LogCorrupt, LogGap
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.log import Cursor, LogReader, Segment
 
 DELETIONS_MAX: Final = 100_000
 """Deleted records that are remembered; the oldest are forgotten first."""
+
+_log: Final = logging.getLogger(__name__)
 
 _MARK: Final = b"record-"
 """In the bytes of every segment that holds an event about a record."""
@@ -47,10 +50,19 @@ class Deletions:
         self._cursor: Cursor | None = None
 
     async def catch_up(self) -> None:
-        """Read what is new. Raises StoreUnavailable, LogCorrupt."""
+        """Read what is new. Raises StoreUnavailable.
+
+        Behind a segment that cannot be read nothing is known of what was deleted before it: it may
+        record a Pod anew. Forgetting frees nothing (I6).
+        """
         segments, self._cursor = await self._news()
-        for event in about_records(segments):
-            self._take(event)
+        for segment in segments:
+            try:
+                for event in about_records([segment]):
+                    self._take(event)
+            except LogCorrupt as error:
+                self.found.clear()
+                _log.error("deletions before it are forgotten: %s", error)
 
     async def _news(self) -> tuple[list[Segment], Cursor]:
         if self._cursor is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -20,7 +20,7 @@ from core.concurrency import until_all
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
-from core.errors import ExecutionNotFound, StoreUnavailable
+from core.errors import ExecutionNotFound, LogCorrupt, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.cooldown import COOL_DOWN_S
 from core.service.handover import Handover
@@ -34,6 +34,7 @@ from core.supervision import RESTARTS_MAX, Supervisor, TaskSpec
 from core.teardown import Teardown
 from workflows.api.definitions import Registry
 from workflows.engine.client import Client
+from workflows.engine.kinds import OPEN_HEADS
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.worker import Worker, WorkerOptions
 from workflows.external.activities import ExternalActivities
@@ -111,6 +112,7 @@ class JobHost:
         telemetry: Telemetry | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
+        self._keys = keys
         telemetry = telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
         self._settings, self._auto_pools, provider, cool_down_s = settings
@@ -239,10 +241,18 @@ class JobHost:
         return TaskSpec(name, once_viewing, RESTARTS_MAX)
 
     async def _begin(self) -> None:
-        """See that the executions are there."""
+        """See that the executions are there; one that cannot be read keeps no other from it."""
         if self._archive is not None:
-            await self._client.start(ArchiveLog, id=ARCHIVE_ID, options=IF_GONE)
-        await self._begin_reclaiming()
+            await self._contained(self._client.start(ArchiveLog, id=ARCHIVE_ID, options=IF_GONE))
+        await self._contained(self._begin_reclaiming())
+
+    async def _contained(self, work: Awaitable[object]) -> None:
+        """Await it; what it cannot read is reported."""
+        try:
+            await work
+        except LogCorrupt as error:
+            key = error.subject.removeprefix(self._keys.root.decode())
+            self._view.faults.report(OPEN_HEADS.name, key, error)
 
     async def _begin_reclaiming(self) -> None:
         """With the settings of whoever started last."""

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-from core.errors import ExecutionNotFound, OrbweaverError
+from core.errors import ExecutionNotFound, LogCorrupt, OrbweaverError
 from core.projections.fold import Projection
 from core.projections.projector import Projector
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from workflows.engine.client import Client, StartOptions
+from workflows.engine.kinds import OPEN_HEADS
 from workflows.model.policies import IdConflictPolicy
 
 NOTICE_PERIOD_S: Final = 0.2
@@ -97,18 +98,23 @@ class Noticing:
         """Tell all news; whether everybody could be told."""
         projection = self._projector.projection
         notices = [notice for source in self._sources for notice in source(projection)]
+        is_all_told = True
         ids = {notice.workflow_id for notice in notices}
         self._known = {key: news for key, news in self._known.items() if key in ids}
         self._sought &= ids
         for notice in notices:
             try:
                 await self._give(client, notice)
+            except LogCorrupt as error:  # of this execution alone; the next round tries again
+                is_all_told = False
+                key = error.subject.removeprefix(self._keys.root.decode())
+                self._projector.faults.report(OPEN_HEADS.name, key, error)
             except OrbweaverError as error:
                 if not error.retryable:
                     raise
                 _log.warning("%s was not told, it will be again: %s", notice.workflow_id, error)
                 return False
-        return True
+        return is_all_told
 
     async def _give(self, client: Client, notice: Notice) -> None:
         workflow_id, news = notice.workflow_id, notice.news

@@ -9,7 +9,7 @@ import typer
 from core.errors import BadInput, Refused
 from ops.cli import writing
 from ops.cli.context import perform, stdin_text
-from ops.cli.exits import Exit, refusals_of, report_refusals
+from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
 from ops.cli.kinds import object_name
 from ops.cli.session import Session, read_text
 
@@ -106,6 +106,7 @@ async def _try_all(session: Session, commands: list[Command]) -> Exit:
     from core.store.state import read_ledger
 
     ledger = await read_ledger(session.store, session.keys)
+    report_unread(ledger)
     fork = Fork(ledger)
     worst = Exit.OK
     for command in commands:

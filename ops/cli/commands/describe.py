@@ -10,7 +10,7 @@ import typer
 from core.errors import BadInput, NotFound
 from ops.cli.commands.get import complete_kind
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report_unread
 from ops.cli.kinds import Kind, kind_of, split_name
 from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
 from ops.cli.session import Session
@@ -53,6 +53,7 @@ def describe(
         from core.store.state import read_ledger
 
         ledger = await read_ledger(session.store, session.keys)
+        report_unread(ledger)
         if said is Kind.POOL:
             await _pool(session, ledger, name, output)
         elif said is Kind.SUBNET:

@@ -19,7 +19,7 @@ import typer
 from core.errors import NotFound
 from nodeagent.settings.environment import KUBECONFIG, Environment
 from ops.cli.context import confirm, globals_of, perform
-from ops.cli.exits import Exit, fail
+from ops.cli.exits import Exit, fail, report_unread
 from ops.cli.kinds import split_name
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
 from ops.cli.session import Session
@@ -120,6 +120,7 @@ class _Looks:
         claims_read = self._observer.moment()
         ledger = await read_ledger(self._session.store, self._session.keys)
         if before is None:
+            report_unread(ledger)
             _check_names(ledger, self._word)
         facts = await self._ask(ledger, claims_read)
         rules = Rules(facts, self._settings, self._observer.now_s())

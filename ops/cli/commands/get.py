@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report_unread
 from ops.cli.kinds import KINDS, RECORD_KINDS, Kind, kind_of, split_name
 from ops.cli.output import show
 from ops.cli.session import Session
@@ -63,16 +63,10 @@ def get(
             show(listing, wish.output, single=bool(wish.name))
         else:
             typer.echo(nothing(ledger, wish, told), err=True)
-        tell_unread(ledger)
+        report_unread(ledger)
         return Exit.OK
 
     perform(context, action)
-
-
-def tell_unread(ledger: Ledger) -> None:
-    """Say on standard error which state keys are missing from what was shown."""
-    for key in sorted(ledger.unread):
-        typer.echo(f"warning: {key} cannot be read and is left out (`orbctl verify`)", err=True)
 
 
 async def _read(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ops.cli.context import confirm, globals_of, perform
-from ops.cli.exits import Exit, fail, refusals_of, report_refusals
+from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
 from ops.cli.foreign import reading
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
 from ops.cli.session import Session
@@ -93,6 +93,7 @@ async def _rehearse(session: Session, whole: TakeOver) -> tuple[TakeOver, list[R
     from core.store.state import read_ledger
 
     ledger = await read_ledger(session.store, session.keys)
+    report_unread(ledger)
     plan = remaining(whole, ledger.pools, ledger.endpoints)
     fork = Fork(ledger)
     first = [fork.apply(command) for command in plan.first]

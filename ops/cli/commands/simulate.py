@@ -12,7 +12,7 @@ import typer
 
 from ops.cli.commands.apply import read_commands
 from ops.cli.context import globals_of, perform
-from ops.cli.exits import Exit
+from ops.cli.exits import Exit, report_unread
 from ops.cli.kinds import object_name
 from ops.cli.output import Column, Format, counted, heading, show_table, show_value
 from ops.cli.session import Session
@@ -47,6 +47,7 @@ def simulate(
         from core.store.state import read_ledger
 
         fork = Fork(await read_ledger(session.store, session.keys))
+        report_unread(fork.ledger)
         already = set(_planned(fork.ledger))
         steps = [fork.apply(command) for command in commands]
         planned = [plan for plan in _planned(fork.ledger) if plan not in already]

@@ -71,7 +71,7 @@ async def _read(session: Session) -> Status:
     from core.store.kv import Get
     from ops.kinds import STATUS_KINDS
 
-    keys, found, faults = session.keys, Status(), Faults()
+    keys, found, faults = session.keys, Status(), Faults(logged=False)
 
     def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
         kv = answer.first

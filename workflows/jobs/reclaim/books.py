@@ -20,7 +20,9 @@ import zstandard
 
 from core.domain.reclaim.evidence import Sighting, Subject
 from core.domain.reclaim.planning import ReclaimStep
+from core.store.codec import UNREADABLE
 from core.store.keys import Keys
+from core.store.kinds import KeyKind
 from core.store.kv import Get, KeyValueStore, Put
 
 STEPS_A_PART: Final = 100
@@ -42,6 +44,8 @@ Pair = tuple[Subject, Sighting]
 _encoder = msgspec.msgpack.Encoder()
 _sightings = msgspec.msgpack.Decoder(list[Pair])
 _steps = msgspec.msgpack.Decoder(list[ReclaimStep])
+_raw = msgspec.msgpack.Decoder(list[object])
+_UNUSABLE: Final = (zstandard.ZstdError, *UNREADABLE)
 
 
 class BookRef(NamedTuple):
@@ -96,8 +100,8 @@ class Books:
             if data is None:
                 return {}
             try:
-                found.update(_sightings.decode(data))
-            except msgspec.ValidationError:  # of another version, which is as good as gone
+                found.update(_sightings.decode(_unpacked(data)))
+            except _UNUSABLE:  # of another version, which is as good as gone
                 return {}
         return found
 
@@ -105,8 +109,8 @@ class Books:
         """One part of the releases; None of a book that is gone. Raises StoreUnavailable."""
         data = await self._get(book, "step", part)
         try:
-            return None if data is None else _steps.decode(data)
-        except msgspec.ValidationError:
+            return None if data is None else _steps.decode(_unpacked(data))
+        except _UNUSABLE:
             return None
 
     async def drop(self, book: BookRef) -> None:
@@ -120,12 +124,29 @@ class Books:
 
     async def _get(self, book: BookRef, kind: str, part: int) -> bytes | None:
         found = (await self._store.read([Get(self._key(book, kind, part))])).ranges[0].kvs
-        if not found:
-            return None
-        return zstandard.decompress(found[0].value, max_output_size=PART_BYTES_MAX)
+        return found[0].value if found else None
 
     def _key(self, book: BookRef, kind: str, part: int) -> bytes:
         return self._room + f"{book.name}/{kind}/{part:06d}".encode()
+
+
+def _unpacked(data: bytes) -> bytes:
+    return zstandard.decompress(data, max_output_size=PART_BYTES_MAX)
+
+
+def _part(data: bytes) -> object:
+    """Either kind of part. Raises ValueError."""
+    try:
+        return _raw.decode(_unpacked(data))
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+
+
+BOOKS: Final[KeyKind[object]] = KeyKind(
+    *("reclaim book", "job/reclaim", _part, ("worker",)),
+    "nothing: it ends with its lease, and the next scan writes another",
+    check_key=lambda keys, key: keys.check_parts(key, 5),
+)
 
 
 def _parts(values: Sequence[object], size: int) -> int:

@@ -9,7 +9,8 @@ to the archive before anybody saw it frees nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import logging
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.events import RecordDeleted, Recorded
@@ -20,8 +21,9 @@ from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.standalone import StandaloneCluster, Word
-from core.store.codec import ENDPOINT
+from core.errors import LogCorrupt
 from core.store.keys import Keys
+from core.store.kinds import ENDPOINTS
 from core.store.kv import Get, KeyValue, KeyValueStore
 from core.store.log import LogReader
 from workflows.jobs.deletions import Deletion, Deletions, about_records, deletion_of
@@ -31,6 +33,9 @@ POD: Final = "Pod"
 NODE: Final = "Node"
 
 NOBODY: Final = Word("", "")
+
+
+_log: Final = logging.getLogger(__name__)
 
 
 class RecordFacts(StandaloneCluster):
@@ -165,5 +170,13 @@ class StandaloneFacts:
         start = self._keys.endpoint(namespace, name)
         get = Get(start) if kind == POD else Get(*self._keys.room("endpoint"))
         found: tuple[KeyValue, ...] = (await self._store.read([get])).ranges[0].kvs
-        older = [ENDPOINT.decode(kv.value) for kv in found if kv.mod_revision < position]
+        older = list(self._read(kv for kv in found if kv.mod_revision < position))
         return older if kind == POD else [each for each in older if each.node == name]
+
+    def _read(self, found: Iterable[KeyValue]) -> Iterator[Endpoint]:
+        """The endpoints that can be read; of the others nothing is said to be gone."""
+        for kv in found:
+            try:
+                yield ENDPOINTS.decode(self._keys, kv.key, kv.value)
+            except LogCorrupt as error:
+                _log.error("left out: %s", error)
