@@ -136,6 +136,7 @@ async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from
             await node.add(pod("web-0"))
             await until(lambda: _is(claimed(store, node), 1))
             await until(lambda: _is_at_work(controller))
+            assert controller.election.term is not None
 
 
 async def test_every_key_that_a_cluster_at_work_has_is_of_a_kind_in_the_table(

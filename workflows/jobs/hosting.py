@@ -112,8 +112,7 @@ class JobHost:
         telemetry: Telemetry | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        self._keys = keys
-        telemetry = telemetry or Telemetry()
+        self._keys, telemetry = keys, telemetry or Telemetry()
         source = sources.facts or StandaloneFacts(store, keys)
         self._settings, self._auto_pools, provider, cool_down_s = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
