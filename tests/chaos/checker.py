@@ -5,6 +5,7 @@ It shares no code with ``core.domain.checker`` or any other part of the product.
     held-twice      an address is claimed while it is held
     foreign-end     a release ends what is not held, or another claim than it names
     outside-pool    an address is claimed that its pool does not have at that moment
+    set-aside       an address is claimed that is reserved or in quarantine
     lost-address    an endpoint's addresses are not what was claimed and released
     unlogged-add    an ADD was answered with addresses that the log does not give to that sandbox
     idle-delete     a DEL was answered with success, and the sandbox holds addresses afterwards
@@ -21,6 +22,9 @@ from typing import NamedTuple
 
 from tests.chaos.call_record import CallRecord
 from tests.chaos.history import FOREVER, Claimed, Event, Nic, PoolChanged, Released
+
+Ranges = tuple[tuple[int, int], ...]
+"""First and last address of each, as numbers."""
 
 
 class Violation(NamedTuple):
@@ -60,15 +64,18 @@ class Life:
         self.holdings: list[Holding] = []
         self.held: dict[str, Claim] = {}
         self.events = 0
-        self._pools: dict[str, tuple[tuple[int, int], ...]] = {}
+        self._pools: dict[str, Ranges] = {}
+        self._set_aside: dict[str, Ranges] = {}
         for event in events:
             self.events += 1
             if isinstance(event, Claimed):
                 self._claim(event)
             elif isinstance(event, Released):
                 self._release(event)
-            else:
+            elif isinstance(event, PoolChanged):
                 self._pools[event.name] = event.ranges
+            else:
+                self._set_aside[event.name] = event.ranges
         self.holdings += [claim.holding for claim in self.held.values()]
 
     def of_container(self, container: str) -> list[Holding]:
@@ -97,8 +104,11 @@ class Life:
             self._break("held-twice", f"{where}, held by {before.pod} since {before.position}")
             self._end(address, event.position)
         value = int(ipaddress.ip_address(address))
-        if not any(first <= value <= last for first, last in self._pools.get(pool, ())):
+        if not _has(self._pools.get(pool, ()), value):
             self._break("outside-pool", f"{where}: pool {pool}")
+        for name, ranges in self._set_aside.items():
+            if _has(ranges, value):
+                self._break("set-aside", f"{where}: {name}")
         holding = Holding(address, event.pod, event.uid, nic.container, event.position)
         self.held[address] = Claim(event.pod, event.position, holding)
 
@@ -137,6 +147,10 @@ class Life:
 
     def _break(self, rule: str, text: str) -> None:
         self.violations.append(Violation(rule, text))
+
+
+def _has(ranges: Ranges, value: int) -> bool:
+    return any(first <= value <= last for first, last in ranges)
 
 
 class Evidence(NamedTuple):

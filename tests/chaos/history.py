@@ -52,7 +52,15 @@ class PoolChanged(NamedTuple):
     ranges: tuple[tuple[int, int], ...]
 
 
-Event = Claimed | Released | PoolChanged
+class SetAside(NamedTuple):
+    """A reservation or quarantine as it is from here on; ``ranges`` empty when it is gone."""
+
+    position: int
+    name: str
+    ranges: tuple[tuple[int, int], ...]
+
+
+Event = Claimed | Released | PoolChanged | SetAside
 
 
 def read_export(lines: Iterable[str]) -> Iterator[Event]:
@@ -81,10 +89,27 @@ def _event(kind: str, position: int, body: dict[str, Any]) -> Event | None:
     if kind == "pool-defined":
         pool = body["pool"]
         usable = not pool["disabled"] and not pool["retiring"]
-        return PoolChanged(position, pool["name"], tuple(_ranges(pool)) if usable else ())
+        return PoolChanged(position, pool["name"], _ranges(pool["ips"]) if usable else ())
     if kind in {"pool-retired", "pool-deleted"}:
         return PoolChanged(position, body["name"], ())
-    return None
+    return _set_aside(kind, position, body)
+
+
+def _set_aside(kind: str, position: int, body: dict[str, Any]) -> SetAside | None:
+    match kind:
+        case "reservation-defined":
+            reservation = body["reservation"]
+            name = f"reservation {reservation['name']}"
+            return SetAside(position, name, _ranges(reservation["ips"]))
+        case "reservation-deleted":
+            return SetAside(position, f"reservation {body['name']}", ())
+        case "address-quarantined":
+            address = body["quarantine"]["address"]
+            return SetAside(position, f"quarantine {address}", _ranges([address]))
+        case "quarantine-lifted":
+            return SetAside(position, f"quarantine {body['address']}", ())
+        case _:
+            return None
 
 
 def _nics(nics: list[dict[str, Any]]) -> tuple[Nic, ...]:
@@ -101,7 +126,9 @@ def _nics(nics: list[dict[str, Any]]) -> tuple[Nic, ...]:
     )
 
 
-def _ranges(pool: dict[str, Any]) -> Iterator[tuple[int, int]]:
-    for text in pool["ips"]:
-        first, _, last = text.partition("-")
-        yield int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last or first))
+def _ranges(texts: Iterable[str]) -> tuple[tuple[int, int], ...]:
+    ends = [text.partition("-") for text in texts]
+    return tuple(
+        (int(ipaddress.ip_address(first)), int(ipaddress.ip_address(last or first)))
+        for first, _, last in ends
+    )

@@ -21,9 +21,10 @@ QUIET_END_S: Final = 3.0
 POOL_CHANGES: Final = (
     *("create", "create", "shrink", "grow", "disable"),
     *("enable", "delete", "reserve", "free"),
+    *("retire", "set-aside", "lift", "archive"),
 )
 POOLS_CHANGING: Final = 4
-"""Pools that are created, shrunk, disabled and deleted during a run."""
+"""Pools that are created, shrunk, disabled, retired and deleted during a run."""
 
 AGENT: Final = "agent"
 CONTROLLER: Final = "controller"

@@ -2,7 +2,8 @@
 
 Each slot of a node makes a Pod, keeps it for a while and ends it, over and over: a failed ADD is
 followed by a DEL that is repeated until it succeeds, then by an ADD of a new sandbox. Now and then
-an ADD is repeated, a Pod is made again under its name without a DEL, or a DEL is left to GC.
+an ADD is repeated, called twice at once or abandoned by its caller, a Pod is made again under its
+name without a DEL, or a DEL is left to GC.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ REPEAT_SHARE: Final = 0.25
 RECREATE_SHARE: Final = 0.1
 FORGET_SHARE: Final = 0.05
 CHECK_SHARE: Final = 0.1
+TWIN_SHARE: Final = 0.05
+ABANDON_SHARE: Final = 0.05
+ABANDON_S_MAX: Final = 0.05
 CODES_THAT_REPEAT: Final = frozenset({NO_ANSWER, 11})
 
 
@@ -84,7 +88,7 @@ class Node:
         sandbox = self._sandbox(pod, self._uid())
         is_forgotten = rng.random() < FORGET_SHARE
         # GC ends what was attached for its network, and a caller of the HTTP API names none.
-        added = await self._call("ADD", sandbox, pools, http=not is_forgotten)
+        added = await self._add(sandbox, pools, http=not is_forgotten)
         if added.code != 0:
             await self._end(sandbox, pools)
             await asyncio.sleep(rng.uniform(0, 2 * RETRY_S))
@@ -108,6 +112,24 @@ class Node:
             await self._call("ADD", again, pools)
             await self._end(again, pools)
         await self._end(sandbox, pools)
+
+    async def _add(self, sandbox: Sandbox, pools: list[str], *, http: bool) -> Reply:
+        """One ADD; now and then two at once, or one whose caller does not wait for the answer."""
+        choice = self._rng.random()
+        if choice < ABANDON_SHARE:
+            calling = asyncio.ensure_future(self._caller.call("ADD", sandbox, pools))
+            await asyncio.wait((calling,), timeout=self._rng.uniform(0, ABANDON_S_MAX))
+            calling.cancel()
+            await asyncio.wait((calling,))
+            self.counts["ADD abandoned"] += 1
+            return Reply(NO_ANSWER, message="the caller has gone")
+        if choice < ABANDON_SHARE + TWIN_SHARE:
+            both = await asyncio.gather(
+                self._call("ADD", sandbox, pools, http=http),
+                self._call("ADD", sandbox, pools, http=http),
+            )
+            return min(both, key=lambda reply: reply.code != 0)
+        return await self._call("ADD", sandbox, pools, http=http)
 
     async def _end(self, sandbox: Sandbox, pools: list[str]) -> None:
         self.living.pop(sandbox.container, None)

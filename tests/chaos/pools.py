@@ -1,10 +1,11 @@
-"""Pools that operators create, shrink, disable, delete and reserve from while Pods come and go."""
+"""What operators do to pools, addresses and the archive while Pods come and go."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,9 @@ from tests.chaos.pods import BASE_POOL, changing_pool
 
 ORBCTL: Final = str(Path(sys.executable).with_name("orbctl"))
 ORBCTL_S: Final = 60.0
+FINAL_POOL: Final = "final"
+EXIT_NOT_FOUND: Final = 4
+POLL_S: Final = 1.0
 BASE: Final = "10.6.1.1-10.6.1.90"
 LARGE: Final = 14
 SMALL: Final = 6
@@ -22,9 +26,12 @@ KIND: Final = "apiVersion: spiderpool.spidernet.io/v2beta1\nkind: "
 class Operator:
     """Changes pools by ``orbctl``, directly at etcd."""
 
-    def __init__(self, endpoints: tuple[str, ...]) -> None:
+    def __init__(self, endpoints: tuple[str, ...], archive: Path) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("ORBWEAVER_")}
-        self._environment = inherited | {"ORBWEAVER_ETCD_ENDPOINTS": ",".join(endpoints)}
+        self._environment = inherited | {
+            "ORBWEAVER_ETCD_ENDPOINTS": ",".join(endpoints),
+            "ORBWEAVER_ARCHIVE_DIR": str(archive),
+        }
         self._shapes: dict[int, tuple[int, bool]] = {}
         self.counts: Counter[str] = Counter()
 
@@ -39,6 +46,19 @@ class Operator:
         arguments, stdin = self._command(what, number)
         code, _ = await self.orbctl(*arguments, stdin=stdin)
         self.counts[f"pool {what} {'done' if code == 0 else 'refused'}"] += 1
+
+    async def retires_a_pool(self, deadline_s: float) -> bool:
+        """Whether the controllers retire a fresh pool in time: they still do their work."""
+        text = _pool(FINAL_POOL, "10.8.0.0/24", "10.8.0.1-10.8.0.9", disabled=False)
+        await self.orbctl("apply", "-f", "-", stdin=text)
+        await self.orbctl("retire", "pool", FINAL_POOL)
+        deadline = time.monotonic() + deadline_s
+        while time.monotonic() < deadline:
+            code, _ = await self.orbctl("get", "pool", FINAL_POOL)
+            if code == EXIT_NOT_FOUND:
+                return True
+            await asyncio.sleep(POLL_S)
+        return False
 
     async def orbctl(self, *arguments: str, stdin: str = "") -> tuple[int, str]:
         """Exit code and what was printed."""
@@ -62,10 +82,17 @@ class Operator:
     def _command(self, what: str, number: int) -> tuple[tuple[str, ...], str]:
         """Arguments and standard input of orbctl."""
         name = changing_pool(number)
-        if what == "delete":
-            return ("delete", "pool", name), ""
-        if what == "free":
-            return ("delete", "reservation", f"held-{number}"), ""
+        address = f"10.7.{number}.5"
+        plain = {
+            "archive": ("archive",),
+            "delete": ("delete", "pool", name),
+            "free": ("delete", "reservation", f"held-{number}"),
+            "lift": ("quarantine", "lift", address),
+            "retire": ("retire", "pool", name),
+            "set-aside": ("quarantine", "add", address, "--reason", "chaos"),
+        }
+        if what in plain:
+            return plain[what], ""
         if what == "reserve":
             return ("apply", "-f", "-"), _reservation(number)
         size, disabled = self._shapes.get(number, (LARGE, False))

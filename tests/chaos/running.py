@@ -33,6 +33,7 @@ FINISH_S: Final = 240.0
 GC_ROUNDS: Final = 5
 POLL_S: Final = 0.5
 PROBE_S: Final = 2.0
+PRINTED_CHARACTERS: Final = 2_000
 
 
 class Outcome(NamedTuple):
@@ -68,7 +69,9 @@ class Run:
             for number in range(options.controllers)
         ]
         self.etcd = Etcd(endpoints)
-        self.operator = Operator(endpoints)
+        archive = directory / "archive"
+        archive.mkdir()
+        self.operator = Operator(endpoints, archive)
         self.nodes = [
             Node(number, directory, Caller(agent.directory / "s"), self.etcd, options.seed)
             for number, agent in enumerate(self.agents)
@@ -136,8 +139,11 @@ class Run:
             self._break("no-recovery", text)
 
     async def quiesce(self) -> None:
-        """Wait until every process serves again, and let GC end what no DEL has ended."""
+        """Wait until every process does its work, and let GC end what no DEL has ended."""
         await self._until_serving(RECOVER_S)
+        if not await self.operator.retires_a_pool(RECOVER_S):
+            text = f"the controllers do not retire a fresh pool within {RECOVER_S:g} s"
+            self._break("no-recovery", text)
         for node in self.nodes:
             for _ in range(GC_ROUNDS):
                 if (await node.collect()).code == 0:
@@ -151,19 +157,17 @@ class Run:
     async def judged(self) -> Outcome:
         """Export the log, and judge it."""
         path = self.directory / "export.jsonl"
-        archive = self.directory / "archive"
-        archive.mkdir(exist_ok=True)
-        code, said = await self.operator.orbctl("export", str(path), "--archive-dir", str(archive))
-        assert code == 0, said
+        code, printed = await self.operator.orbctl("export", str(path))
+        assert code == 0, printed
         with path.open() as lines:
             events = list(read_export(lines))
         calls = sorted((each for node in self.nodes for each in node.calls), key=lambda c: c.before)
         living = {c: held for node in self.nodes for c, held in node.living.items()}
         evidence = Evidence(calls, living, await self._claim_keys())
         self.violations += judge(events, evidence)
-        code, said = await self.operator.orbctl("verify", "--archive-dir", str(archive))
+        code, printed = await self.operator.orbctl("verify")
         if code != 0:
-            self._break("verify", f"orbctl verify exits {code}: {said[-2_000:]}")
+            self._break("verify", f"orbctl verify exits {code}: {printed[-PRINTED_CHARACTERS:]}")
         return self._outcome(len(events))
 
     async def _claim_keys(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ from tests.chaos.history import Event, read_export
 WEB = Sandbox("web", "uid-1", "container-1", "/netns/1")
 AGAIN = Sandbox("web", "uid-1", "container-2", "/netns/2")
 OTHER = Sandbox("other", "uid-2", "container-3", "/netns/3")
+THIRD = Sandbox("third", "uid-3", "container-4", "/netns/4")
 ADDRESS, NEXT = "10.6.0.1", "10.6.0.2"
 
 
@@ -33,6 +34,15 @@ class Log:
     def pool(self, *ranges: str, disabled: bool = False) -> None:
         pool = {"name": "lan", "ips": ranges, "disabled": disabled, "retiring": False}
         self._add("pool-defined", {"pool": pool})
+
+    def reserve(self, *addresses: str) -> None:
+        self._add("reservation-defined", {"reservation": {"name": "kept", "ips": addresses}})
+
+    def quarantine(self, address: str) -> None:
+        self._add("address-quarantined", {"quarantine": {"address": address}})
+
+    def lift(self, address: str) -> None:
+        self._add("quarantine-lifted", {"address": address})
 
     def claim(self, sandbox: Sandbox, *addresses: str, new: bool = True) -> None:
         endpoint = {
@@ -131,6 +141,20 @@ def test_an_address_that_its_pool_does_not_give(disabled: bool) -> None:
     log.claim(WEB, NEXT if disabled else ADDRESS)
 
     assert rules(log, living={WEB: NEXT if disabled else ADDRESS}) == ["outside-pool"]
+
+
+def test_an_address_that_is_set_aside() -> None:
+    log = Log()
+    log.quarantine(ADDRESS)
+    log.lift(ADDRESS)
+    log.claim(WEB, ADDRESS)
+    log.quarantine("10.6.0.3")
+    log.claim(OTHER, "10.6.0.3")
+    log.reserve("10.6.0.4-10.6.0.5")
+    log.claim(THIRD, "10.6.0.4")
+
+    lives = {WEB: ADDRESS, OTHER: "10.6.0.3", THIRD: "10.6.0.4"}
+    assert rules(log, living=lives) == ["set-aside", "set-aside"]
 
 
 def test_an_endpoint_that_has_lost_an_address() -> None:
