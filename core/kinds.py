@@ -15,6 +15,7 @@ from core.projections.views import CHECKPOINT_KIND, POOL_VIEWS
 from core.service.admissions import ADMISSIONS
 from core.service.bindings import BINDINGS
 from core.service.needs import NEEDS, REPORTS
+from core.service.refusals import REFUSALS
 from core.store.codec import SEGMENT_REMEDY, decode_segment
 from core.store.election import LEADERS
 from core.store.kinds import (
@@ -48,5 +49,5 @@ CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
     INDEXES,
     *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, POOL_VIEWS, REPORTS, NEEDS),
-    *(BINDINGS, ADMISSIONS),
+    *(BINDINGS, ADMISSIONS, REFUSALS),
 )

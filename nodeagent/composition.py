@@ -15,6 +15,7 @@ from core.service.allocator import Allocator, AllocatorSettings
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
 from core.service.needs import Needs
+from core.service.refusals import Refusals
 from core.service.releaser import Releaser
 from core.store.faults import Faults
 from core.store.keys import Keys
@@ -116,8 +117,7 @@ def compose(
     view = ConfigurationView(store, keys, supervisor, faults)
     health = Health(store, keys, view, writer, watchdog, monotonic, supervisor)
     facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
-    cooldown = CoolDown(store, settings.cool_down_s)
-    binds = sources.networks is not None
+    cooldown, binds = CoolDown(store, settings.cool_down_s), sources.networks is not None
     releaser = _releaser(binds)(store, keys, writer, cooldown)
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
@@ -128,6 +128,7 @@ def compose(
         settings.selection,
         on_wait=metrics.on_auto_pool_wait,
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
+        refusals=Refusals(store, keys),
     )
     visitor = Visitor()
     serving = Serving(

@@ -17,6 +17,7 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     view/pool/<name>                 projection
     view/application/<application>   what the last look at its automatic pools found, under a lease
     admitted/<kind>/<name>/<review>  a webhook has admitted a pool or subnet that the log may lack
+    refused/<name>                   a pool that Kubernetes has and the log refuses
     need/<application>               an ADD waits for such a pool, under a lease
     binding/<namespace>/<name>       what a network provider has bound of an endpoint, or shall
     meta/<name>, lease/<role>        one of a kind
@@ -152,6 +153,10 @@ class Keys:
     def admitted(self, kind: str, name: str, review: str) -> bytes:
         """A pool or subnet that a webhook has admitted."""
         return self.root + f"admitted/{kind}/{name}/{review}".encode()
+
+    def refused(self, name: str) -> bytes:
+        """A pool that Kubernetes has and the log refuses."""
+        return self.root + f"refused/{name}".encode()
 
     def binding(self, namespace: str, name: str) -> bytes:
         """What a network provider has bound of an endpoint, or shall."""

@@ -20,11 +20,13 @@ from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.configuration import pool_addresses
 from core.domain.facts import PodFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.selection.reasoning import missing_pool_of
 from core.domain.selection.request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView
 from core.service.allocator import AddCall, Added, Allocator
 from core.service.needs import Needs, Report
+from core.service.refusals import Refusals
 
 WAIT_S_MAX: Final = 25.0
 """Below the deadline of an ADD, so that the caller hears what was waited for."""
@@ -47,6 +49,7 @@ class WaitingAllocator:
         *,
         on_wait: Callable[[], None],
         wait_s: float = WAIT_S_MAX,
+        refusals: Refusals | None = None,
     ) -> None:
         self._on_wait = on_wait
         self._allocator = allocator
@@ -55,9 +58,19 @@ class WaitingAllocator:
         self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
         self._wait_s = wait_s
         self._waiting = 0
+        self._refusals = refusals
 
     async def add(self, call: AddCall) -> Added:
         """See ``Allocator.add``, whose errors it raises."""
+        try:
+            return await self._add(call)
+        except AllocationError as error:
+            name = missing_pool_of(error)
+            if self._refusals is None or not name:
+                raise
+            raise await self._refusals.explained(error, name) from None
+
+    async def _add(self, call: AddCall) -> Added:
         pod = call.facts.pod
         if not (self._enabled and {POD_SUBNETS, POD_SUBNET} & pod.annotations.keys()):
             return await self._allocator.add(call)

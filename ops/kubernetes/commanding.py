@@ -20,6 +20,7 @@ from core.errors import LostRace, NotReady, Refused, WriterFenced
 from core.projections.projector import Projector
 from core.service.admissions import Admissions
 from core.service.configurator import Configurator
+from core.service.refusals import Refusals
 from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
@@ -38,6 +39,7 @@ class Commands:
     """The log, as the translator sees and changes it. Open it first, close it at the end.
 
     ``overtaken``: another controller writes now, and nothing will be written here any more.
+    ``refused_pools``: pools that agents know to be refused, and why ("" from before the start).
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Commands:
         self.overtaken = False
         self.projector = projector
         self._writer = Writer(store, keys, WRITER)
+        self.refused_pools: dict[str, str] = {}
         self._admissions = Admissions(store, keys)
+        self._refusals = Refusals(store, keys)
         self._switches = Switches(
             settings.ipv4_enabled, settings.ipv6_enabled, settings.subnets_enabled
         )
@@ -76,6 +80,7 @@ class Commands:
             await self._writer.open()
         except WriterFenced as error:
             raise self._overtaken(error) from None
+        self.refused_pools = dict.fromkeys(await self._refusals.names(), "")
         await self.projector.wait_for(lambda: self.projector.ready)
 
     async def close(self) -> None:
@@ -108,6 +113,18 @@ class Commands:
             message = f"the projection has not come to revision {done.revision}"
             raise NotReady(message, remedy="is etcd slow?") from None
         return True
+
+    async def note_refused(self, name: str, why: str) -> None:
+        """Let agents know why a pool is not in the log. Raises StoreError."""
+        if self.refused_pools.get(name) != why:
+            await self._refusals.add(name, why)
+            self.refused_pools[name] = why
+
+    async def forget_refused(self, name: str) -> None:
+        """The pool is not refused any more, or not there. Raises StoreError."""
+        if name in self.refused_pools:
+            await self._refusals.remove(name)
+            del self.refused_pools[name]
 
     def _is_so_already(self, command: Command) -> bool:
         """Whether the projection shows nothing to do; what it does not know for sure is no."""

@@ -101,11 +101,14 @@ class Translator:
             changed = await self._commands.apply(command)
         except (Refused, BadInput) as error:
             self.refused.add(item)
+            if item.kind is Kind.POOL:
+                await self._commands.note_refused(item.name, str(error))
             await self._objects.observe(item.kind, one, [refused(error)])
             return
         if changed:
             self._work.add(self.refused | self._adopted(item, one))
         if item.kind is Kind.POOL:
+            await self._commands.forget_refused(item.name)
             one = await self._inherited(one)
         await self._objects.observe(item.kind, one, [APPLIED])
 
@@ -141,11 +144,15 @@ class Translator:
     async def _leaving(self, item: Item, one: Object) -> None:
         if why := await self._drain(item):
             await self._objects.observe(item.kind, one, draining(why))
-        else:
-            await self._objects.release(item.kind, one)
+            return
+        if item.kind is Kind.POOL:
+            await self._commands.forget_refused(item.name)
+        await self._objects.release(item.kind, one)
 
     async def _vanished(self, item: Item) -> None:
         """Its finalizer was removed by hand, or it never had one."""
+        if item.kind is Kind.POOL:
+            await self._commands.forget_refused(item.name)
         known = stored(self._commands.ledger, item.kind, item.name)
         if known is not None and source_of(known):
             await self._drain(item)
@@ -185,6 +192,7 @@ class Translator:
             for name, value in table(self._commands.ledger, kind).items()
             if source_of(value)
         }
+        found |= {Item(Kind.POOL, name) for name in self._commands.refused_pools}
         # Subnets before pools: what is adopted at once is written once.
         order = list(Kind)
         return sorted(found, key=lambda item: (order.index(item.kind), item.name))

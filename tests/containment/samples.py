@@ -24,6 +24,7 @@ from core.projections.views import CHECKPOINTS, POOL_VIEW, Checkpoint, PoolView
 from core.service.admissions import ADMISSION
 from core.service.bindings import BINDING, Binding, Order
 from core.service.needs import NEED, REPORT, Report
+from core.service.refusals import REFUSED, RefusedPool
 from core.store.codec import (
     CLAIM,
     ENDPOINT,
@@ -171,6 +172,11 @@ SAMPLES: Final[dict[str, Sample]] = {
         lambda keys: keys.admitted("pool", "vic", "one"),
         ADMISSION.encode(_ADMITTED),
         ADMISSION.encode(_ADMITTED._replace(pool=None)),
+    ),
+    "refused pool": Sample(
+        lambda keys: keys.refused("vic"),
+        REFUSED.encode(RefusedPool("vic", "it overlaps")),
+        REFUSED.encode(RefusedPool("other", "it overlaps")),
     ),
     "open execution": Sample(
         engine("open", "vic"),

@@ -35,6 +35,9 @@ from core.errors import AllocationError, NoPoolAvailable, WrongInput
 
 STANDARD_MODE: Final = "failed to allocate IP addresses in standard mode: "
 
+MISSING: Final = "missing"
+"""The rule about a pool that does not exist."""
+
 SOURCE_WORDS: Final[dict[str, str]] = {
     SOURCE_POD_SUBNETS: f"Pod annotation '{POD_SUBNETS}' or '{POD_SUBNET}'",
     SOURCE_POD_IPPOOLS: f"Pod annotation '{POD_IPPOOLS}'",
@@ -132,8 +135,14 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
         message,
         subject=f"SpiderIPPool/{name}",
         remedy=remedy,
-        verdicts=(_unusable(interface, family, name, "missing", message),),
+        verdicts=(_unusable(interface, family, name, MISSING, message),),
     )
+
+
+def missing_pool_of(error: AllocationError) -> str:
+    """The pool whose absence fails a request, "" if that is not the reason."""
+    verdicts = (one for one in error.verdicts if isinstance(one, Verdict))
+    return next((one.pool for one in verdicts if one.rule == MISSING), "")
 
 
 def all_filtered_out(
