@@ -27,6 +27,7 @@ from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.programs import attempt
 from tests.kubernetes.networks import DEFINITION as NAD_DEFINITION
+from tests.nodes import told
 from tests.nodes.control_plane import NODES, ControlPlane
 from tests.nodes.kubelet import KubeNode
 from tests.nodes.rights import AGENT, CONTROLLER, rights
@@ -44,25 +45,20 @@ POLL_S: Final = 0.05
 SETTINGS: Final = {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
 """Tests follow each other on the same few addresses."""
 
-DEVICES: Final = """
-agent:
-  networkResourcePlugin:
-    enabled: true
-    resourceAdvertisement:
-      subENI:
-        rules:
-          - {defaultMaxCount: 5, nodeSelector: {matchLabels: {size: large}}}
-          - {defaultMaxCount: 2}
-      masterNIC:
-        rules:
-          - {includeInterfaces: [eth1], defaultMaxCount: 3}
-"""
+SLOTS: Final = {
+    "subENI": {
+        "rules": [
+            {"defaultMaxCount": 5, "nodeSelector": {"matchLabels": {"size": "large"}}},
+            {"defaultMaxCount": 2},
+        ]
+    },
+    "masterNIC": {"rules": [{"includeInterfaces": ["eth1"], "defaultMaxCount": 3}]},
+}
 """What agents offer kubelet; a provider's slots only once there is a provider."""
 
-CONTROLLER_SETTINGS: Final = {
-    "SPIDERPOOL_MULTUS_CONFIG_ENABLED": "true",
-    "SPIDERPOOL_COORDINATOR_ENABLED": "true",
-}
+DEVICES: Final = told.conf(
+    agent={"networkResourcePlugin": {"enabled": True, "resourceAdvertisement": SLOTS}}
+)
 COORDINATOR: Final = made(API_VERSION, "SpiderCoordinator", "default", spec={"podCIDRType": "none"})
 """As an installation makes one."""
 
@@ -294,7 +290,8 @@ class Cluster:
         self.plane = self._stack.enter_context(ControlPlane(self.laboratory))
         self._prepare()
         for name in NODES:
-            settings = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
+            access = {KUBECONFIG: str(self.server.kubeconfig_of(AGENT))}
+            settings = told.variables(AGENT) | access
             node = self.laboratory.join(name, settings)
             (node.directory / "conf.yml").write_text(DEVICES)
             self._add_node(node)
@@ -350,7 +347,7 @@ class Cluster:
             self.laboratory.fabric.namespace,
             self.laboratory.directory / "orbweaver-controller",
             self.laboratory.etcd.endpoint,
-            {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER)), **CONTROLLER_SETTINGS},
+            told.variables(CONTROLLER) | {KUBECONFIG: str(self.server.kubeconfig_of(CONTROLLER))},
         )
         controller.start()
         self._stack.callback(controller.process.kill)
