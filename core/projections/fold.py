@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 from core.domain.addresses import format_address, parse_address
+from core.domain.configuration import pool_addresses, reserved_addresses
 from core.domain.events import (
     AddressesClaimed,
     AddressesReleased,
@@ -78,6 +79,8 @@ class Projection:
         match event:
             case AddressesClaimed() | AddressesReleased() | EndpointChanged():
                 self._apply_to_endpoint(recorded, event)
+            case ReservationDefined() | ReservationDeleted():
+                self._apply_reservation(recorded, event)
             case _:
                 self.ledger.apply(recorded)
                 self._configure(event)
@@ -102,6 +105,21 @@ class Projection:
         self._handed_over(endpoint_before, ledger.endpoints.get(key))
         for news in self.followers:
             news.endpoints.add(key)
+
+    def _apply_reservation(
+        self, recorded: Recorded, event: ReservationDefined | ReservationDeleted
+    ) -> None:
+        """Recount the pools whose addresses it reserves or returns; others are not looked into."""
+        name = event.reservation.name if isinstance(event, ReservationDefined) else event.name
+        before = self.ledger.reservations.get(name)
+        self.ledger.apply(recorded)
+        values = [one for one in (before, self.ledger.reservations.get(name)) if one is not None]
+        concerned = [reserved_addresses({name: one}, one.family) for one in values]
+        for pool_name, tally in list(self.tallies.items()):
+            own = pool_addresses(tally.pool)
+            is_near = any(one.family == own.family and not own.isdisjoint(one) for one in concerned)
+            if is_near and tally.is_changed_by(self.ledger.reservations):
+                self._recount(pool_name)
 
     def _claim_moved(self, address: str, before: Held | None, after: Held | None) -> None:
         if before is after:
@@ -135,11 +153,6 @@ class Projection:
                 self._touch_subnet(subnet.name)
             case SubnetRetired(name) | SubnetDeleted(name):
                 self._touch_subnet(name)
-            case ReservationDefined() | ReservationDeleted():
-                reservations = self.ledger.reservations
-                for name, tally in list(self.tallies.items()):
-                    if tally.is_changed_by(reservations):
-                        self._recount(name)
             case AddressQuarantined(quarantine):
                 self._quarantine(quarantine.address, PoolTally.set_aside)
             case QuarantineLifted(address):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import pytest
 from hypothesis import given
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import parse_address
+from core.domain.commands import ApplyReservation
 from core.domain.configuration import pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.model import Pool
+from core.domain.model import Pool, Reservation
 from core.projections.fold import Projection
-from core.projections.tally import PoolCounts
+from core.projections.tally import PoolCounts, PoolTally
+from core.store.memory import MemoryStore
 from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
+from tests.support import nodes
 
 
 @given(histories)
@@ -71,3 +77,25 @@ def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:
     free = [text for text in inside if text not in {*kept_back, *aside, *held}]
     counts = PoolCounts(len(inside), len(held), len(kept_back), len(aside), len(free))
     return counts, AddressSet.from_items(free, pool.family)
+
+
+async def test_a_reservation_is_looked_up_in_the_pools_that_have_its_addresses_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    is_changed_by = PoolTally.is_changed_by
+
+    def noted(tally: PoolTally, reservations: Mapping[str, Reservation]) -> bool:
+        asked.append(tally.pool.name)
+        return is_changed_by(tally, reservations)
+
+    monkeypatch.setattr(PoolTally, "is_changed_by", noted)
+    async with nodes.Node(MemoryStore()) as node:
+        await node.apply(*(nodes.pool(f"p-{n}", f"10.6.{n}.1-10.6.{n}.9") for n in range(20)))
+        await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.3.5",))))
+        await node.apply(ApplyReservation(Reservation("dns", 4, ("10.6.4.5",))))
+
+        projection = Projection().apply_all(await node.log())
+
+    assert asked == ["p-3", "p-3", "p-4"]
+    assert [projection.tallies[f"p-{n}"].counts.reserved for n in (3, 4, 5)] == [0, 1, 0]
