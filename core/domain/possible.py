@@ -6,10 +6,8 @@ here cannot be computed with. Everything raises ValueError (AddressSyntaxError i
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-from core.domain.addresses import Family, parse_address, parse_cidr
-from core.domain.configuration import ADDRESS_SETS_MAX, pool_addresses, reserved_addresses
+from core.domain.addresses import ADDRESS_BITS, Family, parse_address, parse_cidr
+from core.domain.configuration import pool_addresses, reserved_addresses
 from core.domain.model import Endpoint, Pool, Quarantine, Reservation, Subnet
 
 
@@ -52,10 +50,13 @@ def check_counts(*counts: int) -> None:
             raise ValueError(f"{count} is less than nothing")
 
 
-@lru_cache(maxsize=ADDRESS_SETS_MAX)
 def _family_of(cidr: str) -> Family:
-    """The family of an address with its prefix length; an address is decoded many times."""
-    return parse_cidr(cidr).family if "/" in cidr else parse_address(cidr).family
+    """The family of an address with its prefix length; a scan asks for every NIC there is."""
+    address, _, length = cidr.partition("/")
+    family = parse_address(address).family
+    if length and not 0 <= int(length) <= ADDRESS_BITS[family]:
+        raise ValueError(f"{cidr} has no prefix length of its family")
+    return family
 
 
 def _check_family(family: Family, wanted: Family, text: str) -> None:

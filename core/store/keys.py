@@ -39,6 +39,8 @@ GUARD_TOPICS: Final = ("pools", "subnets", "reservations", "quarantine", "record
 """What has a guard key; ``records`` have one of family 4 alone."""
 
 _ADDRESS_BITS: Final = {"4": 32, "6": 128}
+_FAMILY_BITS: Final = {b"4/": 32, b"6/": 128}
+_HEXADECIMAL_BYTES: Final = b"0123456789abcdef"
 _ADDRESS_DIGITS: Final = 32
 _SEQ_DIGITS: Final = 16
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
@@ -198,14 +200,17 @@ class Keys:
 
     def check_address(self, key: bytes, room: str) -> Address:
         """The address of an ``ip/``, ``rest/`` or ``quarantine/`` key. Raises ValueError."""
-        _, family, digits = self.check_parts(key, 3)
-        bits = _ADDRESS_BITS.get(family)
-        if bits is None or len(digits) != _ADDRESS_DIGITS or not _HEXADECIMAL.issuperset(digits):
+        start = self.root + room.encode() + b"/"
+        tail = key[len(start) :]  # a scan asks for every claim: no parts are made
+        family, digits = tail[:2], tail[2:]
+        bits = _FAMILY_BITS.get(family)
+        malformed = len(digits) != _ADDRESS_DIGITS or digits.translate(None, _HEXADECIMAL_BYTES)
+        if bits is None or malformed or not key.startswith(start):
             raise ValueError("the key names no address")
         value = int(digits, 16)
-        if value >> bits or key.removeprefix(self.root).partition(b"/")[0] != room.encode():
+        if value >> bits:
             raise ValueError("the key names an address out of its family")
-        return Address(4 if family == "4" else 6, value)
+        return Address(4 if bits == 32 else 6, value)
 
     def check_segment(self, key: bytes) -> tuple[str, int]:
         """Writer and number of a ``log/`` key. Raises ValueError."""
