@@ -11,13 +11,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
-from core.errors import Compacted
+from core.errors import CallRejected, Compacted
 from core.store.kv import Get, KeyValueStore
 from workflows.engine.calls import refusal
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.reading import read_heads, read_history
 from workflows.engine.records import REPLY, Reply
 from workflows.model.events import HistoryEvent, WorkflowExecutionUpdateCompleted
+from workflows.model.failures import error_of
+from workflows.model.payloads import Payload
 
 LOOK_S = 1.0
 """Between two looks into the history while there is no reply."""
@@ -41,6 +43,18 @@ async def await_reply(
     finally:
         for task in waiting:
             task.cancel()
+
+
+def result_of(reply: Reply, workflow_id: str, name: str) -> Payload:
+    """The value of a reply. Raises CallRejected, or the failure of the handler."""
+    if reply.rejected:
+        assert reply.failure is not None, "a rejection says why"
+        raise CallRejected(
+            f"{workflow_id} refuses {name}: {reply.failure.message}", subject=workflow_id
+        )
+    if reply.failure is not None:
+        raise error_of(reply.failure)
+    return reply.result
 
 
 async def recorded_update(

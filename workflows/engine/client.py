@@ -34,7 +34,7 @@ from core.store.kv import (
 )
 from core.store.pump import Committed
 from workflows.api.definitions import workflow_definition
-from workflows.engine.answers import Look, await_reply, recorded_update
+from workflows.engine.answers import Look, await_reply, recorded_update, result_of
 from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.beginning import reserved_head
 from workflows.engine.client_session import ClientSession
@@ -47,7 +47,7 @@ from workflows.engine.inboxes import (
     count_inbox,
 )
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
-from workflows.engine.reading import closed_heads, find_run, head_of, read_heads
+from workflows.engine.reading import closed_heads, find_run, head_of
 from workflows.engine.records import (
     HEAD,
     Head,
@@ -220,9 +220,8 @@ class Client:
         _, result_type = _named(workflow)
         message = self._signal(signal, signal_args, "")
         while True:
-            opened, _ = await read_heads(self.store, self.keys, id)
+            opened = await self._find_open(id)
             if opened is not None:
-                await check_inbox(self.store, self.keys, id)
                 if await self._try_signal(opened, message):
                     return Handle(self, id, opened.run_id, result_type)
                 continue
@@ -320,7 +319,7 @@ class Client:
         reply = await self._call(
             workflow_id, lambda lease: Query(name, payloads, lease), name, timeout_s
         )
-        return _result(reply, workflow_id, name)
+        return result_of(reply, workflow_id, name)
 
     async def update(
         self,
@@ -350,7 +349,7 @@ class Client:
                 timeout_s,
                 look,
             )
-        return _result(reply, workflow_id, name)
+        return result_of(reply, workflow_id, name)
 
     async def cancel(self, workflow_id: str, reason: str = "") -> None:
         """Ask the execution to end in an orderly way. Raises ExecutionNotFound."""
@@ -465,13 +464,20 @@ class Client:
         return found[0] if found else None
 
     async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head:
-        """Raises ExecutionNotFound, NotUsable, LimitExceeded for an inbox with ``most`` in it."""
-        gets = [Get(self.keys.open(workflow_id)), count_inbox(self.keys, workflow_id)]
-        opened, inbox = (await self.store.read(gets)).ranges
-        if not opened.kvs:
+        """Raises ExecutionNotFound, and as ``_find_open``."""
+        head = await self._find_open(workflow_id, most)
+        if head is None:
             raise ExecutionNotFound(
                 f"there is no open execution {workflow_id}", subject=workflow_id, remedy=NO_OPEN
             )
+        return head
+
+    async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head | None:
+        """Raises NotUsable, LimitExceeded for an inbox with ``most`` messages in it."""
+        gets = [Get(self.keys.open(workflow_id)), count_inbox(self.keys, workflow_id)]
+        opened, inbox = (await self.store.read(gets)).ranges
+        if not opened.kvs:
+            return None
         if inbox.count >= most:
             await check_inbox(self.store, self.keys, workflow_id, most)
         return head_of(self.keys, opened.kvs[0])
@@ -482,14 +488,3 @@ def _named(workflow: str | type[Any]) -> tuple[str, Any]:
         return workflow, Any
     definition = workflow_definition(workflow)
     return definition.name, definition.run.result_type
-
-
-def _result(reply: Reply, workflow_id: str, name: str) -> Payload:
-    if reply.rejected:
-        assert reply.failure is not None, "a rejection says why"
-        raise CallRejected(
-            f"{workflow_id} refuses {name}: {reply.failure.message}", subject=workflow_id
-        )
-    if reply.failure is not None:
-        raise error_of(reply.failure)
-    return reply.result

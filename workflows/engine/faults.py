@@ -13,12 +13,16 @@ from core.errors import LogCorrupt, OrbweaverError
 from core.store.faults import ContainedFault, Faults
 from core.store.keys import Keys
 from core.store.kinds import key_text
+from workflows.model.errors import LimitExceeded
 
 LOOK_AGAIN_S = 60.0
 """Between two reads of a value that could not be used."""
 
 UNREADABLE = (LogCorrupt, ValueError, RecursionError)
 """What a decoder raises: bytes that do not fit, text that is no UTF-8, values too deeply nested."""
+
+OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
+"""What a client raises for an execution that cannot be used: its caller goes on with all others."""
 
 NEWER_OR_DELETE = (
     "run a version that knows this value, or delete the key if nothing of it is needed any more"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
+
+import msgspec
 
 from core.errors import ExecutionNotFound
 from core.store.kv import Get, KeyValue, KeyValueStore
@@ -13,6 +16,9 @@ from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
 from workflows.model.codec import decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
+
+_whole_head = msgspec.msgpack.Decoder(tuple[int, Head])
+_whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
 HISTORY_REMEDY = (
     "run a worker that knows all of its events, restore the segment, or end the execution with "
@@ -51,6 +57,22 @@ async def read_whole_history(
         why = f"the head counts {counted} events, {len(events)} can be read, or some are missing"
         raise NotUsable("history", start, why, HISTORY_REMEDY)
     return events
+
+
+def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+    """The same for its owner, who writes it back and must lose no field of a newer version."""
+    head = head_of(keys, kv)
+    _check_fields("open execution", kv, _whole_head)
+    return head
+
+
+def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
+    """Raises NotUsable for a value with fields that this version does not know."""
+    try:
+        decoder.decode(kv.value)
+    except msgspec.ValidationError as error:
+        why = f"it has a field of a newer version, which writing it would lose: {error}"
+        raise NotUsable(kind, kv.key, why, NEWER_OR_DELETE) from error
 
 
 def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
@@ -99,6 +121,7 @@ def attempts_of(
                 raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
         except UNREADABLE as error:
             raise NotUsable("activity attempt", kv.key, error, NEWER_OR_DELETE) from error
+        _check_fields("activity attempt", kv, _whole_attempt)
         found[activity_id] = attempt
     return found
 

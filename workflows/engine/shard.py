@@ -20,7 +20,7 @@ from workflows.engine.beginning import reserved_head
 from workflows.engine.desk import Desk
 from workflows.engine.execution import STORE_PAUSE_S, Execution
 from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, UNREADABLE, NotUsable
-from workflows.engine.reading import head_of
+from workflows.engine.reading import owned_head_of
 from workflows.engine.records import Head, Letter, Start, decode_message
 from workflows.engine.resets import reset_run
 from workflows.engine.retention import ClosedRuns
@@ -85,7 +85,7 @@ class Shard:
     def _open(self, kv: KeyValue) -> Execution | None:
         """The execution of an open head; one that cannot be used is left alone with its mail."""
         try:
-            head = head_of(self._desk.keys, kv)
+            head = owned_head_of(self._desk.keys, kv)
         except NotUsable as found:
             self._leave_alone(kv.key, found)
             return None

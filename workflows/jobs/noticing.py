@@ -22,6 +22,7 @@ from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from workflows.engine.client import Client, StartOptions
 from workflows.engine.kinds import OPEN_HEADS
+from workflows.model.errors import LimitExceeded
 from workflows.model.policies import IdConflictPolicy
 
 NOTICE_PERIOD_S: Final = 0.2
@@ -109,6 +110,9 @@ class Noticing:
                 is_all_told = False
                 key = error.subject.removeprefix(self._keys.root.decode())
                 self._projector.faults.report(OPEN_HEADS.name, key, error)
+            except LimitExceeded as error:  # its inbox is full of news that it has not taken yet
+                _log.warning("%s was not told: %s", notice.workflow_id, error)
+                self._known[notice.workflow_id] = notice.news
             except OrbweaverError as error:
                 if not error.retryable:
                     raise

@@ -21,7 +21,7 @@ from workflows.engine.client import Handle
 from workflows.engine.draft import Draft
 from workflows.engine.keys import SHARDS, WorkflowKeys, new_id, shard_of
 from workflows.engine.ownership import HOLDER, Holder
-from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildNews, encode_message
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildNews, Head, encode_message
 from workflows.engine.worker import Worker, WorkerOptions
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.policies import Status
@@ -65,8 +65,30 @@ DUST = {
 }
 
 
+def _new_field(value: bytes) -> bytes:
+    """Of a head or attempt of a newer version."""
+    version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
+    known = list(Head._fields if value else Attempt._fields)
+    return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
+
+
+def _new_event_type(value: bytes) -> bytes:
+    (number, at_ms, _, attributes), *rest = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode([[number, at_ms, "WorkflowTeleported", attributes], *rest])
+
+
+def _new_event_field(value: bytes) -> bytes:
+    (number, at_ms, kind, attributes), *rest = msgspec.msgpack.decode(value)
+    return msgspec.msgpack.encode([[number, at_ms, kind, [*attributes, "new"]], *rest])
+
+
 def _values(row: Row) -> dict[str, Callable[[bytes], bytes]]:
-    return {**DUST, "impossible": row.impossible}
+    """The last ones are what a rolling upgrade brings."""
+    if row.kind == "history":
+        newer = {"a new event type": _new_event_type, "a new field": _new_event_field}
+    else:
+        newer = {"a new field": _new_field}
+    return {**DUST, "impossible": row.impossible, **newer}
 
 
 CASES = [

@@ -30,6 +30,7 @@ from core.store.kinds import key_text
 from core.store.kv import Change, Get
 from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client
+from workflows.engine.faults import OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
 from workflows.jobs.autopools.reconciling import PoolsPlace
 
@@ -221,9 +222,13 @@ class Dispatcher:
         self._seen |= changed
 
     async def _wake(self, key: ApplicationKey) -> None:
-        await waiting_for_store()(
-            self._client.signal_with_start, AutoPools, key, id=workflow_id(key), signal=WAKE
-        )
+        """One execution that takes no signal must not keep the others asleep."""
+        try:
+            await waiting_for_store()(
+                self._client.signal_with_start, AutoPools, key, id=workflow_id(key), signal=WAKE
+            )
+        except OF_ONE_EXECUTION as error:
+            _log.error("the automatic pools of %s are not looked at: %s", key, error)
 
     async def _changed(self, snapshot: Snapshot) -> dict[ApplicationKey, Seen]:
         """Whose pools are not what they should be as far as anybody has looked."""

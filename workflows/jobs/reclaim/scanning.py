@@ -20,9 +20,10 @@ from core.errors import OrbweaverError
 from core.store.collector import collector_paused
 from core.store.state import read_ledger
 from workflows.api import activity
+from workflows.engine.faults import OF_ONE_EXECUTION
 from workflows.jobs.reclaim.books import BookRef, Books
 from workflows.jobs.reclaim.releasing import Means, can_be_retried
-from workflows.model.errors import ApplicationError, LimitExceeded
+from workflows.model.errors import ApplicationError
 
 Begin = Callable[[Trace], Awaitable[None]]
 """Begins the execution of a Pod whose grace runs."""
@@ -132,7 +133,7 @@ class ReclaimActivities:
         """One Pod's execution that takes no more news must not stop the look at all others."""
         try:
             await self._begin(one)
-        except LimitExceeded as error:
+        except OF_ONE_EXECUTION as error:
             _log.warning("%s was not told of what a look found: %s", "/".join(one.endpoint), error)
 
     @activity.defn(name="reclaim-release")

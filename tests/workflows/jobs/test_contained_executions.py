@@ -1,0 +1,70 @@
+"""One value of a job that cannot be used keeps no other job and no other object waiting (R1)."""
+
+from __future__ import annotations
+
+import pytest
+import zstandard
+
+from core.domain.commands import ApplyPool, RetirePool
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore, Put
+from core.store.memory import MemoryStore
+from tests.support.nodes import Node, pool
+from tests.workflows.jobs.town import Town
+from workflows.engine.keys import WorkflowKeys
+from workflows.jobs.reclaim.books import BookRef, Books
+from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
+
+BLUE = ApplyPool(pool("blue", "10.6.0.1-10.6.0.9"))
+RED = ApplyPool(pool("red", "10.6.1.1-10.6.1.9"))
+
+
+async def _pools(node: Node) -> set[str]:
+    return set((await node.truth()).pools)
+
+
+async def test_a_retirement_whose_execution_cannot_be_read_keeps_no_other_waiting() -> None:
+    store: KeyValueStore = MemoryStore()
+    async with Town(store) as town:
+        await town.node.apply(BLUE, RED)
+        key = town.client.keys.open("retire/pool/blue")
+        await store.commit([], [Put(key, b"dust")])
+        host = await town.host("one")
+        await town.node.apply(RetirePool("blue"))
+        await town.node.apply(RetirePool("red"))
+
+        async def red_is_gone() -> bool:
+            return await _pools(town.node) == {"blue"}
+
+        await town.until(red_is_gone)
+        assert [fault.kind for fault in host.worker.faults] == ["open execution"]
+        await town.check()
+
+
+async def test_a_scan_whose_execution_cannot_be_read_keeps_no_other_job_from_work() -> None:
+    store: KeyValueStore = MemoryStore()
+    async with Town(store) as town:
+        await store.commit([], [Put(WorkflowKeys(town.node.keys).open(SCAN_ID), b"dust")])
+        await town.node.apply(BLUE)
+        await town.host("one")
+        await town.node.apply(RetirePool("blue"))
+
+        async def is_gone() -> bool:
+            return not await _pools(town.node)
+
+        await town.until(is_gone)
+        left = (await store.read([Get(WorkflowKeys(town.node.keys).open(SCAN_ID))])).ranges[0]
+        assert left.count == 1
+
+
+@pytest.mark.parametrize(
+    "dust", [b"dust", zstandard.compress(b"dust"), zstandard.compress(b"\xff")]
+)
+async def test_a_book_that_cannot_be_read_is_as_good_as_gone(dust: bytes) -> None:
+    store, keys = MemoryStore(), Keys("test")
+    for kind in ("sighting", "step"):
+        await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), dust)])
+    books, book = Books(store, keys, 60), BookRef("one", 1, 1, 1)
+
+    assert await books.sightings(book) == {}
+    assert await books.steps(book, 0) is None
