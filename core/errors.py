@@ -8,6 +8,7 @@
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
     │   │   └── StoreTimeout        a read did not answer in time           (retryable)
     │   ├── OutcomeUnknown          a write whose answer was lost: read back first (retryable)
+    │   ├── StoreFull               its database is full: nothing was written  (retryable)
     │   ├── LostRace                a guard no longer held; the truth was read  (retryable)
     │   ├── StoreRejected           etcd refuses this request as it is
     │   │   └── LeaseGone           it names a lease that has ended: grant another one
@@ -111,13 +112,21 @@ class StoreTimeout(StoreUnavailable):
     """A read did not answer within its deadline."""
 
 
+class StoreFull(StoreError):
+    """The request wrote nothing, and none will until there is room: waiting does not help."""
+
+    retryable = True
+
+
 class OutcomeUnknown(StoreError):
     """A write may or may not have been committed (invariant I9).
 
-    A request that begins with a read can be repeated; the write itself never is.
+    A request that begins with a read can be repeated; the write itself never is. ``is_full``: etcd
+    has answered that its database is full, so that nothing is under way any more.
     """
 
     retryable = True
+    is_full = False
 
 
 class LostRace(StoreError):

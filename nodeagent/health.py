@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from core.errors import NotReady, OrbweaverError, StoreUnavailable, WriterFenced
 from core.projections.configuration_view import ConfigurationView
+from core.store.alarms import alarmed
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
@@ -72,6 +73,7 @@ class Health:
         self._watchdog = watchdog
         self._monotonic = monotonic
         self._probed_at = float("-inf")
+        self._alarms: tuple[str, ...] = ()
         self._probing = asyncio.Lock()
         self.started = False
         self.stopping = False
@@ -136,7 +138,7 @@ class Health:
 
     def _store_fault(self) -> OrbweaverError | None:
         if not self._watchdog.is_away:
-            return None
+            return alarmed(self._alarms) if self._alarms else None
         return StoreUnavailable(
             f"etcd did not answer the last call ({self._watchdog.outcome})",
             remedy="check that etcd can be reached and has a leader",
@@ -150,6 +152,7 @@ class Health:
             try:
                 async with asyncio.timeout(PROBE_S_MAX):
                     await self._store.read([Get(self._keys.head(self._writer.name))])
+                    self._alarms = await self._store.alarms()
             except TimeoutError:
                 self._watchdog.outcome = "TimeoutError"
             except OrbweaverError as error:

@@ -179,6 +179,13 @@ class KeyValueStore(Protocol):
         """Forget history before ``revision``; compacting again is fine."""
         ...
 
+    async def alarms(self) -> tuple[str, ...]:
+        """The names of alarms that keep the store from working, as NOSPACE.
+
+        Raises StoreUnavailable.
+        """
+        ...
+
     async def close(self) -> None:
         """Release connections; calls after it raise StoreUnavailable."""
         ...

@@ -163,6 +163,11 @@ class MemoryStore:
             self._compacted = revision
             self._forget()
 
+    async def alarms(self) -> tuple[str, ...]:
+        """None ever."""
+        self._begin()
+        return ()
+
     async def close(self) -> None:
         """Later calls, and watches under way, raise StoreUnavailable."""
         self._closed = True

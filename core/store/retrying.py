@@ -14,7 +14,13 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from core.errors import LostRace, OrbweaverError, OutcomeUnknown, StoreUnavailable
+from core.errors import (
+    LostRace,
+    OrbweaverError,
+    OutcomeUnknown,
+    StoreFull,
+    StoreUnavailable,
+)
 
 SETTLE_S_MAX = 8.0
 """How long a lost answer is read back before the callers are told that the outcome is unknown."""
@@ -27,14 +33,21 @@ STORE_AWAY_S_MAX = 5.0
 
 
 def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, OrbweaverError) and error.retryable
+    return isinstance(error, OrbweaverError) and error.retryable and not _is_full(error)
+
+
+def _is_full(error: BaseException) -> bool:
+    """A full store stays full until a person has made room: waiting for it only takes time."""
+    return isinstance(error, StoreFull) or (isinstance(error, OutcomeUnknown) and error.is_full)
 
 
 def settling() -> AsyncRetrying:
     """For reading back an unknown outcome: idempotent, so its own loss is retried too."""
     return AsyncRetrying(
         retry=retry_if_exception(
-            lambda error: isinstance(error, OutcomeUnknown | StoreUnavailable)
+            lambda error: (
+                isinstance(error, OutcomeUnknown | StoreUnavailable) and not _is_full(error)
+            )
         ),
         wait=wait_exponential_jitter(multiplier=0.02, max=1.0, jitter=0.05),
         stop=stop_after_delay(SETTLE_S_MAX),

@@ -19,6 +19,7 @@ from core.errors import (
     LogCorrupt,
     NotReady,
     OutcomeUnknown,
+    StoreFull,
     StoreRejected,
     StoreUnavailable,
     WriterFenced,
@@ -149,7 +150,8 @@ class Writer:
         try:
             result = await self._store.commit(guards, writes, [Get(head_key), *batch.gets])
         except OutcomeUnknown as unknown:
-            return TxnResult(True, await self._settle_lost(segment, unknown), ())
+            settle = self._look_up if unknown.is_full else self._settle_lost
+            return TxnResult(True, await settle(segment, unknown), ())
         if result.succeeded:
             self._head, self._head_revision = head, result.revision
             return result
@@ -164,12 +166,26 @@ class Writer:
         """
         try:
             revision = await self._settle(segment)
-        except (StoreUnavailable, StoreRejected) as error:
+        except (StoreUnavailable, StoreRejected, StoreFull) as error:
             raise unknown from error
         if revision is None:
             raise StoreUnavailable(
                 "etcd did not take the transaction", subject=self.name, remedy="try again"
             ) from None
+        return revision
+
+    async def _look_up(self, segment: bytes, unknown: OutcomeUnknown) -> int:
+        """The revision of a transaction that a full etcd has answered for.
+
+        It is not under way any more, so a read decides. Raises StoreFull if it was not applied.
+        """
+        self._unsettled = segment
+        head, log = self._keys.head(self.name), self._keys.log(self.name, self._head.seq + 1)
+        found = await self._store.read([Get(head), Get(log)])
+        self._unsettled = None
+        revision = self._read_back(segment, TxnResult(False, found.revision, found.ranges))
+        if revision is None:
+            raise StoreFull(unknown.message, subject=self.name, remedy=unknown.remedy) from unknown
         return revision
 
     async def _settle_earlier(self, segment: bytes) -> None:

@@ -61,6 +61,10 @@ class ObservedStore:
         """See ``KeyValueStore``."""
         await self._timed("compact", self._store.compact(revision))
 
+    async def alarms(self) -> tuple[str, ...]:
+        """See ``KeyValueStore``."""
+        return await self._timed("alarms", self._store.alarms())
+
     async def close(self) -> None:
         """See ``KeyValueStore``."""
         await self._store.close()

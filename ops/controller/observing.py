@@ -9,6 +9,7 @@ from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
 from core.projections.projector import Lag, Projector
+from core.store.alarms import alarmed
 from core.store.election import LEADERS, Leader, read_leader
 from core.store.keys import Keys
 from core.store.kinds import key_text
@@ -54,10 +55,11 @@ class Observing:
             self.lag = await self._projector.measure_lag()
             self.leader = await self._read_leader()
             self.reclaim = await self._read_standing()
+            alarms = await self._store.alarms()
         except StoreError as error:
             self.fault = error
             return
-        self.fault = None
+        self.fault = alarmed(alarms) if alarms else None
 
     async def _read_leader(self) -> Leader | None:
         """None, and a contained fault, while the key cannot be read."""

@@ -66,6 +66,9 @@ class BreakingStore:
         await self._store.compact(revision)
         self._steps.done()
 
+    async def alarms(self) -> tuple[str, ...]:
+        return await self._store.alarms()
+
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         return await self._store.read(gets, revision=revision)
 

@@ -13,9 +13,12 @@ from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
-from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
+from tests.kubernetes import conftest as kubernetes
 from tests.supervision.crashing import CrashingSupervisor
 from tests.support.kubernetes import ApiServer
+
+bare_server = kubernetes.bare_server
+server_with_crds = kubernetes.server_with_crds
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -25,10 +28,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
-    bare_server: ApiServer, settings: Settings, caplog: pytest.LogCaptureFixture
+    server_with_crds: ApiServer, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     supervisor = CrashingSupervisor()
-    in_cluster = settings._replace(kubeconfig=str(bare_server.kubeconfig))
+    in_cluster = settings._replace(kubeconfig=str(server_with_crds.kubeconfig))
     cluster = await joined(in_cluster, supervisor)
     assert cluster is not None
     sources = {"facts": cluster.facts, "supervisor": supervisor}
@@ -47,6 +50,9 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
     await cluster.leave()
 
-    assert set(names) == {"watch-pods", "configuration-view", "cni-request-timeouts"}
+    assert set(names) == {
+        *("watch-pods", "watch-coordinator"),
+        *("configuration-view", "cni-request-timeouts"),
+    }
     assert caplog.text.count("it starts again in 0.1 s") == len(names)
     assert supervisor.restarts == len(names)

@@ -92,6 +92,11 @@ class FaultyStore:
         self._check()
         await self.store.compact(revision)
 
+    async def alarms(self) -> tuple[str, ...]:
+        """Those of the store below, unless unavailable."""
+        self._check()
+        return await self.store.alarms()
+
     async def close(self) -> None:
         """Close the store below."""
         await self.store.close()

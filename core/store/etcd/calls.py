@@ -138,7 +138,10 @@ class Calls:
 
     def _worth_repeating(self, error: BaseException) -> bool:
         return (
-            isinstance(error, CallFailed) and error.failure.nature in _MOVE_ON and not self._closed
+            isinstance(error, CallFailed)
+            and error.failure.nature in _MOVE_ON
+            and not error.failure.is_full
+            and not self._closed
         )
 
     async def _attempt(self, method: Method, request: Message, timeout_s: float) -> Any:
@@ -159,7 +162,7 @@ class Calls:
                 metadata = await self._tokens.renew(link, metadata)
             return await self._send(link, method, request, timeout_s, metadata)
         except CallFailed as failed:
-            if failed.failure.nature in _MOVE_ON:
+            if failed.failure.nature in _MOVE_ON and not failed.failure.is_full:
                 self._endpoints.failed(link)
             raise
 

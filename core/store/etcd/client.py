@@ -9,13 +9,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 
-from core.errors import StoreRejected
+from core.errors import OutcomeUnknown, StoreRejected
+from core.store.alarms import full
 from core.store.etcd import messages, reads, wire
 from core.store.etcd.calls import CallObserver, Calls
 from core.store.etcd.failures import CallFailed, Nature, read_error
 from core.store.etcd.settings import EtcdSettings
 from core.store.etcd.watch import watch
-from core.store.kv import Get, Guard, ReadResult, TxnResult, WatchBatch, Write
+from core.store.kv import (
+    Absent,
+    Get,
+    Guard,
+    Put,
+    ReadResult,
+    TxnResult,
+    Unchanged,
+    WatchBatch,
+    Write,
+)
 
 _LEASE_ID_BITS = 63
 
@@ -37,7 +48,30 @@ class EtcdStore:
         """One etcd transaction, sent once."""
         wire.check_operations(guards, writes, otherwise)
         request = wire.txn_request(guards, writes, otherwise)
-        return wire.txn_result(await self._calls.once("txn", request))
+        try:
+            return wire.txn_result(await self._calls.once("txn", request))
+        except OutcomeUnknown as unknown:
+            if unknown.is_full and await self._is_unwritten(guards, writes):
+                raise full(self.endpoint) from unknown
+            raise
+
+    async def _is_unwritten(self, guards: Sequence[Guard], writes: Sequence[Write]) -> bool:
+        """Whether a transaction that etcd has answered for certainly was not applied.
+
+        A full etcd may apply the transaction that fills it and refuse it all the same. One whose
+        guard still holds, of a key that it writes itself, was not applied.
+        """
+        written = {write.key for write in writes if isinstance(write, Put)}
+        for guard in guards:
+            if isinstance(guard, Absent | Unchanged) and guard.key in written:
+                found = (await self.read([Get(guard.key)])).ranges[0].first
+                expected = guard.mod_revision if isinstance(guard, Unchanged) else 0
+                return (found.mod_revision if found is not None else 0) == expected
+        return False
+
+    async def alarms(self) -> tuple[str, ...]:
+        """The names of etcd's alarms that are on, as NOSPACE. Raises StoreUnavailable."""
+        return wire.alarm_names(await self._calls.repeat("status", messages.StatusRequest()))
 
     async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
         """All ranges at one revision; several gets travel in one transaction."""

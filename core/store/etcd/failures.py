@@ -21,6 +21,7 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
+from core.store.alarms import full
 
 
 class Nature(Enum):
@@ -42,12 +43,21 @@ class Nature(Enum):
     """A write may have been applied."""
 
 
+NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
+"""etcd's words once its database has reached the quota (the alarm NOSPACE)."""
+
+
 class Failure(NamedTuple):
     """One failed call: its nature, and etcd's or gRPC's own words."""
 
     nature: Nature
     text: str
     timed_out: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the database is full."""
+        return self.text.startswith(NO_SPACE)
 
 
 _STALE_TOKEN = (
@@ -142,16 +152,20 @@ def write_error(failure: Failure, endpoint: str) -> StoreError:
     if failure.nature is Nature.NOTHING_WRITTEN:
         return _unavailable(failure, endpoint)
     if failure.nature is Nature.UNKNOWN:
-        return OutcomeUnknown(
+        unknown = OutcomeUnknown(
             f"the answer of a write was lost: {failure.text}",
             subject=endpoint,
             remedy="read back what it would have written before writing again",
         )
+        unknown.is_full = failure.is_full
+        return unknown
     return _rejected(failure, endpoint)
 
 
 def read_error(failure: Failure, endpoint: str) -> StoreError:
     """The error of a failed read, or of any call that may be repeated without harm."""
+    if failure.is_full:
+        return full(endpoint)
     if failure.timed_out:
         return StoreTimeout(
             f"no answer in time: {failure.text}",

@@ -100,6 +100,7 @@ LeaseGrantRequest: Any = _rpc.LeaseGrantRequest
 LeaseKeepAliveRequest: Any = _rpc.LeaseKeepAliveRequest
 LeaseRevokeRequest: Any = _rpc.LeaseRevokeRequest
 RangeRequest: Any = _rpc.RangeRequest
+StatusRequest: Any = _rpc.StatusRequest
 TxnRequest: Any = _rpc.TxnRequest
 WatchCreateRequest: Any = _rpc.WatchCreateRequest
 WatchProgressRequest: Any = _rpc.WatchProgressRequest
@@ -108,6 +109,7 @@ WatchRequest: Any = _rpc.WatchRequest
 AuthStub: Any = _rpc.AuthStub
 KVStub: Any = _rpc.KVStub
 LeaseStub: Any = _rpc.LeaseStub
+MaintenanceStub: Any = _rpc.MaintenanceStub
 WatchStub: Any = _rpc.WatchStub
 
 COMPARE_LESS: int = _rpc.Compare.LESS
@@ -116,6 +118,9 @@ COMPARE_MOD: int = _rpc.Compare.MOD
 READ = 0
 READWRITE = 2
 """``authpb.Permission`` types; the package does not export the enumeration."""
+STATUS_ERRORS_FIELD: int = 8
+"""``errors`` of etcd's StatusResponse (rpc.proto): "memberID:… alarm:NOSPACE" among them."""
+
 SORT_ASCEND: int = _rpc.RangeRequest.ASCEND
 SORT_MOD: int = _rpc.RangeRequest.MOD
 EVENT_DELETE = 1

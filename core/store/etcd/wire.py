@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from core.errors import StoreRejected
 from core.store.etcd import messages
 from core.store.kv import (
@@ -90,6 +92,22 @@ def range_result(response: messages.RangeResponse) -> RangeResult:
     """Answer of one range."""
     kvs = tuple([_key_value(_fields(kv)) for kv in response.kvs])
     return RangeResult(kvs, response.count, response.more)
+
+
+def alarm_names(response: Any) -> tuple[str, ...]:
+    """The alarms in an answer about a member's status.
+
+    The packaged stubs are older than the field. Asking for alarms themselves would go through the
+    consensus, as a write does.
+    """
+    fields: Any = UnknownFieldSet(response)
+    texts = [
+        field.data.decode("utf-8", "replace")
+        for field in fields
+        if field.field_number == messages.STATUS_ERRORS_FIELD
+    ]
+    found = (text.partition("alarm:")[2].strip() for text in texts)
+    return tuple(sorted({name for name in found if name}))
 
 
 def changes_after(response: messages.WatchResponse, revision: int) -> list[Change]:

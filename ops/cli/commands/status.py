@@ -44,6 +44,7 @@ class Status:
         self.leader: tuple[Leader, int] | None = None
         self.newest = 0
         self.unreadable: list[ContainedFault] = []
+        self.alarms: tuple[str, ...] = ()
 
 
 def status(context: typer.Context) -> None:
@@ -90,6 +91,7 @@ async def _read(session: Session) -> Status:
     result = await session.store.read(gets)
     found.answered_ms = (time.perf_counter() - asked) * 1000
     found.revision = result.revision
+    found.alarms = await session.store.alarms()
     heads, log, cursor, checkpoint, leader, *counts = result.ranges
     found.live = log.count
     found.counts = {room: one.count for room, one in zip(rooms, counts, strict=True)}
@@ -136,6 +138,7 @@ def _show(session: Session, found: Status) -> None:
         (
             ("cluster", session.settings.cluster),
             ("etcd", f"{endpoints}, revision {found.revision}, {found.answered_ms:.1f} ms"),
+            ("alarm", _alarm(found.alarms)),
             ("state", f"{counted(found.counts['pool'], 'pool')}, {holds}"),
             ("live log", _live(found)),
             ("archive", _archive(session, found.archive)),
@@ -160,6 +163,12 @@ def _show_unreadable(faults: Sequence[ContainedFault]) -> None:
         print(f"  {fault.why}\n    → {fault.remedy}")
     if len(faults) > UNREADABLE_SHOWN_MAX:
         print(f"  ... {len(faults) - UNREADABLE_SHOWN_MAX:,} more (-o json and `orbctl verify`)")
+
+
+def _alarm(alarms: Sequence[str]) -> str:
+    from core.store.alarms import alarmed
+
+    return str(alarmed(alarms)) if alarms else ""
 
 
 def _live(found: Status) -> str:
@@ -201,6 +210,7 @@ def _plain(session: Session, found: Status) -> dict[str, Any]:
         "cluster": session.settings.cluster,
         "endpoints": list(session.settings.etcd.endpoints),
         "revision": found.revision,
+        "alarms": list(found.alarms),
         "counts": found.counts,
         "liveSegments": found.live,
         "writers": {

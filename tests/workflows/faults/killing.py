@@ -66,6 +66,9 @@ class KillingStore:
     async def compact(self, revision: int) -> None:
         await self.store.compact(revision)
 
+    async def alarms(self) -> tuple[str, ...]:
+        return await self.store.alarms()
+
     async def close(self) -> None:
         return
 

@@ -1,0 +1,167 @@
+"""A real etcd whose database has reached its quota: named everywhere, and nothing waits for it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import OutcomeUnknown, StoreFull
+from core.projections.projector import Projector
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.etcd.calls import CallObserver
+from core.store.keys import Keys
+from core.store.kv import Absent, Get, Put
+from nodeagent.settings.values import Settings
+from ops.controller.observing import Observing
+from ops.settings import CONTROLLER_ROLE
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.http_caller import over_tcp
+from tests.agent.node import Node, running
+from tests.support.etcd import EtcdCluster
+
+pytestmark = pytest.mark.etcd
+
+QUOTA = 4 << 20
+CHUNK = 200_000
+WRITES_A_CALL_MAX = 3
+"""Of one ADD or DEL to a full etcd: it is not tried again and again."""
+
+
+class Writes(CallObserver):
+    """Counts transactions and leases that were asked for."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_call(self, method: str, seconds: float, outcome: str) -> None:
+        self.count += method in ("txn", "grant")
+
+
+@pytest.fixture
+def small_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
+    with EtcdCluster(tmp_path / "etcd", flags=[f"--quota-backend-bytes={QUOTA}"]) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def writes() -> Writes:
+    return Writes()
+
+
+@pytest.fixture
+async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdStore]:
+    one = EtcdStore(EtcdSettings(small_etcd.endpoints), writes)
+    yield one
+    await one.close()
+
+
+async def fill(store: EtcdStore) -> None:
+    """Write until etcd takes no more."""
+    for number in range(10 * QUOTA // CHUNK):
+        try:
+            await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK))])
+        except OutcomeUnknown:
+            return
+    raise AssertionError("etcd takes everything")
+
+
+async def test_a_guarded_write_to_a_full_etcd_certainly_wrote_nothing(store: EtcdStore) -> None:
+    assert await store.alarms() == ()
+    await fill(store)
+
+    with pytest.raises(StoreFull, match="etcd's database is full") as full:
+        await store.commit([Absent(b"/k")], [Put(b"/k", b"v")])
+
+    assert (await store.read([Get(b"/k")])).ranges[0].count == 0
+    assert await store.alarms() == ("NOSPACE",)
+    assert "orbctl archive" in full.value.remedy
+
+
+async def test_a_lease_of_a_full_etcd_is_refused_by_name_at_once(
+    store: EtcdStore, writes: Writes
+) -> None:
+    await fill(store)
+    before = writes.count
+
+    with pytest.raises(StoreFull):
+        await store.grant_lease(5)
+
+    assert writes.count == before + 1
+
+
+async def test_an_agent_of_a_full_etcd_says_so_and_answers_without_trying_again(
+    store: EtcdStore, settings: Settings, writes: Writes
+) -> None:
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.add("web-0")
+        await fill(store)
+        before = writes.count
+
+        add = (await node.call("ADD", "web-1")).error
+        delete = (await node.call("DEL", "web-0")).error
+        tried = writes.count - before
+        status = (await node.call("STATUS")).error
+        ready = await readiness(node)
+
+    for error in (add, delete, status):
+        assert "etcd's database is full (alarm NOSPACE)" in error["msg"]
+    assert "orbctl archive" in status["details"]
+    assert (add["code"], delete["code"], status["code"]) == (11, 11, 50)
+    assert tried <= 2 * WRITES_A_CALL_MAX
+    assert "etcd's database is full" in ready
+
+
+async def readiness(node: Node) -> str:
+    assert node.agent.health_port is not None
+    reply = await over_tcp(node.agent.health_port.port, "/readyz")
+    assert reply.status == 500
+    return reply.body.decode()
+
+
+async def test_an_agent_goes_on_once_there_is_room_again(
+    small_etcd: EtcdCluster, store: EtcdStore, settings: Settings
+) -> None:
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await fill(store)
+        refused = await node.call("ADD", "web-1")
+        make_room(small_etcd)
+
+        assert await node.add("web-1")
+        assert await store.alarms() == ()
+        await node.delete("web-1")
+        assert await node.claims() == {}
+
+    assert refused.status == 1
+
+
+def make_room(etcd: EtcdCluster) -> None:
+    """What the runbook of docs/operations.md says, by etcd's own tool."""
+
+    def etcdctl(*arguments: str) -> str:
+        command = ["etcdctl", f"--endpoints={etcd.endpoints[0]}", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    etcdctl("del", "--prefix", "/filler/")
+    revision = etcdctl("endpoint", "status", "-w", "json").partition('"revision":')[2]
+    etcdctl("compact", revision.partition(",")[0])
+    etcdctl("defrag")
+    etcdctl("alarm", "disarm")
+
+
+async def test_a_controller_of_a_full_etcd_is_not_ready_and_says_why(store: EtcdStore) -> None:
+    keys = Keys("full")
+    observing = Observing(store, keys, Projector(store, keys), CONTROLLER_ROLE)
+    await observing.look()
+    well = observing.fault
+    await fill(store)
+
+    await observing.look()
+
+    assert well is None
+    assert isinstance(observing.fault, StoreFull)
