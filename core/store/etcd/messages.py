@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from etcd3 import etcdrpc as _rpc
+from google.protobuf import unknown_fields as _unknown_fields
 
 
 class Message(Protocol):
@@ -118,6 +119,9 @@ COMPARE_MOD: int = _rpc.Compare.MOD
 READ = 0
 READWRITE = 2
 """``authpb.Permission`` types; the package does not export the enumeration."""
+UnknownFieldSet: Any = _unknown_fields.UnknownFieldSet
+"""The fields of a message that the packaged stubs, which are older than etcd, do not know."""
+
 STATUS_ERRORS_FIELD: int = 8
 """``errors`` of etcd's StatusResponse (rpc.proto): "memberID:… alarm:NOSPACE" among them."""
 

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from google.protobuf.unknown_fields import UnknownFieldSet
-
 from core.errors import StoreRejected
 from core.store.etcd import messages
 from core.store.kv import (
@@ -100,10 +98,9 @@ def alarm_names(response: Any) -> tuple[str, ...]:
     The packaged stubs are older than the field. Asking for alarms themselves would go through the
     consensus, as a write does.
     """
-    fields: Any = UnknownFieldSet(response)
     texts = [
         field.data.decode("utf-8", "replace")
-        for field in fields
+        for field in messages.UnknownFieldSet(response)
         if field.field_number == messages.STATUS_ERRORS_FIELD
     ]
     found = (text.partition("alarm:")[2].strip() for text in texts)
