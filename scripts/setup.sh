@@ -44,6 +44,8 @@ missing_packages() {
     command -v runc >/dev/null || echo runc
     command -v openssl >/dev/null || echo openssl
     command -v promtool >/dev/null || echo prometheus
+    # Clock jumps of fault runs (tests/chaos).
+    has_file /usr/lib/*/faketime/libfaketimeMT.so.1 /usr/local/lib/faketime/libfaketimeMT.so.1 || echo libfaketime
     # Tests set a node's Services up as kube-proxy would, and marks where the kernel has no nftables.
     command -v nft >/dev/null || echo nftables
     command -v iptables >/dev/null || echo iptables

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.plan import Options
+from tests.chaos.processes import find_faketime
 from tests.chaos.report import table
 from tests.chaos.running import run
+from tests.support.parts import FAKETIME, note_substitute
 
 pytestmark = [pytest.mark.etcd, pytest.mark.slow, pytest.mark.timeout(480)]
 
@@ -19,7 +21,11 @@ FAULTS_MIN = 20
 ADDS_MIN = 100
 
 
-async def test_no_promise_is_broken_in_a_minute_of_faults(tmp_path: Path) -> None:
+async def test_no_promise_is_broken_in_a_minute_of_faults(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not find_faketime():
+        note_substitute(request.node, FAKETIME, "right clocks")
     seed = SEED_OF_CI if os.environ.get("CI") else random.SystemRandom().randrange(1, 10_000)
     outcome = await run(Options(minutes=1, seed=seed), tmp_path)
 

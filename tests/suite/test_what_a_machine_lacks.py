@@ -167,6 +167,8 @@ def test_a_run_is_green_where_no_machine_boots(
         ["kubelet", "1 tests", REMEDIES["kubelet"]],
         [USER_MODE, "3 tests", REMEDIES[USER_MODE]],
     ]
+    (because,) = re.findall(f"^ because: .*{PANIC}.*$", ran.output, re.MULTILINE)
+    assert "substitute: no qemu" in because
     assert PANIC in why_not_on(panicking)
 
 

@@ -54,7 +54,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     MULTUS_PLUGIN: "put the program multus into /opt/cni/bin",
     HELM: "use a platform that helm-python-sdk has a wheel for",
     LITTLE_ENDIAN: "run on amd64 or arm64",
-    FAKETIME: "apt-get install libfaketime",
+    FAKETIME: _OF_SETUP.format("libfaketime"),
 }
 """Each optional part, and how to get it."""
 
@@ -62,9 +62,9 @@ SUBSTITUTE: Final = "substitute"
 """Name of the user property of a report: which part was missing, and what ran in its place."""
 
 _REASON: Final = re.compile(
-    rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: .*)?", re.DOTALL
+    rf"(?:Skipped: )?needs ({'|'.join(map(re.escape, REMEDIES))})(?:: (.*))?", re.DOTALL
 )
-_UNNAMED_CHARACTERS_MAX: Final = 100
+REASON_CHARACTERS_MAX: Final = 200
 
 
 def needs(part: str, detail: str = "") -> str:
@@ -106,11 +106,12 @@ class UntriedTable:
     def __init__(self) -> None:
         self._skipped: Counter[tuple[str, str]] = Counter()
         self._substituted: Counter[tuple[str, str]] = Counter()
+        self._details: dict[tuple[str, str], str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a skipped test, or one on a substitute."""
         if report.skipped and not hasattr(report, "wasxfail"):
-            self._skipped[(_part(report), "tests")] += 1
+            self._count(report, "tests")
         elif report.when == "call":
             for name, value in report.user_properties:
                 if name == SUBSTITUTE and isinstance(value, list | tuple):
@@ -119,7 +120,13 @@ class UntriedTable:
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Count a file that was skipped whole: how many tests it has is unknown."""
         if report.skipped:
-            self._skipped[(_part(report), "files")] += 1
+            self._count(report, "files")
+
+    def _count(self, report: pytest.TestReport | pytest.CollectReport, unit: str) -> None:
+        part, detail = _read_reason(report)
+        self._skipped[(part, unit)] += 1
+        if detail:
+            self._details.setdefault((part, unit), detail)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(
@@ -133,18 +140,23 @@ class UntriedTable:
                 terminalreporter.write_line(line)
 
     def _lines(self) -> Iterator[str]:
-        rows = [("missing", "not tried", "how to get it")]
+        rows = [("missing", "not tried", "how to get it", "")]
         for (part, unit), count in sorted(self._skipped.items()):
-            rows.append((part, f"{count} {unit}", REMEDIES.get(part, "see the reason")))
+            remedy = REMEDIES.get(part, "see the reason")
+            rows.append((part, f"{count} {unit}", remedy, self._details.get((part, unit), "")))
         for (part, substitute), count in sorted(self._substituted.items()):
-            rows.append((part, f"{count} ran on {substitute}", REMEDIES[part]))
+            rows.append((part, f"{count} ran on {substitute}", REMEDIES[part], ""))
         widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-        for first, second, third in rows:
-            yield f"{first:{widths[0]}}  {second:{widths[1]}}  {third}"
+        for part, count_text, remedy, detail in rows:
+            yield f"{part:{widths[0]}}  {count_text:{widths[1]}}  {remedy}"
+            if detail:
+                yield f" because: {detail}"
 
 
-def _part(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """The part that a skipped report needs, or its reason where it names none."""
+def _read_reason(report: pytest.TestReport | pytest.CollectReport) -> tuple[str, str]:
+    """The part that a skipped report needs and why it is missing; else its whole reason."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     named = _REASON.fullmatch(reason)
-    return named[1] if named else reason.removeprefix("Skipped: ")[:_UNNAMED_CHARACTERS_MAX]
+    if named is None:
+        return reason.removeprefix("Skipped: ")[:REASON_CHARACTERS_MAX], ""
+    return named[1], " ".join((named[2] or "").split())[:REASON_CHARACTERS_MAX]
