@@ -104,7 +104,7 @@ async def test_what_was_admitted_and_never_stored_is_forgotten(
     assert await webhooks.create(pool("blue", ips=WIDE)) == ""
     await deleted(webhooks, "SpiderIPPool", "blue")
     held = await webhooks.create(pool("green", ips=WIDE))
-    monkeypatch.setattr(admitting, "STORING_S_MAX", 0.0)
+    monkeypatch.setattr(admitting, "STORING_S_MAX", -5.0)
 
     assert "not in force yet" in held
     assert await webhooks.create(pool("green", ips=WIDE)) == ""
@@ -127,3 +127,26 @@ async def test_a_value_that_cannot_be_read_stops_no_review(webhooks: Webhooks) -
 
     assert await webhooks.create(pool("blue", ips=WIDE)) == ""
     assert "SpiderIPPool/blue" in await webhooks.create(pool("green", ips=WIDE))
+
+
+async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
+    webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = webhooks.cluster
+    monkeypatch.setattr(admitting, "SWEPT_MAX", 1)
+    monkeypatch.setattr(admitting, "STORING_S_MAX", -5.0)  # clocks of two clients differ
+    for number in range(3):
+        one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
+        assert await webhooks.create(one) == ""
+    await deleted(webhooks, "SpiderIPPool", "p-1")
+    api = Api(await open_connection(str(cluster.server.kubeconfig)))
+    configurator = Configurator(
+        cluster.store, cluster.keys, Writer(cluster.store, cluster.keys, "W")
+    )
+    admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
+
+    for _ in range(3):
+        await admitter.sweep()
+    await api.close()
+
+    assert await pending(webhooks) == ["p-0", "p-2"]

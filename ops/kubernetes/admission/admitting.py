@@ -33,6 +33,9 @@ STORING_S_MAX: Final = 75.0
 SWEEP_S: Final = 10.0
 """Between two looks for pending admissions that are over."""
 
+SWEPT_MAX: Final = 100
+"""Pending admissions of one look, each a request to the API server at most."""
+
 _KINDS: Final = {"pool": Kind.POOL, "subnet": Kind.SUBNET}
 _log: Final = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class Admitter:
         self._configurator = configurator
         self._admissions = admissions
         self._turn = asyncio.Lock()
+        self._swept = 0
 
     async def run(self) -> None:
         """Delete pending admissions that are over, until cancelled."""
@@ -56,11 +60,17 @@ class Admitter:
                 _log.warning("pending admissions were not looked through: %s", error)
 
     async def sweep(self) -> None:
-        """Delete those that the log has, and those whose object was not stored."""
-        pending = (await self._admissions.read()).admissions
-        arrived = set(await self._admissions.in_log(pending))
+        """Delete those that the log has, and those whose object was not stored.
+
+        Looks at ``SWEPT_MAX`` of them, the next ones each time.
+        """
+        known = (await self._admissions.read()).admissions
+        begin = self._swept if self._swept < len(known) else 0
+        pending = known[begin : begin + SWEPT_MAX]
+        self._swept = begin + len(pending)
+        arrived = {one.review for one in await self._admissions.in_log(pending)}
         for one in pending:
-            if one in arrived or not await self._counts(one):
+            if one.review in arrived or not await self._counts(one):
                 await self._admissions.remove(one)
 
     async def admit(self, question: Question, command: Command) -> None:
