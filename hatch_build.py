@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import sysconfig
+from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+# pip runs this from anywhere, before the project can be imported.
+sys.path.insert(0, str(Path(__file__).parent))
 
 from cni.build import PROGRAM, compile_plugin
 
