@@ -22,6 +22,7 @@ from bench.measures import (
     idling,
     kube_adding,
     kube_controlling,
+    kube_deleting,
     last_free,
     looking,
     nearly_full,
@@ -54,6 +55,9 @@ MEASURES: tuple[Measure, ...] = (
             "alloc_rate_32": Target("at least", 3_000, 5_000),
             "alloc_p50_1_ms": Target("at most", 2.0),
             "alloc_cpu_ms": Target("at most", 1.0, 0.3),
+            "alloc_rate_of_bare_32": Target("at least", 0.8),
+            "alloc_p50_of_bare_1": Target("at most", 1.7),
+            "alloc_cpu_of_bare": Target("at most", 1.6),
         },
         allocation.measure,
         24,
@@ -142,6 +146,15 @@ MEASURES: tuple[Measure, ...] = (
         },
         kube_adding.measure,
         14,
+    ),
+    Measure(
+        "kube_deleting",
+        {
+            "kube_del_of_add_1": Target("at most", 1.2),
+            "kube_del_of_add_1_p99": Target("at most", 1.2),
+        },
+        kube_deleting.measure,
+        10,
     ),
     Measure(
         "kube_controlling",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bench.figures import Figure, median_figure, percentile
+from bench.figures import Figure, median_figure, percentile, ratio_figure
 from bench.measures.calls import RECORDS_MAX, Bare, Caller, Calls
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
@@ -28,7 +28,7 @@ async def define_wide_pool(store: KeyValueStore, keys: Keys) -> None:
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms."""
+    """alloc_rate_32, alloc_p50_1_ms, alloc_cpu_ms, and each as a ratio to bare transactions."""
     many: list[Calls] = []
     transactions = 0
     lone: list[Calls] = []
@@ -69,6 +69,32 @@ def measure(lab: Lab) -> list[Figure]:
             "ms CPU of the agent per ADD",
             [calls.cpu_ms for calls in bare_many],
             f"at {CALLERS} callers; reference: CPU of the bare client per transaction",
+        ),
+        *_ratios(many, bare_many, lone, bare_lone),
+    ]
+
+
+def _ratios(
+    many: list[Calls], bare_many: list[Calls], lone: list[Calls], bare_lone: list[Calls]
+) -> list[Figure]:
+    """What a turn of ADDs has taken, over the bare transactions of the same turn."""
+    turns = list(zip(many, bare_many, strict=True))
+    lone_turns = zip(lone, bare_lone, strict=True)
+    return [
+        ratio_figure(
+            "alloc_rate_of_bare_32",
+            [calls.rate / bare.rate for calls, bare in turns],
+            "the rate of bare transactions",
+        ),
+        ratio_figure(
+            "alloc_p50_of_bare_1",
+            [calls.p50_ms / bare.p50_ms for calls, bare in lone_turns],
+            "a bare transaction's time",
+        ),
+        ratio_figure(
+            "alloc_cpu_of_bare",
+            [calls.cpu_ms / bare.cpu_ms for calls, bare in turns],
+            "the bare client's CPU",
         ),
     ]
 

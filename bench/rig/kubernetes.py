@@ -33,6 +33,9 @@ CREATED: Final = "2026-01-01T00:00:00Z"
 PUTS_A_COMMIT: Final = 100
 """Of objects; etcd takes 128 operations."""
 
+GONE_AT: Final = "2099-01-01T00:00:00Z"
+"""When terminated Pods have to be gone: no controller reclaims their addresses before a DEL."""
+
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
 _GROUP: Final = API_VERSION.partition("/")[0]
@@ -73,6 +76,14 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
             *((f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials),
         ],
     )
+
+
+async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
+    """As the API server marks Pods whose deletion was requested; they stay until that time."""
+    pods = [(f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials]
+    for _, pod in pods:
+        pod["metadata"] |= {"deletionTimestamp": GONE_AT, "deletionGracePeriodSeconds": 30}
+    await _write(store, pods)
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:

@@ -74,7 +74,7 @@ class Need(NamedTuple):
         """The endpoint's NICs between the release and the claim: with what is not given up."""
         return (
             *self.keep,
-            *(nic._replace(interface=_stored_name(nic.interface)) for nic in self.listed),
+            *map(_with_stored_name, self.listed),
         )
 
     @property
@@ -270,7 +270,7 @@ def claim(
             subject=pod.name,
             remedy="ask for fewer NICs",
         )
-    nics = [*need.keep, *(nic._replace(interface=_stored_name(nic.interface)) for nic in chosen)]
+    nics = [*need.keep, *map(_with_stored_name, chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:
         nics[position] = _attached(nics[position], attachment)
@@ -285,13 +285,15 @@ def claim(
 class ReleaseDecision(NamedTuple):
     """``ends``: the DEL ends claims of the endpoint, all but those of the NICs to ``keep``.
 
-    ``evidence``: what proves that nobody wants them, beside the call itself.
+    ``evidence``: what proves that nobody wants them, beside the call itself. ``asks``: it is not
+    decided yet, because the source of truth has to be asked first.
     """
 
     ends: bool
     why: str
     keep: tuple[Nic, ...] = ()
     evidence: str = ""
+    asks: bool = False
 
 
 def decide_release(
@@ -341,10 +343,10 @@ def _released_by(endpoint: Endpoint, attachment: Attachment, uid: str) -> Releas
     return ReleaseDecision(True, "the sandbox is gone, another one has the other NICs", keep)
 
 
-def _stored_name(interface: str) -> str:
-    if not interface.isdigit():
-        return interface
-    return FIRST_INTERFACE if interface == "0" else ""
+def _with_stored_name(nic: Nic) -> Nic:
+    if not nic.interface.isdigit():
+        return nic
+    return nic._replace(interface=FIRST_INTERFACE if nic.interface == "0" else "")
 
 
 def _position(nics: tuple[Nic, ...], interface: str) -> int | None:

@@ -265,6 +265,8 @@ class Allocator:
             outcome = await self._append(progress, proposal, need, ending)
         if isinstance(outcome, Lost):
             raise await self._learn(progress, this, wanted, outcome)
+        if progress.seen.endpoint is None:
+            self._releaser.own.claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
     async def _held(self, progress: _Progress, need: Need) -> tuple[Release, ...]:

@@ -8,16 +8,18 @@ resting one then).
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
-from core.errors import LeaseGone
+from core.concurrency import SharedWork
+from core.errors import LeaseGone, StoreError
 from core.store.batch import Proposal
 from core.store.kv import KeyValueStore
 from core.store.pump import Outcome
 from core.store.writer import Writer
+from core.supervision import BackgroundTasks
 
 COOL_DOWN_S = 30
 """Default rest of a released address: longer than neighbours keep an ARP entry they still use."""
@@ -31,6 +33,9 @@ delete it runs on until its node obeys. This is the time that Kubernetes gives a
 
 LEASE_SHARED_S = 10.0
 """Releases within this time share a lease; marks live up to this much longer than the cool-down."""
+
+AHEAD_S = 2.0
+"""Before the end of that time the next lease is granted, so that no release waits for it."""
 
 NO_LEASE: Final = 0
 """In place of a lease: nothing rests."""
@@ -51,9 +56,10 @@ class CoolDown:
     ) -> None:
         self._store = store
         self._monotonic = monotonic
-        self._granting = asyncio.Lock()
+        self._grants: SharedWork[int, None] = SharedWork()
         self._lease = NO_LEASE
         self._until = float("-inf")
+        self._ahead = BackgroundTasks("lease of the cool-down")
         self._of_older_pods: CoolDown | None = None
         self.seconds = seconds
 
@@ -79,14 +85,27 @@ class CoolDown:
 
     async def lease(self) -> int:
         """The lease for marks made now; 0 means that nothing rests. Raises StoreUnavailable."""
-        if not self.seconds:
-            return NO_LEASE
-        async with self._granting:  # who comes meanwhile shares what is granted
-            now = self._monotonic()
-            if now >= self._until:
-                self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
-                self._until = now + LEASE_SHARED_S
-            return self._lease
+        if self.seconds and self._lasts_s() <= 0:
+            await self._grants.join(self.seconds, self._grant)
+        return self._lease
+
+    def grant_ahead(self) -> None:
+        """A release has begun: grant the lease that it or the next ones need, meanwhile."""
+        if self.seconds and not self._ahead and self._lasts_s() <= AHEAD_S:
+            self._ahead.start(self._try_to_grant())
+
+    async def _try_to_grant(self) -> None:
+        with suppress(StoreError):  # the release that needs it asks itself, and reports the error
+            await self._grants.join(self.seconds, self._grant)
+
+    async def _grant(self) -> None:
+        now = self._monotonic()
+        self._lease = await self._store.grant_lease(self.seconds + int(LEASE_SHARED_S))
+        self._until = now + LEASE_SHARED_S
+
+    def _lasts_s(self) -> float:
+        """How long the lease may still be handed out."""
+        return self._until - self._monotonic()
 
     def _forget(self, lease: int) -> None:
         """Hand this lease out no more."""

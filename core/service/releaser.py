@@ -1,8 +1,9 @@
 """The release of addresses: fenced, repeatable, never somebody else's loss (I3, I7).
 
 Every release reads the endpoint and its claims, decides, and commits under guards that name exactly
-what was read. A lost race reads again; what is no longer there is no longer to be released, which
-is success.
+what was read. Of what this process has claimed itself it knows both without a read
+(``core.service.own_claims``). A lost race reads again; what is no longer there is no longer to be
+released, which is success.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
 from core.service.cooldown import CoolDown
+from core.service.own_claims import Known, OwnClaims
 from core.service.proposals import Seen, endpoint_changed, release_proposal
 from core.store.batch import Lost
 from core.store.codec import CLAIM, Draft
@@ -64,6 +66,7 @@ class Releaser:
         self._keys = keys
         self._writer = writer
         self._cooldown = cooldown
+        self.own = OwnClaims()
         self.on_free: Callable[[Release], None] | None = None
         """Called for each address that this process has released and that does not rest."""
 
@@ -98,22 +101,38 @@ class Releaser:
         decide: Callable[[Endpoint], ReleaseDecision],
         order: ReleaseOrder,
     ) -> Released:
-        seen = Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
-        endpoint = seen.endpoint
-        if endpoint is None:
+        self._cooldown.grant_ahead()
+        known = self.own.take(key)
+        decision = None if known is None else _decided(known, decide)
+        if known is None or decision is None or not (decision.ends or decision.asks):
+            known = await self._read(key)  # only the truth says that nothing is to be released
+            decision = _decided(known, decide)
+        if decision is None:
             return Released((), "there is no endpoint")
-        decision = decide(endpoint)
+        if decision.asks:
+            self.own.put(key, known)  # read before the question, as its answer frees addresses (I6)
         if not decision.ends:
             return Released((), decision.why)
+        return await self._end(key, known, decision, order)
+
+    async def _read(self, key: EndpointKey) -> Known:
+        """The endpoint and its claims, which may be newer: the release names their revisions."""
+        seen = Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
+        if seen.endpoint is None:
+            return Known(seen, ())
+        return Known(seen, await self.fences(seen.endpoint.addresses(), key))
+
+    async def _end(
+        self, key: EndpointKey, known: Known, decision: ReleaseDecision, order: ReleaseOrder
+    ) -> Released:
         keep = order.keep or decision.keep
-        kept = {pair for nic in keep for pair in nic.addresses()}
-        pairs = [pair for pair in endpoint.addresses() if pair not in kept]
-        releases = await self.fences(pairs, key)
+        kept = {address for nic in keep for address, _ in nic.addresses()}
+        releases = tuple(one for one in known.releases if one.address not in kept)
         evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
         event = AddressesReleased(*key, releases, keep, order.reason, evidence)
         draft = Draft(self._writer.event_id(), order.cause, event)
         outcome = await self._cooldown.append(
-            self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
+            self._writer, lambda lease: release_proposal(self._keys, draft, known.seen, lease)
         )
         if isinstance(outcome, Lost):
             raise endpoint_changed(key)
@@ -121,3 +140,9 @@ class Releaser:
             for one in releases:
                 self.on_free(one)
         return Released(tuple(one.address for one in releases), decision.why, outcome.revision)
+
+
+def _decided(known: Known, decide: Callable[[Endpoint], ReleaseDecision]) -> ReleaseDecision | None:
+    """None: there is no endpoint."""
+    endpoint = known.seen.endpoint
+    return None if endpoint is None else decide(endpoint)

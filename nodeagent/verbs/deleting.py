@@ -96,7 +96,7 @@ class _Judge:
         if len(self._answers) >= ASKED_MAX:
             return ReleaseDecision(False, "it changed each time that the API server was asked")
         self._open = endpoint
-        return ReleaseDecision(False, "the source of truth has to be asked")
+        return ReleaseDecision(False, "the source of truth has to be asked", asks=True)
 
     async def answer_open_question(self) -> bool:
         """Ask, if something has to be asked: then the endpoint can be judged again."""

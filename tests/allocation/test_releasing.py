@@ -9,7 +9,17 @@ import pytest
 from core.domain.commands import ApplyPool, DeletePool, RetirePool
 from core.errors import Refused
 from core.service.configurator import RANGE_GUARDS_MAX
-from core.store.kv import Delete, Get, Guard, KeyValueStore, Put, TxnResult, Write
+from core.service.own_claims import ENDPOINTS_MAX
+from core.store.kv import (
+    Delete,
+    Get,
+    Guard,
+    KeyValueStore,
+    Put,
+    ReadResult,
+    TxnResult,
+    Write,
+)
 from core.store.memory import MemoryStore
 from core.store.retrying import racing
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
@@ -37,6 +47,88 @@ async def test_a_repeated_del_is_a_success_that_does_nothing(node: Node) -> None
 
     assert again.addresses == ()
     assert await node.log() == before
+
+
+class _Counting(MemoryStore):
+    """Counts reads."""
+
+    reads = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.reads += 1
+        return await super().read(gets, revision=revision)
+
+
+async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
+    store = _Counting()
+    async with Node(store) as node:
+        await node.apply(pool("v4", "10.6.0.10-10.6.0.20"), pool("v6", "fd00:6::10-fd00:6::20"))
+        added = await node.add(pod("web-0"))
+        store.reads = 0
+
+        released = await node.delete(pod("web-0"))
+
+        assert store.reads == 0
+        assert set(released.addresses) == addresses(added)
+        state = await check_everything(node)
+        assert not state.claims
+        assert not state.endpoints
+
+
+async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
+    node: Node,
+) -> None:
+    """As an agent does that has claimed an address, which was then released and claimed again."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0"))
+    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+        await other.delete(pod("web-0"))
+        newer = await other.add(pod("web-0"))
+
+        released = await node.delete(pod("web-0"))
+
+    assert set(released.addresses) == addresses(newer)
+    assert not (await check_everything(node)).claims
+
+
+async def test_a_late_del_by_what_an_agent_remembers_ends_nothing_of_the_next_pod(
+    node: Node,
+) -> None:
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+        kept = await other.add(pod("web-0", "uid-new"))
+
+        late = await node.delete(pod("web-0", "uid-old"))
+
+    assert late.addresses == ()
+    assert set((await check_everything(node)).claims) == addresses(kept)
+
+
+async def test_a_del_that_the_remembered_endpoint_forbids_is_judged_by_the_truth(
+    node: Node,
+) -> None:
+    """The next Pod of the name came through another agent: its DEL arrives here."""
+    await node.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+    await node.add(pod("web-0", "uid-old"))
+    async with Node(node.store, "node-b", cluster=node.keys.cluster) as other:
+        newer = await other.add(pod("web-0", "uid-new"))
+
+        released = await node.delete(pod("web-0", "uid-new"))
+
+    assert set(released.addresses) == addresses(newer)
+    assert not (await check_everything(node)).claims
+
+
+async def test_an_agent_remembers_a_bounded_number_of_endpoints(node: Node) -> None:
+    await node.apply(pool("v4", "10.6.0.0-10.6.15.255"))
+    names = [f"web-{number}" for number in range(ENDPOINTS_MAX + 1)]
+    for name in names:
+        await node.add(pod(name))
+
+    known = [name for name in names if node.releaser.own.take(("shop", name)) is not None]
+
+    assert known == names[1:]
 
 
 async def test_a_late_del_of_an_older_sandbox_is_a_no_op(node: Node) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from core.service.cooldown import LEASE_SHARED_S, CoolDown
+import pytest
+
+from core.errors import StoreUnavailable
+from core.service.cooldown import AHEAD_S, LEASE_SHARED_S, CoolDown
 from core.store.memory import MemoryStore
 
 
@@ -13,6 +16,17 @@ class SlowStore(MemoryStore):
 
     async def grant_lease(self, ttl_s: int) -> int:
         await asyncio.sleep(0)
+        return await super().grant_lease(ttl_s)
+
+
+class FailingStore(MemoryStore):
+    """Grants nothing while it is away."""
+
+    is_away = True
+
+    async def grant_lease(self, ttl_s: int) -> int:
+        if self.is_away:
+            raise StoreUnavailable("away")
         return await super().grant_lease(ttl_s)
 
 
@@ -31,3 +45,32 @@ async def test_after_a_while_another_lease_is_granted() -> None:
     now = LEASE_SHARED_S
 
     assert await cooldown.lease() != first
+
+
+async def test_the_next_lease_is_granted_before_a_release_needs_it() -> None:
+    now = 0.0
+    cooldown = CoolDown(MemoryStore(), monotonic=lambda: now)
+    first = await cooldown.lease()
+    now = LEASE_SHARED_S - AHEAD_S
+    cooldown.grant_ahead()
+    assert await cooldown.lease() == first, "it does not wait for the next one"
+    for _ in range(3):  # the grant ends meanwhile
+        await asyncio.sleep(0)
+
+    now = LEASE_SHARED_S
+    waits = cooldown.lease()
+
+    with pytest.raises(StopIteration) as done:
+        waits.send(None)  # without one pass of the event loop
+    assert done.value.value != first
+
+
+async def test_a_lease_that_cannot_be_granted_ahead_is_asked_for_by_the_release() -> None:
+    store = FailingStore()
+    cooldown = CoolDown(store)
+    cooldown.grant_ahead()
+    await asyncio.sleep(0)
+
+    store.is_away = False
+
+    assert await cooldown.lease()

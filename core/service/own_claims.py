@@ -1,0 +1,51 @@
+"""What this process has claimed or read last: endpoints with the claims that a release would end.
+
+A release that finds its endpoint here reads nothing. What is remembered may be old, and never
+decides that nothing is to be released: the guards of the release name the revisions that were
+remembered (I3), and a guard that fails makes the release read the truth.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.events import Release
+from core.domain.evolution import EndpointKey
+from core.domain.model import Endpoint
+from core.service.proposals import Seen
+
+ENDPOINTS_MAX: Final = 512
+"""Endpoints remembered; a node runs some hundred Pods. Beyond it the oldest is forgotten."""
+
+
+class Known(NamedTuple):
+    """An endpoint at its revision, and its claims at theirs."""
+
+    seen: Seen
+    releases: tuple[Release, ...]
+
+
+class OwnClaims:
+    """The memory of one process."""
+
+    def __init__(self) -> None:
+        self._known: dict[EndpointKey, Known] = {}
+
+    def put(self, key: EndpointKey, known: Known) -> None:
+        """Remember this of the endpoint, in place of anything older."""
+        self._known.pop(key, None)
+        while len(self._known) >= ENDPOINTS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[key] = known
+
+    def claimed(self, endpoint: Endpoint, revision: int) -> None:
+        """One transaction has made the endpoint and all of its claims."""
+        releases = [
+            Release(address, pool, endpoint.holder, revision)
+            for address, pool in endpoint.addresses()
+        ]
+        self.put(endpoint.key, Known(Seen(endpoint, revision), tuple(releases)))
+
+    def take(self, key: EndpointKey) -> Known | None:
+        """What is remembered of the endpoint, which is forgotten; None for nothing."""
+        return self._known.pop(key, None)
