@@ -8,9 +8,10 @@ Nothing here reads or writes; the answers that it needs from the store are argum
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import Address, format_address, parse_address, parse_cidr
@@ -19,6 +20,9 @@ from core.domain.model import Claim, Endpoint, Nic, Pool
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import Subject
 from core.errors import Refused
+
+SUBNETS_MAX: Final = 1_024
+"""Subnets of pools whose prefix lengths are remembered; every ADD asks for one."""
 
 
 class Offer(NamedTuple):
@@ -46,10 +50,15 @@ class Present(NamedTuple):
 
 def with_address(nic: Nic, pool: Pool, value: int) -> Nic:
     """The NIC with an address of this pool, its prefix length and gateway."""
-    cidr = f"{format_address(pool.family, value)}/{parse_cidr(pool.subnet).prefix_length}"
+    cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
     if pool.family == 4:
         return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
     return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)
+
+
+@functools.lru_cache(maxsize=SUBNETS_MAX)
+def _prefix_length(subnet: str) -> int:
+    return parse_cidr(subnet).prefix_length
 
 
 def decide_assignment(

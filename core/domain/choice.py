@@ -40,11 +40,8 @@ class Search:
         """Whether the truth about some addresses was read: what is known then beats any hint."""
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
         self._taken: set[int] = set()
-        # What may be named: for spread the window at the hashed place, for sequential only what was
-        # read.
+        # What was read. Before that, only the address at the hashed place may be named (spread).
         self._known = AddressSet(usable.family)
-        if order == "spread" and usable:
-            self._known = usable.window(self._start, 1)
 
     @property
     def start(self) -> int:
@@ -56,6 +53,8 @@ class Search:
 
         ``avoid``: addresses that other requests of this process are claiming right now.
         """
+        if not self.is_taught:
+            return self._first(avoid)
         values = (value for first, last in self._known for value in range(first, last + 1))
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
@@ -64,10 +63,17 @@ class Search:
         choice = list(free)
         return choice[spread_index(self.seed, len(choice))] if choice else None
 
+    def _first(self, avoid: Container[int]) -> int | None:
+        """What may be named before anything was read."""
+        if self.order != "spread" or not self.usable:
+            return None
+        value = self.usable.nth(self._start)
+        return None if value in avoid else value
+
     def window_after(self, value: int) -> tuple[int, int]:
         """[first, last]: the stretch a failed try for ``value`` should read."""
-        window = self.usable.window(self.usable.rank(value), WINDOW_ADDRESSES)
-        return window.first(), window.last()
+        usable, rank = self.usable, self.usable.rank(value)
+        return usable.nth(rank), usable.nth(min(rank + WINDOW_ADDRESSES, usable.size) - 1)
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
         """The truth about [first, last]: exactly ``taken`` cannot be had there."""

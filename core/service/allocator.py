@@ -32,9 +32,10 @@ from core.domain.claims import (
 from core.domain.events import AddressesReleased, Cause, EndpointChanged, Release
 from core.domain.facts import Facts
 from core.domain.model import Attachment, Endpoint
+from core.domain.selection.memo import SelectionMemo
 from core.domain.selection.reasoning import in_standard_mode, no_item_left
 from core.domain.selection.request import Candidates, Demand, SelectionRequest, SelectionSettings
-from core.domain.selection.select import candidates, select
+from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView, Snapshot
 from core.service.cooldown import NO_LEASE, CoolDown
@@ -136,6 +137,7 @@ class Allocator:
         self._releaser = releaser
         self._cooldown = cooldown
         self._settings = settings
+        self._selections = SelectionMemo(settings.selection)
         self._finder = Finder(store, keys)
         self._hints = PoolHints(store, keys, view.faults, time.monotonic)
         releaser.on_free = self._hints.released
@@ -279,8 +281,8 @@ class Allocator:
         """The round under way, else a new one that selects on the newest snapshot."""
         if progress.round is None or progress.round.listed != need.listed:
             call, settings, snapshot = progress.call, self._settings, self._view.current
-            selection = select(
-                call.request, call.facts, snapshot.catalog, settings.selection, need.settled
+            selection = self._selections.select(
+                call.request, call.facts, snapshot.catalog, need.settled
             )
             progress.round = Round(
                 self._keys,

@@ -68,28 +68,34 @@ class Prepared(NamedTuple):
 
     proposal: Proposal
     gets: tuple[Get, ...]
-    guarded: frozenset[bytes]
-    written: frozenset[bytes]
+    guarded: set[bytes]
+    written: set[bytes]
     weight: int
     alone: bool
 
 
 def prepare(proposal: Proposal) -> Prepared:
     """Work out which keys a proposal touches, what it reads if it loses, and how much it weighs."""
-    points = [guard for guard in proposal.guards if not isinstance(guard, NothingNewer)]
-    starts = {get.start for get in proposal.reads}
-    gets = (*proposal.reads, *(Get(guard.key) for guard in points if guard.key not in starts))
-    deletes = [write for write in proposal.writes if isinstance(write, Delete)]
-    puts = [write for write in proposal.writes if not isinstance(write, Delete)]
-    return Prepared(
-        proposal,
-        gets,
-        frozenset(guard.key for guard in points),
-        frozenset((*(write.key for write in puts), *(write.start for write in deletes))),
-        2 * sum(len(write.value) for write in puts)
-        + OPERATION_BYTES * (len(proposal.writes) + len(proposal.guards)),
-        len(points) < len(proposal.guards) or any(write.end for write in deletes),
-    )
+    _, guards, writes, reads = proposal
+    starts = {get.start for get in reads}
+    gets, guarded, written = list(reads), set(), set()
+    value_bytes, alone = 0, False
+    for guard in guards:
+        if isinstance(guard, NothingNewer):
+            alone = True
+            continue
+        guarded.add(guard.key)
+        if guard.key not in starts:
+            gets.append(Get(guard.key))
+    for write in writes:
+        if isinstance(write, Delete):
+            written.add(write.start)
+            alone = alone or bool(write.end)
+        else:
+            written.add(write.key)
+            value_bytes += len(write.value)
+    weight = 2 * value_bytes + OPERATION_BYTES * (len(writes) + len(guards))
+    return Prepared(proposal, tuple(gets), guarded, written, weight, alone)
 
 
 class Batch:

@@ -30,9 +30,20 @@ def resolve(
 
     Raises AllocationError for a malformed pattern.
     """
+    if all(_is_plain(nic, settings) for nic in candidates.nics):
+        return candidates
     notes: list[Note] = []
     nics = tuple(_resolve_nic(nic, catalog, settings, notes) for nic in candidates.nics)
     return candidates._replace(nics=nics, notes=(*candidates.notes, *notes))
+
+
+def _is_plain(nic: NicPools, settings: SelectionSettings) -> bool:
+    """Whether it names pools, no pattern, and no family that is switched off."""
+    named = list(nic.lists())
+    return bool(named) and all(
+        settings.enabled(family) and not any(map(globs.is_pattern, names))
+        for family, names in named
+    )
 
 
 def _resolve_nic(
