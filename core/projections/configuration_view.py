@@ -109,7 +109,7 @@ class Snapshot:
     def usable(self, name: str) -> AddressSet:
         """What may be handed out of the pool: not excluded, not reserved, not quarantined.
 
-        Raises LogCorrupt while nobody can tell what is reserved.
+        Raises LogCorrupt while the reserved addresses are unknown (``closing``).
         """
         for fault in self.closing.values():
             raise LogCorrupt(

@@ -80,7 +80,7 @@ def pod_subject(pod: PodFacts) -> str:
 
 
 def no_rule(unreadable: Mapping[str, str] | None = None) -> NoPoolAvailable:
-    """No level names any pool. ``unreadable``: pools of which nobody can tell whether one does."""
+    """No level names any pool. ``unreadable``: stored pools that may be default ones, and why."""
     remedy = "name IPPools in an annotation or the CNI configuration, or mark one as default"
     if unreadable:
         remedy = f"{remedy}; `orbctl verify` tells about {aggregate(unreadable.values())}"
