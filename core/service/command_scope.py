@@ -83,7 +83,7 @@ class ScopeReader:
         self._switches = switches
 
     async def read(self, command: Command, *, may_write: bool = True) -> Scope:
-        """The scope of a command. ``may_write``: an incomplete index is built, else gone around.
+        """The scope of a command. ``may_write`` False: with an incomplete index, read everything.
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace.
         """

@@ -1,6 +1,6 @@
 """Builds the index of pools or subnets anew: once, when a version without an index has written.
 
-The guard key of the topic is written first, so that of two builders the later one goes on alone and
+The guard key of the topic is written first, so that of two builders only the later one continues, and
 any change of the topic ends the build; its value says that the index is complete only at the end.
 """
 
@@ -33,7 +33,7 @@ async def build_index(store: KeyValueStore, keys: Keys, topic: Topic, family: Fa
     fence = await _write(store, guarded, revision, [Put(guarded, b""), Delete(*index.all())])
     entries: dict[bytes, bytes] = {}
     for kv in values.kvs:
-        with suppress(LogCorrupt):  # reported by whoever reads it; no command is decided on it
+        with suppress(LogCorrupt):  # its readers report it; no command is decided on it
             entries |= index.entries(kind.decode(keys, kv.key, kv.value))
     writes: list[Write] = [Put(key, value) for key, value in entries.items()]
     for start in range(0, len(writes), WRITES_PER_STEP_MAX):

@@ -14,7 +14,7 @@ A pool's addresses are covered by aligned blocks, as a routing table would have 
 an address is found by one key for each prefix length, and what begins in a range by the range of
 keys: etcd counts every key of a range that it reads, so no range may hold more than is wanted. A
 pool that would need more than ``BLOCKS_MAX`` is covered by fewer, larger blocks: a look-up may then
-name it in vain, and never miss it.
+name it although it has none of the addresses, and never misses it.
 """
 
 from __future__ import annotations
