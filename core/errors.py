@@ -3,6 +3,7 @@
     OrbweaverError
     ├── Refused                     a rule said no; carries refusals as data (core.domain.refusals)
     ├── BadInput                    a text or document from outside that cannot be read
+    │   └── MalformedReview         an admission review without an object of the kind asked about
     ├── NotFound                    there is no object of the name somebody gave
     ├── StoreError                  the key-value store
     │   ├── StoreUnavailable        nothing was written; try again          (retryable)
@@ -17,6 +18,7 @@
     │   ├── WriterFenced            another process writes under this writer's name
     │   ├── LogGap                  a segment is missing: read again        (retryable)
     │   └── LogCorrupt              bytes that are no segment, or a broken hash chain
+    │       └── UnusableValue       a stored value that a worker of the engine cannot use
     ├── RequestError                one request of a caller
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the caller's time is over               (retryable)
@@ -92,6 +94,14 @@ class Refused(OrbweaverError):
 
 class BadInput(OrbweaverError):
     """A text or document from outside cannot be read; ``subject`` is the field."""
+
+
+class MalformedReview(BadInput):
+    """A review that asks about no object of the kind that is served; ``uid`` is the review's."""
+
+    def __init__(self, message: str, uid: str) -> None:
+        super().__init__(message)
+        self.uid = uid
 
 
 class NotFound(OrbweaverError):
@@ -173,6 +183,22 @@ class LogGap(LogError):
 
 class LogCorrupt(LogError):
     """Bytes that do not decode, or a hash that does not continue the chain."""
+
+
+class UnusableValue(LogCorrupt):
+    """A worker of the engine cannot use the value of ``key``; its object is left alone."""
+
+    REMEDY: ClassVar[str] = (
+        "run a version that knows this value, or delete the key if nothing of it is needed any more"
+    )
+
+    def __init__(self, kind: str, key: bytes, why: object, remedy: str = REMEDY) -> None:
+        name = key.decode(errors="backslashreplace")
+        if isinstance(why, OrbweaverError):
+            why = why.message  # this error has a remedy of its own
+        super().__init__(f"{kind} {name} cannot be used: {why}", subject=name, remedy=remedy)
+        self.kind = kind
+        self.key = key
 
 
 class RequestError(OrbweaverError):

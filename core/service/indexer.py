@@ -1,7 +1,8 @@
 """Builds the index of pools or subnets anew: once, when a version without an index has written.
 
-The guard key of the topic is written first, so that of two builders only the later one continues, and
-any change of the topic ends the build; its value says that the index is complete only at the end.
+The guard key of the topic is written first, so that of two builders only the later one continues,
+and any change of the topic ends the build; its value says that the index is complete only at the
+end.
 """
 
 from __future__ import annotations

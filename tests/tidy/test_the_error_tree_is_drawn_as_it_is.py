@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
 
 from core import errors
+from tests.tidy.sources import ROOT
 
 DRAWN = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+)(?P<rest>.*)$")
 BRANCH_WIDTH = 4
@@ -30,6 +32,16 @@ def drawn_tree(drawing: str) -> Tree:
         tree[match["name"]] = (above[-1] if above else "", "(retryable)" in match["rest"])
         above.append(match["name"])
     return tree
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_module() -> None:
+    """Import the product whole: a class that nothing has imported is not there to be seen."""
+    for package in ("core", "workflows", "nodeagent", "ops"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if not name.endswith(("__init__", "__main__")):
+                importlib.import_module(name)
 
 
 def class_tree(root: type[errors.OrbweaverError]) -> Tree:

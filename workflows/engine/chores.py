@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from core.errors import UnusableValue
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.engine.activities import Running
@@ -15,7 +16,6 @@ from workflows.engine.alarms import Alarm
 from workflows.engine.clock import Instant, instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Draft
-from workflows.engine.faults import NotUsable
 from workflows.engine.intake import Outcome
 from workflows.engine.job import Job
 from workflows.engine.reading import HISTORY_REMEDY, read_whole_history
@@ -119,7 +119,7 @@ class Chores:
         """Begin again with activities whose attributes lie in the history.
 
         ``interrupted``: an owner before us may have died in the middle of an attempt, which counts.
-        Raises NotUsable, StoreUnavailable.
+        Raises UnusableValue, StoreUnavailable.
         """
         head, desk = self._listener.head, self._desk
         wanted = [each for each in activity_ids if each not in self._running]
@@ -133,7 +133,7 @@ class Chores:
         if unknown:
             key = desk.keys.open(head.workflow_id)
             why = f"its history does not schedule the activities {unknown}"
-            raise NotUsable("open execution", key, why, HISTORY_REMEDY)
+            raise UnusableValue("open execution", key, why, HISTORY_REMEDY)
         for number in wanted:
             scheduled, since_ms, is_taken_back = asked[number]
             if is_taken_back:

@@ -473,7 +473,7 @@ class Client:
         return head
 
     async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head | None:
-        """Raises NotUsable, LimitExceeded for an inbox with ``most`` messages in it."""
+        """Raises UnusableValue, LimitExceeded for an inbox with ``most`` messages in it."""
         gets = [Get(self.keys.open(workflow_id)), count_inbox(self.keys, workflow_id)]
         opened, inbox = (await self.store.read(gets)).ranges
         if not opened.kvs:

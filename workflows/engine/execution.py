@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from core.errors import OrbweaverError, SessionLost, StoreRejected
+from core.errors import OrbweaverError, SessionLost, StoreRejected, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.store.pump import Committed
@@ -25,7 +25,7 @@ from workflows.engine.chores import Chores
 from workflows.engine.clock import instant
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Answer, Draft
-from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, NotUsable
+from workflows.engine.faults import LOOK_AGAIN_S
 from workflows.engine.intake import (
     Outcome,
     pause_for_code,
@@ -105,7 +105,7 @@ class Execution:
         self._is_stuck = False
         self._is_for_others = False
         self._must_resume = False
-        self._found: NotUsable | None = None
+        self._found: UnusableValue | None = None
         self._look: Alarm | None = None
         self._drafted = instant(desk.clock)
 
@@ -191,20 +191,20 @@ class Execution:
             self._code.check_type(head)
             known = attempts_of(self._desk.keys, attempts, head.activities)
             await self.chores.relaunch(head.activities, known, interrupted=True)
-        except NotUsable as found:
+        except UnusableValue as found:
             self._leave_to_others(found)
         else:
             self._must_resume = False
 
     # ------------------------------------------------------------------------ what is in its way
 
-    def _leave_to_others(self, found: NotUsable) -> None:
+    def _leave_to_others(self, found: UnusableValue) -> None:
         """Record what arrives; code and activities wait for a worker or a value of another kind."""
         self._is_for_others = True
         self._code.drop()
         self._look_again_at(found)
 
-    def _look_again_at(self, found: NotUsable) -> None:
+    def _look_again_at(self, found: UnusableValue) -> None:
         """List what is in the way, and try again in a while."""
         self._mended()
         self._found = found
@@ -232,7 +232,7 @@ class Execution:
         self._is_stuck = True
         why = f"its steps fail: {type(error).__name__}: {error}"
         key = self._desk.keys.open(head.workflow_id)
-        self._look_again_at(NotUsable("open execution", key, why, STUCK_REMEDY))
+        self._look_again_at(UnusableValue("open execution", key, why, STUCK_REMEDY))
         try:
             await self._pause(error)
         except SessionLost:
@@ -347,7 +347,7 @@ class Execution:
         try:
             await self._bring_up()
             rejections = self._code.run_task(draft, updates)
-        except NotUsable as found:
+        except UnusableValue as found:
             rejections = [UpdateRejection(one.update_id, failure_of(found)) for one in updates]
         except WorkflowError as error:
             self._code.drop()
@@ -362,12 +362,12 @@ class Execution:
         return draft
 
     async def _bring_up(self) -> None:
-        """The code, with all that is stored. Raises NotUsable when that is not for this worker."""
+        """The code, with all that is stored. Raises UnusableValue: it is not for this worker."""
         if self._is_for_others and self._found is not None:
             raise self._found
         try:
             await self._code.bring_up(self.head)
-        except NotUsable as found:
+        except UnusableValue as found:
             self._leave_to_others(found)
             raise
 
@@ -399,7 +399,9 @@ class Execution:
             except Exception as error:  # noqa: BLE001 - listed; the messages beside it go on
                 why = f"it cannot be recorded: {type(error).__name__}: {error}"
                 shard = shard_of(self.head.workflow_id)
-                self._desk.faults.note("message", letter.key, why, NEWER_OR_DELETE, shard=shard)
+                self._desk.faults.note(
+                    "message", letter.key, why, UnusableValue.REMEDY, shard=shard
+                )
                 return letter
         return None
 
@@ -485,6 +487,6 @@ class Execution:
             try:
                 await self._bring_up()
                 reply = Reply(self._code.query(query.name, query.args))
-            except (WorkflowError, NotUsable) as error:
+            except (WorkflowError, UnusableValue) as error:
                 reply = refusal(str(error), type(error).__name__)
             write_reply(self._desk, Answer(letter.name, query.lease, reply))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.errors import LogCorrupt, OrbweaverError
+from core.errors import LogCorrupt, UnusableValue
 from core.store.faults import ContainedFault, Faults
 from core.store.keys import Keys
 from core.store.kinds import key_text
@@ -23,22 +23,6 @@ UNREADABLE = (LogCorrupt, ValueError, RecursionError)
 
 OF_ONE_EXECUTION = (LogCorrupt, LimitExceeded)
 """What a client raises for an execution that cannot be used: its caller goes on with all others."""
-
-NEWER_OR_DELETE = (
-    "run a version that knows this value, or delete the key if nothing of it is needed any more"
-)
-
-
-class NotUsable(LogCorrupt):
-    """A stored value cannot be used by this worker; its object is left alone."""
-
-    def __init__(self, kind: str, key: bytes, why: object, remedy: str = NEWER_OR_DELETE) -> None:
-        name = key.decode(errors="backslashreplace")
-        if isinstance(why, OrbweaverError):
-            why = why.message  # this error has a remedy of its own
-        super().__init__(f"{kind} {name} cannot be used: {why}", subject=name, remedy=remedy)
-        self.kind = kind
-        self.key = key
 
 
 class WorkerFaults:
@@ -57,9 +41,9 @@ class WorkerFaults:
 
     def note(self, kind: str, key: bytes, why: object, remedy: str, *, shard: int = -1) -> None:
         """Report a fault; ``shard`` -1: it belongs to no shard."""
-        self.add(NotUsable(kind, key, why, remedy), shard=shard)
+        self.add(UnusableValue(kind, key, why, remedy), shard=shard)
 
-    def add(self, found: NotUsable, *, shard: int = -1) -> None:
+    def add(self, found: UnusableValue, *, shard: int = -1) -> None:
         """Report what was found."""
         fault = self._faults.report(found.kind, key_text(self._keys, found.key), found)
         if self._faults.get(fault.key) is not None:

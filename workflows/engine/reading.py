@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from core.errors import ExecutionNotFound
+from core.errors import ExecutionNotFound, UnusableValue
 from core.store.kv import Get, KeyValue, KeyValueStore
-from workflows.engine.faults import NEWER_OR_DELETE, UNREADABLE, NotUsable
+from workflows.engine.faults import UNREADABLE
 from workflows.engine.keys import RUN_ID_CHARS, WorkflowKeys
 from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
 from workflows.model.codec import decode_history
@@ -45,17 +45,17 @@ async def read_whole_history(
 ) -> list[HistoryEvent]:
     """All events of a run, without a gap, at least those that the head counts.
 
-    Raises NotUsable, StoreUnavailable.
+    Raises UnusableValue, StoreUnavailable.
     """
     start, _ = keys.history(head.workflow_id, head.run_id)
     try:
         events = await read_history(store, keys, head.workflow_id, head.run_id)
     except HistoryError as error:
-        raise NotUsable("history", start, error, HISTORY_REMEDY) from error
+        raise UnusableValue("history", start, error, HISTORY_REMEDY) from error
     numbers, counted = [event.event_id for event in events], head.next_event_id - 1
     if len(events) < counted or numbers != list(range(1, len(events) + 1)):
         why = f"the head counts {counted} events, {len(events)} can be read, or some are missing"
-        raise NotUsable("history", start, why, HISTORY_REMEDY)
+        raise UnusableValue("history", start, why, HISTORY_REMEDY)
     return events
 
 
@@ -67,20 +67,20 @@ def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
 
 
 def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-    """Raises NotUsable for a value with fields that this version does not know."""
+    """Raises UnusableValue for a value with fields that this version does not know."""
     try:
         decoder.decode(kv.value)
     except msgspec.ValidationError as error:
         why = f"it has a field of a newer version, which writing it would lose: {error}"
-        raise NotUsable(kind, kv.key, why, NEWER_OR_DELETE) from error
+        raise UnusableValue(kind, kv.key, why, UnusableValue.REMEDY) from error
 
 
 def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
-    """The head of an open run, if it can be one. Raises NotUsable."""
+    """The head of an open run, if it can be one. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
     except UNREADABLE as error:
-        raise NotUsable("open execution", kv.key, error, NEWER_OR_DELETE) from error
+        raise UnusableValue("open execution", kv.key, error, UnusableValue.REMEDY) from error
     why = ""
     if keys.open(head.workflow_id) != kv.key:
         why = f"it is the head of {head.workflow_id!r}"
@@ -91,25 +91,25 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
     elif head.next_event_id < 1:
         why = f"its next event has the number {head.next_event_id}"
     if why:
-        raise NotUsable("open execution", kv.key, why, NEWER_OR_DELETE)
+        raise UnusableValue("open execution", kv.key, why, UnusableValue.REMEDY)
     return head
 
 
 def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
-    """The head of a closed run, if it can be one. Raises NotUsable."""
+    """The head of a closed run, if it can be one. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
         if keys.closed(head.workflow_id, head.run_id) != kv.key or head.is_open:
             raise ValueError(f"it is the head of {head.workflow_id!r}, {head.status.value}")
     except UNREADABLE as error:
-        raise NotUsable("closed execution", kv.key, error, NEWER_OR_DELETE) from error
+        raise UnusableValue("closed execution", kv.key, error, UnusableValue.REMEDY) from error
     return head
 
 
 def attempts_of(
     keys: WorkflowKeys, kvs: Iterable[KeyValue], pending: Iterable[int]
 ) -> dict[int, Attempt]:
-    """The attempts of the activities of a run that are pending. Raises NotUsable."""
+    """The attempts of the activities of a run that are pending. Raises UnusableValue."""
     wanted, found = set(pending), {}
     for kv in kvs:
         try:
@@ -120,7 +120,7 @@ def attempts_of(
             if attempt.attempt < 1 or attempt.not_before_ms < 0:
                 raise ValueError(f"attempt {attempt.attempt}, not before {attempt.not_before_ms}")
         except UNREADABLE as error:
-            raise NotUsable("activity attempt", kv.key, error, NEWER_OR_DELETE) from error
+            raise UnusableValue("activity attempt", kv.key, error, UnusableValue.REMEDY) from error
         _check_fields("activity attempt", kv, _whole_attempt)
         found[activity_id] = attempt
     return found
@@ -131,7 +131,7 @@ async def read_heads(
 ) -> tuple[Head | None, list[Head]]:
     """The open head of an id, and its closed ones that can be read, oldest first.
 
-    Raises NotUsable for an open head that cannot be read, StoreUnavailable.
+    Raises UnusableValue for an open head that cannot be read, StoreUnavailable.
     """
     start, end = keys.closed_runs(workflow_id)
     result = await store.read([Get(keys.open(workflow_id)), Get(start, end)])
@@ -144,7 +144,7 @@ def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) 
     """The closed runs of an id, as far as they can be read; other ids may lie between them."""
     found = []
     for kv in kvs:
-        with suppress(NotUsable):
+        with suppress(UnusableValue):
             head = closed_head_of(keys, kv)
             if head.workflow_id == workflow_id:
                 found.append(head)

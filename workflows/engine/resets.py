@@ -11,12 +11,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from core.errors import ExecutionNotFound
+from core.errors import ExecutionNotFound, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.desk import Desk
 from workflows.engine.draft import Closing, Draft
-from workflows.engine.faults import NotUsable
 from workflows.engine.folding import fold
 from workflows.engine.reading import find_run, read_whole_history
 from workflows.engine.records import HEAD, Head, Letter, Reset
@@ -82,7 +81,7 @@ async def reset_run(
     try:
         base = await find_run(desk.store, desk.keys, workflow_id, reset.run_id)
         history = await read_whole_history(desk.store, desk.keys, base)
-    except (ExecutionNotFound, NotUsable) as error:
+    except (ExecutionNotFound, UnusableValue) as error:
         _log.warning("the reset of workflow %s is refused: %s", workflow_id, error)
         return await _take_away(desk, fence, letter)
     if not history:

@@ -13,11 +13,11 @@ import heapq
 import logging
 from typing import NamedTuple
 
+from core.errors import UnusableValue
 from core.store.kv import Delete, Get, KeyValue, Unchanged
 from core.store.pump import Committed
 from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.desk import Desk
-from workflows.engine.faults import NotUsable
 from workflows.engine.reading import closed_head_of, read_whole_history
 from workflows.engine.records import Head
 
@@ -81,7 +81,7 @@ class ClosedRuns:
         for kv in found.kvs:
             try:
                 entries.add(_entry(closed_head_of(keys, kv)))
-            except NotUsable as error:
+            except UnusableValue as error:
                 self._desk.faults.add(error, shard=self._shard)
         self._heap = sorted(entries)
         self._closed_meanwhile = None
@@ -112,7 +112,7 @@ async def retire(desk: Desk, closed: ClosedRuns, fence: Unchanged, archive: Arch
             break
         try:
             await _retire_one(desk, fence, archive, entry)
-        except NotUsable as error:
+        except UnusableValue as error:
             desk.faults.add(error)  # it stays in the store, and in nobody's way
             continue
         except BaseException:

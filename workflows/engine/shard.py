@@ -13,13 +13,13 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from core.errors import LostRace, OrbweaverError, SessionLost
+from core.errors import LostRace, OrbweaverError, SessionLost, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
 from workflows.engine.beginning import reserved_head
 from workflows.engine.desk import Desk
 from workflows.engine.execution import STORE_PAUSE_S, Execution
-from workflows.engine.faults import LOOK_AGAIN_S, NEWER_OR_DELETE, UNREADABLE, NotUsable
+from workflows.engine.faults import LOOK_AGAIN_S, UNREADABLE
 from workflows.engine.reading import owned_head_of
 from workflows.engine.records import Head, Letter, Start, decode_message
 from workflows.engine.resets import reset_run
@@ -86,14 +86,14 @@ class Shard:
         """The execution of an open head; one that cannot be used is left alone with its mail."""
         try:
             head = owned_head_of(self._desk.keys, kv)
-        except NotUsable as found:
+        except UnusableValue as found:
             self._leave_alone(kv.key, found)
             return None
         execution = Execution(self._desk, self, head, kv.mod_revision)
         self.executions[head.workflow_id] = execution
         return execution
 
-    def _leave_alone(self, key: bytes, found: NotUsable) -> None:
+    def _leave_alone(self, key: bytes, found: UnusableValue) -> None:
         """A newer version may know the head. It is read again in a while."""
         self._desk.faults.add(found, shard=self.number)
         workflow_id = key[len(self._desk.keys.room("open", self.number)[0]) :].decode(
@@ -202,7 +202,7 @@ class Shard:
         try:
             work()
         except UNREADABLE as error:
-            self._desk.faults.note("message", key, error, NEWER_OR_DELETE, shard=self.number)
+            self._desk.faults.note("message", key, error, UnusableValue.REMEDY, shard=self.number)
 
     def _hand_in_new(self, key: bytes, value: bytes, revision: int) -> None:
         """Unless it was read with a head that was read again."""

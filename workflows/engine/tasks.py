@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from core.errors import UnusableValue
 from workflows.engine.desk import Desk
 from workflows.engine.draft import BYTES_MAX, WRITES_MAX, Draft
 from workflows.engine.effects import apply_commands
-from workflows.engine.faults import NotUsable
 from workflows.engine.reading import read_whole_history
 from workflows.engine.records import Head
 from workflows.interpreter import Interpreter
@@ -48,7 +48,7 @@ class Code:
             self._unfed.extend(event for event in events if event.event_id > fed)
 
     def check_type(self, stored: Head) -> None:
-        """Raises NotUsable for a workflow type that this worker does not have."""
+        """Raises UnusableValue for a workflow type that this worker does not have."""
         known = self._desk.registry.workflows
         if stored.workflow_type not in known:
             why = (
@@ -56,12 +56,12 @@ class Code:
                 f"{', '.join(sorted(known)) or 'none'}"
             )
             key = self._desk.keys.open(stored.workflow_id)
-            raise NotUsable("open execution", key, why, TYPE_REMEDY)
+            raise UnusableValue("open execution", key, why, TYPE_REMEDY)
 
     async def bring_up(self, stored: Head) -> None:
         """Make sure that the interpreter has all that is stored.
 
-        Raises NotUsable when that is not for this worker, StoreUnavailable.
+        Raises UnusableValue when that is not for this worker, StoreUnavailable.
         """
         desk = self._desk
         self.check_type(stored)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from core.errors import ExecutionNotFound
+from core.errors import ExecutionNotFound, UnusableValue
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.archive_files import ExecutionFiles, archived
-from workflows.engine.faults import UNREADABLE, NotUsable
+from workflows.engine.faults import UNREADABLE
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
 from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
@@ -59,7 +59,7 @@ class Visibility:
         self._store = store
         self._keys = keys
         self._files = files
-        self.left_out: list[NotUsable] = []
+        self.left_out: list[UnusableValue] = []
 
     async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[Head]:
         """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
@@ -76,7 +76,7 @@ class Visibility:
                 for kv in found.ranges[0].kvs:
                     try:
                         head = (head_of if kind == "open" else closed_head_of)(self._keys, kv)
-                    except NotUsable as error:
+                    except UnusableValue as error:
                         self.left_out.append(error)
                         continue
                     if left and wanted.matches(head):

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from core.domain.names import is_dns_label
 from core.domain.refusals import Refusal
-from core.errors import BadInput
+from core.errors import BadInput, MalformedReview
 from core.kubernetes.api import Object
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -57,14 +57,6 @@ class Question(NamedTuple):
     object: Object
     old: Object
     dry_run: bool = False
-
-
-class Malformed(BadInput):
-    """A review that asks about no object of the kind that is served here; ``uid`` is its own."""
-
-    def __init__(self, message: str, uid: str) -> None:
-        super().__init__(message)
-        self.uid = uid
 
 
 class _Kind(Struct):
@@ -115,7 +107,7 @@ class _Review(Struct, rename="camel"):
 
 
 def read_question(body: bytes, kind: str, group: str) -> Question:
-    """The request of a review about an object of this kind. Raises BadInput, Malformed."""
+    """The request of a review about an object of this kind. Raises BadInput, MalformedReview."""
     try:
         review = msgspec.json.decode(body, type=_Review)
     except msgspec.MsgspecError as error:
@@ -125,13 +117,13 @@ def read_question(body: bytes, kind: str, group: str) -> Question:
     asked = review.request
     if (asked.kind.group, asked.kind.kind) != (group, kind):
         told = f"{asked.kind.group}/{asked.kind.kind}"[:_QUOTED_CHARS_MAX]
-        raise Malformed(f"expected a review of {group}/{kind}, got {told!r}", asked.uid)
+        raise MalformedReview(f"expected a review of {group}/{kind}, got {told!r}", asked.uid)
     wanted = {CREATE: [asked.object], UPDATE: [asked.object, asked.old_object]}
     for one in wanted.get(asked.operation, ()):
         _check_object(one, asked)
     if asked.namespace and not is_dns_label(asked.namespace):
         told = repr(asked.namespace[:_QUOTED_CHARS_MAX])
-        raise Malformed(f"{told} is not the name of a namespace", asked.uid)
+        raise MalformedReview(f"{told} is not the name of a namespace", asked.uid)
     return Question(
         asked.uid,
         asked.kind.kind,
@@ -145,15 +137,17 @@ def read_question(body: bytes, kind: str, group: str) -> Question:
 
 
 def _check_object(one: Object | None, asked: _Request) -> None:
-    """Raises Malformed."""
+    """Raises MalformedReview."""
     try:
         known = msgspec.convert(one, _Object)
     except msgspec.ValidationError as error:
-        raise Malformed(f"the {asked.operation} review has no object: {error}", asked.uid) from None
+        raise MalformedReview(
+            f"the {asked.operation} review has no object: {error}", asked.uid
+        ) from None
     if known.kind != asked.kind.kind:
         told = known.kind[:_QUOTED_CHARS_MAX]
         message = f"the object is a {told!r}, not a {asked.kind.kind}"
-        raise Malformed(message, asked.uid)
+        raise MalformedReview(message, asked.uid)
 
 
 def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:

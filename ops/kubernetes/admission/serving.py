@@ -15,7 +15,7 @@ from typing import Final
 
 from aiohttp import web
 
-from core.errors import BadInput, OrbweaverError
+from core.errors import BadInput, MalformedReview, OrbweaverError
 from core.kubernetes.api import Api, Object
 from core.manifests.kinds.fields import API_VERSION
 from core.projections.projector import Projector
@@ -34,7 +34,6 @@ from ops.kubernetes.admission.networks import (
 from ops.kubernetes.admission.pods import PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
     DELETE,
-    Malformed,
     Question,
     allowed,
     denied,
@@ -194,7 +193,7 @@ def _answering(
             question = read_question(await whole_body(request, BODY_BYTES_MAX), kind, group)
         except BodyRefused as refused:
             return web.Response(status=refused.status, text=refused.message)
-        except Malformed as error:
+        except MalformedReview as error:
             return _response(unable(error.uid, error.message, "BadRequest"))
         except BadInput as error:
             return web.Response(status=400, text=str(error))
