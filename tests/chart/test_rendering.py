@@ -283,6 +283,48 @@ def test_the_notes_warn_of_what_is_missing() -> None:
 
     assert "etcd.tls.method is none" in notes
     assert "archive.enabled is false" not in notes
+    assert "archive.enabled is false" in render(values_of("pod-network"))["NOTES.txt"]
+
+
+def test_a_default_installation_archives_to_a_volume_that_any_cluster_offers() -> None:
+    among = objects({})
+    claim = find("PersistentVolumeClaim", "orbweaver-archive", among)["spec"]
+    controller = find("Deployment", "orbweaver-controller", among)["spec"]
+    volumes = {one["name"]: one for one in controller["template"]["spec"]["volumes"]}
+
+    assert claim["accessModes"] == ["ReadWriteOnce"]
+    assert "storageClassName" not in claim
+    assert volumes["archive"]["persistentVolumeClaim"]["claimName"] == "orbweaver-archive"
+    assert controller["replicas"] == 1
+
+
+@pytest.mark.parametrize("mode", ["ReadWriteOnce", "ReadWriteOncePod"])
+def test_the_old_controller_releases_the_volume_before_a_new_one_mounts_it(mode: str) -> None:
+    controller = find(
+        "Deployment", "orbweaver-controller", objects({"archive": {"accessMode": mode}})
+    )
+
+    assert controller["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize(
+    "archive", [{"accessMode": "ReadWriteMany"}, {"existingClaim": "shared"}, {"enabled": False}]
+)
+def test_several_controllers_are_replaced_one_by_one(archive: Object) -> None:
+    values = {"archive": archive, "spiderpoolController": {"replicas": 2}}
+    controller = find("Deployment", "orbweaver-controller", objects(values))
+
+    assert controller["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
+def test_helm_test_mounts_the_archive_on_the_controllers_node() -> None:
+    among = objects({})
+    pod = find("Pod", "orbweaver-test", among)["spec"]
+    controller = find("Deployment", "orbweaver-controller", among)["spec"]
+    (term,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert term["labelSelector"] == controller["selector"]
 
 
 def pod_of(one: Object) -> Object | None:

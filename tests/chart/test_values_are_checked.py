@@ -59,7 +59,7 @@ BAD: dict[str, tuple[Object, str]] = {
         "etcd.tls.method: auto",
     ),
     "one volume for several nodes": (
-        {"archive": {"enabled": True, "accessMode": "ReadWriteOnce"}},
+        {"spiderpoolController": {"replicas": 2}},
         "archive.accessMode",
     ),
     "no family": ({"ipam": {"enableIPv4": False, "enableIPv6": False}}, "both false"),

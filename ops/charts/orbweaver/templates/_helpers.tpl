@@ -185,7 +185,7 @@ seccompProfile: {type: RuntimeDefault}
 {{- define "orbweaver.checks" -}}
 {{- $archive := .Values.archive -}}
 {{- if and $archive.enabled (gt (int .Values.spiderpoolController.replicas) 1) (ne $archive.accessMode "ReadWriteMany") (not $archive.existingClaim) -}}
-{{- fail "archive.accessMode: several controllers share one archive, which takes ReadWriteMany, or spiderpoolController.replicas: 1" -}}
+{{- fail "archive.accessMode: several controllers share one archive volume: set it to ReadWriteMany, set archive.existingClaim to a volume that several nodes can mount, or set spiderpoolController.replicas to 1" -}}
 {{- end -}}
 {{- if not (or .Values.ipam.enableIPv4 .Values.ipam.enableIPv6) -}}
 {{- fail "ipam.enableIPv4 and ipam.enableIPv6 are both false" -}}
