@@ -149,7 +149,7 @@ class AddressSet:
     def nth(self, index: int) -> int:
         """The address with ``index`` members below it. Raises IndexError outside 0..size-1."""
         ranks = self._rank_ends()
-        if not 0 <= index < self.size:
+        if not ranks or not 0 <= index < ranks[-1]:
             raise IndexError(f"no member {index} in a set of {self.size} addresses")
         position = bisect_right(ranks, index)
         # Counted back from the interval's end, so that one prefix sum is enough.

@@ -240,8 +240,10 @@ class Allocator:
 
     async def _claim(self, progress: _Progress, need: Need) -> Added:
         call = progress.call
-        held = await self._held(progress, need)
-        need = need.with_claims({one.address: one.holder for one in held})
+        held: tuple[Release, ...] = ()
+        if need.give_up or need.listed:
+            held = await self._held(progress, need)
+            need = need.with_claims({one.address: one.holder for one in held})
         this = self._round(progress, need)
         demands = unmet(this.selection, need.keep)
         if not demands and not need.listed:

@@ -29,23 +29,36 @@ class OwnClaims:
     """The memory of one process."""
 
     def __init__(self) -> None:
-        self._known: dict[EndpointKey, Known] = {}
+        self._known: dict[EndpointKey, Known | Seen] = {}
 
     def put(self, key: EndpointKey, known: Known) -> None:
         """Remember this of the endpoint, in place of anything older."""
-        self._known.pop(key, None)
-        while len(self._known) >= ENDPOINTS_MAX:
-            del self._known[next(iter(self._known))]
-        self._known[key] = known
+        self._remember(key, known)
 
     def claimed(self, endpoint: Endpoint, revision: int) -> None:
         """One transaction has made the endpoint and all of its claims."""
-        releases = [
-            Release(address, pool, endpoint.holder, revision)
-            for address, pool in endpoint.addresses()
-        ]
-        self.put(endpoint.key, Known(Seen(endpoint, revision), tuple(releases)))
+        self._remember(endpoint.key, Seen(endpoint, revision))
 
     def take(self, key: EndpointKey) -> Known | None:
         """What is remembered of the endpoint, which is forgotten; None for nothing."""
-        return self._known.pop(key, None)
+        found = self._known.pop(key, None)
+        return _whole(found) if isinstance(found, Seen) else found
+
+    def _remember(self, key: EndpointKey, known: Known | Seen) -> None:
+        self._known.pop(key, None)
+        if len(self._known) >= ENDPOINTS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[key] = known
+
+
+def _whole(seen: Seen) -> Known:
+    """With the claims that were made together with it; worked out for a DEL, not for every ADD."""
+    endpoint, revision = seen
+    assert endpoint is not None, "it was claimed"
+    return Known(
+        seen,
+        tuple(
+            Release(address, pool, endpoint.holder, revision)
+            for address, pool in endpoint.addresses()
+        ),
+    )

@@ -211,8 +211,8 @@ class Round:
     def _known_free(self, search: Search, scene: Scene) -> int | None:
         """What the search names without a read; a claim that ends with this try is still there."""
         value = search.next(scene.avoid)
-        if value is None:
-            return None
+        if value is None or not scene.ending:
+            return value
         address = str(Address(search.usable.family, value))
         return None if any(one.address == address for one in scene.ending) else value
 

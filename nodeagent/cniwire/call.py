@@ -54,8 +54,12 @@ class Call(NamedTuple):
 
 def read_environment(block: bytes) -> dict[str, str]:
     """NAME=value entries, each closed by a NUL (docs/cni.md)."""
-    pairs = (entry.partition("=") for entry in block.decode(errors="replace").split("\0") if entry)
-    return {name: value for name, _, value in pairs}
+    variables: dict[str, str] = {}
+    for entry in block.decode(errors="replace").split("\0"):
+        if entry:
+            name, _, value = entry.partition("=")
+            variables[name] = value
+    return variables
 
 
 def read_verb(environment: dict[str, str]) -> str:

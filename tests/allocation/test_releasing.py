@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
+from core.domain.claims import ReleaseDecision
 from core.domain.commands import ApplyPool, DeletePool, RetirePool
 from core.errors import Refused
 from core.service.configurator import RANGE_GUARDS_MAX
 from core.service.own_claims import ENDPOINTS_MAX
+from core.service.releaser import ReleaseOrder
 from core.store.kv import (
     Delete,
     Get,
@@ -73,6 +75,30 @@ async def test_a_del_of_what_this_agent_has_claimed_reads_nothing() -> None:
         state = await check_everything(node)
         assert not state.claims
         assert not state.endpoints
+
+
+async def test_what_was_read_before_a_question_is_released_by_its_answer_without_another_read() -> (
+    None
+):
+    store = _Counting()
+    async with Node(store, "node-a") as first:
+        await first.apply(pool("v4", "10.6.0.10-10.6.0.20"))
+        added = await first.add(pod("web-0"))
+    answers = [
+        ReleaseDecision(False, "the API server has to be asked", asks=True),
+        ReleaseDecision(True, "the Pod has ended"),
+    ]
+    async with Node(store, "node-b") as node:  # remembers nothing, as an agent that has restarted
+        order = ReleaseOrder("deleted", "CNI DEL", CAUSE)
+        asked = await node.releaser.release(added.endpoint.key, lambda _: answers[0], order)
+        store.reads = 0
+
+        released = await node.releaser.release(added.endpoint.key, lambda _: answers[1], order)
+
+        assert (asked.addresses, asked.why) == ((), "the API server has to be asked")
+        assert store.reads == 0
+        assert set(released.addresses) == addresses(added)
+        assert not (await check_everything(node)).claims
 
 
 async def test_a_del_after_another_writer_changed_the_endpoint_reads_it_and_releases_it(
