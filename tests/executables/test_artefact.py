@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cni.build import PROGRAM
+from cni.build import PROGRAM, compile_plugin
 from ops.installer import EXECUTABLES
 from tests.executables.fake_agent import answering, frame
 from tests.executables.harness import build
 from tests.executables.plugin import LOGS, Spiderpool, compiled, error_of, text
+from tests.support.parts import ARM64, needs
 
+ARM64_COMPILER = "aarch64-linux-gnu-gcc"
 INPUTS = 200_000
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 SEEDS = (
@@ -49,6 +51,26 @@ def test_it_runs_in_a_root_directory_that_has_nothing_else(tmp_path: Path) -> No
     answer = subprocess.run(
         ["chroot", tmp_path, "/spiderpool"],
         env={"CNI_COMMAND": "VERSION", "PATH": "/usr/sbin:/usr/bin"},
+        input=b'{"cniVersion":"0.4.0"}',
+        capture_output=True,
+        check=True,
+    )
+
+    assert answer.stdout.startswith(b'{"cniVersion":"0.4.0"')
+
+
+@pytest.mark.skipif(
+    not (shutil.which(ARM64_COMPILER) and shutil.which("qemu-aarch64")), reason=needs(ARM64)
+)
+def test_the_same_source_is_a_program_of_arm64(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", ARM64_COMPILER)
+    compile_plugin(tmp_path / "spiderpool")
+
+    answer = subprocess.run(
+        ["qemu-aarch64", tmp_path / "spiderpool"],
+        env={"CNI_COMMAND": "VERSION", "PATH": "/usr/bin"},
         input=b'{"cniVersion":"0.4.0"}',
         capture_output=True,
         check=True,

@@ -33,6 +33,7 @@ CGROUPS: Final = "control groups v2"
 PROMETHEUS: Final = "prometheus"
 LITTLE_ENDIAN: Final = "little-endian processor"
 FAKETIME: Final = "libfaketime"
+ARM64: Final = "arm64 compiler and emulator"
 
 _OF_SETUP: Final = "scripts/setup.sh dev installs it (Debian's {})"
 _ASSETS: Final = "into KUBEBUILDER_ASSETS or /usr/local/kubebuilder/bin"
@@ -43,8 +44,6 @@ REMEDIES: Final[Mapping[str, str]] = {
     CGROUPS: "mount cgroup2, on a kernel with BPF for control groups",
     "iptables": _OF_SETUP.format("iptables"),
     "etcdutl": _OF_SETUP.format("etcd-server"),
-    "patchelf": _OF_SETUP.format("patchelf"),
-    "movable Python": "use a Python whose shared libraries patchelf can move",
     PROMETHEUS: _OF_SETUP.format("prometheus"),
     USER_MODE: "scripts/setup.sh dev on amd64; where it does not boot, make test-vm",
     VIRTUAL_MACHINE: "make test-vm fetches qemu and a kernel (200 MB)",
@@ -55,6 +54,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     HELM: "use a platform that helm-python-sdk has a wheel for",
     LITTLE_ENDIAN: "run on amd64 or arm64",
     FAKETIME: _OF_SETUP.format("libfaketime"),
+    ARM64: "apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user",
 }
 """Each optional part, and how to get it."""
 
