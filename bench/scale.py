@@ -15,7 +15,7 @@ class Scale(NamedTuple):
     ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
     long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
     are watched; ``objects``: pools beside which commands are measured; ``imported``: pools of one
-    import.
+    import; ``quiet_s``: how long a cluster is watched in which nothing happens.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Scale(NamedTuple):
     reported_s: float
     objects: int
     imported: int
+    quiet_s: float
 
 
 QUICK = Scale(
@@ -59,6 +60,7 @@ QUICK = Scale(
     reported_s=4.0,
     objects=10_000,
     imported=600,
+    quiet_s=5.0,
 )
 """``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
@@ -83,4 +85,5 @@ FULL = Scale(
     reported_s=10.0,
     objects=100_000,
     imported=10_000,
+    quiet_s=30.0,
 )

@@ -23,6 +23,7 @@ from bench.measures import (
     kube_adding,
     kube_controlling,
     kube_deleting,
+    kube_idling,
     last_free,
     looking,
     nearly_full,
@@ -166,6 +167,15 @@ MEASURES: tuple[Measure, ...] = (
         },
         kube_controlling.measure,
         30,
+    ),
+    Measure(
+        "kube_idling",
+        {
+            "controller_idle_pct": Target("at most", 0.2),
+            "agent_idle_pct": Target("at most", 0.05),
+        },
+        kube_idling.measure,
+        8,
     ),
     Measure(
         "looking",

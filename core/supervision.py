@@ -32,7 +32,7 @@ STEADY_S: Final = 60.0
 """A task that ran this long starts again with the shortest pause."""
 
 STALE_CHECK_S: Final = 1.0
-"""How often the ages are compared with their bounds."""
+"""The shortest pause between two checks whether a task is stuck; one is due when it may be."""
 
 STOP_S_MAX: Final = 5.0
 """How long cancelled tasks may take to end before the supervisor gives them up."""
@@ -138,10 +138,9 @@ class Supervisor:
     async def _run_once(self, life: _Life) -> BaseException | None:
         """Run the task and return what ended it. Only a cancellation from outside is raised."""
         running = asyncio.ensure_future(_started(life.spec.run))
-        check_s = None if life.spec.age_s is None else STALE_CHECK_S
         try:
             while not running.done():
-                await asyncio.wait({running}, timeout=check_s)
+                await asyncio.wait({running}, timeout=life.next_check_s(self._monotonic()))
                 if not running.done() and life.is_stuck(self._monotonic()):
                     stale = _Stale(life.staleness())
                     running.cancel()
@@ -197,10 +196,20 @@ class _Life:
         return NotReady(f"{spec.name}: {reason}") if reason else None
 
     def is_stuck(self, now: float) -> bool:
-        """Whether it heard nothing in this run for longer than the bound."""
-        age_s = math.inf if self.spec.age_s is None else self.spec.age_s()
-        silent_s = min(age_s, now - self._began)
-        return self.spec.age_s is not None and silent_s > STUCK_FACTOR * self.spec.stale_s
+        """Whether it received nothing in this run for longer than the bound."""
+        return self._stuck_in_s(now) < 0
+
+    def next_check_s(self, now: float) -> float | None:
+        """Seconds until it can be stuck; None: never."""
+        left_s = self._stuck_in_s(now)
+        return None if left_s == math.inf else max(left_s, STALE_CHECK_S)
+
+    def _stuck_in_s(self, now: float) -> float:
+        """Seconds until it is stuck if it receives nothing meanwhile."""
+        if self.spec.age_s is None:
+            return math.inf
+        silent_s = min(self.spec.age_s(), now - self._began)
+        return STUCK_FACTOR * self.spec.stale_s - silent_s
 
     def staleness(self) -> str:
         age_s = self.spec.age_s() if self.spec.age_s is not None else 0.0

@@ -1,14 +1,19 @@
-"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, scan, etcd."""
+"""What is asked now and then, so that probes and scrapes cost nothing: lag, leader, scan, etcd.
+
+While something is wrong or the log moves it is asked every ``OBSERVE_PERIOD_S``; a cluster that is
+well and quiet is asked every ``QUIET_PERIOD_S``, or as soon as the log moves.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
+from contextlib import suppress
 from typing import Final
 
 from core.errors import LogCorrupt, StoreError, StoreUnavailable
-from core.projections.projector import Lag, Projector
+from core.projections.projector import LEVEL, Lag, Projector
 from core.store.alarms import alarmed
 from core.store.election import LEADERS, Leader, read_leader
 from core.store.keys import Keys
@@ -18,6 +23,9 @@ from workflows.engine.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.standing import Standing, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
+QUIET_PERIOD_S: Final = 10.0
+"""As often as kubelet probes a container by default."""
+
 STALE_S_MAX: Final = 30.0
 """A look takes no longer, however slow etcd is."""
 
@@ -45,9 +53,24 @@ class Observing:
     async def run(self) -> None:
         """Look every period, until cancelled."""
         while True:
+            position = self._projector.projection.position
             await self.look()
             self._looked_at = time.monotonic()
             await asyncio.sleep(OBSERVE_PERIOD_S)
+            if self._is_well:
+                await self._until_moved(position)
+
+    @property
+    def _is_well(self) -> bool:
+        return self.fault is None and self.leader is not None and self.lag == LEVEL
+
+    async def _until_moved(self, position: int) -> None:
+        """Until the projection has moved on from a position, at most for the rest of a period."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_PERIOD_S - OBSERVE_PERIOD_S):
+                await self._projector.wait_for(
+                    lambda: self._projector.projection.position != position
+                )
 
     async def look(self) -> None:
         """Ask once."""

@@ -1,9 +1,10 @@
 """The reporter: writes what the projection has into custom resources, coalesced.
 
 Level-triggered like the translator, in the other direction: it is told which names may differ, and
-compares what there is to say with what the object says. Rounds have a pause between them, so an
-object is written at most twice a second however fast addresses come and go, and nothing on the path
-of an ADD waits for it. What fails stays for the next round. No report is ever read back.
+compares what there is to say with what the object says. A round begins when something may differ,
+and rounds have a pause between them: an object is written at most twice a second however fast
+addresses come and go, and nothing on the path of an ADD waits for it. What fails stays for the next
+round. No report is ever read back.
 
 A report names the version of the object that it was made from: what a leader has sent that was cut
 off then is refused when it arrives. A SpiderEndpoint that was not there has no version; the next
@@ -14,10 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -50,8 +52,8 @@ ROUND_S: Final = 0.5
 
 WRITES_AT_ONCE_MAX: Final = 8
 
-REJECTED_ROUNDS: Final = 120
-"""What the server rejects is tried again every so many rounds: rights may be given later."""
+REJECTED_S: Final = 60.0
+"""What the server rejects is tried again after this time: rights may be given later."""
 
 POOL_FIELDS: Final = ("allocatedIPs", "allocatedIPCount", "totalIPCount")
 SUBNET_FIELDS: Final = ("controlledIPPools", "allocatedIPCount", "totalIPCount")
@@ -82,8 +84,15 @@ def said_of(one: Object) -> int:
     return hash(msgspec.json.encode([one.get("status"), owners], order="sorted"))
 
 
+class _Topic(NamedTuple):
+    """What one kind of rounds reports: ``names`` of it, and ``noted``: an object has changed."""
+
+    names: Callable[[News], AbstractSet[object]]
+    noted: asyncio.Event
+
+
 class Reporter:
-    """One controller's reporter. ``writes`` and ``rounds`` so far, ``pending`` what comes next."""
+    """One controller's reporter. ``writes`` so far, ``pending`` what comes next."""
 
     def __init__(
         self,
@@ -95,7 +104,6 @@ class Reporter:
         round_s: float = ROUND_S,
     ) -> None:
         self.writes = 0
-        self.rounds = 0
         self.endpoints = Informer(api, ENDPOINTS, digested)
         self.pending = News()
         self._api = api
@@ -104,9 +112,17 @@ class Reporter:
         self._now = now
         self._round_s = round_s
         self._rejected = News()
-        self.endpoints.listen(self.pending.endpoints.update)
-        informers[Kind.POOL].listen(lambda keys: self.pending.pools.update(_names(keys)))
-        informers[Kind.SUBNET].listen(lambda keys: self.pending.subnets.update(_names(keys)))
+        self._waiting = 0
+        self._configuration = _Topic(lambda news: news.pools | news.subnets, asyncio.Event())
+        self._claims = _Topic(lambda news: news.endpoints, asyncio.Event())
+        self.endpoints.listen(self._note_endpoints)
+        informers[Kind.POOL].listen(lambda keys: self._note(self.pending.pools, keys))
+        informers[Kind.SUBNET].listen(lambda keys: self._note(self.pending.subnets, keys))
+
+    @property
+    def idle(self) -> bool:
+        """Whether every report was made and the reporter waits for the next change."""
+        return self._waiting == len((self._configuration, self._claims))
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -118,16 +134,50 @@ class Reporter:
             await informer.listed.wait()
         with self._projector.follow() as news:
             await until_first(
-                self._rounds(lambda rejected: self._configured(news, rejected)),
-                self._rounds(lambda rejected: self._held(news, rejected)),
+                self._rounds(self._configuration, news, self._configured),
+                self._rounds(self._claims, news, self._held),
             )
 
-    async def _rounds(self, report: Callable[[News], Awaitable[None]]) -> None:
+    def _note(self, names: set[str], keys: Iterable[ObjectKey]) -> None:
+        names.update(name for _, name in keys)
+        self._configuration.noted.set()
+
+    def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
+        self.pending.endpoints.update(keys)
+        self._claims.noted.set()
+
+    async def _rounds(
+        self, topic: _Topic, news: News, report: Callable[[News, News], Awaitable[None]]
+    ) -> None:
         """Rounds of one kind: thousands of endpoints must not hold up the counts of pools."""
-        for number in itertools.count():
-            await report(self._rejected if number % REJECTED_ROUNDS == 0 else News())
-            self.rounds += 1
+        retry_at = time.monotonic() + REJECTED_S
+        await report(news, self._rejected)
+        while True:
             await asyncio.sleep(self._round_s)
+            await self._until_changed(topic, news, retry_at)
+            is_retry = time.monotonic() >= retry_at
+            if is_retry:
+                retry_at = time.monotonic() + REJECTED_S
+            await report(news, self._rejected if is_retry else News())
+
+    async def _until_changed(self, topic: _Topic, news: News, retry_at: float) -> None:
+        """Return when there may be something to report, or a rejected report to retry."""
+
+        def is_changed() -> bool:
+            return bool(topic.names(self.pending) or topic.names(news))
+
+        topic.noted.clear()
+        if is_changed():
+            return
+        retries = topic.names(self._rejected)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(max(retry_at - time.monotonic(), 0) if retries else None):
+                await until_first(self._projector.wait_for(is_changed), topic.noted.wait())
+        except TimeoutError:
+            return
+        finally:
+            self._waiting -= 1
 
     async def _configured(self, news: News, rejected: News) -> None:
         again = self.pending
@@ -258,7 +308,3 @@ def _taken(*sources: set[K]) -> set[K]:
     for source in sources:
         source.clear()
     return found
-
-
-def _names(keys: Iterable[ObjectKey]) -> Iterator[str]:
-    return (name for _, name in keys)

@@ -40,6 +40,8 @@ PROMISED = {
     "replay_rate",
     "agent_ready_s",
     "agent_rss_mb",
+    "agent_idle_pct",
+    "controller_idle_pct",
     "alloc_last_free_ms",
     "alloc_last_free_ratio",
     "alloc_full99_ratio",

@@ -115,7 +115,7 @@ class Cluster:
                 return False
             rest = reporter.pending
             waits = rest.pools or rest.subnets or rest.endpoints
-            return translator.idle and reporter.rounds > 3 and not waits
+            return translator.idle and reporter.idle and not waits
 
         await self.until(is_idle)
 

@@ -11,7 +11,7 @@ import pytest
 from core.domain.commands import DeletePool
 from core.domain.model import Pool
 from core.errors import ApiConflict
-from ops.kubernetes.reporter import POOL_FIELDS
+from ops.kubernetes.reporter import POOL_FIELDS, ROUND_S
 from ops.kubernetes.reports import REPORT
 from ops.kubernetes.resources import FINALIZER, Kind
 from tests.kubernetes.cluster import Cluster
@@ -294,3 +294,29 @@ async def test_a_pod_of_a_namespace_that_is_not_there_holds_up_nobody(
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
 
     assert server.request("GET", path_of("SpiderEndpoint", "ghost", "nowhere")).status == 404
+
+
+async def test_a_reporter_begins_no_round_while_nothing_changes(
+    server: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: counted(server, 1))
+    await cluster.until_idle()
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    rounds: list[object] = []
+    each = reporter._each
+
+    async def counting(*arguments: object) -> None:
+        rounds.append(arguments[1])
+        await each(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(reporter, "_each", counting)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(3 * ROUND_S):
+            await cluster.until(lambda: rounds)
+    await cluster.node.add(pod("web-1"))
+    await cluster.until(lambda: counted(server, 2))
+
+    assert rounds

@@ -179,3 +179,21 @@ async def test_a_background_task_that_fails_is_logged(caplog: pytest.LogCaptureF
 
     assert "background task errand failed" in caplog.text
     assert left.cancelled
+
+
+async def test_a_task_that_hears_its_source_is_checked_only_when_it_can_be_stuck(
+    supervisor: Supervisor,
+) -> None:
+    task, checks = Task(), 0
+
+    def age_s() -> float:
+        nonlocal checks
+        checks += 1
+        return 0.0
+
+    supervisor.start(TaskSpec("one", task.run, age_s=age_s, stale_s=15.0))
+    await until(lambda: task.lives == 1)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20 * supervision.STALE_CHECK_S):
+            await until(lambda: checks > 2)

@@ -134,6 +134,12 @@ class EtcdMember:
         """Let a hung process go on."""
         self._running().send_signal(signal.SIGCONT)
 
+    def metric(self, name: str) -> float:
+        """The value of one series of its metrics, named with its labels; 0 when it has none."""
+        lines = self._probe("metrics").splitlines()
+        values = (line.rpartition(" ") for line in lines if line.startswith(name))
+        return next((float(value) for series, _, value in values if series == name), 0.0)
+
     def _end(self, number: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is None:

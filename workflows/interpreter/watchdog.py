@@ -45,6 +45,7 @@ class Watchdog:
         self._turns: dict[int, _Turn] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
 
     @contextmanager
     def watched(self, name: str) -> Iterator[None]:
@@ -53,6 +54,8 @@ class Watchdog:
         self._turns[turn.thread] = turn
         if self._thread is None:
             self._begin()
+        if not self._begun.is_set():
+            self._begun.set()
         try:
             try:
                 yield
@@ -81,9 +84,11 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
+            self._begun.wait()  # a process without turns does not wake up
             sleep(self._limit_s / LOOKS_PER_LIMIT)
-            if not self._turns:
-                continue
+            self._begun.clear()
+            if self._turns:  # looked at after clearing: a turn that begins now sets it itself
+                self._begun.set()
             with self._lock:
                 for turn in self._turns.values():
                     if turn.lasts_s() > self._limit_s:

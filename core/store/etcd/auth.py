@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 
 from core.store.etcd import messages
-from core.store.etcd.channel import Link, Metadata
+from core.store.etcd.channel import Link
 from core.store.etcd.failures import CALL_ERRORS, CallFailed, Failure, Nature, judged
+from core.store.etcd.keep_alive import Metadata
 from core.store.etcd.settings import EtcdSettings
 
 _AUTH_IS_OFF = "etcdserver: authentication is not enabled"

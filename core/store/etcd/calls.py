@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from core.store.etcd.auth import Tokens
-from core.store.etcd.channel import Endpoints, Link, Metadata, Method
+from core.store.etcd.channel import Endpoints, Link, Method
 from core.store.etcd.failures import (
     CALL_ERRORS,
     CallFailed,
@@ -23,6 +23,7 @@ from core.store.etcd.failures import (
     read_error,
     write_error,
 )
+from core.store.etcd.keep_alive import Metadata
 from core.store.etcd.messages import Message
 from core.store.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 

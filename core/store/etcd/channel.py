@@ -19,6 +19,7 @@ from grpc import ChannelConnectivity
 
 from core.store.etcd import messages
 from core.store.etcd.failures import CallFailed, Failure, Nature
+from core.store.etcd.keep_alive import KeepAlives
 from core.store.etcd.settings import (
     CONNECT_ATTEMPT_S,
     KEEPALIVE_S,
@@ -45,7 +46,6 @@ Method = Literal[
     "user_add",
     "user_grant",
 ]
-Metadata = tuple[tuple[str, str], ...]
 Unary = Callable[..., Awaitable[Any]]
 
 UNLIMITED = -1
@@ -90,13 +90,12 @@ class Link:
         kv = messages.KVStub(channel)
         lease = messages.LeaseStub(channel)
         auth = messages.AuthStub(channel)
-        self._keep_alive = lease.LeaseKeepAlive
         self.methods: dict[Method, Unary] = {
             "txn": kv.Txn,
             "range": kv.Range,
             "compact": kv.Compact,
             "grant": lease.LeaseGrant,
-            "keep": self._keep_once,
+            "keep": KeepAlives(lease.LeaseKeepAlive).renew,
             "revoke": lease.LeaseRevoke,
             "authenticate": auth.Authenticate,
             "status": messages.MaintenanceStub(channel).Status,
@@ -128,29 +127,6 @@ class Link:
         except TimeoutError:
             return False
         return state is ChannelConnectivity.READY
-
-    async def _keep_once(
-        self,
-        request: messages.Message,
-        *,
-        timeout: float,  # noqa: ASYNC109  # the signature of gRPC's own unary calls
-        metadata: Metadata,
-    ) -> Any:
-        """A keep-alive is a stream in etcd's API; one question and one answer of it are enough."""
-        call = self._keep_alive(timeout=timeout, metadata=metadata)
-        try:
-            await call.write(request)
-            answer = await call.read()
-            if answer is grpc.aio.EOF:
-                raise grpc.aio.AioRpcError(
-                    await call.code(),
-                    grpc.aio.Metadata(),
-                    grpc.aio.Metadata(),
-                    await call.details(),
-                )
-            return answer
-        finally:
-            call.cancel()
 
 
 class Endpoints:

@@ -321,3 +321,16 @@ def test_a_decision_that_was_not_committed_cannot_be_built_upon() -> None:
     script.decide()
     with pytest.raises(HistoryError, match="was not committed"):
         script.decide(ev.WorkflowTaskTimedOut())
+
+
+def test_the_watchdog_sleeps_while_no_turn_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: queue.Queue[float] = queue.Queue()
+    monkeypatch.setattr("workflows.interpreter.watchdog.sleep", pauses.put)
+    watchdog = Watchdog(0.05)
+    for _ in range(2):
+        with watchdog.watched("Short"):
+            pass
+
+        assert pauses.get(timeout=10) < 0.05
+        with pytest.raises(queue.Empty):
+            pauses.get(timeout=0.2)

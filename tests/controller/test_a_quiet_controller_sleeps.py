@@ -1,0 +1,59 @@
+"""A controller asks etcd seldom while all is well and nothing happens."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.store.election import LEADER, Leader
+from core.store.kv import Put
+from core.store.memory import MemoryStore
+from ops.controller import observing
+from ops.controller.observing import Observing
+from ops.settings import CONTROLLER_ROLE
+from tests.projections.conftest import following
+from tests.support.nodes import Node, pod, pool
+
+PERIOD_S = 0.01
+"""Instead of two seconds; the quiet period stays as it is."""
+
+
+class CountedObserving(Observing):
+    """Counts how often it looks."""
+
+    looks = 0
+
+    async def look(self) -> None:
+        await super().look()
+        self.looks += 1
+
+    async def until_looks(self, count: int, seconds: float = 10) -> None:
+        """Return when it has looked so often. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while self.looks < count:
+                await asyncio.sleep(PERIOD_S)
+
+
+async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(observing, "OBSERVE_PERIOD_S", PERIOD_S)
+    async with Node(MemoryStore()) as node, following(node) as one:
+        await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
+        await one.level_with(node)
+        found = CountedObserving(node.store, node.keys, one.projector, CONTROLLER_ROLE)
+        running = asyncio.create_task(found.run())
+
+        await found.until_looks(5)  # there is no leader
+        key = node.keys.lease(CONTROLLER_ROLE)
+        await node.store.commit([], [Put(key, LEADER.encode(Leader("c-1", 0)))])
+        await found.until_looks(found.looks + 1)
+        with pytest.raises(TimeoutError):
+            await found.until_looks(found.looks + 2, 30 * PERIOD_S)
+        await node.add(pod("web-0"))
+        await found.until_looks(found.looks + 1)
+        running.cancel()
+
+    assert found.leader == Leader("c-1", 0)
+    assert found.fault is None
