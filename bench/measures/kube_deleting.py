@@ -1,7 +1,8 @@
 """A lone DEL beside a lone ADD at the agent's framed socket, in a cluster with a controller.
 
 The Pods of the DELs are being terminated, as they are when a runtime deletes their sandboxes. The
-agent, the controller and the caller share the machine, so that ADDs and DELs are compared in turns.
+agent, the controller and the caller share the machine: ADDs and DELs are compared in turns, and
+each turn begins when the controller has dealt with what came before it.
 """
 
 from __future__ import annotations
@@ -33,9 +34,6 @@ from tests.support.etcd import EtcdCluster
 PODS: Final = 100
 """In one round."""
 
-SEEN_S: Final = 1.0
-"""Within which the agent's watch has shown what has become of the Pods."""
-
 
 def measure(lab: Lab) -> list[Figure]:
     """kube_del_of_add_1, kube_del_of_add_1_p99."""
@@ -47,13 +45,15 @@ def measure(lab: Lab) -> list[Figure]:
         define_kinds(server)
         variables = {KUBECONFIG: str(server.kubeconfig)}
         with (
-            ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables),
+            ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables) as controller,
             lab.agent(etcd, NODE, {**RECORDS_MAX, **variables}) as agent,
         ):
             for number in lab.rounds():
                 first = NEW_PODS + number * PODS
+                controller.wait_idle()
                 adds.append(_calls(lab, agent, "ADD", first))
                 asyncio.run(_terminate(lab, etcd, first))
+                controller.wait_idle()
                 deletes.append(_calls(lab, agent, "DEL", first))
     return [
         _figure("kube_del_of_add_1", 0.5, adds, deletes),
@@ -69,10 +69,9 @@ async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
 
 
 async def _terminate(lab: Lab, etcd: EtcdCluster, first: int) -> None:
-    """Mark a round's Pods as being deleted, and let the agent's watch show it."""
+    """Mark a round's Pods as being deleted; the agent's watch shows it within a second."""
     async with lab.store(etcd) as store:
         await terminate_pods(store, range(first, first + PODS))
-    await asyncio.sleep(SEEN_S)
 
 
 def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:
