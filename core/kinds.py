@@ -31,6 +31,7 @@ from core.store.kinds import (
     SUBNETS,
     KeyKind,
 )
+from core.store.reserve import RESERVES
 
 SEGMENTS: Final[KeyKind[list[Recorded]]] = KeyKind(
     "segment",
@@ -49,5 +50,5 @@ CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
     INDEXES,
     *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, POOL_VIEWS, REPORTS, NEEDS),
-    *(BINDINGS, ADMISSIONS, REFUSALS),
+    *(BINDINGS, ADMISSIONS, REFUSALS, RESERVES),
 )

@@ -13,7 +13,7 @@ the log does not (``core.archive.leftovers``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -24,9 +24,9 @@ from core.archive.leftovers import sweep
 from core.archive.live import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log
 from core.archive.sealed import SealedLog
-from core.errors import LogCorrupt
+from core.errors import LogCorrupt, StoreFull
 from core.store.keys import Keys
-from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, Unchanged
+from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged
 from core.store.log import Segment
 from core.store.writer import unix_ms
 
@@ -63,7 +63,10 @@ def needs_sealing(live_segments: int, live_events: int = 0) -> bool:
 
 
 class Archiver:
-    """Seals the log of one cluster."""
+    """Seals the log of one cluster.
+
+    ``make_room``: called when the store is too full for the cursor, which is then put once more.
+    """
 
     def __init__(
         self,
@@ -73,12 +76,14 @@ class Archiver:
         *,
         file_bytes_max: int = FILE_BYTES_MAX,
         now_ms: Callable[[], int] = unix_ms,
+        make_room: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
         self._files = files
         self._file_bytes_max = file_bytes_max
         self._now_ms = now_ms
+        self._make_room = make_room
 
     async def live_segments(self) -> int:
         """How many segments are live and not sealed."""
@@ -137,10 +142,7 @@ class Archiver:
         built = await asyncio.to_thread(builder.finish, now_ms)
         for name, chunks in built.parts:
             await asyncio.to_thread(self._files.write, name, chunks)
-        key = cursor_key(self._keys)
-        revision = run.kept.revision
-        guard: Guard = Unchanged(key, revision) if revision else Absent(key)
-        result = await self._store.commit([guard], [Put(key, CURSOR.encode(built.cursor))])
+        result = await self._commit(run.kept.revision, CURSOR.encode(built.cursor))
         if not result.succeeded:
             for name, _ in built.parts:
                 await asyncio.to_thread(self._files.remove, name)
@@ -149,6 +151,18 @@ class Archiver:
         firsts = {writer: first for writer, (first, _) in built.ranges.items()}
         run.add_deleted(await self._delete(run.kept, firsts))
         return True
+
+    async def _commit(self, revision: int, cursor: bytes) -> TxnResult:
+        """Put the cursor over that of ``revision``; 0 for the first one."""
+        key = cursor_key(self._keys)
+        guard: Guard = Unchanged(key, revision) if revision else Absent(key)
+        try:
+            return await self._store.commit([guard], [Put(key, cursor)])
+        except StoreFull:  # certainly not written, so the guard still decides the next try
+            if self._make_room is None:
+                raise
+            await self._make_room()
+            return await self._store.commit([guard], [Put(key, cursor)])
 
     async def _delete(self, kept: KeptCursor, firsts: Mapping[str, int]) -> tuple[int, int]:
         """Delete sealed segments of these writers; how many, and the last revision it took.

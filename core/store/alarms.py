@@ -9,8 +9,8 @@ from core.errors import StoreError, StoreFull, StoreUnavailable
 
 NOSPACE: Final = "NOSPACE"
 FULL_REMEDY: Final = (
-    "raise quota-backend-bytes, or compact, defragment every member and disarm the alarm; then run"
-    " `orbctl archive` (docs/operations.md, Scaling)"
+    "run `orbctl archive`, which makes room and moves old events to the archive"
+    " (docs/operations.md, etcd is full)"
 )
 
 

@@ -16,6 +16,7 @@ from core.errors import StoreRejected, StoreUnavailable
 from core.store.etcd import EtcdSettings, EtcdStore, messages
 from core.store.etcd.access_control import switch_on
 from core.store.etcd.calls import Calls
+from core.store.etcd.maintenance import EtcdMaintenance
 from core.store.keys import Keys, controller_writer
 from core.store.kv import Delete, Get, Put
 from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER, Permission, Role, roles_of
@@ -212,3 +213,12 @@ def test_the_ranges_of_an_agent_hold_nothing_of_a_controller() -> None:
     for name in ("node-1", "0-rack", "zebra.example.org", "jobs-00", "9"):
         for key in (KEYS.log(name, 7), KEYS.head(name)):
             assert any(one.start <= key < one.end for one in writable)
+
+
+async def test_a_controller_disarms_an_alarm_and_root_alone_defragments(guarded: Guarded) -> None:
+    controller = EtcdMaintenance(guarded.settings(CONTROLLER_USER))
+    with pytest.raises(StoreRejected, match="permission denied"):
+        await controller.defragment()
+    await controller.disarm()
+
+    await EtcdMaintenance(guarded.settings(ROOT_USER)).defragment()

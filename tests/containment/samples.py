@@ -143,6 +143,7 @@ SAMPLES: Final[dict[str, Sample]] = {
         CURSOR.encode(_CURSOR),
         CURSOR.encode(_CURSOR._replace(position=-1)),
     ),
+    "reserve": Sample(lambda keys: keys.meta("reserve"), b"", None),
     "projector checkpoint": Sample(
         lambda keys: keys.meta("projector"),
         CHECKPOINTS.encode(Checkpoint(1, 5, "one")),
@@ -210,7 +211,7 @@ SAMPLES["reclaim book"] = Sample(
 )
 
 SPOILINGS: Final = ("garbage", "newer version", "impossible", "invalid UTF-8")
-ANY_VALUE: Final = frozenset({"mail mark", "workflow type"})
+ANY_VALUE: Final = frozenset({"mail mark", "workflow type", "reserve"})
 """Kinds whose value is never read: nothing spoils them."""
 
 

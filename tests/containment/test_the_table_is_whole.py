@@ -33,7 +33,7 @@ ARGUMENTS: Final[dict[str, Any]] = {
     "event_id": 1,
     "session": "one",
 }
-KNOWN_META: Final = ("archive", "projector")
+KNOWN_META: Final = ("archive", "projector", "reserve")
 
 
 def _made_keys(maker: object) -> dict[str, bytes]:

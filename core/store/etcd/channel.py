@@ -38,6 +38,8 @@ Method = Literal[
     "revoke",
     "authenticate",
     "status",
+    "alarm",
+    "defragment",
     "auth_enable",
     "role_add",
     "role_get",
@@ -90,6 +92,7 @@ class Link:
         kv = messages.KVStub(channel)
         lease = messages.LeaseStub(channel)
         auth = messages.AuthStub(channel)
+        maintenance = messages.MaintenanceStub(channel)
         self.methods: dict[Method, Unary] = {
             "txn": kv.Txn,
             "range": kv.Range,
@@ -98,7 +101,9 @@ class Link:
             "keep": KeepAlives(lease.LeaseKeepAlive).renew,
             "revoke": lease.LeaseRevoke,
             "authenticate": auth.Authenticate,
-            "status": messages.MaintenanceStub(channel).Status,
+            "status": maintenance.Status,
+            "alarm": maintenance.Alarm,
+            "defragment": maintenance.Defragment,
             "auth_enable": auth.AuthEnable,
             "role_add": auth.RoleAdd,
             "role_get": auth.RoleGet,

@@ -80,6 +80,9 @@ _NEVER_SENT = (
     "etcdserver: too many requests",
 )
 
+# Maintenance calls answer it with the status UNKNOWN; etcd checks authentication first.
+_NOT_PERMITTED = ("auth: permission denied", "etcdserver: permission denied")
+
 _LEASE_GONE = "etcdserver: requested lease not found"
 
 _REFUSING_CODES = frozenset(
@@ -110,7 +113,7 @@ def classify(code: StatusCode, details: str) -> Failure:
         return Failure(Nature.NOTHING_WRITTEN, text)
     if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
         return Failure(Nature.COMPACTED, text)
-    if code in _REFUSING_CODES or details.startswith(_TOO_LARGE_TO_RECEIVE):
+    if code in _REFUSING_CODES or details.startswith((_TOO_LARGE_TO_RECEIVE, *_NOT_PERMITTED)):
         return Failure(Nature.REFUSED, text)
     return Failure(Nature.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
 

@@ -107,6 +107,9 @@ WatchCreateRequest: Any = _rpc.WatchCreateRequest
 WatchProgressRequest: Any = _rpc.WatchProgressRequest
 WatchRequest: Any = _rpc.WatchRequest
 
+AlarmRequest: Any = _rpc.AlarmRequest
+DefragmentRequest: Any = _rpc.DefragmentRequest
+
 AuthStub: Any = _rpc.AuthStub
 KVStub: Any = _rpc.KVStub
 LeaseStub: Any = _rpc.LeaseStub
@@ -124,6 +127,9 @@ UnknownFieldSet: Any = _unknown_fields.UnknownFieldSet
 
 STATUS_ERRORS_FIELD: int = 8
 """``errors`` of etcd's StatusResponse (rpc.proto): "memberID:… alarm:NOSPACE" among them."""
+
+ALARM_DEACTIVATE: int = _rpc.AlarmRequest.DEACTIVATE
+ALARM_NOSPACE: int = _rpc.NOSPACE
 
 SORT_ASCEND: int = _rpc.RangeRequest.ASCEND
 SORT_MOD: int = _rpc.RangeRequest.MOD

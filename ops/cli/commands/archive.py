@@ -17,6 +17,7 @@ from ops.cli.session import Session
 from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
+    from core.archive.archiver import Sealed
     from core.archive.pruning import Sized
 
 app = typer.Typer(help="Seal the live log now, see the archive, give up its oldest files.")
@@ -36,16 +37,16 @@ def seal(
     context: typer.Context,
     upto: Annotated[int | None, typer.Option(min=1, help="seal up to this position")] = None,
 ) -> None:
-    """Seal the live log into archive files now; the controller does so when it grows too long."""
+    """Seal the live log into archive files now; the controller does so when it grows too long.
+
+    Makes room first where etcd is full (alarm NOSPACE), which takes etcd's user root.
+    """
     if context.invoked_subcommand is not None:
         return
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
-        from core.archive.archiver import Archiver
-
-        archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)
-        sealed = await archiver.seal(upto)
+        sealed = await _seal(session, upto)
         if output.is_plain:
             show_value(sealed._asdict(), output)
         elif sealed.superseded:
@@ -59,6 +60,32 @@ def seal(
         return Exit.OK
 
     perform(context, action)
+
+
+async def _seal(session: Session, upto: int | None) -> Sealed:
+    """Seal, and make room first where etcd is full."""
+    from core.archive.archiver import Archiver
+    from core.store.alarms import NOSPACE
+
+    if NOSPACE in await session.store.alarms():
+        return await _seal_full(session, upto)
+    archiver = Archiver(session.store, session.keys, session.archive, now_ms=session.now_ms)
+    return await archiver.seal(upto)
+
+
+async def _seal_full(session: Session, upto: int | None) -> Sealed:
+    from core.archive.full import ROOT_REMEDY, FullLogArchiver
+    from core.store.etcd.maintenance import EtcdMaintenance
+
+    typer.echo("etcd's database is full (alarm NOSPACE): making room for the archive", err=True)
+    archiver = FullLogArchiver(
+        *(session.store, session.keys, session.archive, EtcdMaintenance(session.settings.etcd)),
+        now_ms=session.now_ms,
+    )
+    done = await archiver.seal(upto)
+    if not done.is_defragmented:
+        typer.echo(f"etcd's members were not defragmented: {ROOT_REMEDY}", err=True)
+    return done.sealed
 
 
 @app.command(name="list")

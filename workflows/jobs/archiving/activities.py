@@ -10,14 +10,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.archive.archiver import Archiver, Sealed, needs_sealing
 from core.archive.files import Files
 from core.archive.pruning import Pruned, Pruner, Retention
-from core.errors import LogCorrupt, LogGap
+from core.errors import LogCorrupt, LogGap, OutcomeUnknown, StoreFull
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
+from core.store.reserve import make_reserve
 from workflows.api import activity
 from workflows.model.errors import ApplicationError
 
@@ -52,6 +54,8 @@ class ArchiveActivities:
         self.sealed_segments = 0
         self.pruned_files = 0
         self.failures = 0
+        self._store = store
+        self._keys = keys
         self._archiver = Archiver(store, keys, files, now_ms=lambda: round(now_s() * 1000))
         self._pruner = Pruner(store, keys, files)
         self._retention = retention
@@ -73,6 +77,8 @@ class ArchiveActivities:
     async def look(self) -> Look:
         """Raises StoreUnavailable, OSError; ApplicationError of type ``NEEDS_A_PERSON``."""
         with _Told(self):
+            with suppress(StoreFull, OutcomeUnknown):  # the next look makes it
+                await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()
         self._looked_s = self._now_s()
         return Look(self._live, needs_sealing(self._live))

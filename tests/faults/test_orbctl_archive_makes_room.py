@@ -1,0 +1,172 @@
+"""`orbctl archive` on a real etcd whose database is full of the log: it makes its own room."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from core.archive.cursor import read_cursor
+from core.archive.files import LocalFiles
+from core.archive.full import FullLogArchiver
+from core.domain.commands import ApplyRecord
+from core.domain.events import RecordDefined
+from core.errors import OutcomeUnknown, StoreFull, StoreRejected
+from core.store.etcd import EtcdSettings, EtcdStore
+from core.store.etcd.maintenance import EtcdMaintenance
+from core.store.keys import Keys
+from core.store.kv import Get
+from core.store.reserve import make_reserve
+from nodeagent.settings.values import Settings
+from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
+from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
+from tests.agent.node import Node, running
+from tests.support.etcd import EtcdCluster
+from workflows.jobs.archiving.activities import ArchiveActivities
+
+pytestmark = pytest.mark.etcd
+
+QUOTA: Final = 8 << 20
+EVENT_BYTES: Final = 20_000
+EVENTS_MAX: Final = 10 * QUOTA // EVENT_BYTES
+FILE_BYTES: Final = 1 << 20
+
+
+@pytest.fixture
+def etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
+    flags = [f"--quota-backend-bytes={QUOTA}"]
+    with EtcdCluster(tmp_path / "etcd", size=3, flags=flags) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
+    one = EtcdStore(EtcdSettings(etcd.endpoints))
+    yield one
+    await one.close()
+
+
+async def fill(node: Node, store: EtcdStore) -> None:
+    """Fill etcd with live segments alone: what compaction can free is compacted on the way."""
+    for _ in range(EVENTS_MAX):
+        texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
+        try:
+            await node.apply(ApplyRecord(RecordDefined("Node", "", "large", {}, texts)))
+            await store.compact((await store.read([Get(b"/none")])).revision)
+        except (StoreFull, OutcomeUnknown):
+            return
+    raise AssertionError("etcd is not full")
+
+
+def orbctl(etcd: EtcdCluster, node: Node, archive: Path, *arguments: str) -> str:
+    """Run the program; returns what it prints."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "ORBWEAVER_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
+        "ORBWEAVER_CLUSTER": node.keys.cluster,
+        "ORBWEAVER_ARCHIVE_DIR": str(archive),
+    }
+    command = [sys.executable, "-m", "ops.cli.main", *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_pods_get_addresses_again_after_one_orbctl_archive(
+    etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await node.add("web-0")
+        await make_reserve(store, node.keys)
+        await fill(node, store)
+        refused = await node.call("ADD", "web-1")
+
+        sealed = orbctl(etcd, node, archive, "archive")
+
+        assert refused.error["code"] == 11
+        assert "sealed into 1 file" in sealed
+        assert await store.alarms() == ()
+        assert await node.add("web-1")
+        await node.delete("web-0")
+        assert "reserve" in await meta_names(store, node.keys)
+        orbctl(etcd, node, archive, "verify")
+
+
+async def meta_names(store: EtcdStore, keys: Keys) -> set[str]:
+    found = (await store.read([Get(*keys.room("meta"), keys_only=True)])).ranges[0]
+    return {one.key.rpartition(b"/")[2].decode() for one in found.kvs}
+
+
+async def test_a_log_of_several_files_is_sealed_file_after_file(
+    etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
+) -> None:
+    files = LocalFiles(tmp_path / "archive")
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await make_reserve(store, node.keys)
+        await fill(node, store)
+        maintenance = EtcdMaintenance(EtcdSettings(etcd.endpoints))
+        archiver = FullLogArchiver(
+            *(store, node.keys, files, maintenance), file_bytes_max=FILE_BYTES
+        )
+
+        done = await archiver.seal()
+
+        assert done.is_defragmented
+        assert done.sealed.files == (await read_cursor(store, node.keys)).cursor.files > 2
+        assert done.sealed.events >= done.sealed.files * (FILE_BYTES // (2 * EVENT_BYTES))
+        assert await store.alarms() == ()
+        assert await node.add("web-0")
+        orbctl(etcd, node, tmp_path / "archive", "verify")
+
+
+class WithoutRight:
+    """The members as a controller's certificate may use them."""
+
+    def __init__(self, maintenance: EtcdMaintenance) -> None:
+        self.disarm = maintenance.disarm
+
+    async def defragment(self) -> None:
+        raise StoreRejected("etcd refuses the request: etcdserver: permission denied")
+
+
+async def test_without_the_right_to_defragment_it_names_the_right_and_works_once_root_has_done_so(
+    etcd: EtcdCluster, store: EtcdStore, settings: Settings, tmp_path: Path
+) -> None:
+    files = LocalFiles(tmp_path / "archive")
+    async with running(settings, store) as node:
+        await node.pool("lan", "10.6.0.0/24", "10.6.0.10-10.6.0.19")
+        await make_reserve(store, node.keys)
+        await fill(node, store)
+        maintenance = WithoutRight(EtcdMaintenance(EtcdSettings(etcd.endpoints)))
+        with pytest.raises(StoreFull) as full:
+            await FullLogArchiver(store, node.keys, files, maintenance).seal()
+        etcd.control("defrag")
+
+        done = await FullLogArchiver(store, node.keys, files, maintenance).seal()
+
+        assert "Secret orbweaver-etcd-root" in full.value.remedy
+        assert not done.is_defragmented
+        assert await store.alarms() == ()
+        assert await node.add("web-0")
+        orbctl(etcd, node, tmp_path / "archive", "verify")
+
+
+async def test_a_controller_that_archives_keeps_the_reserve(
+    store: EtcdStore, tmp_path: Path
+) -> None:
+    keys = Keys("default")
+    activities = ArchiveActivities(store, keys, LocalFiles(tmp_path / "archive"))
+
+    await activities.look()
+    await activities.look()
+
+    assert await meta_names(store, keys) == {"reserve"}
