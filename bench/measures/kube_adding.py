@@ -14,7 +14,13 @@ from bench.figures import Figure, median_figure, percentile
 from bench.measures.calls import RECORDS_MAX, CallFailed, Calls
 from bench.measures.executable import Executable
 from bench.rig.frames import NEW_PODS, environment
-from bench.rig.kubernetes import NODE, api_server, require_programs, write_cluster
+from bench.rig.kubernetes import (
+    NODE,
+    api_server,
+    define_kinds,
+    require_programs,
+    write_cluster,
+)
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import wide_pool
@@ -33,6 +39,7 @@ def measure(lab: Lab) -> list[Figure]:
     bare: list[Calls] = []
     etcd = lab.etcd(lab.seed("kube-add", lambda store, keys: _fill(lab, store, keys)))
     with api_server(lab.room("kube"), etcd) as server:
+        define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
         variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(etcd, NODE, variables) as agent:
             runs = _Runs(lab, Executable(lab, agent.socket_path))

@@ -55,7 +55,7 @@ def api_server(directory: Path, etcd: EtcdCluster) -> Iterator[ApiServer]:
 
 
 def define_kinds(server: ApiServer) -> None:
-    """Our definitions, which agents do without."""
+    """Our definitions, which agents and controllers watch."""
     text = dump_yaml(map(definition_of, KINDS))
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     for kind in KINDS:
