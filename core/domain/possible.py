@@ -61,4 +61,4 @@ def _family_of(cidr: str) -> Family:
 
 def _check_family(family: Family, wanted: Family, text: str) -> None:
     if family != wanted:
-        raise ValueError(f"{text} is no IPv{wanted} address")
+        raise ValueError(f"{text} is not an IPv{wanted} address")

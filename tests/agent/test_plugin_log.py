@@ -22,38 +22,6 @@ from nodeagent.telemetry.plugin_log import (
 )
 from tests.agent.node import running
 
-PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-# spec/api.md 6, rows of the agent, without the prefix spiderpool_.
-DOCUMENTED = {
-    *(
-        f"ipam_{work}_{name}"
-        for work in ("allocation", "release")
-        for name in (
-            "counts_total",
-            "failure_counts_total",
-            "update_ippool_conflict_counts_total",
-            "err_internal_counts_total",
-            "err_retries_exhausted_counts_total",
-            "average_duration_seconds",
-            "max_duration_seconds",
-            "min_duration_seconds",
-            "latest_duration_seconds",
-            "duration_seconds_bucket",
-            "average_limit_duration_seconds",
-            "max_limit_duration_seconds",
-            "min_limit_duration_seconds",
-            "latest_limit_duration_seconds",
-            "limit_duration_seconds_bucket",
-        )
-    ),
-    "ipam_allocation_err_no_available_pool_counts_total",
-    "ipam_allocation_err_ip_used_out_counts_total",
-    "debug_auto_pool_waited_for_available_counts_total",
-}
-
-Samples = dict[str, list[tuple[dict[str, str], float]]]
-
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
     """What one good and one bad ADD leave in the plugin's log, at these settings."""
