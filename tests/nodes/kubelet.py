@@ -33,6 +33,13 @@ SYSCTLS: Final = {
 VOLUMES_EVERY: Final = "5s"
 """How often it looks how full volumes are, where a minute is usual."""
 
+EVICTION_SIGNALS = (
+    "memory.available",
+    "nodefs.available",
+    "nodefs.inodesFree",
+    "imagefs.available",
+    "imagefs.inodesFree",
+)
 STATUS_EVERY: Final = "1s"
 """How often it tells that it is there: a node that is lost is known soon."""
 
@@ -146,6 +153,9 @@ class KubeNode:
             "cgroupRoot": self._groups,
             "containerRuntimeEndpoint": f"unix://{self.containerd.socket}",
             "enforceNodeAllocatable": [],
+            # How full the machine's disk is decides nothing here.
+            "evictionHard": dict.fromkeys(EVICTION_SIGNALS, "0%"),
+            "imageGCHighThresholdPercent": 100,
             "failCgroupV1": False,
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -145,8 +144,8 @@ def test_a_node_is_installed_and_cleaned_again(world: World, tmp_path: Path) -> 
     network.write_text(json.dumps({"cniVersion": "1.1.0", "name": "blue", "plugins": plugins}))
     places = ("--bin-dir", str(tmp_path / "bin"), "--conf-dir", str(tmp_path / "net.d"))
 
-    put = world.orbctl("install", *places, "--conflist", str(network), "--python", sys.executable)
-    again = world.orbctl("install", *places, "--conflist", str(network), "--python", sys.executable)
+    put = world.orbctl("install", *places, "--conflist", str(network))
+    again = world.orbctl("install", *places, "--conflist", str(network))
     gone = world.orbctl("install", *places, "--remove")
 
     assert [ran.code for ran in (put, again, gone)] == [0, 0, 0]
