@@ -47,6 +47,8 @@ class Shard:
         self._strangers: set[asyncio.Task[None]] = set()
         self._starting: dict[str, list[Letter]] = {}
         self._unread: dict[str, bytes] = {}
+        self._skipped: dict[str, int] = {}
+        """Newest revision of a message or signal that came while a head could not be used."""
         self._floors: dict[str, int] = {}
         self._stopped = False
 
@@ -111,8 +113,11 @@ class Shard:
         keys, key = self._desk.keys, self._unread[workflow_id]
         gets = [Get(key), Get(keys.mail(workflow_id)), Get(*keys.inbox_of(workflow_id))]
         found = await self._desk.store.read(gets)
+        while self._skipped.get(workflow_id, 0) > found.revision:  # it came during the read
+            found = await self._desk.store.read(gets)
         head, mail, letters = (answer.kvs for answer in found.ranges)
         del self._unread[workflow_id]
+        self._skipped.pop(workflow_id, None)
         self._floors[workflow_id] = found.revision
         execution = self._open(head[0]) if head else None
         if workflow_id in self._unread:
@@ -214,7 +219,7 @@ class Shard:
 
     def _hand_in(self, key: bytes, value: bytes, revision: int) -> None:
         _, workflow_id, name = self._desk.keys.inbox_name(key)
-        if self._stopped or workflow_id in self._unread:
+        if self._stopped or self._is_unread(workflow_id, revision):
             return
         letter = Letter(key, name, revision, decode_message(value), len(value))
         execution = self.executions.get(workflow_id)
@@ -317,7 +322,16 @@ class Shard:
             else:
                 return
 
+    def _is_unread(self, workflow_id: str, revision: int) -> bool:
+        """Whether its head cannot be used; what came at this revision is read with the head."""
+        if workflow_id not in self._unread:
+            return False
+        self._skipped[workflow_id] = max(revision, self._skipped.get(workflow_id, 0))
+        return True
+
     def _mail(self, workflow_id: str, revision: int) -> None:
+        if self._is_unread(workflow_id, revision):
+            return
         execution = self.executions.get(workflow_id)
         if execution is not None:
             execution.mail(revision)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -12,7 +14,8 @@ import pytest
 from core.errors import CallRejected
 from core.store.faults import ContainedFault
 from core.store.kinds import key_text
-from core.store.kv import Delete, Get, Put
+from core.store.kv import Delete, Get, KeyValueStore, Put, ReadResult
+from tests.support.faulty_store import FaultyStore
 from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api.definitions import Registry
@@ -144,6 +147,52 @@ async def test_a_value_that_cannot_be_used_stops_its_execution_until_it_can(
     await handle.signal("tell")
     assert await within(handle.result()) == "waited"
     await _unlisted(second)
+
+
+class _HeldReads(FaultyStore):
+    """Keeps the answers of reads of one key until ``steps`` lets them go, one each."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
+        self.key = b""
+        self.answers = 0
+        self.steps = asyncio.Semaphore(0)
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        result = await super().read(gets, revision=revision)
+        if self.key and gets[0].start == self.key:
+            self.answers += 1
+            await self.steps.acquire()
+        return result
+
+    async def has_answered(self, count: int) -> bool:
+        return self.answers >= count
+
+
+async def test_a_signal_that_comes_while_a_head_is_read_again_is_not_lost(stage: Stage) -> None:
+    first = await stage.worker(options=WorkerOptions(ttl_s=1))
+    handle = await stage.client.start(Companion, id="one")
+    await within(stage.world.begun.wait())
+    await first.abandon()
+    key = stage.client.keys.open("one")
+    (whole,) = (await stage.store.read([Get(key)])).ranges[0].kvs
+    await stage.store.commit([], [Put(key, b"\xc1dust")])
+    held = _HeldReads(stage.store)
+    second = await stage.worker(store=held)
+    await _listed(second, "open execution")
+
+    held.key = key
+    await eventually(partial(held.has_answered, 1))
+    await stage.store.commit([], [Put(key, whole.value)])
+    held.steps.release()
+    await eventually(partial(held.has_answered, 2))
+    stage.world.gate.set()
+    await handle.signal("tell")
+    assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]  # the worker has seen the signal
+    for _ in range(10):
+        held.steps.release()
+
+    assert await within(handle.result()) == "waited"
 
 
 @pytest.mark.parametrize("value", [*DUST.values(), _news], ids=[*DUST, "impossible"])
