@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from core.errors import OrbweaverError, WriterFenced
-from core.store.keys import controller_writer
 from ops.cli.exits import Exit, report
 from ops.settings import ClusterSettings
 
@@ -156,6 +155,8 @@ class Session:
 
 def writer_name(actor: str) -> str:
     """One of the names orbctl writes under."""
+    from core.store.keys import controller_writer
+
     digest = blake2b(actor.encode(), digest_size=2).digest()
     return controller_writer(f"orbctl-{int.from_bytes(digest, 'big') % WRITERS_MAX}")
 
