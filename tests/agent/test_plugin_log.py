@@ -21,6 +21,7 @@ from nodeagent.telemetry.plugin_log import (
     RotatingFile,
 )
 from tests.agent.node import running
+from tests.support.descriptors import open_descriptors
 
 
 async def plugin_lines(settings: Settings, store: MemoryStore, **ipam: Any) -> list[Any]:
@@ -116,14 +117,14 @@ def test_no_more_files_are_held_open_than_the_bound(
     log = PluginLog()
     for number in range(6):
         log.write(LogTarget(str(short_path / f"{number}.log")), "info", {"number": number})
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_descriptors()
 
     log._flush()
-    during = len(list(Path("/proc/self/fd").iterdir()))
+    opened = open_descriptors() - before
     log.start()
     log.close()
 
-    assert during - before == 2
+    assert len(opened) == 2
     assert len(list(short_path.glob("*.log"))) == 6
 
 

@@ -17,6 +17,7 @@ from nodeagent.clusterip.joining import ClusterIps
 from nodeagent.doors import connections, tcp_port
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
+from tests.support.descriptors import open_descriptors
 
 Break = Callable[[Agent, pytest.MonkeyPatch], None]
 
@@ -104,18 +105,8 @@ class Left:
     """What is open in this process besides what was at first."""
 
     def __init__(self) -> None:
-        self.descriptors = self._descriptors()
+        self.descriptors = open_descriptors()
         self.threads = set(threading.enumerate())
-
-    @staticmethod
-    def _descriptors() -> set[str]:
-        found = set()
-        for path in Path("/proc/self/fd").iterdir():
-            try:
-                found.add(f"{path.name} {path.readlink()}")
-            except FileNotFoundError:
-                continue  # the one that lists them
-        return found
 
     def now(self) -> list[str]:
         """Descriptors, threads and tasks that were not there before."""
@@ -124,7 +115,7 @@ class Left:
         assert ours is not None
         tasks.remove(ours.get_name())
         threads = [one.name for one in set(threading.enumerate()) - self.threads]
-        left = sorted(self._descriptors() - self.descriptors)
+        left = sorted(open_descriptors() - self.descriptors)
         return [*left, *(one for one in threads if not one.startswith("asyncio")), *tasks]
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from ops.lab.namespaces import Namespace
 from tests.coordinator.world import SERVICES, Node, Pod, World
+from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns
 
@@ -21,11 +21,7 @@ CYCLES: Final = 40
 
 def counted(node: Node, pod: Pod) -> dict[str, int]:
     """What may grow."""
-    found = {
-        "threads": threading.active_count(),
-        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "records": len(list(node.records.all())),
-    }
+    found = {"records": len(list(node.records.all()))}
     for name, inside in (("node", node.inside), ("pod", pod.inside)):
         found |= {f"{name}: {what}": number for what, number in in_kernel(inside).items()}
     return found
@@ -66,6 +62,9 @@ def test_adds_and_dels_leave_nothing(world: World, node: Node, pod: Pod) -> None
         # What is made once stays: threads, the node's rules, tables that were used.
         cycle()
         before = counted(node, pod)
+        descriptors, threads = open_descriptors(), set(threading.enumerate())
         for _ in range(CYCLES):
             cycle()
         assert counted(node, pod) == before
+        assert open_descriptors() - descriptors == set()
+        assert set(threading.enumerate()) - threads == set()
