@@ -22,6 +22,7 @@ from bench.measures import (
     idling,
     kube_adding,
     kube_controlling,
+    kube_costing,
     kube_deleting,
     kube_idling,
     last_free,
@@ -144,9 +145,24 @@ MEASURES: tuple[Measure, ...] = (
         {
             "kube_add_rate_8": Target("at least", 120),
             "kube_add_p50_8_ms": Target("at most", 60),
+            "kube_add_of_bare_8": Target("at least", 5),
         },
         kube_adding.measure,
         14,
+    ),
+    Measure(
+        "kube_costing",
+        {
+            "kube_add_cpu_ratio": Target("at most", 0.4),
+            "kube_cpu_split_executable": Target("at most", 0.06),
+            "kube_cpu_split_agent": Target("at most", 0.15),
+            "kube_cpu_split_controller": Target("at most", 0.1),
+            "kube_cpu_split_api_server": Target("at most", 0.25),
+            "kube_cpu_split_etcd": Target("at most", 0.15),
+            "kube_requests_per_add": None,
+        },
+        kube_costing.measure,
+        8,
     ),
     Measure(
         "kube_deleting",

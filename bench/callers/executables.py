@@ -4,13 +4,14 @@ Each run is a process from its start to its end, with its input and output in fi
 read before the clock has stopped.
 
 Order: ``command``, ``environments`` (one for each run), ``stdin`` (a file), ``room`` (a directory),
-``callers``. Report: ``seconds``, ``latencies_ms``, ``failures`` (texts).
+``callers``. Report: ``seconds``, ``latencies_ms``, ``cpu_ms`` of one run, ``failures`` (texts).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -43,7 +44,14 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
         begin()
     seconds = time.perf_counter() - started
     failures = [(room / str(number)).read_text()[:500] for number in failed]
-    return {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
+    report = {"seconds": seconds, "latencies_ms": latencies_ms, "failures": failures}
+    return report | {"cpu_ms": _children_cpu_s() * 1e3 / max(len(latencies_ms), 1)}
+
+
+def _children_cpu_s() -> float:
+    """CPU seconds of all runs that have ended, user and system."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _spawn(order: dict[str, Any], environment: dict[str, str], output: Path) -> int:

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from bench.callers.framed import Callers
 from bench.figures import Figure
 from bench.measures.allocation import define_wide_pool
-from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.measures.calls import RECORDS_MAX, CallFailed, Calls
 from bench.rig.frames import NEW_PODS, environment, frame, netconf
 from bench.rig.lab import Lab
 from ops import installer
@@ -73,6 +74,38 @@ class Executable:
         if status:
             raise CallFailed(f"{command[-1]}: {status}: {self._output.read_text()[:500]}")
         return took_ms
+
+
+class Runs:
+    """Runs of many processes, ``callers`` at a time; every ADD is for a Pod that has none yet."""
+
+    def __init__(self, lab: Lab, executable: Executable, callers: int) -> None:
+        self._lab = lab
+        self._executable = executable
+        self._callers = callers
+        self._room = lab.room("runs")
+        self._next = NEW_PODS
+
+    def bare(self, count: int) -> Calls:
+        """An interpreter that does nothing."""
+        return self._run(self._executable.bare_command, [{}] * count)
+
+    def adds(self, count: int) -> Calls:
+        """ADDs of the next Pods. Raises CallFailed."""
+        serials = range(self._next, self._next + count)
+        self._next += count
+        return self._run(
+            self._executable.command, [environment("ADD", serial) for serial in serials]
+        )
+
+    def _run(self, command: Sequence[str], environments: Sequence[dict[str, str]]) -> Calls:
+        order: dict[str, Any] = {"command": command, "environments": environments}
+        order |= {"stdin": str(self._executable.netconf), "room": str(self._room)}
+        report = self._lab.call("executables", order | {"callers": self._callers})
+        count = len(environments)
+        if report["failures"]:
+            raise CallFailed(f"{len(report['failures'])} of {count}: {report['failures'][0]}")
+        return Calls(count / report["seconds"], report["latencies_ms"], report["cpu_ms"])
 
 
 def measure(lab: Lab) -> list[Figure]:

@@ -7,13 +7,12 @@ that run an interpreter which does nothing, in turns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from bench.figures import Figure, median_figure, percentile
-from bench.measures.calls import RECORDS_MAX, CallFailed, Calls
-from bench.measures.executable import Executable
-from bench.rig.frames import NEW_PODS, environment
+from bench.figures import Figure, median_figure, percentile, ratio_figure
+from bench.measures.calls import RECORDS_MAX, Calls
+from bench.measures.executable import Executable, Runs
+from bench.rig.frames import NEW_PODS
 from bench.rig.kubernetes import (
     NODE,
     api_server,
@@ -33,7 +32,7 @@ PODS: Final = 200
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """kube_add_rate_8, kube_add_p50_8_ms."""
+    """kube_add_rate_8, kube_add_p50_8_ms, kube_add_of_bare_8."""
     require_programs()
     adds: list[Calls] = []
     bare: list[Calls] = []
@@ -42,11 +41,11 @@ def measure(lab: Lab) -> list[Figure]:
         define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
         variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
         with lab.agent(etcd, NODE, variables) as agent:
-            runs = _Runs(lab, Executable(lab, agent.socket_path))
-            runs.adds()
+            runs = Runs(lab, Executable(lab, agent.socket_path), CALLERS)
+            runs.adds(PODS)
             for _ in lab.rounds():
-                bare.append(runs.bare())
-                adds.append(runs.adds())
+                bare.append(runs.bare(PODS))
+                adds.append(runs.adds(PODS))
     p99 = percentile([one for calls in adds for one in calls.latencies_ms], 0.99)
     note = f"{PODS} Pods, {CALLERS} callers; reference: runs of a bare interpreter"
     return [
@@ -64,6 +63,12 @@ def measure(lab: Lab) -> list[Figure]:
             [calls.p50_ms for calls in bare],
             f"p99 {p99:.0f} ms; {note}",
         ),
+        ratio_figure(
+            "kube_add_of_bare_8",
+            [one.rate / other.rate for one, other in zip(adds, bare, strict=True)],
+            "runs of a bare interpreter a second",
+            f"{PODS} Pods, {CALLERS} callers",
+        ),
     ]
 
 
@@ -71,33 +76,3 @@ async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
     """Pods for every round and one more, and their pool."""
     await SeedWriter(store, keys, "operator").define([wide_pool()])
     await write_cluster(store, range(NEW_PODS, NEW_PODS + PODS * (lab.scale.rounds + 1)))
-
-
-class _Runs:
-    """Runs of many processes, eight at a time."""
-
-    def __init__(self, lab: Lab, executable: Executable) -> None:
-        self._lab = lab
-        self._executable = executable
-        self._room = lab.room("runs")
-        self._next = NEW_PODS
-
-    def bare(self) -> Calls:
-        """An interpreter that does nothing."""
-        return self._run(self._executable.bare_command, [{}] * PODS)
-
-    def adds(self) -> Calls:
-        """ADDs of Pods that have none yet."""
-        serials = range(self._next, self._next + PODS)
-        self._next += PODS
-        return self._run(
-            self._executable.command, [environment("ADD", serial) for serial in serials]
-        )
-
-    def _run(self, command: Sequence[str], environments: Sequence[dict[str, str]]) -> Calls:
-        order: dict[str, Any] = {"command": command, "environments": environments}
-        order |= {"stdin": str(self._executable.netconf), "room": str(self._room)}
-        report = self._lab.call("executables", order | {"callers": CALLERS})
-        if report["failures"]:
-            raise CallFailed(f"{len(report['failures'])} of {PODS}: {report['failures'][0]}")
-        return Calls(PODS / report["seconds"], report["latencies_ms"], 0.0)

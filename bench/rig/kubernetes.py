@@ -7,6 +7,8 @@ there in a second and not after a minute of requests. What it is asked for after
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,8 @@ GONE_AT: Final = "2099-01-01T00:00:00Z"
 
 OWNER_UID: Final = "0a1b2c3d-0000-4000-9000-000000000001"
 _REGISTRY: Final = "/registry"
+_REQUESTS: Final = "apiserver_request_total"
+_LABEL: Final = re.compile(r'(\w+)="([^"]*)"')
 _GROUP: Final = API_VERSION.partition("/")[0]
 
 
@@ -60,6 +64,18 @@ def define_kinds(server: ApiServer) -> None:
     server.kubectl("apply", "--server-side", "-f", "-", stdin=text)
     for kind in KINDS:
         server.wait_served(f"/apis/{API_VERSION}/{kind.plural}")
+
+
+def request_counts(server: ApiServer) -> Counter[str]:
+    """Requests answered so far, by verb, resource and subresource; watches not counted."""
+    counts: Counter[str] = Counter()
+    for line in server.text("/metrics").splitlines():
+        if line.startswith(f"{_REQUESTS}{{"):
+            labels = dict(_LABEL.findall(line))
+            if labels["verb"] != "WATCH" and labels["resource"]:
+                parts = filter(None, (labels["resource"], labels["subresource"]))
+                counts[f"{labels['verb']} {'/'.join(parts)}"] += int(float(line.split()[-1]))
+    return counts
 
 
 async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
