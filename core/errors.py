@@ -22,7 +22,8 @@
     ├── RequestError                one request of a caller
     │   ├── Overloaded              the named queue is full; try again      (retryable)
     │   ├── DeadlineExceeded        the caller's time is over               (retryable)
-    │   └── NotReady                the view has not caught up yet          (retryable)
+    │   ├── NotReady                the view has not caught up yet          (retryable)
+    │   └── CallerGone              its caller hung up before it was started  (retryable)
     ├── AllocationError             an ADD that got no addresses
     │   ├── WrongInput              "wrong input"
     │   ├── NoPoolAvailable         "no IPPool available"
@@ -219,6 +220,12 @@ class DeadlineExceeded(RequestError):
 
 class NotReady(RequestError):
     """The process does not serve yet."""
+
+    retryable = True
+
+
+class CallerGone(RequestError):
+    """The caller hung up before its request was started; nothing was done."""
 
     retryable = True
 

@@ -261,6 +261,11 @@ def _observe(parts: Parts) -> None:
         "connections_timed_out", "Connections closed without a request", lambda: counts.timed_out
     )
     metrics.counter("requests_malformed", "Requests that were no HTTP", lambda: counts.malformed)
+    metrics.counter(
+        "requests_abandoned",
+        "Requests dropped because their caller hung up before they were started",
+        lambda: counts.abandoned,
+    )
     metrics.gauge("view_revision", "etcd revision of the view", lambda: parts.view.current.revision)
     metrics.counter(
         "plugin_log_dropped_lines",

@@ -1,15 +1,38 @@
-"""A DEL waits for the ADDs of its container that are under way.
+"""A DEL waits for the ADDs of its container that are under way; an ADD without a caller never is.
 
 A runtime gives up on an ADD and sends a DEL while that ADD's transaction may still be on its way; a
 DEL that looked too early would find nothing, and the address would be held for nobody. ADDs do not
 wait for each other: their guards settle who comes first.
+
+The ADD may also have waited unread at its socket, while the DEL came by another one. So the caller
+is checked in the same step that counts the ADD as under way. If it was there, its DEL was sent
+later, and waits; if it had hung up, the ADD is not started.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from core.errors import CallerGone
+
+HasHungUp = Callable[[], bool]
+"""Asks the kernel whether the caller of a request has closed its connection."""
+
+
+def never_hung_up() -> bool:
+    """For requests that come over no connection."""
+    return False
+
+
+def require_caller(has_hung_up: HasHungUp) -> None:
+    """Raises CallerGone."""
+    if has_hung_up():
+        raise CallerGone(
+            "the caller hung up before its request was started",
+            remedy="nothing was done; repeat the request if it is still wanted",
+        )
 
 
 class ContainerOrder:
@@ -20,8 +43,9 @@ class ContainerOrder:
         self._waiting: dict[str, asyncio.Event] = {}
 
     @contextmanager
-    def adding(self, container: str) -> Iterator[None]:
-        """While an ADD for the container is under way."""
+    def adding(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> Iterator[None]:
+        """While an ADD for the container is under way. Raises CallerGone instead of starting it."""
+        require_caller(has_hung_up)
         self._adding[container] = self._adding.get(container, 0) + 1
         try:
             yield

@@ -70,7 +70,7 @@ class Serving:
         Raises AllocationError and its kinds, StoreError, RequestError, LogError.
         """
         work = self._metrics.allocation
-        with self.order.adding(order.attachment.container):
+        with self.order.adding(order.attachment.container, order.has_hung_up):
             return await self._counted(lambda: self._add(order), self.add_deadline_s, work, arrived)
 
     async def delete(self, order: DeleteOrder, arrived: float) -> Deleted:

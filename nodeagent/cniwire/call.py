@@ -21,6 +21,7 @@ from nodeagent.cniwire.netconf import (
     NetConf,
     read_netconf,
 )
+from nodeagent.ordering import HasHungUp, never_hung_up
 
 VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
@@ -50,6 +51,7 @@ class Call(NamedTuple):
     netns: str = ""
     pod: PodArguments = PodArguments()
     traceparent: str = ""
+    has_hung_up: HasHungUp = never_hung_up
 
 
 def read_environment(block: bytes) -> dict[str, str]:

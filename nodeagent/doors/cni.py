@@ -33,6 +33,7 @@ from nodeagent.doors.call_log import CallLog
 from nodeagent.doors.framed import Answer
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.health import Health
+from nodeagent.ordering import HasHungUp
 from nodeagent.serving import Serving
 from nodeagent.verbs.attaching import Attaching
 from nodeagent.verbs.checking import Checking
@@ -93,7 +94,7 @@ class CniDoor:
             "GC": self._collect,
         }
 
-    async def answer(self, environment: bytes, stdin: bytes) -> Answer:
+    async def answer(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
         """Exit status and standard output of one call."""
         arrived = time.perf_counter()
         call = None
@@ -104,7 +105,7 @@ class CniDoor:
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
                 return 0, await self._chained_one(variables[PLUGIN]).answer(verb, variables, stdin)
-            call = read_call(verb, variables, stdin)
+            call = read_call(verb, variables, stdin)._replace(has_hung_up=has_hung_up)
             body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
             failure = failure_of(error)

@@ -47,6 +47,7 @@ class ConnectionCounts:
         self.refused = 0
         self.timed_out = 0
         self.malformed = 0
+        self.abandoned = 0
         self._monotonic = monotonic
         self._logged: dict[str, float] = {}
 
@@ -59,6 +60,12 @@ class ConnectionCounts:
         """A connection was closed because no request came."""
         self.timed_out += 1
         text = f"an idle connection was closed; {self.timed_out} so far"
+        self._tell(port, text, level=logging.INFO)
+
+    def abandon(self, port: str) -> None:
+        """A request was dropped because its caller had hung up before it was started."""
+        self.abandoned += 1
+        text = f"a request was dropped: its caller had hung up; {self.abandoned} so far"
         self._tell(port, text, level=logging.INFO)
 
     def note_malformed(self, port: str, error: BaseException) -> None:

@@ -4,9 +4,9 @@
     answer    u8 exit status | u32 n | n bytes: standard output as it shall be
 
 No streams and no HTTP: this is the path of every Pod. Promise: whatever comes in, one answer goes
-out or the connection is closed; no request is larger than the bound; a request that is there whole
-is worked on to its end, caller or no caller. It knows frames and nothing of CNI: ``answer`` does
-the work.
+out or the connection is closed; no request is larger than the bound; a request whose caller has
+hung up is not started, and one that is started goes on to its end, caller or no caller. It knows
+frames and nothing of CNI: ``answer`` does the work.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from nodeagent.cniwire.failures import (
 )
 from nodeagent.cniwire.netconf import LATEST
 from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.sockets import may_call
+from nodeagent.doors.sockets import caller_hung_up, may_call
+from nodeagent.ordering import HasHungUp
 
 MAGIC: Final = b"OWC1"
 HEAD_BYTES: Final = 8
@@ -47,8 +48,9 @@ SWEEPER: Final = "cni-request-timeouts"
 """The name at the supervisor of the task that closes them."""
 
 Answer = tuple[int, bytes]
-Answering = Callable[[bytes, bytes], Awaitable[Answer]]
-"""(environment block, standard input) -> (exit status, standard output); must not raise."""
+Answering = Callable[[bytes, bytes, HasHungUp], Awaitable[Answer]]
+"""(environment block, standard input, whether the caller is gone) -> (exit status, standard
+output); must not raise."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +123,10 @@ class FramedConnection(asyncio.Protocol):
         """The whole request is there and waits for its answer."""
         return self._task is not None
 
+    def has_hung_up(self) -> bool:
+        """The caller has closed its connection."""
+        return caller_hung_up(self._transport)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Check who calls and how many do."""
         # Not an isinstance check: the transports of uvloop are none of asyncio's classes.
@@ -156,7 +162,7 @@ class FramedConnection(asyncio.Protocol):
         self._task = self._door.tasks.start(self._serve(environment, stdin))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The caller is gone, which is no order: what it asked for goes on (docs/cni.md)."""
+        """The caller is gone, which is no order: what was started goes on (docs/cni.md)."""
         if self._task is None or self._task.done():
             self._let_go()
 
@@ -218,7 +224,11 @@ class FramedConnection(asyncio.Protocol):
 
     async def _serve(self, environment: bytes, stdin: bytes) -> None:
         try:
-            status, body = await self._answer(environment, stdin)
+            if self.has_hung_up():
+                self._door.counts.abandon(NAME)
+                self.abort()
+                return
+            status, body = await self._answer(environment, stdin, self.has_hung_up)
             self._send(status, body)
         except Exception:  # noqa: BLE001  # the caller must not wait for what will never come
             _log.exception("a call without an answer")

@@ -37,10 +37,11 @@ from nodeagent.doors.http_bodies import (
     read_body,
 )
 from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
-from nodeagent.doors.sockets import may_call
+from nodeagent.doors.sockets import caller_hung_up, may_call
 from nodeagent.facts import PodReference
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.health import Health
+from nodeagent.ordering import HasHungUp, require_caller
 from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
 from nodeagent.verbs.adding import AddOrder
@@ -128,7 +129,7 @@ class HttpDoor:
     async def _add(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, AddArgs, "ipamAddArgs")
-        self._check_ready()
+        has_hung_up = self._take_up(request)
         order = AddOrder(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
@@ -145,6 +146,7 @@ class HttpDoor:
                 args.match_master_subnet,
             ),
             request.headers.get("traceparent", ""),
+            has_hung_up,
         )
         added = await self._serving.add(order, arrived)
         document = add_response(
@@ -157,7 +159,7 @@ class HttpDoor:
     async def _delete(self, request: web.Request) -> web.Response:
         arrived = time.perf_counter()
         args = await read_body(request, DelArgs, "ipamDelArgs")
-        self._check_ready()
+        self._take_up(request)
         order = DeleteOrder(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
@@ -176,7 +178,7 @@ class HttpDoor:
 
     async def _delete_batch(self, request: web.Request) -> web.Response:
         args = await read_body(request, BatchDelArgs, "ipamBatchDelArgs")
-        self._check_ready()
+        self._take_up(request)
         pod = _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id)
         how = await self._gate.run(
             lambda: self._withdrawing.withdraw(pod, conflict=args.conflict), DEL_DEADLINE_S
@@ -204,6 +206,18 @@ class HttpDoor:
         self._check_ready()
         pod = _reference(args.pod_namespace, args.pod_name, "", args.pod_name)
         return _json(200, coordinator_config(await self._coordinating.configuration(pod)))
+
+    def _take_up(self, request: web.Request) -> HasHungUp:
+        """Before a request changes anything. Raises CallerGone, NotReady and its like."""
+
+        def has_hung_up() -> bool:
+            return caller_hung_up(request.transport)
+
+        if self._server is not None and has_hung_up():
+            self._server.counts.abandon(self._server.name)
+        require_caller(has_hung_up)
+        self._check_ready()
+        return has_hung_up
 
     def _check_ready(self) -> None:
         fault = self._health.why_not_ready()

@@ -9,9 +9,11 @@ credentials of the kernel, not by the file's mode alone.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
+import select
 import socket
 import stat
 import struct
@@ -63,6 +65,20 @@ def may_call(connection: socket.socket) -> bool:
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(raw)
     return uid in (0, os.geteuid())
+
+
+def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the caller at the other end has closed, also where no one has read its end yet."""
+    if transport is None or transport.is_closing():
+        return True
+    return has_hung_up(transport.get_extra_info("socket"))
+
+
+def has_hung_up(connection: socket.socket) -> bool:
+    """Whether the peer has closed or shut down its side, which docs/cni.md takes for the same."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _locked(path: str) -> int:

@@ -20,6 +20,7 @@ from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource, PodReference
 from nodeagent.masters import master_addresses
 from nodeagent.netlink.namespaces import Visitor
+from nodeagent.ordering import HasHungUp, never_hung_up, require_caller
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class AddOrder(NamedTuple):
     attachment: Attachment
     request: SelectionRequest
     traceparent: str = ""
+    has_hung_up: HasHungUp = never_hung_up
 
 
 def add_order(call: Call) -> AddOrder:
@@ -55,6 +57,7 @@ def add_order(call: Call) -> AddOrder:
             ipam.match_master_subnet,
         ),
         call.traceparent,
+        call.has_hung_up,
     )
 
 
@@ -79,6 +82,7 @@ class Adding:
             netns, interface = attachment.netns, attachment.interface
             found = await master_addresses(self._visitor, netns, interface)
             request = request._replace(master_addresses=found)
+        require_caller(order.has_hung_up)  # it may have given up while the Pod was looked up
         confirm = partial(self._facts.confirm_current, order.pod)
         added = await self._allocator.add(AddCall(facts, attachment, request, cause, confirm))
         if added.fresh:

@@ -81,7 +81,8 @@ class Attaching:
         deadline_s = self._serving.add_deadline_s
         deadline = asyncio.timeout(deadline_s)
         try:
-            with self._serving.order.adding(call.container), self._gate.staying():
+            under_way = self._serving.order.adding(call.container, call.has_hung_up)
+            with under_way, self._gate.staying():
                 async with deadline:
                     return await self._rounds(order, switches, arrived)
         except TimeoutError:
