@@ -90,8 +90,7 @@ class Node:
         # GC ends what was attached for its network, and a caller of the HTTP API names none.
         added = await self._add(sandbox, pools, http=not is_forgotten)
         if added.code != 0:
-            # A request without an answer may still wait at its socket: the DEL has to queue behind.
-            await self._end(sandbox, pools, http=added.code != NO_ANSWER)
+            await self._end(sandbox, pools)
             await asyncio.sleep(rng.uniform(0, 2 * RETRY_S))
             return
         self.living[sandbox.container] = added.addresses
@@ -132,16 +131,16 @@ class Node:
             return min(both, key=lambda reply: reply.code != 0)
         return await self._call("ADD", sandbox, pools, http=http)
 
-    async def _end(self, sandbox: Sandbox, pools: list[str], *, http: bool = True) -> None:
+    async def _end(self, sandbox: Sandbox, pools: list[str]) -> None:
         self.living.pop(sandbox.container, None)
-        await self._delete(sandbox, pools, http=http)
+        await self._delete(sandbox, pools)
         if self._rng.random() < REPEAT_SHARE:
             await self._call("DEL", sandbox, pools)
         self._remove(sandbox)
 
-    async def _delete(self, sandbox: Sandbox, pools: list[str], *, http: bool = True) -> None:
+    async def _delete(self, sandbox: Sandbox, pools: list[str]) -> None:
         """Repeat until it succeeds, as a runtime does."""
-        while (await self._call("DEL", sandbox, pools, http=http)).code != 0:
+        while (await self._call("DEL", sandbox, pools)).code != 0:
             self.counts["DEL repeated"] += 1
             await asyncio.sleep(RETRY_S)
 
