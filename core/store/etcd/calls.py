@@ -24,7 +24,7 @@ from core.store.etcd.failures import (
     write_error,
 )
 from core.store.etcd.keep_alive import Metadata
-from core.store.etcd.messages import Message
+from core.store.etcd.messages import Request
 from core.store.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 
 _FIRST_WAIT_S = 0.02
@@ -62,7 +62,7 @@ class Calls:
         """The endpoint that calls use now, ``host:port``."""
         return self._endpoints.current.endpoint
 
-    async def once(self, method: Method, request: Message) -> Any:
+    async def once(self, method: Method, request: Request) -> Any:
         """Send a write. Raises StoreUnavailable, OutcomeUnknown, StoreRejected."""
         started = time.perf_counter()
         try:
@@ -74,7 +74,7 @@ class Calls:
         self.observe(method, started)
         return answer
 
-    async def repeat(self, method: Method, request: Message) -> Any:
+    async def repeat(self, method: Method, request: Request) -> Any:
         """Send a read, if need be again. Raises StoreUnavailable, StoreRejected.
 
         When the revision was compacted, raises CallFailed: only the caller knows what that means.
@@ -117,7 +117,7 @@ class Calls:
         self._closed = True
         await self._endpoints.close()
 
-    async def _repeated(self, method: Method, request: Message) -> Any:
+    async def _repeated(self, method: Method, request: Request) -> Any:
         attempt_s = self._settings.read_attempt_s
         ends_at = time.monotonic() + self._settings.read_deadline_s
         try:
@@ -145,7 +145,7 @@ class Calls:
             and not self._closed
         )
 
-    async def _attempt(self, method: Method, request: Message, timeout_s: float) -> Any:
+    async def _attempt(self, method: Method, request: Request, timeout_s: float) -> Any:
         self._check_open()
         link = await self._endpoints.ready()
         metadata = self._tokens.metadata
@@ -168,7 +168,7 @@ class Calls:
             raise
 
     async def _send(
-        self, link: Link, method: Method, request: Message, timeout_s: float, metadata: Metadata
+        self, link: Link, method: Method, request: Request, timeout_s: float, metadata: Metadata
     ) -> Any:
         try:
             return await link.methods[method](request, timeout=timeout_s, metadata=metadata)

@@ -94,7 +94,9 @@ class Link:
         auth = messages.AuthStub(channel)
         maintenance = messages.MaintenanceStub(channel)
         self.methods: dict[Method, Unary] = {
-            "txn": kv.Txn,
+            "txn": channel.unary_unary(
+                messages.TXN_METHOD, response_deserializer=messages.decode_txn_response
+            ),
             "range": kv.Range,
             "compact": kv.Compact,
             "grant": lease.LeaseGrant,

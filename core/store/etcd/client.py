@@ -15,6 +15,7 @@ from core.store.etcd import messages, reads, wire
 from core.store.etcd.calls import CallObserver, Calls
 from core.store.etcd.failures import CallFailed, Nature, read_error
 from core.store.etcd.settings import EtcdSettings
+from core.store.etcd.txn_encoder import encode_txn
 from core.store.etcd.watch import watch
 from core.store.kv import (
     Absent,
@@ -47,7 +48,7 @@ class EtcdStore:
     ) -> TxnResult:
         """One etcd transaction, sent once."""
         wire.check_operations(guards, writes, otherwise)
-        request = wire.txn_request(guards, writes, otherwise)
+        request = encode_txn(guards, writes, otherwise)
         try:
             return wire.txn_result(await self._calls.once("txn", request))
         except OutcomeUnknown as unknown:

@@ -6,7 +6,7 @@ logic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from etcd3 import etcdrpc as _rpc
@@ -19,6 +19,10 @@ class Message(Protocol):
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
         """The wire format."""
         ...
+
+
+Request = Message | bytes
+"""A request, or the bytes of one."""
 
 
 class Header(Protocol):
@@ -102,7 +106,6 @@ LeaseKeepAliveRequest: Any = _rpc.LeaseKeepAliveRequest
 LeaseRevokeRequest: Any = _rpc.LeaseRevokeRequest
 RangeRequest: Any = _rpc.RangeRequest
 StatusRequest: Any = _rpc.StatusRequest
-TxnRequest: Any = _rpc.TxnRequest
 WatchCreateRequest: Any = _rpc.WatchCreateRequest
 WatchProgressRequest: Any = _rpc.WatchProgressRequest
 WatchRequest: Any = _rpc.WatchRequest
@@ -116,9 +119,10 @@ LeaseStub: Any = _rpc.LeaseStub
 MaintenanceStub: Any = _rpc.MaintenanceStub
 WatchStub: Any = _rpc.WatchStub
 
-COMPARE_LESS: int = _rpc.Compare.LESS
-COMPARE_CREATE: int = _rpc.Compare.CREATE
-COMPARE_MOD: int = _rpc.Compare.MOD
+TXN_METHOD = "/etcdserverpb.KV/Txn"
+"""Its requests are encoded here (``txn_encoder``), so that the stub's serializer is not used."""
+decode_txn_response: Callable[[bytes], Any] = _rpc.TxnResponse.FromString
+
 READ = 0
 READWRITE = 2
 """``authpb.Permission`` types; the package does not export the enumeration."""

@@ -15,6 +15,7 @@ from core.store.etcd import wire
 from core.store.etcd.calls import Calls
 from core.store.etcd.failures import CallFailed
 from core.store.etcd.settings import FIRST_PAGE_KEYS, PAGE_BYTES, PAGE_KEYS_MAX, RESTARTS_MAX
+from core.store.etcd.txn_encoder import encode_reads
 from core.store.etcd.watch import oldest_revision
 from core.store.kv import Get, KeyValue, RangeResult, ReadResult
 
@@ -44,7 +45,7 @@ async def _read(calls: Calls, gets: Sequence[Get], revision: int) -> ReadResult:
         response = await calls.repeat("range", wire.range_request(first[0], revision))
         results: tuple[RangeResult, ...] = (wire.range_result(response),)
     else:
-        response = await calls.repeat("txn", wire.read_request(first, revision))
+        response = await calls.repeat("txn", encode_reads(first, revision))
         results = wire.range_results(response)
     at = revision or response.header.revision
     whole = [await _whole(calls, get, page, at) for get, page in zip(gets, results, strict=True)]
