@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bench.simulation.plan import Size
+
 
 class Scale(NamedTuple):
     """Sizes of one run. ``seconds_max`` is for all measures together.
@@ -15,7 +17,8 @@ class Scale(NamedTuple):
     ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
     long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
     are watched; ``objects``: pools beside which commands are measured; ``imported``: pools of one
-    import; ``quiet_s``: how long a cluster is watched in which nothing happens.
+    import; ``quiet_s``: how long a cluster is watched in which nothing happens;
+    ``simulated``: the cluster of simulated nodes.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Scale(NamedTuple):
     objects: int
     imported: int
     quiet_s: float
+    simulated: Size
 
 
 QUICK = Scale(
@@ -61,6 +65,7 @@ QUICK = Scale(
     objects=10_000,
     imported=600,
     quiet_s=5.0,
+    simulated=Size(nodes=200, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
 )
 """``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
@@ -86,4 +91,5 @@ FULL = Scale(
     objects=100_000,
     imported=10_000,
     quiet_s=30.0,
+    simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, change_pause_s=0.4),
 )

@@ -32,6 +32,7 @@ from bench.measures import (
     replay,
     scaling,
     serving,
+    simulation,
     starting,
     takeover,
 )
@@ -192,6 +193,17 @@ MEASURES: tuple[Measure, ...] = (
         },
         kube_idling.measure,
         8,
+    ),
+    Measure(
+        "simulation",
+        {
+            "sim_fanout_s": Target("at most", 2),
+            "sim_mass_start_s": Target("at most", 20),
+            "sim_mass_start_failures": Target("at most", 0),
+            "sim_rack_loss_s": None,
+        },
+        simulation.measure,
+        14,
     ),
     Measure(
         "looking",

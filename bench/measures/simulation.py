@@ -1,0 +1,85 @@
+"""A cluster of simulated nodes: changes reach all of them, all start at once, a rack is lost.
+
+Watchers and writers are the agent's own code, one etcd connection each, in a few processes over one
+etcd (``bench.simulation``). A run that breaks a promise fails: a view that lacks a change, an
+address given twice, a violation in the log, a claim that leaked.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+from bench.figures import Figure, median_figure
+from bench.rig.lab import Lab
+from bench.simulation.plan import Size
+from bench.simulation.run import Run, Simulation
+
+CALLERS = 32
+ROUNDS = 3
+PROMISED_NODES = 1_000
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """sim_fanout_s, sim_mass_start_s, sim_mass_start_failures, sim_rack_loss_s."""
+    size = lab.scale.simulated
+    runs: list[Run] = []
+    alone: list[float] = []
+    for _ in lab.rounds(ROUNDS):
+        with lab.etcd() as etcd:
+            run = Simulation(lab, etcd, size).run()
+            order = {"endpoint": etcd.endpoints[0], "way": "writer", "callers": CALLERS}
+            count = size.nodes * size.pods
+            alone.append(lab.call("store", order | {"first": 0, "count": count})["seconds"])
+        assert not run.verdict.faults, run.verdict
+        assert not run.shared, f"{run.shared} addresses were given twice"
+        runs.append(run)
+    return [_fanout(lab, runs), *_starts(lab, runs, alone), _loss(lab, runs)]
+
+
+def _fanout(lab: Lab, runs: list[Run]) -> Figure:
+    size = lab.scale.simulated
+    times = [one for run in runs for one in run.fanout.reached_s]
+    note = (
+        f"99 % of {size.nodes:,} agents, {size.pools} changes, one every {size.change_pause_s:g} s;"
+        f" the slowest {max(times):.2f} s; {_memory(runs)}{_smaller(size)}"
+    )
+    return median_figure("sim_fanout_s", times, "s", note=note)
+
+
+def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figure]:
+    size = lab.scale.simulated
+    cpu_s = median(
+        phase.nodes_cpu_s + phase.etcd.cpu_s for run in runs for phase in run.phases[2:3]
+    )
+    note = (
+        f"{size.nodes:,} agents start {size.nodes * size.pods:,} Pods at once, {cpu_s:.1f} s of"
+        " CPU of agents and etcd; reference: claiming as many by one writer's group commit"
+        f"{_smaller(size)}"
+    )
+    failed = [len(run.failures) for run in runs]
+    pods = size.nodes * size.pods + len(size.lost) * (size.rack_pods - size.pods)
+    note_failed = f"of {len(runs) * pods:,}; addresses given twice, violations and leaks fail a run"
+    return (
+        median_figure("sim_mass_start_s", [run.start.seconds for run in runs], "s", alone, note),
+        Figure("sim_mass_start_failures", sum(failed), "failed ADDs", None, note_failed),
+    )
+
+
+def _loss(lab: Lab, runs: list[Run]) -> Figure:
+    size = lab.scale.simulated
+    note = (
+        f"{len(size.lost)} nodes with {runs[0].lost.claims:,} claims, an execution for each Pod;"
+        f" {size.nodes - len(size.lost):,} agents watch meanwhile"
+    )
+    return median_figure("sim_rack_loss_s", [run.lost.seconds for run in runs], "s", note=note)
+
+
+def _smaller(size: Size) -> str:
+    if size.nodes >= PROMISED_NODES:
+        return ""
+    return f"; a full run has {PROMISED_NODES:,} agents"
+
+
+def _memory(runs: list[Run]) -> str:
+    peak_mb = max(run.nodes_rss_mb for run in runs)
+    return f"at most {peak_mb:.0f} MB in {runs[0].processes} processes"

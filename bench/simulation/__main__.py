@@ -1,0 +1,70 @@
+"""``python -m bench.simulation``: one simulation of any size, with all that etcd did for it.
+
+The figures of docs/benchmarks.md, section "What 5,000 nodes and 500,000 claims need of etcd", are
+what this prints.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bench.figures import percentile
+from bench.machine import load
+from bench.rig.lab import Lab
+from bench.scale import FULL
+from bench.simulation.plan import RACK_NODES, Size
+from bench.simulation.run import Run, Simulation
+from core.store.collector import collect_seldom
+
+
+def simulate(
+    nodes: int = 1_000,
+    pools: int = 100,
+    pods: Annotated[int, typer.Option(help="of each node, all started at once")] = 10,
+    rack_pods: Annotated[int, typer.Option(help="of each node of the lost rack")] = 100,
+    pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
+) -> None:
+    """Simulate one cluster over an etcd of its own and print what was measured."""
+    collect_seldom()
+    size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, pause_s)
+    busy = load()
+    with Lab(FULL) as lab, lab.etcd() as etcd:
+        _print(size, Simulation(lab, etcd, size).run(), busy)
+
+
+def _print(size: Size, run: Run, busy: str) -> None:
+    verdict, reached, start = run.verdict, run.fanout.reached_s, run.start
+    typer.echo(f"{size}; load before: {busy}")
+    typer.echo(
+        f"fan-out: p50 {percentile(reached, 0.5):.3f} s, p90 {percentile(reached, 0.9):.3f} s,"
+        f" slowest {max(reached):.3f} s; {run.fanout.updates:,} updates of views"
+    )
+    for name, one in (("Pods start", start), ("the rack fills", run.rack)):
+        typer.echo(
+            f"{name}: {one.seconds:.2f} s for {len(one.addresses):,} Pods,"
+            f" p50 {percentile(one.latencies_s, 0.5):.2f} s,"
+            f" p99 {percentile(one.latencies_s, 0.99):.2f} s, {one.tries:,} tries,"
+            f" {one.transactions:,} transactions, {one.cpu_s:.1f} s of CPU,"
+            f" {len(one.failures):,} failures {one.failures[:1]}"
+        )
+    typer.echo(
+        f"rack lost: {run.lost.seconds:.2f} s for {run.lost.claims:,} claims,"
+        f" {run.lost.left_to_scan} left to the scan"
+    )
+    typer.echo(f"verdict: {verdict}; given twice: {run.shared}")
+    typer.echo(
+        f"memory: {run.nodes_rss_mb:.0f} MB in {run.processes} processes with nodes,"
+        f" {run.here_rss_mb:.0f} MB here"
+    )
+    for phase in run.phases:
+        used = " ".join(f"{name}={value:,.1f}" for name, value in phase.etcd._asdict().items())
+        typer.echo(
+            f"{phase.name}: {phase.seconds:.1f} s, CPU: nodes {phase.nodes_cpu_s:.1f} s,"
+            f" here {phase.here_cpu_s:.1f} s; etcd {used}"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(simulate)

@@ -1,0 +1,174 @@
+"""What happens to the simulated cluster: pools change, all Pods start, a rack is lost.
+
+Each incident is timed from the act that causes it. The operator's commands and the controller's
+jobs run here, in the process that measures; the nodes in theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+from bench.figures import percentile
+from bench.simulation.fleet import Fleet
+from bench.simulation.plan import Size, addresses_for, node_name, pools_of, rack_pool
+from core.domain.commands import ApplyPool, ApplyRecord, Command, DeleteRecord
+from core.domain.events import Cause, RecordDefined
+from core.service.configurator import Configurator
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.writer import Writer
+from workflows.jobs.hosting import JobHost
+
+REACHED_SHARE: Final = 0.99
+"""A change has reached the cluster when so many of its nodes show it."""
+
+GROWTH_ADDRESSES: Final = 16
+"""What each change adds to a pool."""
+
+AHEAD_S: Final = 0.5
+"""All processes start Pods at a moment that lies so far ahead."""
+
+FREE_S_MAX: Final = 240.0
+POLL_S: Final = 0.05
+OPERATOR: Final = Cause("operator")
+
+
+class Fanout(NamedTuple):
+    """``reached_s``: for each change, from its command until 99 % of the nodes showed it.
+
+    ``updates``: snapshots that all views published for it.
+    """
+
+    reached_s: list[float]
+    updates: int
+
+
+class PodsStarted(NamedTuple):
+    """From the first ADD to the last answer; sums over the processes."""
+
+    seconds: float
+    latencies_s: list[float]
+    addresses: list[str]
+    failures: list[str]
+    tries: int
+    transactions: int
+    cpu_s: float
+
+
+class RackLost(NamedTuple):
+    """From the first command that a node is out until no claim of the rack was left."""
+
+    seconds: float
+    claims: int
+    left_to_scan: int
+
+
+async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
+    """The pools, and a record of each node."""
+    await _apply(store, keys, [ApplyPool(pool) for pool in pools_of(size)])
+    records = (RecordDefined("Node", "", node_name(one)) for one in range(size.nodes))
+    await _apply(store, keys, [ApplyRecord(record) for record in records])
+
+
+async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> Fanout:
+    """Each pool grows, one command after the other."""
+    times: list[float] = []
+    revisions: list[int] = []
+    async with _operator(store, keys) as operator:
+        began = time.monotonic()
+        for number, pool in enumerate(pools_of(size, more=GROWTH_ADDRESSES)):
+            await asyncio.sleep(began + number * size.change_pause_s - time.monotonic())
+            times.append(time.monotonic())
+            revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)
+    answers = await asyncio.to_thread(fleet.ask, {"do": "arrivals", "revisions": revisions})
+    assert all(answer["whole"] for answer in answers), "a view lacks a change"
+    arrivals = [one for answer in answers for one in answer["times"]]
+    return Fanout(
+        _reached(times, arrivals),
+        sum(answer["updates"] for answer in answers),
+    )
+
+
+def start_pods(fleet: Fleet, nodes: Iterable[int], first: int, count: int) -> PodsStarted:
+    """So many Pods of each node, all at once."""
+    at = time.monotonic() + AHEAD_S
+    order: dict[str, Any] = {"do": "start", "nodes": list(nodes), "at": at}
+    answers = fleet.ask(order | {"first": first, "count": count})
+    return PodsStarted(
+        max(answer["ended"] for answer in answers) - at,
+        [one for answer in answers for one in answer["seconds"]],
+        [one for answer in answers for one in answer["addresses"]],
+        [one for answer in answers for one in answer["failures"]],
+        sum(answer["tries"] for answer in answers),
+        sum(answer["transactions"] for answer in answers),
+        sum(answer["cpu_s"] for answer in answers),
+    )
+
+
+async def grow_rack(store: KeyValueStore, keys: Keys, size: Size) -> None:
+    """Room for all Pods of the rack that will be lost."""
+    await _apply(store, keys, [ApplyPool(rack_pool(size, 0, addresses_for(size.rack_pods)))])
+
+
+async def lose_rack(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> RackLost:
+    """The nodes of a rack stop, and an operator deletes their records."""
+    await asyncio.to_thread(fleet.ask, {"do": "lose", "nodes": list(size.lost)})
+    pool = rack_pool(size, 0, addresses_for(size.rack_pods))
+    first, _, last = pool.ips[0].partition("-")
+    claims = Get(keys.ip_of(first), keys.ip_of(last) + b"\0", count_only=True)
+    async with _jobs(store, keys) as host, _operator(store, keys) as operator:
+        while not host.listener.listening:
+            await asyncio.sleep(POLL_S)
+        count = await _count(store, claims)
+        began = time.monotonic()
+        deleting = (DeleteRecord("Node", "", node_name(one)) for one in size.lost)
+        await asyncio.gather(*(operator.apply(one, OPERATOR) for one in deleting))
+        async with asyncio.timeout(FREE_S_MAX):
+            while await _count(store, claims):
+                await asyncio.sleep(POLL_S)
+        return RackLost(time.monotonic() - began, count, host.listener.left)
+
+
+async def _count(store: KeyValueStore, get: Get) -> int:
+    return (await store.read([get])).ranges[0].count
+
+
+async def _apply(store: KeyValueStore, keys: Keys, commands: Sequence[Command]) -> None:
+    async with _operator(store, keys) as operator:
+        for command in commands:
+            await operator.apply(command, OPERATOR)
+
+
+@asynccontextmanager
+async def _operator(store: KeyValueStore, keys: Keys) -> AsyncIterator[Configurator]:
+    """What ``orbctl apply`` commits with."""
+    writer = Writer(store, keys, "operator")
+    await writer.open()
+    yield Configurator(store, keys, writer)
+    await writer.close()
+
+
+@asynccontextmanager
+async def _jobs(store: KeyValueStore, keys: Keys) -> AsyncIterator[JobHost]:
+    """A leading controller's jobs."""
+    host = JobHost(store, keys, "simulation")
+    works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
+    try:
+        yield host
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.wait(works)
+
+
+def _reached(times: Sequence[float], arrivals: Sequence[Sequence[float]]) -> list[float]:
+    """For each change the time of the share of nodes; ``arrivals`` has a row for each node."""
+    columns = zip(*arrivals, strict=True)
+    return [
+        percentile(column, REACHED_SHARE) - began
+        for began, column in zip(times, columns, strict=True)
+    ]

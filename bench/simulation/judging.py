@@ -1,0 +1,53 @@
+"""What the log and the state keys say after the incidents: no address twice, nothing leaked."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.domain.checker import check_log
+from core.domain.evolution import Ledger
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.log import START, LogReader
+from core.store.state import read_ledger
+
+
+class Verdict(NamedTuple):
+    """``violations`` of the invariants in the log; ``leaked``: claims that belong to no Pod.
+
+    ``apart``: claims and endpoints of which log and state keys disagree (I5).
+    """
+
+    segments: int
+    events: int
+    segment_bytes: int
+    claims: int
+    violations: int
+    leaked: int
+    apart: int
+
+    @property
+    def faults(self) -> int:
+        """Everything that must not be."""
+        return self.violations + self.leaked + self.apart
+
+
+async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
+    """Read the whole log and the state; so many claims are expected to be left."""
+    segments, _ = await LogReader(store, keys).catch_up(START)
+    events = [event for segment in segments for event in segment.events()]
+    folded, truth = Ledger().apply_all(events), await read_ledger(store, keys)
+    apart = len(folded.claims.items() ^ truth.claims.items())
+    apart += sum(
+        folded.endpoints.get(key) != truth.endpoints.get(key)
+        for key in folded.endpoints.keys() | truth.endpoints.keys()
+    )
+    return Verdict(
+        len(segments),
+        len(events),
+        sum(len(segment.data) for segment in segments),
+        len(truth.claims),
+        len(list(check_log(events))),
+        abs(len(truth.claims) - expected),
+        apart,
+    )

@@ -1,0 +1,94 @@
+"""One simulated node: an etcd connection, a writer, a view and an allocator, as an agent has them.
+
+It records when its view shows what, and answers for each Pod whether it got an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, NamedTuple
+
+from bench.simulation.plan import facts_of, node_name
+from core.domain.events import Cause
+from core.domain.model import Attachment
+from core.domain.selection.request import SelectionRequest
+from core.service.allocator import AddCall
+from core.store.etcd import EtcdSettings, EtcdStore
+from tests.support.nodes import Node, addresses
+
+INTERFACE: Final = "eth0"
+
+
+class Started(NamedTuple):
+    """One ADD: its addresses or its failure, its tries, how long it took, and when it was over."""
+
+    addresses: tuple[str, ...]
+    failure: str
+    tries: int
+    seconds: float
+    ended: float
+
+
+class SimulatedNode:
+    """Node number ``number``. Times are those of the steady clock, which processes share."""
+
+    def __init__(self, endpoint: str, cluster: str, number: int) -> None:
+        self.number = number
+        self.updates: list[tuple[float, int]] = []
+        """When the view has reached which revision."""
+
+        self._store = EtcdStore(EtcdSettings((endpoint,)))
+        self._node = Node(self._store, node_name(number), cluster=cluster)
+        self._following: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Do what an agent does before it is ready."""
+        await self._node.__aenter__()
+        self._following = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """End as a node does whose power fails: nothing is given back."""
+        if self._following is not None:
+            self._following.cancel()
+        await self._node.view.close()
+        await self._store.close()
+
+    @property
+    def revision(self) -> int:
+        """The newest revision in ``updates``."""
+        return self.updates[-1][1] if self.updates else 0
+
+    @property
+    def transactions(self) -> int:
+        """Transactions of the writer."""
+        return self._node.writer.transactions
+
+    def pool_revisions(self) -> set[int]:
+        """The revisions of all pools that the view shows."""
+        return {held.revision for held in self._node.view.current.pools.values()}
+
+    async def start_pods(self, first: int, count: int) -> list[Started]:
+        """Start so many Pods at once."""
+        serials = range(first, first + count)
+        return list(await asyncio.gather(*(self._start_pod(serial) for serial in serials)))
+
+    async def _start_pod(self, serial: int) -> Started:
+        facts = facts_of(self.number, serial)
+        attachment = Attachment(f"box-{facts.pod.uid}", INTERFACE, "lan", "/run/netns/box")
+        call = AddCall(facts, attachment, SelectionRequest(INTERFACE), Cause("agent/simulated"))
+        began = time.monotonic()
+        try:
+            added = await self._node.allocator.add(call)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is a Pod that did not start
+            ended = time.monotonic()
+            return Started((), repr(error), 0, ended - began, ended)
+        ended = time.monotonic()
+        return Started(tuple(addresses(added)), "", added.tries, ended - began, ended)
+
+    async def _follow(self) -> None:
+        view = self._node.view
+        shown = view.current
+        while True:
+            shown = await view.beyond(shown)
+            self.updates.append((time.monotonic(), shown.revision))

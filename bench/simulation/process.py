@@ -1,0 +1,124 @@
+"""Hundreds of simulated nodes in one process: ``python -m bench.simulation.process``.
+
+Orders come as lines of JSON on standard input, one answer each on standard output; the end of the
+input ends the process. The first order is ``open``.
+
+Orders: ``open`` (endpoint, cluster, nodes), ``arrivals`` (revisions of pools, in rising order),
+``start`` (nodes, first, count, at), ``lose`` (nodes), ``usage``. Nodes are named by their numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import uvloop
+
+from bench.simulation.node import SimulatedNode
+from bench.simulation.usage import peak_rss_mb
+from core.store.collector import collect_seldom
+
+OPENING_MAX: Final = 32
+"""Nodes of this process that start at once."""
+
+ARRIVAL_S_MAX: Final = 120.0
+POLL_S: Final = 0.05
+
+
+class Nodes:
+    """The nodes of this process."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, SimulatedNode] = {}
+
+    async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one order; the answer."""
+        match order["do"]:
+            case "open":
+                return await self._open(order["endpoint"], order["cluster"], order["nodes"])
+            case "arrivals":
+                return await self._arrivals(order["revisions"])
+            case "start":
+                return await self._start(order)
+            case "lose":
+                return await self._lose(order["nodes"])
+            case "usage":
+                return {"cpu_s": time.process_time(), "peak_rss_mb": peak_rss_mb()}
+        raise ValueError(order)
+
+    async def _open(self, endpoint: str, cluster: str, numbers: Sequence[int]) -> dict[str, Any]:
+        opening = asyncio.Semaphore(OPENING_MAX)
+
+        async def one(number: int) -> None:
+            async with opening:
+                node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
+                await node.open()
+
+        await asyncio.gather(*(one(number) for number in numbers))
+        gc.collect()
+        gc.freeze()  # as the agent does when it is ready
+        return {"nodes": len(self._nodes)}
+
+    async def _arrivals(self, revisions: Sequence[int]) -> dict[str, Any]:
+        """When each node had each of the revisions, and how many updates that took."""
+        nodes = list(self._nodes.values())
+        ends = time.monotonic() + ARRIVAL_S_MAX
+        while min(node.revision for node in nodes) < revisions[-1] and time.monotonic() < ends:
+            await asyncio.sleep(POLL_S)
+        times = [_arrivals_at(node, revisions) for node in nodes]
+        updates = sum(len(node.updates) for node in nodes)
+        for node in nodes:
+            node.updates.clear()
+        is_whole = all(set(revisions) <= node.pool_revisions() for node in nodes)
+        return {"times": times, "updates": updates, "whole": is_whole}
+
+    async def _start(self, order: dict[str, Any]) -> dict[str, Any]:
+        nodes = [self._nodes[number] for number in order["nodes"] if number in self._nodes]
+        before = sum(node.transactions for node in nodes)
+        await asyncio.sleep(order["at"] - time.monotonic())
+        cpu = time.process_time()
+        starts = (node.start_pods(order["first"], order["count"]) for node in nodes)
+        started = [one for each in await asyncio.gather(*starts) for one in each]
+        return {
+            "cpu_s": time.process_time() - cpu,
+            "transactions": sum(node.transactions for node in nodes) - before,
+            "ended": max((one.ended for one in started), default=order["at"]),
+            "seconds": [one.seconds for one in started],
+            "tries": sum(one.tries for one in started),
+            "addresses": [address for one in started for address in one.addresses],
+            "failures": [one.failure for one in started if one.failure],
+        }
+
+    async def _lose(self, numbers: Sequence[int]) -> dict[str, Any]:
+        lost = [self._nodes.pop(number) for number in numbers if number in self._nodes]
+        await asyncio.gather(*(node.close() for node in lost))
+        return {"nodes": len(lost)}
+
+
+def _arrivals_at(node: SimulatedNode, revisions: Sequence[int]) -> list[float]:
+    """For each revision, in rising order, when the node's view first showed it."""
+    found: list[float] = []
+    updates = iter(node.updates)
+    now, shown = 0.0, 0
+    for revision in revisions:
+        while shown < revision:
+            now, shown = next(updates, (float("inf"), revision))
+        found.append(now)
+    return found
+
+
+async def serve() -> None:
+    """Carry out orders until there are no more."""
+    nodes = Nodes()
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await nodes.carry_out(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    collect_seldom()
+    uvloop.run(serve())

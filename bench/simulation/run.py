@@ -1,0 +1,117 @@
+"""One simulation from an empty etcd to the verdict: what each incident took and used."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from bench.rig.lab import CLUSTER, Lab
+from bench.simulation import incidents
+from bench.simulation.fleet import Fleet
+from bench.simulation.incidents import Fanout, PodsStarted, RackLost
+from bench.simulation.judging import Verdict, judge
+from bench.simulation.plan import Size
+from bench.simulation.usage import EtcdUsage, etcd_usage, peak_rss_mb
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from tests.support.etcd import EtcdCluster
+
+T = TypeVar("T")
+
+
+class Phase(NamedTuple):
+    """What a part of the run took: seconds, CPU of all nodes and of this process, and of etcd."""
+
+    name: str
+    seconds: float
+    nodes_cpu_s: float
+    here_cpu_s: float
+    etcd: EtcdUsage
+
+
+class Run(NamedTuple):
+    """All of a simulation. Memory in MB: that of all processes with nodes, and of this one."""
+
+    fanout: Fanout
+    start: PodsStarted
+    rack: PodsStarted
+    lost: RackLost
+    verdict: Verdict
+    phases: list[Phase]
+    processes: int
+    nodes_rss_mb: float
+    here_rss_mb: float
+
+    @property
+    def failures(self) -> list[str]:
+        """Why Pods did not start."""
+        return self.start.failures + self.rack.failures
+
+    @property
+    def shared(self) -> int:
+        """Addresses that two Pods were given."""
+        given = self.start.addresses + self.rack.addresses
+        return len(given) - len(set(given))
+
+
+class Simulation:
+    """The parts of one run over an etcd that is there and empty."""
+
+    def __init__(self, lab: Lab, etcd: EtcdCluster, size: Size) -> None:
+        self._lab = lab
+        self._etcd = etcd
+        self._size = size
+        self._fleet = Fleet(etcd.endpoints[0], CLUSTER, size.nodes)
+        self._phases: list[Phase] = []
+
+    def run(self) -> Run:
+        """Let everything happen once."""
+        size, fleet = self._size, self._fleet
+        self._store(lambda store, keys: incidents.define(store, keys, size))
+        with fleet:
+            self._phase("nodes start", fleet.open)
+            fanout = self._phase("pools change", lambda: self._fleet_store(incidents.change_pools))
+            every, more = range(size.nodes), size.rack_pods - size.pods
+            start = self._phase(
+                "Pods start", lambda: incidents.start_pods(fleet, every, 0, size.pods)
+            )
+            self._store(lambda store, keys: incidents.grow_rack(store, keys, size))
+            rack = self._phase(
+                "the rack fills", lambda: incidents.start_pods(fleet, size.lost, size.pods, more)
+            )
+            lost = self._phase("the rack is lost", lambda: self._fleet_store(incidents.lose_rack))
+            rss_mb = sum(answer["peak_rss_mb"] for answer in fleet.ask({"do": "usage"}))
+        left = len(start.addresses) + len(rack.addresses) - lost.claims
+        verdict = self._store(lambda store, keys: judge(store, keys, left))
+        return Run(
+            *(fanout, start, rack, lost, verdict, self._phases),
+            *(fleet.processes, rss_mb, peak_rss_mb()),
+        )
+
+    def _phase(self, name: str, happen: Callable[[], T]) -> T:
+        """Let it happen, and note what it used."""
+        member = self._etcd.members[0]
+        etcd, nodes_cpu_s = etcd_usage(member), self._nodes_cpu_s()
+        began, cpu_s = time.monotonic(), time.process_time()
+        done = happen()
+        seconds, here_cpu_s = time.monotonic() - began, time.process_time() - cpu_s
+        used_s = self._nodes_cpu_s() - nodes_cpu_s
+        self._phases.append(
+            Phase(name, seconds, used_s, here_cpu_s, etcd_usage(member).minus(etcd))
+        )
+        return done
+
+    def _nodes_cpu_s(self) -> float:
+        return float(sum(answer["cpu_s"] for answer in self._fleet.ask({"do": "usage"})))
+
+    def _fleet_store(self, happen: Callable[[KeyValueStore, Keys, Fleet, Size], Awaitable[T]]) -> T:
+        return self._store(lambda store, keys: happen(store, keys, self._fleet, self._size))
+
+    def _store(self, happen: Callable[[KeyValueStore, Keys], Awaitable[T]]) -> T:
+        async def run() -> T:
+            async with self._lab.store(self._etcd) as store:
+                return await happen(store, self._lab.keys)
+
+        return asyncio.run(run())

@@ -1,0 +1,64 @@
+"""What etcd and the processes of the simulation have used. Only reads."""
+
+from __future__ import annotations
+
+import resource
+from typing import Final, NamedTuple
+
+from bench.rig import processes
+from tests.support.etcd import EtcdMember
+
+_KIB_PER_MB: Final = 1_000_000 / 1024
+
+_SENT: Final = "etcd_network_client_grpc_sent_bytes_total"
+_RECEIVED: Final = "etcd_network_client_grpc_received_bytes_total"
+
+
+class EtcdUsage(NamedTuple):
+    """Counters of one member; ``minus`` makes the use of a time of them.
+
+    ``revisions``: transactions that wrote something. ``watch_events``: changes that watches were
+    sent. ``sent_mb`` and ``received_mb``: to and from clients. ``database_mb``: the file;
+    ``in_use_mb``: without pages that are free.
+    """
+
+    cpu_s: float
+    revisions: float
+    watch_events: float
+    sent_mb: float
+    received_mb: float
+    wal_mb: float
+    fsyncs: float
+    rss_mb: float
+    database_mb: float
+    in_use_mb: float
+
+    def minus(self, before: EtcdUsage) -> EtcdUsage:
+        """What was used since; sizes as they are now."""
+        used = {name: getattr(self, name) - getattr(before, name) for name in _COUNTERS}
+        return self._replace(**used)
+
+
+_COUNTERS: Final = EtcdUsage._fields[: EtcdUsage._fields.index("rss_mb")]
+
+
+def etcd_usage(member: EtcdMember) -> EtcdUsage:
+    """What the member says of itself."""
+    metric = member.metric
+    return EtcdUsage(
+        processes.cpu_s(member.pid),
+        metric("etcd_debugging_mvcc_current_revision"),
+        metric("etcd_debugging_mvcc_events_total"),
+        metric(_SENT) / 1e6,
+        metric(_RECEIVED) / 1e6,
+        metric("etcd_disk_wal_write_bytes_total") / 1e6,
+        metric("etcd_disk_wal_fsync_duration_seconds_count"),
+        processes.rss_mb(member.pid),
+        metric("etcd_mvcc_db_total_size_in_bytes") / 1e6,
+        metric("etcd_mvcc_db_total_size_in_use_in_bytes") / 1e6,
+    )
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has had, in MB (10^6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MB

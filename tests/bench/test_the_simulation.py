@@ -1,0 +1,62 @@
+"""The simulated cluster does what a cluster does, and is judged; never how fast."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from bench.rig.lab import Lab
+from bench.scale import FULL, QUICK
+from bench.simulation.incidents import GROWTH_ADDRESSES
+from bench.simulation.plan import (
+    RACK_NODES,
+    Size,
+    addresses_for,
+    facts_of,
+    node_name,
+    pools_of,
+    rack_pool,
+)
+from bench.simulation.run import Simulation
+from core.domain.configuration import pool_addresses
+
+SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, change_pause_s=0)
+
+
+@pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
+def test_each_node_is_served_by_one_default_pool_with_room_for_the_pods_of_its_rack(
+    size: Size,
+) -> None:
+    pools = pools_of(size, more=GROWTH_ADDRESSES)
+
+    assert len({pool.name for pool in pools}) == len({pool.subnet for pool in pools}) == size.pools
+    for number in range(size.nodes):
+        serving = [one for one in pools if one.default and node_name(number) in one.node_names]
+        assert [pool_addresses(pool).size >= RACK_NODES * size.pods for pool in serving] == [True]
+
+
+@pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
+def test_the_pool_of_the_lost_rack_has_room_for_more_pods(size: Size) -> None:
+    grown = pool_addresses(rack_pool(size, 0, addresses_for(size.rack_pods)))
+
+    assert grown.size >= len(size.lost) * size.rack_pods
+
+
+def test_no_two_pods_have_the_same_name_or_uid() -> None:
+    pods = [facts_of(node, serial).pod for node in (0, 1, 10, 11) for serial in range(120)]
+
+    assert len({pod.name for pod in pods}) == len({pod.uid for pod in pods}) == len(pods)
+
+
+def test_changes_reach_every_node_all_pods_start_and_the_lost_rack_is_freed() -> None:
+    with Lab(QUICK) as lab, lab.etcd() as etcd:
+        run = Simulation(lab, etcd, SMALL).run()
+
+    assert len(run.fanout.reached_s) == SMALL.pools
+    assert all(map(math.isfinite, run.fanout.reached_s))
+    assert run.failures == []
+    assert run.shared == 0
+    assert run.lost.claims == RACK_NODES * SMALL.rack_pods
+    assert run.verdict.faults == 0
+    assert run.verdict.claims == 2 * SMALL.pods
