@@ -43,6 +43,7 @@ REQUESTS_BYTES_MAX: Final = 64 << 20
 
 NAME: Final = "framed socket"
 SWEEP_S: Final = 1.0
+"""Between two looks for such callers, while there are connections."""
 
 SWEEPER: Final = "cni-request-timeouts"
 """The name at the supervisor of the task that closes them."""
@@ -68,6 +69,7 @@ class FramedDoor:
         self._server: asyncio.Server | None = None
         self.tasks = BackgroundTasks("CNI call")
         self.connections: set[FramedConnection] = set()
+        self.occupied = asyncio.Event()
 
     async def open(self, listening: socket.socket, backlog: int) -> None:
         """Begin to accept."""
@@ -76,6 +78,11 @@ class FramedDoor:
             lambda: FramedConnection(self, self._answer), sock=listening, backlog=backlog
         )
         self._supervisor.start(TaskSpec(SWEEPER, self._sweep, RESTARTS_MAX))
+
+    def add(self, connection: FramedConnection) -> None:
+        """A caller that may call."""
+        self.connections.add(connection)
+        self.occupied.set()
 
     def close(self) -> None:
         """Accept no more; connections that wait for their answer go on."""
@@ -93,11 +100,14 @@ class FramedDoor:
         """Close callers that do not finish their request; one clock instead of one timer each."""
         loop = asyncio.get_running_loop()
         while True:
+            await self.occupied.wait()
             await asyncio.sleep(SWEEP_S)
             oldest = loop.time() - REQUEST_S_MAX
             for connection in list(self.connections):
                 if not connection.is_asking and connection.since < oldest:
                     connection.refuse(f"the request did not arrive within {REQUEST_S_MAX:g} s")
+            if not self.connections:
+                self.occupied.clear()
 
 
 class FramedConnection(asyncio.Protocol):
@@ -137,7 +147,7 @@ class FramedConnection(asyncio.Protocol):
             self._door.counts.refuse(NAME, refusal)
             self.abort()
             return
-        self._door.connections.add(self)
+        self._door.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Collect the request; start once it is whole."""

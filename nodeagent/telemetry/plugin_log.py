@@ -32,6 +32,8 @@ FILES: Final = 10
 """Rotation where the netconf says nothing (spec/api.md 4.1)."""
 
 FLUSH_S: Final = 0.2
+"""From the first line that waits to the writing of all that came meanwhile."""
+
 CLOSE_S_MAX: Final = 5.0
 LINES_WAITING_MAX: Final = 10_000
 BATCH_LINES_MAX: Final = 500
@@ -105,12 +107,13 @@ class _Line(NamedTuple):
 
 
 class PluginLog:
-    """Takes lines and writes them in the background, every ``FLUSH_S``."""
+    """Takes lines and writes them in the background, ``FLUSH_S`` after the first that waits."""
 
     def __init__(self) -> None:
         # A deque and a clock, not a queue that wakes its reader: that would cost each ADD a switch
-        # of threads.
+        # of threads. Only the first line of a batch wakes the thread.
         self._lines: deque[_Line] = deque()
+        self._is_waiting = threading.Event()
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._handlers: OrderedDict[str, RotatingFile] = OrderedDict()
@@ -126,18 +129,24 @@ class PluginLog:
         """Take one line; never waits."""
         if len(self._lines) >= LINES_WAITING_MAX:
             self.dropped += 1
-        else:
-            self._lines.append(_Line(target, level, time.time(), fields))
+            return
+        self._lines.append(_Line(target, level, time.time(), fields))
+        if not self._is_waiting.is_set():
+            self._is_waiting.set()
 
     def close(self, seconds: float = CLOSE_S_MAX) -> None:
         """Write what is there, for at most so long, and close the files."""
         self._ending.set()
+        self._is_waiting.set()
         if self._thread is not None:
             self._thread.join(seconds)
             self._thread = None
 
     def _run(self) -> None:
-        while not self._ending.wait(FLUSH_S):
+        while not self._ending.is_set():
+            self._is_waiting.wait()
+            self._ending.wait(FLUSH_S)
+            self._is_waiting.clear()  # before the lines are taken: none that comes now is forgotten
             self._flush()
         self._flush()
         for handler in self._handlers.values():
