@@ -59,7 +59,7 @@ class RdmaExposition:
         self._left_out = 0
         metrics.counter(
             "rdma_reading_failures",
-            "Network namespaces whose RDMA counters could not be read",
+            "Network namespaces whose RDMA counters could not be read, and readings that crashed",
             lambda: self._failures,
         )
         metrics.gauge(
@@ -89,8 +89,12 @@ class RdmaExposition:
             await asyncio.wait((self._reading,), timeout=REFRESH_S_MAX)
 
     async def _refresh(self) -> None:
-        tenants = self._tenants()
-        text, left_out, faults = await asyncio.to_thread(self._read, tenants)
+        try:
+            tenants = self._tenants()
+            text, left_out, faults = await asyncio.to_thread(self._read, tenants)
+        except Exception:
+            self._failures += 1  # the task's end is logged; the next scrape reads anew
+            raise
         for what, why in faults.items():
             if self._faults.get(what) != why:
                 _log.warning("no RDMA counters of %s: %s", what, why)

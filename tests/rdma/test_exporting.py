@@ -24,6 +24,7 @@ class Scripted:
     def __init__(self) -> None:
         self.readings = 0
         self.faults: dict[str, str] = {}
+        self.is_broken = False
         self.goes_on = threading.Event()
         self.goes_on.set()
 
@@ -31,6 +32,8 @@ class Scripted:
         self.readings += 1
         counters = {"np_cnp_sent": self.readings}
         self.goes_on.wait()
+        if self.is_broken:
+            raise ZeroDivisionError("a bug of the reader")
         return Read(
             (Place((Counted("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),), self.faults
         )
@@ -119,6 +122,22 @@ async def test_what_cannot_be_read_is_counted_and_told_once(
     assert [one.getMessage() for one in caplog.records] == [
         "no RDMA counters of /var/run/netns/a: no"
     ]
+
+
+async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_reads_anew(
+    reader: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    exposed = exposition(reader, metrics, Clock())
+    reader.is_broken = True
+
+    assert await counted(exposed) == []
+    reader.is_broken = False
+    assert await counted(exposed) == ["2"]
+
+    assert value_of(metrics, "rdma_reading_failures") == 1
+    assert "ZeroDivisionError: a bug of the reader" in caplog.text
+    await exposed.close()
 
 
 def test_outside_kubernetes_nobody_has_a_device() -> None:
