@@ -1,13 +1,16 @@
 """A connection that carries nothing any more counts as stale after seconds, and is made anew.
 
 The cable keeps its TCP connections open and acknowledges every byte, as a half-open connection
-behind a load balancer does: only the silence tells.
+behind a load balancer does: only the silence tells. Where the kernel drops the packets instead,
+nothing is acknowledged either, and the time-outs of TCP tell.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -30,7 +33,8 @@ from core.supervision import Supervisor
 from tests.kubernetes.conftest import bare_server as bare_server  # noqa: PLC0414  # a fixture
 from tests.support.cable import Cable
 from tests.support.etcd import EtcdCluster
-from tests.support.kubernetes import ApiServer
+from tests.support.kubernetes import ApiServer, missing_programs
+from tests.support.parts import API_SERVER, NAMESPACES, needs, require_namespaces
 
 SECONDS_MAX: Final = 60.0
 """What "seconds" means for a whole detection by the bounds of the product."""
@@ -119,6 +123,26 @@ async def test_a_watch_whose_api_server_says_nothing_is_named_and_made_anew(
         await api.close()
 
     assert "watch-namespaces: the API server does not answer" in silent
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("source", ["etcd", "kubernetes"])
+def test_a_watch_whose_packets_the_kernel_drops_is_stale_and_goes_on_when_they_pass(
+    tmp_path: Path, source: str
+) -> None:
+    require_namespaces()
+    if source == "kubernetes" and missing_programs():
+        pytest.skip(needs(API_SERVER))
+    inside = ["unshare", "--net"]
+    tried = [*inside, "nft", "add", "table", "inet", "tried"]
+    if subprocess.run(tried, capture_output=True, check=False).returncode:
+        pytest.skip(needs(NAMESPACES, "this kernel takes no table of nftables"))
+
+    program = [sys.executable, "-m", "tests.supervision.dropping", source, str(tmp_path)]
+    done = subprocess.run([*inside, *program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 async def test_sockets_to_an_api_server_notice_a_dead_peer() -> None:

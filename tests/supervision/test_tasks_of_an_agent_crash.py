@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from core.domain.devices import DeviceRules, SubEniRule
+from core.service.provider import ProviderSettings
 from core.store.memory import MemoryStore
+from nodeagent.clusterip.joining import ClusterIpSettings
 from nodeagent.kubernetes.joining import joined
+from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 from tests.kubernetes import conftest as kubernetes
 from tests.supervision.crashing import CrashingSupervisor
+from tests.supervision.supervised import AGENT
 from tests.support.kubernetes import ApiServer
 
 bare_server = kubernetes.bare_server
@@ -27,15 +33,41 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def with_everything(settings: Settings, server: ApiServer, directory: Path) -> Settings:
+    """Every part switched on that has a task; kubelet and a control group of Pods are not there."""
+    return settings._replace(
+        kubeconfig=str(server.kubeconfig),
+        metrics_enabled=True,
+        rdma_metrics_enabled=True,
+        provider=ProviderSettings("http://127.0.0.1:1"),
+        devices=DeviceSettings(DeviceRules(sub_eni=(SubEniRule(slots=2),)), directory),
+        cluster_ip=ClusterIpSettings(
+            enabled=True,
+            cgroup=str(directory / "pods"),
+            bpffs=str(directory / "bpf"),
+            host_network=True,
+        ),
+    )
+
+
 async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
-    server_with_crds: ApiServer, settings: Settings, caplog: pytest.LogCaptureFixture
+    server_with_crds: ApiServer,
+    settings: Settings,
+    short_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     supervisor = CrashingSupervisor()
-    in_cluster = settings._replace(kubeconfig=str(server_with_crds.kubeconfig))
-    cluster = await joined(in_cluster, supervisor)
+    settings = with_everything(settings, server_with_crds, short_path)
+    cluster = await joined(settings, supervisor)
     assert cluster is not None
-    sources = {"facts": cluster.facts, "supervisor": supervisor}
-    async with running(in_cluster, MemoryStore(), **sources) as node:
+    sources = {
+        "facts": cluster.facts,
+        "networks": cluster.networks,
+        "coordinator": cluster.coordinator,
+        "services": cluster.services,
+        "supervisor": supervisor,
+    }
+    async with running(settings, MemoryStore(), **sources) as node:
         health = node.agent.parts.health
         await until(lambda: not any(each.fault for each in supervisor.health()))
         names = [each.name for each in supervisor.health()]
@@ -50,9 +82,6 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
     await cluster.leave()
 
-    assert set(names) == {
-        *("watch-pods", "watch-coordinator"),
-        *("configuration-view", "cni-request-timeouts"),
-    }
+    assert set(names) == set(AGENT)
     assert caplog.text.count("it starts again in 0.1 s") == len(names)
     assert supervisor.restarts == len(names)

@@ -1,0 +1,99 @@
+"""Which tasks the product runs under a supervisor, read from its source.
+
+``names`` finds every call that makes the specification of a task and resolves the name in it: a
+literal, a constant of the module, the strings of the ``for`` around it, or a pattern where the name
+has a part that only the run knows.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ops.kubernetes.resources import Kind
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
+
+MAKERS: Final = ("TaskSpec", "following", "_leader_task")
+"""What makes a specification; the first argument is the task's name."""
+
+AGENT: Final = (
+    *("watch-pods", "watch-coordinator", "watch-services", "watch-networks", "watch-tenants"),
+    *("cluster-ips", "device-plugin", "cni-request-timeouts", "configuration-view"),
+)
+REPLICA: Final = (
+    *("configuration-view", "projector", "observer", "election", "workflow-worker"),
+    *("webhooks", "cluster-watch"),
+)
+LEADER: Final = (
+    *("publisher", "execution-starter", "pod-listener", "pool-dispatcher", "binding-dispatcher"),
+    *("translator", "application-watch"),
+)
+KUBERNETES: Final = (
+    *(f"watch-{kind.value}" for kind in Kind),
+    *("status-reporter", "networks", "coordinators", "lease-report"),
+)
+WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")
+
+CRASHED: Final = frozenset((*AGENT, *REPLICA, *LEADER, *KUBERNETES, *WEBHOOKS))
+"""Every task that a test of this folder makes crash."""
+
+
+def names(source: str) -> Iterator[str]:
+    """Patterns of the names of tasks in one module. Raises ValueError where it cannot tell one."""
+    tree = ast.parse(source)
+    constants = {
+        target.id: node.value
+        for node in tree.body
+        for target in _targets(node)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None
+    }
+    for call, around in _calls(tree, ()):
+        yield from _resolved(call.args[0], constants, around)
+
+
+def _targets(node: ast.stmt) -> Iterator[ast.Name]:
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target
+    if isinstance(node, ast.Assign):
+        yield from (each for each in node.targets if isinstance(each, ast.Name))
+
+
+def _calls(
+    node: ast.AST, around: tuple[ast.For, ...]
+) -> Iterator[tuple[ast.Call, tuple[ast.For, ...]]]:
+    """Calls of makers with the loops around them; not those inside a maker itself."""
+    if isinstance(node, ast.FunctionDef) and node.name in MAKERS:
+        return
+    if isinstance(node, ast.Call) and _called(node.func) in MAKERS:
+        yield node, around
+    inside = (*around, node) if isinstance(node, ast.For) else around
+    for child in ast.iter_child_nodes(node):
+        yield from _calls(child, inside)
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else ast.unparse(function)
+
+
+def _resolved(
+    name: ast.expr, constants: dict[str, ast.expr], around: tuple[ast.For, ...]
+) -> Iterator[str]:
+    if isinstance(name, ast.Constant):
+        yield re.escape(str(name.value))
+    elif isinstance(name, ast.JoinedStr):
+        parts = (each.value if isinstance(each, ast.Constant) else None for each in name.values)
+        yield "".join(".+" if each is None else re.escape(str(each)) for each in parts)
+    elif isinstance(name, ast.Name) and name.id in constants:
+        yield from _resolved(constants[name.id], {}, ())
+    else:
+        loops = [each for each in around if ast.unparse(name) in ast.unparse(each.target)]
+        if not loops:
+            raise ValueError(f"line {name.lineno}: cannot tell the name {ast.unparse(name)}")
+        for each in ast.walk(loops[-1].iter):
+            if isinstance(each, ast.Constant) and isinstance(each.value, str):
+                yield re.escape(each.value)

@@ -1,0 +1,131 @@
+"""Each task of a controller that has Kubernetes is made to crash, with every part switched on.
+
+It is named, it is started again, and nothing else ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from core.domain.autopools.settings import AutoPoolSettings
+from core.service.provider import ProviderSettings
+from core.store.memory import MemoryStore
+from ops.controller.controller import Controller
+from ops.controller.settings import ControllerSettings, load_settings
+from ops.kubernetes.settings import (
+    CertificateFiles,
+    CoordinatorSettings,
+    InjectionSettings,
+    KubernetesSettings,
+    LeaseSettings,
+    SecretSettings,
+    WebhookSettings,
+)
+from ops.kubernetes.watching.hosting import watch_of
+from tests.kubernetes import conftest as kubernetes
+from tests.supervision.crashing import CrashingSupervisor
+from tests.supervision.supervised import KUBERNETES, LEADER, REPLICA, WEBHOOKS
+from tests.support.kubernetes import ApiServer, missing_programs
+
+pytestmark = pytest.mark.skipif(bool(missing_programs()), reason=kubernetes.MISSING)
+
+bare_server = kubernetes.bare_server
+server_with_crds = kubernetes.server_with_crds
+
+NAMESPACE = "shop"
+GROUPS = {"replica": REPLICA, "leader": LEADER, "kubernetes": KUBERNETES, "webhooks": WEBHOOKS}
+ENDS_THE_TERM = ("election",)
+"""A leader that ends is followed by a new term; no other task's end is one."""
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
+    variables = {
+        "SPIDERPOOL_POD_NAME": "c-1",
+        "ORBWEAVER_ARCHIVE_DIR": str(tmp_path / "archive"),
+        "ORBWEAVER_LEASE_TTL_SECONDS": "2",
+    }
+    secret = SecretSettings("webhook-tls", NAMESPACE, ("localhost",), tmp_path / "tls")
+    files = CertificateFiles(*secret.files)
+    webhook = WebhookSettings(files, "127.0.0.1", 0, False, InjectionSettings(), secret)
+    return load_settings("/nonexistent/conf.yml", variables)._replace(
+        health_port=0,
+        auto_pools=AutoPoolSettings(enabled=True),
+        provider=ProviderSettings("http://127.0.0.1:1"),
+        kubernetes=KubernetesSettings(
+            str(server_with_crds.kubeconfig),
+            webhook=webhook,
+            networks=True,
+            coordinator=CoordinatorSettings(cni_directory=tmp_path),
+            lease=LeaseSettings(NAMESPACE, duration_s=2),
+        ),
+    )
+
+
+class Running(NamedTuple):
+    """A controller at work, with the supervisors of its tasks."""
+
+    controller: Controller
+    supervisors: dict[str, CrashingSupervisor]
+    work: asyncio.Future[None]
+
+    def faults(self) -> dict[str, str]:
+        return {one.name: str(one.fault) for one in self.controller.health.ready() if one.fault}
+
+
+@pytest.fixture
+async def running(settings: ControllerSettings) -> AsyncIterator[Running]:
+    supervisors = {group: CrashingSupervisor() for group in GROUPS}
+    cluster = await watch_of(settings.kubernetes, settings.reclaim)
+    controller = Controller(
+        settings, MemoryStore(), cluster=cluster, supervisor=supervisors["replica"]
+    )
+    assert controller.kubernetes is not None
+    assert controller.admission is not None
+    controller.leading = supervisors["leader"]
+    controller.kubernetes.tasks = supervisors["kubernetes"]
+    controller.admission.tasks = supervisors["webhooks"]
+    stop = asyncio.Event()
+    one = Running(controller, supervisors, asyncio.ensure_future(controller.run(stop)))
+    await until(lambda: one.work.done() or (not one.faults() and _all_run(one)))
+    yield one
+    stop.set()
+    await asyncio.wait({one.work})
+
+
+def _all_run(one: Running) -> bool:
+    return all(
+        {each.name for each in one.supervisors[group].health()} >= set(names)
+        for group, names in GROUPS.items()
+    )
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_a_task_that_crashes_is_named_and_started_again_and_no_other_ends(
+    running: Running, group: str
+) -> None:
+    supervisor, controller = running.supervisors[group], running.controller
+    assert {each.name for each in supervisor.health()} == set(GROUPS[group])
+
+    for name in GROUPS[group]:
+        term, lives = controller.election.term, supervisor.lives[name]
+        supervisor.crash(name)
+        await until(lambda name=name: f"task/{name}" in running.faults())  # type: ignore[misc]
+        fault = running.faults()[f"task/{name}"]
+        await until(lambda: not running.faults() and _all_run(running))
+
+        assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in fault
+        assert supervisor.lives[name] == lives + 1
+        assert not running.work.done()
+        assert name in ENDS_THE_TERM or controller.election.term == term, name
