@@ -58,6 +58,9 @@ NAME_CHARS_MAX: Final = 64
 _JSON: Final = "application/json"
 _MERGE: Final = "application/merge-patch+json"
 _APPLY: Final = "application/apply-patch+yaml"
+_UNCHECKED: Final = {"fieldValidation": "Ignore"}
+"""Else the server reads a body once more for the sake of warnings, which are never read here."""
+
 _FAILURES: Final[dict[int, type[OrbweaverError]]] = {
     404: ApiNotFound,
     409: ApiConflict,
@@ -120,6 +123,7 @@ class Api:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ahead_s: float | None = None
+        self._date = ""
 
     @property
     def clock_s(self) -> float:
@@ -161,9 +165,10 @@ class Api:
                 return
             query["continue"] = page.metadata.following
 
-    async def create(self, path: str, body: Mapping[str, object]) -> Object:
-        """Create an object in a collection."""
-        return await self._request("POST", path, body)
+    async def create(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
+        """Create an object in a collection; ``manager`` owns its fields, by default our client."""
+        query = {"fieldManager": manager} if manager else {}
+        return await self._request("POST", _with(path, query | _UNCHECKED), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
         """Server-side apply: these fields are the manager's, and what it had before goes.
@@ -171,7 +176,7 @@ class Api:
         Created when it is not there, unless ``body`` has a UID. What others want of these fields is
         overruled: the manager must own only fields that are its own business.
         """
-        query = {"fieldManager": manager, "force": "true"}
+        query = {"fieldManager": manager, "force": "true", **_UNCHECKED}
         return await self._request("PATCH", _with(path, query), body, _APPLY)
 
     async def merge(self, path: str, body: Mapping[str, object]) -> Object:
@@ -240,7 +245,13 @@ class Api:
         return text
 
     def _set_clock(self, date: str) -> None:
-        """Answers tell whole seconds, so the greatest difference is the nearest to the truth."""
+        """Answers tell whole seconds, so the greatest difference is the nearest to the truth.
+
+        It is that of the first answer of a second.
+        """
+        if date == self._date:
+            return
+        self._date = date
         with contextlib.suppress(ValueError):
             said = parsedate_to_datetime(date).timestamp() - time.monotonic()
             self._ahead_s = said if self._ahead_s is None else max(said, self._ahead_s)

@@ -1,0 +1,94 @@
+"""Requests to the API server take the proxy that the environment or the kubeconfig names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+
+ANSWER = b'{"kind":"Pod"}'
+
+
+@asynccontextmanager
+async def proxy(requests: list[str]) -> AsyncIterator[str]:
+    """A proxy that answers every request itself and notes its first line."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        requests.append(head.decode().splitlines()[0])
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(ANSWER) + ANSWER)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def kubeconfig(directory: Path, server: str, **cluster: Any) -> str:
+    path = directory / "kubeconfig"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "here", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "me", "user": {"token": "secret"}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "current-context": "here",
+    }
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+async def get(config: str) -> dict[str, Any]:
+    api = Api(await open_connection(config))
+    try:
+        return await api.get("/api/v1/namespaces/shop/pods/web-0")
+    finally:
+        await api.close()
+
+
+async def test_the_proxy_of_the_environment_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    async with proxy(requests) as url:
+        monkeypatch.setenv("http_proxy", url)
+        monkeypatch.setenv("no_proxy", "other.example")
+
+        assert await get(kubeconfig(tmp_path, "http://api.example")) == {"kind": "Pod"}
+
+    assert requests == ["GET http://api.example/api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
+
+
+async def test_a_server_that_needs_no_proxy_is_reached_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    async with proxy(requests) as url:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+        assert await get(kubeconfig(tmp_path, url)) == {"kind": "Pod"}
+
+    assert requests == ["GET /api/v1/namespaces/shop/pods/web-0 HTTP/1.1"]
+
+
+async def test_the_proxy_of_the_kubeconfig_comes_before_that_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: list[str] = []
+    async with proxy(requests) as url:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+
+        found = await get(kubeconfig(tmp_path, "http://api.example", **{"proxy-url": url}))
+
+    assert found == {"kind": "Pod"}
+    assert len(requests) == 1
