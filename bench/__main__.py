@@ -12,7 +12,7 @@ import typer
 from bench import machine, plots, reporting
 from bench.running import Taken, run
 from bench.scale import FULL, QUICK
-from bench.table import MEASURES, chosen
+from bench.table import MEASURES, chosen, measures_of
 from core.store.collector import collect_seldom
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -34,8 +34,9 @@ def bench(
     if show_list:
         _show_list()
         return
+    scale = QUICK if quick else FULL
     try:
-        measures = chosen(names or ())
+        measures = chosen(names) if names else measures_of(scale)
     except KeyError as error:
         typer.echo(f"no measure {error}: see --list", err=True)
         raise typer.Exit(EXIT_USAGE) from None
@@ -44,14 +45,14 @@ def bench(
     console = reporting.terminal(errors=quick)
     facts = machine.facts()
     reporting.print_machine(console, facts)
-    scale = QUICK if quick else FULL
     results = run(scale, measures, _print_lines if quick else _print_nothing)
     reporting.print_tables(console, results)
     # The file of a whole run is not overwritten by a part of one.
     name = "-".join([scale.name, *(measure.name for measure in measures if names)])
     written = [reporting.write(RESULTS, reporting.document(scale.name, facts, results), name)]
-    if not (quick or names):
-        written += plots.write(RESULTS, [figure for taken in results for figure in taken.figures])
+    if not quick:
+        figures = [figure for taken in results for figure in taken.figures]
+        written += plots.write(RESULTS / name if names else RESULTS, figures)
     console.print(f"written: {', '.join(map(str, written))}")
     if any(taken.failure for taken in results):
         raise typer.Exit(EXIT_FAILED)

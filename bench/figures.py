@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 SIGNIFICANT_DIGITS = 4
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
 MANY = 20
 """Samples of which single ones are chance: a process that the machine had no time for."""
 
@@ -60,6 +61,11 @@ class Figure(NamedTuple):
         if len(samples) < MANY:
             return min(samples), max(samples)
         return percentile(samples, 0.1), percentile(samples, 0.9)
+
+    @property
+    def percentiles(self) -> dict[str, float]:
+        """The samples' median and tail."""
+        return {name: percentile(self.samples, share) for name, share in SHARES.items()}
 
     def line(self) -> dict[str, Any]:
         """The object that a quick run prints."""

@@ -1,4 +1,4 @@
-"""Plots of one run: every figure against its target, and how the repetitions scattered."""
+"""Plots of one run: figures against their targets, how repetitions scattered, percentiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.figures import MANY, Figure
+from bench.figures import MANY, SHARES, Figure, rounded
+from bench.measures import percentiles
 from bench.table import TARGETS
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 MET = "#2a9d8f"
 MISSED = "#e76f51"
 COMPARED = "#bbbbbb"
+LINES = ("#264653", "#2a9d8f", "#e76f51")
+"""One caller, some, many."""
+
+NOTHING = Figure("", 0.0, "")
 COLUMNS = 4
 INCHES = 3.0
 _LEAST = 1e-3
@@ -28,7 +33,10 @@ def write(directory: Path, figures: Sequence[Figure]) -> list[Path]:
 
     mpl.use("Agg")
     directory.mkdir(parents=True, exist_ok=True)
-    return [_targets(directory, figures), _samples(directory, figures)]
+    calls = [figure for figure in figures if figure.name in percentiles.NAMES]
+    others = [figure for figure in figures if figure.name not in percentiles.NAMES]
+    written = [_targets(directory, others), _samples(directory, others)] if others else []
+    return written + ([_percentiles(directory, calls)] if calls else [])
 
 
 def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
@@ -39,11 +47,14 @@ def _targets(directory: Path, figures: Sequence[Figure]) -> Path:
     fig, axes = plt.subplots(figsize=(9, 0.45 * len(shown) + 1.2), layout="constrained")
     headrooms = [_headroom(figure) for figure in shown]
     colours = [MET if headroom >= 1 else MISSED for headroom in headrooms]
-    axes.barh([figure.name for figure in shown], headrooms, color=colours)
+    bars = axes.barh([figure.name for figure in shown], headrooms, color=colours)
+    axes.bar_label(bars, list(map(_against_target, shown)), padding=4, fontsize=8)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.25, y=0.005)
     axes.invert_yaxis()
-    axes.set_xlabel("times better than the target asks")
+    axes.set_xlabel("times better than the target asks; red: not met")
     path = directory / "targets.png"
     fig.savefig(path, dpi=120)
     plt.close(fig)
@@ -61,6 +72,10 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
         axes.axis("off")
     for axes, figure in zip(grid.flat, figures, strict=False):
         _plot_samples(axes, figure)
+    fig.suptitle(
+        "by repetition; green line: the median; grey: what it is compared with; dashed: the target",
+        fontsize=10,
+    )
     path = directory / "samples.png"
     fig.savefig(path, dpi=120)
     plt.close(fig)
@@ -68,9 +83,11 @@ def _samples(directory: Path, figures: Sequence[Figure]) -> Path:
 
 
 def _plot_samples(axes: Axes, figure: Figure) -> None:
-    size = 5 if len(figure.samples) < MANY else 2
-    for values, colour in ((figure.references, COMPARED), (figure.samples, MET)):
+    samples = figure.samples or (figure.value,)
+    size = 5 if len(samples) < MANY else 2
+    for values, colour in ((figure.references, COMPARED), (samples, MET)):
         axes.plot(range(1, len(values) + 1), values, "o", color=colour, markersize=size)
+    axes.set_xlim(0.5, max(len(samples), len(figure.references)) + 0.5)
     axes.axhline(figure.value, color=MET, linewidth=1)
     bound = _bound(figure)
     if bound is not None:
@@ -79,12 +96,57 @@ def _plot_samples(axes: Axes, figure: Figure) -> None:
     axes.set_ylabel(figure.unit[:32], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
-    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
+
+
+def _percentiles(directory: Path, figures: Sequence[Figure]) -> Path:
+    """ADD above DEL, a column a pool, a line for each number of callers: time by percentile."""
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    by_name = {figure.name: figure for figure in figures}
+    rows, columns = len(percentiles.VERBS), len(percentiles.SITUATIONS)
+    fig, grid = plt.subplots(
+        rows, columns, figsize=(4 * columns, 3.4 * rows), layout="constrained", sharey=True
+    )
+    for verb, row in zip(percentiles.VERBS, grid, strict=True):
+        for (situation, text), axes in zip(percentiles.SITUATIONS.items(), row, strict=True):
+            for callers, colour in zip(percentiles.CALLERS, LINES, strict=True):
+                samples = by_name.get(f"{verb}_{situation}_{callers}_ms", NOTHING).samples
+                label = f"{callers} caller{'s' if callers > 1 else ''}"
+                _plot_percentiles(axes, samples, label, colour)
+            axes.set_title(f"{verb.upper()}, {text}", fontsize=9)
+        row[0].set_ylabel("ms")
+    grid[0][0].legend(fontsize=8)
+    fig.supxlabel("percentile of the calls", fontsize=9)
+    path = directory / "percentiles.png"
+    fig.savefig(path, dpi=120)
+    plt.close(fig)
+    return path
+
+
+def _plot_percentiles(axes: Axes, samples: Sequence[float], label: str, colour: str) -> None:
+    """Sorted samples over the number of calls of which one is slower: a tail has room that way."""
+    count = len(samples)
+    one_in = [count / (count - rank) for rank in range(count)]
+    axes.plot(one_in, sorted(samples), label=label, color=colour, linewidth=1.4)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    ticks = [1 / (1 - share) for share in SHARES.values()]
+    axes.set_xticks(ticks, list(SHARES), fontsize=8)
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(1, 1.5 * max(ticks))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.grid(alpha=0.3)
 
 
 def _bound(figure: Figure) -> float | None:
     target = TARGETS[figure.name]
     return target.bound if target else None
+
+
+def _against_target(figure: Figure) -> str:
+    return f"{rounded(figure.value):g}, {TARGETS[figure.name]}"
 
 
 def _headroom(figure: Figure) -> float:

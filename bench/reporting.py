@@ -10,11 +10,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.figures import Figure, rounded
+from bench.figures import SHARES, Figure, rounded
+from bench.measures import percentiles
 from bench.running import Taken
 from bench.table import TARGETS
 
 WIDTH = 160
+SAMPLES_KEPT_MAX = 1_000
+"""Of a figure in the results file; of more, only the percentiles are kept."""
 
 
 def lines(taken: Taken) -> str:
@@ -30,11 +33,24 @@ def table(results: Sequence[Taken]) -> Table:
         shown.add_column(name, justify="right" if right else "left", overflow="fold")
     for taken in results:
         for figure in taken.figures:
-            shown.add_row(*_row(figure))
+            if figure.name not in percentiles.NAMES:
+                shown.add_row(*_row(figure))
         if taken.failure:
             shown.add_row(taken.measure.name, "failed", "", taken.failure)
         if taken.missing:
             shown.add_row(taken.measure.name, "not taken", "", taken.missing)
+    return shown
+
+
+def percentile_table(figures: Sequence[Figure]) -> Table:
+    """The calls of ``bench.measures.percentiles``: median and tail, in milliseconds."""
+    shown = Table(title="Percentiles, ms", title_justify="left")
+    for name in ("measure", *SHARES, "calls", "what"):
+        right = name in SHARES or name == "calls"
+        shown.add_column(name, justify="right" if right else "left")
+    for figure in figures:
+        tail = (_number(value) for value in figure.percentiles.values())
+        shown.add_row(figure.name, *tail, f"{len(figure.samples):,}", figure.note)
     return shown
 
 
@@ -67,6 +83,9 @@ def print_machine(console: Console, machine: Mapping[str, str]) -> None:
 def print_tables(console: Console, results: Sequence[Taken]) -> None:
     """Figures and notes."""
     console.print(table(results))
+    measured = [one for taken in results for one in taken.figures if one.name in percentiles.NAMES]
+    if measured:
+        console.print(percentile_table(measured))
     console.print(notes(results))
 
 
@@ -80,9 +99,9 @@ def document(scale: str, machine: Mapping[str, str], results: Sequence[Taken]) -
             | _judged(figure)
             | {
                 "load_before": taken.load,
-                "samples": [rounded(one) for one in figure.samples],
                 "references": [rounded(one) for one in figure.references],
             }
+            | _kept(figure)
             for taken in results
             for figure in taken.figures
         ],
@@ -97,6 +116,13 @@ def write(directory: Path, document: Mapping[str, Any], name: str) -> Path:
     path = directory / f"{name}.json"
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     return path
+
+
+def _kept(figure: Figure) -> dict[str, Any]:
+    if len(figure.samples) <= SAMPLES_KEPT_MAX:
+        return {"samples": [rounded(one) for one in figure.samples]}
+    tail = {name: rounded(value) for name, value in figure.percentiles.items()}
+    return {"calls": len(figure.samples), "percentiles": tail}
 
 
 def _judged(figure: Figure) -> dict[str, Any]:

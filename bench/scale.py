@@ -18,7 +18,8 @@ class Scale(NamedTuple):
     long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
     are watched; ``objects``: pools beside which commands are measured; ``imported``: pools of one
     import; ``quiet_s``: how long a cluster is watched in which nothing happens;
-    ``simulated``: the cluster of simulated nodes.
+    ``simulated``: the cluster of simulated nodes; ``replaced``: Pods replaced for the percentiles
+    of one number of callers in one pool.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Scale(NamedTuple):
     imported: int
     quiet_s: float
     simulated: Size
+    replaced: int
 
 
 QUICK = Scale(
@@ -66,6 +68,7 @@ QUICK = Scale(
     imported=600,
     quiet_s=5.0,
     simulated=Size(nodes=200, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
+    replaced=500,
 )
 """``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
@@ -92,4 +95,5 @@ FULL = Scale(
     imported=10_000,
     quiet_s=30.0,
     simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, change_pause_s=0.4),
+    replaced=5_000,
 )

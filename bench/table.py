@@ -28,6 +28,7 @@ from bench.measures import (
     last_free,
     looking,
     nearly_full,
+    percentiles,
     reclaiming,
     replay,
     scaling,
@@ -37,18 +38,20 @@ from bench.measures import (
     takeover,
 )
 from bench.rig.lab import Lab
+from bench.scale import QUICK, Scale
 
 
 class Measure(NamedTuple):
     """One module: its figures with their targets, and its part of the time of a run.
 
-    A figure with the target None is told and not promised.
+    A figure with the target None is told and not promised. ``quick``: a quick run takes it too.
     """
 
     name: str
     targets: dict[str, Target | None]
     measure: Callable[[Lab], list[Figure]]
     share: int
+    quick: bool = True
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -102,6 +105,14 @@ MEASURES: tuple[Measure, ...] = (
         10,
     ),
     Measure("nearly_full", {"alloc_full99_ratio": Target("at most", 1.5)}, nearly_full.measure, 8),
+    Measure(
+        # Of fewer calls than a full run makes, p99.9 is chance.
+        "percentiles",
+        dict.fromkeys(percentiles.NAMES),
+        percentiles.measure,
+        60,
+        quick=False,
+    ),
     Measure(
         "replay",
         {
@@ -250,8 +261,13 @@ TARGETS: dict[str, Target | None] = {
 }
 
 
+def measures_of(scale: Scale) -> list[Measure]:
+    """All measures of a run of this size."""
+    return [measure for measure in MEASURES if measure.quick or scale is not QUICK]
+
+
 def chosen(names: Iterable[str]) -> list[Measure]:
-    """The measures of these names, which may be those of figures too; all of them for no name.
+    """The measures of these names, which may be those of figures too.
 
     Raises KeyError with the name that there is not.
     """
@@ -260,7 +276,5 @@ def chosen(names: Iterable[str]) -> list[Measure]:
     if unknown:
         raise KeyError(min(unknown))
     return [
-        measure
-        for measure in MEASURES
-        if not wanted or measure.name in wanted or wanted & measure.targets.keys()
+        measure for measure in MEASURES if measure.name in wanted or wanted & measure.targets.keys()
     ]

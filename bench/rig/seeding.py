@@ -38,11 +38,14 @@ def wide_pool(name: str = "wide") -> Pool:
     )
 
 
-def exact_pool(name: str, addresses: int) -> Pool:
-    """A pool with exactly so many addresses, at most 65,533; its gateway is none of them."""
-    first = parse_address("10.64.0.2").value
-    last = format_address(4, first + addresses - 1)
-    return Pool(name, 4, "10.64.0.0/16", (f"10.64.0.2-{last}",), gateway="10.64.0.1", default=True)
+def exact_pool(name: str, addresses: int, second: int = 64) -> Pool:
+    """A pool of 10.``second``.0.0/16 with exactly so many addresses, at most 65,533.
+
+    Its gateway is none of them.
+    """
+    net = f"10.{second}.0"
+    last = format_address(4, parse_address(f"{net}.2").value + addresses - 1)
+    return Pool(name, 4, f"{net}.0/16", (f"{net}.2-{last}",), gateway=f"{net}.1", default=True)
 
 
 def pool_name(number: int) -> str:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from bench import plots, reporting
+from bench.callers import replacing
 from bench.figures import Figure, NotTaken, Target, median_figure, ratio_figure
 from bench.measures.kube_controlling import lags_ms
 from bench.rig.daemon import ROOT
 from bench.rig.frames import NEW_PODS, frame, identity, netconf
 from bench.rig.lab import Lab
 from bench.rig.seeding import all_places, exact_pool, many_pools, spread_places
-from bench.running import run
+from bench.running import Taken, run
 from bench.scale import FULL, QUICK
-from bench.table import TARGETS, chosen
+from bench.table import TARGETS, chosen, measures_of
 from core.domain.address_set import AddressSet
 from core.domain.addresses import parse_address, parse_cidr
 from nodeagent.cniwire.call import read_call, read_environment
@@ -220,8 +224,53 @@ def test_the_scales_differ_in_size_and_not_in_what_is_measured() -> None:
     assert (FULL.claims, FULL.pools, FULL.events) == (100_000, 1_000, 1_000_000)
 
 
+def test_a_quick_run_leaves_out_what_needs_many_calls() -> None:
+    quick, full = ({one.name for one in measures_of(scale)} for scale in (QUICK, FULL))
+
+    assert full - quick == {"percentiles"}
+    assert {name for name, target in TARGETS.items() if target} == PROMISED
+
+
+def test_percentiles_have_a_table_and_many_samples_are_not_kept() -> None:
+    samples = [number / 100 for number in range(10_000)]
+    figure = median_figure("add_last_32_ms", samples, "ms")
+    (measure,) = chosen(["percentiles"])
+
+    (kept,) = reporting.document("full", {}, [Taken(measure, [figure], 1.0, "")])["figures"]
+
+    assert kept["percentiles"] == {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+    assert kept["calls"] == 10_000
+    assert "samples" not in kept
+    assert reporting.percentile_table([figure]).row_count == 1
+
+
+def test_each_caller_deletes_a_pod_before_it_adds_one(tmp_path: Path) -> None:
+    path, calls = tmp_path / "s", list[str]()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        for _ in range(6):
+            with listener.accept()[0] as caller:
+                calls.append(re.findall(rb"CNI_COMMAND=(\w+)", caller.recv(65_536))[0].decode())
+                caller.sendall(b"\0" + bytes(4))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    order = {"socket": str(path), "callers": 1, "existing": [1, 2], "first": 7, "count": 3}
+
+    report = replacing.call(order | {"netconf": "{}"})
+
+    server.join()
+    listener.close()
+    assert calls == ["DEL", "ADD"] * 3
+    assert report["existing"] == [8, 9]
+    assert (len(report["add_ms"]), len(report["del_ms"]), report["failures"]) == (3, 3, [])
+
+
 def test_a_plot_can_be_drawn_of_any_figures(tmp_path: Path) -> None:
-    names = ("contention_failures", "replay_state_rate", "agent_ready_s")
+    names = ("contention_failures", "replay_state_rate", "agent_ready_s", "add_full99_8_ms")
     figures = [median_figure(name, [0.0, 0.5, 0.6], "s") for name in names]
 
     paths = plots.write(tmp_path, figures)

@@ -1,0 +1,94 @@
+"""Callers of the framed socket that replace Pods, as rolling updates do: a DEL, then an ADD.
+
+Each caller deletes an existing Pod and adds a new one when that is answered. A pool without a free
+address therefore has as many at any moment as callers have an ADD under way, and no ADD may fail.
+All callers live in one process with one epoll, as in ``framed``.
+
+Order: ``socket``, ``callers``, ``existing`` (numbers of Pods, at least one a caller), ``first`` and
+``count`` (numbers of the new Pods), ``netconf``.
+Report: ``add_ms``, ``del_ms`` (latencies), ``existing`` (the Pods afterwards), ``failures``.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from collections import deque
+from typing import Any, Final
+
+from bench.callers.framed import ANSWER_HEAD_BYTES, ANSWER_S_MAX, Connection
+from bench.rig.frames import frame
+
+SUCCESS: Final = b"\0"
+_TEXT_BYTES: Final = 500
+
+
+class Replacements:
+    """Pods replaced by some callers; each has one call under way until no new Pod is left."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._path: str = order["socket"]
+        self._conf: bytes = order["netconf"].encode()
+        self._new = iter(range(order["first"], order["first"] + order["count"]))
+        self._epoll = select.epoll()
+        self._under_way: dict[int, tuple[Connection, str, int]] = {}
+        self.existing = deque[int](order["existing"])
+        self.latencies_ms: dict[str, list[float]] = {"ADD": [], "DEL": []}
+        self.failures: list[str] = []
+
+    def run(self, callers: int) -> None:
+        """Replace Pods until each new one is added. Raises TimeoutError."""
+        for _ in range(callers):
+            self._replace()
+        while self._under_way:
+            ready = self._epoll.poll(ANSWER_S_MAX)
+            if not ready:
+                raise TimeoutError(f"{len(self._under_way)} callers got no answer")
+            for descriptor, _ in ready:
+                self._advance(descriptor)
+
+    def _replace(self) -> None:
+        """Begin with the next new Pod, if there is one: delete the oldest existing one."""
+        new = next(self._new, None)
+        if new is not None:
+            self._begin("DEL", self.existing.popleft(), new)
+
+    def _begin(self, verb: str, serial: int, new: int) -> None:
+        connection = Connection(self._path, frame(verb, serial, self._conf))
+        self._under_way[connection.descriptor] = connection, verb, new
+        self._epoll.register(connection.descriptor, select.EPOLLIN)
+
+    def _advance(self, descriptor: int) -> None:
+        connection, verb, new = self._under_way[descriptor]
+        if not connection.receive():
+            return
+        self.latencies_ms[verb].append((time.perf_counter() - connection.began) * 1e3)
+        if connection.answer[:1] != SUCCESS:
+            text = connection.answer[ANSWER_HEAD_BYTES:][:_TEXT_BYTES].decode(errors="replace")
+            self.failures.append(f"{verb}: {text or 'no answer'}")
+        del self._under_way[descriptor]
+        self._epoll.unregister(descriptor)
+        connection.close()
+        if verb == "DEL":
+            self._begin("ADD", new, new)
+        else:
+            self.existing.append(new)
+            self._replace()
+
+
+def call(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order."""
+    replacements = Replacements(order)
+    replacements.run(order["callers"])
+    return {
+        "add_ms": replacements.latencies_ms["ADD"],
+        "del_ms": replacements.latencies_ms["DEL"],
+        "existing": list(replacements.existing),
+        "failures": replacements.failures,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(call(json.load(sys.stdin)), sys.stdout)

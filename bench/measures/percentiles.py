@@ -1,0 +1,136 @@
+"""How long ADD and DEL take, up to p99.9: 1, 8 and 32 callers, in pools that are more or less full.
+
+Callers replace Pods at the agent's framed socket: each deletes a Pod and adds a new one. One agent,
+one controller and one etcd serve three pools in turns: one that is nearly empty, one at 99 %, and
+one without a free address, in which an ADD finds only what a DEL has just released. No address
+rests (cool-down 0).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, Final
+
+from bench.figures import Figure, median_figure
+from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.rig.agent import AgentProcess
+from bench.rig.controller import ControllerProcess
+from bench.rig.frames import NEW_PODS, netconf
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import Place, all_places, exact_pool, seed, wide_pool
+from core.domain.model import Pool
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+
+CALLERS: Final = (1, 8, 32)
+EXISTING: Final = 64
+"""Pods of each pool that are replaced over and over: what a node holds."""
+
+WARM_UP: Final = 4 * EXISTING
+"""After which every Pod that is replaced is one of this agent's own."""
+
+SITUATIONS: Final = {
+    "empty": "a nearly empty pool",
+    "full99": "99 % of 4,096 addresses claimed",
+    "last": "none of 65,533 addresses free",
+}
+VERBS: Final = ("add", "del")
+NAMES: Final = tuple(
+    f"{verb}_{situation}_{callers}_ms"
+    for verb in VERBS
+    for situation in SITUATIONS
+    for callers in CALLERS
+)
+
+_NEARLY_FULL: Final = exact_pool("full99", 4_096, 65)
+_FREE: Final = 4_096 // 100
+_FULL: Final = exact_pool("last", 65_533, 64)
+_WIDE: Final = wide_pool("empty")
+_SEED: Final = 999
+
+
+class Replacing:
+    """One agent whose Pods are replaced, in any of the pools."""
+
+    def __init__(self, lab: Lab, agent: AgentProcess) -> None:
+        self._lab = lab
+        self._socket = str(agent.framed_path)
+        self._next = NEW_PODS
+        first = {_FULL.name: 0, _NEARLY_FULL.name: _FULL_COUNT}
+        self._existing = {pool: list(range(at, at + EXISTING)) for pool, at in first.items()}
+        self._existing[_WIDE.name] = self._added(_WIDE.name)
+
+    def run(self, pool: str, callers: int, count: int) -> dict[str, list[float]]:
+        """Milliseconds of each ADD and of each DEL. Raises CallFailed."""
+        order: dict[str, Any] = {"socket": self._socket, "callers": callers, "count": count}
+        order |= {"first": self._take(count), "existing": self._existing[pool]}
+        report = self._lab.call("replacing", order | {"netconf": netconf((pool,)).decode()})
+        _check(report["failures"], pool)
+        self._existing[pool] = report["existing"]
+        return {verb: report[f"{verb}_ms"] for verb in VERBS}
+
+    def _added(self, pool: str) -> list[int]:
+        """New Pods in a pool that has none."""
+        first = self._take(EXISTING)
+        order: dict[str, Any] = {"sockets": [self._socket], "verb": "ADD", "callers": 1}
+        order |= {"first": first, "count": EXISTING, "netconf": netconf((pool,)).decode()}
+        _check(self._lab.call("framed", order)["failures"], pool)
+        return list(range(first, first + EXISTING))
+
+    def _take(self, count: int) -> int:
+        first, self._next = self._next, self._next + count
+        return first
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """add_*_ms, del_*_ms: see ``NAMES``."""
+    latencies_ms: dict[str, list[float]] = {name: [] for name in NAMES}
+    variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
+    count = lab.scale.replaced // lab.scale.rounds
+    with (
+        lab.etcd(lab.seed("pools by fill", _fill)) as etcd,
+        ControllerProcess(lab.room("controller"), etcd.endpoints[0]) as controller,
+        lab.agent(etcd, variables=variables) as agent,
+    ):
+        replacing = Replacing(lab, agent)
+        for pool in SITUATIONS:
+            replacing.run(pool, max(CALLERS), WARM_UP)
+        controller.wait_idle()
+        for _ in lab.rounds():
+            for callers in CALLERS:
+                for pool in SITUATIONS:
+                    for verb, took in replacing.run(pool, callers, count).items():
+                        latencies_ms[f"{verb}_{pool}_{callers}_ms"] += took
+    return [
+        median_figure(name, took, "ms", note=_note(name)) for name, took in latencies_ms.items()
+    ]
+
+
+async def _fill(store: KeyValueStore, keys: Keys) -> None:
+    """The full pools, and one that is empty."""
+    places = chain(all_places(_FULL), _some_places(_NEARLY_FULL))
+    await seed(store, keys, [_FULL, _NEARLY_FULL], places)
+    await SeedWriter(store, keys, "other").define([_WIDE])
+
+
+_FULL_COUNT: Final = sum(1 for _ in all_places(_FULL))
+
+
+def _some_places(pool: Pool) -> Iterator[Place]:
+    """All but a hundredth, which lies anywhere."""
+    places = list(all_places(pool))
+    free = set(random.Random(_SEED).sample(range(len(places)), _FREE))
+    return (place for number, place in enumerate(places) if number not in free)
+
+
+def _check(failures: list[str], pool: str) -> None:
+    if failures:
+        raise CallFailed(f"{len(failures)} calls in {pool}: {failures[0]}")
+
+
+def _note(name: str) -> str:
+    verb, situation, callers, _ = name.split("_")
+    return f"{verb.upper()}, {callers} at once, {SITUATIONS[situation]}"
