@@ -27,3 +27,16 @@ def rss_mb(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / _KIB_PER_MB
     raise ProcessLookupError(f"process {pid} has no memory any more")
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a process group that run; those that only wait to be reaped are left out."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, member_of = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(member_of) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -1,0 +1,297 @@
+"""``bench/against.sh``: another IPAM plugin beside Orbweaver, through the same driver, in turns.
+
+Both are run as a runtime runs them: their executable, once for each call, with the same Pods, the
+same number of calls and as many callers. It writes nothing but standard output and the file of
+``--json``, and must leave nothing behind: what was added is deleted, what was started ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
+
+import typer
+from rich.table import Table
+
+from bench import machine, reporting
+from bench.figures import SHARES, percentile, rounded
+from bench.rig.frames import NEW_PODS
+from bench.rig.kubernetes import terminate_pods
+from bench.rig.lab import Lab
+from bench.rig.sides import Rival, Side, SideFailed, network_namespace, orbweaver, other
+from bench.scale import FULL
+from tests.support.kubernetes import ASSETS, missing_programs
+
+app = typer.Typer(add_completion=False)
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+CNI_PATH: Final = "/opt/cni/bin:/usr/lib/cni"
+CALLS_MAX: Final = 10_000
+CALLERS_MAX: Final = 256
+TURNS_MAX: Final = 100
+READY_S_MAX: Final = 120.0
+RETRY_S: Final = 1.0
+PROBES_MAX: Final = int(READY_S_MAX / RETRY_S)
+TERMINATED_S: Final = 1.0
+"""From the deletion of the Pods until the first DEL: containers take time to end."""
+
+SETTLED_S: Final = 4.0
+"""From the last call until the CPU is read: reports of a call may be written after its answer."""
+
+
+class Plan(NamedTuple):
+    """What is measured: ``calls`` of each verb in each of the ``turns``, by so many callers."""
+
+    calls: int
+    callers: tuple[int, ...]
+    turns: int
+
+    @property
+    def pods(self) -> int:
+        """Pods of the whole comparison: each is added and deleted once, the probes' besides."""
+        return PROBES_MAX + max(self.callers) + self.calls * len(self.callers) * self.turns
+
+
+class Cell(NamedTuple):
+    """All calls of one verb by one number of callers to one side."""
+
+    side: str
+    verb: str
+    callers: int
+    rate: float
+    percentiles: dict[str, float]
+    calls: int
+    failures: list[str]
+
+
+class Comparison(NamedTuple):
+    """``cpu_ms``: of all processes of a side, for one Pod's ADD and DEL."""
+
+    cells: list[Cell]
+    cpu_ms: dict[str, float]
+
+
+@app.command()
+def against(
+    conf: Annotated[
+        Path,
+        typer.Argument(
+            help="The network configuration, JSON; its ipam.type names the plugin, and @ROOM@ in it"
+            " becomes the comparison's own directory."
+        ),
+    ],
+    *,
+    cni_path: Annotated[
+        str, typer.Option(envvar="CNI_PATH", help="Where the plugin's executable is.")
+    ] = CNI_PATH,
+    start: Annotated[
+        str,
+        typer.Option(
+            help="A shell command that starts what the plugin needs (its agent, say), with ROOM,"
+            " NODE_NAME and, of a new API server, KUBECONFIG in its environment; its process group"
+            " is ended afterwards."
+        ),
+    ] = "",
+    calls: Annotated[int, typer.Option(min=1, max=CALLS_MAX, help="ADDs and DELs a turn.")] = 200,
+    callers: Annotated[str, typer.Option(help="How many call at once, one after another.")] = (
+        "1,8,32"
+    ),
+    turns: Annotated[int, typer.Option(min=1, max=TURNS_MAX, help="Of each plugin.")] = 3,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file, too.")
+    ] = None,
+) -> None:
+    """Measure another IPAM plugin side by side with Orbweaver: ADD and DEL by its executable."""
+    plan = Plan(calls, _numbers(callers), turns)
+    rival = _rival(conf, cni_path, start)
+    _check_machine(json_file)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
+    facts = machine.facts()
+    try:
+        comparison = _measure(plan, rival)
+    except SideFailed as error:
+        _fail(str(error), EXIT_FAILED)
+    _show(comparison, facts)
+    if json_file is not None:
+        json_file.write_text(json.dumps(_document(comparison, facts), indent=2) + "\n")
+
+
+# -------------------------------------------------------------------------------- what is given
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and 0 < int(part) <= CALLERS_MAX for part in parts):
+        _fail(f"--callers {text!r}: expected numbers from 1 to {CALLERS_MAX}, as 1,8,32")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _rival(conf: Path, cni_path: str, start: str) -> Rival:
+    """The plugin that the configuration names."""
+    try:
+        text = conf.read_text()
+        name = json.loads(text)["ipam"]["type"]
+    except OSError as error:
+        _fail(f"cannot read the network configuration {conf}: {error.strerror}")
+    except ValueError as error:
+        _fail(f"{conf} is not JSON: {error}")
+    except (KeyError, TypeError):
+        _fail(f"{conf} has no ipam.type: it names the plugin to measure")
+    found = shutil.which(str(name), path=cni_path)
+    if found is None or "/" in str(name):
+        _fail(f"no executable {str(name)!r} in CNI_PATH ({cni_path}): set CNI_PATH or --cni-path")
+    return Rival(Path(found), text, start, cni_path)
+
+
+def _check_machine(json_file: Path | None) -> None:
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        _fail(f"--json {json_file}: there is no directory {json_file.absolute().parent}")
+    lacking = [name for name in ("etcd", "unshare") if shutil.which(name) is None]
+    if lacking:
+        _fail(f"no {' and no '.join(lacking)} in PATH; run: make setup")
+    if os.geteuid():
+        _fail("it makes a network namespace for the Pods: run it as root")
+
+
+def _say(text: str) -> None:
+    typer.echo(f"against: {text}", err=True)
+
+
+def _fail(text: str, status: int = EXIT_USAGE) -> NoReturn:
+    _say(text)
+    raise typer.Exit(status)
+
+
+# --------------------------------------------------------------------------------- measuring
+
+
+def _measure(plan: Plan, rival: Rival) -> Comparison:
+    """Start both sides, and call them in turns. Raises SideFailed."""
+    kubernetes = not (missing := missing_programs())
+    if missing:
+        _say(f"no {' and no '.join(missing)} in {ASSETS}: measured without an API server")
+    elif not rival.start:
+        _say(f"{rival.plugin.name} gets no API server (there is no --start), Orbweaver has one")
+    pods = range(NEW_PODS, NEW_PODS + plan.pods)
+    with Lab(FULL) as lab, ExitStack() as stack:
+        netns = stack.enter_context(network_namespace())
+        variables = {"CNI_PATH": rival.cni_path, "CNI_NETNS": netns}
+        ours = orbweaver(lab, pods, variables, kubernetes=kubernetes)
+        theirs = other(lab, pods, rival, variables, kubernetes=kubernetes)
+        sides = []
+        for side in (theirs, ours):  # theirs first: it is the one that may be set up wrongly
+            sides.append(stack.enter_context(side))
+            _wait_ready(lab, sides[-1])
+        return _compare(lab, sides[::-1], plan)
+
+
+def _compare(lab: Lab, sides: Sequence[Side], plan: Plan) -> Comparison:
+    for side in sides:
+        _take(lab, side, range(NEW_PODS + PROBES_MAX, NEW_PODS + PROBES_MAX + max(plan.callers)))
+    reports: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    executables_s = dict.fromkeys((side.name for side in sides), 0.0)
+    before_s = {side.name: side.cpu_s() for side in sides}
+    first = NEW_PODS + PROBES_MAX + max(plan.callers)
+    for turn in range(plan.turns):
+        for callers in plan.callers:
+            lab.say(f"turn {turn + 1} of {plan.turns}, {callers} at once ...")
+            pods = range(first, first + plan.calls)
+            first += plan.calls
+            for verb in ("ADD", "DEL"):
+                if verb == "DEL":
+                    _terminate(lab, sides, pods)
+                for side in sides if turn % 2 == 0 else reversed(sides):
+                    report = side.call(lab, verb, pods, callers)
+                    executables_s[side.name] += report["cpu_ms"] * plan.calls / 1e3
+                    reports.setdefault((side.name, verb, callers), []).append(report)
+    time.sleep(SETTLED_S)
+    total = plan.calls * len(plan.callers) * plan.turns
+    used_s = {one.name: one.cpu_s() - before_s[one.name] + executables_s[one.name] for one in sides}
+    cells = [_cell(*key, plan.calls, found) for key, found in reports.items()]
+    return Comparison(cells, {name: used * 1e3 / total for name, used in used_s.items()})
+
+
+def _wait_ready(lab: Lab, side: Side) -> None:
+    """Return after the first ADD that succeeds, its Pod deleted again. Raises SideFailed."""
+    failures: list[str] = []
+    for number in range(PROBES_MAX):
+        pod = [NEW_PODS + number]
+        failures = side.call(lab, "ADD", pod, 1)["failures"]
+        if not failures:
+            side.call(lab, "DEL", pod, 1)
+            return
+        if side.failure() or not side.starts:
+            break
+        time.sleep(RETRY_S)
+    why = side.failure() or f"its ADD fails: {failures[0]}"
+    raise SideFailed(f"{side.name}: {why}")
+
+
+def _take(lab: Lab, side: Side, pods: Sequence[int]) -> None:
+    """Calls that are not measured."""
+    for verb in ("ADD", "DEL"):
+        side.call(lab, verb, pods, len(pods))
+
+
+def _terminate(lab: Lab, sides: Sequence[Side], pods: Sequence[int]) -> None:
+    """Mark the Pods as being deleted, as they are when a runtime deletes their sandboxes."""
+    for etcd in filter(None, (side.etcd for side in sides)):
+        lab.fill(etcd, lambda store, _: terminate_pods(store, pods))
+    time.sleep(TERMINATED_S)
+
+
+def _cell(side: str, verb: str, callers: int, calls: int, reports: list[dict[str, Any]]) -> Cell:
+    took = [one for report in reports for one in report["latencies_ms"]]
+    rate = len(took) / sum(report["seconds"] for report in reports)
+    tail = {name: percentile(took, share) for name, share in SHARES.items()}
+    failures = [text for report in reports for text in report["failures"]]
+    return Cell(side, verb, callers, rate, tail, calls * len(reports), failures)
+
+
+# ------------------------------------------------------------------------------------ telling
+
+
+def _show(comparison: Comparison, facts: dict[str, str]) -> None:
+    console = reporting.terminal(errors=False)
+    reporting.print_machine(console, facts)
+    shown = Table(title="ADD and DEL by executable, ms", title_justify="left")
+    for name in ("verb", "callers", "plugin", "calls/s", "ratio", *SHARES, "calls", "failed"):
+        shown.add_column(name, justify="left" if name in ("verb", "plugin") else "right")
+    others = {(one.verb, one.callers): one for one in comparison.cells if one.side != "orbweaver"}
+    for one in sorted(comparison.cells, key=lambda one: (one.verb, one.callers)):
+        beside = others[one.verb, one.callers]
+        ratio = f"{one.rate / beside.rate:.2f}" if one is not beside else ""
+        tail = [f"{value:.2f}" for value in one.percentiles.values()]
+        numbers = (f"{one.rate:.0f}", ratio, *tail, f"{one.calls:,}", f"{len(one.failures):,}")
+        shown.add_row(one.verb, str(one.callers), one.side, *numbers)
+    console.print(shown)
+    for side, cpu_ms in comparison.cpu_ms.items():
+        console.print(f"CPU of an ADD and its DEL, all processes of {side}: {cpu_ms:.1f} ms")
+    for one in comparison.cells:
+        if one.failures:
+            console.print(f"{one.side}, {one.verb}, {one.callers} at once: {one.failures[0]}")
+
+
+def _document(comparison: Comparison, facts: dict[str, str]) -> dict[str, Any]:
+    cells = [
+        one._asdict()
+        | {"rate": rounded(one.rate)}
+        | {"percentiles": {name: rounded(value) for name, value in one.percentiles.items()}}
+        | {"failures": len(one.failures)}
+        for one in comparison.cells
+    ]
+    cpu_ms = {name: rounded(value) for name, value in comparison.cpu_ms.items()}
+    return {"machine": facts, "cells": cells, "cpu_ms": cpu_ms}
+
+
+if __name__ == "__main__":
+    app(prog_name="bench/against.sh")

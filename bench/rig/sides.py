@@ -1,0 +1,226 @@
+"""The two sides of a comparison: Orbweaver and another IPAM plugin, each with all that it needs.
+
+A side has an etcd and, where the programs are there, an API server of its own with the same Pods,
+so that what one system writes costs the other nothing. Promise: when its context is left, every
+process that was started here has ended, those of the command that starts the other system included.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from bench.measures.calls import RECORDS_MAX
+from bench.rig import processes
+from bench.rig.controller import ControllerProcess
+from bench.rig.frames import environment, netconf
+from bench.rig.kubernetes import NODE, api_server, define_kinds, write_cluster, write_pools
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import wide_pool
+from core.domain.model import Pool
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from nodeagent.settings.environment import KUBECONFIG
+from ops import installer
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import ApiServer
+
+STOP_S_MAX: Final = 20.0
+_POLL_S: Final = 0.1
+_LOG_CHARACTERS: Final = 2_000
+
+
+class SideFailed(Exception):
+    """A side could not be started; the text says why."""
+
+
+class Rival(NamedTuple):
+    """Another plugin: its executable, its network configuration, and what starts its daemons.
+
+    ``@ROOM@`` in the configuration stands for a directory of its own. ``start``: a shell command,
+    "" for none.
+    """
+
+    plugin: Path
+    conf: str
+    start: str
+    cni_path: str
+
+
+class Side(NamedTuple):
+    """One plugin that can be called. ``etcd``: that of its API server, None without one.
+
+    ``cpu_s``: CPU seconds so far of all its processes but the executable. ``starts``: something has
+    been started that may not be ready yet; ``failure``: why it never will be, "" while it runs.
+    """
+
+    name: str
+    command: str
+    netconf: Path
+    variables: Mapping[str, str]
+    room: Path
+    etcd: EtcdCluster | None
+    cpu_s: Callable[[], float]
+    starts: bool = False
+    failure: Callable[[], str] = str
+
+    def call(self, lab: Lab, verb: str, serials: Sequence[int], callers: int) -> dict[str, Any]:
+        """Run the executable once for each Pod: the report of ``bench.callers.executables``."""
+        environments = [{**environment(verb, serial), **self.variables} for serial in serials]
+        order = {"command": [self.command], "environments": environments, "callers": callers}
+        return lab.call("executables", order | {"stdin": str(self.netconf), "room": str(self.room)})
+
+
+@contextmanager
+def orbweaver(
+    lab: Lab, pods: Sequence[int], variables: Mapping[str, str], *, kubernetes: bool
+) -> Iterator[Side]:
+    """Our executable, an agent and a controller."""
+    pools: list[Pool] = []
+
+    async def fill(store: KeyValueStore, keys: Keys) -> None:
+        pools.extend(await write_pools(store, [wide_pool()]))
+        await SeedWriter(store, keys, "operator").define(pools)
+        await write_cluster(store, pods)
+
+    etcd = lab.etcd(lab.seed("orbweaver", fill))
+    with ExitStack() as stack:
+        server = _start(stack, lab, etcd, kubernetes=kubernetes)
+        settings = {KUBECONFIG: str(server.kubeconfig)} if server is not None else {}
+        if server is not None:
+            define_kinds(server)
+        controller = stack.enter_context(
+            ControllerProcess(lab.room("controller"), etcd.endpoints[0], settings)
+        )
+        agent = stack.enter_context(lab.agent(etcd, NODE, {**RECORDS_MAX, **settings}))
+        room = lab.room("orbweaver")
+        installer.install(room / "bin", room / "net.d")
+        conf = room / "netconf"
+        conf.write_bytes(netconf(socket_path=str(agent.socket_path)))
+
+        def cpu_s() -> float:
+            return agent.cpu_s() + controller.cpu_s() + _servers_cpu_s(etcd, server)
+
+        plugin = str(room / "bin" / "spiderpool")
+        watched = etcd if server is not None else None
+        yield Side("orbweaver", plugin, conf, variables, room, watched, cpu_s)
+
+
+@contextmanager
+def other(
+    lab: Lab, pods: Sequence[int], rival: Rival, variables: Mapping[str, str], *, kubernetes: bool
+) -> Iterator[Side]:
+    """Another plugin, and what its command starts; with an API server if there is a command."""
+
+    async def fill(store: KeyValueStore, _: Keys) -> None:
+        await write_cluster(store, pods)
+
+    room = lab.room("other")
+    netconf_path = room / "netconf"
+    netconf_path.write_text(rival.conf.replace("@ROOM@", str(room)))
+    with ExitStack() as stack:
+        etcd = server = group = None
+        if rival.start:
+            etcd = lab.etcd(lab.seed("other", fill))
+            server = _start(stack, lab, etcd, kubernetes=kubernetes)
+            group = stack.enter_context(_Group(rival.start, room, server))
+
+        def cpu_s() -> float:
+            servers = _servers_cpu_s(etcd, server) if etcd is not None else 0.0
+            return servers + (group.cpu_s() if group is not None else 0.0)
+
+        watched = etcd if server is not None else None
+        plugin = rival.plugin
+        side = Side(plugin.name, str(plugin), netconf_path, variables, room, watched, cpu_s)
+        yield side if group is None else side._replace(starts=True, failure=group.failure)
+
+
+@contextmanager
+def network_namespace() -> Iterator[str]:
+    """The path of a new network namespace without interfaces. Raises SideFailed."""
+    process = subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo ready; exec sleep infinity"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        if process.stdout.readline() != b"ready\n":
+            why = process.stderr.read().decode(errors="replace").strip()
+            raise SideFailed(f"no network namespace can be made: {why}; run it as root")
+        yield f"/proc/{process.pid}/ns/net"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _start(stack: ExitStack, lab: Lab, etcd: EtcdCluster, *, kubernetes: bool) -> ApiServer | None:
+    if kubernetes:
+        return stack.enter_context(api_server(lab.room("kube"), etcd))
+    stack.enter_context(etcd)
+    return None
+
+
+def _servers_cpu_s(etcd: EtcdCluster, server: ApiServer | None) -> float:
+    pids = [member.pid for member in etcd.members]
+    return sum(map(processes.cpu_s, pids + ([server.pid] if server is not None else [])))
+
+
+class _Group:
+    """A command of the user and all that it starts: one process group, ended with the context."""
+
+    def __init__(self, command: str, room: Path, server: ApiServer | None) -> None:
+        self._log = room / "start.log"
+        settings = {"ROOM": str(room), "NODE_NAME": NODE}
+        if server is not None:
+            settings["KUBECONFIG"] = str(server.kubeconfig)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["sh", "-c", command],
+                env=os.environ | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._signal(signal.SIGTERM)
+        ends = time.monotonic() + STOP_S_MAX
+        # The command itself is reaped by us, whatever it has started by someone else.
+        while (self._process.poll() is None or self._members()) and time.monotonic() < ends:
+            time.sleep(_POLL_S)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def failure(self) -> str:
+        """What it printed last, if nothing of it runs any more or it has failed."""
+        status = self._process.poll()
+        if status is None or (status == 0 and self._members()):
+            return ""
+        said = self._log.read_text(errors="replace")[-_LOG_CHARACTERS:]
+        return f"the command of --start has ended with {status}: {said}"
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all its processes that have not ended."""
+        return sum(map(processes.cpu_s, self._members()))
+
+    def _members(self) -> list[int]:
+        return processes.group(self._process.pid)
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return

@@ -1,0 +1,117 @@
+"""The comparison with another plugin: what it refuses, and that it measures and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.against import app
+from bench.rig.daemon import ROOT
+
+PROGRAM = ROOT / "bench" / "against.sh"
+PLUGIN = """#!/bin/sh
+room=$(sed 's/.*"room": "\\([^"]*\\)".*/\\1/')
+echo "$room" >"$CNI_PATH/room"
+test -e "$room/started" || exit 1
+echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]}'
+"""
+
+
+def _against(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAM), *map(str, arguments)]
+    environment = os.environ | variables
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def _conf(directory: Path, **ipam: str) -> Path:
+    path = directory / "conf.json"
+    path.write_text(json.dumps({"cniVersion": "1.0.0", "name": "lan", "ipam": ipam}))
+    return path
+
+
+def test_the_usage_names_every_option() -> None:
+    done = _against("--help", COLUMNS="200")
+
+    assert done.returncode == 0
+    for option in ("--cni-path", "--start", "--calls", "--callers", "--turns", "--json", "@ROOM@"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [
+        ([], "conf"),
+        (["nowhere.json"], "nowhere.json"),
+        (["text"], "not JSON"),
+        (["none.json"], "ipam.type"),
+        (["conf.json"], "no executable 'rival' in CNI_PATH (/nowhere)"),
+        (["conf.json", "--callers", "8,x"], "--callers '8,x'"),
+        (["conf.json", "--calls", "0"], "--calls"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_starts(
+    tmp_path: Path, arguments: Sequence[str], missing: str
+) -> None:
+    _conf(tmp_path, type="rival")
+    (tmp_path / "text").write_text("no JSON")
+    (tmp_path / "none.json").write_text("{}")
+    given = [tmp_path / one if number == 0 else one for number, one in enumerate(arguments)]
+
+    done = CliRunner().invoke(
+        app, list(map(str, given)), env={"CNI_PATH": "/nowhere", "COLUMNS": "200"}
+    )
+
+    assert done.exit_code == 2
+    assert missing in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.etcd
+@pytest.mark.netns
+@pytest.mark.slow
+def test_both_plugins_get_the_same_calls_and_nothing_is_left(tmp_path: Path) -> None:
+    plugin = tmp_path / "rival"
+    plugin.write_text(PLUGIN)
+    plugin.chmod(0o755)
+    figures, pid = tmp_path / "figures.json", tmp_path / "pid"
+    start = f'echo $$ >{pid}; touch "$ROOM/started"; exec sleep 600'
+    sizes = ("--calls", "6", "--callers", "1,3", "--turns", "1", "--json", figures)
+    conf = _conf(tmp_path, type="rival", room="@ROOM@")
+
+    done = _against(
+        conf, "--start", start, *sizes, CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
+    )
+
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(figures.read_text())["cells"]
+    assert {(one["side"], one["verb"], one["callers"], one["calls"]) for one in cells} == {
+        (side, verb, callers, 6)
+        for side in ("orbweaver", "rival")
+        for verb in ("ADD", "DEL")
+        for callers in (1, 3)
+    }
+    assert not any(one["failures"] for one in cells)
+    room = Path((tmp_path / "room").read_text().strip())
+    assert not room.parent.exists()
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+@pytest.mark.etcd
+@pytest.mark.netns
+def test_a_plugin_whose_calls_fail_is_refused_with_what_it_printed(tmp_path: Path) -> None:
+    plugin = tmp_path / "rival"
+    plugin.write_text("#!/bin/sh\necho no address; exit 1\n")
+    plugin.chmod(0o755)
+
+    done = _against(
+        _conf(tmp_path, type="rival"), CNI_PATH=str(tmp_path), KUBEBUILDER_ASSETS=str(tmp_path)
+    )
+
+    assert done.returncode == 1
+    assert "rival: its ADD fails: no address" in done.stderr
