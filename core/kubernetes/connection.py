@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final
+import ssl
+from typing import Final
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 
 from core.errors import BadInput
+from core.kubernetes.credentials import access_of, tls_context
+from core.kubernetes.kubeconfig import Access
+
+CONNECTIONS_MAX: Final = 100
+"""Of one session; a watch holds one."""
+
+READ_BYTES: Final = 2**21
+"""Buffered of an answer or a watch: one object of the API may have 1.5 MB, on one line."""
 
 FAREWELL_S: Final = 0.1
 """What a closed connection gets to end in."""
@@ -39,32 +50,41 @@ def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class Connection:
-    """Around a client of the ``kubernetes`` package, which knows how to prove who we are."""
+    """A session with the server of ``access``; ``context`` None: its URL has no TLS."""
 
-    def __init__(self, client: Any) -> None:  # noqa: ANN401  # the package is not typed for us
-        self._client = client
+    def __init__(self, access: Access, context: ssl.SSLContext | None) -> None:
+        self._access = access
+        self._session = aiohttp.ClientSession(
+            proxy=access.proxy or _proxy_of(access.server),
+            connector=aiohttp.TCPConnector(
+                limit=CONNECTIONS_MAX,
+                ssl=True if context is None else context,
+                socket_factory=tcp_socket,
+            ),
+            read_bufsize=READ_BYTES,
+            # Else it looks for a .netrc, in a thread, and for proxies before every request.
+            trust_env=False,
+        )
 
     async def send(
         self, method: str, path: str, body: object, content: str, limits: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """The answer, its body unread; ``path`` with its query. Raises what aiohttp raises."""
-        client, settings = self._client, self._client.configuration
         headers = {"Accept": "application/json", "Content-Type": content}
-        await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        # Not by the package's own call: it walks through every body, and encodes it slowly.
-        session: aiohttp.ClientSession = client.rest_client.pool_manager
-        return await session.request(
+        if authorization := await self._access.token.authorization():
+            headers["Authorization"] = authorization
+        return await self._session.request(
             method,
-            settings.host + path,
+            self._access.server + path,
             data=None if body is None else msgspec.json.encode(body),
             headers=headers,
-            server_hostname=settings.tls_server_name,
+            server_hostname=self._access.tls.server_name or None,
             timeout=limits,
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        await self._session.close()
         # TLS transports end in the loop's own time, and a loop that ends first complains of them.
         await asyncio.sleep(FAREWELL_S)
 
@@ -73,12 +93,21 @@ async def open_connection(kubeconfig: str, context: str = "") -> Connection:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
     ``context`` of the kubeconfig, by default the one that it calls its current one.
-    Raises BadInput without any, and where the extra ``kubernetes`` is not installed.
+    Raises BadInput without any that can be used.
     """
+    access = await access_of(kubeconfig, context)
+    if not access.server.startswith("https:"):
+        return Connection(access, None)
     try:
-        from core.kubernetes.credentials import client_for  # noqa: PLC0415  # the package is an extra
-    except ImportError:
-        message = "Kubernetes is switched on and the package kubernetes is not installed"
-        remedy = "pip install 'orbweaver[kubernetes]'"
-        raise BadInput(message, subject="kubernetes", remedy=remedy) from None
-    return Connection(await client_for(kubeconfig, context))
+        tls = await asyncio.to_thread(tls_context, access.tls)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise BadInput(f"a certificate cannot be used: {error}", subject="kubeconfig") from None
+    return Connection(access, tls)
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for this server (``HTTPS_PROXY``, ``NO_PROXY``)."""
+    server = urlsplit(url)
+    if server.hostname and proxy_bypass(server.hostname):
+        return None
+    return getproxies().get(server.scheme)

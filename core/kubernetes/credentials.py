@@ -1,73 +1,66 @@
-"""Credentials for an API server, by the ``kubernetes`` package (docs/decisions/0011).
+"""Credentials for an API server, and the TLS that they ask for (docs/decisions/0011).
 
-Only its asyncio side's configuration is used: service account tokens that rotate, kubeconfig with
-certificates, tokens and exec plugins. Its models, watches and requests are not. The package is an
-extra: only who switches Kubernetes on imports this module.
+Certificates are verified as kubectl verifies them. A key is never written to a disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-from aiohttp import ClientSession, TCPConnector
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from typing import Final
 
 from core.errors import BadInput
-from core.kubernetes.connection import tcp_socket
+from core.kubernetes.kubeconfig import Access, Tls, read_kubeconfig, read_service_account
+from core.kubernetes.tokens import NoAccess, Plugin
 from core.tls import not_strict
 
-READ_BYTES = 2**21
-"""Buffered of an answer or a watch: one object of the API may have 1.5 MB, on one line."""
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where kubelet puts a Pod's token and the authority of its API server."""
 
 
-async def client_for(kubeconfig: str, context: str = "") -> ApiClient:
+async def access_of(kubeconfig: str, context: str = "") -> Access:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
     ``context`` of the kubeconfig, by default the one that it calls its current one.
     Raises BadInput when there are none that can be used.
     """
-    settings = Configuration()
     if kubeconfig and not await asyncio.to_thread(Path(kubeconfig).is_file):
         raise BadInput(f"{kubeconfig} is not a file", subject="kubeconfig")
     try:
         if kubeconfig:
-            await load_kube_config(kubeconfig, context or None, client_configuration=settings)
+            access = await asyncio.to_thread(read_kubeconfig, Path(kubeconfig), context)
         else:
-            load_incluster_config(settings)
-    except (ConfigException, OSError) as error:
+            access = await asyncio.to_thread(read_service_account, SERVICE_ACCOUNT)
+        await access.token.authorization()
+        if isinstance(access.token, Plugin):
+            access = await _with_certificate(access, access.token)
+    except NoAccess as error:
         where = kubeconfig or "this Pod's service account"
         raise BadInput(f"{where} gives no access: {error}", subject="kubeconfig") from None
-    client = ApiClient(settings)
-    client.rest_client = _Transport(settings)
-    return client
+    return access
 
 
-class _Transport(RESTClientObject):  # type: ignore[misc]  # the package is not typed for us
-    """The package's transport over sockets that notice a dead peer, verifying as kubectl does."""
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Raises OSError for a certificate that cannot be used."""
+    if tls.is_verified:
+        context = not_strict(ssl.create_default_context(cadata=tls.authorities or None))
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certificate:
+        # OpenSSL reads them from a file alone: one in memory. The password keeps it from asking.
+        with os.fdopen(os.memfd_create("client-certificate"), "wb") as file:
+            file.write(tls.certificate + b"\n" + tls.key)
+            file.flush()
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password="")
+    return context
 
-    def __init__(self, settings: Configuration) -> None:
-        super().__init__(settings)
-        not_strict(self.ssl_context)
-        self.pool_manager = ClientSession(
-            proxy=settings.proxy or _proxy_of(settings.host),
-            connector=TCPConnector(
-                limit=self.maxsize, ssl=self.ssl_context, socket_factory=tcp_socket
-            ),
-            read_bufsize=READ_BYTES,
-            # Else it looks for a .netrc, in a thread, and for proxies before every request: more
-            # than half of what a request costs.
-            trust_env=False,
-        )
 
-
-def _proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for this server (``HTTPS_PROXY``, ``NO_PROXY``)."""
-    server = urlsplit(url)
-    if server.hostname and proxy_bypass(server.hostname):
-        return None
-    return getproxies().get(server.scheme)
+async def _with_certificate(access: Access, plugin: Plugin) -> Access:
+    certificate, key = await plugin.certificate()
+    if not certificate:
+        return access
+    return access._replace(tls=access.tls._replace(certificate=certificate, key=key))

@@ -1,0 +1,181 @@
+"""What a request says of who we are: the ``Authorization`` header, from where it comes fresh.
+
+A service account's token is rotated in its file, a plugin's expires: both are asked again in time.
+No text of an error shows a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import msgspec
+
+TOKEN_FILE_S: Final = 60.0
+"""A token is read from its file this often; kubelet rotates one long before it expires."""
+
+PLUGIN_S_MAX: Final = 60.0
+"""How long a plugin may take to print a credential: it may ask a server, but no person."""
+
+EXPIRES_EARLY: Final = timedelta(seconds=10)
+"""A plugin's token is renewed so long before its end: requests take time too."""
+
+ERROR_CHARS_MAX: Final = 1_000
+"""Of what a plugin says when it fails."""
+
+
+class NoAccess(OSError):
+    """Credentials that cannot be had, as a connection that cannot be made."""
+
+
+class TokenSource(Protocol):
+    """Who we are, for each request anew."""
+
+    async def authorization(self) -> str:
+        """The header's value, "" for none. Raises NoAccess."""
+        ...
+
+
+class FixedToken:
+    """The same for ever; "" where a certificate or nothing says who we are."""
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    async def authorization(self) -> str:
+        """See ``TokenSource``."""
+        return self._value
+
+
+def basic(user: str, password: str) -> FixedToken:
+    """By name and password, as some proxies in front of API servers take them."""
+    return FixedToken(f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}")
+
+
+class FileToken:
+    """A token in a file that somebody else renews."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._value = ""
+        self._read_at = float("-inf")
+
+    async def authorization(self) -> str:
+        """See ``TokenSource``. A file that cannot be read now leaves the token that was read."""
+        if time.monotonic() - self._read_at >= TOKEN_FILE_S:
+            try:
+                token = await asyncio.to_thread(self._path.read_text)
+            except OSError as error:
+                token = ""
+                if not self._value:
+                    raise NoAccess(str(error)) from None
+            if token.strip():
+                self._value = f"Bearer {token.strip()}"
+            if not self._value:
+                raise NoAccess(f"{self._path} is empty")
+            self._read_at = time.monotonic()
+        return self._value
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    token: str = ""
+    client_certificate_data: str = ""
+    client_key_data: str = ""
+    expiration_timestamp: datetime | None = None
+
+
+class _ExecCredential(msgspec.Struct, rename="camel"):
+    api_version: str
+    status: _Status
+
+
+class Plugin:
+    """A command that prints a credential (``client.authentication.k8s.io``).
+
+    ``settings``: the user's ``exec`` of a kubeconfig in ``directory``. Raises NoAccess.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], directory: Path) -> None:
+        try:
+            command, self._version = str(settings["command"]), str(settings["apiVersion"])
+        except KeyError as error:
+            raise NoAccess(f"the exec plugin has no {error}") from None
+        # As kubectl: a name is looked for in the PATH, a path is relative to the kubeconfig.
+        program = str(directory / command) if "/" in command else command
+        self._command = [program, *map(str, settings.get("args") or ())]
+        self._variables = {one["name"]: one["value"] for one in settings.get("env") or ()}
+        self._status: _Status | None = None
+        self._running = asyncio.Lock()
+
+    async def authorization(self) -> str:
+        """See ``TokenSource``."""
+        token = (await self._current()).token
+        return f"Bearer {token}" if token else ""
+
+    async def certificate(self) -> tuple[bytes, bytes]:
+        """The certificate and the key that it printed instead of a token, as PEM; b"" for none."""
+        status = await self._current()
+        return status.client_certificate_data.encode(), status.client_key_data.encode()
+
+    async def _current(self) -> _Status:
+        async with self._running:
+            if self._status is None or _is_over(self._status):
+                self._status = await self._run()
+            return self._status
+
+    async def _run(self) -> _Status:
+        info = {"apiVersion": self._version, "kind": "ExecCredential"}
+        request = json.dumps(info | {"spec": {"interactive": False}})
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **self._variables, "KUBERNETES_EXEC_INFO": request},
+            )
+        except OSError as error:
+            raise NoAccess(f"the plugin {self._command[0]} cannot be started: {error}") from None
+        try:
+            async with asyncio.timeout(PLUGIN_S_MAX):
+                printed, complaint = await process.communicate()
+        except TimeoutError:
+            raise self._failed(f"took longer than {PLUGIN_S_MAX:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            said = complaint.decode("utf-8", "replace").strip()[:ERROR_CHARS_MAX]
+            raise self._failed(f"ended with code {process.returncode}: {said}")
+        return self._read(printed)
+
+    def _read(self, printed: bytes) -> _Status:
+        try:
+            credential = msgspec.json.decode(printed, type=_ExecCredential)
+        except msgspec.DecodeError:
+            raise self._failed("printed no ExecCredential") from None
+        if credential.api_version != self._version:
+            raise self._failed(f"speaks {credential.api_version}, not {self._version}")
+        status = credential.status
+        if not status.token and not (status.client_certificate_data and status.client_key_data):
+            raise self._failed("printed neither a token nor a certificate with its key")
+        return status
+
+    def _failed(self, why: str) -> NoAccess:
+        return NoAccess(f"the plugin {self._command[0]} {why}")
+
+
+def _is_over(status: _Status) -> bool:
+    ends = status.expiration_timestamp
+    if ends is None:
+        return False
+    ends = ends if ends.tzinfo is not None else ends.replace(tzinfo=UTC)
+    return datetime.now(UTC) >= ends - EXPIRES_EARLY

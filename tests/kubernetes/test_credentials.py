@@ -1,0 +1,313 @@
+"""Who we are to an API server: by kubeconfigs, plugins and service accounts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import trustme
+import yaml
+from aiohttp import web
+
+from core.errors import ApiUnavailable, BadInput
+from core.kubernetes import credentials, tokens
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.kubernetes.kubeconfig import read_service_account
+
+VERSION: Final = "client.authentication.k8s.io/v1"
+
+
+class Server:
+    """Notes what requests say of their sender."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.authorizations: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.authorizations.append(request.headers.get("Authorization", ""))
+        return web.json_response({})
+
+
+@asynccontextmanager
+async def serving(context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    server, app = Server(), web.Application()
+    app.router.add_get("/{path:.*}", server.answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    scheme = "http" if context is None else "https"
+    server.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with serving() as server:
+        yield server
+
+
+def kubeconfig(directory: Path, server: str, user: Any, **cluster: Any) -> str:
+    path = directory / "kubeconfig"
+    document = {
+        "clusters": [{"name": "here", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "me", "user": user}, {"name": "other", "user": {"token": "other"}}],
+        "contexts": [
+            {"name": "here", "context": {"cluster": "here", "user": "me"}},
+            {"name": "as-other", "context": {"cluster": "here", "user": "other"}},
+        ],
+        "current-context": "here",
+    }
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def plugin(directory: Path, *statuses: dict[str, Any], code: int = 0) -> dict[str, Any]:
+    """The ``exec`` of a user: prints these, one a run; relative to the kubeconfig."""
+    (directory / "statuses").write_text(json.dumps(statuses))
+    script = directory / "plugin"
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, pathlib, sys\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "info = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
+        "assert not info['spec']['interactive'] and os.environ['FLAVOUR'] == sys.argv[1]\n"
+        "first, *others = json.loads((here / 'statuses').read_text())\n"
+        "(here / 'statuses').write_text(json.dumps(others or [first]))\n"
+        "print(json.dumps({'apiVersion': info['apiVersion'], 'kind': 'ExecCredential',"
+        " 'status': first}))\n"
+        "print('not today', file=sys.stderr)\n"
+        f"sys.exit({code})\n"
+    )
+    script.chmod(0o700)
+    variables = [{"name": "FLAVOUR", "value": "sour"}]
+    return {"apiVersion": VERSION, "command": "./plugin", "args": ["sour"], "env": variables}
+
+
+def until(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+async def ask(config: str, context: str = "", times: int = 1) -> None:
+    api = Api(await open_connection(config, context))
+    try:
+        for _ in range(times):
+            await api.get("/api")
+    finally:
+        await api.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ({}, ""),
+        ({"token": "secret"}, "Bearer secret"),
+        ({"username": "ada", "password": "secret"}, "Basic YWRhOnNlY3JldA=="),
+    ],
+)
+async def test_a_request_says_who_the_kubeconfig_says_we_are(
+    server: Server, tmp_path: Path, user: Any, sent: str
+) -> None:
+    await ask(kubeconfig(tmp_path, server.url, user))
+
+    assert server.authorizations == [sent]
+
+
+async def test_another_context_than_the_current_one_can_be_named(
+    server: Server, tmp_path: Path
+) -> None:
+    await ask(kubeconfig(tmp_path, server.url, {"token": "secret"}), "as-other")
+
+    assert server.authorizations == ["Bearer other"]
+
+
+async def test_a_token_that_was_rotated_in_its_file_is_read_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "TOKEN_FILE_S", 0.0)
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    api = Api(await open_connection(kubeconfig(tmp_path, server.url, {"tokenFile": "token"})))
+
+    await api.get("/api")
+    file.write_text("second\n")
+    await api.get("/api")
+    file.unlink()
+    await api.get("/api")
+
+    await api.close()
+    assert server.authorizations == ["Bearer first", "Bearer second", "Bearer second"]
+
+
+async def test_a_plugin_runs_again_when_its_token_has_expired(
+    server: Server, tmp_path: Path
+) -> None:
+    statuses = [
+        {"token": "first", "expirationTimestamp": until(-1)},
+        {"token": "second", "expirationTimestamp": until(3_600)},
+        {"token": "third"},
+    ]
+    user = {"exec": plugin(tmp_path, *statuses)}
+
+    await ask(kubeconfig(tmp_path, server.url, user), times=2)
+
+    assert server.authorizations == ["Bearer second", "Bearer second"]
+
+
+async def test_a_plugin_that_fails_later_fails_the_request_and_not_the_process(
+    server: Server, tmp_path: Path
+) -> None:
+    user = {"exec": plugin(tmp_path, {"token": "first", "expirationTimestamp": until(-1)})}
+    api = Api(await open_connection(kubeconfig(tmp_path, server.url, user)))
+    (tmp_path / "plugin").unlink()
+
+    with pytest.raises(ApiUnavailable, match="cannot be started"):
+        await api.get("/api")
+
+    await api.close()
+
+
+@pytest.mark.parametrize("way", ["data", "file", "plugin"])
+async def test_a_certificate_is_shown_and_its_key_stays_in_memory(
+    tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    mine = authority.issue_cert("ada@shop.example")
+    pems = mine.cert_chain_pems[0].bytes(), mine.private_key_pem.bytes()
+    encoded = [base64.b64encode(pem).decode() for pem in pems]
+    (tmp_path / "crt").write_bytes(pems[0])
+    (tmp_path / "key").write_bytes(pems[1])
+    texts = [pem.decode() for pem in pems]
+    printed = dict(zip(("clientCertificateData", "clientKeyData"), texts, strict=True))
+    user = {
+        "data": {"client-certificate-data": encoded[0], "client-key-data": encoded[1]},
+        "file": {"client-certificate": "crt", "client-key": "key"},
+        "plugin": {"exec": plugin(tmp_path, printed)},
+    }[way]
+    ca = base64.b64encode(authority.cert_pem.bytes()).decode()
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+
+    async with serving(context) as server:
+        config = kubeconfig(tmp_path, server.url, user, **{"certificate-authority-data": ca})
+        await ask(config)
+
+    assert server.authorizations == [""]
+
+
+async def test_a_server_is_not_verified_only_where_the_kubeconfig_says_so(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("elsewhere.example").configure_cert(context)
+    ca = base64.b64encode(authority.cert_pem.bytes()).decode()
+
+    async with serving(context) as server:
+        trusting = {"certificate-authority-data": ca}
+        with pytest.raises(ApiUnavailable, match="certificate"):
+            await ask(kubeconfig(tmp_path, server.url, {}, **trusting))
+        named = trusting | {"tls-server-name": "elsewhere.example"}
+        await ask(kubeconfig(tmp_path, server.url, {}, **named))
+        await ask(kubeconfig(tmp_path, server.url, {}, **{"insecure-skip-tls-verify": True}))
+
+    assert len(server.authorizations) == 2
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        ({"auth-provider": {"name": "oidc"}}, "auth-provider, which is not supported"),
+        ({"token": "secret", "as": "root"}, "as, which is not supported"),
+        ({"tokenFile": "missing"}, "No such file"),
+        ({"client-certificate": "missing"}, "No such file"),
+        ({"client-certificate-data": "bm9uc2Vuc2U="}, "a certificate cannot be used"),
+        ({"exec": {"command": "plugin"}}, "no 'apiVersion'"),
+        ({"exec": {"command": "./missing", "apiVersion": VERSION}}, "cannot be started"),
+        ("nonsense", "has no user 'me'"),
+    ],
+)
+async def test_a_user_that_cannot_be_had_is_refused_by_name(
+    tmp_path: Path, user: Any, why: str
+) -> None:
+    with pytest.raises(BadInput, match=why) as refused:
+        await open_connection(kubeconfig(tmp_path, "https://api.example", user))
+
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", "{}", "current-context: here", "{current-context: here, contexts: [1]}"],
+)
+async def test_a_kubeconfig_that_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+
+    with pytest.raises(BadInput, match="gives no access"):
+        await open_connection(str(path))
+
+
+async def test_a_plugin_that_fails_is_quoted(tmp_path: Path) -> None:
+    user = {"exec": plugin(tmp_path, {"token": "secret"}, code=3)}
+
+    with pytest.raises(BadInput, match="ended with code 3: not today") as refused:
+        await open_connection(kubeconfig(tmp_path, "https://api.example", user))
+
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_plugin_that_never_ends_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "PLUGIN_S_MAX", 0.1)
+    endless = {"command": "sleep", "args": ["1000"], "apiVersion": VERSION}
+
+    with pytest.raises(BadInput, match=r"took longer than 0\.1 s"):
+        await open_connection(kubeconfig(tmp_path, "https://api.example", {"exec": endless}))
+
+
+async def test_a_pod_is_its_service_account(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-kubelet")
+    (tmp_path / "ca.crt").write_text("an authority")
+    variables = {"KUBERNETES_SERVICE_HOST": "2001:db8::1", "KUBERNETES_SERVICE_PORT": "443"}
+
+    access = read_service_account(tmp_path, variables)
+
+    assert access.server == "https://[2001:db8::1]:443"
+    assert access.tls.authorities == "an authority"
+    assert await access.token.authorization() == "Bearer from-kubelet"
+
+
+@pytest.mark.parametrize("missing", ["ca.crt", "token"])
+async def test_a_pod_without_its_service_account_has_no_access(
+    tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in {"token", "ca.crt"} - {missing}:
+        (tmp_path / name).write_text("text")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    monkeypatch.setattr(credentials, "SERVICE_ACCOUNT", tmp_path)
+
+    with pytest.raises(BadInput, match="service account gives no access"):
+        await open_connection("")
+
+
+async def test_outside_of_a_pod_there_is_no_service_account(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+
+    with pytest.raises(BadInput, match="KUBERNETES_SERVICE_HOST"):
+        await open_connection("")
