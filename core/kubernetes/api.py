@@ -167,8 +167,7 @@ class Api:
 
     async def create(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
         """Create an object in a collection; ``manager`` owns its fields, by default our client."""
-        query = {"fieldManager": manager} if manager else {}
-        return await self._request("POST", _with(path, query | _UNCHECKED), body)
+        return await self._request("POST", _with(path, _managed_by(manager)), body)
 
     async def apply(self, path: str, body: Mapping[str, object], manager: str) -> Object:
         """Server-side apply: these fields are the manager's, and what it had before goes.
@@ -176,12 +175,15 @@ class Api:
         Created when it is not there, unless ``body`` has a UID. What others want of these fields is
         overruled: the manager must own only fields that are its own business.
         """
-        query = {"fieldManager": manager, "force": "true", **_UNCHECKED}
+        query = _managed_by(manager) | {"force": "true"}
         return await self._request("PATCH", _with(path, query), body, _APPLY)
 
-    async def merge(self, path: str, body: Mapping[str, object]) -> Object:
-        """Merge into what is stored; with a ``resourceVersion`` only into that version."""
-        return await self._request("PATCH", path, body, _MERGE)
+    async def merge(self, path: str, body: Mapping[str, object], manager: str = "") -> Object:
+        """Merge into what is stored; with a ``resourceVersion`` only into that version.
+
+        ``manager`` as in ``create``.
+        """
+        return await self._request("PATCH", _with(path, _managed_by(manager)), body, _MERGE)
 
     async def delete(self, path: str, uid: str = "") -> Object:
         """Begin to delete an object; with ``uid`` only that one and no other of its name."""
@@ -274,6 +276,10 @@ def _hang_up(response: aiohttp.ClientResponse) -> None:
 
 def _with(path: str, query: Mapping[str, str]) -> str:
     return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+
+
+def _managed_by(manager: str) -> dict[str, str]:
+    return _UNCHECKED | ({"fieldManager": manager} if manager else {})
 
 
 def _change(line: bytes, path: str) -> Change:

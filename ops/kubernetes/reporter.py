@@ -6,9 +6,10 @@ and rounds have a pause between them: an object is written at most twice a secon
 addresses come and go, and nothing on the path of an ADD waits for it. What fails stays for the next
 round. No report is ever read back.
 
-A report names the version of the object that it was made from: what a leader has sent that was cut
-off then is refused when it arrives. A SpiderEndpoint that was not there has no version; the next
-leader puts that right, like anything else that somebody writes.
+A report names the version of the object that it was made from, and one that was not there is
+created: what a leader has sent that was cut off then is refused when it arrives. Creating and
+merging cost the API server less than applying. Status is applied all the same: others write
+conditions into it too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from core.manifests.kinds.fields import API_VERSION
 from core.projections.news import News
 from core.projections.projector import Projector
 from ops.kubernetes.conditions import Observation, conditions, differ
+from ops.kubernetes.echoes import Echoes
 from ops.kubernetes.objects import Clock, identity, utc_now
 from ops.kubernetes.reports import (
     OBSERVED,
@@ -63,10 +65,15 @@ K = TypeVar("K")
 _log: Final = logging.getLogger(__name__)
 
 
+def endpoints_path(namespace: str) -> str:
+    """Where the SpiderEndpoints of a namespace are."""
+    return f"/apis/{API_VERSION}/namespaces/{segment(namespace)}/spiderendpoints"
+
+
 def endpoint_path(key: EndpointKey) -> str:
     """Where the SpiderEndpoint of a Pod is."""
-    namespace, name = map(segment, key)
-    return f"/apis/{API_VERSION}/namespaces/{namespace}/spiderendpoints/{name}"
+    namespace, name = key
+    return f"{endpoints_path(namespace)}/{segment(name)}"
 
 
 def digested(one: Object) -> Object:
@@ -115,9 +122,13 @@ class Reporter:
         self._waiting = 0
         self._configuration = _Topic(lambda news: news.pools | news.subnets, asyncio.Event())
         self._claims = _Topic(lambda news: news.endpoints, asyncio.Event())
+        self._endpoint_echoes = Echoes(self.endpoints)
+        self._echoes = {kind: Echoes(informers[kind]) for kind in (Kind.POOL, Kind.SUBNET)}
         self.endpoints.listen(self._note_endpoints)
-        informers[Kind.POOL].listen(lambda keys: self._note(self.pending.pools, keys))
-        informers[Kind.SUBNET].listen(lambda keys: self._note(self.pending.subnets, keys))
+        informers[Kind.POOL].listen(lambda keys: self._note(Kind.POOL, self.pending.pools, keys))
+        informers[Kind.SUBNET].listen(
+            lambda keys: self._note(Kind.SUBNET, self.pending.subnets, keys)
+        )
 
     @property
     def idle(self) -> bool:
@@ -138,13 +149,15 @@ class Reporter:
                 self._rounds(self._claims, news, self._held),
             )
 
-    def _note(self, names: set[str], keys: Iterable[ObjectKey]) -> None:
-        names.update(name for _, name in keys)
-        self._configuration.noted.set()
+    def _note(self, kind: Kind, names: set[str], keys: Iterable[ObjectKey]) -> None:
+        if changed := self._echoes[kind].without(keys):
+            names.update(name for _, name in changed)
+            self._configuration.noted.set()
 
     def _note_endpoints(self, keys: Iterable[ObjectKey]) -> None:
-        self.pending.endpoints.update(keys)
-        self._claims.noted.set()
+        if changed := self._endpoint_echoes.without(keys):
+            self.pending.endpoints.update(changed)
+            self._claims.noted.set()
 
     async def _rounds(
         self, topic: _Topic, news: News, report: Callable[[News, News], Awaitable[None]]
@@ -256,7 +269,8 @@ class Reporter:
             # Somebody else has written it: not said by us any more, it stays theirs.
             self.writes += 1
             rest = {"metadata": _version(applied), "status": dict.fromkeys(foreign)}
-            await self._api.merge(path, rest)
+            applied = await self._api.merge(path, rest)
+        self._echoes[kind].note(applied)
 
     async def _endpoint(self, key: EndpointKey) -> None:
         one = self.endpoints.objects.get(key)
@@ -264,11 +278,14 @@ class Reporter:
         if wanted is None or (one is not None and _is_of_the_past(one, wanted)):
             if one is not None and one["is_ours"]:
                 await self._drop(endpoint_path(key), one)
-        elif one is None or not one["is_ours"] or _is_outdated(one, wanted):
-            if one is not None:
-                wanted["metadata"] |= _version(one)
+        elif one is None:
             self.writes += 1
-            await self._api.apply(endpoint_path(key), wanted, MANAGER)
+            created = await self._api.create(endpoints_path(key[0]), wanted, MANAGER)
+            self._endpoint_echoes.note(created)
+        elif not one["is_ours"] or _is_outdated(one, wanted):
+            self.writes += 1
+            merged = await self._api.merge(endpoint_path(key), _merged(one, wanted), MANAGER)
+            self._endpoint_echoes.note(merged)
 
     async def _drop(self, path: str, one: Object) -> None:
         """What it reports of is gone: let it go, without a finalizer that would hold it."""
@@ -288,6 +305,21 @@ class Reporter:
 def _version(one: Object) -> Object:
     """Metadata with which a write is refused if somebody has written meanwhile."""
     return {"resourceVersion": one["metadata"]["resourceVersion"]}
+
+
+def _merged(one: Object, wanted: Object) -> Object:
+    """What makes a SpiderEndpoint say what a report says, and nothing else.
+
+    All lists are replaced, so the finalizers of others are named too.
+    """
+    metadata = wanted["metadata"]
+    others = [each for each in one["metadata"].get("finalizers", ()) if each != FINALIZER]
+    changed = {
+        "annotations": metadata["annotations"],
+        "finalizers": [*others, *metadata["finalizers"]],
+        "ownerReferences": metadata.get("ownerReferences"),
+    }
+    return {"metadata": changed | _version(one), "status": wanted["status"]}
 
 
 def _is_outdated(one: Object, wanted: Object) -> bool:

@@ -198,6 +198,49 @@ async def test_an_endpoint_in_deletion_makes_room_for_the_next_pod_of_its_name(
     assert "deletionTimestamp" not in endpoint(server)["metadata"]
 
 
+async def test_an_endpoint_that_is_reported_anew_keeps_what_others_have_put_on_it(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    await cluster.stop()
+    theirs = {"labels": {"team": "blue"}, "finalizers": [FINALIZER, "example.org/theirs"]}
+    path = path_of("SpiderEndpoint", "web-0", "shop")
+    server.request("PATCH", path, {"metadata": theirs}, content=MERGE)
+    await cluster.node.delete(pod("web-0"))
+    await cluster.node.add(pod("web-0", "uid-of-the-next"))
+
+    cluster.start()
+
+    await cluster.until(lambda: "uid-of-the-next" in str(endpoint(server).get("status")))
+    metadata = endpoint(server)["metadata"]
+    (owner,) = metadata["ownerReferences"]
+    assert owner["uid"] == "uid-of-the-next"
+    assert (metadata["labels"], set(metadata["finalizers"])) == (
+        theirs["labels"],
+        set(theirs["finalizers"]),
+    )
+    server.request("PATCH", path, {"metadata": {"finalizers": [FINALIZER]}}, content=MERGE)
+
+
+@pytest.mark.simulated(lacks="kmock does not have: names that are taken")
+async def test_an_endpoint_that_was_there_unseen_is_not_overwritten(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    """A leader that was cut off has sent it; its successor has reported since."""
+    await cluster.node.add(pod("web-0"))
+    await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
+    reporter = cluster.host.reporter
+    assert reporter is not None
+    version = endpoint(server)["metadata"]["resourceVersion"]
+    reporter.endpoints.objects.clear()
+
+    with pytest.raises(ApiConflict):
+        await reporter._endpoint(("shop", "web-0"))
+
+    assert endpoint(server)["metadata"]["resourceVersion"] == version
+
+
 async def test_a_foreign_endpoint_is_left_alone(server: ApiServer, cluster: Cluster) -> None:
     ours = await cluster.node.add(pod("web-0"))
     await cluster.until(lambda: endpoint(server)["kind"] == "SpiderEndpoint")
