@@ -3,14 +3,15 @@
 By I5 this equals the fold of the log up to that revision; ``orbctl verify`` compares the two. A
 projection starts from here and then follows the log. A key or value that cannot be read is left
 out, reported to ``faults`` and named in ``Ledger.unread``: what rests on its absence must look
-there. This module only reads.
+there. Decoding gives the event loop back after ``DECODED_AT_ONCE_MAX`` values, because leases are
+renewed there. This module only reads.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import format_address
@@ -39,6 +40,9 @@ T = TypeVar("T")
 
 STATE_KINDS = (*CONFIGURATION_KINDS, CLAIMS, ENDPOINTS)
 
+DECODED_AT_ONCE_MAX: Final = 2_000
+"""Values decoded in one turn of the event loop, some 10 ms."""
+
 
 async def read_configuration(
     store: KeyValueStore,
@@ -52,7 +56,8 @@ async def read_configuration(
     gets = [Get(*kind.range(keys)) for kind in CONFIGURATION_KINDS]
     result = await store.read(gets, revision=revision)
     for found in result.ranges:
-        take_in(keys, ledger, found.kvs, faults)
+        async for some in _turns(found.kvs):
+            take_in(keys, ledger, some, faults)
     ledger.position = result.revision
     return result.revision
 
@@ -138,13 +143,22 @@ async def read_ledger(
             *(store.read([Get(*kind.range(keys))], revision=at) for kind in (CLAIMS, ENDPOINTS))
         )
         reading = _Reading(keys, ledger, faults)
-        for kv in claims.ranges[0].kvs:
-            claim = reading.one(CLAIMS, kv)
-            if claim is not None:
-                ledger.claims[keys.address_text_in(kv.key)] = Held(claim, kv.mod_revision)
-        for endpoint in reading.all(ENDPOINTS, endpoints.ranges[0].kvs):
-            ledger.endpoints[endpoint.key] = endpoint
+        async for some in _turns(claims.ranges[0].kvs):
+            for kv in some:
+                claim = reading.one(CLAIMS, kv)
+                if claim is not None:
+                    ledger.claims[keys.address_text_in(kv.key)] = Held(claim, kv.mod_revision)
+        async for some in _turns(endpoints.ranges[0].kvs):
+            for endpoint in reading.all(ENDPOINTS, some):
+                ledger.endpoints[endpoint.key] = endpoint
     return ledger
+
+
+async def _turns(kvs: Sequence[KeyValue]) -> AsyncIterator[Sequence[KeyValue]]:
+    """As many at once as one turn of the event loop may decode."""
+    for first in range(0, len(kvs), DECODED_AT_ONCE_MAX):
+        await asyncio.sleep(0)
+        yield kvs[first : first + DECODED_AT_ONCE_MAX]
 
 
 async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> Ledger:
