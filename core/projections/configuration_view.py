@@ -13,7 +13,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.address_set import AddressSet
@@ -33,13 +34,22 @@ from core.store.kinds import (
     SUBNETS,
     key_text,
 )
-from core.store.kv import WATCH_SILENT_S_MAX, Change, Get, KeyValueStore
+from core.store.kv import WATCH_SILENT_S_MAX, Change, Get, KeyValueStore, WatchBatch
 from core.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 ROOMS = ("pool", "subnet", "reservation", "quarantine", "record", "guard")
+GUARDED_ROOMS: Final = {
+    "pools": "pool",
+    "subnets": "subnet",
+    "reservations": "reservation",
+    "quarantine": "quarantine",
+    "records": "record",
+}
+"""Topic of a guard key -> the room whose changes go with it."""
+
 CATCH_UP_S_MAX = 5.0
 """How long a request waits for the view to see what a lost race has shown."""
 
@@ -75,8 +85,8 @@ class Snapshot:
     """
 
     __slots__ = (
+        "_catalog",
         "_usable",
-        "catalog",
         "closing",
         "guards",
         "pools",
@@ -98,8 +108,22 @@ class Snapshot:
         self.guards: dict[bytes, int] = {}
         self.unread: dict[str, Unread] = {}
         self.closing: dict[str, ContainedFault] = {}
-        self.catalog = PoolCatalog({})
+        self._catalog: PoolCatalog | None = None
         self._usable: dict[str, AddressSet] = {}
+
+    @property
+    def catalog(self) -> PoolCatalog:
+        """The pools to select from; made when it is first asked for, as many changes come alone."""
+        if self._catalog is None:
+            unreadable = {
+                key.partition("/")[2]: one.fault.why
+                for key, one in self.unread.items()
+                if one.fault.kind == POOLS.name
+            }
+            self._catalog = PoolCatalog(
+                {name: held.pool for name, held in self.pools.items()}, unreadable
+            )
+        return self._catalog
 
     @property
     def changed_at(self) -> int:
@@ -159,6 +183,9 @@ class ConfigurationView:
         self._changed = asyncio.Condition()
         self._supervisor = supervisor or Supervisor()
         self._heard_at = -math.inf
+        self._confirmed = 0
+        """Where a watch begins: nothing that is older is missing."""
+
         self.current = Snapshot()
         self.ready = False
 
@@ -217,30 +244,36 @@ class ConfigurationView:
             for kv in found.kvs:
                 is_first = kv.create_revision == kv.mod_revision
                 self._intake.put(loaded, Change(kv.key, kv.value, kv.mod_revision), is_first)
-        loaded.revision = result.revision
+        loaded.revision = self._confirmed = result.revision
         self._heard_at = time.monotonic()
         await self._publish(loaded)
         self.ready = True
 
     async def _follow(self) -> None:
         rooms = [self._keys.room(room) for room in ROOMS]
+        is_whole = partial(is_whole_command, self._keys)
         while True:
             try:
-                async for batch in self._store.watch(rooms, after=self.current.revision):
-                    self._heard_at = time.monotonic()
-                    if not batch.changes:
-                        self.current.revision = max(self.current.revision, batch.revision)
-                        continue
-                    following = self.current.successor()
-                    for change in self._intake.in_order(batch.changes):
-                        self._intake.put(following, change)
-                    following.revision = batch.revision
-                    await self._publish(following)
+                watching = self._store.watch(rooms, after=self._confirmed, is_whole=is_whole)
+                async for batch in watching:
+                    await self._advance(batch)
             except Compacted:
                 self.ready = False
             except OrbweaverError as error:
                 self._fail(error)
             await self._reload()
+
+    async def _advance(self, batch: WatchBatch) -> None:
+        self._heard_at = time.monotonic()
+        self._confirmed = batch.revision
+        if not batch.changes:
+            self.current.revision = max(self.current.revision, batch.revision)
+            return
+        following = self.current.successor()
+        for change in self._intake.in_order(batch.changes):
+            self._intake.put(following, change)
+        following.revision = max(batch.revision, batch.changes[-1].mod_revision)
+        await self._publish(following)
 
     async def _reload(self) -> None:
         """Load again, however long it takes: the agent stays up, not ready, without etcd.
@@ -260,17 +293,28 @@ class ConfigurationView:
         _log.warning("the configuration is not followed: %s", error)
 
     async def _publish(self, snapshot: Snapshot) -> None:
-        snapshot.catalog = PoolCatalog(
-            {name: held.pool for name, held in snapshot.pools.items()},
-            {
-                key.partition("/")[2]: one.fault.why
-                for key, one in snapshot.unread.items()
-                if one.fault.kind == POOLS.name
-            },
-        )
         async with self._changed:
             self.current = snapshot
             self._changed.notify_all()
+
+
+def is_whole_command(keys: Keys, changes: Iterable[Change]) -> bool:
+    """Whether these changes of one revision are all that it has in ``ROOMS``.
+
+    A command changes a kind of object and the guard of its topic in one transaction, and changes of
+    one room come together. So a room without its guard, or a guard alone, say that something is
+    still to come, or that no command wrote it.
+    """
+    changed: set[str] = set()
+    guarded: set[str] = set()
+    for change in changes:
+        room, _, name = change.key[len(keys.root) :].partition(b"/")
+        if room == b"guard":
+            topic = name.partition(b"/")[0].decode("utf-8", "replace")
+            guarded.add(GUARDED_ROOMS.get(topic, ""))
+        else:
+            changed.add(room.decode("utf-8", "replace"))
+    return changed == guarded
 
 
 class _Intake:

@@ -7,7 +7,7 @@ compared. This module never talks to anything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 TXN_OPERATIONS_MAX = 128
@@ -128,10 +128,17 @@ class Change(NamedTuple):
 
 
 class WatchBatch(NamedTuple):
-    """Whole revisions up to ``revision``, in order; no changes means progress only."""
+    """Whole revisions up to ``revision``, in order; no changes means progress only.
+
+    With ``is_whole`` changes may be newer than ``revision``, up to which nothing is missing.
+    """
 
     revision: int
     changes: tuple[Change, ...]
+
+
+IsWhole = Callable[[Sequence[Change]], bool]
+"""Whether these changes of one revision, as far as they are known, are all that it has."""
 
 
 class KeyValueStore(Protocol):
@@ -154,11 +161,17 @@ class KeyValueStore(Protocol):
         ...
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         """Yield every change of the ranges after revision ``after``; resumes after a disconnect.
 
         Yields a batch without changes every ``WATCH_PROGRESS_S`` while nothing changes.
+        ``is_whole`` saves a question to the store for each revision: a revision that it accepts may
+        come before older ones of other ranges, in a batch whose ``revision`` is an older one.
         Raises Compacted when ``after`` is too old to resume from.
         """
         ...

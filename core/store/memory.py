@@ -26,6 +26,7 @@ from core.store.kv import (
     Delete,
     Get,
     Guard,
+    IsWhole,
     KeyValue,
     NothingNewer,
     Put,
@@ -102,7 +103,11 @@ class MemoryStore:
         return ReadResult(at, tuple(self._range(get, at) for get in gets))
 
     async def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,  # every revision is whole here
     ) -> AsyncIterator[WatchBatch]:
         """Every change after ``after``, one batch a revision, or the progress made without any."""
         wake = asyncio.Event()

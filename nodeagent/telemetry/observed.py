@@ -9,7 +9,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
-from core.store.kv import Get, Guard, KeyValueStore, ReadResult, TxnResult, WatchBatch, Write
+from core.store.kv import (
+    Get,
+    Guard,
+    IsWhole,
+    KeyValueStore,
+    ReadResult,
+    TxnResult,
+    WatchBatch,
+    Write,
+)
 
 T = TypeVar("T")
 
@@ -40,10 +49,14 @@ class ObservedStore:
         return await self._timed("read", self._store.read(gets, revision=revision))
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         """See ``KeyValueStore``; a watch has no end to be timed."""
-        return self._store.watch(ranges, after=after)
+        return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
         """See ``KeyValueStore``."""

@@ -9,6 +9,7 @@ from core.errors import OutcomeUnknown
 from core.store.kv import (
     Get,
     Guard,
+    IsWhole,
     KeyValueStore,
     ReadResult,
     TxnResult,
@@ -73,9 +74,13 @@ class BreakingStore:
         return await self._store.read(gets, revision=revision)
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        return self._store.watch(ranges, after=after)
+        return self._store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
         return await self._store.grant_lease(ttl_s)

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import Compacted
 from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Delete, Get, Put, WatchBatch
+from core.store.kv import Change, Delete, Get, Put, WatchBatch
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 
@@ -185,3 +185,63 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
         while len(asyncio.all_tasks()) > before:
             await asyncio.sleep(0)
     assert (await store.read([Get(b"/a/1")])).ranges[0].count == 1
+
+
+def has_both(changes: Sequence[Change]) -> bool:
+    """Whether a revision of ``put_pairs`` is whole."""
+    return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
+
+
+async def changes_upto(stream: AsyncIterator[WatchBatch], last: int) -> list[int]:
+    """The revision of every change until one of ``last`` came, whatever is confirmed."""
+    seen: list[int] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while last not in seen:
+            seen += [change.mod_revision for change in (await anext(stream)).changes]
+    return seen
+
+
+async def test_a_revision_known_to_be_whole_comes_before_etcd_has_confirmed_it(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    coming = asyncio.ensure_future(anext(stream))
+    (revision,) = await put_pairs(store, [1])
+
+    async with asyncio.timeout(DEADLINE_S):
+        batch = await coming
+        while not batch.changes:
+            batch = await anext(stream)
+    assert [change.mod_revision for change in batch.changes] == [revision, revision]
+    assert batch.revision == before
+
+
+async def test_a_whole_revision_waits_for_an_older_one_of_which_that_is_not_known(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    alone = (await store.commit([], [Put(b"/a/1", b"")])).revision
+    (both_,) = await put_pairs(store, [1])
+
+    assert await changes_upto(stream, both_) == [alone, both_, both_]
+
+
+async def test_what_came_before_it_was_confirmed_comes_once_though_the_watch_broke(
+    single: EtcdCluster, open_store: OpenStore
+) -> None:
+    store = open_store(EtcdSettings(single.endpoints))
+    (before,) = await put_pairs(store, [0])
+    stream = store.watch(TWO_RANGES, after=before, is_whole=has_both)
+    first = await put_pairs(store, range(1, 4))
+    seen = await changes_upto(stream, first[-1])
+
+    single.members[0].kill()
+    single.restart(single.members[0])
+    second = await put_pairs(open_store(EtcdSettings(single.endpoints)), range(4, 7))
+    seen += await changes_upto(stream, second[-1])
+
+    assert seen == twice(first + second)

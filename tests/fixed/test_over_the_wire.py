@@ -21,7 +21,7 @@ from core.domain.selection.request import SelectionRequest
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
 from core.service.releaser import Releaser
-from core.store.kv import WatchBatch
+from core.store.kv import IsWhole, WatchBatch
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from core.store.writer import Writer
@@ -346,10 +346,14 @@ class LaggingStore(FaultyStore):
         self.current.set()
 
     async def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         """Watch; what is there waits until ``current`` is set."""
-        async for batch in super().watch(ranges, after=after):
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             await self.current.wait()
             yield batch
 

@@ -8,14 +8,27 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgpack
 import pytest
 
-from core.domain.commands import ApplyReservation
-from core.domain.model import Reservation
+from core.domain.commands import (
+    ApplyPool,
+    ApplyRecord,
+    ApplyReservation,
+    ApplySubnet,
+    DeletePool,
+    DeleteRecord,
+    DeleteReservation,
+    DeleteSubnet,
+    LiftQuarantine,
+    QuarantineAddress,
+    RetireSubnet,
+)
+from core.domain.events import RecordDefined
+from core.domain.model import Reservation, Subnet
 from core.errors import AllocationError, LogCorrupt, StoreRejected
 from core.projections import configuration_view
-from core.projections.configuration_view import ConfigurationView
-from core.store.kv import Delete, Put, WatchBatch
+from core.projections.configuration_view import ConfigurationView, is_whole_command
+from core.store.kv import Delete, IsWhole, Put, WatchBatch
 from core.store.memory import MemoryStore
-from tests.support.nodes import Node, pod, pool
+from tests.support.nodes import CAUSE, Node, pod, pool
 
 IN_B = {"ipam.spidernet.io/ippool": '{"ipv4": ["b"]}'}
 
@@ -31,6 +44,38 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0)
+
+
+async def test_each_command_changes_objects_and_their_guards_together(node: Node) -> None:
+    lan, wide = Subnet("lan", 4, "10.6.0.0/16", ("10.6.0.1-10.6.0.99",)), pool("wide", "fd00:6::1")
+    commands = (
+        ApplyPool(pool("a", "10.6.0.1-10.6.0.9")),
+        ApplySubnet(lan),
+        ApplyPool(wide),
+        ApplyReservation(Reservation("dns", 4, ("10.6.0.1",))),
+        QuarantineAddress("10.6.0.2", "a printer has it"),
+        LiftQuarantine("10.6.0.2"),
+        ApplyRecord(RecordDefined("Node", "", "node-a")),
+        DeleteRecord("Node", "", "node-a"),
+        DeleteReservation("dns"),
+        RetireSubnet("lan"),
+        DeletePool("a"),
+        DeleteSubnet("lan"),
+    )
+    for command in commands:
+        assert (await node.configurator.apply(command, CAUSE)).events, command
+
+    rooms = [node.keys.room(room) for room in configuration_view.ROOMS]
+    seen = 0
+    async for batch in node.store.watch(rooms, after=0):
+        if not batch.changes:
+            break
+        seen += 1
+        assert is_whole_command(node.keys, batch.changes)
+        for room in {node.keys.room_of(change.key) for change in batch.changes}:
+            part = [one for one in batch.changes if node.keys.room_of(one.key) != room]
+            assert not is_whole_command(node.keys, part)
+    assert seen == len(commands)
 
 
 async def test_a_value_that_cannot_be_read_is_left_out_and_named_and_the_others_are_followed(
@@ -136,13 +181,13 @@ async def test_a_watch_that_is_refused_is_opened_again(
     watch = node.store.watch
 
     async def refused(
-        ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        ranges: Sequence[tuple[bytes, bytes]], *, after: int, is_whole: IsWhole | None = None
     ) -> AsyncIterator[WatchBatch]:
         nonlocal opened
         opened += 1
         if opened == 1:
             raise StoreRejected("the role was taken away")
-        async for batch in watch(ranges, after=after):
+        async for batch in watch(ranges, after=after, is_whole=is_whole):
             yield batch
 
     monkeypatch.setattr(node.store, "watch", refused)

@@ -12,6 +12,7 @@ from core.errors import OutcomeUnknown, StoreUnavailable
 from core.store.kv import (
     Get,
     Guard,
+    IsWhole,
     KeyValueStore,
     ReadResult,
     TxnResult,
@@ -67,10 +68,14 @@ class FaultyStore:
         return await self.store.read(gets, revision=revision)
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         """Watch; a watch rides out every fault, as it does on etcd."""
-        return self.store.watch(ranges, after=after)
+        return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
         """Grant, unless unavailable."""

@@ -21,6 +21,7 @@ from core.store.kv import (
     Absent,
     Get,
     Guard,
+    IsWhole,
     Put,
     ReadResult,
     TxnResult,
@@ -79,10 +80,14 @@ class EtcdStore:
         return await reads.read(self._calls, gets, revision)
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         """See ``core.store.etcd.watch``."""
-        return watch(self._calls, ranges, after)
+        return watch(self._calls, ranges, after, is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
         """The id is ours, so that the call can be repeated; etcd may lengthen a very short time."""

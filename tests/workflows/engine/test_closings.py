@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from core.errors import Compacted
 from core.store.keys import Keys
-from core.store.kv import Get, Put, ReadResult, WatchBatch
+from core.store.kv import Get, IsWhole, Put, ReadResult, WatchBatch
 from core.store.memory import MemoryStore
 from tests.workflows.engine.stage import within
 from workflows.engine.closings import Closings
@@ -37,13 +37,17 @@ class ForgetfulStore(MemoryStore):
         return found
 
     async def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
         if self._is_behind:
             await self._is_waited_for.wait()
             self._is_behind = False
             raise Compacted(after)
-        async for batch in super().watch(ranges, after=after):
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
             yield batch
 
 

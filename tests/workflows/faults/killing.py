@@ -6,7 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from enum import Enum
 
-from core.store.kv import Get, Guard, KeyValueStore, ReadResult, TxnResult, WatchBatch, Write
+from core.store.kv import (
+    Get,
+    Guard,
+    IsWhole,
+    KeyValueStore,
+    ReadResult,
+    TxnResult,
+    WatchBatch,
+    Write,
+)
 from tests.support.counters import Counters
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine.worker import Worker
@@ -47,9 +56,13 @@ class KillingStore:
         return await self.store.read(gets, revision=revision)
 
     def watch(
-        self, ranges: Sequence[tuple[bytes, bytes]], *, after: int
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
     ) -> AsyncIterator[WatchBatch]:
-        return self.store.watch(ranges, after=after)
+        return self.store.watch(ranges, after=after, is_whole=is_whole)
 
     async def grant_lease(self, ttl_s: int) -> int:
         await self._alive()
