@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 import pytest
@@ -14,6 +15,8 @@ from core.domain.reclaim.settings import ReclaimSettings
 from core.domain.reclaim.tracing import Trace
 from core.service.observer import Observer
 from core.store.keys import Keys
+from core.store.kv import Get, ReadResult
+from core.store.log import START, Cursor, LogReader
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
@@ -176,3 +179,37 @@ async def test_records_that_are_made_and_pods_without_addresses_are_no_news(desk
     await desk.node.apply(ApplyRecord(RECORD))
 
     assert await heard(desk, ApplyRecord(NODE), FORGET, FORGET_NODE) == []
+
+
+class CountingStore(MemoryStore):
+    """Counts reads of all endpoints."""
+
+    whole_reads = 0
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.whole_reads += Get(*Keys("test").room("endpoint")) in gets
+        return await super().read(gets, revision=revision)
+
+
+async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_endpoints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def from_the_start(_: LogReader) -> Cursor:
+        return START
+
+    monkeypatch.setattr(LogReader, "cursor_now", from_the_start)
+    store, names = CountingStore(), ("node-a", "node-b", "node-c")
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(Node(store, name)) for name in names]
+        await nodes[0].apply(pool("main", "10.6.0.10-10.6.0.40"))
+        for node in nodes:
+            await node.view.freshen()
+            await nodes[0].apply(ApplyRecord(RecordDefined("Node", "", node.name)))
+            await node.add(pod(f"web-{node.name}"))
+        await nodes[0].apply(*(DeleteRecord("Node", "", name) for name in names))
+    changes = StandaloneFacts(store, Keys("test")).changes()
+
+    told = [await within(anext(changes)) for _ in names]
+
+    assert [change.pod.name for change in told] == [f"web-{name}" for name in names]
+    assert store.whole_reads == 1

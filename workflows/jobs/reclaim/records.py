@@ -10,8 +10,8 @@ to the archive before anybody saw it frees nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from core.domain.events import RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
@@ -130,6 +130,16 @@ def _recorded_pods(ledger: Ledger, gone: Mapping[RecordKey, Deletion]) -> dict[s
     return found
 
 
+class EndpointsByNode(NamedTuple):
+    """All endpoints as of ``revision``, by the name of their node."""
+
+    revision: int
+    endpoints: Mapping[str, Sequence[KeyValue]]
+
+
+NOTHING_READ: Final = EndpointsByNode(0, {})
+
+
 class StandaloneFacts:
     """Follows the log for deleted records; what it has read it does not read again."""
 
@@ -149,29 +159,45 @@ class StandaloneFacts:
 
     async def changes(self) -> AsyncIterator[PodChange]:
         """See ``FactsSource``. Raises StoreUnavailable, LogCorrupt, LogGap, Compacted."""
+        by_node = NOTHING_READ
         async for segments, _ in self._reader.follow(await self._reader.cursor_now()):
+            if not segments:
+                by_node = NOTHING_READ
             for one in about_records(segments):
-                if isinstance(one.event, RecordDeleted):
-                    async for change in self._gone(one, one.event):
-                        yield change
+                event = one.event
+                if not isinstance(event, RecordDeleted):
+                    continue
+                found: Sequence[KeyValue] = ()
+                if event.kind == POD:
+                    found = await self._on_pod(event)
+                elif event.kind == NODE:
+                    if by_node.revision < one.position:
+                        by_node = await self._by_node()
+                    found = by_node.endpoints.get(event.name, ())
+                for change in self._gone(one, event, found):
+                    yield change
 
-    async def _gone(self, one: Recorded, event: RecordDeleted) -> AsyncIterator[PodChange]:
+    def _gone(
+        self, one: Recorded, event: RecordDeleted, found: Iterable[KeyValue]
+    ) -> Iterator[PodChange]:
         """The Pods that a deleted record speaks of. What was written later speaks of others."""
-        deletion = deletion_of(one)
-        words = deletion.words(event)
-        for endpoint in await self._endpoints(event, one.position):
+        words = deletion_of(one).words(event)
+        for endpoint in self._read(kv for kv in found if kv.mod_revision < one.position):
             pod = PodState(endpoint.namespace, endpoint.name, endpoint.uid, node=endpoint.node)
             yield PodChange(pod, words, one.event_id, one.cause.traceparent)
 
-    async def _endpoints(self, event: RecordDeleted, position: int) -> list[Endpoint]:
-        kind, namespace, name = event
-        if kind not in (POD, NODE):
-            return []
-        start = self._keys.endpoint(namespace, name)
-        get = Get(start) if kind == POD else Get(*self._keys.room("endpoint"))
-        found: tuple[KeyValue, ...] = (await self._store.read([get])).ranges[0].kvs
-        older = list(self._read(kv for kv in found if kv.mod_revision < position))
-        return older if kind == POD else [each for each in older if each.node == name]
+    async def _on_pod(self, event: RecordDeleted) -> tuple[KeyValue, ...]:
+        get = Get(self._keys.endpoint(event.namespace, event.name))
+        return (await self._store.read([get])).ranges[0].kvs
+
+    async def _by_node(self) -> EndpointsByNode:
+        """One read of all endpoints, for each node of a rack whose records are deleted together."""
+        result = await self._store.read([Get(*self._keys.room("endpoint"))])
+        found: dict[str, list[KeyValue]] = {}
+        for kv in result.ranges[0].kvs:
+            for endpoint in self._read([kv]):
+                found.setdefault(endpoint.node, []).append(kv)
+        return EndpointsByNode(result.revision, found)
 
     def _read(self, found: Iterable[KeyValue]) -> Iterator[Endpoint]:
         """The endpoints that can be read; of the others nothing is said to be gone."""
