@@ -7,16 +7,16 @@ process of the same node name, 4 a task ended that cannot be started again. Ever
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import gc
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
-from typing import Annotated, Final
-
-import typer
+from typing import Final
 
 from core.concurrency import until_first
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
@@ -41,28 +41,28 @@ EXIT_FENCED: Final = 3
 _log: Final = logging.getLogger(__name__)
 
 
-def run(
-    config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
-) -> None:
-    """Serve CNI calls on this node until told to stop."""
+def run(config_path: str) -> int:
+    """Serve CNI calls on this node until told to stop; the exit code."""
     set_up_logging("info")
     try:
         settings = load_settings(config_path, os.environ)
         tracer = _tracer(settings)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
-        raise typer.Exit(EXIT_SETTINGS) from None
+        return EXIT_SETTINGS
     set_up_logging(settings.log_level)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        code = runner.run(_serve(settings, tracer))
-    raise typer.Exit(code)
+        return runner.run(_serve(settings, tracer))
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(run)
-    app()
+    # By the standard library: what typer needs for one option would stay in memory for good.
+    parser = argparse.ArgumentParser(
+        "orbweaver-agent", description="Serve CNI calls on this node until told to stop."
+    )
+    parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    sys.exit(run(parser.parse_args().config_path))
 
 
 def _tracer(settings: Settings) -> Tracer | None:

@@ -46,6 +46,19 @@ NAMES: Final = "spiderpool-controller"
 _log: Final = logging.getLogger(__name__)
 
 
+def main() -> None:
+    """Do the one that the command line names."""
+    commands()()
+
+
+def commands() -> typer.Typer:
+    """All of them."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    for chore in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):
+        app.command()(chore)
+    return app
+
+
 def clean(
     validate: Annotated[str, typer.Option(help="The validating webhook configuration.")] = NAMES,
     mutating: Annotated[str, typer.Option(help="The mutating webhook configuration.")] = NAMES,

@@ -7,13 +7,14 @@ Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings tha
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING, Annotated, Final
-
-import typer
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.supervision import EXIT_TASK_ENDED
@@ -22,7 +23,6 @@ from nodeagent.doors.connections import raise_open_files_limit
 from nodeagent.settings.environment import KUBECONFIG
 from nodeagent.settings.loading import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
-from ops.controller import chores
 from ops.controller.settings import (
     TLS_CERTIFICATE,
     TLS_KEY,
@@ -37,54 +37,72 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 
+PROGRAM: Final = "orbweaver-controller"
+CHORES: Final = (
+    "clean",
+    "make-defaults",
+    "etcd-certificates",
+    "etcd-access",
+    "copy-cni",
+    "shutdown",
+)
+"""The commands of ``ops/controller/chores.py``."""
+
 _log: Final = logging.getLogger(__name__)
 
 
-def run(
-    context: typer.Context,
-    config_path: Annotated[str, typer.Option(help="The file conf.yml.")] = CONF_PATH,
-    kubeconfig: Annotated[
-        str, typer.Option(envvar=KUBECONFIG, help="Translate the custom resources of this cluster.")
-    ] = "",
-    tls_server_cert: Annotated[
-        str, typer.Option(envvar=TLS_CERTIFICATE, help="Certificate of the webhooks, a PEM file.")
-    ] = "",
-    tls_server_key: Annotated[
-        str, typer.Option(envvar=TLS_KEY, help="Its key; without both there are no webhooks.")
-    ] = "",
-) -> None:
-    """Keep views, metrics and the archive up to date until told to stop."""
-    if context.invoked_subcommand is not None:
-        return
+def run(config_path: str, options: Mapping[str, str]) -> int:
+    """Keep views, metrics and the archive up to date until told to stop; the exit code.
+
+    ``options`` take the place of the environment variables of their names.
+    """
     set_up_logging("info")
     try:
-        said = {KUBECONFIG: kubeconfig, TLS_CERTIFICATE: tls_server_cert, TLS_KEY: tls_server_key}
-        settings = load_settings(config_path, {**os.environ, **said})
+        settings = load_settings(config_path, {**os.environ, **options})
         tracers = _tracers(settings)
     except BadInput as error:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
-        raise typer.Exit(EXIT_SETTINGS) from None
+        return EXIT_SETTINGS
     set_up_logging(settings.log_level)
     code = asyncio.run(_serve(settings, tracers))
     if tracers is not None:
         tracers.shutdown()
-    raise typer.Exit(code)
+    return code
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.callback(invoke_without_command=True)(run)
-    for chore in (
-        chores.clean,
-        chores.make_defaults,
-        chores.etcd_certificates,
-        chores.etcd_access,
-        chores.copy_cni,
-        chores.shutdown,
+    if sys.argv[1:] and sys.argv[1] in CHORES:
+        from ops.controller.chores import main as do_chore
+
+        do_chore()
+        return
+    options = _parser().parse_args()
+    said = {
+        KUBECONFIG: options.kubeconfig,
+        TLS_CERTIFICATE: options.tls_server_cert,
+        TLS_KEY: options.tls_server_key,
+    }
+    sys.exit(run(options.config_path, said))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """By the standard library: what typer needs for its options would stay in memory for good."""
+    parser = argparse.ArgumentParser(
+        PROGRAM,
+        allow_abbrev=False,
+        description="Keep views, metrics and the archive up to date until told to stop.",
+        epilog=f"Commands that do one thing and end: {', '.join(CHORES)}. See COMMAND --help.",
+    )
+    parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")
+    for option, variable, text in (
+        ("--kubeconfig", KUBECONFIG, "Translate the custom resources of this cluster."),
+        ("--tls-server-cert", TLS_CERTIFICATE, "Certificate of the webhooks, a PEM file."),
+        ("--tls-server-key", TLS_KEY, "Its key; without both there are no webhooks."),
     ):
-        app.command()(chore)
-    app()
+        default = os.environ.get(variable, "")
+        parser.add_argument(option, default=default, help=f"{text} By default {variable}.")
+    return parser
 
 
 def _tracers(settings: ControllerSettings) -> TracerProvider | None:

@@ -1,0 +1,45 @@
+"""What a daemon imports stays in its memory for good: nothing that it does not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+import typer
+
+from ops.controller import chores
+from ops.controller.main import CHORES
+
+UNUSED: Final = (
+    *("typer", "rich", "pydantic", "requests", "kubernetes", "cryptography"),
+    "opentelemetry.exporter.otlp",
+)
+"""By a daemon that serves, exports no traces and makes no certificates."""
+
+AGENT: Final = ("nodeagent.main", "core.kubernetes.connection", "nodeagent.telemetry.exposition")
+CONTROLLER: Final = ("ops.controller.main", "core.store.etcd", "ops.controller.controller")
+
+
+@pytest.mark.parametrize("modules", [AGENT, CONTROLLER], ids=["agent", "controller"])
+def test_a_daemon_in_a_cluster_imports_nothing_that_it_does_not_use(
+    modules: tuple[str, ...],
+) -> None:
+    program = f"""
+import importlib, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+print([name for name in {UNUSED!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout == "[]\n"
+
+
+def test_the_controller_knows_its_commands_without_importing_them() -> None:
+    group = typer.main.get_command(chores.commands())
+
+    assert tuple(group.commands) == CHORES  # type: ignore[attr-defined]
