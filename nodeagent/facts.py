@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.autopools.records import top_controller
 from core.domain.events import RecordDefined
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
 from core.domain.fixed.kinds import (
     STATEFUL_SET,
     VM_INSTANCE,
@@ -27,7 +27,6 @@ from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint, FixedKind, Owner
 from core.errors import LogCorrupt, OrbweaverError
 from core.projections.configuration_view import ConfigurationView, Unread
-from nodeagent.cniwire.arguments import PodArguments
 
 NAMESPACE_UNSAID = "default"
 CONFIRM_S_MAX: Final = 2.0
@@ -40,13 +39,6 @@ _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
 """Of owners whose record says none. Other groups have kinds of these names too."""
 
 Records = Mapping[tuple[str, str, str], RecordDefined]
-
-
-class PodReference(NamedTuple):
-    """How a request names its Pod; "" where it does not. ``container`` is always there."""
-
-    pod: PodArguments
-    container: str
 
 
 class Liveness(NamedTuple):
@@ -123,9 +115,8 @@ class StandaloneFacts:
 
     async def learn(self, reference: PodReference) -> None:
         """Records are there or they are not, or cannot be read. Raises LogCorrupt."""
-        arguments, container = reference
-        namespace = arguments.namespace or NAMESPACE_UNSAID
-        pod = f"record/Pod/{namespace}/{arguments.name or container}"
+        namespace = reference.namespace or NAMESPACE_UNSAID
+        pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):
             unread = self._view.current.unread.get(key)
             if unread is not None:
@@ -145,11 +136,11 @@ class StandaloneFacts:
 
     def facts(self, reference: PodReference) -> Facts:
         """The facts as of the view's revision."""
-        arguments, container = reference
-        namespace = arguments.namespace or NAMESPACE_UNSAID
-        name = arguments.name or container
+        namespace, name, uid, container = reference
+        namespace = namespace or NAMESPACE_UNSAID
+        name = name or container
         records: Records = self._view.current.records
-        pod = PodFacts(namespace, name, arguments.uid or container, self._node, known=False)
+        pod = PodFacts(namespace, name, uid or container, self._node, known=False)
         record = records.get(("Pod", namespace, name)) if records else None
         if record is not None:
             pod = self._described(pod, record)

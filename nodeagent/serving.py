@@ -128,7 +128,7 @@ class Serving:
 
 
 def _attributes(verb: str, order: AddOrder | DeleteOrder) -> Attributes:
-    pod = order.pod.pod
+    pod = order.pod
     said = {
         "cni.command": verb,
         "cni.container_id": order.attachment.container,

@@ -12,6 +12,15 @@ from typing import NamedTuple
 from core.domain.model import FixedKind, Owner
 
 
+class PodReference(NamedTuple):
+    """How a request names its Pod; "" where it does not. A CNI call names a container always."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    container: str = ""
+
+
 class PodFacts(NamedTuple):
     """One Pod.
 

@@ -7,9 +7,10 @@ keys are checked here, once. It knows nothing of Pods beyond their names.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from core.domain.addresses import AddressSyntaxError, parse_address
+from core.domain.facts import PodReference
 from nodeagent.cniwire.failures import INVALID_ENVIRONMENT, CniFailure
 
 ARGS_CHARACTERS_MAX: Final = 4096
@@ -30,23 +31,15 @@ ADDRESS: Final = "IP"
 _KNOWN: Final = frozenset((POD_NAME, POD_NAMESPACE, POD_UID, INFRA_CONTAINER))
 
 
-class PodArguments(NamedTuple):
-    """What a runtime says of the Pod; "" where it says nothing."""
-
-    namespace: str = ""
-    name: str = ""
-    uid: str = ""
-
-
 def is_name(text: str) -> bool:
     """Whether the text can be a Pod's name, namespace or UID, or a container's or network's id."""
     return len(text) <= NAME_CHARACTERS_MAX and _NAME.match(text) is not None
 
 
-def read_arguments(text: str) -> PodArguments:
+def read_arguments(text: str, container: str = "") -> PodReference:
     """The Pod that CNI_ARGS names. Raises CniFailure with code 4."""
     if not text:
-        return PodArguments()
+        return PodReference(container=container)
     if len(text) > ARGS_CHARACTERS_MAX:
         raise _refused(f"{len(text)} characters, at most {ARGS_CHARACTERS_MAX} are possible")
     known: dict[str, str] = {}
@@ -61,9 +54,8 @@ def read_arguments(text: str) -> PodArguments:
     for key, value in known.items():
         if value and not is_name(value):
             raise _refused(f"{key} {value[:64]!r} is not a name")
-    return PodArguments(
-        known.get(POD_NAMESPACE, ""), known.get(POD_NAME, ""), known.get(POD_UID, "")
-    )
+    names = known.get(POD_NAMESPACE, ""), known.get(POD_NAME, ""), known.get(POD_UID, "")
+    return PodReference(*names, container)
 
 
 def _check_others(others: dict[str, str]) -> None:

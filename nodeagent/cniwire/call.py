@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from nodeagent.cniwire.arguments import PodArguments, is_name, read_arguments
+from core.domain.facts import PodReference
+from core.domain.model import Attachment
+from nodeagent.cniwire.arguments import is_name, read_arguments
 from nodeagent.cniwire.failures import (
     INCOMPATIBLE_VERSION,
     INVALID_ENVIRONMENT,
@@ -41,15 +43,17 @@ _REQUIRED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+NO_ATTACHMENT: Final = Attachment("", "")
+"""Of the commands that name none: GC and STATUS."""
+
+
 class Call(NamedTuple):
     """One call. ``traceparent`` is the runtime's trace context, "" for none."""
 
     verb: str
     conf: NetConf
-    container: str = ""
-    interface: str = ""
-    netns: str = ""
-    pod: PodArguments = PodArguments()
+    attachment: Attachment = NO_ATTACHMENT
+    pod: PodReference = PodReference()
     traceparent: str = ""
     has_hung_up: HasHungUp = never_hung_up
 
@@ -87,15 +91,15 @@ def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
     traceparent = environment.get("TRACEPARENT", "")
     if verb not in _REQUIRED:
         return Call(verb, conf, traceparent=traceparent)
-    return Call(
-        verb,
-        conf,
-        checked_container(environment[_CONTAINER]),
+    container = checked_container(environment[_CONTAINER])
+    attachment = Attachment(
+        container,
         checked_interface(environment[_INTERFACE]),
+        conf.name,
         _checked_netns(environment.get(_NETNS, "")),
-        read_arguments(environment.get("CNI_ARGS", "")),
-        traceparent,
     )
+    pod = read_arguments(environment.get("CNI_ARGS", ""), container)
+    return Call(verb, conf, attachment, pod, traceparent)
 
 
 def checked_container(container: str) -> str:

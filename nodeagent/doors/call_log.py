@@ -46,10 +46,11 @@ class CallLog:
     def _write(self, call: Call, level: str, arrived: float, fields: dict[str, object]) -> None:
         fields["cmd"] = call.verb
         fields["network"] = call.conf.name
-        if call.container:
-            fields["container"] = call.container
-            fields["interface"] = call.interface
-            fields["netns"] = call.netns
+        container, interface, _, netns = call.attachment
+        if container:
+            fields["container"] = container
+            fields["interface"] = interface
+            fields["netns"] = netns
             fields["pod"] = f"{call.pod.namespace}/{call.pod.name}"
             fields["uid"] = call.pod.uid
         fields["ms"] = round((time.perf_counter() - arrived) * _MILLISECONDS, 3)

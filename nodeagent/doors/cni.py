@@ -146,7 +146,8 @@ class CniDoor:
                 raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
                     RELEASE_ERROR
                 ) from error
-            _log.warning("DEL %s %s: not released: %s", call.container, call.interface, error)
+            container, interface, *_ = call.attachment
+            _log.warning("DEL %s %s: not released: %s", container, interface, error)
             return b"", {"released": [], "error": str(error)}
         return b"", {"released": deleted.released.addresses, "why": deleted.released.why}
 

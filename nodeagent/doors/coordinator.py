@@ -133,12 +133,12 @@ def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:
 
     The main plugin's CHECK compares that with the link.
     """
-    interfaces = result.get("interfaces")
+    interfaces, name = result.get("interfaces"), call.attachment.interface
     if not mac or not isinstance(interfaces, list):
         return result
     told = [
         each | {"mac": mac_text(mac)}
-        if isinstance(each, dict) and each.get("name") == call.interface and each.get("sandbox")
+        if isinstance(each, dict) and each.get("name") == name and each.get("sandbox")
         else each
         for each in interfaces
     ]

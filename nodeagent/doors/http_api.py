@@ -15,13 +15,14 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.errors import BadInput, OrbweaverError
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from nodeagent.cniwire.arguments import PodArguments, is_name
+from nodeagent.cniwire.arguments import is_name
 from nodeagent.cniwire.call import checked_container, checked_interface
 from nodeagent.cniwire.failures import CniFailure
 from nodeagent.doors.bodies import BodyRefused
@@ -38,7 +39,6 @@ from nodeagent.doors.http_bodies import (
 )
 from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.doors.sockets import caller_hung_up, may_call
-from nodeagent.facts import PodReference
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.health import Health
 from nodeagent.ordering import HasHungUp, require_caller
@@ -293,4 +293,4 @@ def _reference(namespace: str, name: str, uid: str, container: str) -> PodRefere
         raise BadInput(f"failed to get Pod {namespace[:253]}/{name[:253]}: it has no such name")
     if uid and not is_name(uid):
         raise BadInput(f"failed to get Pod {namespace}/{name}: podUID {uid[:64]!r} is no UID")
-    return PodReference(PodArguments(namespace, name, uid), checked_container(container))
+    return PodReference(namespace, name, uid, checked_container(container))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from core.concurrency import until_all
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
 from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
@@ -25,7 +25,7 @@ from core.kubernetes.informer import Follower, Informer, ObjectKey, Transition
 from core.kubernetes.worklist import Worklist
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
-from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness, PodReference
+from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness
 from nodeagent.kubernetes.owners import Owners
 
 SEEN_S_MAX: Final = 2.0
@@ -80,7 +80,7 @@ class KubernetesFacts:
         if key is None:
             raise WrongInput("the runtime names no Pod", remedy="K8S_POD_NAME has to be given")
         try:
-            one = await self._found(key, reference.pod.uid)
+            one = await self._found(key, reference.uid)
             owner = controller_of(one)
             if not self._owners.knows(owner):
                 await self._owners.learn(owner)
@@ -110,7 +110,7 @@ class KubernetesFacts:
 
     def liveness(self, reference: PodReference) -> Liveness | None:
         """Certain is the end of a Pod of this UID, since none is taken back."""
-        key, uid = _key(reference), reference.pod.uid
+        key, uid = _key(reference), reference.uid
         if key is None:
             return Liveness(None)
         if not uid:
@@ -121,7 +121,7 @@ class KubernetesFacts:
 
     async def confirm(self, reference: PodReference) -> Liveness:
         """See ``FactsSource``. Of a sandbox that is replaced the Pod lives on."""
-        key, uid = _key(reference), reference.pod.uid
+        key, uid = _key(reference), reference.uid
         known = self.liveness(reference)
         if known is not None or key is None:
             return known or Liveness(None)
@@ -144,12 +144,11 @@ class KubernetesFacts:
 
     def facts(self, reference: PodReference) -> Facts:
         """What is known now; of a Pod that is not there, only what the request says."""
-        arguments, container = reference
-        key = _key(reference) or (arguments.namespace or NAMESPACE_UNSAID, container)
-        one = self._known(key, arguments.uid)
+        key = _key(reference) or (reference.namespace or NAMESPACE_UNSAID, reference.container)
+        one = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
         if one is None:
-            pod = PodFacts(*key, arguments.uid or container, self._node, known=False)
+            pod = PodFacts(*key, reference.uid or reference.container, self._node, known=False)
             return Facts(pod, namespace, self.node())
         return Facts(self._pod(key, one), namespace, self.node())
 
@@ -270,8 +269,8 @@ def _path(key: ObjectKey) -> str:
 
 
 def _key(reference: PodReference) -> ObjectKey | None:
-    pod = reference.pod
-    return (pod.namespace, pod.name) if pod.namespace and pod.name else None
+    namespace, name, *_ = reference
+    return (namespace, name) if namespace and name else None
 
 
 def _is(one: Object, uid: str) -> bool:

@@ -11,13 +11,13 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from core.domain.events import Cause
-from core.domain.facts import PodFacts
+from core.domain.facts import PodFacts, PodReference
 from core.domain.model import Attachment, Endpoint
 from core.domain.routes import requested_routes, unmatched_routes
 from core.domain.selection.request import SelectionRequest
 from core.service.allocator import AddCall, Added
 from nodeagent.cniwire.call import Call
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 from nodeagent.masters import master_addresses
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.ordering import HasHungUp, never_hung_up, require_caller
@@ -47,10 +47,10 @@ def add_order(call: Call) -> AddOrder:
     """The order of a CNI call."""
     ipam = call.conf.ipam
     return AddOrder(
-        PodReference(call.pod, call.container),
-        Attachment(call.container, call.interface, call.conf.name, call.netns),
+        call.pod,
+        call.attachment,
         SelectionRequest(
-            call.interface,
+            call.attachment.interface,
             ipam.default_ipv4_ippool,
             ipam.default_ipv6_ippool,
             ipam.clean_gateway,

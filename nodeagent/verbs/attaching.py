@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from core.domain.facts import PodReference
 from core.domain.model import Nic
 from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
 from nodeagent.detection.detector import Detector, Found, Switches, Taken
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 from nodeagent.gate import Gate
 from nodeagent.serving import Serving
 from nodeagent.telemetry.tracing import Tracer
@@ -81,7 +82,7 @@ class Attaching:
         deadline_s = self._serving.add_deadline_s
         deadline = asyncio.timeout(deadline_s)
         try:
-            under_way = self._serving.order.adding(call.container, call.has_hung_up)
+            under_way = self._serving.order.adding(call.attachment.container, call.has_hung_up)
             with under_way, self._gate.staying():
                 async with deadline:
                     return await self._rounds(order, switches, arrived)

@@ -18,7 +18,7 @@ from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
 from nodeagent.cniwire.netconf import previous_addresses
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 
 REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` tells what has happened"
 
@@ -33,7 +33,7 @@ class Checking:
 
     async def check(self, call: Call) -> None:
         """Raises CniFailure with what differs, StoreError when the truth cannot be read."""
-        pod = self._facts.facts(PodReference(call.pod, call.container)).pod
+        pod = self._facts.facts(call.pod).pod
         differences = await self._differences(call, pod)
         if differences:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(differences)}", REMEDY)
@@ -45,11 +45,10 @@ class Checking:
         if not found:
             return [f"there is no endpoint {name}"]
         endpoint = ENDPOINT.decode(found[0].value)
-        nic = endpoint.find(call.interface)
+        nic = endpoint.find(call.attachment.interface)
         if nic is None:
-            return [f"endpoint {name} has no interface {call.interface}"]
-        attachment = Attachment(call.container, call.interface, call.conf.name, call.netns)
-        of_pod = [*_of_holder(endpoint, pod), *_of_attachment(nic, attachment)]
+            return [f"endpoint {name} has no interface {call.attachment.interface}"]
+        of_pod = [*_of_holder(endpoint, pod), *_of_attachment(nic, call.attachment)]
         return [
             *([] if _is_handed_over(endpoint, pod) else of_pod),
             *_of_result(nic, call),
@@ -104,7 +103,7 @@ def _of_result(nic: Nic, call: Call) -> Iterator[str]:
     said = {
         address.cidr
         for address in previous_addresses(call.conf.previous)
-        if address.interface in ("", call.interface)
+        if address.interface in ("", call.attachment.interface)
     }
     held = {cidr for cidr in (nic.ipv4, nic.ipv6) if cidr}
     for cidr in sorted(said - held):

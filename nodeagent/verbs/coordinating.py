@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
+from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError, NotReady
 from nodeagent.cniwire.call import Call
@@ -31,7 +32,7 @@ from nodeagent.coordinator.settings import (
     fallen_back,
 )
 from nodeagent.coordinator.wishes import default_route_nic, expected_nics
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 from nodeagent.netlink.namespaces import Visitor
 from nodeagent.verbs.missing import Missing, incomplete, valid_attachments
 
@@ -80,12 +81,12 @@ class Coordinating:
 
         The Pod's annotation goes before the network configuration, and that before the cluster.
         """
-        annotations = await self._annotations(PodReference(call.pod, call.container))
+        annotations = await self._annotations(call.pod)
         settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        order = Order(attachment_of(call), settings, expected_nics(annotations))
-        return await self._work(call.container, lambda: self._engine.add(order))
+        order = Order(call.attachment, settings, expected_nics(annotations))
+        return await self._work(call.attachment.container, lambda: self._engine.add(order))
 
     def fault(self) -> NotReady | None:
         """Why no ADD can be set up now, by the cluster's settings as last seen; None: none."""
@@ -109,15 +110,17 @@ class Coordinating:
         settings = self._lenient(conf)
         if settings.mode == "disable":
             return False
-        attachment, first = attachment_of(call), settings.first_nic
-        return await self._work(call.container, lambda: self._engine.delete(attachment, first))
+        attachment, first = call.attachment, settings.first_nic
+        return await self._work(
+            attachment.container, lambda: self._engine.delete(attachment, first)
+        )
 
     async def check(self, call: Call, conf: WrittenSettings) -> None:
         """Raises CniFailure with every difference, DatapathError when the kernel cannot be read."""
         if self._lenient(conf).mode == "disable":
             return
-        attachment = attachment_of(call)
-        found = await self._work(call.container, lambda: self._engine.check(attachment))
+        attachment = call.attachment
+        found = await self._work(attachment.container, lambda: self._engine.check(attachment))
         if found:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(found)}", REMEDY)
 
@@ -254,8 +257,3 @@ class _Turns:
         lock, users = self._locks.pop(container)
         if users > 1:
             self._locks[container] = (lock, users - 1)
-
-
-def attachment_of(call: Call) -> Attachment:
-    """The attachment that a call names."""
-    return Attachment(call.container, call.interface, call.conf.name, call.netns)

@@ -11,11 +11,12 @@ from typing import Final, NamedTuple
 
 from core.domain.claims import ReleaseDecision, decide_release
 from core.domain.events import Cause
+from core.domain.facts import PodReference
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.service.releaser import Released, ReleaseOrder, Releaser
 from nodeagent.cniwire.call import Call
-from nodeagent.facts import FactsSource, Liveness, PodReference
+from nodeagent.facts import FactsSource, Liveness
 
 ASKED_MAX: Final = 3
 """Endpoints of one DEL that the source of truth is asked about, each after a change by another."""
@@ -38,8 +39,7 @@ class DeleteOrder(NamedTuple):
 
 def delete_order(call: Call) -> DeleteOrder:
     """The order of a CNI call."""
-    attachment = Attachment(call.container, call.interface, call.conf.name, call.netns)
-    return DeleteOrder(PodReference(call.pod, call.container), attachment, call.traceparent)
+    return DeleteOrder(call.pod, call.attachment, call.traceparent)
 
 
 class Deleting:
@@ -118,7 +118,7 @@ class _Judge:
         return decide_release(
             endpoint,
             order.attachment,
-            order.pod.pod.uid,  # as the runtime says it: without one, the container fences
+            order.pod.uid,  # as the runtime says it: without one, the container fences
             alive=liveness.alive,
             wanted=wanted,
             migrating=self._migrating,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.choice import Search
-from core.domain.facts import Facts
+from core.domain.facts import Facts, PodReference
 from core.domain.selection import filters, wildcards
 from core.domain.selection.request import (
     CLUSTER_INTERFACE,
@@ -35,10 +35,9 @@ from core.service.finding import Finder
 from core.store.keys import Keys
 from core.store.kinds import CLAIMS, ENDPOINTS, KeyKind
 from core.store.kv import Get, KeyValueStore, RangeResult
-from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.failures import LIMITED, NOT_AVAILABLE, CniFailure
 from nodeagent.cniwire.netconf import IpamConf
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 from nodeagent.health import Health
 
 T = TypeVar("T")
@@ -51,7 +50,7 @@ QUARANTINED_A_READ: Final = 120
 QUARANTINED_MAX: Final = 1_200
 """Quarantined addresses that one STATUS looks up; the log tells when there are more."""
 
-_NOBODY: Final = PodReference(PodArguments(), "status")
+_NOBODY: Final = PodReference(container="status")
 
 
 class _Verdict(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Final
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
-from core.domain.facts import PodFacts
+from core.domain.facts import PodFacts, PodReference
 from core.domain.model import Attachment, Endpoint, Nic, Stranger
 from core.errors import Refused
 from core.projections.configuration_view import ConfigurationView
@@ -26,7 +26,7 @@ from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import unix_ms
 from nodeagent.detection.detector import Taken
-from nodeagent.facts import FactsSource, PodReference
+from nodeagent.facts import FactsSource
 from nodeagent.verbs.adding import AddOrder
 
 REASON: Final = "in use by a stranger, as the plugin on this node has seen"
@@ -86,7 +86,7 @@ class Withdrawing:
         if self._facts.wanted(endpoint) is not None:  # fixed, though its Pod is not known any more
             return Withdrawal.STATEFUL if conflict else Withdrawal.DONE
         if endpoint.uid != pod.uid:
-            if not (pod.known or reference.pod.uid):
+            if not (pod.known or reference.uid):
                 return Withdrawal.DONE  # of no UID, and no Pod to learn it from
             raise Refused((f"the endpoint belongs to Pod {endpoint.uid}, not to {pod.uid}",))
         container = reference.container

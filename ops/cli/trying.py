@@ -15,7 +15,7 @@ from core.domain.assignment import with_address
 from core.domain.choice import Search
 from core.domain.claims import Change, Need, Repeat, decide_add, holder_of, moved_nics, unmet
 from core.domain.events import RecordDefined
-from core.domain.facts import Facts, PodFacts
+from core.domain.facts import Facts, PodFacts, PodReference
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
 from core.domain.routes import unmatched_routes
@@ -35,8 +35,7 @@ from core.service.limits import RECORDS_MAX, RecordLimit
 from core.store.codec import CLAIM, ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from nodeagent.cniwire.arguments import PodArguments
-from nodeagent.facts import PodReference, StandaloneFacts
+from nodeagent.facts import StandaloneFacts
 
 USUAL: Final = SelectionSettings(subnets_enabled=True, auto_pools_enabled=True)
 """The cluster's settings as they are unless its operator says otherwise."""
@@ -110,13 +109,12 @@ async def read_snapshot(
 
 
 def facts_of(
-    store: KeyValueStore, keys: Keys, snapshot: Snapshot, pod: PodArguments, node: str
+    store: KeyValueStore, keys: Keys, snapshot: Snapshot, pod: PodReference, node: str
 ) -> Facts:
     """What an agent on this node would know of the Pod."""
     view = ConfigurationView(store, keys)
     view.current = snapshot
-    reference = PodReference(pod, pod.uid)
-    return StandaloneFacts(view, node, FixedSettings()).facts(reference)
+    return StandaloneFacts(view, node, FixedSettings()).facts(pod)
 
 
 async def explain_add(

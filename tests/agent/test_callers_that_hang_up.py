@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
+from core.domain.facts import PodReference
 from core.errors import CallerGone
 from nodeagent.doors.sockets import has_hung_up
-from nodeagent.facts import PodReference
 from nodeagent.ordering import ContainerOrder
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, frame

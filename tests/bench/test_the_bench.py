@@ -214,7 +214,7 @@ def test_a_frame_is_what_the_agent_understands() -> None:
     call = read_call("ADD", read_environment(environment), stdin)
 
     assert call.pod.uid == identity(NEW_PODS).uid
-    assert call.container == identity(NEW_PODS).container
+    assert call.attachment.container == identity(NEW_PODS).container
     assert call.conf.ipam.default_ipv4_ippool == ("pool-0000",)
 
 

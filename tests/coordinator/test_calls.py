@@ -12,17 +12,16 @@ import pytest
 from msgspec import structs
 
 from core.domain.addresses import parse_address
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
 from core.domain.model import Attachment, Endpoint
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
-from nodeagent.cniwire.arguments import PodArguments
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CniFailure
 from nodeagent.cniwire.netconf import NetConf, ValidAttachment
 from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
 from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step
-from nodeagent.facts import FactsSource, Liveness, PodReference
+from nodeagent.facts import FactsSource, Liveness
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import Link, Neighbour, Route, host_prefix
 from nodeagent.verbs.coordinating import WORKERS, Coordinating
@@ -120,8 +119,8 @@ def service(
 
 def call(pod: Pod, verb: str = "ADD", interface: str = "eth0", **conf: Any) -> Call:
     netconf = NetConf(cni_version="1.1.0", name="lab", **conf)
-    netns = str(pod.inside.path)
-    return Call(verb, netconf, pod.container, interface, netns, PodArguments("shop", "web-0"))
+    attachment = Attachment(pod.container, interface, netconf.name, str(pod.inside.path))
+    return Call(verb, netconf, attachment, PodReference("shop", "web-0"))
 
 
 def collection(*valid: Pod) -> Call:
@@ -362,7 +361,8 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
         return attachment.container != "stuck" or slow.wait(30.0)
 
     monkeypatch.setattr(node.engine, "delete", stuck)
-    stuck_call = call(pod, "DEL")._replace(container="stuck")
+    plain = call(pod, "DEL")
+    stuck_call = plain._replace(attachment=plain.attachment._replace(container="stuck"))
     waiting = [
         asyncio.create_task(coordinating.delete(stuck_call, NOTHING)) for _ in range(2 * WORKERS)
     ]

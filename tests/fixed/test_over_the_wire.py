@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, Cause, RecordDefined
-from core.domain.facts import Facts
+from core.domain.facts import Facts, PodReference
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
@@ -25,8 +25,7 @@ from core.store.kv import IsWhole, WatchBatch
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from core.store.writer import Writer
-from nodeagent.cniwire.arguments import PodArguments
-from nodeagent.facts import Liveness, PodReference, StandaloneFacts
+from nodeagent.facts import Liveness, StandaloneFacts
 from nodeagent.settings.values import Settings
 from nodeagent.verbs.adding import AddOrder
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
@@ -397,7 +396,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
         *(node.store, node.keys, releaser, configurator, parts.view, parts.facts, "test"),
         allowed=True,
     )
-    reference = PodReference(PodArguments("shop", "db-0", "uid-db-0"), "c-db-0")
+    reference = PodReference("shop", "db-0", "uid-db-0", "c-db-0")
     order = AddOrder(reference, Attachment("c-db-0", "eth0"), SelectionRequest("eth0"))
 
     how = await withdrawing.give_up(order, (), "the ADD was broken off")

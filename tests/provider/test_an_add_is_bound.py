@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from core.domain.facts import PodReference
 from core.errors import WrongInput
-from nodeagent.facts import PodReference
 from tests.provider.town import PARENT, Town, eventually
 from tests.workflows.external.fake_provider import Fault, mac_of
 from workflows.external.wire import ALLOCATE, RELEASE

@@ -44,14 +44,14 @@ def assign(
 
     async def action(session: Session) -> Exit:
         from core.domain.claims import holder_of
+        from core.domain.facts import PodReference
         from core.domain.model import Endpoint
-        from nodeagent.cniwire.arguments import PodArguments
         from ops.cli import trying
 
         store, keys = session.store, session.keys
         snapshot = await trying.read_snapshot(store, keys, [])
-        arguments = PodArguments(*key, uid or container)
-        facts = trying.facts_of(store, keys, snapshot, arguments, node).pod
+        reference = PodReference(*key, uid or container, container)
+        facts = trying.facts_of(store, keys, snapshot, reference, node).pod
         nic = _nic(addresses, snapshot, pools or [])._replace(
             interface=interface, container=container
         )

@@ -57,15 +57,15 @@ def explain(
     output = globals_of(context).output
 
     async def action(session: Session) -> Exit:
+        from core.domain.facts import PodReference
         from core.domain.selection.request import SelectionRequest
-        from nodeagent.cniwire.arguments import PodArguments
         from ops.cli import trying
 
         asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
         store, keys = session.store, session.keys
         snapshot = await trying.read_snapshot(store, keys, records)
         held_uid = uid or await _uid_of_endpoint(session, key) or UID_UNSAID
-        who = PodArguments(*key, held_uid)
+        who = PodReference(*key, held_uid, held_uid)
         facts = trying.facts_of(store, keys, snapshot, who, node)
         found = await trying.explain_add(store, keys, snapshot, facts, asked)
         if output.is_plain:
