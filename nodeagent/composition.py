@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from core.errors import WriterFenced
 from core.projections.configuration_view import ConfigurationView
-from core.service.allocator import Allocator, AllocatorSettings
+from core.service.allocator import Allocator, AllocatorSettings, Confirm
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
 from core.service.needs import Needs
@@ -22,6 +22,7 @@ from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from core.supervision import Supervisor
+from nodeagent.address_service import AddressService, Allocate
 from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
 from nodeagent.coordinator.engine import Engine
@@ -40,14 +41,12 @@ from nodeagent.health import Health, StoreWatchdog
 from nodeagent.ifacer import answering as ifacer
 from nodeagent.ifacer.preparing import Preparer
 from nodeagent.netlink.namespaces import Visitor
-from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import Metrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 from nodeagent.telemetry.tracing import Tracer
-from nodeagent.verbs.adding import Adding, Allocating
-from nodeagent.verbs.attaching import Attaching
+from nodeagent.verbs.add_handler import AddHandler
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.coordinating import Coordinating
@@ -79,7 +78,7 @@ class Parts(NamedTuple):
     visitor: Visitor
     detector: Detector
     coordinating: Coordinating
-    serving: Serving
+    addresses: AddressService
     supervisor: Supervisor
     connections: ConnectionCounts
 
@@ -120,9 +119,10 @@ def compose(
     cooldown, binds = CoolDown(store, settings.cool_down_s), sources.networks is not None
     releaser = _releaser(binds)(store, keys, writer, cooldown)
     allocating = AllocatorSettings(settings.address_order, settings.records_max, settings.selection)
-    allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating)
+    confirm = facts.confirm_current
+    allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating, confirm)
     waiting = WaitingAllocator(
-        allocator,
+        allocator.allocate,
         Needs(store, keys),
         view,
         settings.selection,
@@ -131,14 +131,9 @@ def compose(
         refusals=Refusals(store, keys),
     )
     visitor = Visitor()
-    serving = Serving(
-        gate,
-        metrics,
-        tracer,
-        Adding(_binding(waiting, store, keys, sources), facts, visitor, settings.actor),
-        Deleting(releaser, facts, settings.actor),
-        binds=binds,
-    )
+    allocate = _binding(waiting, store, keys, sources, confirm)
+    deleting, around = Deleting(releaser, facts, settings.actor), (gate, metrics, tracer)
+    addresses = AddressService(*around, facts, visitor, allocate, deleting, binds=binds)
     withdrawing = Withdrawing(
         store,
         keys,
@@ -151,8 +146,8 @@ def compose(
     )
     detector, plugin_log = Detector(visitor), PluginLog()
     verbs = Verbs(
-        Attaching(serving, gate, detector, withdrawing, facts, _switches(settings), tracer),
-        serving,
+        AddHandler(addresses, gate, detector, withdrawing, facts, _switches(settings), tracer),
+        addresses,
         Checking(store, keys, facts),
         Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
         Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
@@ -164,10 +159,10 @@ def compose(
         ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
         coordinator.NAME: coordinator.Coordinator(gate, health, coordinating, coordinator_log),
     }
-    cni = CniDoor(gate, health, verbs, call_log, chained)
-    http = HttpDoor(settings, store, keys, gate, health, serving, withdrawing, coordinating)
-    framed = FramedDoor(cni.answer, supervisor, connections)
-    doors = (plugin_log, framed, http, visitor, detector, coordinating, serving, supervisor)
+    cni = CniDoor(gate, health, verbs, call_log, chained, settings.actor)
+    http = HttpDoor(settings, store, keys, gate, health, addresses, withdrawing, coordinating)
+    framed = FramedDoor(cni.answer_call, supervisor, connections)
+    doors = (plugin_log, framed, http, visitor, detector, coordinating, addresses, supervisor)
     known = (store, keys, writer, view, facts, gate, health, metrics, tracer)
     parts = Parts(*known, *doors, connections)
     _observe(parts)
@@ -183,13 +178,14 @@ def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there i
 
 
 def _binding(
-    allocator: WaitingAllocator, store: KeyValueStore, keys: Keys, sources: Sources
-) -> Allocating:
+    waiting: WaitingAllocator, store: KeyValueStore, keys: Keys, sources: Sources, confirm: Confirm
+) -> Allocate:
     if sources.networks is None:
-        return allocator
+        return waiting.allocate_or_wait
     from nodeagent.verbs.binding import BindingAllocator  # noqa: PLC0415  # costs only who binds
 
-    return BindingAllocator(allocator, store, keys, sources.networks)
+    binding = BindingAllocator(waiting.allocate_or_wait, store, keys, sources.networks, confirm)
+    return binding.allocate_and_bind
 
 
 def _configurator(

@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 
 from bench.simulation.plan import facts_of, node_name
 from core.domain.events import Cause
+from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
-from core.service.allocator import AddCall
+from core.service.add_request import AddRequest
 from core.store.etcd import EtcdSettings, EtcdStore
 from tests.support.nodes import Node, addresses
 
 INTERFACE: Final = "eth0"
+ACTOR: Final = "agent/simulated"
 
 
 class Started(NamedTuple):
@@ -75,11 +77,13 @@ class SimulatedNode:
 
     async def _start_pod(self, serial: int) -> Started:
         facts = facts_of(self.number, serial)
-        attachment = Attachment(f"box-{facts.pod.uid}", INTERFACE, "lan", "/run/netns/box")
-        call = AddCall(facts, attachment, SelectionRequest(INTERFACE), Cause("agent/simulated"))
+        namespace, name, uid, *_ = facts.pod
+        attachment = Attachment(f"box-{uid}", INTERFACE, "lan", "/run/netns/box")
+        pod, cause = PodReference(namespace, name, uid, attachment.container), Cause(ACTOR)
+        request = AddRequest(pod, attachment, SelectionRequest(INTERFACE), cause)
         began = time.monotonic()
         try:
-            added = await self._node.allocator.add(call)
+            added = await self._node.allocate(request, facts)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is a Pod that did not start
             ended = time.monotonic()
             return Started((), repr(error), 0, ended - began, ended)

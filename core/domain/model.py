@@ -153,6 +153,10 @@ class Nic(NamedTuple):
     network: str = ""
     netns: str = ""
 
+    def cidrs(self) -> list[str]:
+        """Its addresses with prefix length."""
+        return [cidr for cidr in (self.ipv4, self.ipv6) if cidr]
+
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """The (address, pool) pairs this NIC holds; addresses without prefix length."""
         pairs = ((self.ipv4, self.ipv4_pool), (self.ipv6, self.ipv6_pool))

@@ -29,15 +29,16 @@ from core.domain.claims import (
     require_alive,
     unmet,
 )
-from core.domain.events import AddressesReleased, Cause, EndpointChanged, Release
-from core.domain.facts import Facts
-from core.domain.model import Attachment, Endpoint
+from core.domain.events import AddressesReleased, EndpointChanged, Release
+from core.domain.facts import Facts, PodReference
+from core.domain.model import Endpoint
 from core.domain.selection.memo import SelectionMemo
 from core.domain.selection.reasoning import in_standard_mode, no_item_left
-from core.domain.selection.request import Candidates, Demand, SelectionRequest, SelectionSettings
+from core.domain.selection.request import Candidates, Demand, SelectionSettings
 from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
-from core.projections.configuration_view import ConfigurationView, Snapshot
+from core.projections.configuration_view import ConfigurationView
+from core.service.add_request import AddRequest
 from core.service.cooldown import NO_LEASE, CoolDown
 from core.service.finding import Finder
 from core.service.hints import PoolHints
@@ -76,19 +77,9 @@ class AllocatorSettings(NamedTuple):
     selection: SelectionSettings = SelectionSettings()
 
 
-class AddCall(NamedTuple):
-    """One ADD: who asks, for which attachment, with which request.
-
-    ``confirm`` asks the source of truth whether this Pod is the one of its name, before what
-    another Pod of that name holds is released. It raises NotReady or WrongInput when it is not
-    sure; None: there is nothing to ask.
-    """
-
-    facts: Facts
-    attachment: Attachment
-    request: SelectionRequest
-    cause: Cause
-    confirm: Callable[[], Awaitable[None]] | None = None
+Confirm = Callable[[PodReference], Awaitable[None]]
+"""Asks the source of truth whether this Pod is the one of its name, before what another Pod of that
+name holds is released. It raises NotReady or WrongInput when it is not sure."""
 
 
 class Added(NamedTuple):
@@ -107,10 +98,11 @@ class Added(NamedTuple):
 class _Progress:
     """What one ADD has learnt over its tries; ``is_sure``: enough to say no."""
 
-    __slots__ = ("call", "is_sure", "round", "seen", "tries")
+    __slots__ = ("facts", "is_sure", "request", "round", "seen", "tries")
 
-    def __init__(self, call: AddCall) -> None:
-        self.call = call
+    def __init__(self, request: AddRequest, facts: Facts) -> None:
+        self.request = request
+        self.facts = facts
         self.seen = Seen()
         self.is_sure = False
         self.round: Round | None = None
@@ -118,7 +110,7 @@ class _Progress:
 
 
 class Allocator:
-    """Claims addresses for Pods."""
+    """Claims addresses for Pods. ``confirm`` None: there is nothing to ask."""
 
     def __init__(
         self,
@@ -129,7 +121,9 @@ class Allocator:
         releaser: Releaser,
         cooldown: CoolDown,
         settings: AllocatorSettings = AllocatorSettings(),
+        confirm: Confirm | None = None,
     ) -> None:
+        self._confirm = confirm
         self._store = store
         self._keys = keys
         self._writer = writer
@@ -146,14 +140,14 @@ class Allocator:
         self._sources = AddressSources(self._hints, self._finder, limit)
         self._claiming: dict[Family, set[int]] = {4: set(), 6: set()}
 
-    async def add(self, call: AddCall) -> Added:
+    async def allocate(self, request: AddRequest, facts: Facts) -> Added:
         """Claim what the request needs, or answer what its endpoint already has.
 
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
         NotReady.
         """
-        require_alive(call.facts.pod)
-        progress = _Progress(call)
+        require_alive(facts.pod)
+        progress = _Progress(request, facts)
         try:
             return await self._try(progress)  # the common case pays for no retry policy
         except (LostRace, StoreUnavailable):
@@ -171,10 +165,9 @@ class Allocator:
 
     async def _try(self, progress: _Progress) -> Added:
         progress.tries += 1
-        call, endpoint = progress.call, progress.seen.endpoint
-        pod = call.facts.pod
+        pod, endpoint = progress.facts.pod, progress.seen.endpoint
         if endpoint is None or pod.fixed is None or endpoint.holder != holder_of(pod):
-            need = decide_add(pod, call.attachment, endpoint)
+            need = decide_add(pod, progress.request.attachment, endpoint)
         else:
             need = await self._retrieve(progress, endpoint)
         if isinstance(need, Repeat):
@@ -198,40 +191,38 @@ class Allocator:
 
     async def _retrieve(self, progress: _Progress, endpoint: Endpoint) -> Repeat | Change | Need:
         """What a replica or VM does with what it has (spec/ipam.md 3.1, 3.2)."""
-        call = progress.call
+        pod, request = progress.facts.pod, progress.request
         lost: frozenset[int] = frozenset()
-        if endpoint.uid != call.facts.pod.uid:
+        if endpoint.uid != pod.uid:
             try:
-                progress.seen, lost = await self._retriever.make_whole(progress.seen, call.cause)
+                progress.seen, lost = await self._retriever.make_whole(progress.seen, request.cause)
             except LostRace:
                 await self._look(progress)
                 raise
-        if lost and self._candidates(self._view.current, call).unnamed:
+        if lost and self._candidates(progress).unnamed:
             lost = frozenset(range(len(endpoint.nics)))  # their places say which item they are of
-        moved = await self._moved(call, endpoint)
-        named = self._candidates(self._view.current, call) if moved or lost else None
-        return decide_add(
-            call.facts.pod, call.attachment, endpoint, moved=moved, lost=lost, named=named
-        )
+        moved = await self._moved(progress, endpoint)
+        named = self._candidates(progress) if moved or lost else None
+        return decide_add(pod, request.attachment, endpoint, moved=moved, lost=lost, named=named)
 
-    async def _moved(self, call: AddCall, endpoint: Endpoint) -> frozenset[int]:
+    async def _moved(self, progress: _Progress, endpoint: Endpoint) -> frozenset[int]:
         """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
-        if call.facts.pod.fixed != "statefulset" or has_attached(endpoint, call.attachment):
+        attachment = progress.request.attachment
+        if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
             return frozenset()  # VMs: spec/ipam.md section 10 item 29
         with suppress(AllocationError):
-            named = self._candidates(self._view.current, call)
-            if not moved_nics(endpoint, named, call.attachment):
+            if not moved_nics(endpoint, self._candidates(progress), attachment):
                 return frozenset()
         await self._view.freshen()
-        named = self._candidates(self._view.current, call)
-        return moved_nics(endpoint, named, call.attachment)
+        return moved_nics(endpoint, self._candidates(progress), attachment)
 
-    def _candidates(self, snapshot: Snapshot, call: AddCall) -> Candidates:
-        settings = self._settings.selection
-        return candidates(call.request, call.facts, snapshot.catalog, settings)
+    def _candidates(self, progress: _Progress) -> Candidates:
+        """By the newest snapshot."""
+        catalog, settings = self._view.current.catalog, self._settings.selection
+        return candidates(progress.request.selection, progress.facts, catalog, settings)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
-        draft = Draft(self._writer.event_id(), progress.call.cause, event)
+        draft = Draft(self._writer.event_id(), progress.request.cause, event)
         proposal = change_proposal(self._keys, draft, progress.seen)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
@@ -239,7 +230,7 @@ class Allocator:
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
     async def _claim(self, progress: _Progress, need: Need) -> Added:
-        call = progress.call
+        pod, request = progress.facts.pod, progress.request
         held: tuple[Release, ...] = ()
         if need.give_up or need.listed:
             held = await self._held(progress, need)
@@ -252,8 +243,8 @@ class Allocator:
         ending = tuple(one for one in held if one.address not in stays)
         with self._holding() as mine:
             wanted = [await self._pick(this, demand, mine, need, ending) for demand in demands]
-            event = claim(call.facts.pod, call.attachment, need, this.nics(wanted))
-            draft = Draft(self._writer.event_id(), call.cause, event)
+            event = claim(pod, request.attachment, need, this.nics(wanted))
+            draft = Draft(self._writer.event_id(), request.cause, event)
             configuration = (
                 *this.guards(wanted),
                 *release_guards(self._keys, [one for one in held if one.address in stays]),
@@ -277,21 +268,21 @@ class Allocator:
         """The claims of what the request gives up or keeps on a NIC that is made anew."""
         listed = (pair for nic in need.listed for pair in nic.addresses())
         pairs = (*need.give_up, *listed)
-        return await self._releaser.fences(pairs, progress.call.facts.pod.endpoint_key)
+        return await self._releaser.fences(pairs, progress.facts.pod.endpoint_key)
 
     def _round(self, progress: _Progress, need: Need) -> Round:
         """The round under way, else a new one that selects on the newest snapshot."""
         if progress.round is None or progress.round.listed != need.listed:
-            call, settings, snapshot = progress.call, self._settings, self._view.current
+            facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
-                call.request, call.facts, snapshot.catalog, need.settled
+                progress.request.selection, facts, snapshot.catalog, need.settled
             )
             progress.round = Round(
                 self._keys,
                 snapshot,
                 selection,
                 settings.order,
-                holder_of(call.facts.pod),
+                holder_of(facts.pod),
                 need.listed,
             )
         return progress.round
@@ -330,9 +321,11 @@ class Allocator:
         ending: Sequence[Release],
     ) -> Outcome:
         """Append; the addresses of an older Pod rest in any order, its sandbox may still run."""
-        call, endpoint = progress.call, progress.seen.endpoint
-        if endpoint and need.give_up and call.confirm and endpoint.uid != call.facts.pod.uid:
-            await call.confirm()  # this Pod may be the older one, seen in a watch that lags (I6)
+        endpoint = progress.seen.endpoint
+        is_of_another = endpoint is not None and endpoint.uid != progress.facts.pod.uid
+        if is_of_another and need.give_up and self._confirm is not None:
+            # This Pod may be the older one, seen in a watch that lags (I6).
+            await self._confirm(progress.request.pod)
         if not ending:
             return await self._writer.append(proposal(NO_LEASE))
         rest = self._cooldown.of_older_pods if need.why == "superseded" else self._cooldown
@@ -351,19 +344,19 @@ class Allocator:
         is_plain = need.why == "superseded" and not need.give_up
         if is_plain or endpoint is None:
             return None
-        evidence = f"Pod {progress.call.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
+        evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
         event = AddressesReleased(*endpoint.key, releases, need.remaining, need.why, evidence)
-        draft = Draft(self._writer.event_id(), progress.call.cause, event)
+        draft = Draft(self._writer.event_id(), progress.request.cause, event)
         taken_over = {str(one.address) for one in wanted if one.claim_revision}
         return release_in_claim(self._keys, draft, lease, taken_over)
 
     async def _look(self, progress: _Progress) -> None:
         """Read the endpoint that the first try only guessed at."""
-        key = self._keys.endpoint(*progress.call.facts.pod.endpoint_key)
+        key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
         progress.seen = Seen.of((await self._store.read([Get(key)])).ranges[0].first)
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
-        key = progress.call.facts.pod.endpoint_key
+        key = progress.facts.pod.endpoint_key
         progress.seen = Seen.of(lost.truth[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
+from core.domain.selection.request import SelectionRequest
+from core.service.add_request import AddRequest, HasHungUp
 from nodeagent.cniwire.arguments import is_name, read_arguments
 from nodeagent.cniwire.failures import (
     INCOMPATIBLE_VERSION,
@@ -23,7 +26,7 @@ from nodeagent.cniwire.netconf import (
     NetConf,
     read_netconf,
 )
-from nodeagent.ordering import HasHungUp, never_hung_up
+from nodeagent.telemetry.tracing import valid_traceparent
 
 VERBS: Final = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 INTERFACE_CHARACTERS_MAX: Final = 15
@@ -48,14 +51,16 @@ NO_ATTACHMENT: Final = Attachment("", "")
 
 
 class Call(NamedTuple):
-    """One call. ``traceparent`` is the runtime's trace context, "" for none."""
+    """One call, but for an ADD of addresses, which is an ``AddRequest``.
+
+    ``traceparent`` is the runtime's trace context, "" for none.
+    """
 
     verb: str
     conf: NetConf
     attachment: Attachment = NO_ATTACHMENT
     pod: PodReference = PodReference()
     traceparent: str = ""
-    has_hung_up: HasHungUp = never_hung_up
 
 
 def read_environment(block: bytes) -> dict[str, str]:
@@ -80,26 +85,61 @@ def read_verb(environment: dict[str, str]) -> str:
     raise CniFailure(INVALID_ENVIRONMENT, text, f"CNI_COMMAND is one of {', '.join(VERBS)}")
 
 
-def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
-    """The call, complete for its verb. Raises CniFailure with code 1, 4, 6 or 7."""
-    missing = [name for name in _REQUIRED.get(verb, ()) if not environment.get(name)]
-    if missing:
-        text = f"required env variables [{','.join(missing)}] missing"
-        raise CniFailure(INVALID_ENVIRONMENT, text, f"set them for CNI_COMMAND={verb}")
+def read_conf(verb: str, environment: dict[str, str], stdin: bytes) -> NetConf:
+    """The configuration of a call that has all that its verb needs.
+
+    Raises CniFailure with code 1, 4, 6 or 7.
+    """
+    for name in _REQUIRED.get(verb, ()):
+        if not environment.get(name):
+            raise _missing(verb, environment)
     conf = read_netconf(stdin)
     _check_version(verb, conf.cni_version)
+    return conf
+
+
+def read_call(verb: str, environment: dict[str, str], stdin: bytes) -> Call:
+    """The call, complete for its verb. Raises CniFailure with code 1, 4, 6 or 7."""
+    conf = read_conf(verb, environment, stdin)
     traceparent = environment.get("TRACEPARENT", "")
     if verb not in _REQUIRED:
         return Call(verb, conf, traceparent=traceparent)
-    container = checked_container(environment[_CONTAINER])
-    attachment = Attachment(
-        container,
+    attachment = read_attachment(environment, conf)
+    pod = read_arguments(environment.get("CNI_ARGS", ""), attachment.container)
+    return Call(verb, conf, attachment, pod, traceparent)
+
+
+def read_add_request(
+    environment: dict[str, str], conf: NetConf, actor: str, has_hung_up: HasHungUp
+) -> AddRequest:
+    """The ADD that variables and configuration ask for. Raises CniFailure with code 4."""
+    attachment = read_attachment(environment, conf)
+    container, interface, *_ = attachment
+    traceparent = environment.get("TRACEPARENT", "")
+    ipam = conf.ipam
+    return AddRequest(
+        read_arguments(environment.get("CNI_ARGS", ""), container),
+        attachment,
+        SelectionRequest(
+            interface,
+            ipam.default_ipv4_ippool,
+            ipam.default_ipv6_ippool,
+            ipam.clean_gateway,
+            ipam.match_master_subnet,
+        ),
+        Cause(actor, container, "", valid_traceparent(traceparent) if traceparent else ""),
+        has_hung_up,
+    )
+
+
+def read_attachment(environment: dict[str, str], conf: NetConf) -> Attachment:
+    """Container, interface and network namespace. Raises CniFailure with code 4."""
+    return Attachment(
+        checked_container(environment[_CONTAINER]),
         checked_interface(environment[_INTERFACE]),
         conf.name,
         _checked_netns(environment.get(_NETNS, "")),
     )
-    pod = read_arguments(environment.get("CNI_ARGS", ""), container)
-    return Call(verb, conf, attachment, pod, traceparent)
 
 
 def checked_container(container: str) -> str:
@@ -122,6 +162,12 @@ def checked_interface(name: str) -> str:
     else:
         return name
     raise CniFailure(INVALID_ENVIRONMENT, f"{_INTERFACE} {name[:64]!r}: {fault}")
+
+
+def _missing(verb: str, environment: dict[str, str]) -> CniFailure:
+    missing = [name for name in _REQUIRED[verb] if not environment.get(name)]
+    text = f"required env variables [{','.join(missing)}] missing"
+    return CniFailure(INVALID_ENVIRONMENT, text, f"set them for CNI_COMMAND={verb}")
 
 
 def _checked_netns(path: str) -> str:

@@ -118,10 +118,6 @@ class Detector:
 
         Raises DetectionFailed where something had to be found out and could not, Overloaded.
         """
-        if not switches.looking:
-            if switches.announce:
-                self._announce_later(netns, nic)
-            return Found()
         try:
             async with asyncio.timeout(DETECTION_S_MAX):
                 found = await self._look(netns, nic, switches)
@@ -201,7 +197,7 @@ class Detector:
         async with self._opened(self._visitor.home, outside, _sockets) as wires:
             yield wires
 
-    def _announce_later(self, netns: str, nic: Nic) -> None:
+    def announce_later(self, netns: str, nic: Nic) -> None:
         """Nobody waits for it: without a look there is nothing to wait for."""
         if len(self._announcing) >= ANNOUNCING_MAX:
             _log.warning("%s in %s: addresses not announced: too many are", nic.interface, netns)

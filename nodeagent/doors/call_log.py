@@ -7,11 +7,12 @@ costs a call next to nothing: lines are made here and written elsewhere. It neve
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
-from nodeagent.cniwire.call import Call
+from core.domain.facts import PodReference
+from core.domain.model import Attachment
 from nodeagent.cniwire.failures import CniFailure
-from nodeagent.cniwire.netconf import IpamConf
+from nodeagent.cniwire.netconf import IpamConf, NetConf
 from nodeagent.telemetry.plugin_log import (
     DAYS,
     FILES,
@@ -25,6 +26,15 @@ from nodeagent.telemetry.plugin_log import (
 _MILLISECONDS: Final = 1_000
 
 
+class Logged(NamedTuple):
+    """What a line says of every call, whatever its command."""
+
+    verb: str
+    conf: NetConf
+    attachment: Attachment
+    pod: PodReference
+
+
 class CallLog:
     """Writes lines about calls."""
 
@@ -32,29 +42,30 @@ class CallLog:
         self._log = log
         self._directory = LogDirectory(default_path)
 
-    def done(self, call: Call, arrived: float, fields: dict[str, object]) -> None:
+    def done(self, logged: Logged, arrived: float, fields: dict[str, object]) -> None:
         """The call has succeeded."""
-        if is_logged("info", call.conf.ipam.log_level):
-            self._write(call, "info", arrived, {"msg": f"{call.verb} done"} | fields)
+        if is_logged("info", logged.conf.ipam.log_level):
+            self._write(logged, "info", arrived, {"msg": f"{logged.verb} done"} | fields)
 
-    def failed(self, call: Call, failure: CniFailure, arrived: float) -> None:
+    def failed(self, logged: Logged, failure: CniFailure, arrived: float) -> None:
         """The call has failed."""
-        if is_logged("error", call.conf.ipam.log_level):
+        if is_logged("error", logged.conf.ipam.log_level):
             fields: dict[str, object] = {"msg": failure.message, "code": failure.code}
-            self._write(call, "error", arrived, fields)
+            self._write(logged, "error", arrived, fields)
 
-    def _write(self, call: Call, level: str, arrived: float, fields: dict[str, object]) -> None:
-        fields["cmd"] = call.verb
-        fields["network"] = call.conf.name
-        container, interface, _, netns = call.attachment
+    def _write(self, logged: Logged, level: str, arrived: float, fields: dict[str, object]) -> None:
+        verb, conf, attachment, pod = logged
+        fields["cmd"] = verb
+        fields["network"] = conf.name
+        container, interface, _, netns = attachment
         if container:
             fields["container"] = container
             fields["interface"] = interface
             fields["netns"] = netns
-            fields["pod"] = f"{call.pod.namespace}/{call.pod.name}"
-            fields["uid"] = call.pod.uid
+            fields["pod"] = f"{pod.namespace}/{pod.name}"
+            fields["uid"] = pod.uid
         fields["ms"] = round((time.perf_counter() - arrived) * _MILLISECONDS, 3)
-        self._log.write(self._target(call.conf.ipam), level, fields)
+        self._log.write(self._target(conf.ipam), level, fields)
 
     def _target(self, ipam: IpamConf) -> LogTarget:
         return LogTarget(

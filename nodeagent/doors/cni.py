@@ -16,9 +16,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from core.errors import LogCorrupt, OrbweaverError
-from nodeagent.cniwire.call import Call, read_call, read_environment, read_verb
+from core.service.add_request import HasHungUp
+from nodeagent.address_service import AddressService
+from nodeagent.cniwire.call import (
+    Call,
+    read_add_request,
+    read_call,
+    read_conf,
+    read_environment,
+    read_verb,
+)
 from nodeagent.cniwire.failures import (
-    ALLOCATION_ERROR,
     NOT_AVAILABLE,
     RELEASE_ERROR,
     TRY_AGAIN_LATER,
@@ -28,14 +36,12 @@ from nodeagent.cniwire.failures import (
     failure_of,
 )
 from nodeagent.cniwire.netconf import version_in
-from nodeagent.cniwire.results import add_result, version_result
-from nodeagent.doors.call_log import CallLog
+from nodeagent.cniwire.results import version_result
+from nodeagent.doors.call_log import CallLog, Logged
 from nodeagent.doors.framed import Answer
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
 from nodeagent.health import Health
-from nodeagent.ordering import HasHungUp
-from nodeagent.serving import Serving
-from nodeagent.verbs.attaching import Attaching
+from nodeagent.verbs.add_handler import AddHandler, Done
 from nodeagent.verbs.checking import Checking
 from nodeagent.verbs.collecting import Collecting
 from nodeagent.verbs.deleting import delete_order
@@ -46,17 +52,14 @@ _log: Final = logging.getLogger(__name__)
 PLUGIN: Final = "ORBWEAVER_PLUGIN"
 """Which executable calls; ``spiderpool`` does not say it (docs/cni.md)."""
 
-Done = tuple[bytes, dict[str, object]]
-"""Standard output, and what the plugin's log shall say of it."""
-
 Handler = Callable[[Call, float], Awaitable[Done]]
 
 
 class Verbs(NamedTuple):
     """What does the work."""
 
-    attaching: Attaching
-    serving: Serving
+    adding: AddHandler
+    addresses: AddressService
     checking: Checking
     status: Status
     collecting: Collecting
@@ -80,24 +83,25 @@ class CniDoor:
         verbs: Verbs,
         call_log: CallLog,
         chained: Mapping[str, Chained],
+        actor: str,
     ) -> None:
+        self._actor = actor
         self._gate = gate
         self._health = health
         self._verbs = verbs
         self._call_log = call_log
         self._chained = chained
         self._handlers: dict[str, Handler] = {
-            "ADD": self._add,
             "DEL": self._delete,
             "CHECK": self._check,
             "STATUS": self._ask_status,
             "GC": self._collect,
         }
 
-    async def answer(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
+    async def answer_call(self, environment: bytes, stdin: bytes, has_hung_up: HasHungUp) -> Answer:
         """Exit status and standard output of one call."""
         arrived = time.perf_counter()
-        call = None
+        logged = None
         try:
             variables = read_environment(environment)
             verb = read_verb(variables)
@@ -105,16 +109,26 @@ class CniDoor:
                 return 0, version_result(version_in(stdin))
             if PLUGIN in variables:
                 return 0, await self._chained_one(variables[PLUGIN]).answer(verb, variables, stdin)
-            call = read_call(verb, variables, stdin)._replace(has_hung_up=has_hung_up)
-            body, fields = await self._handlers[verb](call, arrived)
+            if verb == "ADD":
+                conf = read_conf(verb, variables, stdin)
+                request = read_add_request(variables, conf, self._actor, has_hung_up)
+                logged = Logged(verb, conf, request.attachment, request.pod)
+                self._check_ready()
+                body, fields = await self._verbs.adding.handle_add(
+                    request, conf.cni_version, arrived
+                )
+            else:
+                call = read_call(verb, variables, stdin)
+                logged = Logged(verb, call.conf, call.attachment, call.pod)
+                body, fields = await self._handlers[verb](call, arrived)
         except Exception as error:  # noqa: BLE001  # a runtime reads error objects, not tracebacks
             failure = failure_of(error)
             if not isinstance(error, OrbweaverError | CniFailure):
                 _log.exception("a bug in the agent")
-            if call is not None:
-                self._call_log.failed(call, failure, arrived)
+            if logged is not None:
+                self._call_log.failed(logged, failure, arrived)
             return 1, error_object(version_in(stdin), failure)
-        self._call_log.done(call, arrived, fields)
+        self._call_log.done(logged, arrived, fields)
         return 0, body
 
     def _chained_one(self, name: str) -> Chained:
@@ -125,22 +139,13 @@ class CniDoor:
             raise CniFailure(TRY_AGAIN_LATER, text, "upgrade the agent, or the executables")
         return found
 
-    async def _add(self, call: Call, arrived: float) -> Done:
-        self._check_ready()
-        try:
-            nic = await self._verbs.attaching.add(call, arrived)
-        except (OrbweaverError, CniFailure) as error:
-            raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
-        addresses = [cidr for cidr in (nic.ipv4, nic.ipv6) if cidr]
-        return add_result(call.conf.cni_version, nic), {"addresses": addresses}
-
     async def _delete(self, call: Call, arrived: float) -> Done:
         # Fails at once while etcd is away; the probe of ``fault`` notices that it is back.
         fault = self._health.why_not_healthy() and await self._health.fault()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
         try:
-            deleted = await self._verbs.serving.delete(delete_order(call), arrived)
+            deleted = await self._verbs.addresses.serve_delete(delete_order(call), arrived)
         except OrbweaverError as error:
             if error.retryable or isinstance(error, LogCorrupt):
                 raise CniFailure(TRY_AGAIN_LATER, error.message, error.remedy).prefixed(
@@ -153,23 +158,22 @@ class CniDoor:
 
     async def _check(self, call: Call, _: float) -> Done:
         self._check_ready()
-        await self._gate.run(lambda: self._verbs.checking.check(call), CHECK_DEADLINE_S)
+        with self._gate.admit(CHECK_DEADLINE_S):
+            await self._verbs.checking.check(call)
         return b"", {}
 
     async def _ask_status(self, call: Call, _: float) -> Done:
         try:
-            await self._gate.run(
-                lambda: self._verbs.status.check(call.conf.ipam), STATUS_DEADLINE_S
-            )
+            with self._gate.admit(STATUS_DEADLINE_S):
+                await self._verbs.status.check(call.conf.ipam)
         except OrbweaverError as error:
             raise CniFailure(NOT_AVAILABLE, error.message, error.remedy) from error
         return b"", {}
 
     async def _collect(self, call: Call, _: float) -> Done:
         self._check_ready()
-        collected = await self._gate.run(
-            lambda: self._verbs.collecting.collect(call), GC_DEADLINE_S
-        )
+        with self._gate.admit(GC_DEADLINE_S):
+            collected = await self._verbs.collecting.collect(call)
         return b"", {"released": collected.released, "missing": collected.missing}
 
     def _check_ready(self) -> None:

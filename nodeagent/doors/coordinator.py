@@ -23,7 +23,7 @@ from nodeagent.cniwire.failures import (
 from nodeagent.cniwire.netconf import IpamConf
 from nodeagent.cniwire.results import document
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
-from nodeagent.doors.call_log import CallLog
+from nodeagent.doors.call_log import CallLog, Logged
 from nodeagent.gate import (
     ADD_DEADLINE_S,
     CHECK_DEADLINE_S,
@@ -82,9 +82,9 @@ class Coordinator:
         try:
             body, fields = await self._handlers[verb](call, read_settings(said))
         except Exception as error:
-            self._call_log.failed(call, failure_of(error), arrived)
+            self._call_log.failed(_logged(call), failure_of(error), arrived)
             raise
-        self._call_log.done(call, arrived, fields)
+        self._call_log.done(_logged(call), arrived, fields)
         return body
 
     async def _add(self, call: Call, conf: WrittenSettings) -> Done:
@@ -98,7 +98,8 @@ class Coordinator:
         fault = self._health.why_not_ready()
         if fault is not None:
             raise failure_of(fault).prefixed(UNHEALTHY)
-        done = await self._gate.run(lambda: self._coordinating.add(call, conf), ADD_DEADLINE_S)
+        with self._gate.admit(ADD_DEADLINE_S):
+            done = await self._coordinating.add(call, conf)
         result = {"cniVersion": call.conf.cni_version} | previous
         if done is None:
             return document(result), {"mode": "disable"}
@@ -110,11 +111,13 @@ class Coordinator:
         }
 
     async def _delete(self, call: Call, conf: WrittenSettings) -> Done:
-        found = await self._gate.run(lambda: self._coordinating.delete(call, conf), DEL_DEADLINE_S)
+        with self._gate.admit(DEL_DEADLINE_S):
+            found = await self._coordinating.delete(call, conf)
         return b"", {"found": found}
 
     async def _check(self, call: Call, conf: WrittenSettings) -> Done:
-        await self._gate.run(lambda: self._coordinating.check(call, conf), CHECK_DEADLINE_S)
+        with self._gate.admit(CHECK_DEADLINE_S):
+            await self._coordinating.check(call, conf)
         return b"", {}
 
     async def _status(self, call: Call, conf: WrittenSettings) -> Done:
@@ -124,8 +127,13 @@ class Coordinator:
         return b"", {}
 
     async def _collect(self, call: Call, conf: WrittenSettings) -> Done:
-        collected = await self._gate.run(lambda: self._coordinating.collect(call), GC_DEADLINE_S)
+        with self._gate.admit(GC_DEADLINE_S):
+            collected = await self._coordinating.collect(call)
         return b"", {"removed": collected.removed, "missing": collected.missing}
+
+
+def _logged(call: Call) -> Logged:
+    return Logged(call.verb, call.conf, call.attachment, call.pod)
 
 
 def _with_mac(result: dict[str, Any], call: Call, mac: bytes) -> dict[str, Any]:

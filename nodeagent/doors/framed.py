@@ -17,6 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
+from core.service.add_request import HasHungUp
 from core.supervision import RESTARTS_MAX, BackgroundTasks, Supervisor, TaskSpec
 from nodeagent.cniwire.failures import (
     FRAME_REFUSED,
@@ -27,7 +28,6 @@ from nodeagent.cniwire.failures import (
 from nodeagent.cniwire.netconf import LATEST
 from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.sockets import caller_hung_up, may_call
-from nodeagent.ordering import HasHungUp
 
 MAGIC: Final = b"OWC1"
 HEAD_BYTES: Final = 8
@@ -169,7 +169,7 @@ class FramedConnection(asyncio.Protocol):
             if not end:
                 self.refuse("the environment block does not end")
                 return
-        self._task = self._door.tasks.start(self._serve(environment, stdin))
+        self._task = self._door.tasks.start(self.serve_frame(environment, stdin))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller is gone, which is no order: what was started goes on (docs/cni.md)."""
@@ -232,7 +232,8 @@ class FramedConnection(asyncio.Protocol):
         self._length = length
         return True
 
-    async def _serve(self, environment: bytes, stdin: bytes) -> None:
+    async def serve_frame(self, environment: bytes, stdin: bytes) -> None:
+        """Answer one request, unless its caller is gone."""
         try:
             if self.has_hung_up():
                 self._door.counts.abandon(NAME)

@@ -15,16 +15,20 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from core.domain.events import Cause
 from core.domain.facts import PodReference
 from core.domain.model import Attachment
 from core.domain.selection.request import SelectionRequest
 from core.errors import BadInput, OrbweaverError
+from core.service.add_request import AddRequest, HasHungUp
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
+from nodeagent.address_service import AddressService
 from nodeagent.cniwire.arguments import is_name
 from nodeagent.cniwire.call import checked_container, checked_interface
 from nodeagent.cniwire.failures import CniFailure
+from nodeagent.container_lock import require_caller
 from nodeagent.doors.bodies import BodyRefused
 from nodeagent.doors.connections import ConnectionCounts, HttpServer
 from nodeagent.doors.http_bodies import (
@@ -41,10 +45,8 @@ from nodeagent.doors.http_shapes import add_response, coordinator_config, worklo
 from nodeagent.doors.sockets import caller_hung_up, may_call
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
 from nodeagent.health import Health
-from nodeagent.ordering import HasHungUp, require_caller
-from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.adding import AddOrder
+from nodeagent.telemetry.tracing import valid_traceparent
 from nodeagent.verbs.coordinating import Coordinating
 from nodeagent.verbs.deleting import DeleteOrder
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
@@ -75,7 +77,7 @@ class HttpDoor:
         keys: Keys,
         gate: Gate,
         health: Health,
-        serving: Serving,
+        addresses: AddressService,
         withdrawing: Withdrawing,
         coordinating: Coordinating,
     ) -> None:
@@ -85,7 +87,7 @@ class HttpDoor:
         self._keys = keys
         self._gate = gate
         self._health = health
-        self._serving = serving
+        self._addresses = addresses
         self._withdrawing = withdrawing
         self._coordinating = coordinating
 
@@ -130,10 +132,11 @@ class HttpDoor:
         arrived = time.perf_counter()
         args = await read_body(request, AddArgs, "ipamAddArgs")
         has_hung_up = self._take_up(request)
-        order = AddOrder(
+        container = checked_container(args.container_id)
+        add = AddRequest(
             _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id),
             Attachment(
-                checked_container(args.container_id),
+                container,
                 checked_interface(args.if_name),
                 NETWORK_UNSAID,
                 args.net_namespace,
@@ -145,10 +148,15 @@ class HttpDoor:
                 args.clean_gateway,
                 args.match_master_subnet,
             ),
-            request.headers.get("traceparent", ""),
+            Cause(
+                self._settings.actor,
+                container,
+                "",
+                valid_traceparent(request.headers.get("traceparent", "")),
+            ),
             has_hung_up,
         )
-        added = await self._serving.add(order, arrived)
+        added = await self._addresses.serve_add(add, arrived)
         document = add_response(
             added.endpoint,
             detect_conflicts=self._settings.detect_conflicts and not added.migrating,
@@ -170,7 +178,7 @@ class HttpDoor:
             ),
             request.headers.get("traceparent", ""),
         )
-        await self._serving.delete(order, arrived)
+        await self._addresses.serve_delete(order, arrived)
         return web.Response()
 
     async def _add_batch(self, _: web.Request) -> web.Response:
@@ -180,9 +188,8 @@ class HttpDoor:
         args = await read_body(request, BatchDelArgs, "ipamBatchDelArgs")
         self._take_up(request)
         pod = _reference(args.pod_namespace, args.pod_name, args.pod_uid, args.container_id)
-        how = await self._gate.run(
-            lambda: self._withdrawing.withdraw(pod, conflict=args.conflict), DEL_DEADLINE_S
-        )
+        with self._gate.admit(DEL_DEADLINE_S):
+            how = await self._withdrawing.withdraw(pod, conflict=args.conflict)
         if how is Withdrawal.DONE:
             return web.Response()
         return json_text(_STATUS[how], how.value)
@@ -195,7 +202,8 @@ class HttpDoor:
         if is_name(namespace) and is_name(name):
             self._check_ready()
             get = Get(self._keys.endpoint(namespace, name))
-            found = await self._gate.run(lambda: self._store.read([get]), READ_DEADLINE_S)
+            with self._gate.admit(READ_DEADLINE_S):
+                found = await self._store.read([get])
             kvs = found.ranges[0].kvs
             if kvs:
                 return _json(200, workload_endpoint(ENDPOINT.decode(kvs[0].value)))

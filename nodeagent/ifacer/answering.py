@@ -40,7 +40,8 @@ class Ifacer:
 
     async def _prepare(self, wanted: Wanted) -> None:
         try:
-            await self._gate.run(lambda: self._preparer.prepare(wanted), ADD_DEADLINE_S)
+            with self._gate.admit(ADD_DEADLINE_S):
+                await self._preparer.prepare(wanted)
         except DatapathError as error:
             if error.retryable:
                 raise

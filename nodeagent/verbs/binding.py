@@ -18,17 +18,18 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.claims import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.external import NicFacts, addresses_of, parents_of
-from core.domain.facts import PodFacts
+from core.domain.facts import Facts, PodFacts
 from core.domain.model import Endpoint
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
-from core.service.allocator import AddCall, Added
+from core.service.add_request import AddRequest
+from core.service.allocator import Added, Confirm
 from core.service.bindings import Binding, Bindings, Order
 from core.service.handover import Handover, claims_of
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
-from nodeagent.verbs.adding import Allocating
+from nodeagent.address_service import Allocate
 
 BIND_S_MAX: Final = 90.0
 """From the beginning of an ADD to its answer, below ``BOUND_ADD_DEADLINE_S`` of the gate."""
@@ -64,13 +65,15 @@ class BindingAllocator:
 
     def __init__(
         self,
-        allocator: Allocating,
+        allocate: Allocate,
         store: KeyValueStore,
         keys: Keys,
         networks: Networks,
+        confirm: Confirm,
         times: Times = Times(),
     ) -> None:
-        self._allocator = allocator
+        self._allocate = allocate
+        self._confirm = confirm
         self._store = store
         self._keys = keys
         self._networks = networks
@@ -78,13 +81,16 @@ class BindingAllocator:
         self._bindings = Bindings(store, keys)
         self._handover = Handover(store, keys)
 
-    async def add(self, call: AddCall) -> Added:
-        """See ``Allocator.add``. Raises ProviderError, NotReady, DeadlineExceeded, BadInput too."""
+    async def allocate_and_bind(self, request: AddRequest, facts: Facts) -> Added:
+        """See ``Allocator.allocate``.
+
+        Raises ProviderError, NotReady, DeadlineExceeded, BadInput too.
+        """
         ends = asyncio.get_running_loop().time() + self._times.bind_s
-        pod = call.facts.pod
-        parents_of(self._networks.nics(pod, (call.attachment.interface,)))
-        await self._admit(call)
-        added = await self._allocator.add(call)
+        pod = facts.pod
+        parents_of(self._networks.nics(pod, (request.attachment.interface,)))
+        await self._admit(request, pod)
+        added = await self._allocate(request, facts)
         order = await self._order(added.endpoint, pod)
         if not order.addresses or pod.migrating:
             return added
@@ -93,17 +99,15 @@ class BindingAllocator:
             await self._wait(asked, pod, ends)
         return added._replace(endpoint=await self._endpoint(order))
 
-    async def _admit(self, call: AddCall) -> None:
+    async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
         """Claim nothing beside what is still being given back, or belongs to a Pod before."""
-        pod = call.facts.pod
         binding = (await self._bindings.find(pod.endpoint_key)).binding
         if binding is None:
             return
         if not binding.is_ending:
             if _continues(binding.order, pod):
                 return
-            if call.confirm is not None:
-                await call.confirm()
+            await self._confirm(request.pod)
             await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
         raise _not_yet(binding)
 

@@ -18,15 +18,17 @@ from core.domain.autopools.naming import OWNER_UID, Place
 from core.domain.autopools.requests import SubnetRequest, read_request
 from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.configuration import pool_addresses
-from core.domain.facts import PodFacts
+from core.domain.facts import Facts, PodFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.reasoning import missing_pool_of
 from core.domain.selection.request import SelectionSettings
 from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
 from core.projections.configuration_view import ConfigurationView
-from core.service.allocator import AddCall, Added, Allocator
+from core.service.add_request import AddRequest
+from core.service.allocator import Added
 from core.service.needs import Needs, Report
 from core.service.refusals import Refusals
+from nodeagent.address_service import Allocate
 
 WAIT_S_MAX: Final = 25.0
 """Below the deadline of an ADD, so that the caller hears what was waited for."""
@@ -42,7 +44,7 @@ class WaitingAllocator:
 
     def __init__(
         self,
-        allocator: Allocator,
+        allocate: Allocate,
         needs: Needs,
         view: ConfigurationView,
         settings: SelectionSettings,
@@ -52,7 +54,7 @@ class WaitingAllocator:
         refusals: Refusals | None = None,
     ) -> None:
         self._on_wait = on_wait
-        self._allocator = allocator
+        self._allocate = allocate
         self._needs = needs
         self._view = view
         self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
@@ -60,31 +62,33 @@ class WaitingAllocator:
         self._waiting = 0
         self._refusals = refusals
 
-    async def add(self, call: AddCall) -> Added:
-        """See ``Allocator.add``, whose errors it raises."""
+    async def allocate_or_wait(self, request: AddRequest, facts: Facts) -> Added:
+        """See ``Allocator.allocate``, whose errors it raises."""
+        annotations = facts.pod.annotations
         try:
-            return await self._add(call)
+            if self._enabled and (POD_SUBNETS in annotations or POD_SUBNET in annotations):
+                return await self._allocate_from_automatic(request, facts)
+            return await self._allocate(request, facts)
         except AllocationError as error:
             name = missing_pool_of(error)
             if self._refusals is None or not name:
                 raise
             raise await self._refusals.explained(error, name) from None
 
-    async def _add(self, call: AddCall) -> Added:
-        pod = call.facts.pod
-        if not (self._enabled and {POD_SUBNETS, POD_SUBNET} & pod.annotations.keys()):
-            return await self._allocator.add(call)
-        application = application_of_pod(pod)
-        if self._is_outdated(application, pod):
+    async def _allocate_from_automatic(self, request: AddRequest, facts: Facts) -> Added:
+        application = application_of_pod(facts.pod)
+        if self._is_outdated(application, facts.pod):
             await self._needs.tell(application)
         try:
-            return await self._allocator.add(call)
+            return await self._allocate(request, facts)
         except (PoolPending, AddressesUsedOut) as error:
             if self._waiting >= WAITERS_MAX:
                 raise
-            return await self._wait(call, application, error)
+            return await self._wait(request, facts, application, error)
 
-    async def _wait(self, call: AddCall, application: Application, error: Curable) -> Added:
+    async def _wait(
+        self, request: AddRequest, facts: Facts, application: Application, error: Curable
+    ) -> Added:
         self._on_wait()
         self._waiting += 1
         report: Report | None = None
@@ -93,7 +97,7 @@ class WaitingAllocator:
             async with aclosing(self._reports(application, told)) as reports:
                 async for report in reports:
                     try:
-                        return await self._allocator.add(call)
+                        return await self._allocate(request, facts)
                     except (PoolPending, AddressesUsedOut) as again:
                         error = again
                     if not any(problem.again for problem in report.problems):

@@ -19,6 +19,7 @@ from core.domain.facts import PodFacts, PodReference
 from core.domain.model import Attachment, Endpoint, Nic, Stranger
 from core.errors import Refused
 from core.projections.configuration_view import ConfigurationView
+from core.service.add_request import AddRequest
 from core.service.configurator import Configurator
 from core.service.releaser import ReleaseOrder, Releaser
 from core.store.codec import ENDPOINT
@@ -27,7 +28,6 @@ from core.store.kv import Get, KeyValueStore
 from core.store.writer import unix_ms
 from nodeagent.detection.detector import Taken
 from nodeagent.facts import FactsSource
-from nodeagent.verbs.adding import AddOrder
 
 REASON: Final = "in use by a stranger, as the plugin on this node has seen"
 STRANGER: Final = "in use by a stranger, who answered before the address was on a link"
@@ -102,21 +102,22 @@ class Withdrawing:
         await self._releaser.release(endpoint.key, decide, order)
         return Withdrawal.DONE
 
-    async def give_up(self, order: AddOrder, strangers: Sequence[Taken], why: str) -> Withdrawal:
+    async def give_up(
+        self, request: AddRequest, strangers: Sequence[Taken], why: str
+    ) -> Withdrawal:
         """After the agent's own detection: give back what the ADD has got for this interface.
 
         Addresses that strangers use are quarantined, with who uses them, and no others. The Pod's
         other interfaces, which may be on links already, keep theirs. Raises StoreError.
         """
-        pod = self._facts.facts(order.pod).pod
+        pod = self._facts.facts(request.pod).pod
         if strangers and not self._allowed:
             return Withdrawal.SWITCHED_OFF
         endpoint = await self._endpoint(pod)
         # By the holder too: a Pod that was deleted meanwhile is not known to be fixed any more.
         if pod.fixed or (endpoint is not None and self._facts.wanted(endpoint) is not None):
             return Withdrawal.STATEFUL
-        attachment = order.attachment
-        cause = Cause(self._actor, attachment.container, "", order.traceparent)
+        attachment, cause = request.attachment, request.cause
         seen = f"container {attachment.container}"
         too_many = any(self._has_many(mac) for _, mac in strangers)
         for address, mac in () if too_many else strangers:

@@ -15,8 +15,8 @@ import pytest
 
 from core.domain.facts import PodReference
 from core.errors import CallerGone
+from nodeagent.container_lock import ContainerLock
 from nodeagent.doors.sockets import has_hung_up
-from nodeagent.ordering import ContainerOrder
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, frame
 
@@ -154,13 +154,13 @@ async def test_calls_that_were_abandoned_are_counted(node: Node) -> None:
 
 def test_an_add_of_a_caller_that_is_gone_never_counts_as_under_way() -> None:
     """One step asks for the caller and notes the ADD: a later DEL waits, or the ADD is dropped."""
-    order = ContainerOrder()
+    lock = ContainerLock()
 
-    with pytest.raises(CallerGone), order.adding("c-1", lambda: True):
+    with pytest.raises(CallerGone), lock.adding("c-1", lambda: True):
         raise AssertionError("it started")
 
     with pytest.raises(StopIteration):
-        order.added("c-1").__await__().__next__()
+        lock.added("c-1").__await__().__next__()
 
 
 def test_a_caller_has_hung_up_once_it_closes_or_ends_its_side() -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from errno import ETIMEDOUT
-from typing import cast
+from typing import Any
 
 import pytest
 
 from core.errors import DeadlineExceeded
 from core.store.kv import TxnResult
 from core.store.memory import MemoryStore
+from nodeagent.address_service import AddressService
 from nodeagent.gate import Gate
 from nodeagent.health import StoreWatchdog
-from nodeagent.serving import Serving
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import Metrics
 from nodeagent.telemetry.observed import ObservedStore
-from nodeagent.verbs.adding import Adding
-from nodeagent.verbs.deleting import Deleting
 from tests.agent.node import Node
 
 
@@ -27,9 +25,9 @@ def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
     binds: bool,  # whether there is a provider
 ) -> None:
     """Given up before, it would succeed and leave to nobody what the ADD then gets."""
-    unasked = cast("Adding", None), cast("Deleting", None)
-    serving = Serving(Gate(), Metrics(), None, *unasked, binds=binds)
-    assert serving.delete_deadline_s >= serving.add_deadline_s
+    unasked: Any = None
+    service = AddressService(Gate(), Metrics(), None, *[unasked] * 4, binds=binds)
+    assert service.delete_deadline_s >= service.add_deadline_s
 
 
 async def test_a_request_that_does_not_end_does_not_keep_the_agent_from_ending(
@@ -69,13 +67,40 @@ async def test_a_call_that_its_caller_gave_up_tells_of_an_etcd_that_may_be_away(
 
 
 async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_deadline() -> None:
-    async def work() -> None:
+    with pytest.raises(TimeoutError, match="Connection timed out"), Gate().admit(30.0):
         raise TimeoutError(ETIMEDOUT, "Connection timed out")
 
-    with pytest.raises(TimeoutError, match="Connection timed out"):
-        await Gate().run(work, 30.0)
+
+async def test_a_request_that_is_cancelled_before_its_deadline_stays_cancelled() -> None:
+    async def work() -> None:
+        with Gate().admit(30.0):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_one_that_ends_before_its_deadline_does_not_end_the_ones_after_it() -> None:
+    """They share one timer, which the first one has set."""
+    gate, first_is_over = Gate(), asyncio.Event()
+
+    async def work(over: asyncio.Event) -> None:
+        with gate.admit(0.05):
+            await over.wait()
+
+    first = asyncio.create_task(work(first_is_over))
+    second = asyncio.create_task(work(asyncio.Event()))
+    await asyncio.sleep(0)
+    first_is_over.set()
+    await first
+    with pytest.raises(DeadlineExceeded):
+        await second
+    assert gate.under_way == 0
 
 
 async def test_work_that_takes_longer_than_its_deadline_is_told_so() -> None:
-    with pytest.raises(DeadlineExceeded, match="not done within 0 s"):
-        await Gate().run(asyncio.Event().wait, 0.0)
+    with pytest.raises(DeadlineExceeded, match="not done within 0 s"), Gate().admit(0.0):
+        await asyncio.Event().wait()

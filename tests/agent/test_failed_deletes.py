@@ -68,7 +68,7 @@ async def test_a_delete_that_fails_for_a_while_asks_to_be_repeated(
     async def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(node.agent.parts.serving, "delete", fail)
+    monkeypatch.setattr(node.agent.parts.addresses, "serve_delete", fail)
 
     assert (await node.call("DEL")).error["code"] == 11
 
@@ -97,6 +97,6 @@ async def test_a_delete_that_no_repetition_helps_succeeds_and_is_left_to_gc(
     async def fail(*_: object) -> None:
         raise StoreRejected("permission denied")
 
-    monkeypatch.setattr(node.agent.parts.serving, "delete", fail)
+    monkeypatch.setattr(node.agent.parts.addresses, "serve_delete", fail)
 
     assert (await node.call("DEL")).status == 0

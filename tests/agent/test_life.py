@@ -212,7 +212,7 @@ async def test_once_draining_nobody_is_let_in() -> None:
     assert await gate.drain(1.0)
 
     with pytest.raises(Exception, match="the agent is shutting down"):
-        await gate.run(lambda: asyncio.sleep(0), 1.0)
+        gate.admit(1.0).__enter__()
 
 
 # Limits
@@ -221,24 +221,29 @@ async def test_once_draining_nobody_is_let_in() -> None:
 async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
     gate = Gate(requests_max=1)
     hold = asyncio.Event()
-    first = asyncio.ensure_future(gate.run(hold.wait, 60.0))
+
+    async def wait_inside(seconds: float) -> None:
+        with gate.admit(seconds):
+            await hold.wait()
+
+    first = asyncio.ensure_future(wait_inside(60.0))
     await asyncio.sleep(0)
 
     with pytest.raises(Overloaded) as refused:
-        await gate.run(lambda: asyncio.sleep(0), 1.0)
+        await wait_inside(1.0)
     hold.set()
     await first
 
     assert refused.value.message == (
         "failed to queue correctly: queue is full with a maximum length of 1"
     )
-    assert await gate.run(hold.wait, 1.0)
+    await wait_inside(1.0)
 
 
 async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
     slow_node: Node, slow: SlowStore
 ) -> None:
-    slow_node.agent.parts.serving.add_deadline_s = 0.01
+    slow_node.agent.parts.addresses.add_deadline_s = 0.01
     slow.open.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()
@@ -255,8 +260,8 @@ async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
 
 
 async def test_a_deadline_is_an_error_of_its_own() -> None:
-    with pytest.raises(DeadlineExceeded, match="not done within"):
-        await Gate().run(asyncio.Event().wait, 0.001)
+    with pytest.raises(DeadlineExceeded, match="not done within"), Gate().admit(0.001):
+        await asyncio.Event().wait()
 
 
 async def test_a_delete_waits_for_the_add_whose_caller_went_away(

@@ -60,7 +60,7 @@ class Stage:
         selection = SelectionSettings(subnets_enabled=True, auto_pools_enabled=settings.enabled)
         allocating = AllocatorSettings("sequential", selection=selection)
         self.node = Node(store, cluster=cluster, settings=allocating, cool_down_s=0)
-        self.plain = self.node.allocator
+        self.plain = self.node.allocate
         self._numbers = itertools.count()
         self._leader: JobHost | None = None
         self._works: dict[str, tuple[JobHost, list[asyncio.Task[None]]]] = {}
@@ -211,9 +211,10 @@ class Stage:
         selection = SelectionSettings(
             subnets_enabled=True, auto_pools_enabled=self.settings.enabled
         )
-        self.node.allocator = WaitingAllocator(  # type: ignore[assignment]  # the same call
+        waiting = WaitingAllocator(
             self.plain, needs, self.node.view, selection, on_wait=self._on_wait, wait_s=wait_s
         )
+        self.node.allocate = waiting.allocate_or_wait
         return addresses(await self.node.add(pod, nic))
 
     # What is so

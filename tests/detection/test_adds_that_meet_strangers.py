@@ -322,7 +322,7 @@ async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
         parts = node.agent.parts
         monkeypatch.setattr(parts.detector, "look", look_for_ever)
         if ended_by == "its deadline":
-            monkeypatch.setattr(parts.serving, "add_deadline_s", 1.0)
+            monkeypatch.setattr(parts.addresses, "add_deadline_s", 1.0)
             reply = await node.call("ADD", CNI_NETNS=link.station(up=False).netns)
             assert "not done within 1 s" in reply.error["msg"]
         else:

@@ -18,6 +18,7 @@ from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
 from core.domain.selection.request import SelectionRequest
+from core.service.add_request import AddRequest
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
 from core.service.releaser import Releaser
@@ -27,7 +28,6 @@ from core.store.memory import MemoryStore
 from core.store.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFacts
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.adding import AddOrder
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, running
@@ -397,9 +397,10 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
         allowed=True,
     )
     reference = PodReference("shop", "db-0", "uid-db-0", "c-db-0")
-    order = AddOrder(reference, Attachment("c-db-0", "eth0"), SelectionRequest("eth0"))
+    attachment, cause = Attachment("c-db-0", "eth0"), Cause("test")
+    request = AddRequest(reference, attachment, SelectionRequest("eth0"), cause)
 
-    how = await withdrawing.give_up(order, (), "the ADD was broken off")
+    how = await withdrawing.give_up(request, (), "the ADD was broken off")
 
     assert how is Withdrawal.STATEFUL
     assert set(await node.claims()) == {"10.6.0.10"}

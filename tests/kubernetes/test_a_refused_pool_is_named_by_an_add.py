@@ -22,14 +22,15 @@ async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
 ) -> None:
     async with Cluster(server) as cluster:
         node = cluster.node
-        node.allocator = WaitingAllocator(  # type: ignore[assignment]  # the same call
-            node.allocator,
+        waiting = WaitingAllocator(
+            node.allocate,
             Needs(cluster.store, cluster.keys),
             node.view,
             SelectionSettings(),
             on_wait=lambda: None,
             refusals=Refusals(cluster.store, cluster.keys),
         )
+        node.allocate = waiting.allocate_or_wait
         wanted = pod("web-0", annotations={"ipam.spidernet.io/ippool": json.dumps({"ipv4": ["b"]})})
         create(server, pool("a"))
         await cluster.until_said("SpiderIPPool", "a", "Ready", "True")

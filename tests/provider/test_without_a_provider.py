@@ -31,7 +31,7 @@ def test_the_daemon_does_not_even_load_what_binds() -> None:
 
 async def test_adds_and_dels_go_the_way_that_they_went(settings: Settings) -> None:
     async with running(settings, MemoryStore()) as node:
-        serving = node.agent.parts.serving
+        service = node.agent.parts.addresses
 
-        assert type(serving._adding._allocator) is WaitingAllocator
-        assert type(serving._deleting._releaser) is Releaser
+        assert type(getattr(service._allocate, "__self__", None)) is WaitingAllocator
+        assert type(service._deleting._releaser) is Releaser

@@ -81,9 +81,9 @@ class Town:
 
     def waits(self, bind_s: float) -> None:
         """How long the agent's ADDs wait for the provider."""
-        adding = self.node.agent.parts.serving._adding
-        assert isinstance(adding._allocator, BindingAllocator)
-        adding._allocator._times = Times(bind_s)
+        allocator = getattr(self.node.agent.parts.addresses._allocate, "__self__", None)
+        assert isinstance(allocator, BindingAllocator)
+        allocator._times = Times(bind_s)
 
     async def binding(self, pod: str = "web-0") -> Found:
         """What agents and controllers have said of it."""

@@ -16,12 +16,13 @@ from core.domain.claims import decide_release
 from core.domain.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
 from core.domain.evolution import Ledger
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
 from core.domain.selection.request import SelectionRequest
 from core.projections.configuration_view import ConfigurationView
-from core.service.allocator import AddCall, Added, Allocator, AllocatorSettings
+from core.service.add_request import AddRequest
+from core.service.allocator import Added, Allocator, AllocatorSettings
 from core.service.configurator import Applied, Configurator
 from core.service.cooldown import CoolDown
 from core.service.releaser import Released, ReleaseOrder, Releaser
@@ -30,6 +31,7 @@ from core.store.kv import KeyValueStore
 from core.store.log import START, LogReader
 from core.store.state import read_ledger
 from core.store.writer import Writer
+from nodeagent.address_service import Allocate
 
 CAUSE = Cause("test")
 
@@ -87,6 +89,7 @@ class Node:
         self.allocator = Allocator(
             store, self.keys, self.writer, self.view, self.releaser, self.cooldown, settings
         )
+        self.allocate: Allocate = self.allocator.allocate
 
     async def __aenter__(self) -> Self:
         await self.writer.open()
@@ -123,10 +126,11 @@ class Node:
         facts = Facts(
             who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
         )
-        attachment = Attachment(container or f"box-{who.uid}", interface)
-        return await self.allocator.add(
-            AddCall(facts, attachment, request or SelectionRequest(interface), CAUSE)
-        )
+        box = container or f"box-{who.uid}"
+        pod = PodReference(who.namespace, who.name, who.uid, box)
+        selection = request or SelectionRequest(interface)
+        add = AddRequest(pod, Attachment(box, interface), selection, CAUSE)
+        return await self.allocate(add, facts)
 
     async def delete(
         self,

@@ -24,14 +24,20 @@ from typing import Final
 from core.domain.facts import PodReference
 from core.domain.model import Nic
 from core.errors import AddressConflict, DeadlineExceeded, GatewayUnreachable, OrbweaverError
-from nodeagent.cniwire.call import Call
-from nodeagent.cniwire.failures import NO_ADDRESS_FOR_INTERFACE, CniFailure
+from core.service.add_request import AddRequest
+from core.service.allocator import Added
+from nodeagent.address_service import AddressService
+from nodeagent.cniwire.failures import (
+    ALLOCATION_ERROR,
+    NO_ADDRESS_FOR_INTERFACE,
+    CniFailure,
+    failure_of,
+)
+from nodeagent.cniwire.results import add_result
 from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.facts import FactsSource
 from nodeagent.gate import Gate
-from nodeagent.serving import Serving
 from nodeagent.telemetry.tracing import Tracer
-from nodeagent.verbs.adding import AddOrder, add_order
 from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
 
 ROUNDS_MAX: Final = 3
@@ -46,13 +52,16 @@ LOOK: Final = "ipam.look"
 
 _log: Final = logging.getLogger(__name__)
 
+Done = tuple[bytes, dict[str, object]]
+"""Standard output, and what the plugin's log shall say of it."""
 
-class Attaching:
-    """Does ADDs for the executables."""
+
+class AddHandler:
+    """Handles ADDs of the executables."""
 
     def __init__(
         self,
-        serving: Serving,
+        addresses: AddressService,
         gate: Gate,
         detector: Detector,
         withdrawing: Withdrawing,
@@ -60,7 +69,7 @@ class Attaching:
         switches: Switches,
         tracer: Tracer | None,
     ) -> None:
-        self._serving = serving
+        self._addresses = addresses
         self._gate = gate
         self._detector = detector
         self._withdrawing = withdrawing
@@ -68,82 +77,87 @@ class Attaching:
         self._switches = switches
         self._tracer = tracer
 
-    async def add(self, call: Call, arrived: float) -> Nic:
-        """The NIC with addresses that nobody else uses. ``arrived`` as in ``Serving.add``.
+    async def handle_add(self, request: AddRequest, version: str, arrived: float) -> Done:
+        """The result with addresses that nobody else uses, in this version of CNI.
 
-        Raises AllocationError and its kinds, StoreError, RequestError, LogError, CniFailure.
+        ``arrived`` as in ``AddressService.serve_add``. Raises CniFailure.
         """
-        order = add_order(call)
-        switches = self._switches_for(order.pod)
-        if not switches.looking:  # one allocation, which its own gate bounds, and no word after it
-            nic = await self._allocate(order, arrived, ())
-            await self._detector.look(order.attachment.netns, nic, switches)
-            return nic
-        deadline_s = self._serving.add_deadline_s
+        try:
+            switches = self._switches_for(request.pod)
+            if switches.looking:
+                nic = await self._probed(request, switches, arrived)
+            else:  # one allocation, which its own deadline bounds, and no word after it
+                added = await self._addresses.serve_add(request, arrived)
+                nic = _nic_of(added, request.attachment.interface)
+                if switches.announce:
+                    self._detector.announce_later(request.attachment.netns, nic)
+        except (OrbweaverError, CniFailure) as error:
+            raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
+        return add_result(version, nic), {"addresses": nic.cidrs()}
+
+    async def _probed(self, request: AddRequest, switches: Switches, arrived: float) -> Nic:
+        deadline_s = self._addresses.add_deadline_s
         deadline = asyncio.timeout(deadline_s)
         try:
-            under_way = self._serving.order.adding(call.attachment.container, call.has_hung_up)
+            container = request.attachment.container
+            under_way = self._addresses.lock.adding(container, request.has_hung_up)
             with under_way, self._gate.staying():
                 async with deadline:
-                    return await self._rounds(order, switches, arrived)
+                    return await self._rounds(request, switches, arrived)
         except TimeoutError:
             if not deadline.expired():
                 raise  # of the work itself, such as ETIMEDOUT
             raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
-    async def _rounds(self, order: AddOrder, switches: Switches, arrived: float) -> Nic:
+    async def _rounds(self, request: AddRequest, switches: Switches, arrived: float) -> Nic:
         strangers: tuple[Taken, ...] = ()
         for _ in range(ROUNDS_MAX):
-            nic = await self._allocate(order, arrived, strangers)
+            nic = await self._allocate(request, arrived, strangers)
             try:
-                found = await self._look(order, nic, switches)
+                found = await self._look(request, nic, switches)
                 if found == Found():
                     return nic
                 strangers += found.strangers
-                await self._give_up(order, found)
+                await self._give_up(request, found)
             except asyncio.CancelledError:
-                await self._give_back(order)
+                await self._give_back(request)
                 raise
             arrived = time.perf_counter()
-        raise _conflict(order, strangers, f"and {ROUNDS_MAX} addresses were tried")
+        raise _conflict(request, strangers, f"and {ROUNDS_MAX} addresses were tried")
 
-    async def _allocate(self, order: AddOrder, arrived: float, strangers: Sequence[Taken]) -> Nic:
+    async def _allocate(
+        self, request: AddRequest, arrived: float, strangers: Sequence[Taken]
+    ) -> Nic:
         try:
-            added = await self._serving.add(order, arrived)
+            added = await self._addresses.serve_add(request, arrived)
         except OrbweaverError as error:
             if not strangers:
                 raise
-            raise _conflict(order, strangers, f"and there is no other address: {error}") from error
-        nic = added.endpoint.find(order.attachment.interface)
-        if nic is None or not (nic.ipv4 or nic.ipv6):
-            raise CniFailure(
-                NO_ADDRESS_FOR_INTERFACE,
-                f"no Interface {order.attachment.interface} IP allocation found",
-                "the Pod's annotation must list this interface",
-            )
-        return nic
+            then = f"and there is no other address: {error}"
+            raise _conflict(request, strangers, then) from error
+        return _nic_of(added, request.attachment.interface)
 
-    async def _look(self, order: AddOrder, nic: Nic, switches: Switches) -> Found:
-        with self._span(order, nic) if switches.looking else nullcontext():
+    async def _look(self, request: AddRequest, nic: Nic, switches: Switches) -> Found:
+        with self._span(request, nic):
             try:
-                return await self._detector.look(order.attachment.netns, nic, switches)
+                return await self._detector.look(request.attachment.netns, nic, switches)
             except OrbweaverError as error:
-                await self._withdrawing.give_up(order, (), error.message)
+                await self._withdrawing.give_up(request, (), error.message)
                 raise
 
-    def _span(self, order: AddOrder, nic: Nic) -> AbstractContextManager[object]:
+    def _span(self, request: AddRequest, nic: Nic) -> AbstractContextManager[object]:
         if self._tracer is None:
             return nullcontext()
         attributes = {
-            "cni.container_id": order.attachment.container,
+            "cni.container_id": request.attachment.container,
             "network.interface.name": nic.interface,
         }
-        return self._tracer.request(LOOK, order.traceparent, attributes)
+        return self._tracer.request(LOOK, request.cause.traceparent, attributes)
 
-    async def _give_up(self, order: AddOrder, found: Found) -> None:
+    async def _give_up(self, request: AddRequest, found: Found) -> None:
         """Return when another allocation may help, raise where it cannot."""
-        why = _conflicts(order, found.strangers) or _silence(found)
-        how = await self._withdrawing.give_up(order, found.strangers, why)
+        why = _conflicts(request, found.strangers) or _silence(found)
+        how = await self._withdrawing.give_up(request, found.strangers, why)
         if not found.strangers:
             raise GatewayUnreachable(
                 why,
@@ -151,15 +165,15 @@ class Attaching:
                 remedy="is the gateway of the pool right, and the interface on its link?",
             )
         if how is not Withdrawal.DONE:
-            raise _conflict(order, found.strangers, how.value)
+            raise _conflict(request, found.strangers, how.value)
 
-    async def _give_back(self, order: AddOrder) -> None:
+    async def _give_back(self, request: AddRequest) -> None:
         """The deadline has come, or the agent ends: what was allocated is on no link yet."""
         try:
             async with asyncio.timeout(GIVE_BACK_S_MAX):
-                await self._withdrawing.give_up(order, (), "the ADD was broken off")
+                await self._withdrawing.give_up(request, (), "the ADD was broken off")
         except (OrbweaverError, TimeoutError) as error:
-            fields = {"container": order.attachment.container}
+            fields = {"container": request.attachment.container}
             _log.warning("addresses are not given back: %s", error, extra={"fields": fields})
 
     def _switches_for(self, pod: PodReference) -> Switches:
@@ -169,18 +183,30 @@ class Attaching:
         return switches
 
 
-def _conflict(order: AddOrder, strangers: Sequence[Taken], then: str) -> AddressConflict:
+def _nic_of(added: Added, interface: str) -> Nic:
+    """What the requesting interface has. Raises CniFailure when that is nothing."""
+    nic = added.endpoint.find(interface)
+    if nic is None or not (nic.ipv4 or nic.ipv6):
+        raise CniFailure(
+            NO_ADDRESS_FOR_INTERFACE,
+            f"no Interface {interface} IP allocation found",
+            "the Pod's annotation must list this interface",
+        )
+    return nic
+
+
+def _conflict(request: AddRequest, strangers: Sequence[Taken], then: str) -> AddressConflict:
     return AddressConflict(
-        f"{_conflicts(order, strangers)}; {then}",
+        f"{_conflicts(request, strangers)}; {then}",
         subject=strangers[0].address,
         remedy="find who has this hardware address, or reserve the address for it",
     )
 
 
-def _conflicts(order: AddOrder, strangers: Sequence[Taken]) -> str:
+def _conflicts(request: AddRequest, strangers: Sequence[Taken]) -> str:
     """In the public system's words, which its users and tests look for."""
     return "; ".join(
-        f"ip conflict: pod's interface {order.attachment.interface} with an conflicting ip"
+        f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"
         for address, mac in strangers
     )
