@@ -45,6 +45,9 @@ def run(
             taken = _take(lab, measure)
             show(taken)
             results.append(taken)
+            following = measures[number + 1].rig if number + 1 < len(measures) else ""
+            if taken.failure or measure.rig != following:
+                lab.end_shared()
     return results
 
 

@@ -12,14 +12,16 @@ class Scale(NamedTuple):
 
     ``rounds``: repetitions at most; a measure that has used up its share of the time makes fewer.
     ``adds``: ADDs of 32 callers in one round; ``lone_adds``: of one caller. ``few_claims`` and
-    ``claims``: live claims, when they are few and when they are many. ``events``: length of the
-    log. ``agents_apart``: contending agents are processes of their own. ``calls``: of executables.
-    ``executions``: of workflows in one round; ``sleepers``: of those that sleep, ``idle_s`` how
-    long their worker is watched; ``leaks``: claims to reclaim; ``reported_s``: how long reports
-    are watched; ``objects``: pools beside which commands are measured; ``imported``: pools of one
-    import; ``quiet_s``: how long a cluster is watched in which nothing happens;
-    ``simulated``: the cluster of simulated nodes; ``replaced``: Pods replaced for the percentiles
-    of one number of callers in one pool.
+    ``claims``: live claims, when they are few and when they are many; ``full_pool``: addresses of a
+    pool in which one is free. ``events``: length of the log. ``agents_apart``: contending agents
+    are processes of their own. ``calls``: of executables. ``executions``: of workflows in one
+    round; ``sleepers``: of those that sleep, ``idle_s`` how long their worker is watched;
+    ``leaks``: claims to reclaim; ``reported_s``: how long reports are watched; ``objects``: pools
+    beside which commands are measured; ``imported``: pools of one import; ``closed``: closed
+    executions beside which one is retired; ``cluster_pods``: Pods of a large cluster,
+    ``bare_controller``: a controller is started without one, too; ``quiet_s``: how long a cluster
+    is watched in which nothing happens; ``simulated``: the cluster of simulated nodes;
+    ``replaced``: Pods replaced for the percentiles of one number of callers in one pool.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Scale(NamedTuple):
     lone_adds: int
     few_claims: int
     claims: int
+    full_pool: int
     pools: int
     events: int
     contending_pods: int
@@ -41,6 +44,9 @@ class Scale(NamedTuple):
     reported_s: float
     objects: int
     imported: int
+    closed: int
+    cluster_pods: int
+    bare_controller: bool
     quiet_s: float
     simulated: Size
     replaced: int
@@ -48,29 +54,33 @@ class Scale(NamedTuple):
 
 QUICK = Scale(
     name="quick",
-    seconds_max=75.0,
+    seconds_max=60.0,
     rounds=5,
     adds=2_000,
     lone_adds=300,
     few_claims=1_000,
-    claims=100_000,
+    claims=30_000,
+    full_pool=16_381,
     pools=1_000,
-    events=150_000,
+    events=60_000,
     contending_pods=512,
     agents_apart=False,
     calls=60,
     executions=1_000,
-    sleepers=2_000,
-    idle_s=2.0,
+    sleepers=1_000,
+    idle_s=1.5,
     leaks=2_000,
-    reported_s=4.0,
+    reported_s=3.0,
     objects=10_000,
     imported=600,
-    quiet_s=5.0,
+    closed=20_000,
+    cluster_pods=4_000,
+    bare_controller=False,
+    quiet_s=4.0,
     simulated=Size(nodes=200, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
     replaced=500,
 )
-"""``seconds_max`` leaves 45 of the 120 s: for last rounds that began in time, for those that are
+"""``seconds_max`` leaves half of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
 
 FULL = Scale(
@@ -81,6 +91,7 @@ FULL = Scale(
     lone_adds=2_000,
     few_claims=1_000,
     claims=100_000,
+    full_pool=65_533,
     pools=1_000,
     events=1_000_000,
     contending_pods=2_048,
@@ -93,6 +104,9 @@ FULL = Scale(
     reported_s=10.0,
     objects=100_000,
     imported=10_000,
+    closed=100_000,
+    cluster_pods=10_000,
+    bare_controller=True,
     quiet_s=30.0,
     simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, change_pause_s=0.4),
     replaced=5_000,

@@ -77,26 +77,21 @@ class Executable:
 
 
 class Runs:
-    """Runs of many processes, ``callers`` at a time; every ADD is for a Pod that has none yet."""
+    """Runs of many processes, ``callers`` at a time."""
 
     def __init__(self, lab: Lab, executable: Executable, callers: int) -> None:
         self._lab = lab
         self._executable = executable
         self._callers = callers
         self._room = lab.room("runs")
-        self._next = NEW_PODS
 
     def bare(self, count: int) -> Calls:
         """An interpreter that does nothing."""
         return self._run(self._executable.bare_command, [{}] * count)
 
-    def adds(self, count: int) -> Calls:
-        """ADDs of the next Pods. Raises CallFailed."""
-        serials = range(self._next, self._next + count)
-        self._next += count
-        return self._run(
-            self._executable.command, [environment("ADD", serial) for serial in serials]
-        )
+    def adds(self, pods: Sequence[int]) -> Calls:
+        """ADDs of these Pods. Raises CallFailed."""
+        return self._run(self._executable.command, [environment("ADD", pod) for pod in pods])
 
     def _run(self, command: Sequence[str], environments: Sequence[dict[str, str]]) -> Calls:
         order: dict[str, Any] = {"command": command, "environments": environments}

@@ -10,42 +10,29 @@ from __future__ import annotations
 from typing import Final
 
 from bench.figures import Figure, median_figure, percentile, ratio_figure
-from bench.measures.calls import RECORDS_MAX, Calls
+from bench.measures.calls import Calls
 from bench.measures.executable import Executable, Runs
-from bench.rig.frames import NEW_PODS
-from bench.rig.kubernetes import (
-    NODE,
-    api_server,
-    define_kinds,
-    require_programs,
-    write_cluster,
-)
+from bench.rig.cluster import kubernetes_cluster
 from bench.rig.lab import Lab
-from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import wide_pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
 
 CALLERS: Final = 8
 PODS: Final = 200
+ROUNDS: Final = 4
 
 
 def measure(lab: Lab) -> list[Figure]:
     """kube_add_rate_8, kube_add_p50_8_ms, kube_add_of_bare_8."""
-    require_programs()
+    cluster = lab.shared(kubernetes_cluster)
     adds: list[Calls] = []
     bare: list[Calls] = []
-    etcd = lab.etcd(lab.seed("kube-add", lambda store, keys: _fill(lab, store, keys)))
-    with api_server(lab.room("kube"), etcd) as server:
-        define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
-        variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
-        with lab.agent(etcd, NODE, variables) as agent:
-            runs = Runs(lab, Executable(lab, agent.socket_path), CALLERS)
-            runs.adds(PODS)
-            for _ in lab.rounds():
-                bare.append(runs.bare(PODS))
-                adds.append(runs.adds(PODS))
+    runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
+    cluster.stop_controller()
+    pods = cluster.new_pods(PODS * (ROUNDS + 1))
+    turns = [pods[first : first + PODS] for first in range(0, len(pods), PODS)]
+    runs.adds(turns[0])
+    for number in lab.rounds(ROUNDS):
+        bare.append(runs.bare(PODS))
+        adds.append(runs.adds(turns[number + 1]))
     p99 = percentile([one for calls in adds for one in calls.latencies_ms], 0.99)
     note = f"{PODS} Pods, {CALLERS} callers; reference: runs of a bare interpreter"
     return [
@@ -70,9 +57,3 @@ def measure(lab: Lab) -> list[Figure]:
             f"{PODS} Pods, {CALLERS} callers",
         ),
     ]
-
-
-async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
-    """Pods for every round and one more, and their pool."""
-    await SeedWriter(store, keys, "operator").define([wide_pool()])
-    await write_cluster(store, range(NEW_PODS, NEW_PODS + PODS * (lab.scale.rounds + 1)))

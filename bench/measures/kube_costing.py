@@ -15,28 +15,11 @@ from statistics import median
 from typing import Final, NamedTuple
 
 from bench.figures import Figure, ratio_figure
-from bench.measures.calls import RECORDS_MAX
 from bench.measures.executable import Executable, Runs
 from bench.rig import processes
-from bench.rig.controller import ControllerProcess
-from bench.rig.frames import NEW_PODS
-from bench.rig.kubernetes import (
-    NODE,
-    api_server,
-    define_kinds,
-    request_counts,
-    require_programs,
-    write_cluster,
-    write_pools,
-)
+from bench.rig.cluster import Cluster, kubernetes_cluster
+from bench.rig.kubernetes import request_counts
 from bench.rig.lab import Lab
-from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import wide_pool
-from core.domain.model import Pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
-from tests.support.etcd import EtcdCluster
 from tests.support.kubernetes import ApiServer
 
 CALLERS: Final = 8
@@ -64,51 +47,34 @@ class Cost(NamedTuple):
 
 def measure(lab: Lab) -> list[Figure]:
     """kube_add_cpu_ratio, kube_cpu_split_*, kube_requests_per_add."""
-    require_programs()
-    pools: list[Pool] = []
-    cluster = lab.etcd(lab.seed("kube-cost", lambda store, _: _fill(lab, store, pools)))
-    log = lab.etcd(lab.seed("kube-cost-log", lambda store, keys: _define(store, keys, pools)))
-    with log, api_server(lab.room("kube"), cluster) as server:
-        define_kinds(server)
-        variables = {KUBECONFIG: str(server.kubeconfig)}
-        with (
-            ControllerProcess(lab.room("controller"), log.endpoints[0], variables) as controller,
-            lab.agent(log, NODE, {**RECORDS_MAX, **variables}) as agent,
-        ):
-            runs = Runs(lab, Executable(lab, agent.socket_path), CALLERS)
-            clocks = {"agent": agent.cpu_s, "controller": controller.cpu_s}
-            runs.adds(WARM_UP_PODS)
-            costs = []
-            for _ in lab.rounds():
-                controller.wait_idle()
-                costs.append(_round(runs, server, clocks | _servers(server, [cluster, log])))
+    cluster = lab.shared(kubernetes_cluster)
+    runs = Runs(lab, Executable(lab, cluster.agent.socket_path), CALLERS)
+    costs = []
+    controller = cluster.controller()
+    clocks = {"agent": cluster.agent.cpu_s, "controller": controller.cpu_s}
+    clocks |= _servers(cluster)
+    runs.adds(cluster.new_pods(WARM_UP_PODS))
+    for _ in lab.rounds():
+        pods = cluster.new_pods(PODS)
+        controller.wait_idle()
+        costs.append(_round(runs, cluster.server, clocks, pods))
     return _figures(costs)
 
 
-async def _fill(lab: Lab, store: KeyValueStore, pools: list[Pool]) -> None:
-    """Pods for every round and before, and the custom resource of their pool."""
-    pools += await write_pools(store, [wide_pool()])
-    pods = WARM_UP_PODS + PODS * lab.scale.rounds
-    await write_cluster(store, range(NEW_PODS, NEW_PODS + pods))
-
-
-async def _define(store: KeyValueStore, keys: Keys, pools: Sequence[Pool]) -> None:
-    await SeedWriter(store, keys, "operator").define(pools)
-
-
-def _servers(server: ApiServer, etcds: Sequence[EtcdCluster]) -> dict[str, Callable[[], float]]:
-    members = [member.pid for etcd in etcds for member in etcd.members]
+def _servers(cluster: Cluster) -> dict[str, Callable[[], float]]:
+    server = cluster.server
+    members = [member.pid for etcd in (cluster.objects, cluster.log) for member in etcd.members]
     return {
         "api_server": lambda: processes.cpu_s(server.pid),
         "etcd": lambda: sum(map(processes.cpu_s, members)),
     }
 
 
-def _round(runs: Runs, server: ApiServer, clocks: Clocks) -> Cost:
+def _round(runs: Runs, server: ApiServer, clocks: Clocks, pods: Sequence[int]) -> Cost:
     bare_ms = runs.bare(PODS).cpu_ms
     asked = request_counts(server)
     before = {name: read() for name, read in clocks.items()}
-    parts_ms = {"executable": runs.adds(PODS).cpu_ms}
+    parts_ms = {"executable": runs.adds(pods).cpu_ms}
     time.sleep(REPORTED_S)
     for name, read in clocks.items():
         parts_ms[name] = (read() - before[name]) * 1e3 / PODS

@@ -7,29 +7,14 @@ each turn begins when the controller has dealt with what came before it.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from bench.figures import Figure, percentile
-from bench.measures.calls import RECORDS_MAX, CallFailed
+from bench.measures.calls import CallFailed
 from bench.rig.agent import AgentProcess
-from bench.rig.controller import ControllerProcess
-from bench.rig.frames import NEW_PODS, netconf
-from bench.rig.kubernetes import (
-    NODE,
-    api_server,
-    define_kinds,
-    require_programs,
-    terminate_pods,
-    write_cluster,
-)
+from bench.rig.cluster import kubernetes_cluster
+from bench.rig.frames import netconf
 from bench.rig.lab import Lab
-from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import wide_pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
-from tests.support.etcd import EtcdCluster
 
 PODS: Final = 100
 """In one round."""
@@ -37,41 +22,21 @@ PODS: Final = 100
 
 def measure(lab: Lab) -> list[Figure]:
     """kube_del_of_add_1, kube_del_of_add_1_p99."""
-    require_programs()
+    cluster = lab.shared(kubernetes_cluster)
     adds: list[list[float]] = []
     deletes: list[list[float]] = []
-    etcd = lab.etcd(lab.seed("kube-del", lambda store, keys: _fill(lab, store, keys)))
-    with api_server(lab.room("kube"), etcd) as server:
-        define_kinds(server)
-        variables = {KUBECONFIG: str(server.kubeconfig)}
-        with (
-            ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables) as controller,
-            lab.agent(etcd, NODE, {**RECORDS_MAX, **variables}) as agent,
-        ):
-            for number in lab.rounds():
-                first = NEW_PODS + number * PODS
-                controller.wait_idle()
-                adds.append(_calls(lab, agent, "ADD", first))
-                asyncio.run(_terminate(lab, etcd, first))
-                controller.wait_idle()
-                deletes.append(_calls(lab, agent, "DEL", first))
+    controller = cluster.controller()
+    for _ in lab.rounds():
+        pods = cluster.new_pods(PODS)
+        controller.wait_idle()
+        adds.append(_calls(lab, cluster.agent, "ADD", pods[0]))
+        cluster.terminate(pods)
+        controller.wait_idle()
+        deletes.append(_calls(lab, cluster.agent, "DEL", pods[0]))
     return [
         _figure("kube_del_of_add_1", 0.5, adds, deletes),
         _figure("kube_del_of_add_1_p99", 0.99, adds, deletes),
     ]
-
-
-async def _fill(lab: Lab, store: KeyValueStore, keys: Keys) -> None:
-    """Pods for every round, and their pool."""
-    pods = range(NEW_PODS, NEW_PODS + PODS * lab.scale.rounds)
-    await SeedWriter(store, keys, "operator").define([wide_pool()])
-    await write_cluster(store, pods)
-
-
-async def _terminate(lab: Lab, etcd: EtcdCluster, first: int) -> None:
-    """Mark a round's Pods as being deleted; the agent's watch shows it within a second."""
-    async with lab.store(etcd) as store:
-        await terminate_pods(store, range(first, first + PODS))
 
 
 def _calls(lab: Lab, agent: AgentProcess, verb: str, first: int) -> list[float]:

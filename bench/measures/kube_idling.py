@@ -1,7 +1,8 @@
-"""What a controller and an agent cost in a cluster of 200 Pods while nothing happens.
+"""What a controller and an agent cost while nothing happens, and what they weigh.
 
-CPU of each process over some seconds, in percent of one core. Kubernetes is a real API server; the
-Pods got their addresses from this agent, and the controller reported them.
+CPU of each process over some seconds in a cluster of 200 Pods, in percent of one core; resident
+memory after 1,000 Pods. Kubernetes is a real API server; the Pods got their addresses from this
+agent, and the controller reported them.
 """
 
 from __future__ import annotations
@@ -10,20 +11,15 @@ import time
 from typing import Any, Final
 
 from bench.figures import Figure
-from bench.measures.calls import RECORDS_MAX, CallFailed
-from bench.rig.controller import ControllerProcess
+from bench.measures.calls import CallFailed
+from bench.rig.cluster import Cluster, kubernetes_cluster
 from bench.rig.daemon import DaemonProcess
-from bench.rig.frames import NEW_PODS, netconf
-from bench.rig.kubernetes import NODE, api_server, define_kinds, require_programs, write_cluster
+from bench.rig.frames import netconf
 from bench.rig.lab import Lab
-from bench.rig.seed_writer import SeedWriter
-from bench.rig.seeding import wide_pool
-from core.store.keys import Keys
-from core.store.kv import KeyValueStore
-from nodeagent.settings.environment import KUBECONFIG
 
 PODS: Final = 200
-RATE: Final = 200
+PODS_WEIGHED: Final = 1_000
+RATE: Final = 400
 """ADDs a second before the measure begins."""
 
 SETTLED_S: Final = 2.0
@@ -31,37 +27,34 @@ SETTLED_S: Final = 2.0
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """controller_idle_pct, agent_idle_pct."""
-    require_programs()
-    etcd = lab.etcd(lab.seed("kube-idle", _fill))
-    with api_server(lab.room("kube"), etcd) as server:
-        define_kinds(server)
-        variables = {KUBECONFIG: str(server.kubeconfig)}
-        with (
-            ControllerProcess(lab.room("controller"), etcd.endpoints[0], variables) as controller,
-            lab.agent(etcd, NODE, {**RECORDS_MAX, **variables}) as agent,
-        ):
-            _add(lab, str(agent.framed_path))
-            controller.wait_idle()
-            time.sleep(SETTLED_S)
-            busy = _cpu_pcts([controller, agent], lab.scale.quiet_s)
-    note = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
+    """controller_idle_pct, agent_idle_pct, controller_rss_mb, agent_rss_mb."""
+    cluster = lab.shared(kubernetes_cluster)
+    controller = cluster.controller()
+    _add(lab, cluster, PODS)
+    controller.wait_idle()
+    time.sleep(SETTLED_S)
+    busy = _cpu_pcts([controller, cluster.agent], lab.scale.quiet_s)
+    _add(lab, cluster, PODS_WEIGHED - PODS)
+    controller.wait_idle()
+    weight = [one.rss_mb() for one in (controller, cluster.agent)]
+    idle = f"{PODS} Pods, real API server, {lab.scale.quiet_s:g} s in which nothing happens"
+    after = f"after {PODS_WEIGHED:,} Pods, real API server"
     return [
-        Figure("controller_idle_pct", busy[0], "% of a core", note=note),
-        Figure("agent_idle_pct", busy[1], "% of a core", note=note),
+        Figure("controller_idle_pct", busy[0], "% of a core", note=idle),
+        Figure("agent_idle_pct", busy[1], "% of a core", note=idle),
+        Figure("controller_rss_mb", weight[0], "MB", note=after),
+        Figure("agent_rss_mb", weight[1], "MB", note=after),
     ]
 
 
-async def _fill(store: KeyValueStore, keys: Keys) -> None:
-    await SeedWriter(store, keys, "operator").define([wide_pool()])
-    await write_cluster(store, range(NEW_PODS, NEW_PODS + PODS))
-
-
-def _add(lab: Lab, socket: str) -> None:
-    order: dict[str, Any] = {"socket": socket, "first": NEW_PODS, "count": PODS, "rate": RATE}
-    report = lab.call("paced", order | {"netconf": netconf([]).decode()})
+def _add(lab: Lab, cluster: Cluster, count: int) -> None:
+    """Addresses for so many new Pods."""
+    pods = cluster.new_pods(count)
+    order: dict[str, Any] = {"socket": str(cluster.agent.framed_path), "first": pods[0]}
+    order |= {"count": count, "rate": RATE, "netconf": netconf([]).decode()}
+    report = lab.call("paced", order)
     if report["failures"]:
-        raise CallFailed(f"{len(report['failures'])} of {PODS} ADDs: {report['failures'][0]}")
+        raise CallFailed(f"{len(report['failures'])} of {count} ADDs: {report['failures'][0]}")
 
 
 def _cpu_pcts(daemons: list[DaemonProcess], seconds: float) -> list[float]:

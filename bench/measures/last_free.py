@@ -1,4 +1,4 @@
-"""The last free address of a /16: every other one is claimed, and which is free changes each time.
+"""The last free address of a full pool: all others are claimed, and another one is free each time.
 
 A seeded Pod is deleted, which is not timed, and an ADD has to find the place it left. No address
 rests (cool-down 0), so that exactly one is free. Compared with lone ADDs in a wide pool next to it.
@@ -20,15 +20,14 @@ from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 
-ADDRESSES = 65_533
 SEED = 16
 FINDS = 20
 """Last addresses found in one round."""
 
 
-async def fill(store: KeyValueStore, keys: Keys) -> None:
+async def _fill(store: KeyValueStore, keys: Keys, addresses: int) -> None:
     """A full pool, and an empty one to compare with."""
-    pool = exact_pool("full", ADDRESSES)
+    pool = exact_pool("full", addresses)
     await seed(store, keys, [pool], all_places(pool))
     await SeedWriter(store, keys, "other").define([wide_pool()])
 
@@ -59,11 +58,13 @@ class Exchange:
 
 def measure(lab: Lab) -> list[Figure]:
     """alloc_last_free_ms, alloc_last_free_ratio."""
-    leaving = iter(random.Random(SEED).sample(range(ADDRESSES), FINDS * lab.scale.rounds))
+    addresses = lab.scale.full_pool
+    leaving = iter(random.Random(SEED).sample(range(addresses), FINDS * lab.scale.rounds))
     last: list[float] = []
     easy: list[float] = []
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
-    with lab.etcd(lab.seed("full pool", fill)) as etcd, lab.agent(etcd, variables=variables) as one:
+    data = lab.seed("full pool", lambda store, keys: _fill(store, keys, addresses))
+    with lab.etcd(data) as etcd, lab.agent(etcd, variables=variables) as one:
         exchange = Exchange(one)
         for _ in range(WARM_UP_CALLS):
             exchange.add("wide")
@@ -74,7 +75,7 @@ def measure(lab: Lab) -> list[Figure]:
                 found.append(exchange.add("full")[0])
             last.append(median(found))
             easy.append(median(exchange.add("wide")[0] for _ in range(FINDS)))
-    note = f"{ADDRESSES:,} addresses, one free; reference: an ADD in a nearly empty pool"
+    note = f"{addresses:,} addresses, one free; reference: an ADD in a nearly empty pool"
     ratios = [one / other for one, other in zip(last, easy, strict=True)]
     return [
         median_figure("alloc_last_free_ms", last, "ms", easy, note),

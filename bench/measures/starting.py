@@ -18,7 +18,7 @@ from tests.support.etcd import EtcdCluster
 
 
 def measure(lab: Lab) -> list[Figure]:
-    """agent_ready_s, agent_rss_mb."""
+    """agent_ready_s, agent_rss_1k_pools_mb."""
     scale = lab.scale
     ready: dict[str, list[float]] = {"full": [], "empty": []}
     weight: dict[str, list[float]] = {"full": [], "empty": []}
@@ -36,7 +36,7 @@ def measure(lab: Lab) -> list[Figure]:
     sizes = f"{scale.pools:,} pools and {scale.claims:,} claims; reference: one pool, no claims"
     return [
         median_figure("agent_ready_s", ready["full"], "s", ready["empty"], sizes),
-        median_figure("agent_rss_mb", weight["full"], "MB", weight["empty"], sizes),
+        median_figure("agent_rss_1k_pools_mb", weight["full"], "MB", weight["empty"], sizes),
     ]
 
 

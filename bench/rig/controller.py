@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.rig.daemon import DaemonFailed, DaemonProcess
-
-IDLE_SHARE_MAX = 0.05
-"""Of a core; below that over a second it has done what there was to do."""
-
-IDLE_S_MAX = 120.0
+from bench.rig.daemon import DaemonProcess
 
 
 class ControllerProcess(DaemonProcess):
@@ -24,14 +18,3 @@ class ControllerProcess(DaemonProcess):
             "SPIDERPOOL_POD_NAME": "controller",
         }
         super().__init__(directory, "ops.controller.main", {**settings, **variables})
-
-    def wait_idle(self) -> None:
-        """Return when it has nothing to do any more. Raises DaemonFailed."""
-        began, before = time.monotonic(), self.cpu_s()
-        while time.monotonic() - began < IDLE_S_MAX:
-            time.sleep(1)
-            now = self.cpu_s()
-            if now - before <= IDLE_SHARE_MAX:
-                return
-            before = now
-        raise DaemonFailed(f"it still works after {IDLE_S_MAX:g} s")

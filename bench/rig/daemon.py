@@ -22,6 +22,11 @@ from tests.support.etcd import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S_MAX = 60.0
+IDLE_SHARE_MAX = 0.05
+"""Of a core; below that over ``IDLE_WINDOW_S`` it has done what there was to do."""
+
+IDLE_WINDOW_S = 0.5
+IDLE_S_MAX = 120.0
 STOP_S_MAX = 30.0
 _POLL_S = 0.01
 _PROBE_S = 1.0
@@ -96,6 +101,17 @@ class DaemonProcess:
                 raise DaemonFailed(f"{self._module} is not ready: {self.log()[-_LOG_CHARACTERS:]}")
             time.sleep(_POLL_S)
         self.ready_s = time.perf_counter() - self._started
+
+    def wait_idle(self) -> None:
+        """Return when it has nothing to do any more. Raises DaemonFailed."""
+        began, before = time.monotonic(), self.cpu_s()
+        while time.monotonic() - began < IDLE_S_MAX:
+            time.sleep(IDLE_WINDOW_S)
+            now = self.cpu_s()
+            if now - before <= IDLE_SHARE_MAX * IDLE_WINDOW_S:
+                return
+            before = now
+        raise DaemonFailed(f"it still works after {IDLE_S_MAX:g} s")
 
     def is_ready(self) -> bool:
         """What ``/v1/runtime/readiness`` says."""

@@ -89,9 +89,14 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
             (f"minions/{NODE}", _made("v1", "Node", _metadata(NODE)) | _ready()),
             (f"deployments/{NAMESPACE}/web", _workload("Deployment", len(serials))),
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
-            *((f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials),
         ],
     )
+    await write_pods(store, serials)
+
+
+async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
+    """Pods of a cluster that is there."""
+    await _write(store, [(f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials])
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:

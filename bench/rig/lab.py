@@ -14,10 +14,10 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bench.rig.agent import AgentProcess
 from bench.rig.daemon import ROOT
@@ -33,6 +33,7 @@ DISK = "/var/tmp"
 
 CALLER_S_MAX = 300.0
 
+T = TypeVar("T")
 Filling = Callable[[KeyValueStore, Keys], Awaitable[None]]
 
 
@@ -46,6 +47,8 @@ class Lab:
         self._seeds: dict[str, Path] = {}
         self._counter = 0
         self._share_ends = float("inf")
+        self._shared: tuple[Callable[..., Any], Any] | None = None
+        self._shared_ends = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +59,23 @@ class Lab:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            self.end_shared()
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def shared(self, make: Callable[[Lab], AbstractContextManager[T]]) -> T:
+        """What ``make`` starts, or has started for a measure before; ``end_shared`` ends it."""
+        if self._shared is None or self._shared[0] is not make:
+            self.end_shared()
+            self._shared = make, self._shared_ends.enter_context(make(self))
+        found: T = self._shared[1]
+        return found
+
+    def end_shared(self) -> None:
+        """No further measure wants what has been shared."""
+        self._shared = None
+        self._shared_ends.close()
 
     def begin_share(self, seconds: float) -> None:
         """The next measure may use so much time; its rounds end then."""

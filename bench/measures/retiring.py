@@ -1,0 +1,139 @@
+"""What retiring one closed execution costs among few closed ones and among many.
+
+Two workers, each over an etcd of its own that holds closed executions with their histories, spread
+over all shards. In turns each writes some of its oldest ones to the archive and deletes them; what
+an owner reads once, when it gets a shard, is done before the clock starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.figures import Figure, ratio_figure
+from bench.rig.errands import REGISTRY, Errand
+from bench.rig.lab import Lab
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore, Put, Write
+from tests.support.etcd import EtcdCluster
+from workflows.engine.archive_files import ExecutionFiles
+from workflows.engine.keys import SHARDS, WorkflowKeys, new_id
+from workflows.engine.records import HEAD, Head
+from workflows.engine.retention import Archive, retire
+from workflows.engine.worker import Worker
+from workflows.model.codec import encode_history
+from workflows.model.events import HistoryEvent
+from workflows.model.policies import Status
+from workflows.testing.environment import Environment
+
+FEW: Final = 100
+RETIRED: Final = 9
+"""Executions in one turn; so few that a full run has enough of the few."""
+
+GAP_MS: Final = 60_000
+"""Between the ends of two executions, so that a retention names how many are due."""
+
+BEGAN_MS: Final = 1_700_000_000_000
+PUTS_A_COMMIT: Final = 100
+
+
+class Retirement:
+    """One worker whose oldest closed executions are retired on request."""
+
+    def __init__(self, worker: Worker, files: ExecutionFiles) -> None:
+        self._worker = worker
+        self._files = files
+        self._retired = 0
+
+    async def retire(self, count: int) -> float:
+        """Seconds that the next so many executions take, all shards."""
+        self._retired += count
+        due_ms = BEGAN_MS + self._retired * GAP_MS - GAP_MS / 2
+        archive = Archive(self._files, time.time() - due_ms / 1e3)
+        term = self._worker.term
+        assert term is not None, "the worker is at work"
+        began, retired = time.perf_counter(), 0
+        for shard in term.shards.values():
+            retired += await retire(term.desk, shard.closed_runs, shard.fence, archive)
+        assert retired == count, (retired, count)
+        return time.perf_counter() - began
+
+
+def measure(lab: Lab) -> list[Figure]:
+    """retention_scale_ratio."""
+    many = lab.scale.closed
+    history = asyncio.run(_history())
+    with (
+        lab.etcd(_seed(lab, FEW, history)) as small,
+        lab.etcd(_seed(lab, many, history)) as large,
+    ):
+        ratios = asyncio.run(_compare(lab, small, large))
+    note = f"{RETIRED} of {many:,} closed executions with {len(history)} events each, a turn"
+    return [ratio_figure("retention_scale_ratio", ratios, f"that among {FEW:,}", note)]
+
+
+async def _compare(lab: Lab, small: EtcdCluster, large: EtcdCluster) -> list[float]:
+    ratios: list[float] = []
+    async with AsyncExitStack() as stack:
+        few, many = [
+            await stack.enter_async_context(_retirement(lab, etcd)) for etcd in (small, large)
+        ]
+        for number in lab.rounds():
+            turns = (few, many) if number % 2 else (many, few)
+            took = {one: await one.retire(RETIRED) for one in turns}
+            ratios.append(took[many] / took[few])
+    return ratios
+
+
+@asynccontextmanager
+async def _retirement(lab: Lab, etcd: EtcdCluster) -> AsyncIterator[Retirement]:
+    files = ExecutionFiles(lab.room("archive"))
+    async with lab.store(etcd) as store, Worker(store, lab.keys, REGISTRY, name="worker") as worker:
+        while len(worker.shards) < SHARDS:
+            await asyncio.sleep(0.05)
+        retirement = Retirement(worker, files)
+        await retirement.retire(0)
+        await retirement.retire(RETIRED)
+        yield retirement
+
+
+def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
+    segment = encode_history(history)
+
+    async def fill(store: KeyValueStore, keys: Keys) -> None:
+        places = WorkflowKeys(keys)
+        puts: list[Write] = []
+        for number in range(count):
+            head = _closed(number, len(history) + 1, len(segment))
+            puts.append(Put(places.closed(head.workflow_id, head.run_id), HEAD.encode(head)))
+            puts.append(Put(places.event(head.workflow_id, head.run_id, 1), segment))
+            if len(puts) >= PUTS_A_COMMIT or number == count - 1:
+                await store.commit([], puts)
+                puts.clear()
+
+    return lab.seed(f"{count} closed executions", fill)
+
+
+def _closed(number: int, next_event_id: int, size: int) -> Head:
+    closed_ms = BEGAN_MS + number * GAP_MS
+    return Head(
+        f"errand-{number}",
+        new_id(closed_ms),
+        "Errand",
+        Status.COMPLETED,
+        next_event_id=next_event_id,
+        history_bytes=size,
+        started_ms=closed_ms,
+        closed_ms=closed_ms,
+    )
+
+
+async def _history() -> list[HistoryEvent]:
+    """That of a short execution."""
+    handle = Environment(REGISTRY).start(Errand, 1)
+    await handle.result()
+    return list(handle.history)

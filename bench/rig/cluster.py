@@ -1,0 +1,113 @@
+"""One small cluster for all measures that want one: a real API server, and an agent of a node.
+
+API server and agent have an etcd each. Starting them takes longer than most measures, so that they
+are kept from one measure to the next (``Lab.shared``), and so is a controller, unless a measure
+wants none; each measure brings Pods of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from bench.measures.calls import RECORDS_MAX
+from bench.rig.agent import AgentProcess
+from bench.rig.controller import ControllerProcess
+from bench.rig.frames import NEW_PODS
+from bench.rig.kubernetes import (
+    NODE,
+    api_server,
+    define_kinds,
+    require_programs,
+    terminate_pods,
+    write_cluster,
+    write_pods,
+    write_pools,
+)
+from bench.rig.lab import Lab
+from bench.rig.seed_writer import SeedWriter
+from bench.rig.seeding import wide_pool
+from core.domain.model import Pool
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from nodeagent.settings.environment import KUBECONFIG
+from tests.support.etcd import EtcdCluster
+from tests.support.kubernetes import ApiServer
+
+NAME: Final = "kubernetes"
+"""Of this rig in the table of measures."""
+
+
+class Cluster:
+    """``objects``: the etcd of the API server; ``log``: that of agent and controller."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        server: ApiServer,
+        agent: AgentProcess,
+        objects: EtcdCluster,
+        log: EtcdCluster,
+    ) -> None:
+        self.server = server
+        self.agent = agent
+        self.objects = objects
+        self.log = log
+        self._lab = lab
+        self._next = NEW_PODS
+        self._controller: ControllerProcess | None = None
+
+    def controller(self) -> ControllerProcess:
+        """A controller that has done what there was to do; it runs until it is stopped."""
+        if self._controller is None:
+            variables = {KUBECONFIG: str(self.server.kubeconfig)}
+            room = self._lab.room("controller")
+            self._controller = ControllerProcess(room, self.log.endpoints[0], variables)
+            self._controller.start()
+        self._controller.wait_idle()
+        return self._controller
+
+    def stop_controller(self) -> None:
+        """End the controller, if there is one: what follows is not reported."""
+        controller, self._controller = self._controller, None
+        if controller is not None:
+            controller.stop()
+
+    def new_pods(self, count: int) -> range:
+        """Numbers of Pods that no measure had before; API server and agent have them now."""
+        pods = range(self._next, self._next + count)
+        self._next += count
+        self._lab.fill(self.objects, lambda store, _: write_pods(store, pods))
+        self.agent.wait_idle()
+        return pods
+
+    def terminate(self, pods: Sequence[int]) -> None:
+        """Mark Pods as being deleted, as they are when a runtime deletes their sandboxes."""
+        self._lab.fill(self.objects, lambda store, _: terminate_pods(store, pods))
+
+
+@contextmanager
+def kubernetes_cluster(lab: Lab) -> Iterator[Cluster]:
+    """A cluster without Pods, and one wide pool. Raises NotTaken."""
+    require_programs()
+    pools: list[Pool] = []
+
+    async def fill(store: KeyValueStore, _: Keys) -> None:
+        pools.extend(await write_pools(store, [wide_pool()]))
+        await write_cluster(store, ())
+
+    async def define(store: KeyValueStore, keys: Keys) -> None:
+        await SeedWriter(store, keys, "operator").define(pools)
+
+    objects = lab.etcd(lab.seed("kube", fill))
+    log = lab.etcd(lab.seed("kube-log", define))
+    with log, api_server(lab.room("kube"), objects) as server:
+        define_kinds(server)  # an agent is not ready before it can read the SpiderCoordinator
+        variables = {**RECORDS_MAX, KUBECONFIG: str(server.kubeconfig)}
+        with lab.agent(log, NODE, variables) as agent:
+            made = Cluster(lab, server, agent, objects, log)
+            try:
+                yield made
+            finally:
+                made.stop_controller()
