@@ -25,7 +25,7 @@ from nodeagent.agent import Agent
 from nodeagent.composition import Sources
 from nodeagent.settings.values import Settings
 
-ANSWER_DEADLINE_S = 20.0
+ANSWER_DEADLINE_S = 60.0
 
 
 class Reply(NamedTuple):

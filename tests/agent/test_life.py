@@ -195,7 +195,7 @@ async def test_many_requests_inside_are_all_answered(slow_node: Node, slow: Slow
     inside = [asyncio.ensure_future(slow_node.add(f"web-{n}")) for n in range(40)]
     await slow.waiting.wait()
     gate = slow_node.agent.parts.gate
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while gate.under_way < 40:
             await asyncio.sleep(0)
     stopping = asyncio.ensure_future(slow_node.agent.stop())
@@ -274,7 +274,7 @@ async def test_a_delete_waits_for_the_add_whose_caller_went_away(
     await slow.waiting.wait()
     writer.transport.abort()
     deleting = asyncio.ensure_future(slow_node.delete())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while slow_node.agent.parts.gate.under_way < 2:
             await asyncio.sleep(0)
 
@@ -378,7 +378,7 @@ def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path:
     try:
         reply = asyncio.run(_when_open(f"{sock}.fast", process))
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
@@ -392,7 +392,7 @@ def test_without_etcd_the_process_waits_and_ends_in_order_on_sigterm(short_path:
 async def _when_open(path: str, process: subprocess.Popen[bytes]) -> int:
     """The status of an ADD as soon as the socket answers."""
     request = frame({"CNI_COMMAND": "ADD"}, b"{}")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while process.poll() is None:
             try:
                 return (await exchange(path, request)).status

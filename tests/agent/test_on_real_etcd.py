@@ -20,7 +20,7 @@ from tests.agent.node import Node, Reply, exchange, frame, running
 from tests.support.etcd import EtcdCluster, free_ports
 
 pytestmark = pytest.mark.etcd
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

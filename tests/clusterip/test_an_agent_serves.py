@@ -27,7 +27,7 @@ from tests.clusterip.world import BACKENDS, PORT, SERVICE, World
 
 pytestmark = pytest.mark.netns
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 MANIFESTS = f"""
 apiVersion: v1
 kind: Service

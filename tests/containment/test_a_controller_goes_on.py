@@ -65,7 +65,7 @@ async def controlling(store: KeyValueStore, directory: Path) -> AsyncIterator[Co
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await condition():
             await asyncio.sleep(0.005)
 

@@ -73,7 +73,7 @@ async def projecting_of(node: Node, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 async def until(projector: Projector, condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await projector.wait_for(condition)
 
 

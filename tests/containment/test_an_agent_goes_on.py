@@ -24,7 +24,7 @@ FOLLOWED: Final = ("pool", "subnet", "reservation", "quarantine", "record", "gua
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0)
 

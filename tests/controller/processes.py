@@ -16,7 +16,7 @@ from typing import Self
 
 from tests.support.etcd import free_ports
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 LEASE_TTL_S = 2
 
 

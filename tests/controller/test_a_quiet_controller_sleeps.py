@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
+from core.projections.projector import Projector
 from core.store.election import LEADER, Leader
-from core.store.kv import Put
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore, Put
 from core.store.memory import MemoryStore
 from ops.controller import observing
 from ops.controller.observing import Observing
@@ -24,11 +26,17 @@ class CountedObserving(Observing):
 
     looks = 0
 
+    def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
+        super().__init__(store, keys, projector, role)
+        self.led = asyncio.Event()
+
     async def look(self) -> None:
         await super().look()
         self.looks += 1
+        if self.leader is not None:
+            self.led.set()
 
-    async def until_looks(self, count: int, seconds: float = 10) -> None:
+    async def until_looks(self, count: int, seconds: float = 60) -> None:
         """Return when it has looked so often. Raises TimeoutError."""
         async with asyncio.timeout(seconds):
             while self.looks < count:
@@ -48,9 +56,10 @@ async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
         await found.until_looks(5)  # there is no leader
         key = node.keys.lease(CONTROLLER_ROLE)
         await node.store.commit([], [Put(key, LEADER.encode(Leader("c-1", 0)))])
-        await found.until_looks(found.looks + 1)
+        async with asyncio.timeout(60):
+            await found.led.wait()
         with pytest.raises(TimeoutError):
-            await found.until_looks(found.looks + 2, 30 * PERIOD_S)
+            await found.until_looks(found.looks + 1, 30 * PERIOD_S)
         await node.add(pod("web-0"))
         await found.until_looks(found.looks + 1)
         running.cancel()

@@ -14,7 +14,7 @@ from core.store.kv import Delete, Get, KeyValueStore, Put
 from core.store.memory import MemoryStore
 from tests.support.faulty_store import Fault, FaultyStore
 
-PATIENCE_S = 15
+PATIENCE_S = 60
 
 
 class Candidate:

@@ -19,6 +19,7 @@ from nodeagent.detection.detector import Detector, Found, Switches, Taken
 from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from nodeagent.netlink.namespaces import Namespace, Visitor
 from tests.detection.detecting import detecting_on
+from tests.support.descriptors import open_descriptors
 from tests.support.link import Link, Station, ip
 
 BOTH = Switches(conflicts=True, gateway=True)
@@ -136,13 +137,15 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
 async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
     node, pod = link.station(), link.station()
     await asyncio.to_thread(open_sockets)  # the loop's own worker stays
-    before = open_sockets(), threading.active_count()
+    # What earlier tests left may be closed at any time, so only what is new counts.
+    sockets, threads = open_sockets(), set(threading.enumerate())
 
     async with detecting_on(node) as detector:
         looks = (detector.look(pod.netns, DUAL, CONFLICTS) for _ in range(64))
         assert await asyncio.gather(*looks) == [Found()] * 64
 
-    assert (open_sockets(), threading.active_count()) == before
+    assert open_sockets() - sockets == set()
+    assert set(threading.enumerate()) - threads == set()
 
 
 async def test_nobody_learns_of_an_address_from_the_question(
@@ -224,7 +227,7 @@ async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Dete
     await detector.look(pod.netns, DUAL, CONFLICTS)
     await detector.close()
 
-    assert open_sockets() == before
+    assert open_sockets() - before == set()
 
 
 async def test_threads_stay_in_the_agents_own_namespace(link: Link, detector: Detector) -> None:
@@ -306,12 +309,6 @@ def set_inside(station: Station, sysctl: str, value: str) -> None:
     subprocess.run(inside, check=True)
 
 
-def open_sockets() -> int:
+def open_sockets() -> set[str]:
     """Open sockets of this process, of any kind."""
-    opened = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            opened += str(descriptor.readlink()).startswith("socket:")
-        except OSError:
-            continue
-    return opened
+    return {one for one in open_descriptors() if " socket:" in one}

@@ -15,7 +15,7 @@ import grpc
 
 T = TypeVar("T")
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 POLL_S = 0.01
 
 

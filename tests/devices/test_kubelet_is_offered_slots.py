@@ -259,6 +259,6 @@ async def rounds(offering: Offering) -> None:
     """Wait until it has looked at everything twice more."""
     for _ in range(2):
         before = offering.rounds
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while offering.rounds == before:
                 await asyncio.sleep(LOOK_S)

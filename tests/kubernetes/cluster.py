@@ -22,7 +22,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.nodes import Node
 
 T = TypeVar("T")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _numbers = itertools.count()
 
 

@@ -20,7 +20,7 @@ from tests.support.parts import CGROUPS, needs, require_namespaces
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 60.0
 SERVICE: Final = """
 apiVersion: v1
 kind: Service

@@ -32,7 +32,7 @@ from workflows.jobs.reclaim import scan
 ROOT: Final = Path(__file__).parents[2]
 MONITORING: Final = ROOT / "ops" / "monitoring"
 PROMETHEUS: Final = shutil.which("prometheus")
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 60.0
 METRIC: Final = re.compile(
     r"\b(?:(?:spiderpool|orbweaver)_[a-z_]+|workflow_[a-z]+_total|etcd_[a-z]+_[a-z_]+)\b"
 )

@@ -82,10 +82,10 @@ def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
 
     def hold() -> None:
         at_work.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
 
     holding = visitor.submit(namespace, hold)
-    assert at_work.wait(10)
+    assert at_work.wait(60)
     called_off = visitor.submit(namespace, lambda: made.append("called off"))
     assert called_off.cancel()
     assert not holding.cancel(), "what has begun is done to its end"

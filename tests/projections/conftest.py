@@ -12,7 +12,7 @@ from core.projections.projector import Projector
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 class Following:

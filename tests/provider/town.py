@@ -18,7 +18,7 @@ from tests.agent.node import Node
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.jobs.hosting import JobHost, JobSettings
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 PARENT = "0c:00:00:00:00:01"
 T = TypeVar("T")
 

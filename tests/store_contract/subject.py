@@ -9,7 +9,7 @@ from typing import NamedTuple
 from core.store.kv import Change, KeyValueStore, WatchBatch
 from core.store.memory import MemoryStore
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 """How long a test waits for what must come."""
 
 

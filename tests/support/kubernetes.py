@@ -32,7 +32,7 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
 _START_DEADLINE_S: Final = 60.0
-_STOP_DEADLINE_S: Final = 20.0
+_STOP_DEADLINE_S: Final = 60.0
 _CALL_S: Final = 20.0
 _POLL_S: Final = 0.05
 _LOG_CHARACTERS: Final = 3_000

@@ -22,7 +22,7 @@ from workflows.engine.worker import Worker, WorkerOptions
 from workflows.model.events import HistoryEvent
 from workflows.model.policies import Status
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 """How long a test waits for what must come."""
 
 _numbers = itertools.count()

@@ -14,6 +14,9 @@ from workflows.api import activity, workflow
 from workflows.engine.worker import WorkerOptions
 from workflows.model.policies import Status
 
+LEASE_S = 4
+"""Long enough that a busy machine is not taken for an event loop that is blocked."""
+
 
 class Blocking:
     """A plain activity that blocks its thread until it may go on."""
@@ -28,7 +31,7 @@ class Blocking:
     def block(self) -> str:
         self.calls.append(threading.get_ident())
         self.begun.set()
-        self.gate.wait(20)
+        self.gate.wait(60)
         return f"attempt {activity.info().attempt}"
 
     @activity.defn()
@@ -47,10 +50,10 @@ class Blocking:
 async def test_a_blocking_activity_outlives_no_lease_and_is_done_once(stage: Stage) -> None:
     blocking = Blocking()
     both = registry(stage.world, blocking.block)
-    worker = await stage.worker(registry=both, options=WorkerOptions(ttl_s=1))
-    handle = await stage.client.start(Waiting, "block", [20, 0, 0, 3], id="one")
-    await asyncio.to_thread(blocking.begun.wait, 20)
-    until = time.monotonic() + 2.5
+    worker = await stage.worker(registry=both, options=WorkerOptions(ttl_s=LEASE_S))
+    handle = await stage.client.start(Waiting, "block", [60, 0, 0, 3], id="one")
+    await asyncio.to_thread(blocking.begun.wait, 60)
+    until = time.monotonic() + 1.5 * LEASE_S
     while time.monotonic() < until:
         assert await stage.run(Chain, ["a"], id=f"beside-{time.monotonic_ns()}") == ["A"]
     blocking.gate.set()

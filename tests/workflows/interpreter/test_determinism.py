@@ -331,6 +331,16 @@ def test_the_watchdog_sleeps_while_no_turn_is_under_way(monkeypatch: pytest.Monk
         with watchdog.watched("Short"):
             pass
 
-        assert pauses.get(timeout=10) < 0.05
-        with pytest.raises(queue.Empty):
-            pauses.get(timeout=0.2)
+        # It may look more than once at a turn that the machine did not let end at once.
+        pause_s: float | None = pauses.get(timeout=60)
+        while pause_s is not None:
+            assert pause_s < 0.05
+            pause_s = next_within(pauses, 0.2)
+
+
+def next_within(pauses: queue.Queue[float], seconds: float) -> float | None:
+    """The next pause; None when there is none in that time."""
+    try:
+        return pauses.get(timeout=seconds)
+    except queue.Empty:
+        return None
