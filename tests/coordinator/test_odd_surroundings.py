@@ -11,7 +11,8 @@ import pytest
 from core.errors import NetlinkRefused
 from nodeagent.netlink.namespaces import Namespace
 from tests.coordinator.test_final_states import calico_pod, routes, rules
-from tests.coordinator.world import LOOKS_MAX, OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
+from tests.support.deadlines import looks
 
 pytestmark = pytest.mark.netns
 
@@ -189,7 +190,7 @@ def advertise(world: World, network: str) -> None:
 
 def own_address(pod: Pod, network: str) -> str:
     """The address that the Pod has made itself."""
-    for _ in range(LOOKS_MAX):
+    for _ in looks():
         words = pod.inside.ip("-6", "address", "show", "dev", "eth0").split()
         found = [word.partition("/")[0] for word in words if word.startswith(network)]
         if found:

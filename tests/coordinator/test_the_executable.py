@@ -12,13 +12,12 @@ from ops.lab.node import Node
 from ops.lab.programs import attempt, ours
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox
+from tests.support.deadlines import looks
 from tests.support.parts import require_namespaces
 
 pytestmark = [pytest.mark.netns, pytest.mark.etcd]
 
 NODE_IPV6 = "fd00:99::11/64"
-LOOKS_MAX = 2_000
-"""How often the node is asked whether the kernel has ended a Pod's wire."""
 POOLS = """
 apiVersion: spiderpool.spidernet.io/v2beta1
 kind: SpiderIPPool
@@ -129,7 +128,7 @@ def test_a_del_without_an_agent_succeeds_and_the_next_agent_makes_it_true(
     assert run(node, sandbox, "DEL") == {}
     assert len(list((node.directory / "datapath").iterdir())) == 1
     sandbox.destroy()
-    for _ in range(LOOKS_MAX):
+    for _ in looks():
         if f"veth{sandbox.container[:11]}" not in node.namespace.ip("-brief", "link"):
             break
     node.start_agent()

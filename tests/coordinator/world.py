@@ -31,10 +31,10 @@ from nodeagent.coordinator.settings import (
 from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
 from ops.lab.namespaces import Namespace as Named
 from ops.lab.programs import run
+from tests.support.deadlines import looks
 from tests.support.parts import needs
 
 ANSWER_S: Final = 5.0
-LOOKS_MAX: Final = 2_000
 SERVICES: Final = ("10.96.0.0/16", "fd00:96::/112")
 GATEWAYS: Final = ("10.6.0.1/24", "fd00:6::1/64", "10.7.0.1/24", "fd00:7::1/64")
 OUTSIDE: Final = ("198.51.100.2", "fd00:99::2")
@@ -192,7 +192,7 @@ class Node:
 
     def await_end(self, link: str) -> None:
         """Until a link is gone: the kernel ends a namespace and its links in its own time."""
-        for _ in range(LOOKS_MAX):
+        for _ in looks():
             if link not in self.inside.ip("-brief", "link"):
                 return
         raise AssertionError(f"{link} is still there")

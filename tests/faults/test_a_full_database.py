@@ -21,6 +21,7 @@ from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixt
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_tcp
 from tests.agent.node import Node, running
+from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
 
 pytestmark = pytest.mark.etcd
@@ -60,8 +61,8 @@ async def store(small_etcd: EtcdCluster, writes: Writes) -> AsyncIterator[EtcdSt
 
 
 async def fill(store: EtcdStore) -> None:
-    """Write until etcd takes no more."""
-    for number in range(10 * QUOTA // CHUNK):
+    """Write until etcd takes no more: it measures its file every 100 ms, not after each write."""
+    for number in looks():
         try:
             await store.commit([], [Put(b"/filler/%d" % number, bytes(CHUNK))])
         except OutcomeUnknown:

@@ -27,6 +27,7 @@ from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import Node, running
+from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
 from workflows.jobs.archiving.activities import ArchiveActivities
 
@@ -34,7 +35,6 @@ pytestmark = pytest.mark.etcd
 
 QUOTA: Final = 8 << 20
 EVENT_BYTES: Final = 20_000
-EVENTS_MAX: Final = 10 * QUOTA // EVENT_BYTES
 FILE_BYTES: Final = 1 << 20
 
 
@@ -54,7 +54,7 @@ async def store(etcd: EtcdCluster) -> AsyncIterator[EtcdStore]:
 
 async def fill(node: Node, store: EtcdStore) -> None:
     """Fill etcd with live segments alone: what compaction can free is compacted on the way."""
-    for _ in range(EVENTS_MAX):
+    for _ in looks():
         texts = {"text": secrets.token_hex(EVENT_BYTES // 2)}
         try:
             await node.apply(ApplyRecord(RecordDefined("Node", "", "large", {}, texts)))

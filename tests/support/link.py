@@ -8,9 +8,9 @@ import uuid
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.support.deadlines import looks
+
 NAMESPACES: Final = Path("/run/netns")
-LOOKS_MAX: Final = 2_000
-"""How often a bridge is asked whether a port forwards; each time takes some milliseconds."""
 
 
 class Station(NamedTuple):
@@ -52,7 +52,7 @@ class Link:
 
     def _wait_until_forwarding(self, port: str) -> None:
         """A bridge hears of a port's carrier a moment later, and drops its frames until then."""
-        for _ in range(LOOKS_MAX):
+        for _ in looks():
             if "state forwarding" in ip("-n", self._switch, "-d", "link", "show", "dev", port):
                 return
         raise AssertionError(f"{port} does not forward")

@@ -1,0 +1,21 @@
+"""How long tests wait for what must come: by the clock, never by a number of looks.
+
+A machine may look ten times as often as another, or a tenth as often, in the same time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import count
+
+DEADLINE_S = 60.0
+
+
+def looks(seconds: float = DEADLINE_S) -> Iterator[int]:
+    """Numbers from 0, one a look, until the time is over; at least one."""
+    ends = time.monotonic() + seconds
+    for number in count():
+        yield number
+        if time.monotonic() > ends:
+            return
