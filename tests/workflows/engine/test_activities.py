@@ -152,14 +152,14 @@ async def test_an_attempt_that_takes_too_long_is_tried_again_until_all_time_is_o
 ) -> None:
     await stage.worker()
 
-    assert await stage.run(Waiting, "wait", [0.02, 0, 0.1, 0]) == "TimeoutError ScheduleToClose"
+    assert await stage.run(Waiting, "wait", [0.02, 0, 2, 0]) == "TimeoutError ScheduleToClose"
     assert len(stage.world.calls) > 1
 
 
 async def test_a_silent_attempt_is_given_up_and_its_details_reach_the_next(stage: Stage) -> None:
     await stage.worker()
 
-    assert await stage.run(Waiting, "climb", [10, 0.05, 0, 0]) == "up"
+    assert await stage.run(Waiting, "climb", [10, 0.5, 0, 0]) == "up"
     assert stage.world.seen_details == [(), ("step 1",)]
 
 
@@ -241,7 +241,7 @@ async def test_an_attempt_that_goes_on_after_its_time_speaks_for_no_other(
 
     await stage.worker(registry=registry(stage.world, ghost))
 
-    assert "told to stop" in await stage.run(Waiting, "ghost", [0.05, 0, 0, 0])
+    assert "told to stop" in await stage.run(Waiting, "ghost", [0.3, 0, 0, 0])
 
 
 async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(stage: Stage) -> None:

@@ -67,7 +67,7 @@ async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(stage: Sta
     blocking = Blocking()
     both = registry(stage.world, blocking.block)
     await stage.worker(registry=both, options=WorkerOptions(threads=2))
-    late = await stage.client.start(Waiting, "block", [0.05, 0, 0, 2], id="late")
+    late = await stage.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
     head = await stage.until_status("late", Status.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
     third = await stage.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
