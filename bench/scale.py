@@ -74,10 +74,10 @@ QUICK = Scale(
     objects=10_000,
     imported=600,
     closed=20_000,
-    cluster_pods=4_000,
+    cluster_pods=3_000,
     bare_controller=False,
-    quiet_s=4.0,
-    simulated=Size(nodes=200, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
+    quiet_s=3.0,
+    simulated=Size(nodes=120, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
     replaced=500,
 )
 """``seconds_max`` leaves half of the 120 s: for last rounds that began in time, for those that are

@@ -22,7 +22,7 @@ PODS_WEIGHED: Final = 1_000
 RATE: Final = 400
 """ADDs a second before the measure begins."""
 
-SETTLED_S: Final = 2.0
+SETTLED_S: Final = 1.0
 """After which what a change causes is done: reports, executions, retirements."""
 
 
