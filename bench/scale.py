@@ -54,33 +54,33 @@ class Scale(NamedTuple):
 
 QUICK = Scale(
     name="quick",
-    seconds_max=60.0,
+    seconds_max=50.0,
     rounds=5,
     adds=2_000,
     lone_adds=300,
     few_claims=1_000,
-    claims=30_000,
+    claims=20_000,
     full_pool=16_381,
     pools=1_000,
-    events=60_000,
+    events=50_000,
     contending_pods=512,
     agents_apart=False,
     calls=60,
     executions=1_000,
     sleepers=1_000,
-    idle_s=1.5,
-    leaks=2_000,
+    idle_s=1.0,
+    leaks=1_500,
     reported_s=3.0,
-    objects=10_000,
+    objects=5_000,
     imported=600,
     closed=20_000,
     cluster_pods=3_000,
     bare_controller=False,
     quiet_s=3.0,
-    simulated=Size(nodes=120, pools=20, pods=10, rack_pods=15, change_pause_s=0.1),
+    simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, change_pause_s=0.1),
     replaced=500,
 )
-"""``seconds_max`` leaves half of the 120 s: for last rounds that began in time, for those that are
+"""``seconds_max`` leaves 70 of the 120 s: for last rounds that began in time, for those that are
 longer than their measure's share, as a cluster's first, and for ending."""
 
 FULL = Scale(

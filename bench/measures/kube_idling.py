@@ -19,7 +19,7 @@ from bench.rig.lab import Lab
 
 PODS: Final = 200
 PODS_WEIGHED: Final = 1_000
-RATE: Final = 400
+RATE: Final = 500
 """ADDs a second before the measure begins."""
 
 SETTLED_S: Final = 1.0
