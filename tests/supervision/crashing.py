@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -10,11 +11,21 @@ from core.concurrency import until_first
 from core.supervision import Supervisor, TaskSpec
 
 
+class HeldClock:
+    """Time passes when a test says so, however long the machine takes meanwhile."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def __call__(self) -> float:
+        return self.passed_s
+
+
 class CrashingSupervisor(Supervisor):
     """``crash`` makes the present run of a task raise what no part of ours raises."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(monotonic)
         self.lives: dict[str, int] = {}
         self.specs: dict[str, TaskSpec] = {}
         self._crashes: dict[str, asyncio.Event] = {}

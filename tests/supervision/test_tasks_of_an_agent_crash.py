@@ -11,6 +11,7 @@ import pytest
 from core.domain.devices import DeviceRules, SubEniRule
 from core.service.provider import ProviderSettings
 from core.store.memory import MemoryStore
+from core.supervision import BACKOFF_S_MIN
 from nodeagent.clusterip.joining import ClusterIpSettings
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.devices import DeviceSettings
@@ -19,7 +20,7 @@ from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixt
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 from tests.kubernetes import conftest as kubernetes
-from tests.supervision.crashing import CrashingSupervisor
+from tests.supervision.crashing import CrashingSupervisor, HeldClock
 from tests.supervision.supervised import AGENT
 from tests.support.kubernetes import ApiServer
 
@@ -56,7 +57,8 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
     short_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    supervisor = CrashingSupervisor()
+    clock = HeldClock()
+    supervisor = CrashingSupervisor(clock)
     settings = with_everything(settings, server_with_crds, short_path)
     cluster = await joined(settings, supervisor)
     assert cluster is not None
@@ -77,6 +79,7 @@ async def test_each_task_of_an_agent_that_crashes_is_named_and_started_again(
             fault = await health.readiness_fault()
             assert f"task {name} ended: ZeroDivisionError: a bug of {name}" in str(fault)
             assert await health.fault() is None, "requests need none of the tasks at once"
+            clock.passed_s += 2 * BACKOFF_S_MIN
             await until(lambda name=name: supervisor.fault(name) is None)  # type: ignore[misc]
         assert await health.readiness_fault() is None
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")  # the view follows again
