@@ -1,0 +1,15 @@
+"""Reference pages that are generated say what the code says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.tidy.sources import ROOT
+
+
+def test_generated_pages_are_as_the_code_has_them() -> None:
+    command = [sys.executable, "scripts/reference.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, f"run scripts/reference.py: {done.stdout}{done.stderr}"
