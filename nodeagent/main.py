@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from typing import Final
 
 from core.concurrency import until_first
 from core.errors import BadInput, OrbweaverError, TaskEnded, WriterFenced
+from core.event_loop import loop_factory
 from core.store.collector import collect_seldom
 from core.store.etcd import EtcdStore
 from core.supervision import EXIT_TASK_ENDED, Supervisor
@@ -51,7 +50,7 @@ def run(config_path: str) -> int:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     set_up_logging(settings.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(settings, tracer))
 
 
@@ -71,14 +70,6 @@ def _tracer(settings: Settings) -> Tracer | None:
     from nodeagent.telemetry.spans import exporting_to  # noqa: PLC0415  # costs only who traces
 
     return exporting_to(settings.otlp_endpoint, settings.node_name)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    with contextlib.suppress(ImportError):
-        import uvloop  # noqa: PLC0415  # where it is not installed, asyncio's own loop serves
-
-        return uvloop.new_event_loop
-    return None
 
 
 def _spare_the_collector() -> None:

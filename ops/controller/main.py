@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from core.errors import BadInput, OrbweaverError, TaskEnded
+from core.event_loop import loop_factory
 from core.supervision import EXIT_TASK_ENDED
 from core.teardown import Teardown
 from nodeagent.doors.connections import raise_open_files_limit
@@ -64,7 +65,8 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
         _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
         return EXIT_SETTINGS
     set_up_logging(settings.log_level)
-    code = asyncio.run(_serve(settings, tracers))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        code = runner.run(_serve(settings, tracers))
     if tracers is not None:
         tracers.shutdown()
     return code
