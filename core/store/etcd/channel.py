@@ -51,6 +51,8 @@ Method = Literal[
 Unary = Callable[..., Awaitable[Any]]
 
 UNLIMITED = -1
+WINDOW_BYTES = 1 << 20
+"""What etcd may send of one answer before we have read it: 1 GB/s at a round trip of 1 ms."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # A read of a large range or a catch-up watch exceeds gRPC's default of 4 MB; the size of what
@@ -63,6 +65,10 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # the keepalive timeout says.
     ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT_S * 1000)),
     ("grpc.http2.max_pings_without_data", 0),
+    # A window of fixed size: to find a better one gRPC would ping etcd again and again, and every
+    # timer wakes all of its threads for a second.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
     ("grpc.initial_reconnect_backoff_ms", int(RECONNECT_MIN_S * 1000)),
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_ATTEMPT_S * 1000)),
     ("grpc.max_reconnect_backoff_ms", int(RECONNECT_MAX_S * 1000)),
