@@ -1,10 +1,14 @@
-"""The event loop of the daemons."""
+"""The event loop of the daemons: which one it is, and when it wakes for what is done regularly."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
+
+TICK_SLACK_S: Final = 0.005
+"""A timer may be early by its clock's resolution: it must not count as one for the same tick."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -18,3 +22,13 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
         return uvloop.new_event_loop
     return None
+
+
+def until_tick_s(period_s: float) -> float:
+    """Seconds until the loop's clock is a whole multiple of a period: about the period at most.
+
+    What a process does regularly it does in the same moments, so that an idle one wakes once for
+    all: leases whose periods are 1 and 2 s, and watches with one of 7 s.
+    """
+    now = asyncio.get_running_loop().time()
+    return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S

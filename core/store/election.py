@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from core.domain.possible import check_counts
 from core.errors import OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
+from core.event_loop import until_tick_s
 from core.store.codec import StateCodec
 from core.store.keys import Keys, check_name
 from core.store.kinds import KeyKind
@@ -187,7 +188,7 @@ class Election:
 
     async def _keep(self, lease: int, valid_until: float) -> None:
         """Renew; returns when the lease is gone, or may be by the time another renewal answers."""
-        pause = self._ttl_s / RENEWALS_PER_TTL
+        pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while True:
             await asyncio.sleep(pause)
             asked = self._monotonic()
@@ -203,7 +204,7 @@ class Election:
                 continue
             if not remaining_s:
                 return
-            pause = self._ttl_s / RENEWALS_PER_TTL
+            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
             valid_until = asked + self._ttl_s
 
     async def _end(self, lease: int) -> None:

@@ -17,7 +17,7 @@ REQUEST_BYTES_MAX = 1_500_000
 """Just under etcd's default ``--max-request-bytes`` (1.5 MiB)."""
 
 
-WATCH_PROGRESS_S = 5.0
+WATCH_PROGRESS_S = 7.0
 """An idle watch yields a batch without changes this often, so that its reader knows its age."""
 
 WATCH_SILENT_S_MAX = 15.0

@@ -24,6 +24,7 @@ from core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from core.event_loop import until_tick_s
 from core.store.codec import StateCodec
 from core.store.keys import check_name
 from core.store.kv import Absent, KeyValueStore, Put
@@ -119,7 +120,7 @@ class Session:
 
     async def _renew(self, valid_until: float) -> None:
         """Until the lease is gone, or may be gone by this process's clock."""
-        pause = self._ttl_s / RENEWALS_PER_TTL
+        pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL)
         while not self.lost.is_set():
             await asyncio.sleep(pause)
             asked = self._monotonic()
@@ -135,7 +136,7 @@ class Session:
                 pass  # etcd is away; the lease may last until it is back
             if left_s:
                 valid_until = asked + self._ttl_s
-            pause = self._ttl_s / RENEWALS_PER_TTL if left_s else AWAY_PAUSE_S
+            pause = until_tick_s(self._ttl_s / RENEWALS_PER_TTL) if left_s else AWAY_PAUSE_S
             if self._monotonic() >= valid_until:
                 break
 

@@ -28,6 +28,7 @@ from typing import Any
 import grpc
 
 from core.errors import Compacted, StoreUnavailable
+from core.event_loop import until_tick_s
 from core.store.etcd import messages
 from core.store.etcd.calls import Calls
 from core.store.etcd.channel import Link
@@ -309,7 +310,7 @@ class _Stream:
         with suppress(CallFailed):
             while True:
                 # etcd does not answer while one of the watches still catches up: hence repeatedly.
-                pause_s = WATCH_HELD_S if self._held else WATCH_PROGRESS_S
+                pause_s = WATCH_HELD_S if self._held else until_tick_s(WATCH_PROGRESS_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(pause_s):
                         await self._ask_now.wait()

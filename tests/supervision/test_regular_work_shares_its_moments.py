@@ -1,0 +1,29 @@
+"""What a process does regularly it does in the same moments: an idle one wakes once for all."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.event_loop import until_tick_s
+
+
+@pytest.mark.parametrize(
+    ("now", "period_s", "left_s"),
+    [(101.3, 1.0, 0.7), (101.3, 2.0, 0.7), (101.3, 7.0, 3.7), (105.0, 7.0, 7.0)],
+)
+async def test_periods_end_at_whole_multiples_of_the_loops_clock(
+    monkeypatch: pytest.MonkeyPatch, now: float, period_s: float, left_s: float
+) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+
+    assert until_tick_s(period_s) == pytest.approx(left_s)
+
+
+async def test_a_timer_that_is_a_little_early_does_not_fire_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: 103.999)
+
+    assert until_tick_s(2.0) == pytest.approx(2.001)
