@@ -77,7 +77,7 @@ QUICK = Scale(
     cluster_pods=3_000,
     bare_controller=False,
     quiet_s=3.0,
-    simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, change_pause_s=0.1),
+    simulated=Size(nodes=120, pools=10, pods=10, rack_pods=15, changes=10, change_pause_s=0.1),
     replaced=500,
 )
 """``seconds_max`` leaves 70 of the 120 s: for last rounds that began in time, for those that are
@@ -108,6 +108,6 @@ FULL = Scale(
     cluster_pods=10_000,
     bare_controller=True,
     quiet_s=30.0,
-    simulated=Size(nodes=1_000, pools=100, pods=10, rack_pods=100, change_pause_s=0.4),
+    simulated=Size(1_000, pools=100, pods=10, rack_pods=100, changes=100, change_pause_s=0.4),
     replaced=5_000,
 )

@@ -40,8 +40,9 @@ def _fanout(lab: Lab, runs: list[Run]) -> Figure:
     size = lab.scale.simulated
     times = [one for run in runs for one in run.fanout.reached_s]
     note = (
-        f"99 % of {size.nodes:,} agents, {size.pools} changes, one every {size.change_pause_s:g} s;"
-        f" the slowest {max(times):.2f} s; {_memory(runs)}{_smaller(size)}"
+        f"99 % of {size.nodes:,} agents, {size.changes} changes, one every"
+        f" {size.change_pause_s:g} s; the slowest {max(times):.2f} s; {_memory(runs)}"
+        f"{_smaller(size)}"
     )
     return median_figure("sim_fanout_s", times, "s", note=note)
 
@@ -68,7 +69,7 @@ def _starts(lab: Lab, runs: list[Run], alone: list[float]) -> tuple[Figure, Figu
 def _loss(lab: Lab, runs: list[Run]) -> Figure:
     size = lab.scale.simulated
     note = (
-        f"{len(size.lost)} nodes with {runs[0].lost.claims:,} claims, an execution for each Pod;"
+        f"{len(size.lost)} nodes with {runs[0].lost.claims:,} claims;"
         f" {size.nodes - len(size.lost):,} agents watch meanwhile"
     )
     return median_figure("sim_rack_loss_s", [run.lost.seconds for run in runs], "s", note=note)

@@ -6,7 +6,9 @@ what this prints.
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+import sys
+from typing import Annotated, Final
 
 import typer
 
@@ -18,17 +20,21 @@ from bench.simulation.plan import RACK_NODES, Size
 from bench.simulation.run import Run, Simulation
 from core.store.collector import collect_seldom
 
+EXIT_FAILED: Final = 1
+
 
 def simulate(
     nodes: int = 1_000,
     pools: int = 100,
     pods: Annotated[int, typer.Option(help="of each node, all started at once")] = 10,
     rack_pods: Annotated[int, typer.Option(help="of each node of the lost rack")] = 100,
+    changes: Annotated[int, typer.Option(help="of pools, one after the other")] = 100,
     pause_s: Annotated[float, typer.Option(help="between two changes of pools")] = 0.4,
 ) -> None:
     """Simulate one cluster over an etcd of its own and print what was measured."""
     collect_seldom()
-    size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, pause_s)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
+    size = Size(nodes, max(pools, -(-nodes // RACK_NODES)), pods, rack_pods, changes, pause_s)
     busy = load()
     with Lab(FULL) as lab, lab.etcd() as etcd:
         _print(size, Simulation(lab, etcd, size).run(), busy)

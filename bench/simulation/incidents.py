@@ -75,12 +75,13 @@ async def define(store: KeyValueStore, keys: Keys, size: Size) -> None:
 
 
 async def change_pools(store: KeyValueStore, keys: Keys, fleet: Fleet, size: Size) -> Fanout:
-    """Each pool grows, one command after the other."""
+    """Pools grow, one command after the other."""
     times: list[float] = []
     revisions: list[int] = []
     async with _operator(store, keys) as operator:
         began = time.monotonic()
-        for number, pool in enumerate(pools_of(size, more=GROWTH_ADDRESSES)):
+        grown = pools_of(size, more=GROWTH_ADDRESSES)[: size.changes]
+        for number, pool in enumerate(grown):
             await asyncio.sleep(began + number * size.change_pause_s - time.monotonic())
             times.append(time.monotonic())
             revisions.append((await operator.apply(ApplyPool(pool), OPERATOR)).revision)

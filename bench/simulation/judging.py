@@ -7,7 +7,7 @@ from typing import NamedTuple
 from core.domain.checker import check_log
 from core.domain.evolution import Ledger
 from core.store.keys import Keys
-from core.store.kv import KeyValueStore
+from core.store.kv import Get, KeyValueStore
 from core.store.log import START, LogReader
 from core.store.state import read_ledger
 
@@ -15,13 +15,16 @@ from core.store.state import read_ledger
 class Verdict(NamedTuple):
     """``violations`` of the invariants in the log; ``leaked``: claims that belong to no Pod.
 
-    ``apart``: claims and endpoints of which log and state keys disagree (I5).
+    ``apart``: claims and endpoints of which log and state keys disagree (I5). ``claim_bytes``,
+    ``endpoint_bytes``: key and value of one, on average.
     """
 
     segments: int
     events: int
     segment_bytes: int
     claims: int
+    claim_bytes: float
+    endpoint_bytes: float
     violations: int
     leaked: int
     apart: int
@@ -47,7 +50,14 @@ async def judge(store: KeyValueStore, keys: Keys, expected: int) -> Verdict:
         len(events),
         sum(len(segment.data) for segment in segments),
         len(truth.claims),
+        await _mean_bytes(store, keys, "ip"),
+        await _mean_bytes(store, keys, "endpoint"),
         len(list(check_log(events))),
         abs(len(truth.claims) - expected),
         apart,
     )
+
+
+async def _mean_bytes(store: KeyValueStore, keys: Keys, room: str) -> float:
+    found = (await store.read([Get(*keys.room(room))])).ranges[0].kvs
+    return sum(len(kv.key) + len(kv.value) for kv in found) / max(len(found), 1)

@@ -25,13 +25,14 @@ class Size(NamedTuple):
     """A cluster and what happens to it.
 
     ``pods``: of each node when the cluster starts; ``rack_pods``: of each node of the rack that is
-    lost. ``change_pause_s``: between two changes of pools.
+    lost. ``changes``: pools that change one after the other, ``change_pause_s`` apart.
     """
 
     nodes: int
     pools: int
     pods: int
     rack_pods: int
+    changes: int
     change_pause_s: float
 
     @property

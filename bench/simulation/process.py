@@ -22,9 +22,13 @@ import uvloop
 from bench.simulation.node import SimulatedNode
 from bench.simulation.usage import peak_rss_mb
 from core.store.collector import collect_seldom
+from core.store.retrying import waiting_for_store
 
-OPENING_MAX: Final = 32
+OPENING_MAX: Final = 8
 """Nodes of this process that start at once."""
+
+OPEN_S_MAX: Final = 180.0
+"""How long one node waits for an etcd that is busy with the others."""
 
 ARRIVAL_S_MAX: Final = 120.0
 POLL_S: Final = 0.05
@@ -57,7 +61,7 @@ class Nodes:
         async def one(number: int) -> None:
             async with opening:
                 node = self._nodes[number] = SimulatedNode(endpoint, cluster, number)
-                await node.open()
+                await waiting_for_store(OPEN_S_MAX)(node.open)  # as the agent does
 
         await asyncio.gather(*(one(number) for number in numbers))
         gc.collect()

@@ -21,7 +21,7 @@ from bench.simulation.plan import (
 from bench.simulation.run import Simulation
 from core.domain.configuration import pool_addresses
 
-SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, change_pause_s=0)
+SMALL = Size(nodes=RACK_NODES + 2, pools=3, pods=2, rack_pods=3, changes=3, change_pause_s=0)
 
 
 @pytest.mark.parametrize("size", [SMALL, QUICK.simulated, FULL.simulated])
@@ -53,7 +53,7 @@ def test_changes_reach_every_node_all_pods_start_and_the_lost_rack_is_freed() ->
     with Lab(QUICK) as lab, lab.etcd() as etcd:
         run = Simulation(lab, etcd, SMALL).run()
 
-    assert len(run.fanout.reached_s) == SMALL.pools
+    assert len(run.fanout.reached_s) == SMALL.changes
     assert all(map(math.isfinite, run.fanout.reached_s))
     assert run.failures == []
     assert run.shared == 0
