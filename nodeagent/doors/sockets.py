@@ -76,9 +76,14 @@ def caller_hung_up(transport: asyncio.BaseTransport | None) -> bool:
 
 def has_hung_up(connection: socket.socket) -> bool:
     """Whether the peer has closed or shut down its side, which docs/cni.md takes for the same."""
+    return bool(hang_up_poll(connection).poll(0))
+
+
+def hang_up_poll(connection: socket.socket) -> select.poll:
+    """What tells, as often as it is asked, whether the peer of an open connection has hung up."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLRDHUP)
-    return bool(poll.poll(0))
+    return poll
 
 
 def _locked(path: str) -> int:
