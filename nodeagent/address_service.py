@@ -185,7 +185,8 @@ def _attributes(command: str, request: AddRequest | DeleteOrder) -> Attributes:
 
 def _log_unmatched(pod: PodFacts, endpoint: Endpoint) -> None:
     """A route of the Pod's annotation that no NIC can take is left out; a later NIC may fit it."""
-    for route in unmatched_routes(endpoint.nics, requested_routes(pod)):
+    requested = requested_routes(pod)
+    for route in unmatched_routes(endpoint.nics, requested) if requested else ():
         fields = {"pod": f"{pod.namespace}/{pod.name}", "route": f"{route.dst} via {route.gw}"}
         _log.info(
             "a route of the Pod has its gateway in no subnet of the NICs so far",

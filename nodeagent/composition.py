@@ -54,7 +54,7 @@ from nodeagent.verbs.deleting import Deleting
 from nodeagent.verbs.status import Status, StatusSettings
 from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
 from nodeagent.verbs.withdrawing import Withdrawing
-from nodeagent.writing import NodeWriter
+from nodeagent.writing import TracedWriter
 
 if TYPE_CHECKING:
     from nodeagent.verbs.binding import Networks
@@ -111,7 +111,7 @@ def compose(
     """All parts, not started."""
     metrics, watchdog, gate, connections = Metrics(), StoreWatchdog(), Gate(), ConnectionCounts()
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
-    writer = NodeWriter(store, keys, settings.node_name, tracer, on_fenced)
+    writer = _writer(store, keys, settings.node_name, tracer, on_fenced)
     supervisor, faults = sources.supervisor or Supervisor(), Faults()
     view = ConfigurationView(store, keys, supervisor, faults)
     health = Health(store, keys, view, writer, watchdog, monotonic, supervisor)
@@ -167,6 +167,18 @@ def compose(
     parts = Parts(*known, *doors, connections)
     _observe(parts)
     return parts
+
+
+def _writer(
+    store: KeyValueStore,
+    keys: Keys,
+    name: str,
+    tracer: Tracer | None,
+    on_fenced: Callable[[WriterFenced], None],
+) -> Writer:
+    if tracer is None:
+        return Writer(store, keys, name, on_fenced=on_fenced)
+    return TracedWriter(store, keys, name, tracer, on_fenced)
 
 
 def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there is a provider

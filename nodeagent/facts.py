@@ -115,6 +115,8 @@ class StandaloneFacts:
 
     async def learn(self, reference: PodReference) -> None:
         """Records are there or they are not, or cannot be read. Raises LogCorrupt."""
+        if not self._view.current.unread:
+            return
         namespace = reference.namespace or NAMESPACE_UNSAID
         pod = f"record/Pod/{namespace}/{reference.name or reference.container}"
         for key in (pod, f"record/Namespace/-/{namespace}"):

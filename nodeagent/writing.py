@@ -1,4 +1,4 @@
-"""The agent's writer: a ``Writer`` that reports its fence, and whose appends are spans.
+"""The writer of an agent that traces: its appends are spans.
 
 It changes nothing about what is written.
 """
@@ -16,34 +16,23 @@ from core.store.writer import Writer
 from nodeagent.telemetry.tracing import Tracer
 
 
-class NodeWriter(Writer):
-    """``on_fenced`` is told whenever an append fails because another process has the name."""
+class TracedWriter(Writer):
+    """A ``Writer`` with a tracer."""
 
     def __init__(
         self,
         store: KeyValueStore,
         keys: Keys,
         name: str,
-        tracer: Tracer | None,
+        tracer: Tracer,
         on_fenced: Callable[[WriterFenced], None],
     ) -> None:
-        super().__init__(store, keys, name)
+        super().__init__(store, keys, name, on_fenced=on_fenced)
         self._tracer = tracer
-        self._on_fenced = on_fenced
 
     async def append(self, proposal: Proposal) -> Outcome:
-        """See ``Writer``."""
-        try:
-            if self._tracer is None:
-                return await super().append(proposal)
-            return await self._traced(self._tracer, proposal)
-        except WriterFenced as error:
-            self._on_fenced(error)
-            raise
-
-    async def _traced(self, tracer: Tracer, proposal: Proposal) -> Outcome:
-        """The span lasts from the queue to etcd's answer: what the request waits for."""
-        with tracer.step("etcd.txn") as span:
+        """See ``Writer``. The span lasts from the queue to etcd's answer."""
+        with self._tracer.step("etcd.txn") as span:
             span.set_attribute("db.system.name", "etcd")
             span.set_attribute("ipam.events", len(proposal.drafts))
             outcome = await super().append(proposal)

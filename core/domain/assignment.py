@@ -51,9 +51,7 @@ class Present(NamedTuple):
 def with_address(nic: Nic, pool: Pool, value: int) -> Nic:
     """The NIC with an address of this pool, its prefix length and gateway."""
     cidr = f"{format_address(pool.family, value)}/{_prefix_length(pool.subnet)}"
-    if pool.family == 4:
-        return nic._replace(ipv4=cidr, ipv4_pool=pool.name, ipv4_gateway=pool.gateway)
-    return nic._replace(ipv6=cidr, ipv6_pool=pool.name, ipv6_gateway=pool.gateway)
+    return nic.holding(pool.family, cidr, pool.name, pool.gateway)
 
 
 @functools.lru_cache(maxsize=SUBNETS_MAX)

@@ -41,7 +41,7 @@ class Search:
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
         self._taken: set[int] = set()
         # What was read. Before that, only the address at the hashed place may be named (spread).
-        self._known = AddressSet(usable.family)
+        self._known: AddressSet | None = None
 
     @property
     def start(self) -> int:
@@ -55,7 +55,7 @@ class Search:
         """
         if not self.is_taught:
             return self._first(avoid)
-        values = (value for first, last in self._known for value in range(first, last + 1))
+        values = (value for first, last in self._known or () for value in range(first, last + 1))
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free, None)
@@ -70,10 +70,10 @@ class Search:
         value = self.usable.nth(self._start)
         return None if value in avoid else value
 
-    def window_after(self, value: int) -> tuple[int, int]:
-        """[first, last]: the stretch a failed try for ``value`` should read."""
-        usable, rank = self.usable, self.usable.rank(value)
-        return usable.nth(rank), usable.nth(min(rank + WINDOW_ADDRESSES, usable.size) - 1)
+    def window_last(self, value: int) -> int:
+        """The end of the stretch from ``value`` on that a failed try for it should read."""
+        usable = self.usable
+        return usable.nth(min(usable.rank(value) + WINDOW_ADDRESSES, usable.size) - 1)
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
         """The truth about [first, last]: exactly ``taken`` cannot be had there."""

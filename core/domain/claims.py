@@ -147,7 +147,7 @@ def decide_add(
     if position is None:
         return Need(endpoint.nics, endpoint.holder)
     nics = list(endpoint.nics)
-    nics[position] = _attached(nics[position], attachment)
+    nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
     return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
 
@@ -244,6 +244,8 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
 
     In the unnamed mode the endpoint's NICs are those of the first items that name pools.
     """
+    if not keep:
+        return selection.demands
     if selection.unnamed:
         items = list(dict.fromkeys(demand.interface for demand in selection.demands))
         have = set(items[: len(keep)])
@@ -273,7 +275,7 @@ def claim(
     nics = [*need.keep, *map(_with_stored_name, chosen)]
     position = _position(tuple(nics), attachment.interface)
     if position is not None:
-        nics[position] = _attached(nics[position], attachment)
+        nics[position] = nics[position].attached(attachment)
     namespace, name = pod.endpoint_key
     owner_kind, owner_name = ("Pod", pod.name) if pod.owner is None else pod.owner[:2]
     endpoint = Endpoint(
@@ -356,12 +358,3 @@ def _position(nics: tuple[Nic, ...], interface: str) -> int | None:
         if wanted in names:
             return names.index(wanted)
     return None
-
-
-def _attached(nic: Nic, attachment: Attachment) -> Nic:
-    return nic._replace(
-        interface=attachment.interface,
-        container=attachment.container,
-        network=attachment.network,
-        netns=attachment.netns,
-    )

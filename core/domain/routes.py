@@ -48,20 +48,22 @@ def distribute_routes(
     A requested route goes to the first NIC with an address whose subnet has the gateway; one that
     fits nowhere goes nowhere (``unmatched_routes``). ``pools`` has every pool of the NICs.
     """
+    requested = tuple(requested)
+    if not (
+        requested or any(pool.routes for pool in pools.values()) or any(n.routes for n in nics)
+    ):
+        return list(nics)  # most pools have no routes: nothing is copied for them
     routes = [
         list(pools[pool].routes or ()) if pool else []
         for nic in nics
         for pool in (nic.ipv4_pool, nic.ipv6_pool)
     ]
-    requested = tuple(requested)
     if requested:
         places = list(_places(nics))
         for route in requested:
             place = _place(route, places)
             if place is not None:
                 routes[place].append(route)
-    elif not any(routes) and not any(nic.routes for nic in nics):
-        return list(nics)  # most pools have no routes: nothing is copied for them
     return [
         nic._replace(routes=(*routes[2 * index], *routes[2 * index + 1]))
         for index, nic in enumerate(nics)

@@ -10,8 +10,8 @@ reported full only after a read of the truth. A failed request leaves nothing be
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Address, Family
@@ -239,16 +239,18 @@ class Allocator:
         demands = unmet(this.selection, need.keep)
         if not demands and not need.listed:
             raise in_standard_mode(no_item_left(this.selection))
-        stays = {address for nic in need.listed for address, _ in nic.addresses()}
-        ending = tuple(one for one in held if one.address not in stays)
-        with self._holding() as mine:
+        ending = held
+        staying: list[Release] = []
+        if need.listed:
+            stays = {address for nic in need.listed for address, _ in nic.addresses()}
+            ending = tuple(one for one in held if one.address not in stays)
+            staying = [one for one in held if one.address in stays]
+        mine: set[Address] = set()  # kept from other requests of this process until it is over
+        try:
             wanted = [await self._pick(this, demand, mine, need, ending) for demand in demands]
             event = claim(pod, request.attachment, need, this.nics(wanted))
             draft = Draft(self._writer.event_id(), request.cause, event)
-            configuration = (
-                *this.guards(wanted),
-                *release_guards(self._keys, [one for one in held if one.address in stays]),
-            )
+            configuration = (*this.guards(wanted), *release_guards(self._keys, staying))
             choices = [one.choice() for one in wanted]
 
             def proposal(lease: int) -> Proposal:
@@ -257,7 +259,13 @@ class Allocator:
                     self._keys, draft, progress.seen, choices, configuration, older
                 )
 
-            outcome = await self._append(progress, proposal, need, ending)
+            if need.give_up or ending:
+                outcome = await self._append_ending(progress, proposal, need, ending)
+            else:
+                outcome = await self._writer.append(proposal(NO_LEASE))
+        finally:
+            for family, value in mine:
+                self._claiming[family].discard(value)
         if isinstance(outcome, Lost):
             raise await self._learn(progress, this, wanted, outcome)
         if progress.seen.endpoint is None:
@@ -303,17 +311,7 @@ class Allocator:
         mine.add(wanted.address)
         return wanted
 
-    @contextmanager
-    def _holding(self) -> Iterator[set[Address]]:
-        """Addresses of this try, kept from other requests of this process until it is over."""
-        mine: set[Address] = set()
-        try:
-            yield mine
-        finally:
-            for family, value in mine:
-                self._claiming[family].discard(value)
-
-    async def _append(
+    async def _append_ending(
         self,
         progress: _Progress,
         proposal: Callable[[int], Proposal],

@@ -27,12 +27,18 @@ class RecordLimit:
         self._records_max = records_max
         self._budget: dict[str, int] = {}
 
+    def allows(self, pool: str, usable: AddressSet) -> bool:
+        """Whether one more record is within the bound by what is known; it is counted then."""
+        if not self._records_max or usable.size <= self._records_max:
+            return True
+        left = self._budget.get(pool, 0)
+        if left > 0:
+            self._budget[pool] = left - 1
+        return left > 0
+
     async def refusal(self, pool: str, usable: AddressSet) -> str:
         """Why no more may be claimed, as users see it, or "". Raises StoreUnavailable."""
-        if not self._records_max or usable.size <= self._records_max:
-            return ""
-        if self._budget.get(pool, 0) > 0:
-            self._budget[pool] -= 1
+        if self.allows(pool, usable):
             return ""
         left = self._records_max - await self._finder.count(usable)
         self._budget[pool] = left // COUNT_SHARE

@@ -7,6 +7,7 @@ remembered (I3), and a guard that fails makes the release read the truth.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from core.domain.events import Release
@@ -29,7 +30,8 @@ class OwnClaims:
     """The memory of one process."""
 
     def __init__(self) -> None:
-        self._known: dict[EndpointKey, Known | Seen] = {}
+        # Not a plain dict, whose first key is searched for behind all that were deleted.
+        self._known: OrderedDict[EndpointKey, Known | Seen] = OrderedDict()
 
     def put(self, key: EndpointKey, known: Known) -> None:
         """Remember this of the endpoint, in place of anything older."""
@@ -47,7 +49,7 @@ class OwnClaims:
     def _remember(self, key: EndpointKey, known: Known | Seen) -> None:
         self._known.pop(key, None)
         if len(self._known) >= ENDPOINTS_MAX:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
         self._known[key] = known
 
 

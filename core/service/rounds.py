@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
 
     def choice(self) -> Choice:
         """What the transaction needs to know of it."""
-        last = self.search.window_after(self.value)[1]
+        last = self.search.window_last(self.value)
         return Choice(self.address, last, self.rest_revision, self.claim_revision)
 
 
@@ -124,10 +124,11 @@ class Round:
             place = (demand.interface, demand.family, pool)
             if place in self._full:
                 continue
-            refusal = await self._refusal(pool, sources.limit)
-            if refusal:
-                self._full[place] = refusal
-                continue
+            if not self._is_allowed(pool, sources.limit):
+                refusal = await self._refusal(pool, sources.limit)
+                if refusal:
+                    self._full[place] = refusal
+                    continue
             search = self._search(place)
             value = self._hinted(search, scene, sources.hints, pool)
             if value is None:
@@ -161,7 +162,7 @@ class Round:
             for interface, pool, value in placed:
                 if interface == named.interface:
                     nic = with_address(nic, pools[pool], value)
-            if nic.addresses():
+            if nic.ipv4 or nic.ipv6:
                 nics.append(nic)
         return distribute_routes(nics, pools, self.selection.routes)
 
@@ -178,6 +179,13 @@ class Round:
     def is_overtaken(self, newest: Snapshot, wanted: Iterable[Wanted], lost: Lost) -> bool:
         """Whether ``newest`` shows everything that the transaction found."""
         return all(self._is_shown(newest, one, lost) for one in wanted)
+
+    def _is_allowed(self, pool: str, limit: RecordLimit) -> bool:
+        """Whether nothing has to be read; where the pool cannot be read, ``_refusal`` says why."""
+        try:
+            return limit.allows(pool, self.snapshot.usable(pool))
+        except (AddressSyntaxError, LogCorrupt):
+            return False
 
     async def _refusal(self, pool: str, limit: RecordLimit) -> str:
         try:
@@ -197,6 +205,8 @@ class Round:
 
     def _take_over(self, demand: Demand, scene: Scene) -> Wanted | None:
         """An address of these pools whose claim ends with this try."""
+        if not scene.ending:
+            return None
         for pool in demand.pools:
             for one in scene.ending:
                 family, value = parse_address(one.address)
@@ -243,7 +253,7 @@ class Round:
         return None
 
     def _learn_window(self, one: Wanted, claims: RangeResult, rests: RangeResult) -> None:
-        last = one.search.window_after(one.value)[1]
+        last = one.search.window_last(one.value)
         taken: list[int] = []
         for room, answer in (("ip", claims), ("rest", rests)):
             found = self._keys.addresses_in((kv.key for kv in answer.kvs), room)

@@ -155,8 +155,9 @@ class Pump:
 
     def _tell(self, batch: Batch, members: Sequence[_Waiting], result: TxnResult) -> None:
         if result.succeeded:
+            committed = Committed(result.revision)
             for member in members:
-                _answer(member, Committed(result.revision))
+                _answer(member, committed)
             return
         verdicts = sort_out(batch, [member.prepared for member in members], result)
         assert any(verdicts), "a transaction failed although every guard holds"

@@ -12,7 +12,7 @@ never retries a lost race.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from core.errors import (
@@ -51,11 +51,21 @@ def unix_ms() -> int:
 
 
 class Writer:
-    """One writer name, one process (by epoch), one transaction in flight."""
+    """One writer name, one process (by epoch), one transaction in flight.
+
+    ``on_fenced`` is called when another process has taken the name.
+    """
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, name: str, *, now_ms: Callable[[], int] = unix_ms
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        name: str,
+        *,
+        now_ms: Callable[[], int] = unix_ms,
+        on_fenced: Callable[[WriterFenced], None] | None = None,
     ) -> None:
+        self._on_fenced = on_fenced
         self.name = check_name(name, "writer name")
         self._store = store
         self._keys = keys
@@ -115,8 +125,8 @@ class Writer:
         self._event_counter += 1
         return f"{self.name}.{self._head.epoch:x}.{self._event_counter:x}"
 
-    async def append(self, proposal: Proposal) -> Outcome:
-        """Append one proposal.
+    def append(self, proposal: Proposal) -> Awaitable[Outcome]:
+        """Append one proposal; a future, because a coroutine more costs each ADD a microsecond.
 
         Raises Overloaded, StoreUnavailable (nothing was written), OutcomeUnknown (could not be
         settled in time), WriterFenced. Cancelling the call before its transaction starts withdraws
@@ -126,7 +136,7 @@ class Writer:
             raise self._fenced
         if self._head_revision < 0:
             raise NotReady("the writer is not open", subject=self.name)
-        return await self._pump.put(proposal)
+        return self._pump.put(proposal)
 
     async def close(self) -> None:
         """Wait for what is in flight; nothing may be appended afterwards."""
@@ -250,4 +260,6 @@ class Writer:
             subject=self.name,
             remedy="give every agent a node name of its own, then restart this one",
         )
+        if self._on_fenced is not None:
+            self._on_fenced(self._fenced)
         return self._fenced

@@ -7,20 +7,50 @@ empty.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from core.domain.model import Nic
+from core.domain.model import Nic, Route
 from core.domain.routes import answer_routes
 from nodeagent.cniwire.netconf import LATEST, VERSIONS, WITH_FAMILIES
 
 _encode: Final = msgspec.json.Encoder().encode
 _indent: Final = msgspec.json.format
 
+SHAPES_MAX: Final = 256
+"""Results remembered but for their addresses; a node's networks and pools have some."""
+
+_ADDRESS: Final = "<address>"
+
 
 def add_result(version: str, nic: Nic) -> bytes:
     """The result of an ADD for one NIC."""
+    has, gateways = (bool(nic.ipv4), bool(nic.ipv6)), (nic.ipv4_gateway, nic.ipv6_gateway)
+    shape = _shape(version, has, gateways, nic.clean_gateway, nic.routes)
+    return shape % tuple([cidr.encode() for cidr in nic.cidrs()])
+
+
+@lru_cache(maxsize=SHAPES_MAX)
+def _shape(
+    version: str,
+    has: tuple[bool, bool],
+    gateways: tuple[str, str],
+    clean_gateway: bool,  # noqa: FBT001  # as the NIC has it
+    routes: tuple[Route, ...],
+) -> bytes:
+    """The result for a NIC whose addresses are still to be filled in, as ``%b``.
+
+    Pods of one pool differ in nothing else.
+    """
+    ipv4, ipv6 = (_ADDRESS if each else "" for each in has)
+    nic = Nic("", ipv4, "", gateways[0], ipv6, "", gateways[1], clean_gateway, routes)
+    document = _result(version, nic).replace(b"%", b"%%")
+    return document.replace(_ADDRESS.encode(), b"%b")
+
+
+def _result(version: str, nic: Nic) -> bytes:
     with_family = version in WITH_FAMILIES
     ips: list[dict[str, str]] = []
     for family, address, gateway in (

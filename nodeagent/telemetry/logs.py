@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import sys
+from functools import lru_cache
+from math import modf
 from typing import Final, TextIO
 
 import msgspec
@@ -22,6 +24,10 @@ LEVELS: Final[dict[str, int]] = {
     "panic": logging.CRITICAL,
 }
 """The public system's names of levels, and the standard library's."""
+
+
+SECONDS_MAX: Final = 16
+"""Seconds whose text is remembered."""
 
 
 class JsonLines(logging.Formatter):
@@ -43,8 +49,15 @@ class JsonLines(logging.Formatter):
 
 def timestamp(seconds: float) -> str:
     """Unix seconds as RFC 3339 in UTC, with milliseconds."""
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    fraction, whole = modf(seconds)
+    carried, microseconds = divmod(round(fraction * 1_000_000), 1_000_000)
+    return f"{_second(int(whole) + carried)}.{microseconds // 1_000:03d}Z"
+
+
+@lru_cache(maxsize=SECONDS_MAX)
+def _second(whole: int) -> str:
+    """Many lines are of one second."""
+    return dt.datetime.fromtimestamp(whole, dt.UTC).isoformat().removesuffix("+00:00")
 
 
 def set_up_logging(level: str, stream: TextIO = sys.stderr) -> None:

@@ -106,6 +106,9 @@ class _Line(NamedTuple):
     fields: dict[str, object]
 
 
+_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
+
+
 class PluginLog:
     """Takes lines and writes them in the background, ``FLUSH_S`` after the first that waits."""
 
@@ -236,4 +239,4 @@ def is_logged(level: str, configured: str) -> bool:
 
 def _encoded(line: _Line) -> bytes:
     document = {"level": line.level.upper(), "ts": timestamp(line.at)} | line.fields
-    return msgspec.json.encode(document, enc_hook=str)
+    return _encode(document)

@@ -123,7 +123,7 @@ def test_a_search_names_nothing_it_knows_to_be_taken() -> None:
     first = search.next(())
     assert first == BASE + spread_index("holder", 100)
 
-    last = search.window_after(first)[1]
+    last = search.window_last(first)
     search.learn(first, last, range(first, last))
 
     assert search.next(()) in (last, None)

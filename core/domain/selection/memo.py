@@ -62,13 +62,17 @@ def _key(request: SelectionRequest, facts: Facts) -> Hashable:
         pod.node,
         pod.owner,
         pod.known,
-        frozenset(pod.labels.items()),
-        frozenset(pod.annotations.items()),
+        _members(pod.labels),
+        _members(pod.annotations),
         namespace.name,
-        frozenset(namespace.labels.items()),
-        frozenset(namespace.annotations.items()),
+        _members(namespace.labels),
+        _members(namespace.annotations),
         namespace.known,
         node.name,
-        frozenset(node.labels.items()),
+        _members(node.labels),
         node.known,
     )
+
+
+def _members(texts: dict[str, str]) -> frozenset[tuple[str, str]] | None:
+    return frozenset(texts.items()) if texts else None
