@@ -243,10 +243,10 @@ async def test_a_full_gate_refuses_by_name_with_the_remedy() -> None:
 async def test_at_its_deadline_a_request_ends_and_leaves_nothing(
     slow_node: Node, slow: SlowStore
 ) -> None:
-    slow_node.agent.parts.addresses.add_deadline_s = 0.01
     slow.open.clear()
     blocking = asyncio.ensure_future(slow_node.call("ADD", "blocker"))
     await slow.waiting.wait()
+    slow_node.agent.parts.addresses.add_deadline_s = 0.01
 
     late = (await slow_node.call("ADD", "late")).error
     slow.open.set()
