@@ -34,7 +34,7 @@ class Place(NamedTuple):
 def wide_pool(name: str = "wide") -> Pool:
     """Four million addresses: whoever asks finds the first one free."""
     return Pool(
-        name, 4, "10.0.0.0/10", ("10.0.0.1-10.63.255.254",), gateway="10.0.0.1", default=True
+        name, 4, "10.0.0.0/10", ("10.0.0.2-10.63.255.254",), gateway="10.0.0.1", default=True
     )
 
 
