@@ -3,8 +3,8 @@
 What arrives while a transaction is in flight goes into the next one, with what the event loop has
 ready at that moment; a lone caller waits for nobody. Each proposal keeps its own guards. When a
 transaction fails, its failure branch has read the truth about exactly the guarded keys: proposals
-whose guards are broken are told so (``Lost``), the others go into the next transaction at once. One
-that the store refuses takes no other with it.
+whose guards are broken are told so (``Lost``), the others go into the next transaction at once, by
+themselves. One that the store refuses takes no other with it.
 
 Promises: every proposal is answered, once, also when the pump is abandoned or fails itself; waiting
 for the end neither ends anything nor raises. The pump never decides anything, never retries a lost
@@ -68,6 +68,7 @@ class Pump:
         self._depth_max = depth_max
         self._queue: deque[_Waiting] = deque()
         self._in_flight: Sequence[_Waiting] = ()
+        self._survivors = 0
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -128,11 +129,17 @@ class Pump:
                 return
 
     def _take(self) -> tuple[Batch, list[_Waiting]]:
-        """Fill a batch from the queue, keeping the order of what does not fit together."""
+        """Fill a batch from the queue, keeping the order of what does not fit together.
+
+        What has survived a failed transaction holds by what that one has read. It is committed by
+        itself: joined by others that would lose, it would fail with them again.
+        """
         batch = Batch()
         members: list[_Waiting] = []
         left: list[_Waiting] = []
-        while self._queue and not batch.full and len(left) < LEFT_OVER_MAX:
+        candidates, self._survivors = self._survivors or len(self._queue), 0
+        while candidates and self._queue and not batch.full and len(left) < LEFT_OVER_MAX:
+            candidates -= 1
             waiting = self._queue.popleft()
             if waiting.answer.done():
                 continue
@@ -164,6 +171,7 @@ class Pump:
         for member, lost in zip(reversed(members), reversed(verdicts), strict=True):
             if lost is None:
                 self._queue.appendleft(member)
+                self._survivors += 1
             else:
                 _answer(member, lost)
 
@@ -182,6 +190,7 @@ class Pump:
     def _fail_all(self, error: Exception) -> None:
         _fail([*self._in_flight, *self._queue], error)
         self._queue.clear()
+        self._survivors = 0
 
 
 def _answer(member: _Waiting, outcome: Outcome) -> None:

@@ -160,3 +160,31 @@ async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     await town.pump.drain()
 
     assert all(isinstance(each, Exception) for each in results)
+
+
+async def test_what_survives_a_failed_transaction_is_not_joined_by_others_that_would_fail_it() -> (
+    None
+):
+    town = Town()
+    await town.store.commit([], [Put(b"taken-1", b""), Put(b"taken-2", b"")])
+    town.gate.clear()
+    early = [town.put(key) for key in ("a", "taken-1", "b")]
+    while not town.transactions:
+        await asyncio.sleep(0)
+    late = [town.put(key) for key in ("taken-2", "c")]
+    town.gate.set()
+    results = await asyncio.gather(*early, *late)
+
+    assert [type(each) for each in results] == [Committed, Lost, Committed, Lost, Committed]
+    assert town.transactions == 4, "of each two lots one fails, and what is left of it succeeds"
+
+
+async def test_a_queue_that_is_failed_leaves_nothing_to_those_who_come_later() -> None:
+    town = Town()
+    await town.store.commit([], [Put(b"taken", b"")])
+    answers = [town.put(key) for key in ("a", "taken")]
+    await answers[1]
+    town.pump.abandon(WriterFenced("somebody else"))
+    await asyncio.gather(*answers, return_exceptions=True)
+
+    assert isinstance(await town.put("b"), Committed)
