@@ -17,8 +17,16 @@ from core.domain.address_set import AddressSet
 
 AddressOrder = Literal["spread", "sequential"]
 
-WINDOW_ADDRESSES = 64
+WINDOW_ADDRESSES = 32
 """Addresses a failed try reads from the one it wanted onwards."""
+
+SCARCE_SHARE = 1 / 8
+"""Share of free addresses up to which a pool is nearly full, so that a blind choice will miss."""
+
+
+def is_scarce(free: int, size: int) -> bool:
+    """Whether so few of so many addresses are free that a blind choice would mostly miss."""
+    return free <= size * SCARCE_SHARE
 
 
 def spread_index(seed: str, size: int) -> int:
@@ -30,14 +38,16 @@ def spread_index(seed: str, size: int) -> int:
 class Search:
     """One request's search for one address in one pool."""
 
-    __slots__ = ("_known", "_start", "_taken", "is_taught", "order", "seed", "usable")
+    __slots__ = ("_known", "_start", "_taken", "has_offer", "is_taught", "order", "seed", "usable")
 
     def __init__(self, usable: AddressSet, order: AddressOrder, seed: str) -> None:
         self.usable = usable
         self.order = order
         self.seed = seed
         self.is_taught = False
-        """Whether the truth about some addresses was read: what is known then beats any hint."""
+        """Whether the truth about some addresses was read."""
+        self.has_offer = False
+        """Whether one address is known that comes before any other."""
         self._start = spread_index(seed, usable.size) if order == "spread" and usable else 0
         self._taken: set[int] = set()
         # What was read. Before that, only the address at the hashed place may be named (spread).
@@ -51,17 +61,21 @@ class Search:
     def next(self, avoid: Container[int]) -> int | None:
         """An address that nothing known speaks against, or None: read the truth first.
 
+        In ``spread`` order nothing is named where few are free: others choose among the same few.
         ``avoid``: addresses that other requests of this process are claiming right now.
         """
-        if not self.is_taught:
+        known = self._known
+        if not self.is_taught or known is None:
             return self._first(avoid)
-        values = (value for first, last in self._known or () for value in range(first, last + 1))
+        values = (value for first, last in known for value in range(first, last + 1))
         free = (value for value in values if value not in self._taken and value not in avoid)
         if self.order == "sequential":
             return next(free, None)
         # Not the first: requests whose windows overlap would meet there again.
         choice = list(free)
-        return choice[spread_index(self.seed, len(choice))] if choice else None
+        if is_scarce(len(choice), known.size):
+            return None
+        return choice[spread_index(self.seed, len(choice))]
 
     def _first(self, avoid: Container[int]) -> int | None:
         """What may be named before anything was read."""
@@ -77,12 +91,14 @@ class Search:
 
     def learn(self, first: int, last: int, taken: Iterable[int]) -> None:
         """The truth about [first, last]: exactly ``taken`` cannot be had there."""
+        self.has_offer = False
         self.is_taught = True
         self._taken.update(taken)
         self._known = self.usable & AddressSet(self.usable.family, ((first, last),))
 
     def offer(self, value: int) -> None:
         """A read of the truth found this one free."""
+        self.has_offer = True
         self.is_taught = True
         self._taken.discard(value)
         self._known = AddressSet(self.usable.family, ((value, value),))

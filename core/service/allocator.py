@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.domain.addresses import Address, Family
+from core.domain.addresses import Address
 from core.domain.choice import AddressOrder
 from core.domain.claims import (
     Change,
@@ -39,9 +39,10 @@ from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.add_request import AddRequest
+from core.service.claiming import AddressesBeingClaimed
 from core.service.cooldown import NO_LEASE, CoolDown
 from core.service.finding import Finder
-from core.service.hints import PoolHints
+from core.service.free_addresses import FreeAddresses
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.service.proposals import (
     Seen,
@@ -67,6 +68,10 @@ _ENDING_WORDS: Final[dict[Ending, str]] = {
     "repair": "addresses in place of some that are not its own any more",
 }
 """What the next Pod wants, by why the older claims end; kept in the log."""
+
+
+TRIES_AT_ONCE_MAX: Final = 16
+"""Tries after lost races before the next ones wait for random times."""
 
 
 class AllocatorSettings(NamedTuple):
@@ -133,12 +138,12 @@ class Allocator:
         self._settings = settings
         self._selections = SelectionMemo(settings.selection)
         self._finder = Finder(store, keys)
-        self._hints = PoolHints(store, keys, view.faults, time.monotonic)
-        releaser.on_free = self._hints.released
+        self._free = FreeAddresses(self._finder, writer.name, time.monotonic)
+        releaser.on_free = self._free.released
         self._retriever = Retriever(store, keys, writer, view)
         limit = RecordLimit(self._finder, settings.records_max)
-        self._sources = AddressSources(self._hints, self._finder, limit)
-        self._claiming: dict[Family, set[int]] = {4: set(), 6: set()}
+        self._sources = AddressSources(self._free, self._finder, limit)
+        self._claiming = AddressesBeingClaimed()
 
     async def allocate(self, request: AddRequest, facts: Facts) -> Added:
         """Claim what the request needs, or answer what its endpoint already has.
@@ -154,6 +159,14 @@ class Allocator:
             return await self._try_again(progress)
 
     async def _try_again(self, progress: _Progress) -> Added:
+        """Try again, at first without a wait: every lost race has read the truth."""
+        for _ in range(TRIES_AT_ONCE_MAX):
+            try:
+                return await self._try(progress)
+            except LostRace:
+                continue
+            except StoreUnavailable:
+                break
         try:
             return await racing()(self._try, progress)
         except LostRace as error:
@@ -264,8 +277,7 @@ class Allocator:
             else:
                 outcome = await self._writer.append(proposal(NO_LEASE))
         finally:
-            for family, value in mine:
-                self._claiming[family].discard(value)
+            self._claiming.remove(mine)
         if isinstance(outcome, Lost):
             raise await self._learn(progress, this, wanted, outcome)
         if progress.seen.endpoint is None:
@@ -303,11 +315,12 @@ class Allocator:
         need: Need,
         ending: Sequence[Release],
     ) -> Wanted:
-        avoid = self._claiming[demand.family]
+        avoid = self._claiming.values(demand.family)
         own = {value for family, value in mine if family == demand.family}
-        scene = Scene(avoid, own, ending, is_same_holder=need.why != "superseded")
+        is_same_holder = need.why != "superseded"
+        scene = Scene(avoid, own, self._claiming.next_end, ending, is_same_holder=is_same_holder)
         wanted = await this.pick(demand, scene, self._sources)
-        avoid.add(wanted.value)
+        self._claiming.add(wanted.address)
         mine.add(wanted.address)
         return wanted
 
@@ -362,7 +375,7 @@ class Allocator:
         self, progress: _Progress, this: Round, wanted: list[Wanted], lost: Lost
     ) -> LostRace:
         """Take in what the failed transaction has read; the caller raises the answer."""
-        this.learn(wanted, lost)
+        this.learn(wanted, lost, self._free)
         if this.is_outdated(wanted, lost):
             progress.round = None
             await self._view.wait_for(lambda: this.is_overtaken(self._view.current, wanted, lost))

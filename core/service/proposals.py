@@ -99,7 +99,7 @@ def claim_proposal(
         if choice.rest_revision:
             writes.append(Delete(rest))
         end = keys.ip(family, choice.window_last) + b"\0"
-        reads.append(Get(ip, end, WINDOW_KEYS_MAX))
+        reads.append(Get(ip, end, WINDOW_KEYS_MAX, keys_only=True))
         end = keys.rest(family, choice.window_last) + b"\0"
         reads.append(Get(rest, end, WINDOW_KEYS_MAX))  # the mark says whose it was
     for address, claim in claims_made(event, draft.event_id):

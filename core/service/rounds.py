@@ -7,7 +7,7 @@ changed.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mo
 from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
 from core.projections.configuration_view import Snapshot
-from core.service.finding import Finder
-from core.service.hints import PoolHints
+from core.service.finding import Finder, Found
+from core.service.free_addresses import FreeAddresses, Taken
 from core.service.limits import RecordLimit
 from core.service.proposals import Choice, configuration_guards
 from core.store.batch import Lost
@@ -34,7 +34,10 @@ Place = tuple[str, Family, str]
 
 
 class Wanted(NamedTuple):
-    """One address of a try, and the search it came from."""
+    """One address of a try, and the search it came from.
+
+    ``is_listed``: it was read to be free, so that a failed try need not read what is around it.
+    """
 
     demand: Demand
     pool: str
@@ -42,6 +45,7 @@ class Wanted(NamedTuple):
     value: int
     rest_revision: int
     claim_revision: int = 0
+    is_listed: bool = False
 
     @property
     def address(self) -> Address:
@@ -50,14 +54,19 @@ class Wanted(NamedTuple):
 
     def choice(self) -> Choice:
         """What the transaction needs to know of it."""
-        last = self.search.window_last(self.value)
-        return Choice(self.address, last, self.rest_revision, self.claim_revision)
+        return Choice(self.address, self.window_last, self.rest_revision, self.claim_revision)
+
+    @property
+    def window_last(self) -> int:
+        """Where a failed try has read up to."""
+        return self.value if self.is_listed else self.search.window_last(self.value)
 
 
 class Scene(NamedTuple):
     """What one try may not take, and what it may take over.
 
     ``avoid``: addresses that requests of this process are claiming, ``own``: this try's among them.
+    ``sibling_ends`` waits until one of these requests has an answer.
     ``ending``: the claims that end with this try. Their addresses are free for it alone, and with
     ``is_same_holder`` better than any other; else an older Pod's sandbox may still use them, so
     that they come last.
@@ -65,14 +74,15 @@ class Scene(NamedTuple):
 
     avoid: Container[int]
     own: Container[int]
+    sibling_ends: Callable[[], Awaitable[None]]
     ending: Sequence[Release] = ()
     is_same_holder: bool = False
 
 
 class AddressSources(NamedTuple):
-    """Where a round's choice may look: hints, the truth, and the bound of records in a pool."""
+    """Where a round's choice may look: lists, the truth, and the bound of records in a pool."""
 
-    hints: PoolHints
+    free: FreeAddresses
     finder: Finder
     limit: RecordLimit
 
@@ -129,17 +139,10 @@ class Round:
                 if refusal:
                     self._full[place] = refusal
                     continue
-            search = self._search(place)
-            value = self._hinted(search, scene, sources.hints, pool)
-            if value is None:
-                value = self._known_free(search, scene)
-            if value is None:
-                value = await self._find(search, scene, sources, pool)
-            if value is None:
-                self._full[place] = AddressesUsedOut.sentinel
-                continue
-            rest = self._rests.get(Address(demand.family, value), 0)
-            return Wanted(demand, pool, search, value, rest)
+            wanted = await self._choose(demand, pool, scene, sources)
+            if wanted is not None:
+                return wanted
+            self._full[place] = AddressesUsedOut.sentinel
         if taken_over is not None:
             return taken_over
         raise self._used_out(demand)
@@ -166,10 +169,12 @@ class Round:
                 nics.append(nic)
         return distribute_routes(nics, pools, self.selection.routes)
 
-    def learn(self, wanted: Iterable[Wanted], lost: Lost) -> None:
+    def learn(self, wanted: Iterable[Wanted], lost: Lost, free: FreeAddresses) -> None:
         """Take in the windows that a failed transaction has read, two per address."""
         windows = iter(lost.reads[1:])
         for one in wanted:
+            if one.is_listed or lost.truth[self._keys.ip(*one.address)] is not None:
+                free.lost(one.pool, lost.revision, is_listed=one.is_listed)
             self._learn_window(one, next(windows), next(windows))
 
     def is_outdated(self, wanted: Iterable[Wanted], lost: Lost) -> bool:
@@ -226,34 +231,41 @@ class Round:
         address = str(Address(search.usable.family, value))
         return None if any(one.address == address for one in scene.ending) else value
 
-    def _hinted(self, search: Search, scene: Scene, hints: PoolHints, pool: str) -> int | None:
-        """What a hint names. Never in sequential order, which promises the lowest free address."""
-        if self._order == "sequential" or search.is_taught:
-            return None
-        return hints.pick(pool, search.usable, search.seed, scene.avoid)
+    async def _choose(
+        self, demand: Demand, pool: str, scene: Scene, sources: AddressSources
+    ) -> Wanted | None:
+        """An address of this pool; None: when it was read, none could be had."""
+        search, free = self._search((demand.interface, demand.family, pool)), sources.free
+        is_spread = self._order == "spread"  # sequential order promises the lowest free address
+        uses_list = is_spread and free.is_listed(pool)
+        if search.has_offer or not uses_list:
+            value = self._known_free(search, scene)
+            if value is not None:
+                rest = self._rests.get(Address(demand.family, value), 0)
+                return Wanted(demand, pool, search, value, rest)
+        found = free.take(pool, search.usable, scene.avoid) if uses_list else None
+        if found is None:
+            found = await self._find(search, scene, sources, pool)
+        return found and Wanted(demand, pool, search, *found, is_listed=is_spread)
 
     async def _find(
         self, search: Search, scene: Scene, sources: AddressSources, pool: str
-    ) -> int | None:
-        finder, hints = sources.finder, sources.hints
+    ) -> Found | None:
+        """An address by a read of the truth. Raises StoreUnavailable, LostRace."""
         if self._order == "spread":
-            await hints.refresh(pool, search.usable)
-            value = hints.pick(pool, search.usable, search.seed, scene.avoid)
-            if value is not None:
-                return value
-        found = await finder.find(search, scene.avoid)
-        if found is not None:
-            self._rests[Address(search.usable.family, found.value)] = found.rest_revision
-            search.offer(found.value)
-            hints.learn(pool, search.usable, found.others)
-            return found.value
-        if await finder.find(search, scene.own) is not None:
+            taken = await sources.free.read_and_take(pool, search.usable, scene.avoid)
+        else:
+            taken = Taken(await sources.finder.find(search, scene.avoid), passed_over=True)
+        if taken.found is not None or not taken.passed_over:
+            return taken.found
+        if await sources.finder.find(search, scene.own) is not None:
             # Only siblings in this process stand in the way, and how their claims end is open.
+            await scene.sibling_ends()
             raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
         return None
 
     def _learn_window(self, one: Wanted, claims: RangeResult, rests: RangeResult) -> None:
-        last = one.search.window_last(one.value)
+        last = one.window_last
         taken: list[int] = []
         for room, answer in (("ip", claims), ("rest", rests)):
             found = self._keys.addresses_in((kv.key for kv in answer.kvs), room)

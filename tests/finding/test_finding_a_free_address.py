@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.domain.address_set import AddressSet
-from core.domain.choice import Search, spread_index
+from core.domain.choice import Search, is_scarce, spread_index
 from core.service import finding
-from core.service.finding import Finder, Found
+from core.service.finding import Finder, Found, FreeRead
 from core.store.keys import Keys
-from core.store.kv import Put, Write
+from core.store.kv import Delete, Get, Put, ReadResult, Write
 from core.store.memory import MemoryStore
 
 BASE = 10 << 24
@@ -43,18 +45,25 @@ def find(
     return asyncio.run(run())
 
 
+@contextmanager
+def small_reads() -> Iterator[None]:
+    """So that counting is tried, not only reading."""
+    usual = finding.READ_ADDRESSES_MAX
+    finding.READ_ADDRESSES_MAX = 7
+    try:
+        yield
+    finally:
+        finding.READ_ADDRESSES_MAX = usual
+
+
 @settings(max_examples=60)
 @given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.text(max_size=4))
 def test_a_free_address_is_found_exactly_when_there_is_one(
     members: set[int], claimed: set[int], rests: set[int], avoid: set[int], seed: str
 ) -> None:
     resting = rests - claimed
-    with_small_reads = finding.READ_ADDRESSES_MAX
-    finding.READ_ADDRESSES_MAX = 7  # so that counting is tried, not only reading
-    try:
+    with small_reads():
         found = find(members, claimed, resting, avoid, seed)
-    finally:
-        finding.READ_ADDRESSES_MAX = with_small_reads
 
     free = members - claimed - resting - avoid
     second_best = (members & resting) - avoid
@@ -77,6 +86,72 @@ def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 
     assert asyncio.run(run()) == Found(BASE)
+
+
+@settings(max_examples=60)
+@given(offsets, offsets, offsets, st.sets(st.integers(0, 400), max_size=5), st.integers(0, 400))
+def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
+    members: set[int], claimed: set[int], rests: set[int], avoid: set[int], place: int
+) -> None:
+    resting = rests - claimed
+    usable = AddressSet.from_values({BASE + one for one in members}, 4)
+    start = place % usable.size
+
+    async def run() -> FreeRead:
+        finder = Finder(await store_with(claimed, resting), KEYS)
+        return await finder.free(usable, start, {BASE + one for one in avoid})
+
+    with small_reads():
+        counted = asyncio.run(run())
+    read = asyncio.run(run())
+
+    free = members - claimed - resting
+    values = [value - BASE for value in read.values]
+    assert set(values) <= free - avoid
+    assert len(values) == len(set(values)) == min(len(free - avoid), finding.VALUES_MAX)
+    assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
+    assert read.passed_over == bool(free & avoid)
+    assert {value - BASE for value in counted.values} <= free - avoid
+    assert bool(counted.values) == bool(free - avoid) == bool(read.about) == bool(counted.about)
+
+
+class MovingStore(MemoryStore):
+    """A store in which something changes after the first read."""
+
+    def __init__(self, then: list[Write]) -> None:
+        super().__init__()
+        self._then = then
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        answer = await super().read(gets, revision=revision)
+        then, self._then = self._then, []
+        if then:
+            await self.commit([], then)
+        return answer
+
+
+async def test_a_pool_is_not_called_full_because_its_free_address_moves_during_the_search() -> None:
+    claimed = set(range(400)) - {399}
+    store = MovingStore([Delete(KEYS.ip(4, BASE)), Put(KEYS.ip(4, BASE + 399), b"")])
+    for one in claimed:
+        await store.commit([], [Put(KEYS.ip(4, BASE + one), b"")])
+    search = Search(AddressSet(4, ((BASE, BASE + 399),)), "sequential", "")
+
+    with small_reads():
+        found = await Finder(store, KEYS).find(search, ())
+
+    assert found == Found(BASE + 399), "it was free at the revision of the search"
+
+
+async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search() -> None:
+    store = MovingStore([Delete(KEYS.rest(4, BASE + 1))])
+    await store.commit([], [Put(KEYS.ip(4, BASE), b""), Put(KEYS.rest(4, BASE + 1), b"")])
+    search = Search(AddressSet(4, ((BASE, BASE + 1),)), "sequential", "")
+
+    found = await Finder(store, KEYS).find(search, ())
+
+    assert found is not None
+    assert found.value == BASE + 1
 
 
 def test_the_longest_resting_address_is_taken_first() -> None:
@@ -126,8 +201,22 @@ def test_a_search_names_nothing_it_knows_to_be_taken() -> None:
     last = search.window_last(first)
     search.learn(first, last, range(first, last))
 
-    assert search.next(()) in (last, None)
+    assert search.next(()) is None, "one of so many is left to those who read them"
     assert search.next({last}) is None
+
+
+@given(st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)), st.text(max_size=4))
+def test_a_search_names_a_free_address_of_what_it_knows_unless_few_are_free(
+    taken: set[int], avoid: set[int], seed: str
+) -> None:
+    search = Search(AddressSet(4, ((0, 99),)), "spread", seed)
+    search.learn(0, 99, taken)
+
+    found = search.next(avoid)
+
+    free = set(range(100)) - taken - avoid
+    assert (found is None) == is_scarce(len(free), 100)
+    assert found is None or found in free
 
 
 def test_a_sequential_search_names_nothing_before_it_has_read() -> None:
