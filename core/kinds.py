@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from core.archive.cursor import CURSORS
 from core.domain.events import Recorded
-from core.projections.views import CHECKPOINT_KIND, POOL_VIEWS
+from core.projections.checkpoint import CHECKPOINT_KIND
 from core.service.admissions import ADMISSIONS
 from core.service.bindings import BINDINGS
 from core.service.needs import NEEDS, REPORTS
@@ -49,6 +49,6 @@ RESTS: Final[KeyKind[str]] = KeyKind(
 CORE_KINDS: Final[tuple[KeyKind[Any], ...]] = (
     *(POOLS, SUBNETS, RESERVATIONS, QUARANTINES, RECORDS, CLAIMS, ENDPOINTS, GUARDS),
     INDEXES,
-    *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, POOL_VIEWS, REPORTS, NEEDS),
+    *(HEADS, SEGMENTS, RESTS, LEADERS, CURSORS, CHECKPOINT_KIND, REPORTS, NEEDS),
     *(BINDINGS, ADMISSIONS, REFUSALS, RESERVES),
 )

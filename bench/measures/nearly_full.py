@@ -1,23 +1,20 @@
 """ADDs in a pool that is nearly full, which is the normal state of scarce addresses.
 
-Seeded Pods are deleted by one agent, which is not timed; once the controller has published the
-pool's view, another agent adds as many. Compared with its lone ADDs in a wide pool, in turns.
+Seeded Pods are deleted by one agent, which is not timed, and another agent adds as many. Compared
+with its lone ADDs in a wide pool, in turns.
 """
 
 from __future__ import annotations
 
 import random
-import time
 from statistics import median
 
 from bench.figures import Figure, ratio_figure
 from bench.measures.calls import RECORDS_MAX, WARM_UP_CALLS
 from bench.measures.last_free import Exchange
-from bench.rig.controller import ControllerProcess
 from bench.rig.lab import Lab
 from bench.rig.seed_writer import SeedWriter
 from bench.rig.seeding import all_places, exact_pool, seed, wide_pool
-from core.projections.publisher import VIEW_PERIOD_S
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 
@@ -26,7 +23,6 @@ FREE = ADDRESSES // 100
 """Left free before each round: one in a hundred."""
 
 SEED = 99
-PUBLISHED_S = 2 * VIEW_PERIOD_S
 
 
 async def fill(store: KeyValueStore, keys: Keys) -> None:
@@ -43,7 +39,6 @@ def measure(lab: Lab) -> list[Figure]:
     variables = RECORDS_MAX | {"ORBWEAVER_COOL_DOWN_SECONDS": "0"}
     with (
         lab.etcd(lab.seed("nearly full pool", fill)) as etcd,
-        ControllerProcess(lab.room("controller"), etcd.endpoints[0]),
         lab.agent(etcd, "node-1", variables=variables) as one,
         lab.agent(etcd, "node-2", variables=variables) as other,
     ):
@@ -53,7 +48,6 @@ def measure(lab: Lab) -> list[Figure]:
         for _ in lab.rounds():
             for _ in range(FREE):
                 deleting.delete(next(leaving), "full")
-            time.sleep(PUBLISHED_S)
             nearly_full = median(adding.add("full")[0] for _ in range(FREE))
             ratios.append(nearly_full / median(adding.add("wide")[0] for _ in range(FREE)))
     note = f"{ADDRESSES:,} addresses, the last {FREE} of them, one caller"

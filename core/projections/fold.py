@@ -34,21 +34,16 @@ from core.domain.model import Endpoint
 from core.domain.subnets import owner_of
 from core.projections.news import News
 from core.projections.tally import PoolTally
-from core.projections.views import PoolView, view_of
 
 _Move = Callable[[PoolTally, int], bool]
 
 
 class Projection:
-    """The state after a prefix of the log.
-
-    ``changed``: pools that differ since it was emptied; ``followers`` are told names too.
-    """
+    """The state after a prefix of the log; ``followers`` get the names of what changes."""
 
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
         self.tallies: dict[str, PoolTally] = {}
-        self.changed: set[str] = set()
         self.followers: list[News] = []
         self._held: defaultdict[str, set[int]] = defaultdict(set)
         for address, held in self.ledger.claims.items():
@@ -60,11 +55,6 @@ class Projection:
     def position(self) -> int:
         """The position of the last event, or the revision of the state it was built from."""
         return self.ledger.position
-
-    def view(self, name: str) -> PoolView | None:
-        """The view of a pool as it is now; None when there is no such pool."""
-        tally = self.tallies.get(name)
-        return None if tally is None else view_of(tally, self.position)
 
     def addresses_in(self, pool: str) -> list[str]:
         """The addresses held of a pool, in their order; canonical text."""
@@ -173,7 +163,6 @@ class Projection:
         self._recount(name)
 
     def _touch(self, pool: str) -> None:
-        self.changed.add(pool)
         for news in self.followers:
             news.pools.add(pool)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from heapq import nlargest
 
 from core.domain.address_set import AddressSet, Interval
 
@@ -56,17 +55,3 @@ class FreeIntervals:
         self._firsts[begin:end] = [first]
         self._lasts[begin:end] = [last]
         self.size += 1
-
-    def at(self, rank: int) -> int:
-        """The free address of this rank, from 0. Raises IndexError."""
-        for first, last in self:
-            if rank <= last - first:
-                return first + rank
-            rank -= last - first + 1
-        raise IndexError(rank)
-
-    def widest(self, count: int) -> list[Interval]:
-        """The ``count`` intervals with most addresses, in the order of their addresses."""
-        if len(self) <= count:
-            return list(self)
-        return sorted(nlargest(count, self, key=lambda pair: pair[1] - pair[0]))

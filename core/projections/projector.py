@@ -138,7 +138,6 @@ class Projector:
         ledger = await read_ledger(self._store, self._keys, revision=revision, faults=self.faults)
         before = self.projection
         projection = Projection(ledger)
-        projection.changed |= before.changed | before.tallies.keys()
         projection.followers = before.followers
         for news in projection.followers:
             news.add_all(before.ledger)

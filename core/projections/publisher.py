@@ -1,55 +1,33 @@
-"""The publisher: writes pool views and the checkpoint, coalesced, and never over newer ones.
+"""The publisher: writes the checkpoint, coalesced, and never over a newer one.
 
-Each pool is written at most once per ``VIEW_PERIOD_S``, and only when its view says something new.
-A write is guarded by the revision of the view it replaces and by the leader's fence: a publisher
-that was paused and lost its lead writes nothing any more. What a failed guard shows is taken in;
-a stored view with a newer position is left alone until this projection has passed it. One that
-cannot be read is named, and written over.
-It reads nothing of the log and decides nothing.
+It is written at most once per ``CHECKPOINT_PERIOD_S``, and only when the projection has come
+further. A write is guarded by the revision of the checkpoint it replaces and by the leader's fence:
+a publisher that was paused and lost its lead writes nothing any more. What a failed guard shows is
+taken in; a newer checkpoint is left alone until this projection has passed it. One that cannot be
+read is named, and written over. It reads nothing of the log and decides nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 from core.errors import LostRace, OutcomeUnknown
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND, CHECKPOINTS, Checkpoint
 from core.projections.projector import Projector
-from core.projections.views import (
-    CHECKPOINT,
-    CHECKPOINT_KIND,
-    CHECKPOINTS,
-    POOL_VIEW,
-    POOL_VIEWS,
-    Checkpoint,
-    PoolView,
-)
 from core.store.keys import Keys
 from core.store.kinds import key_text
 from core.store.kv import Delete, Get, KeyValue, KeyValueStore, Put, Unchanged, Write
 from core.store.writer import unix_ms
 
-VIEW_PERIOD_S = 1.0
-"""At most one write per pool in this time."""
+CHECKPOINT_PERIOD_S = 1.0
+"""At most one write in this time."""
 
-VIEWS_PER_WRITE_MAX = 60
-"""Views in one transaction: their guards, the fence and the checkpoint stay within etcd's 128."""
-
-
-class _Stored(NamedTuple):
-    """What lies under a view key; revision 0: nothing, else without a view: nothing to be read."""
-
-    view: PoolView | None
-    revision: int
-
-
-NOTHING = _Stored(None, 0)
 NO_CHECKPOINT = Checkpoint(0, 0, "")
 
 
 class Publisher:
-    """Publishes one projector's views under a name. ``published``: views written so far."""
+    """Publishes one projector's checkpoint under a name. ``published``: written so far."""
 
     def __init__(
         self,
@@ -58,20 +36,20 @@ class Publisher:
         projector: Projector,
         name: str,
         *,
-        period_s: float = VIEW_PERIOD_S,
+        period_s: float = CHECKPOINT_PERIOD_S,
         now_ms: Callable[[], int] = unix_ms,
     ) -> None:
         self.published = 0
         self._events_told = 0
         self._store = store
+        self._key = keys.meta(CHECKPOINT)
         self._keys = keys
         self._projector = projector
         self._name = name
         self._period_s = period_s
         self._now_ms = now_ms
-        self._stored: dict[str, _Stored] = {}
-        self._checkpoint = NO_CHECKPOINT
-        self._checkpoint_revision = 0
+        self._stored = NO_CHECKPOINT
+        self._stored_revision = 0
 
     @property
     def unpublished(self) -> int:
@@ -81,119 +59,66 @@ class Publisher:
     async def run(self, fence: Unchanged) -> None:
         """Publish while the fence holds. Raises LostRace when it does not, StoreError."""
         await self._projector.wait_for(lambda: self._projector.ready)
-        await self.adopt()
+        await self.adopt(fence)
         while True:
-            await self._projector.wait_for(self._has_news)
+            await self._projector.wait_for(self._is_ahead)
             await self.publish(fence)
             await asyncio.sleep(self._period_s)
 
-    async def adopt(self) -> None:
-        """Read what is stored; views that say something else count as changed."""
-        gets = [Get(*self._keys.room("view", "pool")), Get(self._keys.meta(CHECKPOINT))]
-        views, checkpoint = (await self._store.read(gets)).ranges
-        self._stored.clear()
-        for kv in views.kvs:
-            self._learn(kv.key, kv)
-        self._learn(self._keys.meta(CHECKPOINT), checkpoint.first)
-        projection = self._projector.projection
-        projection.changed |= self._stored.keys() | projection.tallies.keys()
+    async def adopt(self, fence: Unchanged) -> None:
+        """Read what is stored, and delete what older versions have published of pools.
+
+        Raises LostRace when the fence does not hold, StoreError.
+        """
+        views = self._keys.room("view", "pool")
+        gets = [Get(self._key), Get(*views, limit=1, keys_only=True)]
+        stored, old = (await self._store.read(gets)).ranges
+        self._learn(stored.first)
+        if old.kvs:
+            await self._commit(fence, Delete(*views))
 
     async def publish(self, fence: Unchanged) -> None:
-        """Write every view that says something new, and how far they go.
+        """Write how far the projection has come.
 
-        A view that somebody else wrote meanwhile is left for the next time. Raises LostRace when
-        the fence does not hold, StoreUnavailable, StoreRejected.
+        A checkpoint that another process wrote meanwhile is left for the next time. Raises LostRace
+        when the fence does not hold, StoreUnavailable, StoreRejected.
         """
-        projection = self._projector.projection
-        names, position = sorted(projection.changed), projection.position
-        events = self._projector.events
-        views = {name: projection.view(name) for name in names}
-        news = [name for name in names if self._says_more(name, views[name], position)]
-        projection.changed.clear()
-        try:
-            while news:
-                part, news = news[:VIEWS_PER_WRITE_MAX], news[VIEWS_PER_WRITE_MAX:]
-                if not await self._write(fence, {name: views[name] for name in part}):
-                    projection.changed.update(part)
-            if not projection.changed.intersection(names):
-                await self._write_checkpoint(fence, position)
-                self._events_told = events
-        except BaseException:
-            self._projector.projection.changed.update(names)
-            raise
+        position, events = self._projector.projection.position, self._projector.events
+        if position > self._stored.position:
+            checkpoint = Checkpoint(position, self._now_ms(), self._name)
+            revision = await self._commit(fence, Put(self._key, CHECKPOINTS.encode(checkpoint)))
+            if not revision:
+                return
+            self._stored, self._stored_revision = checkpoint, revision
+            self._projector.faults.clear(key_text(self._keys, self._key))
+            self.published += 1
+        self._events_told = events
 
-    def _has_news(self) -> bool:
-        projection = self._projector.projection
-        return bool(projection.changed) or projection.position > self._checkpoint.position
+    def _is_ahead(self) -> bool:
+        return self._projector.projection.position > self._stored.position
 
-    def _says_more(self, name: str, view: PoolView | None, position: int) -> bool:
-        stored, revision = self._stored.get(name, NOTHING)
-        if view is None:
-            return bool(revision)
-        if stored is None:
-            return True
-        return stored.position <= position and not view.same_content(stored)
-
-    async def _write(self, fence: Unchanged, views: Mapping[str, PoolView | None]) -> bool:
-        """Write or delete these views in one transaction; False when some were not as expected."""
-        keys = {name: self._keys.pool_view(name) for name in views}
-        writes: list[Write] = [
-            Delete(keys[name]) if view is None else Put(keys[name], POOL_VIEW.encode(view))
-            for name, view in views.items()
-        ]
-        guards = [
-            Unchanged(key, self._stored.get(name, NOTHING).revision) for name, key in keys.items()
-        ]
-        revision = await self._commit(fence, guards, writes)
-        if not revision:
-            return False
-        for name, view in views.items():
-            self._stored[name] = NOTHING if view is None else _Stored(view, revision)
-            self._projector.faults.clear(key_text(self._keys, keys[name]))
-        self.published += len(views)
-        return True
-
-    async def _write_checkpoint(self, fence: Unchanged, position: int) -> None:
-        if position <= self._checkpoint.position:
-            return
-        checkpoint = Checkpoint(position, self._now_ms(), self._name)
-        key = self._keys.meta(CHECKPOINT)
-        guard = Unchanged(key, self._checkpoint_revision)
-        revision = await self._commit(fence, [guard], [Put(key, CHECKPOINTS.encode(checkpoint))])
-        if revision:
-            self._checkpoint, self._checkpoint_revision = checkpoint, revision
-
-    async def _commit(
-        self, fence: Unchanged, guards: Sequence[Unchanged], writes: Sequence[Write]
-    ) -> int:
+    async def _commit(self, fence: Unchanged, write: Write) -> int:
         """The revision of the commit, or 0 after taking in what is there instead."""
-        gets = [Get(guard.key) for guard in (fence, *guards)]
+        gets = [Get(fence.key), Get(self._key)]
+        guards = [fence, Unchanged(self._key, self._stored_revision)]
         try:
-            result = await self._store.commit([fence, *guards], writes, gets)
+            result = await self._store.commit(guards, [write], gets)
             if result.succeeded:
                 return result.revision
             answers = result.reads
         except OutcomeUnknown:
             # If it is still under way, its guards fail as soon as something newer is written.
             answers = (await self._store.read(gets)).ranges
-        lead, *found = (answer.first for answer in answers)
+        lead, stored = (answer.first for answer in answers)
         if (lead.mod_revision if lead else 0) != fence.mod_revision:
             raise LostRace("the lead was lost", subject=self._name)
-        for guard, kv in zip(guards, found, strict=True):
-            self._learn(guard.key, kv)
+        self._learn(stored)
         return 0
 
-    def _learn(self, key: bytes, kv: KeyValue | None) -> None:
-        """Take in what lies under a view's or the checkpoint's key."""
-        faults, revision = self._projector.faults, kv.mod_revision if kv else 0
-        text = key_text(self._keys, key)
+    def _learn(self, kv: KeyValue | None) -> None:
+        """Take in what lies under the checkpoint's key."""
+        faults = self._projector.faults
         if kv is None:
-            faults.clear(text)
-        if key == self._keys.meta(CHECKPOINT):
-            found = faults.read(CHECKPOINT_KIND, self._keys, key, kv.value) if kv else None
-            self._checkpoint, self._checkpoint_revision = found or NO_CHECKPOINT, revision
-            return
-        view = faults.read(POOL_VIEWS, self._keys, key, kv.value) if kv else None
-        name = text.removeprefix("view/pool/")
-        if key == self._keys.pool_view(name):  # else nothing ever writes or reads such a key
-            self._stored[name] = _Stored(view, revision)
+            faults.clear(key_text(self._keys, self._key))
+        found = faults.read(CHECKPOINT_KIND, self._keys, self._key, kv.value) if kv else None
+        self._stored, self._stored_revision = found or NO_CHECKPOINT, kv.mod_revision if kv else 0

@@ -14,7 +14,6 @@ of keys. Names never contain "/" (Kubernetes names cannot; writer names are chec
     record/<kind>/<namespace>/<name> standalone facts
     guard/<topic>/<4|6>              changes with its topic; says whether its index is complete
     index/<topic>/<4|6>/...          finds pools and subnets (``core.store.index``)
-    view/pool/<name>                 projection
     view/application/<application>   what the last look at its automatic pools found, under a lease
     admitted/<kind>/<name>/<review>  a webhook has admitted a pool or subnet that the log may lack
     refused/<name>                   a pool that Kubernetes has and the log refuses
@@ -139,10 +138,6 @@ class Keys:
     def guard(self, topic: str, family: Family) -> bytes:
         """A key that changes with every change of its topic (pools, subnets, ...) in a family."""
         return self.root + f"guard/{topic}/{family}".encode()
-
-    def pool_view(self, name: str) -> bytes:
-        """The projection of a pool."""
-        return self.root + f"view/pool/{name}".encode()
 
     def application_view(self, application: str) -> bytes:
         """What the last look at an application's automatic pools found."""

@@ -1,4 +1,4 @@
-"""The process ``orbweaver-controller``: projector, views, archive, metrics; one replica leads.
+"""The process ``orbweaver-controller``: projector, archive, metrics; one replica leads.
 
     main.py        settings, event loop, signals, exit codes
     settings.py    what an operator decides

@@ -1,8 +1,8 @@
 """The controller: its parts, the order in which they start, and how they end.
 
 Every replica projects, observes, watches the cluster, answers probes and shares in the workflows;
-the one that leads also translates custom resources, publishes views, watches applications, and sees
-to it that executions are there that must be. Composition only: it decides nothing.
+the one that leads also translates custom resources, publishes its checkpoint, watches applications,
+and sees to it that executions are there that must be. Composition only: it decides nothing.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 def run(config_path: str, options: Mapping[str, str]) -> int:
-    """Keep views, metrics and the archive up to date until told to stop; the exit code.
+    """Keep reports, metrics and the archive up to date until told to stop; the exit code.
 
     ``options`` take the place of the environment variables of their names.
     """
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         PROGRAM,
         allow_abbrev=False,
-        description="Keep views, metrics and the archive up to date until told to stop.",
+        description="Keep reports, metrics and the archive up to date until told to stop.",
         epilog=f"Commands that do one thing and end: {', '.join(CHORES)}. See COMMAND --help.",
     )
     parser.add_argument("--config-path", default=CONF_PATH, help="The file conf.yml.")

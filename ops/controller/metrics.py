@@ -66,7 +66,7 @@ class Sources:
 
     @property
     def lag_events(self) -> int:
-        """At least so many events are not in the views: unread segments hold one or more each."""
+        """At least so many events are not published: unread segments hold one or more each."""
         unpublished = self.publisher.unpublished if self.election.term is not None else 0
         return self.observing.lag.segments + unpublished
 
@@ -218,7 +218,7 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (
             "projection_lag_events",
-            "Events that no view shows yet, at least",
+            "Events that the checkpoint does not cover yet, at least",
             lambda: sources.lag_events,
         ),
         (
@@ -244,7 +244,7 @@ def _observe_process(ours: Meter, sources: Sources) -> None:
             "Starts of the projection from the state keys",
             lambda: sources.projector.rebuilds,
         ),
-        ("views_published", "Pool views written", lambda: sources.publisher.published),
+        ("checkpoints_published", "Checkpoints written", lambda: sources.publisher.published),
         (
             "archive_sealed_segments",
             "Segments moved into archive files",

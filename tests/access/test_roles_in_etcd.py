@@ -115,7 +115,7 @@ CLOSED_TO_AGENTS = {
     "a record": KEYS.record("Node", "", NODE),
     "the guard of pools": KEYS.guard("pools", 4),
     "the guard of reservations": KEYS.guard("reservations", 6),
-    "a view": KEYS.pool_view("lan"),
+    "the checkpoint": KEYS.meta("projector"),
     "the archive's cursor": KEYS.meta("archive"),
     "the leader's lease": KEYS.lease("controller"),
     "the log of a controller": KEYS.log(controller_writer("jobs-00"), 1),

@@ -27,7 +27,6 @@ STRAY: Final = {
     "endpoint": "endpoint/shop/ghost",
     "guard": "guard/ghost/4",
     "head": "head/ghost",
-    "view-pool": "view/pool/ghost",
     "view-application": "view/application/ghost",
     "need": "need/Deployment/shop/ghost",
     "binding": "binding/shop/ghost",
@@ -48,7 +47,6 @@ STRAY: Final = {
 """Key kind -> a key that no object has."""
 
 OVERWRITTEN: Final = {
-    "some-view": "view/pool/",
     "some-open": "workflow/default/open/",
     "some-history": "workflow/default/event/",
     "some-attempt": "workflow/default/attempt/",

@@ -19,8 +19,7 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
-from core.projections.tally import PoolCounts
-from core.projections.views import CHECKPOINTS, POOL_VIEW, Checkpoint, PoolView
+from core.projections.checkpoint import CHECKPOINTS, Checkpoint
 from core.service.admissions import ADMISSION
 from core.service.bindings import BINDING, Binding, Order
 from core.service.needs import NEED, REPORT, Report
@@ -75,7 +74,6 @@ def engine(name: str, *arguments: Any) -> Callable[[Keys], bytes]:
 _POOL = Pool("vic", 4, "10.9.0.0/16", ("10.9.0.1-10.9.0.9",))
 _ENDPOINT = Endpoint("shop", "vic", "uid-vic", "node-v", "pod/uid-vic", "Pod", "vic")
 _ADMITTED = PendingAdmission("one", "uid", 1, 5.0, _POOL)
-_VIEW = PoolView("vic", 4, 5, PoolCounts(9, 0, 0, 0, 9), ("10.9.0.1-10.9.0.9",), complete=True)
 _CURSOR = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
 _RECORD = RecordDefined("Pod", "shop", "vic")
 _SEGMENT = encode_segment(5, [Draft("ghost.1.1", Cause("test"), PoolRetired("vic"))])
@@ -148,11 +146,6 @@ SAMPLES: Final[dict[str, Sample]] = {
         lambda keys: keys.meta("projector"),
         CHECKPOINTS.encode(Checkpoint(1, 5, "one")),
         CHECKPOINTS.encode(Checkpoint(-1, 5, "one")),
-    ),
-    "pool view": Sample(
-        lambda keys: keys.pool_view("vic"),
-        POOL_VIEW.encode(_VIEW),
-        POOL_VIEW.encode(_VIEW._replace(free=("10.9.0.9-10.9.0.1",))),
     ),
     "application view": Sample(
         lambda keys: keys.application_view(str(APPLICATION)),

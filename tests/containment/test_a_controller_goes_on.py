@@ -17,7 +17,6 @@ import pytest
 from core.domain.commands import ApplyReservation
 from core.domain.model import Reservation
 from core.projections import projector
-from core.projections.views import POOL_VIEW
 from core.store.etcd import EtcdSettings
 from core.store.keys import range_end
 from core.store.kinds import key_text
@@ -70,10 +69,11 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def claimed(store: KeyValueStore, node: Node) -> int:
-    """Claims of pool "lan" as the leader has published them."""
-    found = (await store.read([Get(node.keys.pool_view("lan"))])).ranges[0].first
-    return -1 if found is None else POOL_VIEW.decode(found.value).counts.claimed
+async def claimed(controller: Controller) -> int:
+    """Claims of pool "lan" as the leader counts them and has published that it does."""
+    tally = controller.projector.projection.tallies.get("lan")
+    is_published = controller.publisher.published and not controller.publisher.unpublished
+    return tally.counts.claimed if tally is not None and is_published else -1
 
 
 @pytest.mark.parametrize("case", CASES, ids=case_id)
@@ -85,13 +85,13 @@ async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
     async with Node(store) as node:
         await node.apply(pool("lan", "10.6.0.1-10.6.0.99"))
         async with controlling(store, tmp_path) as controller:
-            await until(lambda: _is(claimed(store, node), 0))
+            await until(lambda: _is(claimed(controller), 0))
             key = case.key(node.keys)
             if case.kind.name != "segment":  # whose numbers would not follow on each other
                 await store.commit([], [Put(key, case.readable)])
             await store.commit([], [Put(key, case.value)])
             await node.add(pod("web-0"))
-            await until(lambda: _is(claimed(store, node), 1))
+            await until(lambda: _is(claimed(controller), 1))
             if case.kind.name == "segment":
                 await until(lambda: _names(controller, case, node))
             ready = controller.health.ready()
@@ -99,7 +99,7 @@ async def test_a_controller_publishes_what_it_can_read_and_names_the_rest(
 
         async with controlling(store, tmp_path) as controller:  # one that starts with it
             await node.add(pod("web-1"))
-            await until(lambda: _is(claimed(store, node), 2))
+            await until(lambda: _is(claimed(controller), 2))
             if case.kind.name in LOADED:
                 await until(lambda: _names(controller, case, node))
                 assert f'contained_faults{{kind="{case.kind.name}"' in _metrics(controller)
@@ -134,7 +134,7 @@ async def test_an_execution_of_a_job_that_cannot_be_read_keeps_no_other_job_from
             other = WorkflowKeys(node.keys).open(other_id)
             await until(lambda: _is_there(store, other))
             await node.add(pod("web-0"))
-            await until(lambda: _is(claimed(store, node), 1))
+            await until(lambda: _is(claimed(controller), 1))
             await until(lambda: _is_at_work(controller))
             assert controller.election.term is not None
 
@@ -149,7 +149,7 @@ async def test_every_key_that_a_cluster_at_work_has_is_of_a_kind_in_the_table(
         await node.add(pod("web-0"))
         await node.delete(pod("web-0"))
         await node.add(pod("web-1"))
-        await until(lambda: _is(claimed(store, node), 1))
+        await until(lambda: _is(claimed(controller), 1))
         await until(lambda: _is_at_work(controller))
         found = (await store.read([Get(node.keys.root, range_end(node.keys.root))])).ranges[0].kvs
 

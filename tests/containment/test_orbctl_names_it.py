@@ -81,12 +81,12 @@ def test_status_verify_and_get_name_it_and_show_the_rest(case: Case, world: Worl
 
 
 def test_people_read_what_cannot_be_read_why_and_what_to_do(world: World) -> None:
-    case = next(one for one in CASES if one.kind.name == "pool view")
+    case = next(one for one in CASES if one.kind.name == "projector checkpoint")
     _spoil(world, case)
 
     for command in ("status", "verify"):
         said = world.orbctl(command).out
-        assert "pool view view/pool/vic cannot be read" in said
+        assert "projector checkpoint meta/projector cannot be read" in said
         assert f"→ {case.kind.remedy}" in said
 
 

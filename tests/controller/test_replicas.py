@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.commands import ApplySubnet
 from core.domain.model import Subnet
-from core.projections.views import POOL_VIEW
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
 from core.store.election import read_leader
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import Get
@@ -24,9 +24,11 @@ async def node(etcd: EtcdCluster, cluster_name: str) -> Node:
     return Node(EtcdStore(EtcdSettings(etcd.endpoints)), cluster=cluster_name)
 
 
-async def claimed(node: Node, name: str) -> int:
-    found = (await node.store.read([Get(node.keys.pool_view(name))])).ranges[0].kvs
-    return POOL_VIEW.decode(found[0].value).counts.claimed
+async def is_published(node: Node) -> bool:
+    """Whether the checkpoint covers everything that this node has written."""
+    found = (await node.store.read([Get(node.keys.meta(CHECKPOINT))])).ranges[0].kvs
+    newest = max(event.position for event in await node.log())
+    return CHECKPOINTS.decode(found[0].value).position >= newest
 
 
 async def test_another_replica_goes_on_when_the_leader_is_killed(
@@ -45,7 +47,7 @@ async def test_another_replica_goes_on_when_the_leader_is_killed(
             leader = await read_leader(node.store, node.keys, "controller")
             assert leader is not None
             ahead, behind = (first, second) if leader[0].name == "c-1" else (second, first)
-            await ahead.until("orbweaver_views_published_total", 1)
+            await ahead.until("orbweaver_checkpoints_published_total", 1)
 
             ahead.kill()
             await node.add(pod("web-1"))
@@ -56,8 +58,8 @@ async def test_another_replica_goes_on_when_the_leader_is_killed(
             assert successor is not None
             assert successor[0].name == behind.name
             assert successor[1] > leader[1]
-            await behind.until("orbweaver_views_published_total", 1)
-            assert await claimed(node, "blue") == 2
+            await behind.until("orbweaver_checkpoints_published_total", 1)
+            assert await is_published(node)
         await node.store.close()
 
 
@@ -128,13 +130,13 @@ async def test_a_controller_survives_an_etcd_that_crashes_and_comes_back(
         with ControllerProcess("c-1", own.endpoints[0], cluster_name, tmp_path) as one:
             async with node:
                 await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
-                await one.until("orbweaver_views_published_total", 1)
+                await one.until("orbweaver_checkpoints_published_total", 1)
                 (member,) = own.members
                 member.kill()
                 own.restart(member)
                 await node.add(pod("web-0"))
                 await one.until("orbweaver_claims", 1)
-                await one.until("orbweaver_views_published_total", 2)
-                assert await claimed(node, "blue") == 1
+                await one.until("orbweaver_checkpoints_published_total", 2)
+                assert await is_published(node)
                 await one.until_ready()
                 await node.store.close()

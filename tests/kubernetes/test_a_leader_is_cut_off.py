@@ -17,7 +17,7 @@ import yaml
 
 from core.domain.reclaim.settings import VARIABLES
 from core.manifests.kinds.fields import API_VERSION
-from core.projections.views import CHECKPOINT, CHECKPOINTS
+from core.projections.checkpoint import CHECKPOINT, CHECKPOINTS
 from core.store.election import Leader, read_leader
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import Get
@@ -123,7 +123,7 @@ class Scene:
         }
 
     async def checkpointed_by(self) -> str:
-        """Who has written the views in etcd."""
+        """Who has written the checkpoint in etcd."""
         key = self.node.keys.meta(CHECKPOINT)
         (kv,) = (await self.node.store.read([Get(key)])).ranges[0].kvs
         return CHECKPOINTS.decode(kv.value).writer
@@ -162,11 +162,11 @@ async def test_who_is_cut_off_writes_no_more_and_its_late_words_count_for_nothin
     await scene.until_counted()
 
     # It hears that there is one more, and nobody hears what it makes of that.
-    view = scene.node.keys.pool_view("blue")
+    checkpoint = scene.node.keys.meta(CHECKPOINT)
     for cable in (old.etcd, old.api) if everything else (old.etcd,):
         cable.silence()
     await scene.one_more()
-    await until(lambda: view in old.etcd.held)
+    await until(lambda: checkpoint in old.etcd.held)
     new = await scene.lead(name)
     await old.process.until("orbweaver_leading", 0)
     await scene.one_more()

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 
-from core.domain.address_set import AddressSet
+from core.domain.address_set import AddressSet, Interval
 from core.domain.addresses import parse_address
 from core.domain.commands import ApplyReservation
 from core.domain.configuration import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
 from core.projections.fold import Projection
+from core.projections.news import News
 from core.projections.tally import PoolCounts, PoolTally
 from core.store.memory import MemoryStore
 from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
@@ -28,7 +29,8 @@ def test_built_from_the_ledger_equals_folded_event_by_event(history: list[Step])
 
     assert built.tallies.keys() == folded.tallies.keys()
     for name in built.tallies:
-        assert built.view(name) == folded.view(name)
+        assert built.tallies[name].counts == folded.tallies[name].counts
+        assert list(built.tallies[name].free) == list(folded.tallies[name].free)
     for pool in ("blue", "green", "six"):
         assert built.addresses_in(pool) == folded.addresses_in(pool)
 
@@ -40,24 +42,25 @@ def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) ->
 
     for name, pool in projection.ledger.pools.items():
         expected, free = _counted(projection.ledger, pool)
-        view = projection.view(name)
-        assert view is not None
-        assert view.counts == expected
-        assert AddressSet.from_items(view.free, pool.family) == free
+        tally = projection.tallies[name]
+        assert tally.counts == expected
+        assert tuple(tally.free) == free.intervals
 
 
 @given(histories)
-def test_a_pool_that_differs_is_among_the_changed(history: list[Step]) -> None:
-    projection = Projection()
+def test_a_pool_that_differs_is_named_to_followers(history: list[Step]) -> None:
+    projection, news = Projection(), News()
+    projection.followers.append(news)
     for event in recorded(history):
-        before = {name: projection.view(name) for name in projection.tallies}
-        projection.changed.clear()
+        before = _pools(projection)
         projection.apply(event)
-        after = {name: projection.view(name) for name in projection.tallies}
-        for name in before.keys() | after.keys():
-            one, other = before.get(name), after.get(name)
-            if one is None or other is None or not one.same_content(other):
-                assert name in projection.changed
+        after = _pools(projection)
+        differ = {name for name in before | after if before.get(name) != after.get(name)}
+        assert differ <= news.take().pools
+
+
+def _pools(projection: Projection) -> dict[str, tuple[PoolCounts, tuple[Interval, ...]]]:
+    return {name: (one.counts, tuple(one.free)) for name, one in projection.tallies.items()}
 
 
 def _counted(ledger: Ledger, pool: Pool) -> tuple[PoolCounts, AddressSet]:

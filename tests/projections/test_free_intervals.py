@@ -28,13 +28,6 @@ def test_intervals_stay_what_a_set_of_addresses_would_be(
         assert free.size == len(model)
 
 
-def test_the_widest_intervals_come_in_the_order_of_their_addresses() -> None:
-    free = FreeIntervals(AddressSet(4, ((1, 1), (3, 9), (11, 11), (13, 15), (20, 40))))
-
-    assert free.widest(3) == [(3, 9), (13, 15), (20, 40)]
-    assert free.widest(9) == list(free)
-
-
 def test_a_huge_range_costs_no_more_than_a_small_one() -> None:
     free = FreeIntervals(AddressSet(6, ((0, 2**64 - 1),)))
 

@@ -142,14 +142,15 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
+    from core.domain.addresses import format_range
     from core.domain.autopools.naming import application_of
     from core.domain.subnets import owner_of
     from core.projections.fold import Projection
     from ops.cli.listings import state_of
 
     projection = Projection(ledger)
-    view, counts = projection.view(pool.name), projection.tallies[pool.name].counts
-    assert view is not None
+    tally = projection.tallies[pool.name]
+    free = [format_range(pool.family, *pair) for pair in tally.free]
     routes = [f"{route.dst} via {route.gw}" for route in pool.routes or ()]
     return [
         ("Name", pool.name),
@@ -167,9 +168,9 @@ def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
         ("Networks", ", ".join(pool.multus_names)),
         (
             "Counts",
-            ", ".join(f"{count:,} {state}" for state, count in counts._asdict().items()),
+            ", ".join(f"{count:,} {state}" for state, count in tally.counts._asdict().items()),
         ),
-        ("Free", _shortened(view.free) or "none"),
+        ("Free", _shortened(free) or "none"),
         ("Reserved by", _reservations_in(pool, ledger)),
         ("Quarantined", _quarantine_in(pool, ledger)),
     ]

@@ -16,7 +16,7 @@ from ops.settings import CONTROLLER_ROLE
 
 if TYPE_CHECKING:
     from core.archive.cursor import ArchiveCursor
-    from core.projections.views import Checkpoint
+    from core.projections.checkpoint import Checkpoint
     from core.store.codec import WriterHead
     from core.store.election import Leader
     from core.store.faults import ContainedFault
@@ -65,7 +65,7 @@ def status(context: typer.Context) -> None:
 async def _read(session: Session) -> Status:
     from core.archive.cursor import CURSORS, cursor_key
     from core.audit.scan import scan
-    from core.projections.views import CHECKPOINT, CHECKPOINT_KIND
+    from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND
     from core.store.election import LEADERS
     from core.store.faults import Faults
     from core.store.heads import read_heads
@@ -188,7 +188,7 @@ def _archive(session: Session, cursor: ArchiveCursor | None) -> str:
 
 def _leader(session: Session, found: Status) -> str:
     if found.leader is None:
-        return "nobody leads: views, metrics and the archive stand still; Pods are not affected"
+        return "nobody leads: reports, metrics and the archive stand still; Pods are not affected"
     leader, epoch = found.leader
     return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
 
@@ -198,7 +198,7 @@ def _projector(session: Session, found: Status) -> str:
     if checkpoint is None:
         return "has never published"
     behind = (
-        f"behind: views show position {checkpoint.position}, the newest event is {found.newest}"
+        f"behind: the projection is at {checkpoint.position}, the newest event is {found.newest}"
     )
     level = "level with the log" if checkpoint.position >= found.newest else behind
     return f"{level}, published {age(session.now_ms() - checkpoint.at_ms)} ago"

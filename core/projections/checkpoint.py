@@ -1,0 +1,32 @@
+"""The checkpoint: how far the projection of the controller that leads has come.
+
+It is a report for people (``orbctl status``), never the truth. Nothing here reads or writes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.domain.possible import check_counts
+from core.store.codec import StateCodec
+from core.store.kinds import KeyKind
+
+CHECKPOINT = "projector"
+"""The name of the checkpoint under ``meta/``."""
+
+
+class Checkpoint(NamedTuple):
+    """Reports and metrics show at least what was so at ``position``; ``at_ms``: when written."""
+
+    position: int
+    at_ms: int
+    writer: str
+
+
+CHECKPOINTS = StateCodec(Checkpoint, lambda one: check_counts(one.position, one.at_ms))
+
+REWRITTEN: Final = "nothing: the controller that leads writes it anew"
+CHECKPOINT_KIND: Final[KeyKind[Checkpoint]] = KeyKind(
+    "projector checkpoint", f"meta/{CHECKPOINT}", CHECKPOINTS.decode, ("controller", "orbctl"),
+    REWRITTEN,
+)  # fmt: skip
