@@ -2,8 +2,10 @@
 
 One thread looks, a few times within the limit, at whoever runs workflow code, and raises
 DeadlockError inside a turn that takes too long. What counts is the time that the turn's thread has
-run, not the time that went by: a machine that was busy or asleep must not pause executions. It can
-end Python code that loops, not a C function that blocks; those are what the guard keeps away.
+run, not the time that went by: a machine that was busy or asleep must not pause executions. The
+thread that looks reads that clock, from its first look at a turn on: reading the clock of a thread
+is a call of the system, and hardly any turn lasts until a look. It can end Python code that loops,
+not a C function that blocks; those are what the guard keeps away.
 """
 
 from __future__ import annotations
@@ -24,17 +26,19 @@ _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 
 
 class _Turn:
-    __slots__ = ("_clock", "_since", "bitten", "thread")
+    __slots__ = ("_since", "bitten", "thread")
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        self._clock = pthread_getcpuclockid(self.thread)
-        self._since = clock_gettime(self._clock)
+        self._since: float | None = None
         self.bitten = False
 
     def lasts_s(self) -> float:
-        """How long its thread has run since it began."""
-        return clock_gettime(self._clock) - self._since
+        """How long its thread has run since the first look at it. The thread must be alive."""
+        now = clock_gettime(pthread_getcpuclockid(self.thread))
+        if self._since is None:
+            self._since = now
+        return now - self._since
 
 
 class Watchdog:
