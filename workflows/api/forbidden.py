@@ -96,5 +96,6 @@ def reason_against(value: object) -> str:
     if value is os.environ:
         return f"os.environ: use {_ACTIVITY}"
     if callable(value) and type(value).__hash__ is not None:
-        return _BY_FUNCTION.get(value, "")
+        # A module that was imported while workflow code ran has what the guard put in place.
+        return _BY_FUNCTION.get(value) or _BY_FUNCTION.get(getattr(value, "__wrapped__", None), "")
     return ""

@@ -4,15 +4,21 @@ As long as any run's code is running, the functions of ``workflows.api.forbidden
 their modules and in those of workflow code that imported them by name. What replaces them looks
 whether the caller is workflow code (a context variable) and refuses if it is; everybody else gets
 the real one. A refusal fails the workflow task even if the code swallows the error.
+
+Replacing them all costs as much as a short workflow task, and a worker at full rate does dozens of
+tasks in one pass of its event loop. So under an event loop they are put back at the end of the
+pass, not of the task.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -69,6 +75,10 @@ _modules_seen = 0
 _refused: dict[int, ForbiddenCallError] = {}
 _lock = threading.Lock()
 _on_duty = 0
+_is_placed = False
+"""Whether the guarded functions are in place."""
+_relieving: asyncio.AbstractEventLoop | None = None
+"""The loop that puts the real functions back at the end of its present pass."""
 _collects = False
 """Whether garbage is collected when nobody is on duty."""
 
@@ -80,6 +90,7 @@ def _find_copies() -> None:
     if len(modules) == _modules_seen:
         return
     _modules_seen = len(modules)
+    _put_back()
     _copies.clear()
     for names in modules:
         real = {name: value for name, value in names.items() if id(value) in _BY_REAL}
@@ -110,9 +121,10 @@ def check() -> None:
 
 
 @contextmanager
-def on_duty() -> Iterator[None]:
-    """Guarded inside. Several may be on duty at once; the last to leave puts everything back.
+def on_duty(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+    """Guarded inside. Several may be on duty at once.
 
+    The last to leave puts everything back, if need be at the end of the pass of ``loop``.
     No garbage is collected meanwhile: finalizers of strangers, which may need a clock or a thread,
     would run as if workflow code had called them.
     """
@@ -122,11 +134,7 @@ def on_duty() -> Iterator[None]:
         if _on_duty == 1:
             _collects = gc.isenabled()
             gc.disable()
-            _find_copies()
-            for post in _POSTS:
-                _place(post.owner, post.guarded)
-            for copy in _copies:
-                _swap(copy.owner, copy.real, copy.guarded)
+            _place_guarded()
     try:
         yield
     finally:
@@ -134,9 +142,47 @@ def on_duty() -> Iterator[None]:
         with _lock:
             _on_duty -= 1
             if _on_duty == 0:
-                for post in _POSTS:
-                    _place(post.owner, post.real)
-                for copy in _copies:
-                    _swap(copy.owner, copy.guarded, copy.real)
+                _relieve_later(loop)
                 if _collects:
                     gc.enable()
+
+
+def _place_guarded() -> None:
+    global _is_placed  # noqa: PLW0603 - as above
+    _find_copies()
+    if _is_placed:
+        return
+    _is_placed = True
+    for post in _POSTS:
+        _place(post.owner, post.guarded)
+    for copy in _copies:
+        _swap(copy.owner, copy.real, copy.guarded)
+
+
+def _put_back() -> None:
+    global _is_placed  # noqa: PLW0603 - as above
+    if not _is_placed:
+        return
+    _is_placed = False
+    for post in _POSTS:
+        _place(post.owner, post.real)
+    for copy in _copies:
+        _swap(copy.owner, copy.guarded, copy.real)
+
+
+def _relieve_later(loop: asyncio.AbstractEventLoop | None) -> None:
+    global _relieving  # noqa: PLW0603 - as above
+    if loop is None or loop.is_closed():
+        _put_back()
+    elif _relieving is not loop:
+        _relieving = loop
+        loop.call_soon(_relieve, context=Context())  # not as workflow code
+
+
+def _relieve() -> None:
+    """Put the real functions back, unless another thread runs workflow code."""
+    global _relieving  # noqa: PLW0603 - as above
+    with _lock:
+        _relieving = None
+        if _on_duty == 0:
+            _put_back()

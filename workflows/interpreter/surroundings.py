@@ -23,7 +23,7 @@ def running(run: Runtime) -> Iterator[None]:
     token = CURRENT.set(run)
     asyncio._set_running_loop(None)  # noqa: SLF001 - the same
     try:
-        with guard.on_duty():
+        with guard.on_duty(loop):
             yield
     finally:
         asyncio._set_running_loop(loop)  # noqa: SLF001 - the same

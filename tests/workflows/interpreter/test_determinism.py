@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import queue
 import random
@@ -79,6 +80,45 @@ def test_everybody_else_keeps_clock_and_randomness() -> None:
 
     assert seen
     assert time.time.__module__ == "time"
+
+
+async def test_tasks_of_one_pass_of_the_event_loop_share_the_guard() -> None:
+    async def idle() -> object:
+        return None
+
+    async def forbidden() -> object:
+        return reach(time, "time")()
+
+    real = time.time
+    Script(workflow_of(idle)).task()
+    guarded = time.time
+    with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+        Script(workflow_of(forbidden)).task()
+
+    assert time.time is guarded
+    assert time.time() > 0
+    assert gc.isenabled()
+    await asyncio.sleep(0)
+    assert time.time is real
+
+
+def test_an_event_loop_that_ends_with_the_task_leaves_the_guard_in_working_order() -> None:
+    async def idle() -> object:
+        return None
+
+    async def forbidden() -> object:
+        return reach(time, "time")()
+
+    real = time.time
+    for _ in range(2):
+        loop = asyncio.new_event_loop()
+        loop.call_soon(Script(workflow_of(idle)).task)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+            Script(workflow_of(forbidden)).task()
+        assert time.time is real
 
 
 def test_a_file_is_not_opened_by_workflow_code() -> None:

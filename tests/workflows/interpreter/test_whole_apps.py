@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import itertools
 import sys
@@ -99,6 +100,23 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     yield module
     for name in made:
         del sys.modules[name]
+
+
+async def test_a_module_that_is_imported_while_the_guard_is_in_place_is_guarded_too(
+    make: Make,
+) -> None:
+    Script(make("app", ONE_FILE).App).task()
+    names = {"helper": make("helper", HELPER).__name__}
+    hidden = make("app", WORKFLOW.format(**names, call="helper.hidden('time')")).App
+    plain = make("app", WORKFLOW.format(**names, call="helper.clock()")).App
+
+    with pytest.raises(ForbiddenCallError, match=r"time\.time"):
+        Registry([plain])
+    with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+        Script(hidden).task()
+    await asyncio.sleep(0)
+    with pytest.raises(ForbiddenCallError, match=r"time\.time differs"):
+        Script(hidden).task()
 
 
 async def test_an_app_in_one_file_works(make: Make) -> None:
