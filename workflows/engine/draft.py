@@ -55,7 +55,9 @@ class Draft:
 
     def __init__(self, keys: WorkflowKeys, head: Head, now_ms: int, *, identity: str = "") -> None:
         self.keys = keys
-        self.head = head
+        self._head = head
+        self._changes: dict[str, Any] = {}
+        self._next_event_id = head.next_event_id
         self.now_ms = max(now_ms, head.last_ms)
         self.identity = identity
         self.events: list[ev.HistoryEvent] = []
@@ -70,20 +72,34 @@ class Draft:
         self._segment: bytes | None = None
 
     @property
+    def head(self) -> Head:
+        """The head as it will be.
+
+        It has some thirty fields, and a task changes most of those that it changes more than once:
+        changes are put together, and made when somebody looks.
+        """
+        if self._changes:
+            self._head = self._head._replace(**self._changes)
+            self._changes.clear()
+        return self._head
+
+    @property
     def is_empty(self) -> bool:
         """Nothing would be written."""
         return not (self.events or self._extra)
 
     def add(self, attributes: ev.Attributes) -> ev.HistoryEvent:
         """Append one event."""
-        event = ev.HistoryEvent(self.head.next_event_id, self.now_ms, attributes)
+        event = ev.HistoryEvent(self._next_event_id, self.now_ms, attributes)
         self.events.append(event)
-        self.head = self.head._replace(next_event_id=event.event_id + 1, last_ms=self.now_ms)
+        self._next_event_id += 1
+        self._changes["next_event_id"] = self._next_event_id
+        self._changes["last_ms"] = self.now_ms
         return event
 
     def change(self, **fields: Any) -> None:  # noqa: ANN401 - the fields of Head
         """Change the head."""
-        self.head = self.head._replace(**fields)
+        self._changes.update(fields)
 
     def put(self, write: Write) -> None:
         """Write something along with the head; of several writes of a key the last one counts."""
