@@ -63,7 +63,7 @@ class Run:
         self._task_started = (0, ev.WorkflowTaskStarted())
         self._instance: object = None
         self._main: Task[Any] | None = None
-        self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
+        self._random: random.Random | None = None
 
     # ---------------------------------------------------------------- what the interpreter calls
 
@@ -149,6 +149,8 @@ class Run:
     def random(self) -> random.Random:
         """Seeded by the run id: the same numbers in every replay."""
         self.asked.must_not_read("drew a random number")
+        if self._random is None:
+            self._random = random.Random(_seed(self.started.run_id))  # noqa: S311 - it must repeat
         return self._random
 
     def start_task(self, coroutine: Coroutine[Any, Any, Any], label: str) -> Task[Any]:
