@@ -5,6 +5,7 @@ Outcomes and due timers are reported to the execution; nothing here writes histo
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -54,12 +55,15 @@ class _Asked(NamedTuple):
 
 
 class Chores:
-    """Of one execution, from run to run."""
+    """Of one execution, from run to run.
+
+    The execution owns it and is only referred to: it stops its chores before it goes.
+    """
 
     def __init__(self, desk: Desk, fence: Unchanged, listener: Listener) -> None:
         self._desk = desk
         self._fence = fence
-        self._listener = listener
+        self._listener: Listener = weakref.proxy(listener)
         self._running: dict[int, Running] = {}
         self._armed: dict[int, Alarm] = {}
 

@@ -86,9 +86,13 @@ class Interpreter:
     def close(self) -> None:
         """Drop the run and its code. Further use is a HistoryError."""
         self._broken = True
-        if self._run is not None:
-            with running(self._run):
-                self._run.close()
+        run = self._run
+        if run is None:
+            return
+        if run.loop.tasks:
+            with running(run):
+                run.close()
+        run.messages.unbind()
 
     # ---------------------------------------------------------------------------- the history
 

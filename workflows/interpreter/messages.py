@@ -60,6 +60,11 @@ class Messages:
         """From now on handlers are called on ``instance``."""
         self._instance = instance
 
+    def unbind(self) -> None:
+        """The run is dropped: refer neither to it nor to its object any more."""
+        self._instance = None
+        self._on_error = _ignored
+
     def set_handler(self, kind: str, name: str, function: Callable[..., Any] | None) -> None:
         """A handler that is a function of its own; None takes it away. Signals that waited run."""
         handlers = self._signals if kind == "signal" else self._queries
@@ -170,3 +175,7 @@ class Messages:
             self._asked.ask(ev.WorkflowExecutionUpdateCompleted(update_id, failure=failure))
         else:
             self._on_error(error)
+
+
+def _ignored(_: BaseException) -> None:
+    return
