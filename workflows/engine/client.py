@@ -95,16 +95,20 @@ class StartOptions(NamedTuple):
 
 
 class Handle(NamedTuple):
-    """An execution: ``run_id`` is that of the run that was started or found."""
+    """An execution: ``run_id`` is that of the run that was started or found.
+
+    ``opened_at``: the store's revision at which it was started, 0 if it was found.
+    """
 
     client: Client
     workflow_id: str
     run_id: str
     result_type: Any = Any
+    opened_at: int = 0
 
     async def result(self) -> Any:  # noqa: ANN401 - of the workflow's own type
         """Wait for the end of the execution, also over continued runs. Raises ExecutionFailed."""
-        return await self.client.result(self.workflow_id, self.run_id, self.result_type)
+        return await self.client.result(*self[1:])
 
     async def signal(self, name: str, *args: object) -> None:
         """See ``Client.signal``."""
@@ -205,7 +209,7 @@ class Client:
             )
             found = await self._try_start(started, now_ms, options, signal)
             if found is not None:
-                return Handle(self, id, found, result_type)
+                return Handle(self, id, found[0], result_type, found[1])
 
     async def signal_with_start(
         self,
@@ -237,8 +241,8 @@ class Client:
         now_ms: int,
         options: StartOptions,
         signal: Signal | None,
-    ) -> str | None:
-        """The run that was started or found; None: look again."""
+    ) -> tuple[str, int] | None:
+        """The run that was started, with its revision, or found, with 0; None: look again."""
         workflow_id = started.workflow_id
         key = self.keys.open(workflow_id)
         guards: list[Guard] = [Absent(key)]
@@ -254,14 +258,14 @@ class Client:
             writes.append(Put(inbox, encode_message(message)))
         outcome = await self._session.propose(guards, writes)
         if isinstance(outcome, Committed):
-            return started.run_id
+            return started.run_id, outcome.revision
         # A guard on a range is lost without a truth about the others.
         found = outcome.truth.get(key) or await self._read(key)
         if found is None:
             return None
         head = head_of(self.keys, found)
         if options.conflict is IdConflictPolicy.USE_EXISTING:
-            return head.run_id
+            return head.run_id, 0
         if options.conflict is IdConflictPolicy.FAIL:
             raise AlreadyStarted(
                 f"the id {workflow_id} belongs to an open execution",
@@ -386,16 +390,21 @@ class Client:
 
     # ------------------------------------------------------------------------------ waiting
 
-    async def result(self, workflow_id: str, run_id: str = "", kind: Any = Any) -> Any:  # noqa: ANN401
-        """Wait for the end, over continued runs. Raises ExecutionFailed, ExecutionNotFound."""
+    async def result(
+        self, workflow_id: str, run_id: str = "", kind: object = Any, opened_at: int = 0
+    ) -> Any:  # noqa: ANN401
+        """Wait for the end, over continued runs. Raises ExecutionFailed, ExecutionNotFound.
+
+        ``opened_at``: a revision of the store at which the run was open, 0 if none is known.
+        """
         wanted = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
         while True:
-            head = await self.closings.of(workflow_id, wanted)
+            head = await self.closings.of(workflow_id, wanted, opened_at)
             if head.status is Status.COMPLETED:
                 return from_payload(head.result, kind, what=f"the result of {workflow_id}")
             if head.status is not Status.CONTINUED_AS_NEW:
                 break
-            wanted = head.new_run_id
+            wanted, opened_at = head.new_run_id, 0
         failure = head.failure if isinstance(head.failure, Failure) else None
         error = ExecutionFailed(
             f"{workflow_id} is {head.status.value}: {head.reason or 'no reason was given'}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from core.errors import Compacted, ExecutionNotFound, LogCorrupt, StoreUnavailable
 from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValue, KeyValueStore, ReadResult
@@ -41,28 +41,31 @@ class Closings:
         self._store = store
         self._keys = keys
         self._files = files
-        self._waiting: dict[str, list[asyncio.Future[Head]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[Head | None]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._since = asyncio.Event()
-        self._fell_behind = asyncio.Event()
+        self._followed = 0
+        """The revision up to which the watch has told what was closed."""
         self._asked: list[_Asked] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def of(self, workflow_id: str, run_id: str) -> Head:
+    async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> Head:
         """The closed head of a run, once it is there, from the archive if it has left the store.
 
+        ``opened_at``: a revision at which the run was open, 0 if none is known.
         Raises ExecutionNotFound, LogCorrupt for a head that cannot be read, StoreUnavailable.
         """
-        future: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(run_id, []).append(future)
         absent_s = 0.0
-        try:
+        while True:
             await self._watched()
-            while not future.done():
-                fell_behind = self._fell_behind
-                if await self._is_open(workflow_id, run_id):
-                    await self._told(future, fell_behind)
-                elif not future.done():
+            future = self._wait_for(run_id)
+            try:
+                # A watch that has not come so far will tell the end: there is nothing to look up.
+                if self._followed < opened_at or await self._is_open(workflow_id, run_id):
+                    head = await future
+                elif future.done():
+                    head = future.result()
+                else:
                     found = await archived(self._files, run_id)
                     if found is not None:
                         return found[0]
@@ -70,23 +73,25 @@ class Closings:
                         raise _not_found(workflow_id, run_id)
                     absent_s += LOOK_S
                     await asyncio.wait({future}, timeout=LOOK_S)
-            return future.result()
-        finally:
-            waiting = self._waiting.get(run_id, [])
-            if future in waiting:
-                waiting.remove(future)
-            if not waiting:
-                self._waiting.pop(run_id, None)
+                    head = future.result() if future.done() else None
+            finally:
+                self._forget(run_id, future)
+            if head is not None:
+                return head
+            opened_at = 0
 
-    @staticmethod
-    async def _told(future: asyncio.Future[Head], fell_behind: asyncio.Event) -> None:
-        """Wait until it is closed, or until the watch has missed something."""
-        missed = asyncio.ensure_future(fell_behind.wait())
-        either: set[asyncio.Future[Any]] = {future, missed}
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            missed.cancel()
+    def _wait_for(self, run_id: str) -> asyncio.Future[Head | None]:
+        """The closed head, or None: the watch has missed something, so look again."""
+        future: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(run_id, []).append(future)
+        return future
+
+    def _forget(self, run_id: str, future: asyncio.Future[Head | None]) -> None:
+        waiting = self._waiting.get(run_id, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self._waiting[run_id]
 
     async def _is_open(self, workflow_id: str, run_id: str) -> bool:
         """Whether the run is open; if it is closed, its waiters are told.
@@ -126,7 +131,10 @@ class Closings:
 
     def tell(self, head: Head) -> None:
         """A run is closed."""
-        for future in self._waiting.pop(head.run_id, []):
+        self._tell(head.run_id, head)
+
+    def _tell(self, run_id: str, head: Head | None) -> None:
+        for future in self._waiting.pop(run_id, []):
             if not future.done():
                 future.set_result(head)
 
@@ -136,6 +144,8 @@ class Closings:
             self._watching.cancel()
 
     async def _watched(self) -> None:
+        if self._since.is_set() and self._watching is not None and not self._watching.done():
+            return
         if self._watching is None or self._watching.done():
             self._since.clear()
             self._watching = asyncio.ensure_future(self._watch())
@@ -156,16 +166,17 @@ class Closings:
 
     async def _watch(self) -> None:
         room = self._keys.room("closed")
-        after = (await self._store.read([Get(*room, count_only=True)])).revision
+        self._followed = (await self._store.read([Get(*room, count_only=True)])).revision
         self._since.set()
         while True:
             try:
-                async for batch in self._store.watch([room], after=after):
+                async for batch in self._store.watch([room], after=self._followed):
+                    self._followed = batch.revision
                     for change in batch.changes:
                         if change.value is not None and self._waiting:
                             self._see(KeyValue(change.key, change.value, 0, change.mod_revision))
             except Compacted:
-                after = await self._look_again()
+                await self._look_again()
 
     def _see(self, kv: KeyValue) -> None:
         with contextlib.suppress(ValueError):  # a key that is no run's is nobody's answer
@@ -182,14 +193,14 @@ class Closings:
             if not future.done():
                 future.set_exception(error)
 
-    async def _look_again(self) -> int:
-        """The watch fell too far behind: read all that is closed; as of which revision."""
+    async def _look_again(self) -> None:
+        """The watch fell too far behind: read all that is closed, and let waiters look again."""
         found: ReadResult = await self._store.read([Get(*self._keys.room("closed"))])
+        self._followed = found.revision
         for kv in found.ranges[0].kvs:
             self._see(kv)
-        self._fell_behind.set()
-        self._fell_behind = asyncio.Event()
-        return found.revision
+        for run_id in list(self._waiting):
+            self._tell(run_id, None)
 
 
 def _not_found(workflow_id: str, run_id: str) -> ExecutionNotFound:

@@ -58,3 +58,81 @@ async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None
     assert await within(closings.of("one", RUN)) == ENDED
     closings.close()
     await store.close()
+
+
+class CountingStore(MemoryStore):
+    """Counts how often it is read; its watch can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.told = 0
+        self.lets_through = asyncio.Event()
+        self.lets_through.set()
+
+    async def read(self, gets: Sequence[Get], *, revision: int = 0) -> ReadResult:
+        self.reads += 1
+        return await super().read(gets, revision=revision)
+
+    async def watch(
+        self,
+        ranges: Sequence[tuple[bytes, bytes]],
+        *,
+        after: int,
+        is_whole: IsWhole | None = None,
+    ) -> AsyncIterator[WatchBatch]:
+        async for batch in super().watch(ranges, after=after, is_whole=is_whole):
+            await self.lets_through.wait()
+            self.told = batch.revision
+            yield batch
+
+
+async def _closed(store: MemoryStore, run_id: str) -> Head:
+    ended = ENDED._replace(run_id=run_id)
+    await store.commit([], [Put(KEYS.closed("one", run_id), HEAD.encode(ended))])
+    return ended
+
+
+async def _opened(store: MemoryStore) -> int:
+    return (
+        await store.commit([], [Put(KEYS.open("one"), HEAD.encode(Head("one", RUN, "")))])
+    ).revision
+
+
+async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_looked_up() -> None:
+    store = CountingStore()
+    closings = Closings(store, KEYS)
+    first = await _closed(store, "1" * 32)
+    assert await within(closings.of("one", "1" * 32)) == first
+    before = store.reads
+    store.lets_through.clear()
+
+    waiting = asyncio.ensure_future(closings.of("one", RUN, await _opened(store)))
+    await asyncio.sleep(0)
+    ended = await _closed(store, RUN)
+    store.lets_through.set()
+    assert await within(waiting) == ended
+    assert store.reads == before
+    closings.close()
+    await store.close()
+
+
+async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() -> None:
+    for is_held_up in (False, True):
+        store = CountingStore()
+        closings = Closings(store, KEYS)
+        first = await _closed(store, "1" * 32)
+        assert await within(closings.of("one", "1" * 32)) == first
+        if is_held_up:
+            store.lets_through.clear()
+        opened_at = await _opened(store)
+        ended = await _closed(store, RUN)
+        while not is_held_up and store.told <= opened_at:
+            await asyncio.sleep(0)
+
+        waiting = asyncio.ensure_future(closings.of("one", RUN, opened_at))
+        await asyncio.sleep(0)
+        store.lets_through.set()
+        assert await within(waiting) == ended
+        closings.close()
+        await store.close()
