@@ -121,12 +121,12 @@ def check() -> None:
 
 
 @contextmanager
-def on_duty(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
-    """Guarded inside. Several may be on duty at once.
+def on_duty(run: Runtime, loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+    """Code of ``run`` runs inside, guarded. Several may be on duty at once.
 
     The last to leave puts everything back, if need be at the end of the pass of ``loop``.
-    No garbage is collected meanwhile: finalizers of strangers, which may need a clock or a thread,
-    would run as if workflow code had called them.
+    No garbage is collected as long as this context is that of workflow code: finalizers of
+    strangers, which may need a clock or a thread, would run as if workflow code had called them.
     """
     global _on_duty, _collects  # noqa: PLW0603 - modules are global, so is who replaces their functions
     with _lock:
@@ -135,10 +135,12 @@ def on_duty(loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
             _collects = gc.isenabled()
             gc.disable()
             _place_guarded()
+    token = CURRENT.set(run)
     try:
         yield
     finally:
-        _refused.pop(id(CURRENT.get()), None)
+        CURRENT.reset(token)
+        _refused.pop(id(run), None)
         with _lock:
             _on_duty -= 1
             if _on_duty == 0:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workflows.api.context import CURRENT, Runtime
+from workflows.api.context import Runtime
 from workflows.interpreter import guard
 from workflows.interpreter.watchdog import watchdog
 
@@ -20,11 +20,9 @@ watched = watchdog.watched
 def running(run: Runtime) -> Iterator[None]:
     """Code of ``run`` runs inside; asyncio's loop is out of its sight."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for exactly this: event loops
-    token = CURRENT.set(run)
-    asyncio._set_running_loop(None)  # noqa: SLF001 - the same
-    try:
-        with guard.on_duty(loop):
+    with guard.on_duty(run, loop):
+        asyncio._set_running_loop(None)  # noqa: SLF001 - the same
+        try:
             yield
-    finally:
-        asyncio._set_running_loop(loop)  # noqa: SLF001 - the same
-        CURRENT.reset(token)
+        finally:
+            asyncio._set_running_loop(loop)  # noqa: SLF001 - the same

@@ -150,29 +150,41 @@ def test_no_way_of_the_standard_library_leads_to_a_file_a_process_or_a_lasting_w
             Script(workflow_of(body)).task()
 
 
-def test_garbage_of_strangers_is_not_taken_for_workflow_code() -> None:
+@pytest.mark.parametrize("in_a_loop", [False, True])
+def test_garbage_of_strangers_is_not_taken_for_workflow_code(in_a_loop: bool) -> None:
     class Stranger:
         def __init__(self) -> None:
             self.itself = self
 
         def __del__(self) -> None:
-            ended.append(time.time())
+            try:
+                ended.append(time.time())
+            except ForbiddenCallError:
+                refused.append(self)
 
     async def body() -> object:
         Stranger()
         return [[number] for number in range(100)]
 
+    async def task() -> None:
+        script.task()
+
     ended: list[float] = []
+    refused: list[object] = []
     before = gc.get_threshold()
     script = Script(workflow_of(body))
     gc.set_threshold(1, 1, 1)
     try:
-        script.task()
+        if in_a_loop:
+            asyncio.run(task())
+        else:
+            script.task()
     finally:
         gc.set_threshold(*before)
     gc.collect()
 
     assert ended
+    assert not refused
     assert gc.isenabled()
 
 
