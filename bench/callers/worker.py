@@ -12,13 +12,15 @@ from typing import Any
 
 from bench.rig.errands import REGISTRY
 from bench.rig.lab import CLUSTER
+from core.store.collector import freeze_modules
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.keys import Keys
 from workflows.engine.worker import Worker
 
 
 async def work(order: dict[str, Any]) -> None:
-    """Work until nobody wants it any more."""
+    """Work until nobody wants it any more. Set up as a controller's process is."""
+    freeze_modules()
     store = EtcdStore(EtcdSettings((order["endpoint"],)))
     async with Worker(store, Keys(CLUSTER), REGISTRY, name=order["name"]):
         print("ready", flush=True)

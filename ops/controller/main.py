@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -117,6 +116,7 @@ def _tracers(settings: ControllerSettings) -> TracerProvider | None:
 
 
 async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -> int:
+    from core.store.collector import freeze_modules
     from core.store.etcd import EtcdStore
     from ops.controller.controller import Controller
     from ops.kubernetes.watching.hosting import watch_of
@@ -136,10 +136,8 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
             opened.push("the API server", cluster.close)
         controller = Controller(settings, store, tracers, cluster)
         failures = controller.stop_failures
-        # Modules live as long as the process. Each full collection took 60 ms for them, in which
-        # nothing else ran.
-        gc.collect()
-        gc.freeze()
+        # Modules live as long as the process.
+        freeze_modules()
         await controller.run(stop)
     except TaskEnded as error:
         _log.critical("cannot go on: %s", error)

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+from core.store.collector import freeze_modules
 from core.store.memory import MemoryStore
 from tests.workflows.engine.sample import Chain, Sleeper, Steady
 from tests.workflows.engine.stage import Stage, eventually
@@ -47,3 +48,11 @@ def _noted(begin: object, made: list[weakref.ref[object]]) -> object:
         begin(self, *args, **kwargs)
 
     return noted
+
+
+def test_a_controller_that_has_begun_keeps_its_modules_from_the_cycle_collector() -> None:
+    try:
+        freeze_modules()
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
