@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from workflows.api.definitions import DEFINITION, ActivityDefinition, Role, handler_of
+from workflows.api.definitions import DEFINITION, Role, define_activity, handler_of
 from workflows.api.inspection import MARK
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import Payload
@@ -60,7 +60,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
         setattr(function, MARK, Role("activity", own))
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, own, method=False)
-            setattr(function, DEFINITION, ActivityDefinition(own, handler))
+            setattr(function, DEFINITION, define_activity(own, handler))
         return function
 
     return decorate

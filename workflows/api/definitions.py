@@ -61,16 +61,17 @@ class WorkflowDefinition(NamedTuple):
 
 
 class ActivityDefinition(NamedTuple):
-    """An activity type."""
+    """An activity type. ``is_plain``: a function that is not async, which runs in a thread."""
 
     name: str
     handler: Handler
+    is_plain: bool
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether it is a plain function, which runs in a thread, and not an async one."""
-        function = inspect.unwrap(self.handler.function)
-        return not inspect.iscoroutinefunction(function)
+
+def define_activity(name: str, handler: Handler) -> ActivityDefinition:
+    """The definition of a function."""
+    function = inspect.unwrap(handler.function)
+    return ActivityDefinition(name, handler, not inspect.iscoroutinefunction(function))
 
 
 class Registry:
@@ -158,7 +159,7 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
         return definition
     unbound = inspect.unwrap(getattr(function, "__func__", function))
     handler = handler_of(unbound, role.name, method=inspect.ismethod(function))
-    return ActivityDefinition(role.name, handler._replace(function=function))
+    return define_activity(role.name, handler._replace(function=function))
 
 
 def check_name(name: str) -> None:

@@ -20,6 +20,7 @@ ids of 32. An id may hold "/", so it is cut from the right. Everything a worker 
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from hashlib import blake2b
 
 from core.errors import BadInput
@@ -28,6 +29,9 @@ from workflows.model.ids import ID_RULE, is_id
 
 SHARDS = 16
 """Executions are hashed into this many shards; part of the layout, so it never changes."""
+
+SHARDS_KNOWN_MAX = 4_096
+"""Ids whose shard is remembered: every key of an execution asks for it."""
 
 DEFAULT_QUEUE = "default"
 RUN_ID_CHARS = 32
@@ -50,6 +54,7 @@ def check_id(workflow_id: str) -> str:
     return workflow_id
 
 
+@lru_cache(SHARDS_KNOWN_MAX)
 def shard_of(workflow_id: str) -> int:
     """The shard of an execution; the same in every process and version."""
     return blake2b(workflow_id.encode(), digest_size=1).digest()[0] % SHARDS

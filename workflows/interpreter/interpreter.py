@@ -56,6 +56,16 @@ class Interpreter:
         """Whether the run has ended."""
         return self._run is not None and self._run.closed
 
+    @property
+    def waiting_for(self) -> tuple[str, ...]:
+        """What each task of the code awaits, for people."""
+        return self._run.waiting_for() if self._run is not None else ()
+
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """The names that ``query`` answers."""
+        return self._run.messages.queries if self._run is not None else ()
+
     def activate(
         self, events: Sequence[ev.HistoryEvent], *, updates: Sequence[UpdateRequest] = ()
     ) -> Decision:
@@ -102,12 +112,10 @@ class Interpreter:
         if not events:
             raise HistoryError("no events: there is nothing to react to")
         run = self._run or self._first(events[0])
-        run.known_patches.update(
-            event.attributes.key
-            for event in events
-            if isinstance(event.attributes, ev.MarkerRecorded)
-            and event.attributes.marker_name == PATCH
-        )
+        for event in events:
+            marker = event.attributes
+            if isinstance(marker, ev.MarkerRecorded) and marker.marker_name == PATCH:
+                run.known_patches.add(marker.key)
         decision = Decision(())
         with running(run):
             for index, event in enumerate(events):
@@ -123,9 +131,7 @@ class Interpreter:
                     self._input(run, event)
             if run.closed:
                 run.close()  # what its code asks for from here on is of no account
-        return decision._replace(
-            closed=run.closed, waiting_for=run.waiting_for(), queries=run.messages.queries
-        )
+        return decision._replace(closed=True) if run.closed else decision
 
     def _first(self, event: ev.HistoryEvent) -> Run:
         started = event.attributes

@@ -90,17 +90,11 @@ class UpdateRejection(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The outcome of one workflow task.
-
-    ``closed``: the last command ends the run. ``waiting_for`` names, for people, what each task of
-    the code awaits. ``queries`` are the names that ``Interpreter.query`` answers.
-    """
+    """The outcome of one workflow task. ``closed``: the last command ends the run."""
 
     commands: tuple[Command, ...]
     rejections: tuple[UpdateRejection, ...] = ()
     closed: bool = False
-    waiting_for: tuple[str, ...] = ()
-    queries: tuple[str, ...] = ()
 
 
 def same(command: Command, recorded: ev.Attributes) -> bool:

@@ -94,7 +94,7 @@ class Execution:
         self.record(ev.WorkflowTaskStarted(suggest_continue_as_new=suggest), wakes=False)
         updates, self.updates = self.updates, []
         decision = self._interpreted(updates)
-        self.waiting_for = decision.waiting_for
+        self.waiting_for = self._warm().waiting_for
         self.rejected.update({each.update_id: each.failure for each in decision.rejections})
         self.record(ev.WorkflowTaskCompleted(), wakes=False)
         for command in decision.commands:

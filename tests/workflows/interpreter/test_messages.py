@@ -212,9 +212,9 @@ def test_an_update_of_a_run_that_ends_is_rejected() -> None:
     assert decision.rejections[0].failure.type == "WorkflowClosed"
 
 
-def test_a_decision_says_what_is_waited_for_and_what_can_be_asked() -> None:
+def test_an_interpreter_says_what_is_waited_for_and_what_can_be_asked() -> None:
     script = Script(Notes)
-    decision = script.decide(signal("slow"))
+    script.decide(signal("slow"))
 
-    assert decision.waiting_for == ("signal slow: timer 300 s", "Notes: timer 60 s")
-    assert decision.queries == ("all", "draw", "stumbles", "wait")
+    assert script.interpreter.waiting_for == ("signal slow: timer 300 s", "Notes: timer 60 s")
+    assert script.interpreter.queries == ("all", "draw", "stumbles", "wait")
