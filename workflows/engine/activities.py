@@ -229,7 +229,6 @@ class Running:
         self.wake.clear()
         self.beat_at = started = clock.monotonic()
         inner = asyncio.ensure_future(self._call())
-        inner.add_done_callback(lambda _: self.wake.set())
         self._inner = inner
         self._host.at_work.add(inner)
         inner.add_done_callback(self._host.at_work.discard)
@@ -240,6 +239,9 @@ class Running:
         ]
         silence_s = self.job.scheduled.timeouts.heartbeat_s or math.inf
         try:
+            await asyncio.sleep(0)  # one that ends at once needs no timer
+            if not inner.done():
+                inner.add_done_callback(lambda _: self.wake.set())
             while not inner.done():
                 now = clock.monotonic()
                 silent = (TimeoutType.HEARTBEAT, self.beat_at + silence_s)
