@@ -6,6 +6,7 @@ there in a second and not after a minute of requests. What it is asked for after
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -34,6 +35,8 @@ NODE: Final = "node-0"
 CREATED: Final = "2026-01-01T00:00:00Z"
 PUTS_A_COMMIT: Final = 100
 """Of objects; etcd takes 128 operations."""
+
+COMMITS_AT_ONCE: Final = 32
 
 GONE_AT: Final = "2099-01-01T00:00:00Z"
 """When terminated Pods have to be gone: no controller reclaims their addresses before a DEL."""
@@ -95,20 +98,20 @@ async def write_cluster(store: KeyValueStore, serials: Sequence[int]) -> None:
             (f"replicasets/{NAMESPACE}/web-1", _workload("ReplicaSet", len(serials))),
         ],
     )
-    await write_pods(store, serials)
+    await _write(store, [_place_of(one) for one in serials])
 
 
 async def write_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
     """Pods of a cluster that is there."""
-    await _write(store, [(f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials])
+    await _write_singly(store, [_place_of(one) for one in serials])
 
 
 async def terminate_pods(store: KeyValueStore, serials: Iterable[int]) -> None:
     """As the API server marks Pods whose deletion was requested; they stay until that time."""
-    pods = [(f"pods/{NAMESPACE}/{identity(one).name}", _pod(one)) for one in serials]
+    pods = [_place_of(one) for one in serials]
     for _, pod in pods:
         pod["metadata"] |= {"deletionTimestamp": GONE_AT, "deletionGracePeriodSeconds": 30}
-    await _write(store, pods)
+    await _write_singly(store, pods)
 
 
 async def write_pools(store: KeyValueStore, pools: Iterable[Pool]) -> list[Pool]:
@@ -142,6 +145,22 @@ async def _write(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) ->
             [],
             [Put(f"{_REGISTRY}/{path}".encode(), json.dumps(one).encode()) for path, one in some],
         )
+
+
+async def _write_singly(store: KeyValueStore, objects: Sequence[tuple[str, Object]]) -> None:
+    """Each in a transaction of its own, as a running API server writes.
+
+    It ends a watch that is too slow. The next one begins after the last version that was seen:
+    other objects of the same version would never be seen.
+    """
+    for first in range(0, len(objects), COMMITS_AT_ONCE):
+        some = objects[first : first + COMMITS_AT_ONCE]
+        await asyncio.gather(*(_write(store, [one]) for one in some))
+
+
+def _place_of(serial: int) -> tuple[str, Object]:
+    """Where a Pod is, and the Pod."""
+    return f"pods/{NAMESPACE}/{identity(serial).name}", _pod(serial)
 
 
 def _made(version: str, kind: str, metadata: Object) -> Object:
