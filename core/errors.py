@@ -233,8 +233,9 @@ class CallerGone(RequestError):
 class AllocationError(OrbweaverError):
     """An ADD that got no addresses.
 
-    ``sentinel`` is the short text that users match on (spec/ipam.md 1.9).
-    ``verdicts`` are the ``core.domain.selection.request.Verdict`` values reached before it failed.
+    ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
+    texts"). ``verdicts`` are the ``core.domain.selection.request.Verdict`` values reached before it
+    failed.
     """
 
     sentinel: ClassVar[str] = "unknown"

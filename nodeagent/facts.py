@@ -33,7 +33,7 @@ CONFIRM_S_MAX: Final = 2.0
 """How long the source of truth may take to confirm what would free an address."""
 
 MIGRATION: Final = "kubevirt.io/migrationJobName"
-"""The annotation of a launcher that a live migration goes to (spec/api.md 2)."""
+"""The annotation of a launcher that a live migration goes to (docs/reference/annotations.md)."""
 
 _API_VERSIONS: Final = {STATEFUL_SET: "apps/v1", VM_INSTANCE: "kubevirt.io/v1"}
 """Of owners whose record says none. Other groups have kinds of these names too."""

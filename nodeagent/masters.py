@@ -1,4 +1,6 @@
-"""The addresses of an SR-IOV VF's master: facts for ``match_master_subnet`` (ipam.md 1.4 i).
+"""The addresses of an SR-IOV VF's master: facts for ``match_master_subnet``.
+
+See docs/reference/pool-selection.md, "Filters".
 
 In the Pod's network namespace the driver names the VF's PCI device; on the host that device's
 physical function names the master link, whose addresses the kernel tells. Reads only. What cannot

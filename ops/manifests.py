@@ -1,6 +1,7 @@
 """Objects as manifests with their status, for ``-o json`` and ``-o yaml``.
 
-Pools, subnets and reservations are exactly the custom resources (spec/api.md 1.1 to 1.3), so what
+Pools, subnets and reservations are exactly the custom resources
+(docs/reference/custom-resources.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP"), so what
 is printed can be applied again; endpoints are SpiderEndpoints (1.4). What has no custom resource is
 plain.
 """

@@ -2,8 +2,9 @@
 
 Promise: a set is never expanded. What costs time and space is the number of intervals, so a /10, a
 /64 or all of IPv6 costs what a /30 costs. Values are immutable and hashable; every operation is
-linear in the intervals it is given, or logarithmic. The list syntax is spec/api.md section 3.
-Must never: mix families, hold an address twice, or choose an address (core.domain.choice does).
+linear in the intervals it is given, or logarithmic. The list syntax is docs/reference/admission.md,
+"Addresses and ranges". Must never: mix families, hold an address twice, or choose an address
+(core.domain.choice does).
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ class AddressSet:
 
     @property
     def clamped_size(self) -> int:
-        """Number of addresses as a status field shows it, 2**63 - 1 at most (spec/ipam.md 0)."""
+        """Number of addresses as a status field shows it, 2**63 - 1 at most.
+
+        See docs/reference/limits.md, "Counts".
+        """
         return min(self.size, CLAMPED_SIZE_MAX)
 
     def __contains__(self, value: int) -> bool:

@@ -1,8 +1,8 @@
 """Addresses, ranges and prefixes as plain integers, and their texts.
 
 Promise: one spelling in, one canonical spelling out, and the same strictness as the public system's
-parser: no spaces, no leading zeros in IPv4 octets, no zones (spec/api.md section 3 "IP syntax used
-everywhere", section 11 items 1, 3, 22, 23). Never guesses, never resolves names, never enumerates.
+parser: no spaces, no leading zeros in IPv4 octets, no zones (docs/reference/admission.md,
+"Addresses and ranges"). Never guesses, never resolves names, never enumerates.
 
 An IPv4-mapped text (``::ffff:a.b.c.d``, RFC 4291 section 2.5.5.2) is an IPv4 address here. So the
 family 6 values of ``::ffff:0:0/96`` have no text that reads back as family 6. The coordinator's
@@ -115,7 +115,7 @@ def parse_address(text: str) -> Address:
 def parse_written_address(text: str) -> Address:
     """Read one address whose family is that of its spelling: mapped text gives family 6.
 
-    Only the coordinator's fields count that way (spec/api.md section 11 item 23).
+    Only the coordinator's fields count that way (docs/reference/admission.md, "SpiderCoordinator").
     Raises AddressSyntaxError.
     """
     family, value = parse_address(text)
@@ -140,7 +140,8 @@ def format_address(family: Family, value: int) -> str:
 def parse_range(text: str) -> AddressRange:
     """Read an item of an address list: ``A`` or ``A-B`` with A <= B, one family, no CIDR form.
 
-    A reversed range is refused (spec/api.md section 11 item 7). Raises AddressSyntaxError.
+    A reversed range is refused (docs/reference/admission.md, "Addresses and ranges"). Raises
+    AddressSyntaxError.
     """
     first_text, dash, last_text = text.partition("-")
     try:
@@ -183,7 +184,8 @@ def parse_cidr(text: str) -> Cidr:
 def parse_written_cidr(text: str) -> Cidr:
     """Read a prefix of a coordinator field: family by spelling, no leading zeros in the length.
 
-    Spec/api.md section 11 items 3 and 23. Raises AddressSyntaxError.
+    See docs/reference/admission.md, "Addresses and ranges" and "SpiderCoordinator". Raises
+    AddressSyntaxError.
     """
     address_text, length = _prefix_parts(text)
     if not text.endswith(f"/{length}"):

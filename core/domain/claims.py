@@ -32,7 +32,10 @@ from core.domain.selection.request import (
 from core.errors import AllocationError, WrongInput
 
 FIRST_INTERFACE = "eth0"
-"""What item 0 of an unnamed multi-NIC list is called (spec/ipam.md 1.7)."""
+"""What item 0 of an unnamed multi-NIC list is called.
+
+See docs/reference/pool-selection.md, "Several NICs".
+"""
 
 
 Ending = Literal["superseded", "pools-changed", "repair"]
@@ -180,11 +183,14 @@ def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
 
 
 def moved_nics(endpoint: Endpoint, named: Candidates, attachment: Attachment) -> frozenset[int]:
-    """The NICs of a replica whose pools its template no longer lists (spec/ipam.md 3.2).
+    """The NICs of a replica whose pools its template no longer lists.
+
+    See docs/reference/fixed-address-rules.md, "Changed pools".
 
     Only the requesting NIC is compared, or in the unnamed mode every NIC with the item of its
     index, and one difference there moves them all. A family that the template has added moves
-    nothing (section 10 item 18). What this sandbox has been given already never moves.
+    nothing (docs/reference/fixed-address-rules.md, "Changed pools"). What this sandbox has been
+    given already never moves.
     """
     items = _items_of(endpoint, named)
     if named.unnamed:
@@ -307,7 +313,9 @@ def decide_release(
     wanted: Validity | None = None,
     migrating: bool = False,
 ) -> ReleaseDecision:
-    """Whether a DEL of this attachment ends the endpoint (spec/ipam.md 2.3).
+    """Whether a DEL of this attachment ends the endpoint.
+
+    See docs/reference/address-assignment.md, "DEL".
 
     ``uid``: the Pod's, "" when nobody knows it. ``alive`` None: nobody knows; the runtime's word
     counts. ``wanted`` None: the addresses are not fixed; fixed ones stay unless it is certain that

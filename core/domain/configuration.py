@@ -1,8 +1,8 @@
 """The configuration a command is decided on, and the address arithmetic of pools.
 
 Promise: values only. The sets are memoised by what they are made of (the texts of the lists), never
-by a name, so a changed pool cannot meet an old set; the memory is bounded.
-Must never enumerate addresses: ranges of any size cost the same (spec/api.md section 11 item 2).
+by a name, so a changed pool cannot meet an old set; the memory is bounded. Must never enumerate
+addresses: ranges of any size cost the same (docs/reference/admission.md, "Addresses and ranges").
 """
 
 from __future__ import annotations

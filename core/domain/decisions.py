@@ -201,7 +201,10 @@ def _decide_auto_pool(
     command: ApplyAutoPool | DropAutoPool,
     claimed: Mapping[str, Claim],
 ) -> tuple[Event, ...]:
-    """Planned anew on this configuration, then judged as any other pool (spec/ipam.md 4.5)."""
+    """Planned anew on this configuration, then judged as any other pool.
+
+    See docs/reference/automatic-pool-rules.md, "Planning".
+    """
     if isinstance(command, DropAutoPool):
         return _drop_auto_pool(configuration, command, claimed)
     _, before, pool = plan_pool(command.wish, configuration, claimed)
@@ -231,7 +234,7 @@ def _drop_auto_pool(
 
 
 def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) -> None:
-    """CREATE in spec/api.md 3.2: the first two rules answer alone."""
+    """CREATE in docs/reference/admission.md, "SpiderIPPool": the first two rules answer alone."""
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
     require(subnet_rule(subject, pool, configuration.pools))
@@ -245,7 +248,10 @@ def _judge_changed_pool(
     pool: Pool,
     claimed: Mapping[str, Claim],
 ) -> None:
-    """UPDATE in spec/api.md 3.2: what may not change answers alone, the rest together."""
+    """UPDATE: what may not change answers alone, the rest together.
+
+    See docs/reference/admission.md, "SpiderIPPool".
+    """
     require(immutable_network_rule(subject, existing, pool))
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
@@ -268,7 +274,7 @@ def _delete_pool(
 
 
 def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
-    """Spec/api.md 3.4."""
+    """See docs/reference/admission.md, "SpiderReservedIP"."""
     subject = Subject("SpiderReservedIP", wanted.name)
     require(object_name_rule(subject))
     require(size_rule(subject, wanted, wanted.labels, wanted.annotations))

@@ -1,4 +1,6 @@
-"""Slots: what a node has so many of that only so many Pods fit (spec/api.md 5.1, datapath.md 6.5).
+"""Slots: what a node has so many of that only so many Pods fit.
+
+See docs/reference/configuration.md, "conf.yml", docs/reference/networks.md, "Slots".
 
 Agents offer them to kubelet, the Pod webhook asks for them, and Kubernetes puts a Pod only where
 one is free. A NIC's slots say that the node has it; a network provider's bound how many addresses

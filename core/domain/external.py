@@ -1,4 +1,7 @@
-"""Which NICs a network provider binds, and what of them (spec/datapath.md 6.5). Pure."""
+"""Which NICs a network provider binds, and what of them. Pure.
+
+See docs/reference/networks.md, "Addresses of a network provider".
+"""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ class PodReference(NamedTuple):
 class PodFacts(NamedTuple):
     """One Pod.
 
-    ``alive`` as in spec/ipam.md 0; None when nobody can tell (the runtime's word counts).
-    ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed`` says how the Pod's
-    addresses are fixed, None if they are not; ``endpoint_name`` is the VM's name where they are a
-    VM's, else "". ``migrating``: it is the target of a live migration, whose source still uses the
-    addresses.
+    ``alive`` as in docs/reference/pool-selection.md, "Living Pods"; None when nobody can tell (the
+    runtime's word counts). ``owner`` is the top controller (Deployment, not ReplicaSet). ``fixed``
+    says how the Pod's addresses are fixed, None if they are not; ``endpoint_name`` is the VM's name
+    where they are a VM's, else "". ``migrating``: it is the target of a live migration, whose
+    source still uses the addresses.
     """
 
     namespace: str

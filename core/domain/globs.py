@@ -1,11 +1,12 @@
 r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
 
-Promise: the same answers as the public system gives (spec/ipam.md 1.2 and section 10 item 11):
-``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\`` escapes. A pattern
-that is malformed is refused whatever it is matched with, as Go's ``path.Match`` does: its filepath
-twin overlooks a fault behind a star when the part before the star already differs, and then the
-same annotation would fail or pass by the names of the pools. Characters count here where Go counts
-bytes after a ``*``; object names are ASCII, so nobody can tell. Must never list or read anything.
+Promise: the same answers as the public system gives (docs/reference/pool-selection.md, "Families
+and wildcards"): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\``
+escapes. A pattern that is malformed is refused whatever it is matched with, as Go's ``path.Match``
+does: its filepath twin overlooks a fault behind a star when the part before the star already
+differs, and then the same annotation would fail or pass by the names of the pools. Characters count
+here where Go counts bytes after a ``*``; object names are ASCII, so nobody can tell. Must never
+list or read anything.
 
 How a pattern is read: it is cut at its stars into chunks; each element of a chunk matches exactly
 one character. A chunk takes the leftmost place where it fits, once and for all.

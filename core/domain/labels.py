@@ -1,7 +1,7 @@
 """Label selectors as plain values: do they match, why not, and are they well formed.
 
 Promise: the meaning and the validation rules of Kubernetes' own selectors (its "Labels and
-Selectors" and "Object Names" rules; spec/api.md 3.2 rule 4 and section 11 item 16). An absent
+Selectors" and "Object Names" rules; docs/reference/admission.md, "SpiderIPPool", rule 4). An absent
 selector is the caller's business, an empty one matches everything. Must never: know what is being
 selected.
 """

@@ -25,7 +25,9 @@ class Route(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A SpiderIPPool (spec/api.md 1.1). Texts are as stored: merged items, canonical ``subnet``.
+    """A SpiderIPPool. Texts are as stored: merged items, canonical ``subnet``.
+
+    See docs/reference/custom-resources.md, "SpiderIPPool".
 
     ``routes`` None means "not given" (a subnet may pass on its own), () means "none, on purpose".
     ``retiring``: deletion has begun, no new claims, releases go on.
@@ -52,7 +54,9 @@ class Pool(NamedTuple):
 
 
 class Subnet(NamedTuple):
-    """A SpiderSubnet (spec/api.md 1.2): addresses that its pools share out among themselves.
+    """A SpiderSubnet: addresses that its pools share out among themselves.
+
+    See docs/reference/custom-resources.md, "SpiderSubnet".
 
     Texts are as stored, ``routes`` as in a pool. What each pool has of it is nowhere written twice:
     it is the pool's own addresses (``core.domain.subnets``). ``retiring``: deletion has begun.
@@ -131,7 +135,9 @@ class Claim(NamedTuple):
 
 
 class Nic(NamedTuple):
-    """One interface of an endpoint (spec/api.md 1.4 ``current.ips[]``), with its attachment.
+    """One interface of an endpoint, with its attachment.
+
+    See docs/reference/custom-resource-rules.md, "SpiderEndpoint", ``current.ips[]``.
 
     ``ipv4``/``ipv6``: address with prefix length, "" for none. ``interface`` is "" for an open
     entry of the unnamed multi-NIC mode. ``container`` "" means that no runtime has asked for this

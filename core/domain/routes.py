@@ -1,11 +1,11 @@
 """Routes of a Pod: what the annotation asks for, which NIC gets what, what an ADD answers.
 
-Promise: spec/ipam.md 1.8 and spec/api.md 2.1. Texts stay as written: host bits, duplicates and a
-default route by annotation are kept (spec/ipam.md section 10 item 26). The answer has one order, be
-it fresh or repeated, so that nobody can tell them apart: per NIC IPv4 before IPv6, and in each
-family the pool's routes, the annotation's, then the default route by the gateway. An endpoint
-stores the first two; the default route follows from its gateway and ``clean_gateway`` (section 10
-items 4 and 7).
+Promise: docs/reference/pool-selection.md, "Routes" and docs/reference/annotations.md, "Annotations
+of Pods". Texts stay as written: host bits, duplicates and a default route by annotation are kept
+(docs/reference/pool-selection.md, "Routes"). The answer has one order, be it fresh or repeated, so
+that nobody can tell them apart: per NIC IPv4 before IPv6, and in each family the pool's routes, the
+annotation's, then the default route by the gateway. An endpoint stores the first two; the default
+route follows from its gateway and ``clean_gateway`` (docs/reference/pool-selection.md, "Routes").
 Must never know how a route gets into a Pod.
 """
 

@@ -109,7 +109,10 @@ def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
 
 
 def _judge_new(configuration: Configuration, subject: Subject, subnet: Subnet) -> None:
-    """CREATE in spec/api.md 3.3, one rule after the other; pools before its own items (item 18)."""
+    """CREATE, one rule after the other; pools before its own items.
+
+    See docs/reference/admission.md, "SpiderSubnet".
+    """
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))
     require(cidr_rule(subject, subnet))
@@ -122,7 +125,7 @@ def _judge_new(configuration: Configuration, subject: Subject, subnet: Subnet) -
 def _judge_changed(
     configuration: Configuration, subject: Subject, existing: Subnet, subnet: Subnet
 ) -> None:
-    """UPDATE in spec/api.md 3.3."""
+    """UPDATE in docs/reference/admission.md, "SpiderSubnet"."""
     require(immutable_network_rule(subject, existing, subnet))
     enabled = configuration.enabled(subnet.family)
     require(family_enabled_rule(subject, subnet.family, enabled=enabled))

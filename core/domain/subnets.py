@@ -42,7 +42,10 @@ def owner_of(pool: Pool) -> str:
 
 
 def subnet_for(pool: Pool, subnets: Mapping[str, Subnet]) -> Subnet | None:
-    """The subnet with the pool's CIDR; one that is being retired counts too (api.md 11 item 5)."""
+    """The subnet with the pool's CIDR; one that is being retired counts too.
+
+    See docs/reference/admission.md, "Answers".
+    """
     cidr = (pool.family, pool.subnet)
     return next((one for one in subnets.values() if (one.family, one.subnet) == cidr), None)
 

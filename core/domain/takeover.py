@@ -182,7 +182,10 @@ def _losers(
 
 
 def _with_every_address_once(endpoint: Endpoint, findings: list[Finding]) -> Endpoint:
-    """The endpoint; over there NICs of a Pod on one pool get one address (spec/ipam.md 2.1)."""
+    """The endpoint; over there NICs of a Pod on one pool get one address.
+
+    See docs/reference/address-assignment.md, "Choosing an address".
+    """
     seen: set[str] = set()
     nics: list[Nic] = []
     for nic in endpoint.nics:

@@ -1,8 +1,8 @@
 """What a Spiderpool cluster has, as kubectl prints it or its API server lists it -> domain values.
 
 Pools, subnets and reservations are the manifests that ``apply`` reads; here their status counts as
-well, and SpiderEndpoints are read (spec/api.md 1.1 to 1.4). Kinds that have nothing to do with
-addresses are passed over and counted.
+well, and SpiderEndpoints are read (docs/reference/custom-resources.md, "SpiderIPPool" to
+"SpiderEndpoint"). Kinds that have nothing to do with addresses are passed over and counted.
 Promise: ``BadInput`` and nothing else; it names the document and the field.
 """
 

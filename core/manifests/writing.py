@@ -128,7 +128,10 @@ def _subnet_manifest(subnet: Subnet, status: SubnetStatus | None) -> Plain:
 
 
 def controlled_pools(shares: Sequence[Share]) -> str:
-    """``status.controlledIPPools`` as JSON text (api.md 1.2); ``application`` of auto pools."""
+    """``status.controlledIPPools`` as JSON text; ``application`` of auto pools.
+
+    See docs/reference/custom-resource-rules.md, "SpiderSubnet".
+    """
     text = {
         one.pool: {"ips": list(one.ips)} | _given(application=one.application) for one in shares
     }
@@ -145,7 +148,10 @@ def _network(value: Pool | Subnet) -> Plain:
 
 
 def _status(pool: Pool, status: PoolStatus) -> Plain:
-    """Spec/api.md 1.1; ``allocatedIPs`` is JSON text, absent when nothing is allocated."""
+    """The status of a pool; ``allocatedIPs`` is JSON text, absent when nothing is allocated.
+
+    See docs/reference/custom-resource-rules.md, "SpiderIPPool".
+    """
     report: Plain = {
         "allocatedIPCount": status.allocated_count,
         "totalIPCount": pool_addresses(pool).clamped_size,

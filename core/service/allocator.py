@@ -203,7 +203,10 @@ class Allocator:
         progress.is_sure = True
 
     async def _retrieve(self, progress: _Progress, endpoint: Endpoint) -> Repeat | Change | Need:
-        """What a replica or VM does with what it has (spec/ipam.md 3.1, 3.2)."""
+        """What a replica or VM does with what it has.
+
+        See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
+        """
         pod, request = progress.facts.pod, progress.request
         lost: frozenset[int] = frozenset()
         if endpoint.uid != pod.uid:
@@ -222,7 +225,7 @@ class Allocator:
         """NICs that go elsewhere, by a view that is as new as etcd; VMs keep what they have."""
         attachment = progress.request.attachment
         if progress.facts.pod.fixed != "statefulset" or has_attached(endpoint, attachment):
-            return frozenset()  # VMs: spec/ipam.md section 10 item 29
+            return frozenset()  # VMs: docs/reference/fixed-address-rules.md, "KubeVirt"
         with suppress(AllocationError):
             if not moved_nics(endpoint, self._candidates(progress), attachment):
                 return frozenset()

@@ -1,4 +1,6 @@
-"""The bound of records in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS, spec/ipam.md 2.1).
+"""The bound of records in a pool (SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS).
+
+See docs/reference/limits.md, "Records of a pool".
 
 The bound keeps status reports small; nothing in the log depends on it. A pool that cannot hold more
 than the bound is never counted. For others the claims are counted, and the count is believed for a

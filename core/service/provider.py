@@ -1,4 +1,6 @@
-"""What operators say of the network provider (spec/api.md 5.1, ``iaasNetworkProvider``).
+"""What operators say of the network provider.
+
+See docs/reference/configuration.md, "conf.yml", ``iaasNetworkProvider``.
 
 Some clouds have to be told which address lies behind which NIC. Agents and controllers read the
 same keys of the ConfigMap; a value that cannot be used keeps both from starting. Pure.

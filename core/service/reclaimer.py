@@ -3,8 +3,8 @@
 What is released was decided before (``core.domain.reclaim``). Here it is only asked whether that is
 still so: the same Pod and sandboxes behind the endpoint, the same claims by revision, and the
 transaction asks again. It ends exactly the claims that the step names. The ``Releaser`` ends all
-that an endpoint shows; here an endpoint may show the address of another, living Pod (spec/ipam.md
-section 8 item 9), so only its reading of fences is used.
+that an endpoint shows; here an endpoint may show the address of another, living Pod
+(docs/reference/reclaim-rules.md, "Addresses in use"), so only its reading of fences is used.
 """
 
 from __future__ import annotations

@@ -305,7 +305,10 @@ class Round:
         )
 
     def _used_out(self, demand: Demand) -> AllocationError:
-        """Every pool of the demand is full: which, and what would help (spec/ipam.md 1.6, 1.9)."""
+        """Every pool of the demand is full: which, and what would help.
+
+        See docs/reference/pool-selection.md, "Trying pools" and "Error texts".
+        """
         reasons = [self._full[demand.interface, demand.family, pool] for pool in demand.pools]
         family = FAMILY_NAMES[demand.family]
         error = AddressesUsedOut(

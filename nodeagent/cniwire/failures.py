@@ -57,7 +57,10 @@ INTERNAL: Final = 999
 UNHEALTHY: Final = "unhealthy spiderpool-agent backend, failed to check: "
 ALLOCATION_ERROR: Final = "spiderpool IP allocation error: "
 RELEASE_ERROR: Final = "spiderpool IP release error: "
-"""Texts that users and other systems' tests match on (spec/ipam.md 1.9)."""
+"""Texts that users and other systems' tests match on.
+
+See docs/reference/pool-selection.md, "Error texts".
+"""
 
 _CODES: Final[tuple[tuple[type[OrbweaverError], int], ...]] = (
     (AddressesUsedOut, USED_OUT),

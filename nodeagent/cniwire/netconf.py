@@ -46,7 +46,10 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
 
 
 class IpamConf(msgspec.Struct, frozen=True):
-    """The ``ipam`` object (spec/api.md 4.1). Sizes and counts 0 mean not said."""
+    """The ``ipam`` object. Sizes and counts 0 mean not said.
+
+    See docs/reference/cni-configuration.md, "spiderpool".
+    """
 
     type: str = ""
     log_level: str = "debug"

@@ -1,8 +1,8 @@
 """The JSON of results: what standard output of the executable shall be, byte for byte.
 
-Shapes: spec/api.md 4 and 4.1: four spaces of indent, only entries of the interface that was asked
-for, no ``interfaces``, ``version`` with every address before 1.0.0, ``dns`` always and always
-empty.
+Shapes: docs/reference/cni-configuration.md, "Plugins" and "spiderpool": four spaces of indent, only
+entries of the interface that was asked for, no ``interfaces``, ``version`` with every address
+before 1.0.0, ``dns`` always and always empty.
 """
 
 from __future__ import annotations

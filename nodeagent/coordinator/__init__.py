@@ -2,5 +2,5 @@
 
 ``reading`` gathers facts, ``planning`` turns them into netlink requests without any I/O, ``engine``
 applies those in as few sends as possible, and takes back what a failure has left half done.
-Rules: spec/datapath.md section 1; drawings: docs/datapath.md.
+Rules: docs/reference/coordinator.md; drawings: docs/datapath.md.
 """

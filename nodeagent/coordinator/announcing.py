@@ -1,7 +1,8 @@
 """Tell the network of a Pod that its addresses are at another MAC address now.
 
-Announcing is a courtesy: a failure is logged and fails no ADD (spec/datapath.md 1.6). The frames
-are those of ``nodeagent.detection``. Nobody waits for the closing of a packet socket.
+Announcing is a courtesy: a failure is logged and fails no ADD (docs/reference/coordinator.md, "MAC
+address"). The frames are those of ``nodeagent.detection``. Nobody waits for the closing of a packet
+socket.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Standalone they are ``orbweaver.coordinator`` of conf.yml. In Kubernetes the SpiderCoordinator goes
 before that (``nodeagent.kubernetes.coordinators``), and Pods wait while it is not Synced
-(spec/datapath.md 1.1): such a source raises NotReady.
+(docs/reference/coordinator.md, "SpiderCoordinator status"): such a source raises NotReady.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the coordinator has read: the Pod's network stack and what matters of the node's.
 
 Plain values; nothing here reads or decides. A Pod's addresses are the global unicast ones:
-link-local and multicast addresses never count (spec/datapath.md 1.1).
+link-local and multicast addresses never count (docs/reference/coordinator.md, "Inputs").
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class HostStack(NamedTuple):
     """The node's side.
 
     ``node_addresses``: this node's addresses that the Pod must reach, the gateways first, without
-    duplicates (spec/datapath.md 1.4). ``stale``: entries for the Pod's addresses, on any link.
+    duplicates (docs/reference/coordinator.md, "Node addresses"). ``stale``: entries for the Pod's
+    addresses, on any link.
     """
 
     node_addresses: tuple[Address, ...]

@@ -1,4 +1,6 @@
-"""Marks of the reply path: what came in through veth0 is answered through it (datapath.md 1.10).
+"""Marks of the reply path: what came in through veth0 is answered through it.
+
+See docs/reference/coordinator.md, "Reply path".
 
 Three rules in the Pod's namespace: new connections from veth0 get the mark, the mark is kept with
 the connection, and what the Pod sends in such a connection gets it back. Packets of others keep the

@@ -1,4 +1,6 @@
-"""Which mode, which table, and whether this is the first NIC: spec/datapath.md 1.2.
+"""Which mode, which table, and whether this is the first NIC.
+
+See docs/reference/coordinator.md, "Modes".
 
 Pure: a table of the specification as a function.
 """

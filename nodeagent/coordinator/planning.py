@@ -1,8 +1,7 @@
 """From facts to a plan: what one NIC of one Pod needs, as netlink requests. Pure.
 
-Order, tables, priorities and hints are those of spec/datapath.md 1.5 to 1.10 and 1.12; tuning of
-routes (1.11) is in ``tuning``. Promise: the same facts give the same plan; each step may be done
-twice.
+Order, tables, priorities and hints are those of docs/reference/coordinator.md; tuning of routes is
+in ``tuning``. Promise: the same facts give the same plan; each step may be done twice.
 """
 
 from __future__ import annotations
@@ -85,7 +84,9 @@ def plan(
 
 
 def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
-    """The MAC address that ``podMACPrefix`` asks for; b"" for none (spec/datapath.md 1.6).
+    """The MAC address that ``podMACPrefix`` asks for; b"" for none.
+
+    See docs/reference/coordinator.md, "MAC address".
 
     Prefix, then the IPv4 address or the last four bytes of the IPv6 one, of the first address.
     Raises BadInput for a NIC that cannot have one of its own.

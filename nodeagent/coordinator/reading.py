@@ -2,7 +2,7 @@
 
 Promise: a bounded number of questions, whatever the node carries; entries for other Pods are passed
 over before they are read. What is cleaned here is dirt by definition: routes and neighbour entries
-for addresses that are just being given to a Pod (spec/datapath.md 1.7, 1.8, trap 6). It plans
+for addresses that a Pod is about to get (docs/reference/coordinator.md, "Order of ADD"). It plans
 nothing.
 """
 
@@ -24,7 +24,10 @@ from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 NOT_OF_THE_NODE: Final = re.compile(
     r"docker|cbr|dummy|virbr|lxcbr|veth|lo$|cali|flannel|kube-ipvs|cni|vx-submariner|cilium*"
 )
-"""Links whose addresses are no addresses of the node (spec/datapath.md 1.4)."""
+"""Links whose addresses are no addresses of the node.
+
+See docs/reference/coordinator.md, "Node addresses".
+"""
 
 
 def read_pod(session: Session, interface: str) -> PodStack:

@@ -1,8 +1,8 @@
 """The coordinator's settings: what the network configuration says, else the cluster, else built in.
 
 Promise: what ``effective`` returns is valid, every fault is refused by the name of its field
-(spec/datapath.md 1.1, spec/api.md 4.2). Lists fall back only when empty and are never merged. It
-never looks at a Pod's network.
+(docs/reference/coordinator.md, "Inputs", docs/reference/cni-configuration.md, "coordinator"). Lists
+fall back only when empty and are never merged. It never looks at a Pod's network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from nodeagent.netlink.values import host_prefix
 
 MODES: Final = ("auto", "underlay", "overlay", "disable")
 DISABLED: Final = "disabled"
-"""As the CRD spells it; the public plugin knows ``disable`` alone (spec/datapath.md 1.1)."""
+"""As the CRD spells it; the public plugin knows ``disable`` alone.
+
+See docs/reference/coordinator.md, "Inputs".
+"""
 
 NETWORKS_MAX: Final = 256
 TABLE_MAX: Final = 0xFFFFFFFF

@@ -1,7 +1,8 @@
 """Policy routing between a Pod's NICs: which NIC has main's default route, who answers where. Pure.
 
-spec/datapath.md 1.11. The routes of one NIC, the mover, go to a table of their own, and rules lead
-there by source address; main keeps one default route and every connected network.
+docs/reference/coordinator.md, "Tuning of routes". The routes of one NIC, the mover, go to a table
+of their own, and rules lead there by source address; main keeps one default route and every
+connected network.
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 from nodeagent.detection.languages import Language, Question
 
 CONFLICT_WINDOW_S: Final = 0.1
-"""Spec/datapath.md 1.13. Answers come within 0.1 ms; RFC 5227's seconds would be the Pod's."""
+"""See docs/reference/coordinator.md, "Conflict and gateway detection".
+
+Answers come within 0.1 ms; RFC 5227's seconds would be the Pod's.
+"""
 CONFLICT_PROBES: Final = 3
 """PROBE_NUM of RFC 5227, 1.1."""
 

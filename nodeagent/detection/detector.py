@@ -51,7 +51,9 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Switches(NamedTuple):
-    """What is done: enableIPConflictDetection, enableGatewayDetection (spec/api.md 5.1), and ours.
+    """What is done: enableIPConflictDetection, enableGatewayDetection, and ours.
+
+    See docs/reference/configuration.md, "conf.yml".
 
     ``announce``: whether the neighbours are told of addresses that nobody else uses.
     """

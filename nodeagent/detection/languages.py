@@ -146,7 +146,7 @@ class NdLanguage:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
         The solicitation, for the own address, is what the public system sends
-        (spec/datapath.md 1.13).
+        (docs/reference/coordinator.md, "MAC address").
         """
         said = Advertisement(address, ALL_NODES, address, mac, override=True)
         asked = Solicitation(address, address, mac)

@@ -1,7 +1,8 @@
 """One line of the plugin's log for each call: what was asked, how it ended, how long it took.
 
-File, level and rotation are the netconf's (spec/api.md 4.1), the file within one directory. It
-costs a call next to nothing: lines are made here and written elsewhere. It never fails a call.
+File, level and rotation are the netconf's (docs/reference/cni-configuration.md, "spiderpool"), the
+file within one directory. It costs a call next to nothing: lines are made here and written
+elsewhere. It never fails a call.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
 Promise: always an answer, and every failure a CNI error object. ADD's failures carry the prefix
 that users match on. A DEL whose own error is retryable answers "try again later", so that the
 runtime repeats it, and so does one of an endpoint that cannot be read: a newer agent or a repair
-makes it readable, and until then its addresses are held. Any other failed release is logged and
-DEL succeeds (spec/api.md 4.1), because a runtime that cannot delete never ends a Pod, and GC finds
-what is left. It must never wait longer than the gate allows.
+makes it readable, and until then its addresses are held. Any other failed release is logged and DEL
+succeeds (docs/reference/cni-configuration.md, "spiderpool"), because a runtime that cannot delete
+never ends a Pod, and GC finds what is left. It must never wait longer than the gate allows.
 """
 
 from __future__ import annotations

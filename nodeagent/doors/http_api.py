@@ -1,4 +1,7 @@
-"""The compatible HTTP API on the unix socket (spec/api.md 8.1; corrections in ipam.md section 10).
+"""The compatible HTTP API on the unix socket.
+
+See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
+bodies".
 
 For callers of the public system; our executables use the framed socket. Promise: status codes and
 shapes of the table, bounded bodies, callers checked as at the framed door. It decides nothing.
@@ -296,7 +299,10 @@ def _json(status: int, document: object, headers: dict[str, str] | None = None) 
 
 
 def _reference(namespace: str, name: str, uid: str, container: str) -> PodReference:
-    """The Pod as this API names it: always by name (spec/ipam.md section 10 item 12)."""
+    """The Pod as this API names it: always by name.
+
+    See docs/reference/address-assignment.md, "ADD".
+    """
     if not (is_name(namespace) and is_name(name)):
         raise BadInput(f"failed to get Pod {namespace[:253]}/{name[:253]}: it has no such name")
     if uid and not is_name(uid):

@@ -1,6 +1,6 @@
 """Bodies of the HTTP API, read as the public system reads them.
 
-Rules: spec/api.md 8.1, ipam.md section 10 items 1, 10 and 27.
+Rules: docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
 Names match whatever their case, the last of a repeated name wins, what follows the document and
 unknown names are ignored. Every refusal has the public system's status and shape. It never looks at
 what the values mean.

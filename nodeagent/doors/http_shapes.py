@@ -1,4 +1,6 @@
-"""Documents of the HTTP API: an ADD, an endpoint, the coordinator's settings (spec/api.md 8.1).
+"""Documents of the HTTP API: an ADD, an endpoint, the coordinator's settings.
+
+See docs/reference/http-api.md, "Agent".
 
 Members that are empty or zero are left out, as the public system does; the lists it sends as null
 are null.

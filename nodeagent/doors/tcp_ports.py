@@ -1,8 +1,9 @@
 """An agent's TCP ports: health for probes, metrics for scrapers. Both change nothing.
 
-Health (spec/api.md 5.5): ``/v1/runtime/startup`` 200 once started, ``readiness`` when every check
-of ``/readyz`` passes. ``liveness`` fails only where a restart would help: an agent that waits for
-etcd is alive, a fenced one is not. ``/livez`` and ``/readyz`` list the checks one a line.
+Health (docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` 200 once
+started, ``readiness`` when every check of ``/readyz`` passes. ``liveness`` fails only where a
+restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez`` and
+``/readyz`` list the checks one a line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The network configuration of ``ifacer`` (spec/api.md 4.3): read, checked, and nothing else.
+"""The network configuration of ``ifacer``: read, checked, and nothing else.
+
+See docs/reference/cni-configuration.md, "ifacer".
 
 Promise: what ``read_conf`` returns can be wanted of a node; every fault is refused by the name of
 its field, before anything is looked at or touched.

@@ -1,4 +1,6 @@
-"""Bond options as users write them, ``k=v;k=v``, and as the kernel takes them (spec/api.md 4.4).
+"""Bond options as users write them, ``k=v;k=v``, and as the kernel takes them.
+
+See docs/reference/cni-configuration.md, "Bond options".
 
 Promise: the public system's reading: pieces without exactly one "=" and unknown keys mean nothing,
 only numbers above zero are applied. A value of the wrong kind is refused by its key. Pure.

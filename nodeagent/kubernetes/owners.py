@@ -88,7 +88,10 @@ class Owners:
         return owner.uid in self._parents
 
     def top(self, owner: Owner) -> Owner:
-        """The controller at the end of the chain (spec/ipam.md 0)."""
+        """The controller at the end of the chain.
+
+        See docs/reference/pool-selection.md, "Top controller".
+        """
         if owner.uid in self._parents:
             self._parents.move_to_end(owner.uid)
         return self._parents.get(owner.uid) or owner

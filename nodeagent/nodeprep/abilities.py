@@ -110,7 +110,7 @@ def _rule(session: Session, family: Family) -> Ability:
 
 
 def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
-    """One of the two ways is enough (spec/datapath.md 1.10)."""
+    """One of the two ways is enough (docs/reference/coordinator.md, "Reply path")."""
     ways: tuple[tuple[str, Marks], ...] = (
         ("nftables", NftMarks(visitor)),
         ("iptables", IptablesMarks(visitor)),

@@ -1,4 +1,6 @@
-"""Sysctls of the node (spec/datapath.md 1.15): set at the agent's start where that is switched on.
+"""Sysctls of the node: set at the agent's start where that is switched on.
+
+See docs/reference/coordinator.md, "Sysctls".
 
 Promise: only keys of this table, each if its family is enabled; a key that the kernel does not have
 is skipped with a warning, one that cannot be written ends the start. Nothing is put back later.

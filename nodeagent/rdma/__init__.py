@@ -1,4 +1,6 @@
-"""Counters of RDMA devices, for who scrapes the agent (spec/api.md 6, spec/datapath.md 7.1).
+"""Counters of RDMA devices, for who scrapes the agent.
+
+See docs/reference/metrics.md, docs/reference/networks.md, "RDMA metrics".
 
 values.py     what is read of devices, and what is known of the Pods that have them
 reading.py    reading it: RDMA's netlink, drivers, /sys

@@ -1,8 +1,9 @@
 """From what was read to Prometheus' text: names, labels and numbers. Pure.
 
-Names and labels are those of spec/api.md 6 and spec/datapath.md 7.1. Promise: no name with the same
-labels comes twice, which would cost a scraper everything; nothing is unbounded; numbers are exact.
-A port has some sixty samples with the same labels, so these are written once.
+Names and labels are those of docs/reference/metrics.md and docs/reference/networks.md, "RDMA
+metrics". Promise: no name with the same labels comes twice, which would cost a scraper everything;
+nothing is unbounded; numbers are exact. A port has some sixty samples with the same labels, so
+these are written once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""conf.yml: the keys of spec/api.md 5.1 that we obey, and ours under ``orbweaver``.
+"""conf.yml: the keys that we obey, and ours under ``orbweaver``.
+
+See docs/reference/configuration.md, "conf.yml".
 
 A key that is not said has the chart's default; unknown keys of the upper level are ignored as the
 public system does (the file is shared with other processes), unknown ones under ``orbweaver`` are

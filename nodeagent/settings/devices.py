@@ -1,4 +1,6 @@
-"""``agent.networkResourcePlugin`` of conf.yml: its schema, and what it means (spec/api.md 5.1).
+"""``agent.networkResourcePlugin`` of conf.yml: its schema, and what it means.
+
+See docs/reference/configuration.md, "conf.yml".
 
 Agents offer by it, the Pod webhook asks by it, and a value that cannot be used keeps either from
 starting. Selectors are read in Kubernetes' own spelling, which the public system overlooks; another

@@ -1,4 +1,6 @@
-"""Environment variables, read as the public system reads them (spec/api.md 5.3, last line).
+"""Environment variables, read as the public system reads them.
+
+See docs/reference/configuration.md, "Environment variables".
 
 Values are trimmed; an empty one of a required variable, a number that is none and a truth value
 that Go's ParseBool does not know are refused by the variable's name. It reads nothing but the

@@ -39,7 +39,7 @@ from nodeagent.settings.values import (
     Settings,
 )
 
-CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # spec/api.md 5.1
+CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
 RECORDS_HIGHEST: Final = 1 << 31
 POOL_PAUSE_S_MAX: Final = 3_600
 POOL_RETRIES_MAX: Final = 10_000

@@ -26,9 +26,15 @@ CLUSTER: Final = "default"
 HEALTH_PORT: Final = 5710
 METRICS_PORT: Final = 5711
 LISTEN_ADDRESS: Final = {True: "127.0.0.1", False: "::1"}
-"""Where probes and scrapers are heard by default, by whether IPv4 is enabled (spec/api.md 5.5)."""
+"""Where probes and scrapers are heard by default, by whether IPv4 is enabled.
+
+See docs/reference/configuration.md, "Ports and health paths".
+"""
 COORDINATOR: Final = "default"
-"""The SpiderCoordinator that counts (spec/api.md 1.5)."""
+"""The SpiderCoordinator that counts.
+
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
+"""
 AGENT_NAMESPACE: Final = "kube-system"
 POOL_WAIT_S: Final = 50.0
 """How long an ADD waits for its automatic pool, within what its own deadline leaves."""

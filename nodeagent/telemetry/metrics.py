@@ -1,4 +1,4 @@
-"""What is counted: the documented names of spec/api.md 6, and ours.
+"""What is counted: the documented names of docs/reference/metrics.md, and ours.
 
 Counts are plain integers that are read when somebody scrapes, so that an ADD pays for additions and
 not for instruments; histograms are recorded as they happen, and only where somebody has put them

@@ -1,10 +1,10 @@
 """The plugin's log file: lines that the agent writes on behalf of the executables.
 
-The netconf names file, level and rotation (spec/api.md 4.1). The agent is root and the author of a
-netconf may be a user, so files are regular files of one directory, and links are not followed.
-Lines wait, boundedly, for a thread
-that writes them: a slow disk delays no Pod, and what does not fit is dropped and counted. A file
-that cannot be written is reported once and tried again later; it never fails a request.
+The netconf names file, level and rotation (docs/reference/cni-configuration.md, "spiderpool"). The
+agent is root and the author of a netconf may be a user, so files are regular files of one
+directory, and links are not followed. Lines wait, boundedly, for a thread that writes them: a slow
+disk delays no Pod, and what does not fit is dropped and counted. A file that cannot be written is
+reported once and tried again later; it never fails a request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from nodeagent.telemetry.logs import LEVELS, timestamp
 MEGABYTES: Final = 100
 DAYS: Final = 30
 FILES: Final = 10
-"""Rotation where the netconf says nothing (spec/api.md 4.1)."""
+"""Rotation where the netconf says nothing (docs/reference/cni-configuration.md, "spiderpool")."""
 
 FLUSH_S: Final = 0.2
 """From the first line that waits to the writing of all that came meanwhile."""

@@ -6,10 +6,10 @@
        └──────────┘
                   └─ silent gateway ──▶ release, fail
 
-The HTTP API answers its callers with flags instead, because they look for themselves (spec/ipam.md
-2.4). Promise: at most ``ROUNDS_MAX`` allocations and the gate's deadline in all; a DEL of the same
-container waits for the end; what an ADD that fails or is broken off here has got is given back,
-unless it is fixed.
+The HTTP API answers its callers with flags instead, because they look for themselves
+(docs/reference/address-assignment.md, "Batch release"). Promise: at most ``ROUNDS_MAX`` allocations
+and the gate's deadline in all; a DEL of the same container waits for the end; what an ADD that
+fails or is broken off here has got is given back, unless it is fixed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Giving addresses back after a failed detection (spec/ipam.md 2.4).
+"""Giving addresses back after a failed detection.
+
+See docs/reference/address-assignment.md, "Batch release".
 
 ``withdraw`` is ``DELETE /v1/ipam/ips`` for callers that look for themselves, ``give_up`` is for the
 agent's own detection, which knows more. Where a stranger uses an address it is quarantined first,
@@ -156,8 +158,9 @@ class Withdrawing:
 def _others(endpoint: Endpoint, attachment: Attachment) -> tuple[Nic, ...]:
     """The NICs that stay: those before this one, and those behind it that have a name.
 
-    What is behind and open belongs to later items of an unnamed list (spec/ipam.md 1.7). Those
-    are counted from the front, so that a hole in the middle would shift them.
+    What is behind and open belongs to later items of an unnamed list
+    (docs/reference/pool-selection.md, "Several NICs"). Those are counted from the front, so that a
+    hole in the middle would shift them.
     """
     names = [nic.interface for nic in endpoint.nics]
     place = names.index(attachment.interface) if attachment.interface in names else len(names)

@@ -1,6 +1,7 @@
 """The kinds of objects, and what people call them.
 
-The long names, plurals and short names of the CRDs (spec/api.md 1) are known beside our own words.
+The long names, plurals and short names of the CRDs (docs/reference/custom-resource-rules.md,
+"Kinds") are known beside our own words.
 """
 
 from __future__ import annotations

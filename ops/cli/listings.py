@@ -1,7 +1,7 @@
 """Objects as listings: the printer columns of the custom resources, with more of them in wide.
 
-The first columns are those of spec/api.md 1; FREE and STATE are ours and wide. Pure: what is to be
-shown was read before.
+The first columns are those of docs/reference/custom-resource-rules.md, "Kinds"; FREE and STATE are
+ours and wide. Pure: what is to be shown was read before.
 """
 
 from __future__ import annotations

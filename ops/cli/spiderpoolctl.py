@@ -1,4 +1,6 @@
-"""``spiderpoolctl``: the public system's names for a part of orbctl (spec/api.md section 7).
+"""``spiderpoolctl``: the public system's names for a part of orbctl.
+
+See docs/reference/spiderpoolctl.md.
 
 There they are stubs; here each does what its name says, by the command of orbctl that does it.
 The global options are orbctl's. Nothing is decided here.

@@ -1,12 +1,12 @@
 """Whether this controller is well: what ``/livez`` and ``/readyz`` say, check by check.
 
 Live: its event loop answers and it is not stopping. Ready: etcd answers, the projection is level
-with the log, every supervised task runs and hears from what it follows, some replica leads, and
-the jobs have their share of the executions; the one that
-leads hears news of Pods (spec/api.md 5.5), in Kubernetes what must be watched is watched, and
-webhooks that are wanted are served: the API server asks whoever is ready. The compatible paths
-answer the same; those of the public system's API that do nothing there do nothing here either
-(spec/api.md 8.4), but say which command does.
+with the log, every supervised task runs and hears from what it follows, some replica leads, and the
+jobs have their share of the executions; the one that leads hears news of Pods
+(docs/reference/configuration.md, "Ports and health paths"), in Kubernetes what must be watched is
+watched, and webhooks that are wanted are served: the API server asks whoever is ready. The
+compatible paths answer the same; those of the public system's API that do nothing there do nothing
+here either (docs/reference/http-api.md, "Controller"), but say which command does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What Prometheus scrapes about the hosted jobs: scans, releases, news, executions.
 
 The scan is told by every replica alike, since its state lies in etcd; counts are those of one
-process, and Prometheus adds them up. Compatible names (spec/api.md 6) count what they count there:
-releases of single Pods, without those of scans.
+process, and Prometheus adds them up. Compatible names (docs/reference/metrics.md) count what they
+count there: releases of single Pods, without those of scans.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Variables of the public system keep their names (spec/api.md 5.3), ours are the agent's
-(``ORBWEAVER_*``); a variable wins over the file. Nothing else reads either.
+Variables of the public system keep their names (docs/reference/configuration.md, "Controller"),
+ours are the agent's (``ORBWEAVER_*``); a variable wins over the file. Nothing else reads either.
 """
 
 from __future__ import annotations
@@ -139,7 +139,10 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
 
 
 def _coordinator(env: Environment) -> CoordinatorSettings | None:
-    """None: nobody keeps its status. The misspelling is the public system's (spec/api.md 5.3)."""
+    """None: nobody keeps its status. The misspelling is the public system's.
+
+    See docs/reference/configuration.md, "Controller".
+    """
     if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
         return None
     default = CoordinatorSettings()

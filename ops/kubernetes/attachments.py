@@ -1,4 +1,6 @@
-"""NetworkAttachmentDefinitions: every SpiderMultusConfig has its own (spec/api.md 4.5).
+"""NetworkAttachmentDefinitions: every SpiderMultusConfig has its own.
+
+See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 Level-triggered like the translator. A NAD that nobody owns is taken over, one that another network
 owns is left alone and told about. Deleting is the garbage collector's: the network is the NAD's
@@ -157,7 +159,7 @@ def _body(one: Object, wanted: Attachment) -> Object:
 
 
 def _differs(nad: Object, body: Object) -> bool:
-    """Annotations, configuration or owner (4.5)."""
+    """Annotations, configuration or owner."""
     found, wanted = nad["metadata"], body["metadata"]
     return any(
         (

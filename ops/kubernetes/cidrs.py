@@ -1,4 +1,6 @@
-"""Where a cluster says which CIDRs its Pods and Services have (spec/api.md 1.5). Pure.
+"""Where a cluster says which CIDRs its Pods and Services have. Pure.
+
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
 
 Every source is a text or an object that somebody else wrote, so whatever is malformed counts as not
 said.

@@ -1,9 +1,10 @@
 """The status of the SpiderCoordinator: which CIDRs of Pods and Services the host's stack serves.
 
-One object of the configured name is kept (spec/api.md 1.5); agents read its status. What cannot be
-found out is told as phase NotReady with the reason and without any CIDR: new Pods wait, those that
-run keep what they have. Looked at when the object or the node's CNI configurations change, and once
-a minute, because the other sources are not followed.
+One object of the configured name is kept (docs/reference/custom-resource-rules.md,
+"SpiderCoordinator"); agents read its status. What cannot be found out is told as phase NotReady
+with the reason and without any CIDR: new Pods wait, those that run keep what they have. Looked at
+when the object or the node's CNI configurations change, and once a minute, because the other
+sources are not followed.
 """
 
 from __future__ import annotations

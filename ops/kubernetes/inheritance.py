@@ -1,4 +1,6 @@
-"""What a custom resource of a pool has of its subnet (spec/api.md 3.1 step 4). Pure.
+"""What a custom resource of a pool has of its subnet. Pure.
+
+See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation.
 
 The log's pool has inherited already, whichever came first; this is how its object comes to say so.
 Must never replace what somebody has written.

@@ -37,7 +37,9 @@ class Objects:
         self._now = now
 
     async def adorn(self, kind: Kind, one: Object, command: Command) -> Object:
-        """The object with what it has to have: finalizer, IP version, CIDR label (api.md 3.1).
+        """The object with what it has to have: finalizer, IP version, CIDR label.
+
+        See docs/reference/admission.md, "SpiderIPPool".
 
         The finalizer is there before the log knows the object, so no deletion is ever missed.
         """

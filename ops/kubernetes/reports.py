@@ -1,6 +1,7 @@
 """What reports say: the status of pools and subnets, and SpiderEndpoints. Pure.
 
-Spec/api.md 1.1, 1.2 and 1.4. A report is never read back: what it says is what the projection has.
+See docs/reference/custom-resource-rules.md, "SpiderIPPool", "SpiderSubnet" and "SpiderEndpoint". A
+report is never read back: what it says is what the projection has.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from tests.agent.node import Node, running
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-# spec/api.md 6, rows of the agent, without the prefix spiderpool_.
+# docs/reference/metrics.md, rows of the agent, without the prefix spiderpool_.
 DOCUMENTED = {
     *(
         f"ipam_{work}_{name}"

@@ -1,4 +1,8 @@
-"""Names, labels and selectors of automatic pools (spec/ipam.md 4.3, spec/api.md 2.5)."""
+"""Names, labels and selectors of automatic pools.
+
+See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
+"Labels of pools and subnets".
+"""
 
 from __future__ import annotations
 

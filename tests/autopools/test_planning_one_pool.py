@@ -1,4 +1,7 @@
-"""One automatic pool: made, grown, shrunk, adopted, refused (spec/ipam.md 4.5, 4.6)."""
+"""One automatic pool: made, grown, shrunk, adopted, refused.
+
+See docs/reference/automatic-pool-rules.md, "Planning" and "Deletion".
+"""
 
 from __future__ import annotations
 

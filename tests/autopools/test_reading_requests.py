@@ -1,4 +1,7 @@
-"""The annotations of a Pod template, and how many addresses they ask for (ipam.md 4.1, 4.2)."""
+"""The annotations of a Pod template, and how many addresses they ask for.
+
+See docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size".
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Underlay Pods reach Services over their own NIC: the network sees backends, and Pods' addresses.
 
-The acceptance of spec/datapath.md 4 for the replacement of kube-proxy, on the coordinator's world.
+The acceptance of docs/reference/networks.md, "Traffic" for the replacement of kube-proxy, on the
+coordinator's world.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Scenarios 10 and 12 of spec/datapath.md: in a cloud, where every node has addresses of its own.
+"""Scenarios S10 and S12: in a cloud, where every node has addresses of its own.
+
+See docs/compatibility-datapath.md.
 
 Pools are default and bound to a node and a network; nobody annotates pools. The datapath of such
 Pods, ipvlan, is tried in ``tests/coordinator/test_on_other_links.py``.

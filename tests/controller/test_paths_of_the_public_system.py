@@ -1,4 +1,7 @@
-"""Paths that the public system declares on a controller's port and does not serve (api.md 8.4)."""
+"""Paths that the public system declares on a controller's port and does not serve.
+
+See docs/reference/http-api.md, "Controller".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Rules, tables and neighbours after ADD are those of spec/datapath.md 1.11, in a real kernel."""
+"""Rules, tables and neighbours after ADD are as documented, in a real kernel.
+
+See docs/reference/coordinator.md, "Tuning of routes".
+"""
 
 from __future__ import annotations
 

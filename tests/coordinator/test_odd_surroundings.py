@@ -104,7 +104,10 @@ def test_a_node_without_addresses_of_a_family_serves_the_other(node: Node, pod: 
 def test_addresses_of_bridges_and_tunnels_of_others_are_none_of_the_nodes(
     node: Node, pod: Pod
 ) -> None:
-    """The gateway first, then the node's own in the order of its links (spec/datapath.md 1.4)."""
+    """The gateway first, then the node's own in the order of its links.
+
+    See docs/reference/coordinator.md, "Node addresses".
+    """
     own = ("tunl0", "ens9")
     foreign = [
         *("docker0", "cbr0", "dummy0", "virbr0", "lxcbr0", "vethx", "cali1", "flannel.1"),

@@ -1,4 +1,6 @@
-"""Packets arrive: the rows of spec/datapath.md section 4 with Pods of an overlay like Calico's.
+"""Packets arrive, with Pods of an overlay like Calico's.
+
+See docs/reference/networks.md, "Traffic".
 
 M is a Pod with a macvlan eth0, C one of the overlay alone, CM one of both: its net1 is a macvlan.
 Everything is tried with main's default route on either NIC of CM.

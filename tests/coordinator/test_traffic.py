@@ -1,4 +1,6 @@
-"""Packets arrive: the rows of spec/datapath.md section 4 that macvlan on a bridge can show.
+"""Packets arrive, as far as macvlan on a bridge can show.
+
+See docs/reference/networks.md, "Traffic".
 
 Macvlan children cannot speak to their own parent: whatever goes between Pod and node here, the
 coordinator has made possible.

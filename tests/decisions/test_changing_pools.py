@@ -1,4 +1,7 @@
-"""UPDATE of a SpiderIPPool (spec/api.md 3.2): what may change, what may not, what must stay."""
+"""UPDATE of a SpiderIPPool: what may change, what may not, what must stay.
+
+See docs/reference/admission.md, "SpiderIPPool".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CREATE of a SpiderIPPool: every rule of spec/api.md 3.2 with its kind and field."""
+"""CREATE of a SpiderIPPool: every rule with its kind and field.
+
+See docs/reference/admission.md, "SpiderIPPool".
+"""
 
 from __future__ import annotations
 
@@ -238,7 +241,7 @@ def test_a_subnet_that_is_not_canonical_is_shown_as_it_should_be() -> None:
 
 
 class TestOrder:
-    """Which cause wins when there are several (spec/api.md 3.2)."""
+    """Which cause wins when there are several (docs/reference/admission.md, "SpiderIPPool")."""
 
     def test_a_family_that_is_switched_off_is_told_alone(self) -> None:
         configuration = EMPTY._replace(ipv4_enabled=False)

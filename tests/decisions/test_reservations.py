@@ -1,4 +1,4 @@
-"""SpiderReservedIP (spec/api.md 3.4 and section 11 item 19)."""
+"""SpiderReservedIP (docs/reference/admission.md, "SpiderReservedIP")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Golden scenarios of fixed addresses (spec/ipam.md 3, rows of section 7 with replicas and VMs).
+"""Golden scenarios of fixed addresses.
+
+See docs/reference/fixed-address-rules.md; docs/compatibility.md, cases with replicas and VMs.
 
 A line that begins with "> " is a command, the lines below it are the answer; ``expect`` fails by
 itself. ``ORBWEAVER_REWRITE=1`` writes the answers anew: commit them only if you understand the

@@ -1,4 +1,7 @@
-"""What the configuration of ``ifacer`` means, and what of it is refused (spec/api.md 4.3)."""
+"""What the configuration of ``ifacer`` means, and what of it is refused.
+
+See docs/reference/cni-configuration.md, "ifacer".
+"""
 
 from __future__ import annotations
 

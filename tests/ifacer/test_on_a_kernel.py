@@ -1,6 +1,7 @@
 """Bonds and VLANs for real, in user-mode Linux: most hosts' kernels for tests have neither.
 
-The public system's cases N00001 to N00006 (spec/ipam.md 7), races, and what a crash leaves behind.
+The public system's cases N00001 to N00006 (docs/compatibility.md, "Others"), races, and what a
+crash leaves behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Bond options as text (spec/api.md 4.4) and as the kernel's attributes."""
+"""Bond options as text and as the kernel's attributes.
+
+See docs/reference/cni-configuration.md, "Bond options".
+"""
 
 from __future__ import annotations
 

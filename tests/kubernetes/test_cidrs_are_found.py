@@ -1,4 +1,7 @@
-"""Where a cluster says its CIDRs: every source of spec/api.md 1.5, and nothing from no source."""
+"""Where a cluster says its CIDRs: every source, and nothing from no source.
+
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every field of the kinds we read arrives in the domain value (spec/api.md 1.1, 1.3)."""
+"""Every field of the kinds we read arrives in the domain value.
+
+See docs/reference/custom-resources.md, "SpiderIPPool" and "SpiderReservedIP".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""JSON as the public system spells it (spec/api.md section 11, 30)."""
+"""JSON as the public system spells it.
+
+See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which networks and devices a new Pod is given (spec/api.md 3.7, step A)."""
+"""Which networks and devices a new Pod is given (docs/reference/admission.md, "Pods", step A)."""
 
 from __future__ import annotations
 

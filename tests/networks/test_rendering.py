@@ -1,4 +1,7 @@
-"""The NAD of each cniType, byte by byte: the worked examples of spec/api.md 4.5 and one of each."""
+"""The NAD of each cniType, byte by byte: the worked examples and one of each.
+
+See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What is refused, in which order, and where (spec/api.md 3.6; section 11, 20 to 29)."""
+"""What is refused, in which order, and where.
+
+See docs/reference/admission.md, "SpiderMultusConfig" and "SpiderCoordinator".
+"""
 
 from __future__ import annotations
 

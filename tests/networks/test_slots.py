@@ -1,4 +1,7 @@
-"""Which slots a Pod is made to ask for by its networks (spec/api.md 3.7, steps B and C)."""
+"""Which slots a Pod is made to ask for by its networks.
+
+See docs/reference/admission.md, "Pods", steps B and C.
+"""
 
 from __future__ import annotations
 

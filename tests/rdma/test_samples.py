@@ -1,4 +1,7 @@
-"""From what was read to Prometheus' text: the documented names and labels (spec/api.md 6)."""
+"""From what was read to Prometheus' text: the documented names and labels.
+
+See docs/reference/metrics.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The decision table of a scan, row by row (ipam.md 5.3), and the validity rules (3.3, 3.5)."""
+"""The decision table of a scan, row by row, and the validity rules.
+
+See docs/reference/reclaim-rules.md, "Scan", and fixed-address-rules.md, "Wanted addresses".
+"""
 
 from __future__ import annotations
 

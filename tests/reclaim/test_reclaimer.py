@@ -118,7 +118,10 @@ async def test_a_late_step_is_a_no_op(
 
 
 async def test_a_step_ends_nothing_but_the_claims_it_names(node: Node) -> None:
-    """An endpoint left from an older Pod shows the address of the living one (section 8 item 9)."""
+    """An endpoint left from an older Pod shows the address of the living one.
+
+    See docs/reference/reclaim-rules.md, "Addresses in use".
+    """
     await node.add(WEB)
     old = (await node.truth()).endpoints["shop", "web-0"]._replace(uid="0", holder="pod/0")
     await node.store.commit([], [Put(node.keys.endpoint(*old.key), ENDPOINT.encode(old))])

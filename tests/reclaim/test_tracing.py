@@ -1,4 +1,7 @@
-"""Traces: which news starts a deadline, and which one (spec/ipam.md 5.2)."""
+"""Traces: which news starts a deadline, and which one.
+
+See docs/reference/reclaim-rules.md, "Deadlines".
+"""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_a_catalog_and_a_plain_mapping_give_the_same(known: dict[str, Pool], fac
 
 
 def compare_as_the_specification_does(one: Pool, other: Pool) -> int:
-    """Spec/ipam.md 1.5, trait by trait."""
+    """docs/reference/pool-selection.md, "Order of pools", trait by trait."""
     traits: list[Callable[[Pool], bool]] = [
         lambda pool: pool.pod_affinity is not None,
         lambda pool: len(pool.node_names) > 0,

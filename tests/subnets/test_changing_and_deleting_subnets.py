@@ -1,4 +1,7 @@
-"""What a change may do to a subnet, and how it goes (spec/api.md 3.3, spec/ipam.md 4.9)."""
+"""What a change may do to a subnet, and how it goes.
+
+See docs/reference/admission.md, "SpiderSubnet", docs/reference/automatic-pool-rules.md, "Subnets".
+"""
 
 from __future__ import annotations
 

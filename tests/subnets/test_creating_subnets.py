@@ -1,4 +1,4 @@
-"""What a new SpiderSubnet may be (spec/api.md 3.3 CREATE, section 11 item 18)."""
+"""What a new SpiderSubnet may be (docs/reference/admission.md, "SpiderSubnet", CREATE)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A pool and the subnet of its CIDR (spec/api.md 3.1 step 4, rule 5 of 3.2; spec/ipam.md 4.8)."""
+"""A pool and the subnet of its CIDR.
+
+See docs/reference/admission.md, "SpiderIPPool", step 4 of the mutation and rule 5;
+docs/reference/automatic-pool-rules.md, "Pools in a subnet".
+"""
 
 from __future__ import annotations
 

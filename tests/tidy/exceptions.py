@@ -32,6 +32,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
         }.items()
     },
     ("no_path_of_one_machine", "nodeagent/settings/loading.py"): (
-        "conf.yml is mounted there by existing charts, a compatible default (spec/api.md 5.1)"
+        "existing charts mount conf.yml there, a compatible default"
     ),
 }

@@ -14,7 +14,7 @@ STATES = (
     *("not promised", "open"),
 )
 SCENARIOS = (*range(1, 8), *range(10, 16))
-"""Of spec/datapath.md 5: those of the datapath; the others are of installations."""
+"""The scenarios of the datapath; missing numbers are scenarios of installations."""
 
 CATALOGUE = {
     *(f"Q{number:02}" for number in range(1, 24)),

@@ -1,4 +1,7 @@
-"""Which IP version an object has: as given, else derived (spec/api.md 3.1, 3.4, 11)."""
+"""Which IP version an object has: as given, else derived.
+
+See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the mutating webhook does (spec/api.md 3.1): merge, label, leave bad texts alone."""
+"""What the mutating webhook does: merge, label, leave bad texts alone.
+
+See docs/reference/admission.md, "SpiderIPPool".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The provider's API as typed documents (spec/api.md 8.5). Unknown fields are let through."""
+"""The provider's API as typed documents. Unknown fields are let through.
+
+See docs/reference/http-api.md, "Network provider".
+"""
 
 from __future__ import annotations
 

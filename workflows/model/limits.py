@@ -1,8 +1,8 @@
 """Every bound of the engine, by name and with its unit.
 
 Reaching one is an error that names it (``workflows.model.errors.LimitExceeded``); nothing is cut
-off in silence. Temporal's values where etcd allows them (design/engines.md 3.2), smaller where it
-does not: a request of etcd ends at 1.5 MiB and 128 operations.
+off in silence. Temporal's values where etcd allows them (docs/reference/workflow-defaults.md),
+smaller where it does not: a request of etcd ends at 1.5 MiB and 128 operations.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How often, how long, under which name: the policies of workflows and activities.
 
-Names and defaults are Temporal's (design/engines.md 3.2). Instants are integer milliseconds since
-1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 means: not bounded by this.
+Names and defaults are Temporal's (docs/reference/workflow-defaults.md). Instants are integer
+milliseconds since 1970 (``_ms``), durations are float seconds (``_s``); a duration of 0 means: not
+bounded by this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Applications: the controllers whose Pods automatic pools serve, as plain facts.
 
 Six built-in kinds say how many replicas they want; any other owner is a third party, whose replicas
-nobody can know; a Pod without owner is an orphan (spec/ipam.md 4.2, 4.4). Fetches nothing.
+nobody can know; a Pod without owner is an orphan (docs/reference/automatic-pool-rules.md, "Size"
+and "Who creates pools"). Fetches nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What an automatic pool is called, labelled and selected by (spec/ipam.md 4.3, spec/api.md 2.5).
+"""What an automatic pool is called, labelled and selected by.
+
+See docs/reference/automatic-pool-rules.md, "Names and labels", docs/reference/annotations.md,
+"Labels of pools and subnets".
 
 Promise: texts only. The labels say whose a pool is; its name is for people and proves nothing.
 """

@@ -1,9 +1,9 @@
 """One automatic pool as it should be: what exists, what is missing, what can be given back.
 
-Pure (spec/ipam.md 4.5). The share of a subnet and the pool are one value, so nothing is allocated
-before the pool is written and nothing can leak. Asked again with what came of it, a plan changes
-nothing; asked under the guards of a transaction (``core.domain.decisions``), two of them never take
-the same address.
+Pure (docs/reference/automatic-pool-rules.md, "Planning"). The share of a subnet and the pool are
+one value, so nothing is allocated before the pool is written and nothing can leak. Asked again with
+what came of it, a plan changes nothing; asked under the guards of a transaction
+(``core.domain.decisions``), two of them never take the same address.
 """
 
 from __future__ import annotations

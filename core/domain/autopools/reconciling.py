@@ -3,7 +3,7 @@
 Pure and repeatable: the steps are commands, each decided anew under guards when it is carried out,
 and an application whose steps are done has none. What an older template or an older application of
 the name has left behind goes as soon as nothing is held in it: the subnet may change, the interface
-may change, and neither loops nor leaks (spec/ipam.md 4.4 to 4.6).
+may change, and neither loops nor leaks (docs/reference/automatic-pool-rules.md).
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def record_key(key: ApplicationKey) -> tuple[str, str, str] | None:
 def top_controller(owner: Owner, records: Records) -> Owner:
     """The controller at the end of the chain that begins with ``owner``, with its UID.
 
-    A link of which there is no record is the end (spec/ipam.md 0).
+    A link of which there is no record is the end (docs/reference/pool-selection.md, "Top
+    controller").
     """
     for _ in range(OWNERS_MAX):
         record = _record_of(owner, records)

@@ -1,8 +1,9 @@
 """What a Pod template asks of subnets: ``subnets``, ``subnet``, ``ippool-ip-number`` and so on.
 
-Promise: spec/ipam.md 4.1, JSON as tolerantly as everywhere (``core.domain.selection.jsontext``).
-The rules about the texts alone are here; whether the subnets exist is found out later. An agent
-reads a Pod by the same function as the controller reads a template.
+Promise: docs/reference/automatic-pool-rules.md, "Annotations of the Pod template", JSON as
+tolerantly as everywhere (``core.domain.selection.jsontext``). The rules about the texts alone are
+here; whether the subnets exist is found out later. An agent reads a Pod by the same function as the
+controller reads a template.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How many addresses an automatic pool has: one arithmetic for agents and controllers.
 
-Spec/ipam.md 4.1 and 4.2. The public system lets its two processes disagree about the default; here
-both ask ``default_number`` and ``pool_size``.
+docs/reference/automatic-pool-rules.md, "Annotations of the Pod template" and "Size". The public
+system lets its two processes disagree about the default; here both ask ``default_number`` and
+``pool_size``.
 """
 
 from __future__ import annotations

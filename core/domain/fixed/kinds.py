@@ -1,7 +1,8 @@
 """Whose addresses are fixed: replicas of StatefulSets, and VMs, each unless it is switched off.
 
 A Pod's controller says it, for an address its holder. Other groups have kinds of the same names;
-their Pods are stateless (spec/ipam.md 2.5), and so is a Pod that is not named as a replica is.
+their Pods are stateless (docs/reference/address-assignment.md, "Life of an endpoint"), and so is a
+Pod that is not named as a replica is.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _HOLDERS: Final[Mapping[str, FixedKind]] = {"statefulset": "statefulset", "vm": 
 
 
 class Switches(Protocol):
-    """enableStatefulSet and enableKubevirtStaticIP (spec/api.md 5.1)."""
+    """enableStatefulSet and enableKubevirtStaticIP.
+
+    See docs/reference/configuration.md, "conf.yml".
+    """
 
     @property
     def stateful_sets(self) -> bool:

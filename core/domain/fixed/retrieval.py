@@ -1,4 +1,6 @@
-"""What a stored endpoint is worth to the next Pod of its holder (spec/ipam.md 3.1).
+"""What a stored endpoint is worth to the next Pod of its holder.
+
+See docs/reference/fixed-address-rules.md, "Retrieval".
 
 The replica or VM gets back what its endpoint shows, without asking affinity, node or switches of
 the pools again, because the claims say that the addresses are its own. An address without a claim

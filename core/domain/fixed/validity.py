@@ -1,8 +1,9 @@
 """Whether a fixed address still has an owner: the replica or the VM may come back (I6).
 
 A replica is found by its name, not by its owner reference: ``<StatefulSet>-<ordinal>`` with the
-ordinal in the wanted range (spec/ipam.md 3.3). A VM is found by the name of its instance (3.5).
-What nobody can tell is neither valid nor invalid, and keeps everything.
+ordinal in the wanted range (docs/reference/fixed-address-rules.md, "Wanted addresses"). A VM is
+found by the name of its instance. What nobody can tell is neither valid nor invalid, and keeps
+everything.
 """
 
 from __future__ import annotations

@@ -61,7 +61,10 @@ class PodState(NamedTuple):
 
     @property
     def may_restart(self) -> bool:
-        """Finished by its phase, yet alive by spec/ipam.md 0: its restart policy says go on."""
+        """Finished by its phase, yet alive: its restart policy says go on.
+
+        See docs/reference/pool-selection.md, "Living Pods".
+        """
         if self.phase == "Succeeded":
             return self.restart_policy == "Always"
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED

@@ -1,9 +1,9 @@
-"""The decision table of a scan (spec/ipam.md 5.3), for one subject.
+"""The decision table of a scan (docs/reference/reclaim-rules.md, "Scan"), for one subject.
 
 A subject is what holds addresses: an endpoint, or claims that no endpoint shows. The verdict says
 "release", with the finding that is the evidence, or "keep", with the reason. It is one observation;
 whether that is enough is ``evidence``'s question. A living Pod's own addresses are never released,
-whatever its endpoint says (section 8 item 9).
+whatever its endpoint says (docs/reference/reclaim-rules.md, "Addresses in use").
 """
 
 from __future__ import annotations
@@ -227,7 +227,10 @@ def _if_node_allows(pod: PodState, verdict: Verdict, rules: Rules) -> Verdict:
 
 
 def node_says(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> tuple[bool, str]:
-    """Whether the state of its node allows to reclaim a stateless Pod (5.2), and that state."""
+    """Whether the state of its node allows to reclaim a stateless Pod, and that state.
+
+    See docs/reference/reclaim-rules.md, "Node switches".
+    """
     node = facts.node(pod.node)
     if isinstance(node, Missing):
         return False, node.why
@@ -243,7 +246,10 @@ def _node_words(name: str, state: str, allowed: bool) -> str:  # noqa: FBT001  #
 
 
 def deletion_deadline(pod: PodState, deletion_s: float, settings: ReclaimSettings) -> float:
-    """When a Pod should really be gone: the timestamp includes one grace period already (5.2)."""
+    """When a Pod should really be gone: the timestamp includes one grace period already.
+
+    See docs/reference/reclaim-rules.md, "Deadlines".
+    """
     return deletion_s + pod.deletion_grace_s + settings.extra_delay_s
 
 

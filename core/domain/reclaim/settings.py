@@ -1,4 +1,6 @@
-"""What operators may change about reclaiming, with the defaults of spec/ipam.md 5.6.
+"""What operators may change about reclaiming, with its defaults.
+
+See docs/reference/reclaim-rules.md, "Settings".
 
 ``VARIABLES`` names the environment variable of each field, so that a shell can load them; nothing
 here reads the environment.
@@ -16,7 +18,7 @@ class ReclaimSettings(NamedTuple):
 
     ``stateful_sets`` and ``vms``: whether their addresses are fixed at all (enableStatefulSet,
     enableKubevirtStaticIP). ``outdated_endpoints``: whether an endpoint without any claim is
-    removed even while its Pod lives (enableCleanOutdatedEndpoint, 5.5).
+    removed even while its Pod lives (enableCleanOutdatedEndpoint).
     """
 
     enabled: bool = True

@@ -1,6 +1,6 @@
 """The annotations that name pools: their keys, their forms, and what is wrong with a bad one.
 
-Promise: spec/ipam.md 1.3 and section 10 items 9 and 10. The rules about one text alone are here;
+Promise: docs/reference/pool-selection.md, "Annotations". The rules about one text alone are here;
 whether the pools exist or fit is decided later. Must never look at a pool.
 """
 

@@ -1,6 +1,6 @@
 """May this pool serve this NIC: the rules that look at one pool, in their order.
 
-Promise: spec/ipam.md 1.4 step 3, texts of section 10 item 13. The first rule with an opinion
+Promise: docs/reference/pool-selection.md, "Filters". The first rule with an opinion
 decides; a pool with malformed data is rejected and harms no other. No text is built for a pool that
 passes. That a pool is full is found out by trying, never here.
 """

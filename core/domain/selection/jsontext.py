@@ -1,9 +1,9 @@
 """Reading the JSON that users put into annotations, as tolerantly as the public system does.
 
 Promise: keys match in any letter case, the last of several equal ones wins, unknown ones are left
-alone, and null stands for "nothing" (spec/ipam.md section 10 item 10). Numbers that JSON does not
-know (NaN, Infinity) are refused. Every fault is a BadInput that says where.
-Must never know which annotation it reads: whoever calls says that.
+alone, and null stands for "nothing" (docs/reference/pool-selection.md, "Annotations"). Numbers that
+JSON does not know (NaN, Infinity) are refused. Every fault is a BadInput that says where. Must
+never know which annotation it reads: whoever calls says that.
 """
 
 from __future__ import annotations

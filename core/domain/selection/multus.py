@@ -1,7 +1,8 @@
 """Which net-attach-def a NIC of the Pod is attached to, as far as annotations tell.
 
-Promise: spec/ipam.md 1.4 step 3h and spec/api.md 2.1. Read only for a pool that has ``multusName``.
-Whether the named net-attach-def exists is not asked.
+Promise: docs/reference/pool-selection.md, "Multus network" and docs/reference/annotations.md,
+"Networks of interfaces". Read only for a pool that has ``multusName``. Whether the named
+net-attach-def exists is not asked.
 """
 
 from __future__ import annotations

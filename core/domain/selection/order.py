@@ -1,8 +1,9 @@
 """The order in which surviving pools are tried: the more specific a pool, the earlier.
 
-Promise: spec/ipam.md 1.5. The six traits are compared one after the other, the first difference
-decides; pools that do not differ keep the user's order. A trait counts when it is set, also where a
-filter ignored it (nodeAffinity beside nodeName) or it matches everything (section 10 item 25).
+Promise: docs/reference/pool-selection.md, "Order of pools". The six traits are compared one after
+the other, the first difference decides; pools that do not differ keep the user's order. A trait
+counts when it is set, also where a filter ignored it (nodeAffinity beside nodeName) or it matches
+everything (docs/reference/pool-selection.md, "Order of pools").
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words of selection: errors as users know them, and the whole reasoning as text.
 
-Promise: the texts of spec/ipam.md 1.9 and section 10 items 11, 13 and 14, made only when something
-failed or someone asks. Decides nothing.
+Promise: the texts of docs/reference/pool-selection.md, "Error texts" and "Filters", made only when
+something failed or someone asks. Decides nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ SOURCE_WORDS: Final[dict[str, str]] = {
 
 
 def in_standard_mode(error: AllocationError) -> AllocationError:
-    """The same error with the prefix of a first allocation (spec/ipam.md section 10 item 14)."""
+    """The same error with the prefix of a first allocation.
+
+    See docs/reference/pool-selection.md, "Error texts".
+    """
     return prefixed(error, STANDARD_MODE)
 
 

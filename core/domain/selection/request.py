@@ -51,7 +51,10 @@ class SelectionRequest(NamedTuple):
 
 
 class SelectionSettings(NamedTuple):
-    """The cluster's settings that selection obeys (spec/api.md 5.1, 5.2)."""
+    """The cluster's settings that selection obeys.
+
+    See docs/reference/configuration.md, "conf.yml" and "Agent".
+    """
 
     ipv4_enabled: bool = True
     ipv6_enabled: bool = True
@@ -91,7 +94,8 @@ class Note(NamedTuple):
 class Candidates(NamedTuple):
     """What one level named: all NICs that are allocated together.
 
-    ``source`` is the slug of the level. ``unnamed``: the NICs are "0", "1", ... (spec/api.md 2.3).
+    ``source`` is the slug of the level. ``unnamed``: the NICs are "0", "1", ...
+    (docs/reference/annotations.md, "Unnamed interfaces").
     """
 
     source: str

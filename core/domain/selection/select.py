@@ -1,6 +1,6 @@
 """Pool selection: from a request to the pools that may serve it, with every reason on the way.
 
-Promise: spec/ipam.md section 1 with the corrections of section 10. The result depends on the
+Promise: docs/reference/pool-selection.md. The result depends on the
 request and on the pools it names; others are not even looked at, unless a wildcard or the default
 level asks.
 Every demand of the result has at least one pool, and the requesting NIC has a demand unless what it
@@ -61,7 +61,9 @@ def candidates(
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
 ) -> Candidates:
-    """The pools that are named, before any is judged (the "pools changed" check, spec/ipam.md 3.2).
+    """The pools that are named, before any is judged: the "pools changed" check.
+
+    See docs/reference/fixed-address-rules.md, "Changed pools".
 
     Families that are switched off are gone and wildcards are replaced; a name need not exist and a
     list may be empty. Raises as ``select`` does, without the prefix.

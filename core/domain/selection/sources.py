@@ -1,8 +1,8 @@
 """Where the names of pools come from: six levels, the first that yields something wins.
 
-Promise: spec/ipam.md 1.1. Levels are never mixed, not even per family. Each level is one function
-in ``LEVELS`` that answers None when it does not apply. Names are taken as written: wildcards,
-disabled families and the pools themselves are looked at later.
+Promise: docs/reference/pool-selection.md, "Precedence". Levels are never mixed, not even per
+family. Each level is one function in ``LEVELS`` that answers None when it does not apply. Names are
+taken as written: wildcards, disabled families and the pools themselves are looked at later.
 """
 
 from __future__ import annotations

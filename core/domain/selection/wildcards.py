@@ -1,10 +1,10 @@
 """Turning the names a user wrote into names of pools: disabled families out, patterns replaced.
 
-Promise: spec/ipam.md 1.2 and section 10 item 11. A family that is switched off is not looked at,
-not even for a bad pattern. A pattern becomes the matching pools of its family, by name, at its
-place in the list; a name that is also written out keeps the place where it is written, and a pool
-that two patterns match stands where the first of them does. A literal name stays, existing or not,
-so that a literal duplicate stays one.
+Promise: docs/reference/pool-selection.md, "Families and wildcards". A family that is switched off
+is not looked at, not even for a bad pattern. A pattern becomes the matching pools of its family, by
+name, at its place in the list; a name that is also written out keeps the place where it is written,
+and a pool that two patterns match stands where the first of them does. A literal name stays,
+existing or not, so that a literal duplicate stays one.
 """
 
 from __future__ import annotations

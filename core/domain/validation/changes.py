@@ -1,4 +1,6 @@
-"""What a change may not do to what exists: the UPDATE and DELETE rules of spec/api.md 3.2 and 3.4.
+"""What a change may not do to what exists: the rules of UPDATE and DELETE.
+
+See docs/reference/admission.md, "SpiderIPPool" and "SpiderReservedIP".
 
 Claims arrive as values; whoever asks has read all of those inside the addresses concerned.
 """
@@ -56,7 +58,7 @@ def retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refu
 def addresses_in_use_rule(
     subject: Subject, lost: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
-    """A claimed address stays in its pool (section 11 item 11: compared parsed, not as text)."""
+    """A claimed address stays in its pool (compared parsed, not as text)."""
     held = _held(lost, claimed)
     if held:
         address, claim = held[0]

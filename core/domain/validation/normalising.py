@@ -1,4 +1,6 @@
-"""What the mutating webhook does to an object before it is judged (spec/api.md 3.1, 3.3 and 3.4).
+"""What the mutating webhook does to an object before it is judged.
+
+See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
 Never refuses: what cannot be read stays as it was written, and the rules speak about it.
 Left to the Kubernetes controller: the finalizer, which only an API server knows. The adoption by a
@@ -31,7 +33,10 @@ def normalise_pool(pool: Pool) -> Pool:
 
 
 def normalise_subnet(subnet: Subnet) -> Subnet:
-    """The subnet as it is stored: lists merged, labelled with its CIDR (spec/api.md 3.3)."""
+    """The subnet as it is stored: lists merged, labelled with its CIDR.
+
+    See docs/reference/admission.md, "SpiderSubnet".
+    """
     label = {SUBNET_CIDR_LABEL: cidr_label(subnet.subnet)}
     return subnet._replace(
         ips=merge_items(subnet.ips, subnet.family),
@@ -41,7 +46,10 @@ def normalise_subnet(subnet: Subnet) -> Subnet:
 
 
 def cidr_label(subnet: str) -> str:
-    """A CIDR as the value of a label (spec/api.md 2.5)."""
+    """A CIDR as the value of a label.
+
+    See docs/reference/annotations.md, "Labels of pools and subnets".
+    """
     return subnet.translate(_CIDR_LABEL_CHARS)
 
 

@@ -1,12 +1,12 @@
-"""The rules of a pool: spec/api.md 3.2 rules 2 to 4, with the corrections of section 11.
+"""The rules of a pool: docs/reference/admission.md, "SpiderIPPool", rules 2 to 4.
 
 Each rule is a generator of refusals; its docstring names the part of the spec. Fields are those of
 the spec, also where they surprise: a bad item of ``ips`` is reported at ``spec.subnet``. Addresses
 are compared parsed, ranges are never enumerated. Two comparisons stay textual because the spec says
-so: what a default route is (item 12), and when two ``dst`` are the same.
+so: what a default route is, and when two ``dst`` are the same.
 Rule 5 (SpiderSubnet) is in ``core.domain.validation.subnets``, which shares the rules of a CIDR, a
 gateway and routes with this module. A stored pool that cannot be read stops those of its subnet
-alone (item 9).
+alone.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
     """Rule 2: a canonical CIDR of the family that is equal to each other pool's or apart from it.
 
-    Retiring pools count too (item 5). Of several overlapping pools the first by name is reported.
+    Retiring pools count too. Of several overlapping pools the first by name is reported.
     """
     fault = next(cidr_rule(subject, pool), None)
     if fault is not None:
@@ -133,7 +133,7 @@ def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
 
 
 def gateway_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
-    """3(c): an address of the subnet that the pool does not hand out (item 10: compared parsed)."""
+    """3(c): an address of the subnet that the pool does not hand out (compared parsed)."""
     if not pool.gateway:
         return
     message = _fault_of_address(pool.gateway, cidr)

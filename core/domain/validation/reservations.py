@@ -1,4 +1,4 @@
-"""The rules of a reservation: spec/api.md 3.4 and section 11 item 19.
+"""The rules of a reservation: docs/reference/admission.md, "SpiderReservedIP".
 
 An empty list is allowed, overlaps are nobody's business, and addresses that are held stay held.
 """

@@ -99,7 +99,9 @@ def family_of_item(text: str) -> Family | None:
 def resolve_family(
     ip_version: int | None, derived: Family | None, subject: Subject, source: str
 ) -> Family:
-    """``spec.ipVersion`` as given, else ``derived``: rule 1 of spec/api.md 3.2, first half.
+    """``spec.ipVersion`` as given, else ``derived``: first half of rule 1.
+
+    See docs/reference/admission.md, "SpiderIPPool".
 
     ``source`` says where it would have been derived from: a field, and what it holds.
     Whoever makes a Pool or Reservation from a text asks here, because those values always have a
@@ -119,7 +121,10 @@ def resolve_family(
 
 
 def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> Iterator[Refusal]:
-    """Rule 1 of spec/api.md 3.2, second half: the cluster uses this IP version."""
+    """The cluster uses this IP version: second half of rule 1.
+
+    See docs/reference/admission.md, "SpiderIPPool".
+    """
     if not enabled:
         yield subject.refuse(
             "Forbidden",

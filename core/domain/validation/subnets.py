@@ -1,8 +1,11 @@
-"""The rules of a subnet and of the pools in it: spec/api.md 3.3 and rule 5 of 3.2.
+"""The rules of a subnet and of the pools in it.
+
+See docs/reference/admission.md, "SpiderSubnet", and rule 5 of "SpiderIPPool".
 
 As for pools each rule is a generator of refusals, fields and kinds are those of the spec, addresses
 are compared parsed and never enumerated. An object that is stored and cannot be read is Internal
-where it would have to be compared (section 11 items 14 and 18).
+where it would have to be compared (docs/reference/admission.md, "SpiderIPPool", rule 5, and
+"SpiderSubnet", rule 4).
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ def pools_inside_rule(
     """Every pool there is: of another CIDR and apart, or of this one and inside; the first fault.
 
     A list of the subnet that cannot be read is Internal as soon as it would have to contain a pool
-    (section 11 item 18).
+    (docs/reference/admission.md, "SpiderSubnet", rule 4).
     """
     cidr = cidr_of_subnet(subnet.subnet)
     for name, pool in sorted(pools.items()):
@@ -126,9 +129,11 @@ def no_pools_rule(subject: Subject, pools: Sequence[Pool]) -> Iterator[Refusal]:
 def owner_rules(
     subject: Subject, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
-    """Rule 5 of 3.2: a pool stays inside its subnet; an automatic one has what planning gave it.
+    """A pool stays inside its subnet; an automatic one has what planning gave it.
 
-    A pool without addresses passes without a look when it is created (section 11 item 13).
+    See docs/reference/admission.md, "SpiderIPPool", rule 5.
+
+    A pool without addresses passes without a look when it is created.
     """
     subnet = subnet_for(pool, subnets)
     own = pool_addresses(pool)

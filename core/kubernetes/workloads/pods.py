@@ -33,7 +33,10 @@ def kept(one: Object) -> Object:
 
 
 def is_alive(pod: Object) -> bool:
-    """Whether a Pod that exists still runs or will (spec/ipam.md 0)."""
+    """Whether a Pod that exists still runs or will.
+
+    See docs/reference/pool-selection.md, "Living Pods".
+    """
     if "deletionTimestamp" in pod["metadata"]:
         return False
     phase, policy = pod["status"].get("phase", ""), pod["restartPolicy"]

@@ -1,4 +1,6 @@
-"""The six CustomResourceDefinitions: names, scope, columns and subresources (spec/api.md 1).
+"""The six CustomResourceDefinitions: names, scope, columns and subresources.
+
+See docs/reference/custom-resource-rules.md, "Kinds".
 
 Beside what the public system has there: descriptions, CEL rules, ``status.conditions`` (a
 SpiderReservedIP gets a status for them), and selectable fields. ``resource-policy: keep`` lets no

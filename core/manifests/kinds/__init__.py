@@ -1,11 +1,10 @@
 """The fields of every kind we know, as typed structs: one model for reading and for the CRDs.
 
-    fields.py          how a field is described, and what several kinds have in common
-    addresses.py       texts that hold addresses, with the rules one text can be judged by
-    pools.py           SpiderIPPool, SpiderSubnet and SpiderReservedIP (spec/api.md 1.1 to 1.3)
-    endpoints.py       SpiderEndpoint (1.4)
-    coordinators.py    SpiderCoordinator (1.5)
-    multus_configs.py  SpiderMultusConfig (1.6)
+    fields.py          how a field is described, and what several kinds have in common addresses.py
+    texts that hold addresses, with the rules one text can be judged by pools.py
+    SpiderIPPool, SpiderSubnet and SpiderReservedIP (docs/reference/custom-resources.md,
+    "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP") endpoints.py       SpiderEndpoint (1.4)
+    coordinators.py    SpiderCoordinator (1.5) multus_configs.py  SpiderMultusConfig (1.6)
     records.py         Pod, StatefulSet, Namespace and Node: what is read of them
 
 A description is what ``kubectl explain`` prints. Rules are CEL and only sharpen: what they let

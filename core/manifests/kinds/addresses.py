@@ -1,9 +1,9 @@
 """Texts that hold addresses, and what CEL can judge about them.
 
 CEL's address functions are stricter than the public system in one place: they do not know
-IPv4-mapped text (``::ffff:10.0.0.1``), which counts as IPv4 here (spec/api.md section 11 item 1).
-So every rule lets a text with ``ffff:`` in it pass on to the domain. They cannot compare addresses
-either: reversed ranges and overlaps are the domain's alone.
+IPv4-mapped text (``::ffff:10.0.0.1``), which counts as IPv4 here (docs/reference/admission.md,
+"Addresses and ranges"). So every rule lets a text with ``ffff:`` in it pass on to the domain. They
+cannot compare addresses either: reversed ranges and overlaps are the domain's alone.
 """
 
 from __future__ import annotations
@@ -109,7 +109,10 @@ NETWORK_RULES: Final = (
         "the dst of every route must be of the family of subnet",
     ),
 )
-"""What pools and subnets can be judged by on their own (spec/api.md 3.2 rules 1 to 3)."""
+"""What pools and subnets can be judged by on their own.
+
+See docs/reference/admission.md, "SpiderIPPool", rules 1 to 3.
+"""
 
 
 class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,7 @@
-"""SpiderCoordinator, whose fields a SpiderMultusConfig has too (spec/api.md 1.5)."""
+"""SpiderCoordinator, whose fields a SpiderMultusConfig has too.
+
+See docs/reference/custom-resource-rules.md, "SpiderCoordinator".
+"""
 
 from __future__ import annotations
 

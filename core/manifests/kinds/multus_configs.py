@@ -1,4 +1,7 @@
-"""SpiderMultusConfig: one network of Multus, from which its NAD is made (spec/api.md 1.6)."""
+"""SpiderMultusConfig: one network of Multus, from which its NAD is made.
+
+See docs/reference/custom-resources.md, "SpiderMultusConfig".
+"""
 
 from __future__ import annotations
 

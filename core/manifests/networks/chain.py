@@ -1,8 +1,8 @@
 """The plugins that a user adds to the chain: ``spec.chainCNIJsonData``, each a text of JSON.
 
 An item is a CNI plugin configuration: an object with a non-empty ``type``, whose known fields have
-the types that the CNI specification gives them (section 11, 27 of spec/api.md). Keys match in any
-case, as in the public system.
+the types that the CNI specification gives them (docs/reference/admission.md, "SpiderMultusConfig",
+rule 5). Keys match in any case, as in the public system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a coordinator's settings must be: spec/api.md 3.5, section 11, 20 to 24.
+"""What a coordinator's settings must be: docs/reference/admission.md, "SpiderCoordinator".
 
 The same for a SpiderCoordinator and for ``spec.coordinator`` of a SpiderMultusConfig; that the
 former needs podCIDRType is the caller's rule. Where the public system accepts what no network can

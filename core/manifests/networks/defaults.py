@@ -1,4 +1,6 @@
-"""What a SpiderMultusConfig means where it says nothing: the mutating webhook (spec/api.md 3.6).
+"""What a SpiderMultusConfig means where it says nothing: the mutating webhook.
+
+See docs/reference/admission.md, "SpiderMultusConfig".
 
 The block of the chosen cniType is completed, the others are left alone: the rules refuse them. Only
 fields that are not given are filled in, so completing a completed spec changes nothing, but for one
@@ -33,7 +35,10 @@ INJECTIONS: Final = (
     "cni.spidernet.io/rdma-resource-inject",
     "cni.spidernet.io/network-resource-inject",
 )
-"""Annotations that become labels of the same key and value (2.4)."""
+"""Annotations that become labels of the same key and value.
+
+See docs/reference/annotations.md, "Annotations of a SpiderMultusConfig".
+"""
 
 
 def completed(spec: MultusConfigSpec) -> MultusConfigSpec:
@@ -90,7 +95,10 @@ def _with_bond(block: T) -> T:
 
 
 def _coordinator(given: CoordinatorSpec | None) -> CoordinatorSpec:
-    """A given block and an absent one differ in two fields (section 11, 28)."""
+    """A given block and an absent one differ in two fields.
+
+    See docs/reference/admission.md, "SpiderMultusConfig".
+    """
     if given is None:
         given = CoordinatorSpec(veth_link_address="")
     else:

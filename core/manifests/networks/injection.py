@@ -1,4 +1,6 @@
-"""Networks and devices that are injected into Pods: step A of the Pod webhook (spec/api.md 3.7).
+"""Networks and devices that are injected into Pods: step A of the Pod webhook.
+
+See docs/reference/admission.md, "Pods".
 
 A Pod, or its Namespace, names a label value; every network with that label is put into the Pod's
 Multus annotation, and the devices of those networks into the limits of its first container.

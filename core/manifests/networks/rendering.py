@@ -1,4 +1,6 @@
-"""A completed SpiderMultusConfig -> its NetworkAttachmentDefinition (spec/api.md 4.5).
+"""A completed SpiderMultusConfig -> its NetworkAttachmentDefinition.
+
+See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
 in which the public system emits them, and fields that it always emits appear though they say

@@ -1,4 +1,6 @@
-"""What a SpiderMultusConfig must be: the validating webhook (spec/api.md 3.6 and 11, 25 to 29).
+"""What a SpiderMultusConfig must be: the validating webhook.
+
+See docs/reference/admission.md, "SpiderMultusConfig".
 
 One refusal at a time, in the public system's order and at its paths, so that a manifest which was
 refused there is refused here with the same words to look for. Where that system crashes or accepts
@@ -100,7 +102,10 @@ def _annotation_rules(subject: Subject, network: Network) -> Iterator[Refusal]:
 
 
 def _type_rules(judge: _Judge) -> Iterator[Refusal]:
-    """The rules of the chosen cniType, in the order of section 11, 25."""
+    """The rules of the chosen cniType, in order.
+
+    See docs/reference/admission.md, "SpiderMultusConfig".
+    """
     spec = judge.spec
     rules: tuple[Iterator[Refusal], ...]
     match judge.kind:
@@ -161,7 +166,7 @@ class _Judge:
                 yield from self.refuse("Forbidden", "foreign-block", message, "spec.cniType")
 
     def injections(self, block: Injected | None) -> Iterator[Refusal]:
-        """What the Pod webhook injects must be there: a resource, and pools (3.6)."""
+        """What the Pod webhook injects must be there: a resource, and pools."""
         for key in INJECTIONS:
             if key not in self._annotations:
                 continue

@@ -1,4 +1,6 @@
-"""Slots that a Pod is made to ask for: steps B and C of the Pod webhook (spec/api.md 3.7).
+"""Slots that a Pod is made to ask for: steps B and C of the Pod webhook.
+
+See docs/reference/admission.md, "Pods".
 
 A Pod on networks of NICs fits only where those NICs are, and one on networks of a provider only
 where the provider still binds. Networks are found by the Pod's annotations as they are after step

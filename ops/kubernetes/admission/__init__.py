@@ -1,4 +1,6 @@
-"""Admission webhooks: what the API server asks before it stores one of our objects (spec/api.md 3).
+"""Admission webhooks: what the API server asks before it stores one of our objects.
+
+See docs/reference/admission.md.
 
     reviews.py         the questions and answers, and patches
     mutating.py        what is filled in

@@ -1,4 +1,6 @@
-"""The objects that tell the API server to ask us: both webhook configurations (spec/api.md 3, 9).
+"""The objects that tell the API server to ask us: both webhook configurations.
+
+See docs/reference/admission.md, "Webhook configurations".
 
 Deletions are only asked about where there is a rule about them. ``matchConditions`` let metadata
 updates and objects on their way out through without asking, so that nothing hangs when no

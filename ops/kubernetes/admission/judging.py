@@ -84,7 +84,9 @@ class Judge:
         return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
 
     async def _require_controller(self, question: Question, pool: Pool) -> None:
-        """A SpiderSubnet that controls the pool exists, and has its CIDR (rule 5 of 3.2).
+        """A SpiderSubnet that controls the pool exists, and has its CIDR.
+
+        See docs/reference/admission.md, "SpiderIPPool", rule 5.
 
         Kubernetes would delete the pool as garbage otherwise. Raises Refused.
         """

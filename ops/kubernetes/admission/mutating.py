@@ -1,4 +1,6 @@
-"""What is filled into pools, subnets and reservations before they are judged (spec/api.md 3.1-3.4).
+"""What is filled into pools, subnets and reservations before they are judged.
+
+See docs/reference/admission.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP".
 
 Never refuses: what cannot be read stays as it was written, and the rules speak about it. The same
 normalising and adopting as in the commands, so that the object says what the log will say.

@@ -1,4 +1,6 @@
-"""SpiderCoordinator and SpiderMultusConfig: what is filled in, and what is refused (3.5, 3.6).
+"""SpiderCoordinator and SpiderMultusConfig: what is filled in, and what is refused.
+
+See docs/reference/admission.md.
 
 The rules are the pure ones of ``core.manifests.networks``. Only whether somebody else owns the NAD
 that a network wants to make has to be asked for.
@@ -60,7 +62,7 @@ def filled_in_coordinator(one: Object) -> Object:
         msgspec.convert(spec, CoordinatorSpec)  # the schema is only looked at after this
         _write_prefixes(spec)
     except (msgspec.ValidationError, AddressSyntaxError):
-        return after  # section 11, 20: it is denied as it stands
+        return after  # it is denied as it stands
     finalizers = metadata.get("finalizers") or []
     metadata["finalizers"] = [*dict.fromkeys((*finalizers, FINALIZER))]
     return after

@@ -1,4 +1,6 @@
-"""The Pod webhook: networks, devices and slots for a Pod that is created (spec/api.md 3.7).
+"""The Pod webhook: networks, devices and slots for a Pod that is created.
+
+See docs/reference/admission.md, "Pods".
 
 The one webhook that Pods depend on, which is why it exists only behind its switch. Networks come
 from an informer, which Pods that have to do with none need not wait for; the Pod's Namespace is

@@ -1,4 +1,6 @@
-"""The webhook server: HTTPS, one path for each kind and verb, and a health check (spec/api.md 3).
+"""The webhook server: HTTPS, one path for each kind and verb, and a health check.
+
+See docs/reference/admission.md.
 
 Paths are the public system's, so its webhook configurations work unchanged. Mutating answers never
 refuse. Certificates are files, as a mounted Secret has them; they are read again when they change,
