@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import Final, Self
 
-from core.domain.facts import Facts, PodFacts
+from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.routes import requested_routes, unmatched_routes
 from core.service.add_request import AddRequest
@@ -24,15 +24,15 @@ from nodeagent.container_lock import ContainerLock, require_caller
 from nodeagent.facts import FactsSource
 from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
 from nodeagent.masters import master_addresses
-from nodeagent.netlink.namespaces import Visitor
-from nodeagent.telemetry.metrics import Metrics, Work
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.telemetry.metrics import AgentMetrics, WorkCounts
 from nodeagent.telemetry.tracing import Attributes, Span, Tracer, valid_traceparent
-from nodeagent.verbs.deleting import Deleted, DeleteOrder, Deleting
+from nodeagent.verbs.deleting import Deleted, DeleteHandler, DeleteOrder
 
 ALLOCATE: Final = "ipam.allocate"
 RELEASE: Final = "ipam.release"
 
-Allocate = Callable[[AddRequest, Facts], Awaitable[Added]]
+Allocate = Callable[[AddRequest, RequestFacts], Awaitable[Added]]
 """Claims the addresses of an ADD (``Allocator.allocate``), or waits for what it needs first."""
 
 _NO_SPAN: Final = nullcontext()
@@ -48,12 +48,12 @@ class AddressService:
     def __init__(
         self,
         gate: Gate,
-        metrics: Metrics,
+        metrics: AgentMetrics,
         tracer: Tracer | None,
         facts: FactsSource,
-        visitor: Visitor,
+        visitor: NetnsExecutor,
         allocate: Allocate,
-        deleting: Deleting,
+        deleting: DeleteHandler,
         *,
         binds: bool = False,
     ) -> None:
@@ -131,7 +131,7 @@ class _Measured:
 
     __slots__ = ("_arrived", "_started", "_work", "tries")
 
-    def __init__(self, work: Work, arrived: float) -> None:
+    def __init__(self, work: WorkCounts, arrived: float) -> None:
         self._work = work
         self._arrived = arrived
         self._started = time.perf_counter()

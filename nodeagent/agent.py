@@ -20,8 +20,8 @@ from core.store.kv import KeyValueStore
 from core.store.retrying import waiting_for_store
 from core.teardown import Teardown
 from nodeagent.clusterip.joining import ClusterIps
-from nodeagent.clusterip.sources import RecordSource, Source
-from nodeagent.composition import STANDALONE, Parts, Sources, compose
+from nodeagent.clusterip.sources import RecordSource, ServiceSource
+from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
 from nodeagent.doors.sockets import BACKLOG, ListeningSocket
 from nodeagent.doors.tcp_port import TcpPort
 from nodeagent.doors.tcp_ports import health_port, metrics_port
@@ -50,15 +50,17 @@ class Agent:
         settings: Settings,
         store: KeyValueStore,
         *,
-        sources: Sources = STANDALONE,
-        services: Source | None = None,
+        sources: AgentSources = STANDALONE,
+        services: ServiceSource | None = None,
         tenants: Callable[[], Tenants] | None = None,
         tracer: Tracer | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
         self.ended = asyncio.Event()
-        self.parts: Parts = compose(settings, store, tracer, sources, self._on_fenced, monotonic)
+        self.parts: AgentParts = compose(
+            settings, store, tracer, sources, self._on_fenced, monotonic
+        )
         self._opened = Teardown()
         self._close_parts_at_the_end()
         self.health_port: TcpPort | None = None

@@ -14,7 +14,7 @@ from core.projections.configuration_view import ConfigurationView
 from core.service.allocator import Allocator, AllocatorSettings, Confirm
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
-from core.service.needs import Needs
+from core.service.needs import PoolRequests
 from core.service.refusals import Refusals
 from core.service.releaser import Releaser
 from core.store.faults import Faults
@@ -24,43 +24,43 @@ from core.store.writer import Writer
 from core.supervision import Supervisor
 from nodeagent.address_service import AddressService, Allocate
 from nodeagent.coordinator.announcing import Announcer
-from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
+from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.coordinator.engine import Engine
-from nodeagent.coordinator.marks import BestMarks
-from nodeagent.coordinator.records import Records
-from nodeagent.detection.detector import Detector, Switches
+from nodeagent.coordinator.marks import PreferredReplyMarkRules
+from nodeagent.coordinator.records import AttachmentRecords
+from nodeagent.detection.detector import DetectionSwitches, Detector
 from nodeagent.doors import coordinator
 from nodeagent.doors.call_log import CallLog
-from nodeagent.doors.cni import Chained, CniDoor, Verbs
+from nodeagent.doors.cni import ChainedPluginHandler, CniHandlers, CniServer
 from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.framed import FramedDoor
-from nodeagent.doors.http_api import HttpDoor
+from nodeagent.doors.framed import FramedServer
+from nodeagent.doors.http_api import HttpApi
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.gate import Gate
-from nodeagent.health import Health, StoreWatchdog
+from nodeagent.health import AgentHealth, StoreWatchdog
 from nodeagent.ifacer import answering as ifacer
-from nodeagent.ifacer.preparing import Preparer
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 from nodeagent.telemetry.tracing import Tracer
 from nodeagent.verbs.add_handler import AddHandler
-from nodeagent.verbs.checking import Checking
-from nodeagent.verbs.collecting import Collecting
-from nodeagent.verbs.coordinating import Coordinating
-from nodeagent.verbs.deleting import Deleting
-from nodeagent.verbs.status import Status, StatusSettings
+from nodeagent.verbs.checking import CheckHandler
+from nodeagent.verbs.collecting import GcHandler
+from nodeagent.verbs.coordinating import CoordinatorHandler
+from nodeagent.verbs.deleting import DeleteHandler
+from nodeagent.verbs.status import StatusHandler, StatusSettings
 from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
-from nodeagent.verbs.withdrawing import Withdrawing
+from nodeagent.verbs.withdrawing import WithdrawalHandler
 from nodeagent.writing import TracedWriter
 
 if TYPE_CHECKING:
     from nodeagent.verbs.binding import Networks
 
 
-class Parts(NamedTuple):
+class AgentParts(NamedTuple):
     """What an agent is made of."""
 
     store: KeyValueStore
@@ -69,21 +69,21 @@ class Parts(NamedTuple):
     view: ConfigurationView
     facts: FactsSource
     gate: Gate
-    health: Health
-    metrics: Metrics
+    health: AgentHealth
+    metrics: AgentMetrics
     tracer: Tracer | None
     plugin_log: PluginLog
-    framed: FramedDoor
-    http: HttpDoor
-    visitor: Visitor
+    framed: FramedServer
+    http: HttpApi
+    visitor: NetnsExecutor
     detector: Detector
-    coordinating: Coordinating
+    coordinating: CoordinatorHandler
     addresses: AddressService
     supervisor: Supervisor
     connections: ConnectionCounts
 
 
-class Sources(NamedTuple):
+class AgentSources(NamedTuple):
     """Where an agent's facts come from. ``facts`` None: standalone.
 
     ``networks`` None: no provider binds. ``coordinator`` None: the settings of conf.yml alone.
@@ -92,11 +92,11 @@ class Sources(NamedTuple):
 
     facts: FactsSource | None = None
     networks: Networks | None = None
-    coordinator: ClusterSettings | None = None
+    coordinator: CoordinatorDefaults | None = None
     supervisor: Supervisor | None = None
 
 
-STANDALONE: Final = Sources()
+STANDALONE: Final = AgentSources()
 """No API server: records and conf.yml."""
 
 
@@ -104,17 +104,22 @@ def compose(
     settings: Settings,
     plain_store: KeyValueStore,
     tracer: Tracer | None,
-    sources: Sources,
+    sources: AgentSources,
     on_fenced: Callable[[WriterFenced], None],
     monotonic: Callable[[], float],
-) -> Parts:
+) -> AgentParts:
     """All parts, not started."""
-    metrics, watchdog, gate, connections = Metrics(), StoreWatchdog(), Gate(), ConnectionCounts()
+    metrics, watchdog, gate, connections = (
+        AgentMetrics(),
+        StoreWatchdog(),
+        Gate(),
+        ConnectionCounts(),
+    )
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
     writer = _writer(store, keys, settings.node_name, tracer, on_fenced)
     supervisor, faults = sources.supervisor or Supervisor(), Faults()
     view = ConfigurationView(store, keys, supervisor, faults)
-    health = Health(store, keys, view, writer, watchdog, monotonic, supervisor)
+    health = AgentHealth(store, keys, view, writer, watchdog, monotonic, supervisor)
     facts = sources.facts or StandaloneFacts(view, settings.node_name, settings.fixed)
     cooldown, binds = CoolDown(store, settings.cool_down_s), sources.networks is not None
     releaser = _releaser(binds)(store, keys, writer, cooldown)
@@ -123,18 +128,18 @@ def compose(
     allocator = Allocator(store, keys, writer, view, releaser, cooldown, allocating, confirm)
     waiting = WaitingAllocator(
         allocator.allocate,
-        Needs(store, keys),
+        PoolRequests(store, keys),
         view,
         settings.selection,
         on_wait=metrics.on_auto_pool_wait,
         wait_s=min(settings.pool_wait_s, WAIT_S_MAX),
         refusals=Refusals(store, keys),
     )
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     allocate = _binding(waiting, store, keys, sources, confirm)
-    deleting, around = Deleting(releaser, facts, settings.actor), (gate, metrics, tracer)
+    deleting, around = DeleteHandler(releaser, facts, settings.actor), (gate, metrics, tracer)
     addresses = AddressService(*around, facts, visitor, allocate, deleting, binds=binds)
-    withdrawing = Withdrawing(
+    withdrawing = WithdrawalHandler(
         store,
         keys,
         releaser,
@@ -145,26 +150,26 @@ def compose(
         allowed=settings.release_conflicts,
     )
     detector, plugin_log = Detector(visitor), PluginLog()
-    verbs = Verbs(
+    verbs = CniHandlers(
         AddHandler(addresses, gate, detector, withdrawing, facts, _switches(settings), tracer),
         addresses,
-        Checking(store, keys, facts),
-        Status(store, keys, view, health, facts, _status_settings(settings), monotonic),
-        Collecting(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
+        CheckHandler(store, keys, facts),
+        StatusHandler(store, keys, view, health, facts, _status_settings(settings), monotonic),
+        GcHandler(store, keys, releaser, facts, settings.node_name, settings.actor, monotonic),
     )
     call_log = CallLog(plugin_log, settings.plugin_log_path)
     coordinating = _coordinating(settings, visitor, facts, sources.coordinator, monotonic, faults)
     coordinator_log = CallLog(plugin_log, settings.coordinator_log_path)
-    chained: dict[str, Chained] = {
-        ifacer.NAME: ifacer.Ifacer(gate, Preparer(visitor, visitor.home)),
+    chained: dict[str, ChainedPluginHandler] = {
+        ifacer.NAME: ifacer.Ifacer(gate, LinkConfigurator(visitor, visitor.home)),
         coordinator.NAME: coordinator.Coordinator(gate, health, coordinating, coordinator_log),
     }
-    cni = CniDoor(gate, health, verbs, call_log, chained, settings.actor)
-    http = HttpDoor(settings, store, keys, gate, health, addresses, withdrawing, coordinating)
-    framed = FramedDoor(cni.answer_call, supervisor, connections)
+    cni = CniServer(gate, health, verbs, call_log, chained, settings.actor)
+    http = HttpApi(settings, store, keys, gate, health, addresses, withdrawing, coordinating)
+    framed = FramedServer(cni.answer_call, supervisor, connections)
     doors = (plugin_log, framed, http, visitor, detector, coordinating, addresses, supervisor)
     known = (store, keys, writer, view, facts, gate, health, metrics, tracer)
-    parts = Parts(*known, *doors, connections)
+    parts = AgentParts(*known, *doors, connections)
     _observe(parts)
     return parts
 
@@ -190,7 +195,11 @@ def _releaser(binds: bool) -> type[Releaser]:  # noqa: FBT001  # whether there i
 
 
 def _binding(
-    waiting: WaitingAllocator, store: KeyValueStore, keys: Keys, sources: Sources, confirm: Confirm
+    waiting: WaitingAllocator,
+    store: KeyValueStore,
+    keys: Keys,
+    sources: AgentSources,
+    confirm: Confirm,
 ) -> Allocate:
     if sources.networks is None:
         return waiting.allocate_or_wait
@@ -214,28 +223,32 @@ def _configurator(
 
 def _coordinating(
     settings: Settings,
-    visitor: Visitor,
+    visitor: NetnsExecutor,
     facts: FactsSource,
-    cluster: ClusterSettings | None,
+    cluster: CoordinatorDefaults | None,
     monotonic: Callable[[], float],
     faults: Faults,
-) -> Coordinating:
-    records = Records(settings.datapath_directory, faults)
+) -> CoordinatorHandler:
+    records = AttachmentRecords(settings.datapath_directory, faults)
     announcer = Announcer(visitor)
-    engine = Engine(visitor, visitor.home, BestMarks(visitor), records, announcer, os.urandom)
+    engine = Engine(
+        visitor, visitor.home, PreferredReplyMarkRules(visitor), records, announcer, os.urandom
+    )
     cluster = cluster or ConfiguredSettings(settings.coordinator)
-    return Coordinating(engine, records, announcer, visitor, facts, cluster, monotonic)
+    return CoordinatorHandler(engine, records, announcer, visitor, facts, cluster, monotonic)
 
 
-def _switches(settings: Settings) -> Switches:
-    return Switches(settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses)
+def _switches(settings: Settings) -> DetectionSwitches:
+    return DetectionSwitches(
+        settings.detect_conflicts, settings.detect_gateway, settings.announce_addresses
+    )
 
 
 def _status_settings(settings: Settings) -> StatusSettings:
     return StatusSettings(settings.node_name, settings.selection, settings.records_max)
 
 
-def _observe(parts: Parts) -> None:
+def _observe(parts: AgentParts) -> None:
     """Gauges of what the parts know anyway, read when somebody scrapes."""
     metrics, writer = parts.metrics, parts.writer
     metrics.gauge("requests_under_way", "Requests let in", lambda: parts.gate.under_way)

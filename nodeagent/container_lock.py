@@ -34,9 +34,9 @@ class ContainerLock:
         self._adding: dict[str, int] = {}
         self._waiting: dict[str, asyncio.Event] = {}
 
-    def adding(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> _Adding:
+    def adding(self, container: str, has_hung_up: HasHungUp = never_hung_up) -> _RunningAdd:
         """While an ADD for the container is under way. Raises CallerGone instead of starting it."""
-        return _Adding(self, container, has_hung_up)
+        return _RunningAdd(self, container, has_hung_up)
 
     async def added(self, container: str) -> None:
         """Return once no ADD for the container is under way."""
@@ -59,7 +59,7 @@ class ContainerLock:
                 waiting.set()
 
 
-class _Adding:
+class _RunningAdd:
     """One ADD; a class, because a generator costs every ADD a microsecond more."""
 
     __slots__ = ("_container", "_has_hung_up", "_lock")

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.autopools.records import top_controller
 from core.domain.events import RecordDefined
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.kinds import (
     STATEFUL_SET,
     VM_INSTANCE,
@@ -80,7 +80,7 @@ class FactsSource(Protocol):
         """Ask the source of truth whether the Pod of a DEL runs. Never fails."""
         ...
 
-    def facts(self, reference: PodReference) -> Facts:
+    def facts(self, reference: PodReference) -> RequestFacts:
         """Everything one request may be judged by, as far as it is known."""
         ...
 
@@ -136,7 +136,7 @@ class StandaloneFacts:
         """There is nothing to ask."""
         return self.liveness(reference)
 
-    def facts(self, reference: PodReference) -> Facts:
+    def facts(self, reference: PodReference) -> RequestFacts:
         """The facts as of the view's revision."""
         namespace, name, uid, container = reference
         namespace = namespace or NAMESPACE_UNSAID
@@ -146,7 +146,7 @@ class StandaloneFacts:
         record = records.get(("Pod", namespace, name)) if records else None
         if record is not None:
             pod = self._described(pod, record)
-        return Facts(pod, _namespace(records, namespace), self.node())
+        return RequestFacts(pod, _namespace(records, namespace), self.node())
 
     def node(self) -> NodeFacts:
         """By its record."""

@@ -52,7 +52,7 @@ class Check(NamedTuple):
     fault: OrbweaverError | None
 
 
-class Health:
+class AgentHealth:
     """Knows what is wrong."""
 
     def __init__(

@@ -24,7 +24,7 @@ from core.store.etcd import EtcdStore
 from core.supervision import EXIT_TASK_ENDED, Supervisor
 from core.teardown import Teardown
 from nodeagent.agent import Agent
-from nodeagent.composition import Sources
+from nodeagent.composition import AgentSources
 from nodeagent.doors.connections import raise_open_files_limit
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.loading import CONF_PATH, load_settings
@@ -115,9 +115,9 @@ async def _run(settings: Settings, tracer: Tracer | None, opened: Teardown) -> i
         return EXIT_SETTINGS
     if cluster is not None:
         opened.push("the API server", cluster.leave)
-    sources = Sources(supervisor=supervisor)
+    sources = AgentSources(supervisor=supervisor)
     if cluster is not None:
-        sources = Sources(cluster.facts, cluster.networks, cluster.coordinator, supervisor)
+        sources = AgentSources(cluster.facts, cluster.networks, cluster.coordinator, supervisor)
     agent = Agent(
         settings,
         store,

@@ -17,7 +17,7 @@ from typing import Final
 
 from core.errors import DatapathError, Overloaded
 from nodeagent.netlink.ethtool import driver_bus
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 
 SYSFS: Final = Path("/sys")
 READ_S_MAX: Final = 2.0
@@ -26,11 +26,13 @@ READ_S_MAX: Final = 2.0
 _log: Final = logging.getLogger(__name__)
 
 
-async def master_addresses(visitor: Visitor, netns: str, interface: str) -> tuple[str, ...] | None:
+async def master_addresses(
+    visitor: NetnsExecutor, netns: str, interface: str
+) -> tuple[str, ...] | None:
     """The addresses, as text, of the master of a VF in a Pod's namespace; None: not to be had."""
     try:
         async with asyncio.timeout(READ_S_MAX):
-            with Namespace.open(netns) as namespace:
+            with NetworkNamespace.open(netns) as namespace:
                 visit = visitor.submit(namespace, lambda: bus_device(interface))
             device = await asyncio.wrap_future(visit)
             return await asyncio.to_thread(_addresses_of_master, visitor, device)
@@ -54,7 +56,7 @@ def master_of(device: str, sysfs: Path = SYSFS) -> str | None:
     return min((link.name for link in links.iterdir()), default=None) if links.is_dir() else None
 
 
-def addresses_of(visitor: Visitor, name: str) -> tuple[str, ...]:
+def addresses_of(visitor: NetnsExecutor, name: str) -> tuple[str, ...]:
     """The addresses of a link in the agent's own namespace. Raises DatapathError."""
     with visitor.session(visitor.home) as session:
         link = session.link(name)
@@ -63,6 +65,6 @@ def addresses_of(visitor: Visitor, name: str) -> tuple[str, ...]:
         return tuple(str(one.address) for one in session.addresses() if one.link == link.number)
 
 
-def _addresses_of_master(visitor: Visitor, device: str) -> tuple[str, ...] | None:
+def _addresses_of_master(visitor: NetnsExecutor, device: str) -> tuple[str, ...] | None:
     master = master_of(device)
     return None if master is None else addresses_of(visitor, master)

@@ -37,7 +37,7 @@ CONFLIST_MODE = 0o600
 PROBE_DEADLINE_S = 10
 
 
-class Change(NamedTuple):
+class FileChange(NamedTuple):
     """What was done about one file; ``kept``: it was changed since it was installed."""
 
     path: Path
@@ -49,7 +49,7 @@ def install(
     conf_dir: Path,
     conflist: Mapping[str, object] | None = None,
     conflist_name: str = CONFLIST_NAME,
-) -> tuple[Change, ...]:
+) -> tuple[FileChange, ...]:
     """Install every executable and then, where one is given, the conflist; what was done, in order.
 
     Raises BadInput, before anything is written, on a program or a conflist that cannot work, and
@@ -70,7 +70,7 @@ def install(
         return tuple(put(path, content, mode) for path, (content, mode) in wanted.items())
 
 
-def uninstall(target_bin_dir: Path) -> tuple[Change, ...]:
+def uninstall(target_bin_dir: Path) -> tuple[FileChange, ...]:
     """Remove what ``install`` recorded in this directory, the conflist first; directories stay."""
     if not target_bin_dir.is_dir():
         return ()
@@ -147,13 +147,13 @@ def exclusive(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def put(path: Path, content: bytes, mode: int) -> Change:
+def put(path: Path, content: bytes, mode: int) -> FileChange:
     """Make ``path`` a file of this content and mode, unless it is one already."""
     existed = os.path.lexists(path)
     if existed and not path.is_symlink() and path.is_file():
         right_mode = stat.S_IMODE(path.stat().st_mode) == mode
         if right_mode and path.read_bytes() == content:
-            return Change(path, "unchanged")
+            return FileChange(path, "unchanged")
     # One name, under the lock: what a killed installer left behind is replaced, not added to.
     temporary = path.with_name(f".{path.name}.orbweaver-tmp")
     temporary.unlink(missing_ok=True)
@@ -169,22 +169,22 @@ def put(path: Path, content: bytes, mode: int) -> Change:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
-    return Change(path, "replaced" if existed else "created")
+    return FileChange(path, "replaced" if existed else "created")
 
 
-def removed(path: Path, digests: list[str]) -> Change:
+def removed(path: Path, digests: list[str]) -> FileChange:
     """Remove ``path`` if it is one of the files recorded."""
     try:
         ours = not path.is_symlink() and digest(path.read_bytes()) in digests
     except FileNotFoundError:
-        return Change(path, "absent")
+        return FileChange(path, "absent")
     except OSError:
         ours = False
     if not ours:
-        return Change(path, "kept")
+        return FileChange(path, "kept")
     path.unlink()
     sync_directory(path.parent)
-    return Change(path, "removed")
+    return FileChange(path, "removed")
 
 
 def digests_expected(path: Path, recorded: list[str], content: bytes) -> list[str]:

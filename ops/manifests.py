@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
 from core.domain.subnets import count, shares
 from core.manifests.kinds.fields import API_VERSION
@@ -61,7 +61,7 @@ def quarantine_manifest(quarantine: Quarantine) -> Plain:
     }
 
 
-def _allocation(held: Held, ledger: Ledger) -> Allocation:
+def _allocation(held: RevisedClaim, ledger: Ledger) -> Allocation:
     claim = held.claim
     endpoint = ledger.endpoints.get((claim.namespace, claim.pod))
     return Allocation(f"{claim.namespace}/{claim.pod}", endpoint.uid if endpoint else "")

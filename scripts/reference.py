@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from core.manifests.crds.definitions import KINDS, Column, Kind
+from core.manifests.crds.definitions import KINDS, CustomResourceKind, PrinterColumn
 from core.manifests.crds.structural import Schema
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -41,7 +41,7 @@ def custom_resources() -> str:
     return "\n".join([_INTRODUCTION, *(line for kind in KINDS for line in _kind(kind))]) + "\n"
 
 
-def _kind(kind: Kind) -> Iterator[str]:
+def _kind(kind: CustomResourceKind) -> Iterator[str]:
     scope = "in a namespace" if kind.namespaced else "cluster-wide"
     yield f"## {kind.name}\n"
     yield f"{kind.description} Short name `{kind.short_name}`, {scope}.\n"
@@ -66,7 +66,7 @@ def _kind(kind: Kind) -> Iterator[str]:
         yield f"Fields that `--field-selector` takes: {fields}.\n"
 
 
-def _column(column: Column) -> str:
+def _column(column: PrinterColumn) -> str:
     return f"{column.name} (`-o wide`)" if column.priority else str(column.name)
 
 

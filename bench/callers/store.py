@@ -24,7 +24,7 @@ from bench.rig.lab import CLUSTER
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.model import Endpoint, Nic, pod_holder
 from core.store.batch import Lost, Proposal
-from core.store.codec import Draft, encode_segment
+from core.store.codec import EventDraft, encode_segment
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, Put, Unchanged
@@ -47,7 +47,7 @@ def proposal(serial: int, event_id: str, pool_revision: int) -> Proposal:
         (0,),
     )
     return Proposal(
-        (Draft(event_id, Cause("bench"), claimed),),
+        (EventDraft(event_id, Cause("bench"), claimed),),
         (Absent(endpoint), Unchanged(POOL, pool_revision), Absent(ip)),
         (Put(endpoint, VALUE), Put(ip, VALUE)),
         (Get(endpoint), Get(POOL), Get(ip)),

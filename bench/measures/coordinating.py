@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
-from nodeagent.netlink.namespaces import Namespace
+from nodeagent.netlink.namespaces import NetworkNamespace
 from nodeagent.netlink.numbers import NUD_PERMANENT
 from nodeagent.verbs.coordinating import WORKERS
 from ops.lab.laboratory import Laboratory
@@ -206,7 +206,7 @@ def _counted(node: Node, pods: Sequence[Pod]) -> dict[str, int]:
     stacks = Counter[str]()
     for inside in (node.inside, *(pod.inside for pod in pods)):
         with (
-            Namespace.open(str(inside.path)) as namespace,
+            NetworkNamespace.open(str(inside.path)) as namespace,
             node.world.visitor.session(namespace) as session,
         ):
             stacks["links"] += len(session.links())

@@ -21,7 +21,7 @@ from workflows.engine.client import Client
 from workflows.model.codec import decode_history, encode_history
 from workflows.model.events import HistoryEvent
 from workflows.testing import replay
-from workflows.testing.environment import Environment
+from workflows.testing.environment import WorkflowEnvironment
 
 CALLERS = 64
 EVENTS_PER_ERRAND = 6
@@ -86,7 +86,7 @@ def _replay(lab: Lab) -> Figure:
 
 
 async def _long_history() -> list[HistoryEvent]:
-    environment = Environment(REGISTRY)
+    environment = WorkflowEnvironment(REGISTRY)
     handle = environment.start(Errands, HISTORY_EVENTS // EVENTS_PER_ERRAND)
     await handle.result()
     return list(handle.history)

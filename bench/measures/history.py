@@ -15,7 +15,7 @@ from bench.figures import Figure, median_figure
 from bench.measures.logs import SeededLog, long_log
 from bench.rig.lab import Lab
 from core.archive.replay import open_log
-from core.audit.facts import Subject
+from core.audit.facts import HistorySubject
 from core.audit.history import history
 from tests.archive.synthetic import address_of
 from tests.support.etcd import EtcdCluster
@@ -51,7 +51,7 @@ async def _measure(lab: Lab, etcd: EtcdCluster, log: SeededLog) -> tuple[list[fl
         for _ in lab.rounds():
             took = []
             for _ in range(ASKED):
-                subject = Subject("address", address_of(rng.randrange(known)))
+                subject = HistorySubject("address", address_of(rng.randrange(known)))
                 began = time.perf_counter()
                 view = await open_log(store, lab.keys, log.files)
                 found = await history(view, subject)

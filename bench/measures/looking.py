@@ -14,8 +14,8 @@ from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
 from core.domain.model import Nic
 from nodeagent.detection.conversation import CONFLICT_WINDOW_S
-from nodeagent.detection.detector import Detector, Switches
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.detection.detector import DetectionSwitches, Detector
+from nodeagent.netlink.namespaces import NetnsExecutor
 from tests.support.link import Link
 
 FREE = Nic("eth0", "10.6.0.17/24", ipv6="fd00:6::11/64")
@@ -24,7 +24,7 @@ AT_ONCE = 32
 LOOKS = 5
 """Of a lone caller in one round."""
 
-SWITCHES = Switches(conflicts=True, announce=True)
+SWITCHES = DetectionSwitches(conflicts=True, announce=True)
 
 
 def measure(lab: Lab) -> list[Figure]:
@@ -38,7 +38,7 @@ def measure(lab: Lab) -> list[Figure]:
 
 
 async def _measure(lab: Lab, netns: str) -> list[Figure]:
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     detector = Detector(visitor)
     lone: list[float] = []
     found: list[float] = []

@@ -26,14 +26,14 @@ from core.domain.reclaim.cluster import (
     ClusterFacts,
     ClusterSnapshot,
     Kind,
-    Listing,
+    KindListing,
+    ListedObjects,
     NodeState,
-    Objects,
     PodState,
 )
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import ExecutionNotFound
 from core.service.observer import Observer
 from core.store.keys import Keys
@@ -41,11 +41,11 @@ from core.store.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import CAUSE, Node, pod, pool
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, Sources
+from workflows.jobs.hosting import JobHost, JobSources
 from workflows.jobs.reclaim.books import EMPTY
-from workflows.jobs.reclaim.facts import FactsSource, PodChange
-from workflows.jobs.reclaim.records import StandaloneFacts
-from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
@@ -71,8 +71,8 @@ class EverythingIsGone:
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:
         """What a new listing shows."""
-        listings = {kind: Listing(claims_read) for kind in LISTED}
-        objects = Objects([WITNESS], [NodeState("n1", ready=True)])
+        listings = {kind: KindListing(claims_read) for kind in LISTED}
+        objects = ListedObjects([WITNESS], [NodeState("n1", ready=True)])
         return ClusterSnapshot(objects, listings, claims_read)
 
     async def changes(self) -> AsyncIterator[PodChange]:
@@ -90,11 +90,11 @@ def measure(lab: Lab) -> list[Figure]:
 async def _hosted(
     store: KeyValueStore,
     keys: Keys,
-    facts: FactsSource | None = None,
+    facts: ReclaimFactsSource | None = None,
     observer: Observer | None = None,
 ) -> AsyncIterator[JobHost]:
     """A leading controller's jobs, until the block is left."""
-    host = JobHost(store, keys, "bench", sources=Sources(facts), observer=observer)
+    host = JobHost(store, keys, "bench", sources=JobSources(facts), observer=observer)
     works = [asyncio.ensure_future(host.run()), asyncio.ensure_future(host.lead())]
     try:
         yield host
@@ -247,13 +247,13 @@ async def _looks(lab: Lab, etcd: EtcdCluster) -> tuple[list[float], list[float]]
     looks: list[float] = []
     reads: list[float] = []
 
-    async def begin(_: Trace) -> None:
+    async def begin(_: ReclaimDeadline) -> None:
         raise AssertionError("no grace runs here")
 
     async with lab.store(etcd) as store:
         releases = Releases(store, lab.keys, ShardWriters(store, lab.keys))
-        facts = StandaloneFacts(store, lab.keys)
-        means = Means(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
+        facts = StandalonePodFacts(store, lab.keys)
+        means = ReclaimContext(store, lab.keys, facts, ReclaimSettings(), Observer(), releases)
         activities = ReclaimActivities(means, begin)
         await activities.observe(EMPTY, EMPTY)
         for _ in lab.rounds():

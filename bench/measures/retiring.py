@@ -22,13 +22,13 @@ from core.store.kv import KeyValueStore, Put, Write
 from tests.support.etcd import EtcdCluster
 from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.keys import SHARDS, WorkflowKeys, new_id
-from workflows.engine.records import HEAD, Head
+from workflows.engine.records import HEAD, RunHead
 from workflows.engine.retention import Archive, retire
 from workflows.engine.worker import Worker
 from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent
-from workflows.model.policies import Status
-from workflows.testing.environment import Environment
+from workflows.model.policies import ExecutionStatus
+from workflows.testing.environment import WorkflowEnvironment
 
 FEW: Final = 100
 RETIRED: Final = 9
@@ -118,13 +118,13 @@ def _seed(lab: Lab, count: int, history: Sequence[HistoryEvent]) -> Path:
     return lab.seed(f"{count} closed executions", fill)
 
 
-def _closed(number: int, next_event_id: int, size: int) -> Head:
+def _closed(number: int, next_event_id: int, size: int) -> RunHead:
     closed_ms = BEGAN_MS + number * GAP_MS
-    return Head(
+    return RunHead(
         f"errand-{number}",
         new_id(closed_ms),
         "Errand",
-        Status.COMPLETED,
+        ExecutionStatus.COMPLETED,
         next_event_id=next_event_id,
         history_bytes=size,
         started_ms=closed_ms,
@@ -134,6 +134,6 @@ def _closed(number: int, next_event_id: int, size: int) -> Head:
 
 async def _history() -> list[HistoryEvent]:
     """That of a short execution."""
-    handle = Environment(REGISTRY).start(Errand, 1)
+    handle = WorkflowEnvironment(REGISTRY).start(Errand, 1)
     await handle.result()
     return list(handle.history)

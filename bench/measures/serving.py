@@ -14,7 +14,7 @@ from statistics import median
 
 from bench.figures import Figure, median_figure, ratio_figure
 from bench.rig.lab import Lab
-from nodeagent.clusterip.balancing import Balance, Frontend, Place
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress
 from nodeagent.clusterip.installing import Installation
 from nodeagent.clusterip.planning import Contents, plan
 from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
@@ -39,7 +39,7 @@ def measure(lab: Lab) -> list[Figure]:
         server = bare.server(BACKENDS[4][0])
         installation = bare.install()
         others = _others()
-        served = others | {frontend(4): Balance(places(4, 0))}
+        served = others | {frontend(4): BackendGroup(places(4, 0))}
         steps, contents = plan(Contents(), served)
         installation.write(steps)
         direct, asked = [], []
@@ -51,7 +51,7 @@ def measure(lab: Lab) -> list[Figure]:
         changes = []
         for turn in lab.rounds():
             changed = list(others)[turn]
-            fewer = served | {changed: Balance(served[changed].backends[1:])}
+            fewer = served | {changed: BackendGroup(served[changed].backends[1:])}
             for wanted in (fewer, served):
                 took, contents = _change(installation, contents, wanted)
                 changes.append(took)
@@ -84,17 +84,17 @@ def _rate(world: World, server: socket.socket, address: str, port: int) -> float
     return CONNECTIONS / took
 
 
-def _others() -> dict[Frontend, Balance]:
+def _others() -> dict[Frontend, BackendGroup]:
     found = {}
     for number in range(SERVICES):
         address = (0xFFFF_0B00_0000 + number).to_bytes(16, "big")
-        backends = tuple(Place(address, 1 + one) for one in range(BACKENDS_EACH))
-        found[Frontend(address, PORT, 6)] = Balance(backends)
+        backends = tuple(TransportAddress(address, 1 + one) for one in range(BACKENDS_EACH))
+        found[Frontend(address, PORT, 6)] = BackendGroup(backends)
     return found
 
 
 def _change(
-    installation: Installation, contents: Contents, wanted: dict[Frontend, Balance]
+    installation: Installation, contents: Contents, wanted: dict[Frontend, BackendGroup]
 ) -> tuple[float, Contents]:
     """Milliseconds until what is wanted now is in the maps."""
     began = time.perf_counter()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from core.domain.events import AddressesClaimed, Cause, Event, PoolDefined
 from core.domain.evolution import claims_made
 from core.domain.model import Pool
-from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, Draft, WriterHead, encode_segment
+from core.store.codec import CLAIM, ENDPOINT, HEAD, POOL, EventDraft, WriterHead, encode_segment
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore, Put
 
@@ -32,16 +32,16 @@ class SeedWriter:
         self._seq = 0
         self._events = 0
 
-    def draft(self, event: Event) -> Draft:
+    def draft(self, event: Event) -> EventDraft:
         """The event with an id and a cause as long as real ones."""
         self._events += 1
         number = self._events
         trace = f"00-{number:032x}-{number:016x}-01"
-        return Draft(
+        return EventDraft(
             f"{self.name}.1.{number:x}", Cause("agent/node", f"{number:x}", "", trace), event
         )
 
-    async def append(self, drafts: Sequence[Draft], state: Sequence[Put] = ()) -> int:
+    async def append(self, drafts: Sequence[EventDraft], state: Sequence[Put] = ()) -> int:
         """One segment and the state keys it makes; returns its revision."""
         self._seq += 1
         segment = encode_segment(START_MS + self._events, drafts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.addresses import format_address, parse_address
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
 
 RACK_NODES: Final = 40
@@ -79,11 +79,11 @@ def rack_pool(size: Size, number: int, addresses: int) -> Pool:
     )
 
 
-def facts_of(node: int, serial: int) -> Facts:
+def facts_of(node: int, serial: int) -> RequestFacts:
     """What an agent knows of a Pod of its node."""
     name, host = f"web-{node:04d}-{serial:03d}", node_name(node)
     pod = PodFacts(NAMESPACE, name, f"uid-{name}-4f2c-9d31-7b60a1e2c584", host)
-    return Facts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))
+    return RequestFacts(pod, NamespaceFacts(NAMESPACE), NodeFacts(host))
 
 
 def _nodes_of_rack(size: Size, rack: int) -> range:

@@ -20,7 +20,7 @@ from core.archive.cursor import (
 )
 from core.archive.format import FORMAT_VERSION, BlockWriter, FileHeader, FileLink, assemble
 from core.archive.index import IndexBuilder
-from core.archive.snapshot import Snapshot, encode_snapshot
+from core.archive.snapshot import ArchiveSnapshot, encode_snapshot
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
 from core.store.log import Segment
@@ -40,7 +40,7 @@ class FileBuilder:
     """Collects segments until the file is full."""
 
     def __init__(
-        self, cluster: str, cursor: ArchiveCursor, before: Snapshot, bytes_max: int
+        self, cluster: str, cursor: ArchiveCursor, before: ArchiveSnapshot, bytes_max: int
     ) -> None:
         """``before`` is the fold up to ``cursor``; it is folded on."""
         assert before.ledger.position == cursor.position, (before.ledger.position, cursor.position)
@@ -85,7 +85,7 @@ class FileBuilder:
         assert self._segments, "an empty archive file"
         self._blocks.close_block()
         chain, position = self._blocks.chain, self._ledger.position
-        snapshot = encode_snapshot(Snapshot(self._ledger, self._seqs, chain, self._clock_ms))
+        snapshot = encode_snapshot(ArchiveSnapshot(self._ledger, self._seqs, chain, self._clock_ms))
         index = self._index.finish()
         digest, chunks = assemble(
             self._header(sealed_at_ms),

@@ -19,14 +19,14 @@ from core.archive.sealed import SealedLog
 from core.errors import LogCorrupt
 
 
-class Leftovers(NamedTuple):
+class LeftoverFiles(NamedTuple):
     """File names: ``worthless`` ones may go, ``foreign`` ones are not of this log's history."""
 
     worthless: tuple[str, ...]
     foreign: tuple[str, ...]
 
 
-def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> Leftovers:
+def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> LeftoverFiles:
     """Sort out what lies beside the archive's own files. Raises LogCorrupt."""
     prefix = file_prefix(cluster)
     own = {summary.link.base for summary in sealed.summaries()}
@@ -49,7 +49,7 @@ def find_leftovers(files: Files, sealed: SealedLog, cluster: str) -> Leftovers:
             foreign += names
         else:
             worthless += names
-    return Leftovers(tuple(worthless), tuple(foreign))
+    return LeftoverFiles(tuple(worthless), tuple(foreign))
 
 
 def sweep(files: Files, sealed: SealedLog, cluster: str) -> None:

@@ -29,7 +29,7 @@ from core.store.log import Segment
 from core.store.writer import unix_ms
 
 
-class Batch(NamedTuple):
+class SegmentBatch(NamedTuple):
     """Consecutive segments; ``read_at_ms`` bounds their stamps (``core.archive.clock``)."""
 
     segments: list[Segment]
@@ -45,7 +45,7 @@ class LogView:
         self.revision = live.revision if live else sealed.cursor.position
         self._now_ms = now_ms
 
-    async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[Batch]:
+    async def batches(self, after: int = 0, upto: int | None = None) -> AsyncIterator[SegmentBatch]:
         """Every segment with a position in (after, upto], in log order, in small batches.
 
         Raises LogCorrupt (archive), LogGap (live log), Compacted, StoreUnavailable.
@@ -55,11 +55,11 @@ class LogView:
         for summary, segments in self.sealed.segments(after, end):
             if seqs is not None:
                 _check_order(seqs, segments)
-            yield Batch(segments, summary.sealed_at_ms)
+            yield SegmentBatch(segments, summary.sealed_at_ms)
         if self.live is not None and end > self.sealed.cursor.position:
             now_ms = self._now_ms()
             async for segments in self.live.segments(after, end):
-                yield Batch(segments, now_ms)
+                yield SegmentBatch(segments, now_ms)
 
     async def events(
         self, after: int = 0, upto: int | None = None

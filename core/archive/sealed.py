@@ -26,7 +26,7 @@ from core.archive.cursor import (
 from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
 from core.archive.index import MAGIC, find_blocks
-from core.archive.snapshot import Snapshot, decode_snapshot, empty_snapshot
+from core.archive.snapshot import ArchiveSnapshot, decode_snapshot, empty_snapshot
 from core.errors import LogCorrupt
 from core.store.log import Segment
 
@@ -71,7 +71,7 @@ class SealedLog:
             found.update((writer, last) for writer, (_, last) in ranges.items())
         return found
 
-    def base(self) -> Snapshot:
+    def base(self) -> ArchiveSnapshot:
         """The state before the first segment that is there. Raises LogCorrupt when it is lost."""
         pruned = self.cursor.pruned
         if not pruned.files:
@@ -102,7 +102,7 @@ class SealedLog:
             return None
         return index if bytes(index[: len(MAGIC)]) == MAGIC else None
 
-    def snapshot(self, link: FileLink) -> Snapshot | None:
+    def snapshot(self, link: FileLink) -> ArchiveSnapshot | None:
         """The snapshot beside a file; None when it is lost or is not the one that was sealed."""
         name = link.base + SNAPSHOT_SUFFIX
         try:
@@ -113,22 +113,22 @@ class SealedLog:
             return None
         return decode_snapshot(data, name=name)
 
-    def fold(self) -> Snapshot:
+    def fold(self) -> ArchiveSnapshot:
         """The state at the archive's end: the newest snapshot, and what was sealed after it."""
         ledger = self.snapshot_before(self.cursor.position).ledger
         for _, segments in self.segments(ledger.position, self.cursor.position):
             for segment in segments:
                 ledger.apply_all(segment.events())
-        return Snapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
+        return ArchiveSnapshot(ledger, self.cursor.seqs, self.cursor.chain, self.cursor.clock_ms)
 
-    def snapshot_before(self, position: int) -> Snapshot:
+    def snapshot_before(self, position: int) -> ArchiveSnapshot:
         """The newest snapshot that holds nothing after ``position``; ``base`` if none does.
 
         One that is lost or was changed is passed over (``verify`` tells); an older one serves.
         """
         return self._newest([one for one in self.summaries() if one.last_position <= position])
 
-    def snapshot_at_time(self, time_ms: int) -> Snapshot:
+    def snapshot_at_time(self, time_ms: int) -> ArchiveSnapshot:
         """The newest snapshot made when the log's clock had not passed ``time_ms``."""
         return self._newest([one for one in self.summaries() if one.clock_ms <= time_ms])
 
@@ -155,7 +155,7 @@ class SealedLog:
             for number in sorted(blocks):
                 yield file.segments(number)
 
-    def _newest(self, candidates: list[FileSummary]) -> Snapshot:
+    def _newest(self, candidates: list[FileSummary]) -> ArchiveSnapshot:
         for summary in reversed(candidates):
             found = self.snapshot(summary.link)
             if found is not None:

@@ -14,7 +14,7 @@ import zstandard
 
 from core.archive.chain import CHAIN_START
 from core.domain.events import RecordDefined
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
 from core.store.codec import UNREADABLE
@@ -26,7 +26,7 @@ SNAPSHOT_BYTES_MAX = 4 * 1024**3
 _ZSTD_LEVEL = 3
 
 
-class Snapshot(NamedTuple):
+class ArchiveSnapshot(NamedTuple):
     """The fold of everything up to ``ledger.position``.
 
     ``seqs``: the last seq of each writer; ``chain`` and ``clock_ms`` as of that position.
@@ -38,9 +38,9 @@ class Snapshot(NamedTuple):
     clock_ms: int
 
 
-def empty_snapshot() -> Snapshot:
+def empty_snapshot() -> ArchiveSnapshot:
     """Before the first segment."""
-    return Snapshot(Ledger(), {}, CHAIN_START, 0)
+    return ArchiveSnapshot(Ledger(), {}, CHAIN_START, 0)
 
 
 class _Stored(NamedTuple):
@@ -62,7 +62,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Stored)
 
 
-def encode_snapshot(snapshot: Snapshot) -> bytes:
+def encode_snapshot(snapshot: ArchiveSnapshot) -> bytes:
     """The bytes of the file; equal ledgers made by equal logs give equal bytes."""
     ledger = snapshot.ledger
     stored = _Stored(
@@ -82,7 +82,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     return zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(_encoder.encode(stored))
 
 
-def decode_snapshot(data: memoryview | bytes, *, name: str) -> Snapshot:
+def decode_snapshot(data: memoryview | bytes, *, name: str) -> ArchiveSnapshot:
     """The snapshot of these bytes. Raises LogCorrupt, naming the file."""
     try:
         if not 0 < zstandard.frame_content_size(data) <= SNAPSHOT_BYTES_MAX:
@@ -97,7 +97,7 @@ def decode_snapshot(data: memoryview | bytes, *, name: str) -> Snapshot:
         ) from error
     if stored.version != SNAPSHOT_VERSION:
         raise LogCorrupt(f"snapshot {name} has version {stored.version}", subject=name)
-    return Snapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
+    return ArchiveSnapshot(_ledger(stored), stored.seqs, stored.chain, stored.clock_ms)
 
 
 def _ledger(stored: _Stored) -> Ledger:
@@ -108,6 +108,8 @@ def _ledger(stored: _Stored) -> Ledger:
     ledger.quarantine = {one.address: one for one in stored.quarantine}
     ledger.records = {(one.kind, one.namespace, one.name): one for one in stored.records}
     ledger.endpoints = {endpoint.key: endpoint for endpoint in stored.endpoints}
-    ledger.claims = {address: Held(claim, revision) for address, claim, revision in stored.claims}
+    ledger.claims = {
+        address: RevisedClaim(claim, revision) for address, claim, revision in stored.claims
+    }
     ledger.subnets = {subnet.name: subnet for subnet in stored.subnets}
     return ledger

@@ -73,7 +73,7 @@ _UID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-")
 
 
-class Subject(NamedTuple):
+class HistorySubject(NamedTuple):
     """What history is asked about.
 
     ``address``: who held it, and its quarantines. ``pod``: the addresses of an endpoint, by
@@ -145,7 +145,7 @@ class Fact(NamedTuple):
 class History(NamedTuple):
     """Facts in the order in which they began, oldest first; ``dropped`` older ones are left out."""
 
-    subject: Subject
+    subject: HistorySubject
     facts: tuple[Fact, ...]
     dropped: int = 0
 
@@ -153,7 +153,7 @@ class History(NamedTuple):
 class FactList:
     """Facts under way and facts that are over."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: HistorySubject) -> None:
         self.subject = subject
         self._over: deque[Fact] = deque(maxlen=FACTS_MAX)
         self._count = 0
@@ -173,7 +173,7 @@ class FactList:
         return History(self.subject, tuple(facts), self._count - len(self._over))
 
 
-def parse_subject(text: str) -> Subject:
+def parse_subject(text: str) -> HistorySubject:
     """Read what a person types.
 
     An address or a CIDR; ``NS/NAME`` or ``pod/NS/NAME``; a UID or ``uid/UID``; ``pool/NAME``,
@@ -192,18 +192,18 @@ def parse_subject(text: str) -> Subject:
         case "record", 2 | 3:
             return _named("record", rest, text)
         case "address", 1 if rest:
-            return Subject("address", _address(rest))
+            return HistorySubject("address", _address(rest))
         case _, 1 if rest:
             return _named("pod", text, text)
     return _named("uid" if _UID.match(text) else "pool", text, text)
 
 
-def _numbers(text: str) -> Subject:
+def _numbers(text: str) -> HistorySubject:
     """An address or a CIDR. Raises BadInput: no name of an object has a colon, or only digits."""
     if "/" not in text:
-        return Subject("address", _address(text))
+        return HistorySubject("address", _address(text))
     try:
-        return Subject("cidr", str(parse_cidr(text)))
+        return HistorySubject("cidr", str(parse_cidr(text)))
     except AddressSyntaxError as error:
         raise BadInput(str(error), subject="cidr") from None
 
@@ -231,10 +231,10 @@ def _address(text: str) -> str:
         raise BadInput(str(error), subject="address") from None
 
 
-def _named(kind: SubjectKind, name: str, text: str) -> Subject:
+def _named(kind: SubjectKind, name: str, text: str) -> HistorySubject:
     slashes = _SLASHES.get(kind, (0,))
     if not all(name.split("/")) or name.count("/") not in slashes:
         raise BadInput(
             f"{text!r} names nothing that has a history", subject="subject", remedy=SUBJECTS
         )
-    return Subject(kind, name)
+    return HistorySubject(kind, name)

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
-from core.audit.facts import INDEXED, Fact, FactList, History, Stamp, Subject, stamp_of
-from core.audit.life import LIVES, Life
+from core.audit.facts import INDEXED, Fact, FactList, History, HistorySubject, Stamp, stamp_of
+from core.audit.life import LIVES, ObjectHistory
 from core.domain.addresses import parse_address, parse_cidr
 from core.domain.events import (
     AddressesClaimed,
@@ -29,17 +29,17 @@ from core.domain.quarantine import seen_in_words
 from core.store.log import Segment
 
 
-async def history(view: LogView, subject: Subject) -> History:
+async def history(view: LogView, subject: HistorySubject) -> History:
     """What the log tells about the subject. Raises LogCorrupt, LogGap, Compacted."""
     if subject.kind == "uid":
         return await _history_of_uid(view, subject)
-    follower = Life(subject) if subject.kind in LIVES else _Holdings(subject)
+    follower = ObjectHistory(subject) if subject.kind in LIVES else _Holdings(subject)
     async for recorded in _events_about(view, subject):
         follower.take(recorded)
     return follower.answer()
 
 
-async def _history_of_uid(view: LogView, subject: Subject) -> History:
+async def _history_of_uid(view: LogView, subject: HistorySubject) -> History:
     """Releases of a replica name no UID, so its endpoint is followed and the UID's part taken."""
     keys: dict[EndpointKey, None] = {}
     async for recorded in _events_about(view, subject):
@@ -52,13 +52,13 @@ async def _history_of_uid(view: LogView, subject: Subject) -> History:
     facts: list[Fact] = []
     dropped = 0
     for key in keys:
-        found = await history(view, Subject("pod", "/".join(key)))
+        found = await history(view, HistorySubject("pod", "/".join(key)))
         facts += [fact for fact in found.facts if fact.uid == subject.name]
         dropped += found.dropped
     return History(subject, tuple(sorted(facts, key=lambda fact: fact.began)), dropped)
 
 
-async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Recorded]:
+async def _events_about(view: LogView, subject: HistorySubject) -> AsyncIterator[Recorded]:
     """The events that may speak of the subject, in log order."""
     sealed = (
         view.sealed.speaking_of([subject.token])
@@ -74,7 +74,7 @@ async def _events_about(view: LogView, subject: Subject) -> AsyncIterator[Record
                 yield recorded
 
 
-def _matching(segments: list[Segment], subject: Subject) -> Iterator[Recorded]:
+def _matching(segments: list[Segment], subject: HistorySubject) -> Iterator[Recorded]:
     for segment in segments:
         if subject.may_be_in(segment.data):
             yield from segment.events()
@@ -94,7 +94,7 @@ class _Open(NamedTuple):
 class _Holdings(FactList):
     """Follows claims and releases, and for an address its quarantines."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._open: dict[str, _Open] = {}
         self._quarantined: Fact | None = None

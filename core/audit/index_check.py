@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from core.audit.repair import Step
+from core.audit.repair import RepairStep
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.store.index import COMPLETE, FAMILIES, TOPICS, Index
@@ -22,7 +22,7 @@ class IndexFault(NamedTuple):
 
     subject: str
     text: str
-    step: Step
+    step: RepairStep
 
 
 async def check_index(
@@ -46,7 +46,7 @@ async def check_index(
                 continue
             name = f"index/{topic}/{family}"
             text = f"lacks {len(wanted - there)} keys, and has {len(there - wanted)} of no object"
-            step = Step(
+            step = RepairStep(
                 f"have {name} built anew by the next command",
                 (Unchanged(guarded, guard.first.mod_revision),),
                 (Put(guarded, b""),),

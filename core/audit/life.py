@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.audit.facts import Fact, FactKind, FactList, Subject, stamp_of
+from core.audit.facts import Fact, FactKind, FactList, HistorySubject, stamp_of
 from core.domain.autopools.applications import BUILT_IN
 from core.domain.autopools.naming import application_of
 from core.domain.events import (
@@ -41,10 +41,10 @@ class _Change(NamedTuple):
     retired: bool = False
 
 
-class Life(FactList):
+class ObjectHistory(FactList):
     """Follows the life of one subject."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: HistorySubject) -> None:
         super().__init__(subject)
         self._values: dict[tuple[str, str], Value] = {}
 

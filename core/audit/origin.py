@@ -7,14 +7,14 @@ that revision says which segment it was. Two small reads, whatever the length of
 from __future__ import annotations
 
 from core.domain.events import Cause
-from core.domain.evolution import Held
+from core.domain.evolution import RevisedClaim
 from core.errors import Compacted
 from core.store.codec import HEAD, decode_segment
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 
 
-async def cause_of(store: KeyValueStore, keys: Keys, held: Held) -> Cause | None:
+async def cause_of(store: KeyValueStore, keys: Keys, held: RevisedClaim) -> Cause | None:
     """Its cause; None when that revision is compacted. Raises StoreUnavailable, LogCorrupt."""
     writer = held.claim.event.rpartition(".")[0].rpartition(".")[0]
     at = held.revision

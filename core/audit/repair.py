@@ -30,7 +30,7 @@ from core.domain.evolution import EndpointKey, Ledger, claims_made
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.errors import LogCorrupt
 from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, ENDPOINT, HEAD, Draft
+from core.store.codec import CLAIM, ENDPOINT, HEAD, EventDraft
 from core.store.heads import head_from_log
 from core.store.keys import Keys
 from core.store.kinds import HEADS, key_text
@@ -47,7 +47,7 @@ _TOPICS: Final[Mapping[str, str]] = {
 _FAMILIES: Final[tuple[Family, ...]] = (4, 6)
 
 
-class Step(NamedTuple):
+class RepairStep(NamedTuple):
     """One transaction of a repair; ``text`` says what it does.
 
     ``event``: what the log is owed. A step with neither writes nor event cannot be done by a
@@ -75,9 +75,9 @@ class Repaired(NamedTuple):
 
 def plan_repair(
     ledger: Ledger, differences: Sequence[Difference], state: State, keys: Keys
-) -> tuple[Step, ...]:
+) -> tuple[RepairStep, ...]:
     """The steps that make the state what the ledger says."""
-    steps: list[Step] = []
+    steps: list[RepairStep] = []
     lost: dict[EndpointKey, list[Difference]] = {}
     for one in differences:
         if one.kind == "ip" and isinstance(one.expected, Claim):
@@ -98,9 +98,9 @@ def plan_repair(
 
 async def plan_heads(
     store: KeyValueStore, keys: Keys, revision: int, sealed: Mapping[str, int]
-) -> tuple[Step, ...]:
+) -> tuple[RepairStep, ...]:
     """The steps that write heads that cannot be read as the log says. Raises StoreUnavailable."""
-    steps: list[Step] = []
+    steps: list[RepairStep] = []
     for kv in (await store.read([Get(*keys.room("head"))], revision=revision)).ranges[0].kvs:
         try:
             HEADS.decode(keys, kv.key, kv.value)
@@ -109,16 +109,16 @@ async def plan_heads(
             writer = name.partition("/")[2]
             guard = Unchanged(kv.key, kv.mod_revision)
             if not keys.is_writer(writer):
-                steps.append(Step(f"delete {name}, no writer's", (guard,), (Delete(kv.key),)))
+                steps.append(RepairStep(f"delete {name}, no writer's", (guard,), (Delete(kv.key),)))
                 continue
             head = await head_from_log(store, keys, kv, revision, sealed.get(writer, 0))
             text = f"write the head of {writer}: its last segment is {head.seq}"
-            steps.append(Step(text, (guard,), (Put(kv.key, HEAD.encode(head)),)))
+            steps.append(RepairStep(text, (guard,), (Put(kv.key, HEAD.encode(head)),)))
     return tuple(steps)
 
 
 async def repair(
-    plan: Sequence[Step], store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
+    plan: Sequence[RepairStep], store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
 ) -> Repaired:
     """Do the steps, one transaction each; verify again afterwards.
 
@@ -137,32 +137,34 @@ async def repair(
     return Repaired(tuple(done), tuple(overtaken), tuple(impossible))
 
 
-async def _do(step: Step, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause) -> bool:
+async def _do(
+    step: RepairStep, store: KeyValueStore, keys: Keys, writer: Writer, cause: Cause
+) -> bool:
     event = step.event
     if event is None:
         return (await store.commit(step.guards, step.writes)).succeeded
     event_id = writer.event_id()
     made = claims_made(event, event_id) if isinstance(event, AddressesClaimed) else ()
     claims = [Put(keys.ip_of(address), CLAIM.encode(claim)) for address, claim in made]
-    proposal = Proposal((Draft(event_id, cause, event),), step.guards, (*step.writes, *claims))
+    proposal = Proposal((EventDraft(event_id, cause, event),), step.guards, (*step.writes, *claims))
     return not isinstance(await writer.append(proposal), Lost)
 
 
-def _put_back(one: Difference, keys: Keys) -> Step:
+def _put_back(one: Difference, keys: Keys) -> RepairStep:
     """Write or delete one key that no release depends on."""
     guard = _guard(one.key, one.found_revision)
     topics = _topics(one, keys)
     if one.expected is None:
         text = f"delete {one.kind} {one.name}, of which the log knows nothing"
-        return Step(text, (guard,), (Delete(one.key), *topics))
+        return RepairStep(text, (guard,), (Delete(one.key), *topics))
     verb = "write" if one.found is None else "correct"
     write = Put(one.key, CODECS[one.kind].encode(one.expected))
-    return Step(f"{verb} {one.kind} {one.name} as the log says", (guard,), (write, *topics))
+    return RepairStep(f"{verb} {one.kind} {one.name} as the log says", (guard,), (write, *topics))
 
 
 def _restate(
     ledger: Ledger, key: EndpointKey, claims: list[Difference], state: State, keys: Keys
-) -> list[Step]:
+) -> list[RepairStep]:
     """Say the claims of one endpoint again, and write its key with them."""
     endpoint = ledger.endpoints.get(key)
     wanted = {one.name for one in claims}
@@ -179,7 +181,7 @@ def _restate(
     if endpoint is None or not nics:
         return steps
     touched = [keys.endpoint(*key), *(keys.ip_of(address) for address in sorted(shown))]
-    step = Step(
+    step = RepairStep(
         f"restate the claim of {', '.join(sorted(wanted & shown))} by {'/'.join(key)}",
         tuple(_guard(one, _revision(state, one)) for one in touched),
         (Put(touched[0], ENDPOINT.encode(endpoint)),),
@@ -190,13 +192,13 @@ def _restate(
 
 def _release_owed(
     ledger: Ledger, key: EndpointKey, one: Difference, state: State, keys: Keys
-) -> Step:
+) -> RepairStep:
     """A claim that its endpoint does not agree with: ended if nothing is left of it."""
     endpoint = ledger.endpoints.get(key)
     shown = dict(endpoint.addresses()) if endpoint is not None else {}
     path = "/".join(key)
     if one.found is not None or one.name in shown:
-        return Step(
+        return RepairStep(
             f"claim of {one.name}: the log gives it to {path} and contradicts itself there; see the"
             " violations, find out who uses the address, and release it by hand"
         )
@@ -205,7 +207,7 @@ def _release_owed(
     nics = endpoint.nics if endpoint is not None else ()
     evidence = "its key and its endpoint are gone"
     name = keys.endpoint(*key)
-    return Step(
+    return RepairStep(
         f"release {one.name}, which {path} has given up without naming it",
         (Absent(one.key), _guard(name, _revision(state, name))),
         event=AddressesReleased(*key, (release,), nics, "repair", evidence),

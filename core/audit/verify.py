@@ -19,7 +19,7 @@ from core.archive.replay import LogView, open_log
 from core.archive.sealed import FileSummary, SealedLog
 from core.audit.index_check import check_index
 from core.audit.ownership import foreign_changes
-from core.audit.repair import Step, plan_heads, plan_repair
+from core.audit.repair import RepairStep, plan_heads, plan_repair
 from core.audit.scan import scan
 from core.audit.state import Difference, compare, read_state
 from core.domain.checker import Checker, Violation
@@ -43,7 +43,7 @@ FINDINGS_MAX = 1_000
 INDEX_REMEDY: Final = "`orbctl verify --repair` has the next command build it anew"
 
 
-class Fault(NamedTuple):
+class LogFault(NamedTuple):
     """Something in archive or log that is lost or was changed."""
 
     subject: str
@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     remedy: str = ""
 
 
-class Report(NamedTuple):
+class VerificationReport(NamedTuple):
     """What was found, as of ``revision``.
 
     ``folded``: the log could be read to its end; if not, the state keys were compared with nothing.
@@ -65,12 +65,12 @@ class Report(NamedTuple):
     segments: int
     events: int
     folded: bool
-    faults: tuple[Fault, ...]
+    faults: tuple[LogFault, ...]
     violations: tuple[Violation, ...]
     violation_count: int
     differences: tuple[Difference, ...]
     difference_count: int
-    plan: tuple[Step, ...]
+    plan: tuple[RepairStep, ...]
     notes: tuple[str, ...] = ()
     unreadable: tuple[ContainedFault, ...] = ()
 
@@ -83,7 +83,7 @@ class Report(NamedTuple):
 
 async def verify(
     store: KeyValueStore, keys: Keys, files: Files, kinds: Sequence[KeyKind[Any]] = ()
-) -> Report:
+) -> VerificationReport:
     """Read everything and report; ``kinds``: the kinds of keys that are read beside the log.
 
     Raises StoreUnavailable, and Compacted when etcd compacts quicker than the log can be read.
@@ -111,12 +111,12 @@ class _Run:
         self._last_file = 0
         self._segments = 0
         self._events = 0
-        self._faults: list[Fault] = []
+        self._faults: list[LogFault] = []
         self._violations: list[Violation] = []
         self._violation_count = 0
         self._notes: tuple[str, ...] = ()
 
-    async def read(self, store: KeyValueStore) -> Report:
+    async def read(self, store: KeyValueStore) -> VerificationReport:
         self._unreadable = tuple(await scan(store, self._keys, self._kinds))
         try:
             view = await open_log(store, self._keys, self._files)
@@ -129,7 +129,7 @@ class _Run:
         plan = plan_repair(self._checker.ledger, differences, state, self._keys)
         plan += await plan_heads(store, self._keys, view.revision, view.sealed.cursor.seqs)
         for one in await check_index(store, self._keys, self._checker.ledger, view.revision):
-            self._faults.append(Fault(one.subject, one.text, INDEX_REMEDY))
+            self._faults.append(LogFault(one.subject, one.text, INDEX_REMEDY))
             plan += (one.step,)
         return self._report(view.revision, differences=differences, plan=plan)
 
@@ -195,16 +195,16 @@ class _Run:
         if index is None or sha256(index).digest() != digest:
             text = "is lost; history reads every block" if index is None else "was changed"
             remedy = "restore it, or remove it: history is complete without it, and slower"
-            self._faults.append(Fault(summary.link.base, f"the index {text}", remedy))
+            self._faults.append(LogFault(summary.link.base, f"the index {text}", remedy))
 
     def _check_snapshot(self, sealed: SealedLog, summary: FileSummary) -> None:
         name = summary.link.base + SNAPSHOT_SUFFIX
         snapshot = sealed.snapshot(summary.link)
         remedy = "restore it, or remove it: an older snapshot and a longer replay will serve"
         if snapshot is None:
-            self._faults.append(Fault(name, "the snapshot is lost or was changed", remedy))
+            self._faults.append(LogFault(name, "the snapshot is lost or was changed", remedy))
         elif not _equal(snapshot.ledger, self._checker.ledger):
-            self._faults.append(Fault(name, "the snapshot is not the fold of the log", remedy))
+            self._faults.append(LogFault(name, "the snapshot is not the fold of the log", remedy))
 
     def _note_leftovers(self, sealed: SealedLog) -> None:
         foreign = find_leftovers(self._files, sealed, self._keys.cluster).foreign
@@ -219,10 +219,10 @@ class _Run:
         *,
         folded: bool = True,
         differences: list[Difference] | None = None,
-        plan: tuple[Step, ...] = (),
-    ) -> Report:
+        plan: tuple[RepairStep, ...] = (),
+    ) -> VerificationReport:
         found = differences or []
-        return Report(
+        return VerificationReport(
             revision,
             self._files_seen,
             self._segments,
@@ -243,5 +243,5 @@ def _equal(one: Ledger, other: Ledger) -> bool:
     return all(getattr(one, part) == getattr(other, part) for part in Ledger.__slots__)
 
 
-def _fault(error: LogError) -> Fault:
-    return Fault(error.subject, error.message, error.remedy)
+def _fault(error: LogError) -> LogFault:
+    return LogFault(error.subject, error.message, error.remedy)

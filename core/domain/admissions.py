@@ -55,7 +55,7 @@ class Extent(NamedTuple):
     exclude_ips: tuple[str, ...]
 
 
-class Conflict(NamedTuple):
+class AdmissionConflict(NamedTuple):
     """A pending admission that forbids a command which the log alone allows."""
 
     admission: PendingAdmission
@@ -66,7 +66,7 @@ class DryRun(NamedTuple):
     """The events that a command would cause, and what admissions under way have against it."""
 
     events: tuple[Event, ...]
-    conflicts: tuple[Conflict, ...] = ()
+    conflicts: tuple[AdmissionConflict, ...] = ()
 
 
 def extent_of(value: Pool | Subnet) -> Extent:

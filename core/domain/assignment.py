@@ -18,14 +18,14 @@ from core.domain.addresses import Address, format_address, parse_address, parse_
 from core.domain.events import AddressesClaimed
 from core.domain.model import Claim, Endpoint, Nic, Pool
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 from core.errors import Refused
 
 SUBNETS_MAX: Final = 1_024
 """Subnets of pools whose prefix lengths are remembered; every ADD asks for one."""
 
 
-class Offer(NamedTuple):
+class PoolOffer(NamedTuple):
     """A pool, and what may be handed out of it: not excluded, reserved or quarantined."""
 
     pool: Pool
@@ -60,7 +60,7 @@ def _prefix_length(subnet: str) -> int:
 
 
 def decide_assignment(
-    wanted: Endpoint, present: Present, offers: Mapping[str, Offer]
+    wanted: Endpoint, present: Present, offers: Mapping[str, PoolOffer]
 ) -> AddressesClaimed | None:
     """The claim that makes ``wanted`` true, or None when it is true already.
 
@@ -85,8 +85,8 @@ def decide_assignment(
     return AddressesClaimed(after, tuple(range(len(nics), len(after.nics))))
 
 
-def _subject(endpoint: Endpoint) -> Subject:
-    return Subject("SpiderEndpoint", endpoint.name, endpoint.namespace)
+def _subject(endpoint: Endpoint) -> ObjectReference:
+    return ObjectReference("SpiderEndpoint", endpoint.name, endpoint.namespace)
 
 
 def _of_another_pod(wanted: Endpoint, present: Endpoint) -> Refusal:
@@ -116,7 +116,7 @@ def _nic_refusals(
     nic: Nic,
     present: tuple[Nic, ...],
     claims: Mapping[Address, Claim],
-    offers: Mapping[str, Offer],
+    offers: Mapping[str, PoolOffer],
 ) -> list[Refusal]:
     subject = _subject(wanted)
     if any(each.interface == nic.interface for each in present):
@@ -137,7 +137,7 @@ def _nic_refusals(
 
 
 def _address_refusal(
-    subject: Subject, address: Address, offer: Offer | None, name: str
+    subject: ObjectReference, address: Address, offer: PoolOffer | None, name: str
 ) -> Refusal | None:
     if offer is None:
         message = f"there is no IPPool {name} for {address}"

@@ -44,7 +44,7 @@ from core.domain.events import (
     SubnetDeleted,
     SubnetRetired,
 )
-from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool
 from core.domain.subnet_checks import (
     SUBNET_EMPTY,
@@ -258,7 +258,7 @@ class Checker:
             if address not in shown:
                 yield ENDPOINT_AGREES, _path(key), f"holds {address} and does not show it"
 
-    def _note(self, address: str, held: Held) -> None:
+    def _note(self, address: str, held: RevisedClaim) -> None:
         claim = held.claim
         self._held.setdefault((claim.namespace, claim.pod), {})[address] = None
         self._in_pool.setdefault(claim.pool, {})[address] = None
@@ -388,12 +388,12 @@ def _contains(offered: AddressSet, address: str) -> bool:
     return parsed.family == offered.family and parsed.value in offered
 
 
-def _is_holder(held: Held, endpoint: Endpoint) -> bool:
+def _is_holder(held: RevisedClaim, endpoint: Endpoint) -> bool:
     claim = held.claim
     return (claim.holder, claim.namespace, claim.pod) == (endpoint.holder, *endpoint.key)
 
 
-def _who(held: Held) -> str:
+def _who(held: RevisedClaim) -> str:
     claim = held.claim
     return f"{claim.holder} of {claim.namespace}/{claim.pod} (since {held.revision})"
 

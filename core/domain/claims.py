@@ -48,13 +48,13 @@ class Repeat(NamedTuple):
     endpoint: Endpoint
 
 
-class Change(NamedTuple):
+class EndpointUpdate(NamedTuple):
     """The endpoint changes, addresses stay: a new sandbox, an open NIC, the holder's next Pod."""
 
     event: EndpointChanged
 
 
-class Need(NamedTuple):
+class PoolRequest(NamedTuple):
     """Addresses are to be claimed.
 
     ``keep``: the endpoint's NICs that stay. ``holder``: who holds all addresses afterwards.
@@ -89,7 +89,7 @@ class Need(NamedTuple):
             for address, _ in nic.addresses()
         )
 
-    def with_claims(self, holders: Mapping[str, str]) -> Need:
+    def with_claims(self, holders: Mapping[str, str]) -> PoolRequest:
         """The same when only these addresses are claimed, each by its holder.
 
         An address that is listed and not the holder's own cannot stay: its claim was lost.
@@ -130,7 +130,7 @@ def decide_add(
     moved: frozenset[int] = frozenset(),
     lost: frozenset[int] = frozenset(),
     named: Candidates | None = None,
-) -> Repeat | Change | Need:
+) -> Repeat | EndpointUpdate | PoolRequest:
     """Which kind of ADD this is.
 
     ``moved``: indexes of the endpoint's NICs whose pools the Pod no longer asks for
@@ -141,23 +141,23 @@ def decide_add(
     have been turned since.
     """
     if endpoint is None:
-        return Need((), holder_of(pod))
+        return PoolRequest((), holder_of(pod))
     if endpoint.holder != holder_of(pod) and endpoint.uid != pod.uid:
-        return Need((), holder_of(pod), endpoint.addresses())
+        return PoolRequest((), holder_of(pod), endpoint.addresses())
     if moved or lost:
         return _renewal(endpoint, moved | lost, named, "repair" if lost else "pools-changed")
     position = _position(endpoint.nics, attachment.interface)
     if position is None:
-        return Need(endpoint.nics, endpoint.holder)
+        return PoolRequest(endpoint.nics, endpoint.holder)
     nics = list(endpoint.nics)
     nics[position] = nics[position].attached(attachment)
     after = endpoint._replace(uid=pod.uid, node=pod.node, nics=tuple(nics))
-    return Repeat(endpoint) if after == endpoint else Change(EndpointChanged(after))
+    return Repeat(endpoint) if after == endpoint else EndpointUpdate(EndpointChanged(after))
 
 
 def _renewal(
     endpoint: Endpoint, going: frozenset[int], named: Candidates | None, why: Ending
-) -> Need:
+) -> PoolRequest:
     """Make the NICs of these indexes anew, with those of their addresses that are still listed."""
     keep: list[Nic] = []
     listed: list[Nic] = []
@@ -173,7 +173,7 @@ def _renewal(
         give_up += [pair for pair in nic.addresses() if pair not in pairs]
         if stays is not None:
             listed.append(stays)
-    return Need(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
+    return PoolRequest(tuple(keep), endpoint.holder, tuple(give_up), why, tuple(listed))
 
 
 def has_attached(endpoint: Endpoint, attachment: Attachment) -> bool:
@@ -263,7 +263,7 @@ def unmet(selection: Selection, keep: tuple[Nic, ...]) -> tuple[Demand, ...]:
 def claim(
     pod: PodFacts,
     attachment: Attachment,
-    need: Need,
+    need: PoolRequest,
     chosen: Sequence[Nic],
 ) -> AddressesClaimed:
     """The event of a claim: ``chosen`` are the new NICs with their addresses.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from core.domain.autopools.planning import PoolWish
+from core.domain.autopools.planning import DesiredPool
 from core.domain.events import RecordDefined
-from core.domain.model import Pool, Reservation, Stranger, Subnet
+from core.domain.model import ConflictingHost, Pool, Reservation, Subnet
 
 
 class ApplyPool(NamedTuple):
@@ -78,7 +78,7 @@ class AdvanceRetirement(NamedTuple):
 class ApplyAutoPool(NamedTuple):
     """Make, resize or adopt an application's pool; its addresses are found when it is decided."""
 
-    wish: PoolWish
+    wish: DesiredPool
 
 
 class DropAutoPool(NamedTuple):
@@ -113,7 +113,7 @@ class QuarantineAddress(NamedTuple):
     address: str
     reason: str
     evidence: str = ""
-    stranger: Stranger | None = None
+    stranger: ConflictingHost | None = None
 
 
 class LiftQuarantine(NamedTuple):
@@ -127,7 +127,7 @@ class ReturnAddress(NamedTuple):
     """Lift the quarantine that was made because of this very stranger; otherwise no event."""
 
     address: str
-    stranger: Stranger
+    stranger: ConflictingHost
     reason: str = ""
 
 

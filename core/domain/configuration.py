@@ -22,7 +22,7 @@ ADDRESS_SETS_MAX: Final = 16_384
 """How many distinct lists keep their set; the least recently used one is forgotten first."""
 
 
-class Switches(NamedTuple):
+class FeatureSwitches(NamedTuple):
     """The cluster's switches: enableIPv4, enableIPv6, enableSpiderSubnet."""
 
     ipv4: bool = True
@@ -47,9 +47,9 @@ class Configuration(NamedTuple):
     subnets_enabled: bool = True
 
     @classmethod
-    def of(cls, ledger: Ledger, enabled: Iterable[bool] = Switches()) -> Configuration:
-        """That of a ledger, which it changes with. ``enabled`` as in ``Switches``."""
-        switches = Switches(*enabled)
+    def of(cls, ledger: Ledger, enabled: Iterable[bool] = FeatureSwitches()) -> Configuration:
+        """That of a ledger, which it changes with. ``enabled`` as in ``FeatureSwitches``."""
+        switches = FeatureSwitches(*enabled)
         return cls(
             ledger.pools,
             ledger.reservations,

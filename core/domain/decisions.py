@@ -65,7 +65,7 @@ from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.records import record_rules
 from core.domain.validation.reservations import items_rule
 from core.domain.validation.shared import (
-    Subject,
+    ObjectReference,
     family_enabled_rule,
     object_name_rule,
     require,
@@ -144,7 +144,7 @@ def decide(
             return _apply_reservation(configuration, command.reservation)
         case DeleteReservation(name):
             if name not in configuration.reservations:
-                raise unknown(Subject("SpiderReservedIP", name))
+                raise unknown(ObjectReference("SpiderReservedIP", name))
             return (ReservationDeleted(name),)
         case QuarantineAddress() | LiftQuarantine() | ReturnAddress():
             return decide_quarantine(configuration, command)
@@ -152,7 +152,7 @@ def decide(
             return _apply_record(configuration, command.record)
         case DeleteRecord(kind, namespace, name):
             if (kind, namespace, name) not in configuration.records:
-                raise unknown(Subject(kind, name, namespace))
+                raise unknown(ObjectReference(kind, name, namespace))
             return (RecordDeleted(kind, namespace, name),)
 
 
@@ -174,7 +174,7 @@ def _decide_pool(
 def _apply_pool(
     configuration: Configuration, wanted: Pool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
-    subject = Subject("SpiderIPPool", wanted.name)
+    subject = ObjectReference("SpiderIPPool", wanted.name)
     require(object_name_rule(subject))
     require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     existing = configuration.pools.get(wanted.name)
@@ -210,7 +210,7 @@ def _decide_auto_pool(
     _, before, pool = plan_pool(command.wish, configuration, claimed)
     if pool == before:
         return ()
-    subject = Subject("SpiderIPPool", pool.name)
+    subject = ObjectReference("SpiderIPPool", pool.name)
     require(object_name_rule(subject))
     require(size_rule(subject, pool, pool.labels, pool.annotations))
     if before is None:
@@ -227,13 +227,13 @@ def _drop_auto_pool(
     is_theirs = pool is not None and pool.labels.get(OWNER_UID) == command.uid
     if pool is None or not is_theirs or OWNER_NAME not in pool.labels:
         return ()
-    subject = Subject("SpiderIPPool", pool.name)
+    subject = ObjectReference("SpiderIPPool", pool.name)
     if any(empty_pool_rule(subject, given_up(configuration, command), claimed)):
         return (PoolRetired(pool.name),) if command.retire and not pool.retiring else ()
     return (PoolDeleted(pool.name),)
 
 
-def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) -> None:
+def _judge_new_pool(configuration: Configuration, subject: ObjectReference, pool: Pool) -> None:
     """CREATE in docs/reference/admission.md, "SpiderIPPool": the first two rules answer alone."""
     enabled = configuration.enabled(pool.family)
     require(family_enabled_rule(subject, pool.family, enabled=enabled))
@@ -243,7 +243,7 @@ def _judge_new_pool(configuration: Configuration, subject: Subject, pool: Pool) 
 
 def _judge_changed_pool(
     configuration: Configuration,
-    subject: Subject,
+    subject: ObjectReference,
     existing: Pool,
     pool: Pool,
     claimed: Mapping[str, Claim],
@@ -268,14 +268,14 @@ def _delete_pool(
     configuration: Configuration, command: DeletePool, claimed: Mapping[str, Claim]
 ) -> tuple[Event, ...]:
     pool = _known_pool(configuration, command.name)
-    subject = Subject("SpiderIPPool", pool.name)
+    subject = ObjectReference("SpiderIPPool", pool.name)
     require(empty_pool_rule(subject, given_up(configuration, command), claimed))
     return (PoolDeleted(pool.name),)
 
 
 def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tuple[Event, ...]:
     """See docs/reference/admission.md, "SpiderReservedIP"."""
-    subject = Subject("SpiderReservedIP", wanted.name)
+    subject = ObjectReference("SpiderReservedIP", wanted.name)
     require(object_name_rule(subject))
     require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     reservation = normalise_reservation(wanted)
@@ -291,7 +291,7 @@ def _apply_reservation(configuration: Configuration, wanted: Reservation) -> tup
 
 
 def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[Event, ...]:
-    subject = Subject(record.kind, record.name, record.namespace)
+    subject = ObjectReference(record.kind, record.name, record.namespace)
     require(record_rules(subject, record))
     require(size_rule(subject, record, record.labels, record.annotations))
     key = (record.kind, record.namespace, record.name)
@@ -301,5 +301,5 @@ def _apply_record(configuration: Configuration, record: RecordDefined) -> tuple[
 def _known_pool(configuration: Configuration, name: str) -> Pool:
     pool = configuration.pools.get(name)
     if pool is None:
-        raise unknown(Subject("SpiderIPPool", name))
+        raise unknown(ObjectReference("SpiderIPPool", name))
     return pool

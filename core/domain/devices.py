@@ -66,7 +66,7 @@ class DeviceRules(NamedTuple):
         return not all(one.is_empty() for one in selectors)
 
 
-class Nic(NamedTuple):
+class HostNic(NamedTuple):
     """A link of a node. ``has_device``: there is hardware, or what a hypervisor shows for it."""
 
     name: str
@@ -74,7 +74,7 @@ class Nic(NamedTuple):
     is_loopback: bool = False
 
 
-class Offer(NamedTuple):
+class SlotResource(NamedTuple):
     """``slots`` of one resource; each is called ``<slot>-<number>``, from 0."""
 
     slot: str
@@ -109,8 +109,8 @@ def resource_fault(name: str) -> str:
 
 
 def offers(
-    rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[Nic]
-) -> dict[str, Offer] | None:
+    rules: DeviceRules, labels: Mapping[str, str] | None, nics: Iterable[HostNic]
+) -> dict[str, SlotResource] | None:
     """Resource -> what a node offers. None: its labels decide, and nobody knows them yet."""
     if labels is None:
         if rules.ask_labels():
@@ -121,24 +121,24 @@ def offers(
     found = _offers_of_nics([one for one in rules.nics if matches(one.nodes, labels)], rules, nics)
     for rule in rules.sub_eni:
         if matches(rule.nodes, labels):
-            found.setdefault(rule.resource, Offer(_SUB_ENI_SLOT, rule.slots))
+            found.setdefault(rule.resource, SlotResource(_SUB_ENI_SLOT, rule.slots))
     return found
 
 
 def _offers_of_nics(
-    matching: list[NicRule], rules: DeviceRules, nics: Iterable[Nic]
-) -> dict[str, Offer]:
+    matching: list[NicRule], rules: DeviceRules, nics: Iterable[HostNic]
+) -> dict[str, SlotResource]:
     """Of several rules for one NIC the greatest number counts."""
     found = {}
     for link in _masters(rules, nics):
         slots = [rule.slots for rule in matching if _is_named(rule, link)]
         resource = nic_resource(link)
         if slots and resource:
-            found[resource] = Offer(f"{link}-nic", max(slots))
+            found[resource] = SlotResource(f"{link}-nic", max(slots))
     return found
 
 
-def _masters(rules: DeviceRules, nics: Iterable[Nic]) -> Iterator[str]:
+def _masters(rules: DeviceRules, nics: Iterable[HostNic]) -> Iterator[str]:
     """Links that rules speak of: unless one of them names links, only those with a device."""
     only_devices = not any(rule.include for rule in rules.nics)
     for nic in nics:

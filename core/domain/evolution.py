@@ -38,7 +38,7 @@ EndpointKey = tuple[str, str]
 RecordKey = tuple[str, str, str]
 
 
-class Held(NamedTuple):
+class RevisedClaim(NamedTuple):
     """A claim and the revision that made it: what a release must name (I3)."""
 
     claim: Claim
@@ -109,7 +109,7 @@ class Ledger:
         self.quarantine: dict[str, Quarantine] = {}
         self.records: dict[RecordKey, RecordDefined] = {}
         self.endpoints: dict[EndpointKey, Endpoint] = {}
-        self.claims: dict[str, Held] = {}
+        self.claims: dict[str, RevisedClaim] = {}
         self.unread: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
@@ -117,7 +117,7 @@ class Ledger:
         event = recorded.event
         if isinstance(event, AddressesClaimed):
             for address, claim in claims_made(event, recorded.event_id):
-                self.claims[address] = Held(claim, recorded.position)
+                self.claims[address] = RevisedClaim(claim, recorded.position)
             self.endpoints[event.endpoint.key] = event.endpoint
         elif isinstance(event, AddressesReleased):
             self._release(event)

@@ -25,7 +25,7 @@ class NicFacts(NamedTuple):
     parent_mac: str = ""
 
 
-class Address(NamedTuple):
+class ProviderAddress(NamedTuple):
     """One address that the provider binds, on a NIC of the host."""
 
     address: str
@@ -54,10 +54,10 @@ def parents_of(nics: Iterable[NicFacts]) -> dict[str, str]:
     return found
 
 
-def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[Address, ...]:
+def addresses_of(endpoint: Endpoint, parents: Mapping[str, str]) -> tuple[ProviderAddress, ...]:
     """The addresses of an endpoint that the provider binds: IPv4, on NICs that take part."""
     return tuple(
-        Address(
+        ProviderAddress(
             nic.ipv4.partition("/")[0],
             str(IPv4Interface(nic.ipv4).network),
             parents[nic.interface],

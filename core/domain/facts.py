@@ -67,7 +67,7 @@ class NodeFacts(NamedTuple):
     known: bool = False
 
 
-class Facts(NamedTuple):
+class RequestFacts(NamedTuple):
     """All that one request may be judged by."""
 
     pod: PodFacts

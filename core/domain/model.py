@@ -84,7 +84,7 @@ class Reservation(NamedTuple):
     annotations: dict[str, str] = {}
 
 
-class Stranger(NamedTuple):
+class ConflictingHost(NamedTuple):
     """Who uses an address of ours, and how that is known.
 
     ``mac`` as the stranger answered, ``seen_by`` the actor that saw it, from which ``node`` and
@@ -108,7 +108,7 @@ class Quarantine(NamedTuple):
     family: Family
     reason: str
     evidence: str = ""
-    stranger: Stranger | None = None
+    stranger: ConflictingHost | None = None
 
 
 class Attachment(NamedTuple):

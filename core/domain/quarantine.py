@@ -16,10 +16,10 @@ from core.domain.addresses import parse_address
 from core.domain.commands import LiftQuarantine, QuarantineAddress, ReturnAddress
 from core.domain.configuration import Configuration
 from core.domain.events import AddressQuarantined, Event, QuarantineLifted
-from core.domain.model import Quarantine, Stranger
+from core.domain.model import ConflictingHost, Quarantine
 from core.domain.refusals import Refusal
 from core.domain.validation.records import address_rule, note_rule, reason_rule
-from core.domain.validation.shared import Subject, require, unknown
+from core.domain.validation.shared import ObjectReference, require, unknown
 
 SEEN_MS_MAX: Final = 253_402_300_799_999
 """The end of the year 9999."""
@@ -50,7 +50,7 @@ def decide_quarantine(
 
 
 def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tuple[Event, ...]:
-    subject = Subject("Quarantine", command.address)
+    subject = ObjectReference("Quarantine", command.address)
     stranger = command.stranger
     require(
         chain(
@@ -72,7 +72,7 @@ def _set_aside(configuration: Configuration, command: QuarantineAddress) -> tupl
 def _lift(configuration: Configuration, command: LiftQuarantine) -> tuple[Event, ...]:
     address = _named(command)
     if address not in configuration.quarantine:
-        raise unknown(Subject("Quarantine", command.address))
+        raise unknown(ObjectReference("Quarantine", command.address))
     return (QuarantineLifted(address, command.reason),)
 
 
@@ -86,13 +86,13 @@ def _return(configuration: Configuration, command: ReturnAddress) -> tuple[Event
 
 def _named(command: LiftQuarantine | ReturnAddress) -> str:
     """The address in canonical text. Raises Refused."""
-    subject = Subject("Quarantine", command.address)
+    subject = ObjectReference("Quarantine", command.address)
     reason = note_rule(subject, "reason", command.reason)
     require(chain(address_rule(subject, command.address), reason))
     return str(parse_address(command.address))
 
 
-def _stranger_rule(subject: Subject, stranger: Stranger) -> Iterator[Refusal]:
+def _stranger_rule(subject: ObjectReference, stranger: ConflictingHost) -> Iterator[Refusal]:
     """Every text of the evidence is bounded, and its time is one."""
     for field in ("mac", "seen_by", "node", "interface"):
         yield from note_rule(subject, field, getattr(stranger, field))

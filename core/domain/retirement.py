@@ -28,7 +28,7 @@ from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import decide_subnet
 from core.domain.subnets import controlled, owner_of
 from core.domain.validation.changes import empty_pool_rule
-from core.domain.validation.shared import Subject, require, unknown
+from core.domain.validation.shared import ObjectReference, require, unknown
 
 InUse = Literal["wait", "refuse"]
 """What a deletion does about claims, or about pools of a subnet."""
@@ -78,7 +78,7 @@ def _advance_pool(
     pool = configuration.pools.get(command.name)
     if pool is None or not pool.retiring:
         return ()
-    subject = Subject("SpiderIPPool", pool.name)
+    subject = ObjectReference("SpiderIPPool", pool.name)
     if any(empty_pool_rule(subject, drained(configuration, command), claimed)):
         return ()
     return (PoolDeleted(pool.name),)
@@ -88,10 +88,10 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
     if command.kind == "subnet":
         subnet = configuration.subnets.get(command.name)
         if subnet is None:
-            raise unknown(Subject("SpiderSubnet", command.name))
+            raise unknown(ObjectReference("SpiderSubnet", command.name))
         return (SubnetDefined(subnet._replace(retiring=False)),) if subnet.retiring else ()
     pool = configuration.pools.get(command.name)
-    subject = Subject("SpiderIPPool", command.name)
+    subject = ObjectReference("SpiderIPPool", command.name)
     if pool is None:
         raise unknown(subject)
     if not pool.retiring:
@@ -101,7 +101,7 @@ def _reinstate(configuration: Configuration, command: Reinstate) -> tuple[Event,
 
 
 def _serving_subnet_rule(
-    subject: Subject, pool: Pool, configuration: Configuration
+    subject: ObjectReference, pool: Pool, configuration: Configuration
 ) -> Iterator[Refusal]:
     """A pool goes with its subnet."""
     subnet = configuration.subnets.get(owner_of(pool))

@@ -33,7 +33,7 @@ from core.domain.validation.normalising import normalise_subnet
 from core.domain.validation.pools import cidr_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,
-    Subject,
+    ObjectReference,
     family_enabled_rule,
     object_name_rule,
     require,
@@ -73,7 +73,7 @@ def wants_more(command: Command, events: tuple[Event, ...]) -> bool:
 
 def _apply(configuration: Configuration, wanted: Subnet) -> tuple[Event, ...]:
     """Create or change, and adopt orphans of its CIDR."""
-    subject = Subject("SpiderSubnet", wanted.name)
+    subject = ObjectReference("SpiderSubnet", wanted.name)
     require(object_name_rule(subject))
     require(size_rule(subject, wanted, wanted.labels, wanted.annotations))
     subnet = normalise_subnet(wanted)
@@ -103,12 +103,12 @@ def _retire(configuration: Configuration, name: str) -> tuple[Event, ...]:
 def _delete(configuration: Configuration, name: str) -> tuple[Event, ...]:
     """Delete a subnet to which no pool belongs."""
     subnet = _known(configuration, name)
-    subject = Subject("SpiderSubnet", name)
+    subject = ObjectReference("SpiderSubnet", name)
     require(no_pools_rule(subject, controlled(subnet.name, configuration.pools)))
     return (SubnetDeleted(name),)
 
 
-def _judge_new(configuration: Configuration, subject: Subject, subnet: Subnet) -> None:
+def _judge_new(configuration: Configuration, subject: ObjectReference, subnet: Subnet) -> None:
     """CREATE, one rule after the other; pools before its own items.
 
     See docs/reference/admission.md, "SpiderSubnet".
@@ -123,7 +123,7 @@ def _judge_new(configuration: Configuration, subject: Subject, subnet: Subnet) -
 
 
 def _judge_changed(
-    configuration: Configuration, subject: Subject, existing: Subnet, subnet: Subnet
+    configuration: Configuration, subject: ObjectReference, existing: Subnet, subnet: Subnet
 ) -> None:
     """UPDATE in docs/reference/admission.md, "SpiderSubnet"."""
     require(immutable_network_rule(subject, existing, subnet))
@@ -160,5 +160,5 @@ def _as_many_as_fit(pools: Iterable[Pool]) -> Iterator[Pool]:
 def _known(configuration: Configuration, name: str) -> Subnet:
     subnet = configuration.subnets.get(name)
     if subnet is None:
-        raise unknown(Subject("SpiderSubnet", name))
+        raise unknown(ObjectReference("SpiderSubnet", name))
     return subnet

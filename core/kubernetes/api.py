@@ -87,7 +87,7 @@ class Page(NamedTuple):
         return (_OBJECT.decode(text) for text in self.texts)
 
 
-class Change(NamedTuple):
+class WatchEvent(NamedTuple):
     """``kind`` is ADDED, MODIFIED, DELETED or BOOKMARK, which only has a version."""
 
     kind: str
@@ -192,7 +192,7 @@ class Api:
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None] = lambda: None
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncIterator[WatchEvent]:
         """What happened after a version, until the server ends the watch in good order.
 
         ``opened`` is called when the server has taken the watch; it may have nothing to say.
@@ -282,12 +282,12 @@ def _managed_by(manager: str) -> dict[str, str]:
     return _UNCHECKED | ({"fieldManager": manager} if manager else {})
 
 
-def _change(line: bytes, path: str) -> Change:
+def _change(line: bytes, path: str) -> WatchEvent:
     """One line of a watch. Raises ApiExpired and its like when the server ends it with an error."""
     said = _WATCH_LINE.decode(line)
     if said.type == "ERROR":
         raise _failure(said.object.get("code", 500), said.object, path)
-    return Change(said.type, said.object)
+    return WatchEvent(said.type, said.object)
 
 
 def _read(decoder: msgspec.json.Decoder[T], text: bytes, path: str) -> T:

@@ -14,7 +14,7 @@ import msgspec
 
 from core.errors import BadInput
 from core.kubernetes.credentials import access_of, tls_context
-from core.kubernetes.kubeconfig import Access
+from core.kubernetes.kubeconfig import ClusterAccess
 
 CONNECTIONS_MAX: Final = 100
 """Of one session; a watch holds one."""
@@ -52,7 +52,7 @@ def tcp_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 class Connection:
     """A session with the server of ``access``; ``context`` None: its URL has no TLS."""
 
-    def __init__(self, access: Access, context: ssl.SSLContext | None) -> None:
+    def __init__(self, access: ClusterAccess, context: ssl.SSLContext | None) -> None:
         self._access = access
         self._session = aiohttp.ClientSession(
             proxy=access.proxy or _proxy_of(access.server),

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BadInput
-from core.kubernetes.kubeconfig import Access, Tls, read_kubeconfig, read_service_account
-from core.kubernetes.tokens import NoAccess, Plugin
+from core.kubernetes.kubeconfig import ClusterAccess, Tls, read_kubeconfig, read_service_account
+from core.kubernetes.tokens import CredentialPlugin, NoAccess
 from core.tls import not_strict
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where kubelet puts a Pod's token and the authority of its API server."""
 
 
-async def access_of(kubeconfig: str, context: str = "") -> Access:
+async def access_of(kubeconfig: str, context: str = "") -> ClusterAccess:
     """Load the credentials; "" takes those of the Pod this runs in. Nothing is sent yet.
 
     ``context`` of the kubeconfig, by default the one that it calls its current one.
@@ -34,7 +34,7 @@ async def access_of(kubeconfig: str, context: str = "") -> Access:
         else:
             access = await asyncio.to_thread(read_service_account, SERVICE_ACCOUNT)
         await access.token.authorization()
-        if isinstance(access.token, Plugin):
+        if isinstance(access.token, CredentialPlugin):
             access = await _with_certificate(access, access.token)
     except NoAccess as error:
         where = kubeconfig or "this Pod's service account"
@@ -59,7 +59,7 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-async def _with_certificate(access: Access, plugin: Plugin) -> Access:
+async def _with_certificate(access: ClusterAccess, plugin: CredentialPlugin) -> ClusterAccess:
     certificate, key = await plugin.certificate()
     if not certificate:
         return access

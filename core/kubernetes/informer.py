@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from core.errors import ApiError, ApiExpired, ApiRejected
-from core.kubernetes.api import SILENCE_S_MAX, Api, Change, Object
+from core.kubernetes.api import SILENCE_S_MAX, Api, Object, WatchEvent
 from core.supervision import TaskSpec
 
 ObjectKey = tuple[str, str]
@@ -66,7 +66,7 @@ class Transition(NamedTuple, Generic[T]):
     reported: bool
 
 
-class Follower(Generic[T]):
+class Reflector(Generic[T]):
     """``objects`` is what the server has, whole once ``listed`` is set; ask for it each time.
 
     Listeners are called with the keys that differ, in the event loop, after ``objects`` is new.
@@ -157,7 +157,7 @@ class Follower(Generic[T]):
             self._attend(Transition(key, before.get(key), objects.get(key), reported=False))
         self._tell(different)
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: WatchEvent) -> None:
         self._heard_at = time.monotonic()
         self._version = version = _version(change.object)
         if change.kind == "BOOKMARK":
@@ -182,7 +182,7 @@ class Follower(Generic[T]):
 
 
 def following(
-    name: str, run: Callable[[], Coroutine[Any, Any, object]], followers: Sequence[Follower[Any]]
+    name: str, run: Callable[[], Coroutine[Any, Any, object]], followers: Sequence[Reflector[Any]]
 ) -> TaskSpec:
     """The supervised task of these followers, which ``run`` runs: not well while one is not."""
     return TaskSpec(
@@ -194,7 +194,7 @@ def following(
     )
 
 
-class Informer(Follower[Object]):
+class Informer(Reflector[Object]):
     """A follower that keeps objects as they are."""
 
     def __init__(self, api: Api, path: str, keep: Callable[[Object], Object] = unmanaged) -> None:

@@ -14,7 +14,14 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from core.kubernetes.tokens import FileToken, FixedToken, NoAccess, Plugin, TokenSource, basic
+from core.kubernetes.tokens import (
+    CredentialPlugin,
+    FileToken,
+    FixedToken,
+    NoAccess,
+    TokenSource,
+    basic,
+)
 
 UNSUPPORTED: Final = {
     "auth-provider": "name an exec plugin instead, such as kubelogin",
@@ -40,7 +47,7 @@ class Tls(NamedTuple):
     server_name: str = ""
 
 
-class Access(NamedTuple):
+class ClusterAccess(NamedTuple):
     """An API server and an identity. ``proxy`` "": that of the environment, if it names one."""
 
     server: str
@@ -49,7 +56,7 @@ class Access(NamedTuple):
     proxy: str = ""
 
 
-def read_kubeconfig(path: Path, context: str = "") -> Access:
+def read_kubeconfig(path: Path, context: str = "") -> ClusterAccess:
     """The access of a context, by default the current one. Raises NoAccess."""
     try:
         document = yaml.safe_load(path.read_bytes())
@@ -67,7 +74,9 @@ def read_kubeconfig(path: Path, context: str = "") -> Access:
         raise NoAccess(str(error)) from None
 
 
-def read_service_account(directory: Path, environment: Mapping[str, str] = os.environ) -> Access:
+def read_service_account(
+    directory: Path, environment: Mapping[str, str] = os.environ
+) -> ClusterAccess:
     """The access of a Pod, of which ``directory`` has token and authority. Raises NoAccess."""
     host = environment.get("KUBERNETES_SERVICE_HOST")
     port = environment.get("KUBERNETES_SERVICE_PORT")
@@ -78,10 +87,10 @@ def read_service_account(directory: Path, environment: Mapping[str, str] = os.en
     except OSError as error:
         raise NoAccess(str(error)) from None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    return Access(server, Tls(authorities), FileToken(directory / "token"))
+    return ClusterAccess(server, Tls(authorities), FileToken(directory / "token"))
 
 
-def _access(cluster: Section, user: Section, directory: Path) -> Access:
+def _access(cluster: Section, user: Section, directory: Path) -> ClusterAccess:
     server = str(cluster.get("server", "")).rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise NoAccess(f"the cluster's server {server!r} is not a URL")
@@ -95,12 +104,12 @@ def _access(cluster: Section, user: Section, directory: Path) -> Access:
         is_verified=not cluster.get("insecure-skip-tls-verify", False),
         server_name=cluster.get("tls-server-name", ""),
     )
-    return Access(server, tls, _token(user, directory), cluster.get("proxy-url", ""))
+    return ClusterAccess(server, tls, _token(user, directory), cluster.get("proxy-url", ""))
 
 
 def _token(user: Section, directory: Path) -> TokenSource:
     if "exec" in user:
-        return Plugin(user["exec"], directory)
+        return CredentialPlugin(user["exec"], directory)
     if "tokenFile" in user:
         return FileToken(directory / user["tokenFile"])
     if "token" in user:

@@ -96,7 +96,7 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
     status: _Status
 
 
-class Plugin:
+class CredentialPlugin:
     """A command that prints a credential (``client.authentication.k8s.io``).
 
     ``settings``: the user's ``exec`` of a kubeconfig in ``directory``. Raises NoAccess.

@@ -25,7 +25,7 @@ DOUBLINGS_MAX: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 
-class Worklist(Generic[T]):
+class WorkQueue(Generic[T]):
     """``look`` does what is missing for an item. ``failing``: item -> tries so far."""
 
     def __init__(self, look: Callable[[T], Awaitable[None]], what: str) -> None:

@@ -27,7 +27,7 @@ from core.domain.labels import LabelSelector
 from core.domain.model import Pool, Reservation, Route, Scale, Subnet, Workload
 from core.domain.validation.records import NAMESPACED_KINDS
 from core.domain.validation.shared import (
-    Subject,
+    ObjectReference,
     family_of_item,
     family_of_subnet,
     resolve_family,
@@ -88,7 +88,7 @@ def delete_command(manifest: Manifest) -> Command:
 
 def _pool(body: PoolManifest) -> Pool:
     spec = body.spec
-    subject = Subject(body.kind, body.metadata.name)
+    subject = ObjectReference(body.kind, body.metadata.name)
     return Pool(
         name=body.metadata.name,
         family=_family(spec, subject),
@@ -112,7 +112,7 @@ def _pool(body: PoolManifest) -> Pool:
 
 def _subnet(body: SubnetManifest) -> Subnet:
     spec = body.spec
-    subject = Subject(body.kind, body.metadata.name)
+    subject = ObjectReference(body.kind, body.metadata.name)
     return Subnet(
         name=body.metadata.name,
         family=_family(spec, subject),
@@ -126,12 +126,12 @@ def _subnet(body: SubnetManifest) -> Subnet:
     )
 
 
-def _family(spec: PoolSpec | SubnetSpec, subject: Subject) -> Family:
+def _family(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> Family:
     source = f"spec.subnet {shortened(spec.subnet)!r}"
     return resolve_family(spec.ip_version, family_of_subnet(spec.subnet), subject, source)
 
 
-def _gateway(spec: PoolSpec | SubnetSpec, subject: Subject) -> str:
+def _gateway(spec: PoolSpec | SubnetSpec, subject: ObjectReference) -> str:
     """The gateway, "" for none. Raises Refused: an empty text is not an address."""
     if spec.gateway == "":
         remedy = "leave gateway out where there is none"
@@ -148,7 +148,7 @@ def _routes(specs: Sequence[RouteSpec] | None) -> tuple[Route, ...] | None:
 
 def _reservation(body: ReservationManifest) -> Reservation:
     ips = _texts(body.spec.ips)
-    subject = Subject(body.kind, body.metadata.name)
+    subject = ObjectReference(body.kind, body.metadata.name)
     derived = family_of_item(ips[0]) if ips else None
     source = f"spec.ips[0] {shortened(ips[0])!r}" if ips else "spec.ips, which is empty"
     return Reservation(

@@ -36,7 +36,7 @@ _WORDS: Final = {
 }
 
 
-class Fault(NamedTuple):
+class FieldFault(NamedTuple):
     """``path`` is "" for the document itself."""
 
     path: str
@@ -44,24 +44,26 @@ class Fault(NamedTuple):
     remedy: str = ""
 
 
-def explain(error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object) -> Fault:
+def explain(
+    error: msgspec.ValidationError, schema: type[msgspec.Struct], value: object
+) -> FieldFault:
     """The fault that the decoder found in ``value``."""
     found = _PLACE.match(str(error))
     text = found["text"] if found else str(error)
     path = found["path"] if found else ""
     if found and found["key"]:
-        return Fault(path, "a key is not a string", "put it into quotes")
+        return FieldFault(path, "a key is not a string", "put it into quotes")
     if path.endswith(_SOME_VALUE):
         path = _offending_key(path.removesuffix(_SOME_VALUE), value)
     if unknown := _UNKNOWN.match(text):
         return _unknown_field(path, unknown["name"], schema)
     if missing := _MISSING.match(text):
-        return Fault(_joined(path, missing["name"]), "is required and missing")
+        return FieldFault(_joined(path, missing["name"]), "is required and missing")
     if expected := _EXPECTED.match(text):
-        return Fault(path, _mismatch(expected["wanted"], expected["given"]))
+        return FieldFault(path, _mismatch(expected["wanted"], expected["given"]))
     if _BEYOND.match(text):
-        return Fault(path, "the number is too large")
-    return Fault(path, text)
+        return FieldFault(path, "the number is too large")
+    return FieldFault(path, text)
 
 
 def _mismatch(wanted: str, given: str | None) -> str:
@@ -70,11 +72,11 @@ def _mismatch(wanted: str, given: str | None) -> str:
     return f"{message}, got {_WORDS.get(given, given)}" if given else message
 
 
-def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> Fault:
+def _unknown_field(path: str, name: str, schema: type[msgspec.Struct]) -> FieldFault:
     known = known_paths(schema)
     parent = _INDEX.sub("", path)
     siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == parent}
-    fault = Fault(_joined(path, _cut(name)), "there is no such field")
+    fault = FieldFault(_joined(path, _cut(name)), "there is no such field")
     elsewhere = [one for one in known if one.rpartition(".")[2] == name]
     if close := get_close_matches(name, siblings, n=1, cutoff=_SIMILARITY_MIN):
         return fault._replace(remedy=f"did you mean {_joined(path, close[0])}?")

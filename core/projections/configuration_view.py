@@ -1,8 +1,8 @@
 """What an agent knows: the configuration, kept up to date by a watch.
 
 Pools, subnets, reservations, quarantine and standalone records; never claims: five thousand agents
-must not each receive every allocation. The view is a cache. Whoever decides takes one ``Snapshot``,
-decides on it, and guards the decision with the revisions of that same snapshot, so that a stale
+must not each receive every allocation. The view is a cache. A decision takes one
+``ConfigurationSnapshot``, decides on it, and guards the decision with the revisions of that same snapshot, so that a stale
 view costs a second try and never a wrong claim (I2). ``ready`` is false until the first
 load is done.
 """
@@ -34,7 +34,7 @@ from core.store.kinds import (
     SUBNETS,
     key_text,
 )
-from core.store.kv import WATCH_SILENT_S_MAX, Change, Get, KeyValueStore, WatchBatch
+from core.store.kv import WATCH_SILENT_S_MAX, Get, KeyChange, KeyValueStore, WatchBatch
 from core.supervision import Supervisor, TaskSpec
 
 K = TypeVar("K")
@@ -76,7 +76,7 @@ class Unread(NamedTuple):
     revision: int
 
 
-class Snapshot:
+class ConfigurationSnapshot:
     """The configuration at one revision; its mappings never change once it is published.
 
     ``unread``: keys that cannot be read, as text below the cluster's root. ``closing``: those of
@@ -148,9 +148,9 @@ class Snapshot:
             self._usable[name] = found
         return found
 
-    def successor(self) -> Snapshot:
+    def successor(self) -> ConfigurationSnapshot:
         """A copy that may be changed until it is published."""
-        copy = Snapshot()
+        copy = ConfigurationSnapshot()
         copy.revision = self.revision
         copy.pools = dict(self.pools)
         copy.subnets = dict(self.subnets)
@@ -186,7 +186,7 @@ class ConfigurationView:
         self._confirmed = 0
         """Where a watch begins: nothing that is older is missing."""
 
-        self.current = Snapshot()
+        self.current = ConfigurationSnapshot()
         self.ready = False
 
     async def start(self) -> None:
@@ -215,7 +215,7 @@ class ConfigurationView:
                 remedy="check that the watch reaches etcd",
             ) from None
 
-    async def beyond(self, snapshot: Snapshot) -> Snapshot:
+    async def beyond(self, snapshot: ConfigurationSnapshot) -> ConfigurationSnapshot:
         """Wait for another snapshot than this one, however long it takes."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.current is not snapshot)
@@ -239,11 +239,11 @@ class ConfigurationView:
 
     async def _load(self) -> None:
         result = await self._store.read([Get(*self._keys.room(room)) for room in ROOMS])
-        loaded = Snapshot()
+        loaded = ConfigurationSnapshot()
         for found in reversed(result.ranges):  # the guards first: they tell commands from strays
             for kv in found.kvs:
                 is_first = kv.create_revision == kv.mod_revision
-                self._intake.put(loaded, Change(kv.key, kv.value, kv.mod_revision), is_first)
+                self._intake.put(loaded, KeyChange(kv.key, kv.value, kv.mod_revision), is_first)
         loaded.revision = self._confirmed = result.revision
         self._heard_at = time.monotonic()
         await self._publish(loaded)
@@ -292,13 +292,13 @@ class ConfigurationView:
         self.ready = False
         _log.warning("the configuration is not followed: %s", error)
 
-    async def _publish(self, snapshot: Snapshot) -> None:
+    async def _publish(self, snapshot: ConfigurationSnapshot) -> None:
         async with self._changed:
             self.current = snapshot
             self._changed.notify_all()
 
 
-def is_whole_command(keys: Keys, changes: Iterable[Change]) -> bool:
+def is_whole_command(keys: Keys, changes: Iterable[KeyChange]) -> bool:
     """Whether these changes of one revision are all that it has in ``ROOMS``.
 
     A command changes a kind of object and the guard of its topic in one transaction, and changes of
@@ -325,11 +325,13 @@ class _Intake:
         self._faults = faults
         self._guards = keys.prefix("guard")
 
-    def in_order(self, changes: Sequence[Change]) -> list[Change]:
+    def in_order(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
         """The guards first: they tell what a command wrote from what it did not."""
         return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
 
-    def put(self, into: Snapshot, change: Change, before_is_known: bool = True) -> None:  # noqa: FBT001, FBT002
+    def put(
+        self, into: ConfigurationSnapshot, change: KeyChange, before_is_known: bool = True
+    ) -> None:
         """Take one change in. ``before_is_known``: the snapshot has what was there before it."""
         key, value, revision = change
         text = key_text(self._keys, key)
@@ -350,7 +352,7 @@ class _Intake:
             into.closing[text] = fault
 
     def _read(
-        self, into: Snapshot, key: bytes, value: bytes, revision: int
+        self, into: ConfigurationSnapshot, key: bytes, value: bytes, revision: int
     ) -> ContainedFault | None:
         """Read the value into its place; the fault if that cannot be done."""
         keys, faults = self._keys, self._faults
@@ -376,13 +378,13 @@ class _Intake:
                 faults.read(GUARDS, keys, key, value)
         return faults.get(text)
 
-    def _set_aside(self, into: Snapshot, key: bytes, found: Quarantine | None) -> None:
+    def _set_aside(self, into: ConfigurationSnapshot, key: bytes, found: Quarantine | None) -> None:
         """An address whose quarantine cannot be read stays set aside: the key names it."""
         for address in self._keys.addresses_in([key], "quarantine"):
             text = str(address)
             into.quarantine[text] = found or Quarantine(text, address.family, "cannot be read")
 
-    def _remove(self, into: Snapshot, key: bytes, text: str) -> None:
+    def _remove(self, into: ConfigurationSnapshot, key: bytes, text: str) -> None:
         room, _, name = text.partition("/")
         match room:
             case "pool":
@@ -399,7 +401,7 @@ class _Intake:
             case "guard":
                 into.guards.pop(key, None)
 
-    def _is_of_a_command(self, into: Snapshot, revision: int) -> bool:
+    def _is_of_a_command(self, into: ConfigurationSnapshot, revision: int) -> bool:
         """Whether a command may have written the value: each changes its guard with it."""
         guards = (self._keys.guard("reservations", 4), self._keys.guard("reservations", 6))
         return any(into.guards.get(guard, 0) >= revision for guard in guards)

@@ -29,10 +29,10 @@ from core.domain.events import (
     SubnetDeleted,
     SubnetRetired,
 )
-from core.domain.evolution import EndpointKey, Held, Ledger, claims_made
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
 from core.domain.model import Endpoint
 from core.domain.subnets import owner_of
-from core.projections.news import News
+from core.projections.news import ChangeBuffer
 from core.projections.tally import PoolTally
 
 _Move = Callable[[PoolTally, int], bool]
@@ -44,7 +44,7 @@ class Projection:
     def __init__(self, ledger: Ledger | None = None) -> None:
         self.ledger = ledger or Ledger()
         self.tallies: dict[str, PoolTally] = {}
-        self.followers: list[News] = []
+        self.followers: list[ChangeBuffer] = []
         self._held: defaultdict[str, set[int]] = defaultdict(set)
         for address, held in self.ledger.claims.items():
             self._held[held.claim.pool].add(parse_address(address).value)
@@ -111,7 +111,9 @@ class Projection:
             if is_near and tally.is_changed_by(self.ledger.reservations):
                 self._recount(pool_name)
 
-    def _claim_moved(self, address: str, before: Held | None, after: Held | None) -> None:
+    def _claim_moved(
+        self, address: str, before: RevisedClaim | None, after: RevisedClaim | None
+    ) -> None:
         if before is after:
             return
         value = parse_address(address).value

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import V4, V6, Family, format_address, parse_address
-from core.domain.assignment import Offer, Present, decide_assignment
+from core.domain.assignment import PoolOffer, Present, decide_assignment
 from core.domain.commands import Command
 from core.domain.configuration import Configuration, offered, reserved_addresses
 from core.domain.decisions import decide, given_up
@@ -24,7 +24,7 @@ from core.domain.events import (
     ReservationDefined,
     SubnetDefined,
 )
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Pool, Reservation, Subnet
 from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import wants_more
@@ -35,7 +35,7 @@ from core.projections.tally import PoolCounts
 _CAUSE = Cause("fork")
 
 
-class Step(NamedTuple):
+class SimulatedStep(NamedTuple):
     """What one command would do: events, or refusals and the holders that stand in the way.
 
     ``changed``: the fields of a pool or reservation that would differ; none for a new one.
@@ -91,7 +91,7 @@ class Fork:
         """The configuration as it would be now."""
         return Configuration.of(self._projection.ledger, self._enabled)
 
-    def apply(self, command: Command) -> Step:
+    def apply(self, command: Command) -> SimulatedStep:
         """Try one command to its end; refused ones leave the fork as it was."""
         step = last = self._try(command)
         while wants_more(command, last.events):
@@ -99,7 +99,7 @@ class Fork:
             step = step._replace(events=step.events + last.events)
         return step
 
-    def _try(self, command: Command) -> Step:
+    def _try(self, command: Command) -> SimulatedStep:
         configuration = self.configuration
         leaving = given_up(configuration, command)
         holdings = tuple(self._inside(leaving))
@@ -109,17 +109,17 @@ class Fork:
             events = decide(configuration, command, claimed)
         except Refused as error:
             refusals = tuple(one for one in error.refusals if isinstance(one, Refusal))
-            return Step(command, (), refusals, holdings)
+            return SimulatedStep(command, (), refusals, holdings)
         changed = tuple(field for event in events for field in _fields_changed(ledger, event))
         for event in events:
             self._fold(event)
-        return Step(command, events, changed=changed)
+        return SimulatedStep(command, events, changed=changed)
 
     def assign(self, wanted: Endpoint) -> tuple[Refusal, ...]:
         """Try a claim of named addresses; why it would be refused, nothing if it would not."""
         ledger = self._projection.ledger
         offers = {
-            name: Offer(pool, offered(pool, ledger.reservations, ledger.quarantine))
+            name: PoolOffer(pool, offered(pool, ledger.reservations, ledger.quarantine))
             for _, name in wanted.addresses()
             if (pool := ledger.pools.get(name)) is not None
         }
@@ -221,6 +221,6 @@ def _what_came_with_it(before: Pool, after: Pool) -> str:
     return f"keeps {' and '.join(kept)} until its Pod is made anew" if kept else ""
 
 
-def _holding(address: str, held: Held, why: str) -> Holding:
+def _holding(address: str, held: RevisedClaim, why: str) -> Holding:
     claim = held.claim
     return Holding(address, claim.pool, claim.namespace, claim.pod, why)

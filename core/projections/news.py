@@ -9,7 +9,7 @@ from __future__ import annotations
 from core.domain.evolution import EndpointKey, Ledger
 
 
-class News:
+class ChangeBuffer:
     """One follower's. ``core.projections.projector.Projector.follow`` has it kept."""
 
     __slots__ = ("endpoints", "pools", "subnets")
@@ -19,16 +19,16 @@ class News:
         self.subnets: set[str] = set()
         self.endpoints: set[EndpointKey] = set()
 
-    def take(self) -> News:
+    def take(self) -> ChangeBuffer:
         """All of it; from now on there is none."""
-        taken = News()
+        taken = ChangeBuffer()
         taken.add(self)
         self.pools.clear()
         self.subnets.clear()
         self.endpoints.clear()
         return taken
 
-    def add(self, other: News) -> None:
+    def add(self, other: ChangeBuffer) -> None:
         """What another one has, too."""
         self.pools |= other.pools
         self.subnets |= other.subnets

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
 from core.projections.fold import Projection
-from core.projections.news import News
+from core.projections.news import ChangeBuffer
 from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
 from core.store.faults import Faults
 from core.store.keys import Keys
@@ -98,9 +98,9 @@ class Projector:
                 await asyncio.sleep(AWAY_PAUSE_S)
 
     @contextmanager
-    def follow(self) -> Iterator[News]:
+    def follow(self) -> Iterator[ChangeBuffer]:
         """News of the projection, whichever it is at a time: at first everything."""
-        news = News()
+        news = ChangeBuffer()
         news.add_all(self.projection.ledger)
         # One list for all projections: a new one takes it over.
         followers = self.projection.followers

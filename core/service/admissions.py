@@ -40,7 +40,7 @@ ADMISSIONS: Final[KeyKind[PendingAdmission]] = KeyKind(
 _log: Final = logging.getLogger(__name__)
 
 
-class Pending(NamedTuple):
+class PendingAdmissions(NamedTuple):
     """All pending admissions, as they are at ``revision``."""
 
     admissions: tuple[PendingAdmission, ...]
@@ -54,7 +54,7 @@ class Admissions:
         self._store = store
         self._keys = keys
 
-    async def read(self) -> Pending:
+    async def read(self) -> PendingAdmissions:
         """All of them, newest state. Raises StoreError."""
         result = await self._store.read([Get(*self._keys.room(ROOM))])
         found = []
@@ -63,9 +63,9 @@ class Admissions:
                 found.append(ADMISSIONS.decode(self._keys, kv.key, kv.value))
             except LogCorrupt as error:
                 _log.warning("%s, and is ignored: %s", error.message, error.remedy)
-        return Pending(tuple(found), result.revision)
+        return PendingAdmissions(tuple(found), result.revision)
 
-    async def add(self, admission: PendingAdmission, since: Pending) -> None:
+    async def add(self, admission: PendingAdmission, since: PendingAdmissions) -> None:
         """Write one. Raises LostRace if another one was written since; NotReady at the limit."""
         if len(since.admissions) >= PENDING_MAX:
             raise NotReady(

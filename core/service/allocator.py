@@ -17,9 +17,9 @@ from typing import Final, NamedTuple
 from core.domain.addresses import Address
 from core.domain.choice import AddressOrder
 from core.domain.claims import (
-    Change,
     Ending,
-    Need,
+    EndpointUpdate,
+    PoolRequest,
     Repeat,
     claim,
     decide_add,
@@ -30,7 +30,7 @@ from core.domain.claims import (
     unmet,
 )
 from core.domain.events import AddressesReleased, EndpointChanged, Release
-from core.domain.facts import Facts, PodReference
+from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
 from core.domain.selection.memo import SelectionMemo
 from core.domain.selection.reasoning import in_standard_mode, no_item_left
@@ -45,7 +45,7 @@ from core.service.finding import Finder
 from core.service.free_addresses import FreeAddresses
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.service.proposals import (
-    Seen,
+    StoredEndpoint,
     change_proposal,
     claim_proposal,
     release_guards,
@@ -53,9 +53,9 @@ from core.service.proposals import (
 )
 from core.service.releaser import Releaser
 from core.service.retrieving import Retriever
-from core.service.rounds import AddressSources, Round, Scene, Wanted
+from core.service.rounds import AddressSources, AllocationAttempt, AttemptConstraints, WantedAddress
 from core.store.batch import Lost, Proposal
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.pump import Outcome
@@ -105,12 +105,12 @@ class _Progress:
 
     __slots__ = ("facts", "is_sure", "request", "round", "seen", "tries")
 
-    def __init__(self, request: AddRequest, facts: Facts) -> None:
+    def __init__(self, request: AddRequest, facts: RequestFacts) -> None:
         self.request = request
         self.facts = facts
-        self.seen = Seen()
+        self.seen = StoredEndpoint()
         self.is_sure = False
-        self.round: Round | None = None
+        self.round: AllocationAttempt | None = None
         self.tries = 0
 
 
@@ -145,7 +145,7 @@ class Allocator:
         self._sources = AddressSources(self._free, self._finder, limit)
         self._claiming = AddressesBeingClaimed()
 
-    async def allocate(self, request: AddRequest, facts: Facts) -> Added:
+    async def allocate(self, request: AddRequest, facts: RequestFacts) -> Added:
         """Claim what the request needs, or answer what its endpoint already has.
 
         Raises AllocationError and its kinds, StoreUnavailable, OutcomeUnknown, Overloaded,
@@ -185,7 +185,7 @@ class Allocator:
             need = await self._retrieve(progress, endpoint)
         if isinstance(need, Repeat):
             return Added(need.endpoint, fresh=False, tries=progress.tries)
-        if isinstance(need, Change):
+        if isinstance(need, EndpointUpdate):
             return await self._change(progress, need.event)
         try:
             return await self._claim(progress, need)
@@ -202,7 +202,9 @@ class Allocator:
         progress.round = None
         progress.is_sure = True
 
-    async def _retrieve(self, progress: _Progress, endpoint: Endpoint) -> Repeat | Change | Need:
+    async def _retrieve(
+        self, progress: _Progress, endpoint: Endpoint
+    ) -> Repeat | EndpointUpdate | PoolRequest:
         """What a replica or VM does with what it has.
 
         See docs/reference/fixed-address-rules.md, "Retrieval" and "Changed pools".
@@ -238,14 +240,14 @@ class Allocator:
         return candidates(progress.request.selection, progress.facts, catalog, settings)
 
     async def _change(self, progress: _Progress, event: EndpointChanged) -> Added:
-        draft = Draft(self._writer.event_id(), progress.request.cause, event)
+        draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         proposal = change_proposal(self._keys, draft, progress.seen)
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):
             raise self._learn_endpoint(progress, outcome)
         return Added(event.endpoint, fresh=False, tries=progress.tries)
 
-    async def _claim(self, progress: _Progress, need: Need) -> Added:
+    async def _claim(self, progress: _Progress, need: PoolRequest) -> Added:
         pod, request = progress.facts.pod, progress.request
         held: tuple[Release, ...] = ()
         if need.give_up or need.listed:
@@ -265,7 +267,7 @@ class Allocator:
         try:
             wanted = [await self._pick(this, demand, mine, need, ending) for demand in demands]
             event = claim(pod, request.attachment, need, this.nics(wanted))
-            draft = Draft(self._writer.event_id(), request.cause, event)
+            draft = EventDraft(self._writer.event_id(), request.cause, event)
             configuration = (*this.guards(wanted), *release_guards(self._keys, staying))
             choices = [one.choice() for one in wanted]
 
@@ -287,20 +289,20 @@ class Allocator:
             self._releaser.own.claimed(event.endpoint, outcome.revision)
         return Added(event.endpoint, fresh=True, tries=progress.tries)
 
-    async def _held(self, progress: _Progress, need: Need) -> tuple[Release, ...]:
+    async def _held(self, progress: _Progress, need: PoolRequest) -> tuple[Release, ...]:
         """The claims of what the request gives up or keeps on a NIC that is made anew."""
         listed = (pair for nic in need.listed for pair in nic.addresses())
         pairs = (*need.give_up, *listed)
         return await self._releaser.fences(pairs, progress.facts.pod.endpoint_key)
 
-    def _round(self, progress: _Progress, need: Need) -> Round:
+    def _round(self, progress: _Progress, need: PoolRequest) -> AllocationAttempt:
         """The round under way, else a new one that selects on the newest snapshot."""
         if progress.round is None or progress.round.listed != need.listed:
             facts, settings, snapshot = progress.facts, self._settings, self._view.current
             selection = self._selections.select(
                 progress.request.selection, facts, snapshot.catalog, need.settled
             )
-            progress.round = Round(
+            progress.round = AllocationAttempt(
                 self._keys,
                 snapshot,
                 selection,
@@ -312,16 +314,18 @@ class Allocator:
 
     async def _pick(
         self,
-        this: Round,
+        this: AllocationAttempt,
         demand: Demand,
         mine: set[Address],
-        need: Need,
+        need: PoolRequest,
         ending: Sequence[Release],
-    ) -> Wanted:
+    ) -> WantedAddress:
         avoid = self._claiming.values(demand.family)
         own = {value for family, value in mine if family == demand.family}
         is_same_holder = need.why != "superseded"
-        scene = Scene(avoid, own, self._claiming.next_end, ending, is_same_holder=is_same_holder)
+        scene = AttemptConstraints(
+            avoid, own, self._claiming.next_end, ending, is_same_holder=is_same_holder
+        )
         wanted = await this.pick(demand, scene, self._sources)
         self._claiming.add(wanted.address)
         mine.add(wanted.address)
@@ -331,7 +335,7 @@ class Allocator:
         self,
         progress: _Progress,
         proposal: Callable[[int], Proposal],
-        need: Need,
+        need: PoolRequest,
         ending: Sequence[Release],
     ) -> Outcome:
         """Append; the addresses of an older Pod rest in any order, its sandbox may still run."""
@@ -348,9 +352,9 @@ class Allocator:
     def _ending(
         self,
         progress: _Progress,
-        need: Need,
+        need: PoolRequest,
         releases: tuple[Release, ...],
-        wanted: Sequence[Wanted],
+        wanted: Sequence[WantedAddress],
         lease: int,
     ) -> Proposal | None:
         """The claims that end together with the new one."""
@@ -360,22 +364,22 @@ class Allocator:
             return None
         evidence = f"Pod {progress.facts.pod.uid} asks for {_ENDING_WORDS[need.why]}"
         event = AddressesReleased(*endpoint.key, releases, need.remaining, need.why, evidence)
-        draft = Draft(self._writer.event_id(), progress.request.cause, event)
+        draft = EventDraft(self._writer.event_id(), progress.request.cause, event)
         taken_over = {str(one.address) for one in wanted if one.claim_revision}
         return release_in_claim(self._keys, draft, lease, taken_over)
 
     async def _look(self, progress: _Progress) -> None:
         """Read the endpoint that the first try only guessed at."""
         key = self._keys.endpoint(*progress.facts.pod.endpoint_key)
-        progress.seen = Seen.of((await self._store.read([Get(key)])).ranges[0].first)
+        progress.seen = StoredEndpoint.of((await self._store.read([Get(key)])).ranges[0].first)
 
     def _learn_endpoint(self, progress: _Progress, lost: Lost) -> LostRace:
         key = progress.facts.pod.endpoint_key
-        progress.seen = Seen.of(lost.truth[self._keys.endpoint(*key)])
+        progress.seen = StoredEndpoint.of(lost.truth[self._keys.endpoint(*key)])
         return LostRace(f"endpoint {key[0]}/{key[1]} or its addresses changed", subject=key[1])
 
     async def _learn(
-        self, progress: _Progress, this: Round, wanted: list[Wanted], lost: Lost
+        self, progress: _Progress, this: AllocationAttempt, wanted: list[WantedAddress], lost: Lost
     ) -> LostRace:
         """Take in what the failed transaction has read; the caller raises the answer."""
         this.learn(wanted, lost, self._free)

@@ -11,14 +11,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.domain.addresses import Address, parse_address
-from core.domain.assignment import Offer, Present, decide_assignment
+from core.domain.assignment import PoolOffer, Present, decide_assignment
 from core.domain.events import Cause
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
 from core.projections.configuration_view import ConfigurationView
-from core.service.proposals import Choice, Seen, claim_proposal, configuration_guards
+from core.service.proposals import (
+    AddressChoice,
+    StoredEndpoint,
+    claim_proposal,
+    configuration_guards,
+)
 from core.store.batch import Lost
-from core.store.codec import CLAIM, Draft
+from core.store.codec import CLAIM, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
@@ -57,7 +62,7 @@ class Assigner:
         addresses = [parse_address(text) for text, _ in wanted.addresses()]
         present, seen, rests = await self._read(wanted, addresses)
         offers = {
-            name: Offer(snapshot.pools[name].pool, snapshot.usable(name))
+            name: PoolOffer(snapshot.pools[name].pool, snapshot.usable(name))
             for _, name in wanted.addresses()
             if name in snapshot.pools
         }
@@ -66,10 +71,10 @@ class Assigner:
             return Assigned(present.endpoint or wanted, 0)
         new = [pair for index in event.new_nics for pair in event.endpoint.nics[index].addresses()]
         choices = [
-            Choice(address, address.value, rests[address])
+            AddressChoice(address, address.value, rests[address])
             for address in (parse_address(text) for text, _ in new)
         ]
-        draft = Draft(self._writer.event_id(), cause, event)
+        draft = EventDraft(self._writer.event_id(), cause, event)
         used = ((name, parse_address(text).family) for text, name in new)
         guards = configuration_guards(self._keys, snapshot, used)
         outcome = await self._writer.append(
@@ -81,14 +86,14 @@ class Assigner:
 
     async def _read(
         self, wanted: Endpoint, addresses: Sequence[Address]
-    ) -> tuple[Present, Seen, dict[Address, int]]:
+    ) -> tuple[Present, StoredEndpoint, dict[Address, int]]:
         """What is there, the endpoint's revision, and the rest marks of the addresses."""
         keys = self._keys
         gets = [Get(keys.endpoint(*wanted.key))]
         gets += [Get(keys.ip(*address)) for address in addresses]
         gets += [Get(keys.rest(*address)) for address in addresses]
         own, *found = (each.first for each in (await self._store.read(gets)).ranges)
-        seen = Seen.of(own)
+        seen = StoredEndpoint.of(own)
         claims: dict[Address, Claim] = {}
         rests: dict[Address, int] = {}
         for place, address in enumerate(addresses):

@@ -13,10 +13,15 @@ from core.domain.events import AddressesReleased, Cause, EndpointChanged, Releas
 from core.domain.evolution import EndpointKey
 from core.domain.model import Nic
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, change_proposal, endpoint_changed, release_proposal
+from core.service.proposals import (
+    StoredEndpoint,
+    change_proposal,
+    endpoint_changed,
+    release_proposal,
+)
 from core.service.releaser import Released, Releaser
 from core.store.batch import Lost
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
@@ -27,7 +32,7 @@ Claims = tuple[tuple[str, int], ...]
 """(address, revision of its claim), sorted."""
 
 
-class Choice(NamedTuple):
+class ProviderChoice(NamedTuple):
     """What the provider chose for a NIC; "" and 0: nothing."""
 
     mac: str = ""
@@ -52,7 +57,7 @@ class Binder:
         self._cooldown = cooldown
 
     async def record(
-        self, key: EndpointKey, claims: Claims, choices: Mapping[str, Choice], cause: Cause
+        self, key: EndpointKey, claims: Claims, choices: Mapping[str, ProviderChoice], cause: Cause
     ) -> bool:
         """Put choices, by IPv4 address, into the endpoint; False: the claims have ended.
 
@@ -72,7 +77,7 @@ class Binder:
         return tuple(sorted((one.address, one.claim_revision) for one in found))
 
     async def _record(
-        self, key: EndpointKey, claims: Claims, choices: Mapping[str, Choice], cause: Cause
+        self, key: EndpointKey, claims: Claims, choices: Mapping[str, ProviderChoice], cause: Cause
     ) -> bool:
         seen = await self._look(key)
         addresses = tuple(address for address, _ in claims)
@@ -82,7 +87,7 @@ class Binder:
         if nics == seen.endpoint.nics:
             return True
         event = EndpointChanged(seen.endpoint._replace(nics=nics))
-        draft = Draft(self._writer.event_id(), cause, event)
+        draft = EventDraft(self._writer.event_id(), cause, event)
         outcome = await self._writer.append(change_proposal(self._keys, draft, seen))
         if isinstance(outcome, Lost):
             raise endpoint_changed(key)
@@ -100,7 +105,7 @@ class Binder:
         nics = seen.endpoint.nics if seen.endpoint is not None else ()
         kept = tuple(nic for nic in nics if ended.isdisjoint(a for a, _ in nic.addresses()))
         event = AddressesReleased(*key, tuple(left), kept, reason, evidence)
-        draft = Draft(self._writer.event_id(), cause, event)
+        draft = EventDraft(self._writer.event_id(), cause, event)
         outcome = await self._cooldown.append(
             self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
         )
@@ -108,8 +113,10 @@ class Binder:
             raise endpoint_changed(key)
         return Released(tuple(sorted(ended)), evidence, outcome.revision)
 
-    async def _look(self, key: EndpointKey) -> Seen:
-        return Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
+    async def _look(self, key: EndpointKey) -> StoredEndpoint:
+        return StoredEndpoint.of(
+            (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first
+        )
 
     async def _fences(self, key: EndpointKey, addresses: tuple[str, ...]) -> tuple[Release, ...]:
         return await self._releaser.fences([(address, "") for address in addresses], key)
@@ -119,6 +126,6 @@ def _names(claims: Claims, one: Release) -> bool:
     return (one.address, one.claim_revision) in claims
 
 
-def _chosen(nic: Nic, choices: Mapping[str, Choice]) -> Nic:
-    choice = choices.get(nic.ipv4.partition("/")[0], Choice())
+def _chosen(nic: Nic, choices: Mapping[str, ProviderChoice]) -> Nic:
+    choice = choices.get(nic.ipv4.partition("/")[0], ProviderChoice())
     return nic._replace(mac=choice.mac or nic.mac, vlan=choice.vlan or nic.vlan)

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from core.domain.addresses import parse_address
 from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey
-from core.domain.external import Address
+from core.domain.external import ProviderAddress
 from core.service.binder import Claims
 from core.store.codec import StateCodec
 from core.store.keys import Keys
@@ -39,7 +39,7 @@ State = Literal["asked", "bound", "failed", "returning"]
 WHY_CHARS_MAX: Final = 1_000
 
 
-class Order(NamedTuple):
+class BindingRequest(NamedTuple):
     """One endpoint: ``addresses`` are bound outside, ``claims`` end together with them.
 
     ``deadline_ms``: how long the caller waits for a bind (Unix).
@@ -50,7 +50,7 @@ class Order(NamedTuple):
     pod: str
     uid: str
     node: str
-    addresses: tuple[Address, ...]
+    addresses: tuple[ProviderAddress, ...]
     claims: Claims
     deadline_ms: int = 0
 
@@ -64,7 +64,7 @@ class Order(NamedTuple):
         """One execution at a time for one Pod: binding and giving back never overlap."""
         return f"external/{self.namespace}/{self.endpoint}/{self.uid}"
 
-    def covers(self, other: Order) -> bool:
+    def covers(self, other: BindingRequest) -> bool:
         """Whether what binds this one binds the other."""
         return self.uid == other.uid and (
             set(self.addresses) >= set(other.addresses) and set(self.claims) >= set(other.claims)
@@ -77,7 +77,7 @@ class Binding(NamedTuple):
     ``gone``: sandboxes that have ended while another one had NICs of the endpoint.
     """
 
-    order: Order
+    order: BindingRequest
     state: State
     why: str = ""
     reason: ReleaseReason = "unbound"
@@ -89,14 +89,14 @@ class Binding(NamedTuple):
         return self.state in ("failed", "returning")
 
 
-class Found(NamedTuple):
+class StoredBinding(NamedTuple):
     """A binding and the revision of its key; None and 0: there is none."""
 
     binding: Binding | None = None
     revision: int = 0
 
     @classmethod
-    def of(cls, found: KeyValue | None) -> Found:
+    def of(cls, found: KeyValue | None) -> StoredBinding:
         """What a binding's key says. Raises LogCorrupt."""
         return cls() if found is None else cls(BINDING.decode(found.value), found.mod_revision)
 
@@ -122,11 +122,13 @@ class Bindings:
         self._store = store
         self._keys = keys
 
-    async def find(self, key: EndpointKey) -> Found:
+    async def find(self, key: EndpointKey) -> StoredBinding:
         """As it is now."""
-        return Found.of((await self._store.read([Get(self._keys.binding(*key))])).ranges[0].first)
+        return StoredBinding.of(
+            (await self._store.read([Get(self._keys.binding(*key))])).ranges[0].first
+        )
 
-    async def write(self, seen: Found, binding: Binding, *guards: Guard) -> int:
+    async def write(self, seen: StoredBinding, binding: Binding, *guards: Guard) -> int:
         """Replace what was seen; the revision of that, 0: it has changed meanwhile."""
         name = self._keys.binding(*binding.order.key)
         fence = Unchanged(name, seen.revision) if seen.revision else Absent(name)
@@ -134,7 +136,7 @@ class Bindings:
         done = await self._store.commit([fence, *guards], [Put(name, value)])
         return done.revision if done.succeeded else 0
 
-    async def remove(self, key: EndpointKey, seen: Found) -> bool:
+    async def remove(self, key: EndpointKey, seen: StoredBinding) -> bool:
         """Forget what was seen; False: it has changed meanwhile."""
         name = self._keys.binding(*key)
         fence = Unchanged(name, seen.revision)

@@ -20,7 +20,7 @@ from core.domain.addresses import (
     parse_cidr,
 )
 from core.domain.autopools.naming import ApplicationKey, pool_name
-from core.domain.autopools.planning import NAMES_TRIED_MAX, PoolWish
+from core.domain.autopools.planning import NAMES_TRIED_MAX, DesiredPool
 from core.domain.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
@@ -41,7 +41,7 @@ from core.domain.commands import (
     RetireSubnet,
     ReturnAddress,
 )
-from core.domain.configuration import Configuration, Switches, pool_addresses
+from core.domain.configuration import Configuration, FeatureSwitches, pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
@@ -77,7 +77,9 @@ class _TooMuch(Exception):
 class ScopeReader:
     """Reads scopes."""
 
-    def __init__(self, store: KeyValueStore, keys: Keys, switches: Switches = Switches()) -> None:
+    def __init__(
+        self, store: KeyValueStore, keys: Keys, switches: FeatureSwitches = FeatureSwitches()
+    ) -> None:
         self._store = store
         self._keys = keys
         self._switches = switches
@@ -216,7 +218,7 @@ class _Loading:
         others = found[len(in_pools) :][: len(in_subnets)]
         await self._objects("subnet", subnets.names_in(*others))
 
-    async def _around_wish(self, wish: PoolWish) -> None:
+    async def _around_wish(self, wish: DesiredPool) -> None:
         """The subnet of an automatic pool with its pools, reservations and quarantine."""
         place, keys = wish.place, self._keys
         tried = (pool_name(place, wish.uid, n) for n in range(1, NAMES_TRIED_MAX + 1))

@@ -15,14 +15,14 @@ from typing import Final, NamedTuple
 
 from core.domain.address_set import AddressSet
 from core.domain.admissions import (
-    Conflict,
+    AdmissionConflict,
     DryRun,
     PendingAdmission,
     related,
     with_admitted,
 )
 from core.domain.commands import Command
-from core.domain.configuration import Configuration, Switches
+from core.domain.configuration import Configuration, FeatureSwitches
 from core.domain.decisions import decide, given_up, left_behind
 from core.domain.events import Cause, Event
 from core.domain.model import Claim
@@ -32,7 +32,7 @@ from core.errors import LogCorrupt, LostRace, Refused
 from core.service.command_scope import ScopeReader
 from core.service.effects import effect_of
 from core.store.batch import Lost, Proposal
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from core.store.index import COMPLETE
 from core.store.keys import Keys
 from core.store.kinds import STATE_REMEDY, key_text
@@ -78,7 +78,7 @@ class Configurator:
         self._store = store
         self._keys = keys
         self._writer = writer
-        switches = Switches(ipv4_enabled, ipv6_enabled, subnets_enabled)
+        switches = FeatureSwitches(ipv4_enabled, ipv6_enabled, subnets_enabled)
         self._scopes = ScopeReader(store, keys, switches)
 
     async def apply(self, command: Command, cause: Cause) -> Applied:
@@ -110,7 +110,7 @@ class Configurator:
         if not _refusals(configuration, command, claimed, near):
             return DryRun(events)
         found = ((one, _refusals(configuration, command, claimed, [one])) for one in near)
-        return DryRun(events, tuple(Conflict(one, why) for one, why in found if why))
+        return DryRun(events, tuple(AdmissionConflict(one, why) for one, why in found if why))
 
     async def _once(self, command: Command, cause: Cause) -> Applied:
         at, configuration, indexed, unread = await self._scopes.read(command)
@@ -133,7 +133,7 @@ class Configurator:
                 topic = self._keys.guard(name, effect.family)
                 guards[NothingNewer(topic, topic + b"\0", at)] = None
         guards.update(dict.fromkeys(self._range_guards(left_behind(configuration, events), at)))
-        drafts = tuple(Draft(self._writer.event_id(), cause, event) for event in events)
+        drafts = tuple(EventDraft(self._writer.event_id(), cause, event) for event in events)
         proposal = Proposal(drafts, tuple(guards), tuple(writes.values()))
         outcome = await self._writer.append(proposal)
         if isinstance(outcome, Lost):

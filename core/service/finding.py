@@ -34,7 +34,7 @@ VALUES_MAX = 256
 """Free addresses that one search names at most."""
 
 
-class Found(NamedTuple):
+class FreeAddress(NamedTuple):
     """A free address; ``rest_revision`` names the cool-down mark to end with it (0: none)."""
 
     value: int
@@ -57,7 +57,7 @@ class FreeRead(NamedTuple):
 class Resting(NamedTuple):
     """Addresses that rest, the longest first; ``passed_over`` as in ``FreeRead``."""
 
-    found: tuple[Found, ...]
+    found: tuple[FreeAddress, ...]
     passed_over: bool
 
 
@@ -112,14 +112,14 @@ class Finder:
         self._store = store
         self._keys = keys
 
-    async def find(self, search: Search, avoid: Container[int]) -> Found | None:
+    async def find(self, search: Search, avoid: Container[int]) -> FreeAddress | None:
         """A free address near the search's starting place, else the longest resting one.
 
         ``avoid``: addresses being claimed by this process. Raises StoreUnavailable, LostRace.
         """
         free = await self.free(search.usable, search.start, avoid)
         if free.values:
-            return Found(free.values[0])
+            return FreeAddress(free.values[0])
         resting = await self.resting(search.usable, avoid, free.revision)
         return resting.found[0] if resting.found else None
 
@@ -170,7 +170,7 @@ class Finder:
                     if value in avoid:
                         passed_over = passed_over or value in usable
                     elif value in usable:
-                        found.append(Found(value, mark.mod_revision))
+                        found.append(FreeAddress(value, mark.mod_revision))
             if found or not marks.more:
                 return Resting(tuple(found), passed_over)
             get = get._replace(limit=get.limit * RESTING_READ_GROWTH)

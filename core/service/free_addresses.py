@@ -23,7 +23,7 @@ from core.domain.addresses import parse_address
 from core.domain.choice import is_scarce, spread_index
 from core.domain.events import Release
 from core.errors import LostRace
-from core.service.finding import Finder, Found
+from core.service.finding import Finder, FreeAddress
 
 SCARCE_S: Final = 60.0
 """How long a pool counts as nearly full after the last read that says so."""
@@ -50,7 +50,7 @@ class Taken(NamedTuple):
     ``passed_over``: there were such addresses.
     """
 
-    found: Found | None
+    found: FreeAddress | None
     passed_over: bool
 
 
@@ -69,7 +69,7 @@ class _Pool:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.addresses: deque[Found] = deque(maxlen=ADDRESSES_MAX)
+        self.addresses: deque[FreeAddress] = deque(maxlen=ADDRESSES_MAX)
         self.revision = 0
         self.listed_until = float("-inf")
         self.losses = 0
@@ -93,7 +93,7 @@ class FreeAddresses:
         known = self._pools.get(pool)
         return known is not None and self._monotonic() <= known.listed_until
 
-    def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> Found | None:
+    def take(self, pool: str, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
         """The next address of the list, which forgets it; None: there is none.
 
         None that rests, for others may be free by now: ``read_and_take``.
@@ -135,7 +135,7 @@ class FreeAddresses:
         """This process has released an address that does not rest."""
         if self.is_listed(release.pool):
             value = parse_address(release.address).value
-            self._pools[release.pool].addresses.append(Found(value))
+            self._pools[release.pool].addresses.append(FreeAddress(value))
 
     async def _read(
         self, pool: str, known: _Pool, usable: AddressSet, avoid: Container[int]
@@ -145,7 +145,7 @@ class FreeAddresses:
             place = f"{self._name} {pool} {known.reads}"
             start = spread_index(place, usable.size) if usable else 0
             free = await self._finder.free(usable, start, avoid)
-            found, passed_over = [Found(value) for value in free.values], free.passed_over
+            found, passed_over = [FreeAddress(value) for value in free.values], free.passed_over
             if not found:
                 resting = await self._finder.resting(usable, avoid, free.revision)
                 found, passed_over = [*resting.found], passed_over or resting.passed_over
@@ -169,7 +169,7 @@ class FreeAddresses:
         return known
 
 
-def _next(known: _Pool, usable: AddressSet, avoid: Container[int]) -> Found | None:
+def _next(known: _Pool, usable: AddressSet, avoid: Container[int]) -> FreeAddress | None:
     while known.addresses:
         found = known.addresses.popleft()
         if found.value in usable and found.value not in avoid:

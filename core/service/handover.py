@@ -15,9 +15,9 @@ from core.domain.events import ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint
 from core.service.binder import Claims
-from core.service.bindings import Binding, Bindings, Found
+from core.service.bindings import Binding, Bindings, StoredBinding
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, endpoint_changed
+from core.service.proposals import StoredEndpoint, endpoint_changed
 from core.service.releaser import Released, ReleaseOrder, Releaser, releases_of
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, KeyValueStore, Unchanged
@@ -34,8 +34,8 @@ Decide = Callable[[Endpoint], ReleaseDecision]
 class _Sight(NamedTuple):
     """An endpoint and its binding, at one revision."""
 
-    endpoint: Seen
-    found: Found
+    endpoint: StoredEndpoint
+    found: StoredBinding
 
 
 class Handover:
@@ -97,7 +97,7 @@ class Handover:
     async def _look(self, key: EndpointKey) -> _Sight:
         gets = [Get(self._keys.endpoint(*key)), Get(self._keys.binding(*key))]
         endpoint, binding = (await self._store.read(gets)).ranges
-        return _Sight(Seen.of(endpoint.first), Found.of(binding.first))
+        return _Sight(StoredEndpoint.of(endpoint.first), StoredBinding.of(binding.first))
 
 
 class HandingReleaser(Releaser):

@@ -51,7 +51,7 @@ class Problem(NamedTuple):
         return where + self.reason
 
 
-class Report(NamedTuple):
+class ReconcileReport(NamedTuple):
     """What a look found; without problems everything is as it should be.
 
     ``position``: the revision looked at, ``configuration``: that of the newest change of the
@@ -66,7 +66,7 @@ class Report(NamedTuple):
 
 
 NEED: Final = StateCodec(Application)
-REPORT: Final = StateCodec(Report)
+REPORT: Final = StateCodec(ReconcileReport)
 
 _NEED_REMEDY: Final = "nothing: it ends with its lease, and the Pod's next ADD writes another"
 _REPORT_REMEDY: Final = "nothing: it ends with its lease, and a controller writes another"
@@ -74,14 +74,14 @@ NEEDS: Final[KeyKind[Application]] = KeyKind(
     *("need", "need", NEED.decode, ("controller", "worker"), _NEED_REMEDY),
     key_of=lambda keys, application: keys.need(str(application.key)),
 )
-REPORTS: Final[KeyKind[Report]] = KeyKind(
+REPORTS: Final[KeyKind[ReconcileReport]] = KeyKind(
     *("application view", "view/application", REPORT.decode, ("agent", "controller")),
     _REPORT_REMEDY,
     key_of=lambda keys, report: keys.application_view(str(report.key)),
 )
 
 
-class Needs:
+class PoolRequests:
     """Writes and reads both."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
@@ -103,7 +103,7 @@ class Needs:
         found = result.ranges[0].kvs
         return (NEED.decode(found[0].value) if found else None), result.revision
 
-    async def report(self, report: Report) -> None:
+    async def report(self, report: ReconcileReport) -> None:
         """Say what a look found. Raises StoreUnavailable, OutcomeUnknown."""
         problems = tuple(
             one._replace(
@@ -116,7 +116,9 @@ class Needs:
         value = REPORT.encode(report._replace(problems=problems))
         await self._store.commit([], [Put(key, value, lease)])
 
-    async def reports(self, key: ApplicationKey, after: int) -> AsyncGenerator[Report, None]:
+    async def reports(
+        self, key: ApplicationKey, after: int
+    ) -> AsyncGenerator[ReconcileReport, None]:
         """Every report from now on that looked at revision ``after`` or a newer one.
 
         Raises Compacted.
@@ -129,7 +131,7 @@ class Needs:
                     yield report
 
 
-def read_report(value: bytes | None) -> Report | None:
+def read_report(value: bytes | None) -> ReconcileReport | None:
     """A report, None when it is gone or of another version: it is a hint."""
     if value is None:
         return None

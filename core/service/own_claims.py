@@ -13,51 +13,51 @@ from typing import Final, NamedTuple
 from core.domain.events import Release
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint
-from core.service.proposals import Seen
+from core.service.proposals import StoredEndpoint
 
 ENDPOINTS_MAX: Final = 512
 """Endpoints remembered; a node runs some hundred Pods. Beyond it the oldest is forgotten."""
 
 
-class Known(NamedTuple):
+class KnownEndpoint(NamedTuple):
     """An endpoint at its revision, and its claims at theirs."""
 
-    seen: Seen
+    seen: StoredEndpoint
     releases: tuple[Release, ...]
 
 
-class OwnClaims:
+class EndpointClaims:
     """The memory of one process."""
 
     def __init__(self) -> None:
         # Not a plain dict, whose first key is searched for behind all that were deleted.
-        self._known: OrderedDict[EndpointKey, Known | Seen] = OrderedDict()
+        self._known: OrderedDict[EndpointKey, KnownEndpoint | StoredEndpoint] = OrderedDict()
 
-    def put(self, key: EndpointKey, known: Known) -> None:
+    def put(self, key: EndpointKey, known: KnownEndpoint) -> None:
         """Remember this of the endpoint, in place of anything older."""
         self._remember(key, known)
 
     def claimed(self, endpoint: Endpoint, revision: int) -> None:
         """One transaction has made the endpoint and all of its claims."""
-        self._remember(endpoint.key, Seen(endpoint, revision))
+        self._remember(endpoint.key, StoredEndpoint(endpoint, revision))
 
-    def take(self, key: EndpointKey) -> Known | None:
+    def take(self, key: EndpointKey) -> KnownEndpoint | None:
         """What is remembered of the endpoint, which is forgotten; None for nothing."""
         found = self._known.pop(key, None)
-        return _whole(found) if isinstance(found, Seen) else found
+        return _whole(found) if isinstance(found, StoredEndpoint) else found
 
-    def _remember(self, key: EndpointKey, known: Known | Seen) -> None:
+    def _remember(self, key: EndpointKey, known: KnownEndpoint | StoredEndpoint) -> None:
         self._known.pop(key, None)
         if len(self._known) >= ENDPOINTS_MAX:
             self._known.popitem(last=False)
         self._known[key] = known
 
 
-def _whole(seen: Seen) -> Known:
+def _whole(seen: StoredEndpoint) -> KnownEndpoint:
     """With the claims that were made together with it; worked out for a DEL, not for every ADD."""
     endpoint, revision = seen
     assert endpoint is not None, "it was claimed"
-    return Known(
+    return KnownEndpoint(
         seen,
         tuple(
             Release(address, pool, endpoint.holder, revision)

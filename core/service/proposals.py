@@ -16,9 +16,9 @@ from core.domain.events import AddressesClaimed, AddressesReleased, EndpointChan
 from core.domain.evolution import EndpointKey, claims_made, evolve_endpoint
 from core.domain.model import Endpoint
 from core.errors import LostRace
-from core.projections.configuration_view import Snapshot
+from core.projections.configuration_view import ConfigurationSnapshot
 from core.store.batch import Proposal
-from core.store.codec import CLAIM, ENDPOINT, Draft
+from core.store.codec import CLAIM, ENDPOINT, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Absent, Delete, Get, Guard, KeyValue, Put, Unchanged, Write
 
@@ -26,7 +26,7 @@ WINDOW_KEYS_MAX = 64
 """Keys a failed try reads from the address it wanted onwards."""
 
 
-class Choice(NamedTuple):
+class AddressChoice(NamedTuple):
     """An address that an ADD wants: where a failed try reads up to, and the rest mark it would end.
 
     ``claim_revision``: the claim of it that ends in the same transaction, 0 for none.
@@ -38,14 +38,14 @@ class Choice(NamedTuple):
     claim_revision: int = 0
 
 
-class Seen(NamedTuple):
+class StoredEndpoint(NamedTuple):
     """An endpoint as it was read; revision 0 and None: there is none."""
 
     endpoint: Endpoint | None = None
     revision: int = 0
 
     @classmethod
-    def of(cls, found: KeyValue | None) -> Seen:
+    def of(cls, found: KeyValue | None) -> StoredEndpoint:
         """What an endpoint's key says. Raises LogCorrupt."""
         return cls() if found is None else cls(ENDPOINT.decode(found.value), found.mod_revision)
 
@@ -56,14 +56,14 @@ def endpoint_changed(key: EndpointKey) -> LostRace:
     return LostRace(f"endpoint {subject} changed meanwhile", subject=subject)
 
 
-def endpoint_guard(keys: Keys, key: EndpointKey, seen: Seen) -> Guard:
+def endpoint_guard(keys: Keys, key: EndpointKey, seen: StoredEndpoint) -> Guard:
     """The endpoint is still as it was seen."""
     name = keys.endpoint(*key)
     return Unchanged(name, seen.revision) if seen.revision else Absent(name)
 
 
 def configuration_guards(
-    keys: Keys, snapshot: Snapshot, used: Iterable[tuple[str, Family]]
+    keys: Keys, snapshot: ConfigurationSnapshot, used: Iterable[tuple[str, Family]]
 ) -> list[Guard]:
     """The pools that addresses come from, and the reservations, are as in ``snapshot``."""
     guards: dict[Guard, None] = {}
@@ -76,9 +76,9 @@ def configuration_guards(
 
 def claim_proposal(
     keys: Keys,
-    draft: Draft,
-    seen: Seen,
-    choices: Sequence[Choice],
+    draft: EventDraft,
+    seen: StoredEndpoint,
+    choices: Sequence[AddressChoice],
     configuration: Iterable[Guard],
     releasing: Proposal | None = None,
 ) -> Proposal:
@@ -114,7 +114,7 @@ def claim_proposal(
     )
 
 
-def change_proposal(keys: Keys, draft: Draft, seen: Seen) -> Proposal:
+def change_proposal(keys: Keys, draft: EventDraft, seen: StoredEndpoint) -> Proposal:
     """Write a changed endpoint."""
     event = draft.event
     assert isinstance(event, EndpointChanged)
@@ -123,7 +123,7 @@ def change_proposal(keys: Keys, draft: Draft, seen: Seen) -> Proposal:
     return Proposal((draft,), (guard,), (Put(key, ENDPOINT.encode(event.endpoint)),), (Get(key),))
 
 
-def release_proposal(keys: Keys, draft: Draft, seen: Seen, lease: int) -> Proposal:
+def release_proposal(keys: Keys, draft: EventDraft, seen: StoredEndpoint, lease: int) -> Proposal:
     """End the named claims (I3), let their addresses rest, and write or delete the endpoint."""
     event = draft.event
     assert isinstance(event, AddressesReleased)
@@ -137,7 +137,7 @@ def release_proposal(keys: Keys, draft: Draft, seen: Seen, lease: int) -> Propos
 
 
 def release_in_claim(
-    keys: Keys, draft: Draft, lease: int, claimed: Container[str] = ()
+    keys: Keys, draft: EventDraft, lease: int, claimed: Container[str] = ()
 ) -> Proposal:
     """The part of a claim that ends older claims; the claim itself writes the endpoint.
 

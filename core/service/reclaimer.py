@@ -14,10 +14,10 @@ from typing import Final
 from core.domain.events import AddressesReleased, Cause, Release
 from core.domain.reclaim.planning import ReclaimStep
 from core.service.cooldown import CoolDown
-from core.service.proposals import Seen, endpoint_changed, release_proposal
+from core.service.proposals import StoredEndpoint, endpoint_changed, release_proposal
 from core.service.releaser import Released, releases_of
 from core.store.batch import Lost
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import racing
@@ -58,7 +58,7 @@ class Reclaimer:
             return Released((), LATE)
         nics = () if seen.endpoint is None or step.ends_endpoint else seen.endpoint.nics
         event = AddressesReleased(*step.key, releases, nics, "reclaimed", str(step.evidence))
-        draft = Draft(self._writer.event_id(), cause, event)
+        draft = EventDraft(self._writer.event_id(), cause, event)
         outcome = await self._cooldown.append(
             self._writer, lambda lease: release_proposal(self._keys, draft, seen, lease)
         )
@@ -67,10 +67,10 @@ class Reclaimer:
             raise endpoint_changed(step.key)
         return Released(tuple(one.address for one in releases), DONE, outcome.revision)
 
-    async def _read(self, step: ReclaimStep) -> tuple[Seen, tuple[Release, ...]]:
+    async def _read(self, step: ReclaimStep) -> tuple[StoredEndpoint, tuple[Release, ...]]:
         """The endpoint and the claims of the step as they are now, at one revision."""
         addresses = [address for address, _ in step.fence.claims]
         gets = [Get(self._keys.ip_of(address)) for address in addresses]
         result = await self._store.read([Get(self._keys.endpoint(*step.key)), *gets])
         releases = releases_of(addresses, result.ranges[1:], step.key)
-        return Seen.of(result.ranges[0].first), releases
+        return StoredEndpoint.of(result.ranges[0].first), releases

@@ -16,10 +16,10 @@ from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
 from core.service.cooldown import CoolDown
-from core.service.own_claims import Known, OwnClaims
-from core.service.proposals import Seen, endpoint_changed, release_proposal
+from core.service.own_claims import EndpointClaims, KnownEndpoint
+from core.service.proposals import StoredEndpoint, endpoint_changed, release_proposal
 from core.store.batch import Lost
-from core.store.codec import CLAIM, Draft
+from core.store.codec import CLAIM, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore, RangeResult
 from core.store.retrying import racing
@@ -66,7 +66,7 @@ class Releaser:
         self._keys = keys
         self._writer = writer
         self._cooldown = cooldown
-        self.own = OwnClaims()
+        self.own = EndpointClaims()
         self.on_free: Callable[[Release], None] | None = None
         """Called for each address that this process has released and that does not rest."""
 
@@ -115,22 +115,24 @@ class Releaser:
             return Released((), decision.why)
         return await self._end(key, known, decision, order)
 
-    async def _read(self, key: EndpointKey) -> Known:
+    async def _read(self, key: EndpointKey) -> KnownEndpoint:
         """The endpoint and its claims, which may be newer: the release names their revisions."""
-        seen = Seen.of((await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first)
+        seen = StoredEndpoint.of(
+            (await self._store.read([Get(self._keys.endpoint(*key))])).ranges[0].first
+        )
         if seen.endpoint is None:
-            return Known(seen, ())
-        return Known(seen, await self.fences(seen.endpoint.addresses(), key))
+            return KnownEndpoint(seen, ())
+        return KnownEndpoint(seen, await self.fences(seen.endpoint.addresses(), key))
 
     async def _end(
-        self, key: EndpointKey, known: Known, decision: ReleaseDecision, order: ReleaseOrder
+        self, key: EndpointKey, known: KnownEndpoint, decision: ReleaseDecision, order: ReleaseOrder
     ) -> Released:
         keep = order.keep or decision.keep
         kept = {address for nic in keep for address, _ in nic.addresses()}
         releases = tuple(one for one in known.releases if one.address not in kept)
         evidence = "; ".join(filter(None, (order.evidence, decision.evidence)))
         event = AddressesReleased(*key, releases, keep, order.reason, evidence)
-        draft = Draft(self._writer.event_id(), order.cause, event)
+        draft = EventDraft(self._writer.event_id(), order.cause, event)
         outcome = await self._cooldown.append(
             self._writer, lambda lease: release_proposal(self._keys, draft, known.seen, lease)
         )
@@ -142,7 +144,9 @@ class Releaser:
         return Released(tuple(one.address for one in releases), decision.why, outcome.revision)
 
 
-def _decided(known: Known, decide: Callable[[Endpoint], ReleaseDecision]) -> ReleaseDecision | None:
+def _decided(
+    known: KnownEndpoint, decide: Callable[[Endpoint], ReleaseDecision]
+) -> ReleaseDecision | None:
     """None: there is no endpoint."""
     endpoint = known.seen.endpoint
     return None if endpoint is None else decide(endpoint)

@@ -10,15 +10,20 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.domain.addresses import parse_address
-from core.domain.assignment import Offer
+from core.domain.assignment import PoolOffer
 from core.domain.events import AddressesClaimed, Cause
 from core.domain.fixed.retrieval import missing_of, retrieve
 from core.domain.model import Claim, Endpoint
 from core.errors import LostRace
-from core.projections.configuration_view import ConfigurationView, Snapshot
-from core.service.proposals import Choice, Seen, claim_proposal, configuration_guards
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
+from core.service.proposals import (
+    AddressChoice,
+    StoredEndpoint,
+    claim_proposal,
+    configuration_guards,
+)
 from core.store.batch import Lost, Proposal
-from core.store.codec import CLAIM, Draft
+from core.store.codec import CLAIM, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore, Unchanged
 from core.store.writer import Writer
@@ -43,7 +48,9 @@ class Retriever:
         self._writer = writer
         self._view = view
 
-    async def make_whole(self, seen: Seen, cause: Cause) -> tuple[Seen, frozenset[int]]:
+    async def make_whole(
+        self, seen: StoredEndpoint, cause: Cause
+    ) -> tuple[StoredEndpoint, frozenset[int]]:
         """The endpoint as it is afterwards, and the indexes of NICs that cannot be had again.
 
         Raises LostRace, NotReady, StoreUnavailable, OutcomeUnknown.
@@ -62,7 +69,7 @@ class Retriever:
         outcome = await self._writer.append(self._proposal(seen, event, cause, found, snapshot))
         if isinstance(outcome, Lost):
             raise LostRace(f"addresses of {endpoint.name} changed meanwhile", subject=endpoint.name)
-        return Seen(endpoint, outcome.revision), lost
+        return StoredEndpoint(endpoint, outcome.revision), lost
 
     async def _read(self, endpoint: Endpoint) -> _Found:
         keys = self._keys
@@ -81,7 +88,12 @@ class Retriever:
         )
 
     def _proposal(
-        self, seen: Seen, event: AddressesClaimed, cause: Cause, found: _Found, snapshot: Snapshot
+        self,
+        seen: StoredEndpoint,
+        event: AddressesClaimed,
+        cause: Cause,
+        found: _Found,
+        snapshot: ConfigurationSnapshot,
     ) -> Proposal:
         """Claims for all addresses of these NICs: for the missing ones as for new ones."""
         pairs = [
@@ -92,9 +104,12 @@ class Retriever:
         used = [(pool, addresses[text].family) for text, pool in missing.items()]
         return claim_proposal(
             self._keys,
-            Draft(self._writer.event_id(), cause, event),
+            EventDraft(self._writer.event_id(), cause, event),
             seen,
-            [Choice(one, one.value, found.rests.get(text, 0)) for text, one in addresses.items()],
+            [
+                AddressChoice(one, one.value, found.rests.get(text, 0))
+                for text, one in addresses.items()
+            ],
             [
                 *configuration_guards(self._keys, snapshot, used),
                 *(
@@ -106,9 +121,9 @@ class Retriever:
         )
 
 
-def _offers(endpoint: Endpoint, snapshot: Snapshot) -> dict[str, Offer]:
+def _offers(endpoint: Endpoint, snapshot: ConfigurationSnapshot) -> dict[str, PoolOffer]:
     return {
-        name: Offer(snapshot.pools[name].pool, snapshot.usable(name))
+        name: PoolOffer(snapshot.pools[name].pool, snapshot.usable(name))
         for _, name in endpoint.addresses()
         if name in snapshot.pools
     }

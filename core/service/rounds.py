@@ -20,11 +20,11 @@ from core.domain.routes import distribute_routes
 from core.domain.selection.reasoning import aggregate, bracketed, in_standard_mode
 from core.domain.selection.request import FAMILY_NAMES, Demand, Selection
 from core.errors import AddressesUsedOut, AllocationError, LogCorrupt, LostRace
-from core.projections.configuration_view import Snapshot
-from core.service.finding import Finder, Found
+from core.projections.configuration_view import ConfigurationSnapshot
+from core.service.finding import Finder, FreeAddress
 from core.service.free_addresses import FreeAddresses, Taken
 from core.service.limits import RecordLimit
-from core.service.proposals import Choice, configuration_guards
+from core.service.proposals import AddressChoice, configuration_guards
 from core.store.batch import Lost
 from core.store.keys import Keys
 from core.store.kv import Guard, RangeResult
@@ -33,7 +33,7 @@ Place = tuple[str, Family, str]
 """(interface, family, pool): where an address is looked for."""
 
 
-class Wanted(NamedTuple):
+class WantedAddress(NamedTuple):
     """One address of a try, and the search it came from.
 
     ``is_listed``: it was read to be free, so that a failed try need not read what is around it.
@@ -52,9 +52,11 @@ class Wanted(NamedTuple):
         """The address wanted."""
         return Address(self.demand.family, self.value)
 
-    def choice(self) -> Choice:
+    def choice(self) -> AddressChoice:
         """What the transaction needs to know of it."""
-        return Choice(self.address, self.window_last, self.rest_revision, self.claim_revision)
+        return AddressChoice(
+            self.address, self.window_last, self.rest_revision, self.claim_revision
+        )
 
     @property
     def window_last(self) -> int:
@@ -62,7 +64,7 @@ class Wanted(NamedTuple):
         return self.value if self.is_listed else self.search.window_last(self.value)
 
 
-class Scene(NamedTuple):
+class AttemptConstraints(NamedTuple):
     """What one try may not take, and what it may take over.
 
     ``avoid``: addresses that requests of this process are claiming, ``own``: this try's among them.
@@ -87,7 +89,7 @@ class AddressSources(NamedTuple):
     limit: RecordLimit
 
 
-class Round:
+class AllocationAttempt:
     """Tries of one ADD on one snapshot. ``listed`` is what the Pod keeps (``claims.Need``)."""
 
     __slots__ = (
@@ -105,7 +107,7 @@ class Round:
     def __init__(
         self,
         keys: Keys,
-        snapshot: Snapshot,
+        snapshot: ConfigurationSnapshot,
         selection: Selection,
         order: AddressOrder,
         seed: str,
@@ -121,7 +123,9 @@ class Round:
         self._full: dict[Place, str] = {}
         self._rests: dict[Address, int] = {}
 
-    async def pick(self, demand: Demand, scene: Scene, sources: AddressSources) -> Wanted:
+    async def pick(
+        self, demand: Demand, scene: AttemptConstraints, sources: AddressSources
+    ) -> WantedAddress:
         """An address from the first of the demand's pools that has one.
 
         Raises AddressesUsedOut (exact: every pool was read), LostRace when that is not known yet,
@@ -147,12 +151,12 @@ class Round:
             return taken_over
         raise self._used_out(demand)
 
-    def guards(self, wanted: Iterable[Wanted]) -> list[Guard]:
+    def guards(self, wanted: Iterable[WantedAddress]) -> list[Guard]:
         """The pools and reservations that the choice rests on, as this round saw them."""
         used = ((one.pool, one.demand.family) for one in wanted)
         return configuration_guards(self._keys, self.snapshot, used)
 
-    def nics(self, wanted: Sequence[Wanted]) -> list[Nic]:
+    def nics(self, wanted: Sequence[WantedAddress]) -> list[Nic]:
         """The NICs with their addresses, gateways and routes, in the user's order."""
         placed = [(one.demand.interface, one.pool, one.value) for one in wanted]
         for kept in self.listed:
@@ -169,7 +173,7 @@ class Round:
                 nics.append(nic)
         return distribute_routes(nics, pools, self.selection.routes)
 
-    def learn(self, wanted: Iterable[Wanted], lost: Lost, free: FreeAddresses) -> None:
+    def learn(self, wanted: Iterable[WantedAddress], lost: Lost, free: FreeAddresses) -> None:
         """Take in the windows that a failed transaction has read, two per address."""
         windows = iter(lost.reads[1:])
         for one in wanted:
@@ -177,11 +181,13 @@ class Round:
                 free.lost(one.pool, lost.revision, is_listed=one.is_listed)
             self._learn_window(one, next(windows), next(windows))
 
-    def is_outdated(self, wanted: Iterable[Wanted], lost: Lost) -> bool:
+    def is_outdated(self, wanted: Iterable[WantedAddress], lost: Lost) -> bool:
         """Whether the transaction found another configuration than this round's snapshot."""
         return not all(self._is_shown(self.snapshot, one, lost) for one in wanted)
 
-    def is_overtaken(self, newest: Snapshot, wanted: Iterable[Wanted], lost: Lost) -> bool:
+    def is_overtaken(
+        self, newest: ConfigurationSnapshot, wanted: Iterable[WantedAddress], lost: Lost
+    ) -> bool:
         """Whether ``newest`` shows everything that the transaction found."""
         return all(self._is_shown(newest, one, lost) for one in wanted)
 
@@ -208,7 +214,7 @@ class Round:
             self._searches[place] = search
         return search
 
-    def _take_over(self, demand: Demand, scene: Scene) -> Wanted | None:
+    def _take_over(self, demand: Demand, scene: AttemptConstraints) -> WantedAddress | None:
         """An address of these pools whose claim ends with this try."""
         if not scene.ending:
             return None
@@ -220,10 +226,10 @@ class Round:
                 with suppress(AddressSyntaxError):  # this pool cannot be read: ``_refusal``
                     search = self._search((demand.interface, demand.family, pool))
                     if value in search.usable:
-                        return Wanted(demand, pool, search, value, 0, one.claim_revision)
+                        return WantedAddress(demand, pool, search, value, 0, one.claim_revision)
         return None
 
-    def _known_free(self, search: Search, scene: Scene) -> int | None:
+    def _known_free(self, search: Search, scene: AttemptConstraints) -> int | None:
         """What the search names without a read; a claim that ends with this try is still there."""
         value = search.next(scene.avoid)
         if value is None or not scene.ending:
@@ -232,8 +238,8 @@ class Round:
         return None if any(one.address == address for one in scene.ending) else value
 
     async def _choose(
-        self, demand: Demand, pool: str, scene: Scene, sources: AddressSources
-    ) -> Wanted | None:
+        self, demand: Demand, pool: str, scene: AttemptConstraints, sources: AddressSources
+    ) -> WantedAddress | None:
         """An address of this pool; None: when it was read, none could be had."""
         search, free = self._search((demand.interface, demand.family, pool)), sources.free
         is_spread = self._order == "spread"  # sequential order promises the lowest free address
@@ -242,15 +248,15 @@ class Round:
             value = self._known_free(search, scene)
             if value is not None:
                 rest = self._rests.get(Address(demand.family, value), 0)
-                return Wanted(demand, pool, search, value, rest)
+                return WantedAddress(demand, pool, search, value, rest)
         found = free.take(pool, search.usable, scene.avoid) if uses_list else None
         if found is None:
             found = await self._find(search, scene, sources, pool)
-        return found and Wanted(demand, pool, search, *found, is_listed=is_spread)
+        return found and WantedAddress(demand, pool, search, *found, is_listed=is_spread)
 
     async def _find(
-        self, search: Search, scene: Scene, sources: AddressSources, pool: str
-    ) -> Found | None:
+        self, search: Search, scene: AttemptConstraints, sources: AddressSources, pool: str
+    ) -> FreeAddress | None:
         """An address by a read of the truth. Raises StoreUnavailable, LostRace."""
         if self._order == "spread":
             taken = await sources.free.read_and_take(pool, search.usable, scene.avoid)
@@ -264,7 +270,7 @@ class Round:
             raise LostRace(f"the last addresses of {pool} are being claimed", subject=pool)
         return None
 
-    def _learn_window(self, one: Wanted, claims: RangeResult, rests: RangeResult) -> None:
+    def _learn_window(self, one: WantedAddress, claims: RangeResult, rests: RangeResult) -> None:
         last = one.window_last
         taken: list[int] = []
         for room, answer in (("ip", claims), ("rest", rests)):
@@ -288,7 +294,7 @@ class Round:
                     search.offer(address.value)
                     return
 
-    def _is_shown(self, snapshot: Snapshot, one: Wanted, lost: Lost) -> bool:
+    def _is_shown(self, snapshot: ConfigurationSnapshot, one: WantedAddress, lost: Lost) -> bool:
         held = snapshot.pools.get(one.pool)
         pool_now = lost.truth[self._keys.pool(one.pool)]
         if pool_now is None:

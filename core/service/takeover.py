@@ -22,7 +22,7 @@ CLAIMING_MAX: Final = 128
 """Endpoints that are claimed for at a time; they share transactions."""
 
 
-class Outcome(NamedTuple):
+class TakeoverResult(NamedTuple):
     """``commands`` and ``endpoints`` that changed something, and what was refused, as errors."""
 
     commands: int
@@ -39,12 +39,12 @@ class TakeOverRun:
         self._cause = cause
         self._refused: list[Refused] = []
 
-    async def carry_out(self, plan: TakeOver) -> Outcome:
+    async def carry_out(self, plan: TakeOver) -> TakeoverResult:
         """Everything, in order. Raises StoreUnavailable, OutcomeUnknown, LostRace: run it again."""
         commands = await self._apply(plan.first)
         endpoints = await self._claim(plan.endpoints)
         commands += await self._apply(plan.last)
-        return Outcome(commands, endpoints, tuple(self._refused))
+        return TakeoverResult(commands, endpoints, tuple(self._refused))
 
     async def _apply(self, commands: Iterable[Command]) -> int:
         changed = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from core.store.codec import SEGMENT_EVENTS_MAX, Draft
+from core.store.codec import SEGMENT_EVENTS_MAX, EventDraft
 from core.store.kv import (
     REQUEST_BYTES_MAX,
     TXN_OPERATIONS_MAX,
@@ -45,7 +45,7 @@ class Proposal(NamedTuple):
     A read that starts at a guarded key serves as that guard's truth too.
     """
 
-    drafts: tuple[Draft, ...]
+    drafts: tuple[EventDraft, ...]
     guards: tuple[Guard, ...]
     writes: tuple[Write, ...]
     reads: tuple[Get, ...] = ()
@@ -98,7 +98,7 @@ def prepare(proposal: Proposal) -> Prepared:
     return Prepared(proposal, tuple(gets), guarded, written, weight, alone)
 
 
-class Batch:
+class TransactionBatch:
     """Proposals that fit into one transaction, in order of arrival."""
 
     __slots__ = (
@@ -114,7 +114,7 @@ class Batch:
     )
 
     def __init__(self) -> None:
-        self.drafts: list[Draft] = []
+        self.drafts: list[EventDraft] = []
         self.writes: list[Write] = []
         self.alone = False
         self._members = 0
@@ -182,7 +182,9 @@ def _fits_in(have: dict[K, V], new: Sequence[K], limit: int) -> bool:
     return len(new) <= room or sum(one not in have for one in new) <= room
 
 
-def sort_out(batch: Batch, members: Sequence[Prepared], result: TxnResult) -> list[Lost | None]:
+def sort_out(
+    batch: TransactionBatch, members: Sequence[Prepared], result: TxnResult
+) -> list[Lost | None]:
     """Per proposal: what it lost to, or None when it may try again as it is."""
     if batch.alone:
         return [Lost(result.revision, {}, ())]

@@ -41,7 +41,7 @@ T = TypeVar("T")
 _encoder = msgspec.msgpack.Encoder()
 
 
-class Draft(NamedTuple):
+class EventDraft(NamedTuple):
     """An event about to be appended."""
 
     event_id: str
@@ -78,7 +78,7 @@ _body_decoders = {
 }
 
 
-def encode_segment(recorded_at_ms: int, drafts: Sequence[Draft]) -> bytes:
+def encode_segment(recorded_at_ms: int, drafts: Sequence[EventDraft]) -> bytes:
     """The bytes of one group commit."""
     assert 0 < len(drafts) <= SEGMENT_EVENTS_MAX, len(drafts)
     records = []

@@ -1,7 +1,7 @@
 """Leader election: one process at a time does a role's work, and a late one cannot write.
 
 ``lease/<role>`` exists under an etcd lease of whoever leads. It is written once a term, so its
-revision is the term's epoch and ``Term.fence`` a guard: a transaction that carries it commits only
+revision is the term's epoch and ``LeaderTerm.fence`` a guard: a transaction with it commits only
 while that term lasts, however long its process was paused. A leader stops by its own clock before
 etcd's lease can have ended; a standby watches the key and takes over when it goes.
 This module never decides what the work is, and never retries a write whose outcome is unknown.
@@ -41,7 +41,7 @@ class Leader(NamedTuple):
     since_ms: int
 
 
-class Term(NamedTuple):
+class LeaderTerm(NamedTuple):
     """One time of leading. ``epoch`` grows from term to term, whoever leads."""
 
     role: str
@@ -63,7 +63,7 @@ LEADERS: KeyKind[Leader] = KeyKind(
     check_key=lambda keys, key: keys.check_parts(key, 2),
 )
 
-Work = Callable[[Term], Awaitable[None]]
+Work = Callable[[LeaderTerm], Awaitable[None]]
 
 
 async def read_leader(store: KeyValueStore, keys: Keys, role: str) -> tuple[Leader, int] | None:
@@ -87,7 +87,7 @@ class Election:
     ) -> None:
         self.role = role
         self.name = check_name(name, "candidate name")
-        self.term: Term | None = None
+        self.term: LeaderTerm | None = None
         self._store = store
         self._key = keys.lease(role)
         self._ttl_s = ttl_s
@@ -119,7 +119,7 @@ class Election:
                 await self._end(term.lease)
             await asyncio.sleep(CAMPAIGN_PAUSE_S)
 
-    async def _campaign(self) -> tuple[Term, float]:
+    async def _campaign(self) -> tuple[LeaderTerm, float]:
         """Wait until the role is ours: the term, and until when it lasts by our own clock."""
         while True:
             asked = self._monotonic()
@@ -128,7 +128,7 @@ class Election:
             try:
                 epoch, holder = await self._try(lease)
                 if epoch:
-                    won = Term(self.role, self.name, epoch, self._key, lease)
+                    won = LeaderTerm(self.role, self.name, epoch, self._key, lease)
                     return won, asked + self._ttl_s
             finally:
                 if won is None:
@@ -171,7 +171,7 @@ class Election:
             if any(change.value is None for change in batch.changes):
                 return
 
-    async def _serve(self, term: Term, valid_until: float, work: Work) -> bool:
+    async def _serve(self, term: LeaderTerm, valid_until: float, work: Work) -> bool:
         """Work while the lease is renewed; whether the work came to its own end."""
         working = asyncio.ensure_future(work(term))
         keeping = asyncio.ensure_future(self._keep(term.lease, valid_until))

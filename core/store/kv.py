@@ -119,7 +119,7 @@ class ReadResult(NamedTuple):
     ranges: tuple[RangeResult, ...]
 
 
-class Change(NamedTuple):
+class KeyChange(NamedTuple):
     """One change of a watched key; ``value`` None means deleted."""
 
     key: bytes
@@ -134,10 +134,10 @@ class WatchBatch(NamedTuple):
     """
 
     revision: int
-    changes: tuple[Change, ...]
+    changes: tuple[KeyChange, ...]
 
 
-IsWhole = Callable[[Sequence[Change]], bool]
+IsWhole = Callable[[Sequence[KeyChange]], bool]
 """Whether these changes of one revision, as far as they are known, are all that it has."""
 
 

@@ -18,7 +18,7 @@ from core.store.faults import Faults
 from core.store.heads import read_heads
 from core.store.keys import Keys
 from core.store.kinds import key_text
-from core.store.kv import Change, Get, KeyValueStore
+from core.store.kv import Get, KeyChange, KeyValueStore
 
 SEGMENTS_PER_READ_MAX = 2_000
 """Segments of one writer read at a time: some 60 MB at the very most, 1 MB as a rule."""
@@ -116,11 +116,11 @@ class LogReader:
             bound = min(first + SEGMENTS_PER_READ_MAX, last + 1)
             get = Get(self._keys.log(writer, first), self._keys.log(writer, bound))
             result = await self._store.read([get], revision=revision)
-            changes = (Change(kv.key, kv.value, kv.mod_revision) for kv in result.ranges[0].kvs)
+            changes = (KeyChange(kv.key, kv.value, kv.mod_revision) for kv in result.ranges[0].kvs)
             segments += self._of_changes(changes)
         return segments
 
-    def _of_changes(self, changes: Iterable[Change]) -> Iterator[Segment]:
+    def _of_changes(self, changes: Iterable[KeyChange]) -> Iterator[Segment]:
         """The segments that these changes wrote; a key that names no segment is left out."""
         for key, value, revision in changes:
             if not value:

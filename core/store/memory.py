@@ -22,11 +22,11 @@ from core.store.kv import (
     TXN_OPERATIONS_MAX,
     WATCH_PROGRESS_S,
     Absent,
-    Change,
     Delete,
     Get,
     Guard,
     IsWhole,
+    KeyChange,
     KeyValue,
     NothingNewer,
     Put,
@@ -227,7 +227,7 @@ class MemoryStore:
 
     def _apply(self, writes: Sequence[Write]) -> None:
         revision = self._revision + 1
-        changes: list[Change] = []
+        changes: list[KeyChange] = []
         for write in writes:
             if isinstance(write, Put):
                 changes.append(self._put(write, revision))
@@ -240,7 +240,7 @@ class MemoryStore:
             self._log.append(WatchBatch(revision, tuple(changes)))
             self._wake_watches()
 
-    def _put(self, put: Put, revision: int) -> Change:
+    def _put(self, put: Put, revision: int) -> KeyChange:
         before = self._at(put.key, revision)
         created = before.create_revision if before else revision
         self._detach(before)
@@ -250,12 +250,12 @@ class MemoryStore:
         if put.key not in self._versions:
             insort(self._keys, put.key)
         self._versions.setdefault(put.key, []).append(_Version(revision, kv))
-        return Change(put.key, put.value, revision)
+        return KeyChange(put.key, put.value, revision)
 
-    def _delete(self, kv: KeyValue, revision: int) -> Change:
+    def _delete(self, kv: KeyValue, revision: int) -> KeyChange:
         self._detach(kv)
         self._versions[kv.key].append(_Version(revision, None))
-        return Change(kv.key, None, revision)
+        return KeyChange(kv.key, None, revision)
 
     def _detach(self, kv: KeyValue | None) -> None:
         if kv is not None and kv.lease in self._leases:

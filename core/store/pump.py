@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from core.errors import OrbweaverError, Overloaded, StoreRejected
-from core.store.batch import Batch, Lost, Prepared, Proposal, prepare, sort_out
+from core.store.batch import Lost, Prepared, Proposal, TransactionBatch, prepare, sort_out
 from core.store.kv import TxnResult
 
 LEFT_OVER_MAX = 8
@@ -35,7 +35,7 @@ class Committed(NamedTuple):
 
 Outcome = Committed | Lost
 
-Transact = Callable[[Batch], Awaitable[TxnResult]]
+Transact = Callable[[TransactionBatch], Awaitable[TxnResult]]
 """Commits a batch under the caller's fence. ``reads`` of a failure answer the batch's ``gets``."""
 
 
@@ -44,7 +44,7 @@ class _Waiting(NamedTuple):
     answer: asyncio.Future[Outcome]
 
 
-class Pump:
+class GroupCommit:
     """One queue, one transaction in flight.
 
     ``ends`` is the error after which nothing can be written any more: everybody who waits gets it.
@@ -128,13 +128,13 @@ class Pump:
             if len(self._queue) == waiting:
                 return
 
-    def _take(self) -> tuple[Batch, list[_Waiting]]:
+    def _take(self) -> tuple[TransactionBatch, list[_Waiting]]:
         """Fill a batch from the queue, keeping the order of what does not fit together.
 
         What has survived a failed transaction holds by what that one has read. It is committed by
         itself: joined by others that would lose, it would fail with them again.
         """
-        batch = Batch()
+        batch = TransactionBatch()
         members: list[_Waiting] = []
         left: list[_Waiting] = []
         candidates, self._survivors = self._survivors or len(self._queue), 0
@@ -147,7 +147,7 @@ class Pump:
         self._queue.extendleft(reversed(left))
         return batch, members
 
-    async def _commit(self, batch: Batch, members: Sequence[_Waiting]) -> None:
+    async def _commit(self, batch: TransactionBatch, members: Sequence[_Waiting]) -> None:
         """One transaction; answers every member or puts it back at the front of the queue."""
         try:
             result = await self._transact(batch)
@@ -160,7 +160,9 @@ class Pump:
         else:
             self._tell(batch, members, result)
 
-    def _tell(self, batch: Batch, members: Sequence[_Waiting], result: TxnResult) -> None:
+    def _tell(
+        self, batch: TransactionBatch, members: Sequence[_Waiting], result: TxnResult
+    ) -> None:
         if result.succeeded:
             committed = Committed(result.revision)
             for member in members:
@@ -183,7 +185,7 @@ class Pump:
         for member in members:
             if member.answer.done():
                 continue  # withdrawn meanwhile, or told that nothing can be written any more
-            batch = Batch()
+            batch = TransactionBatch()
             batch.add(member.prepared)
             await self._commit(batch, [member])
 

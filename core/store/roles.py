@@ -49,7 +49,7 @@ class Permission(NamedTuple):
     may_write: bool
 
 
-class Role(NamedTuple):
+class EtcdRole(NamedTuple):
     """A role of one cluster, and the etcd user that has it."""
 
     name: str
@@ -59,7 +59,7 @@ class Role(NamedTuple):
 
 def roles_of(
     keys: Keys, agent_user: str = AGENT_USER, controller_user: str = CONTROLLER_USER
-) -> tuple[Role, Role]:
+) -> tuple[EtcdRole, EtcdRole]:
     """The roles of agents and of controllers."""
     whole = keys.root, range_end(keys.root)
     writable = [
@@ -70,6 +70,8 @@ def roles_of(
     writable += [keys.room(*room) for room in _AGENT_ROOMS]
     agent = (Permission(*whole, may_write=False), *(Permission(*one, True) for one in writable))
     return (
-        Role(f"orbweaver-{keys.cluster}-agent", agent_user, agent),
-        Role(f"orbweaver-{keys.cluster}-controller", controller_user, (Permission(*whole, True),)),
+        EtcdRole(f"orbweaver-{keys.cluster}-agent", agent_user, agent),
+        EtcdRole(
+            f"orbweaver-{keys.cluster}-controller", controller_user, (Permission(*whole, True),)
+        ),
     )

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import format_address
-from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.kinds import STATEFUL_SET, replica_of
 from core.domain.model import Claim, Quarantine
 from core.store.codec import CLAIM, ENDPOINT, RECORD
@@ -147,7 +147,9 @@ async def read_ledger(
             for kv in some:
                 claim = reading.one(CLAIMS, kv)
                 if claim is not None:
-                    ledger.claims[keys.address_text_in(kv.key)] = Held(claim, kv.mod_revision)
+                    ledger.claims[keys.address_text_in(kv.key)] = RevisedClaim(
+                        claim, kv.mod_revision
+                    )
         async for some in _turns(endpoints.ranges[0].kvs):
             for endpoint in reading.all(ENDPOINTS, some):
                 ledger.endpoints[endpoint.key] = endpoint
@@ -186,5 +188,5 @@ async def read_endpoint(store: KeyValueStore, keys: Keys, key: EndpointKey) -> L
             ledger.records[record.kind, record.namespace, record.name] = record
     for address, one in zip(addresses, more.ranges[len(records) :], strict=True):
         for kv in one.kvs:
-            ledger.claims[address] = Held(CLAIM.decode(kv.value), kv.mod_revision)
+            ledger.claims[address] = RevisedClaim(CLAIM.decode(kv.value), kv.mod_revision)
     return ledger

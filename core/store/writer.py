@@ -24,13 +24,13 @@ from core.errors import (
     StoreUnavailable,
     WriterFenced,
 )
-from core.store.batch import Batch, Proposal
+from core.store.batch import Proposal, TransactionBatch
 from core.store.codec import HEAD, WriterHead, encode_segment
 from core.store.heads import head_from_log
 from core.store.keys import Keys, check_name
 from core.store.kinds import HEADS
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
-from core.store.pump import Outcome, Pump
+from core.store.pump import GroupCommit, Outcome
 from core.store.retrying import settling
 
 QUEUE_DEPTH_MAX = 4096
@@ -70,7 +70,7 @@ class Writer:
         self._store = store
         self._keys = keys
         self._now_ms = now_ms
-        self._pump = Pump(
+        self._pump = GroupCommit(
             self._transact,
             ends=WriterFenced,
             name="writer queue",
@@ -143,7 +143,7 @@ class Writer:
         await self._pump.drain()
         self._head_revision = -1
 
-    async def _transact(self, batch: Batch) -> TxnResult:
+    async def _transact(self, batch: TransactionBatch) -> TxnResult:
         """The batch with its segment, under the head. Raises what ``append`` does."""
         if self._unsettled is not None:
             await self._settle_earlier(self._unsettled)

@@ -24,7 +24,7 @@ MAPPED: Final = bytes(10) + b"\xff\xff"
 """What stands before an IPv4 address that is written as one of IPv6."""
 
 
-class Place(NamedTuple):
+class TransportAddress(NamedTuple):
     """An address of 16 bytes, an IPv4 one mapped, and a port."""
 
     address: bytes
@@ -42,16 +42,16 @@ class Frontend(NamedTuple):
     protocol: int
 
 
-class Balance(NamedTuple):
+class BackendGroup(NamedTuple):
     """Who shares the connections of a frontend; ``affinity_s`` 0: chance alone decides."""
 
-    backends: tuple[Place, ...] = ()
+    backends: tuple[TransportAddress, ...] = ()
     affinity_s: int = 0
 
 
 def frontends_of(
     service: Service, labels: Mapping[str, str], slices: Sequence[EndpointSlice], node: str
-) -> dict[Frontend, Balance]:
+) -> dict[Frontend, BackendGroup]:
     """Every ClusterIP and port of one Service on this node, with what is behind it."""
     if OTHER_PROXY in labels:
         return {}
@@ -64,7 +64,7 @@ def frontends_of(
                 continue
             places = _backends(service, port, address.family, slices, node)
             frontend = Frontend(packed(text), port.port, protocol)
-            found[frontend] = Balance(tuple(sorted(set(places))), service.affinity_s)
+            found[frontend] = BackendGroup(tuple(sorted(set(places))), service.affinity_s)
     return found
 
 
@@ -87,7 +87,7 @@ def _backends(
     family: Family,
     slices: Sequence[EndpointSlice],
     node: str,
-) -> Iterator[Place]:
+) -> Iterator[TransportAddress]:
     offered = [
         (endpoint, one.port)
         for slice_ in slices
@@ -100,7 +100,7 @@ def _backends(
     chosen = [one for one in offered if one[0].ready] or [one for one in offered if _serves(one[0])]
     for endpoint, number in chosen:
         for address in endpoint.addresses:
-            yield Place(packed(address), number)
+            yield TransportAddress(packed(address), number)
 
 
 def _serves(endpoint: SliceEndpoint) -> bool:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from core.errors import BadInput, BpfRefused, DatapathError
-from nodeagent.clusterip.balancing import Balance, Frontend, address_text
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, address_text
 from nodeagent.clusterip.installing import Installation
 from nodeagent.clusterip.planning import Contents, Fitted, fit, plan, understand
 from nodeagent.clusterip.pods import pods_cgroup
-from nodeagent.clusterip.programs import Wishes
-from nodeagent.clusterip.sources import Source
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.clusterip.sources import ServiceSource
 
 SETTLE_S: Final = 0.05
 """Between two rounds: what changes together is written together."""
@@ -35,15 +35,15 @@ PAUSE_S_MAX: Final = 30.0
 _log: Final = logging.getLogger(__name__)
 
 
-class Place(NamedTuple):
+class BpfLocation(NamedTuple):
     """Where it is installed: a bpffs, and the control group that was said, "" for kubelet's."""
 
     bpffs: Path
     cgroup: str
-    wishes: Wishes
+    wishes: DesiredPrograms
 
 
-class Counts:
+class ClusterIpCounters:
     """What it has done, for whoever scrapes."""
 
     def __init__(self) -> None:
@@ -55,11 +55,11 @@ class Counts:
         self.attached = 0
 
 
-class Follower:
+class ClusterIpReconciler:
     """The set of one agent; ``run`` until cancelled, then ``close``."""
 
-    def __init__(self, source: Source, place: Place) -> None:
-        self.counts = Counts()
+    def __init__(self, source: ServiceSource, place: BpfLocation) -> None:
+        self.counts = ClusterIpCounters()
         self._source = source
         self._place = place
         self._installation: Installation | None = None
@@ -167,7 +167,7 @@ class Follower:
             self._fault = text
 
 
-def _backends(wanted: Mapping[Frontend, Balance]) -> int:
+def _backends(wanted: Mapping[Frontend, BackendGroup]) -> int:
     return sum(len(balance.backends) for balance in wanted.values())
 
 

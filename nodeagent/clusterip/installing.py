@@ -21,11 +21,11 @@ from typing import Final, Self
 
 from core.errors import BpfRefused, DatapathError
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.balancing import Balance, Frontend
+from nodeagent.clusterip.balancing import BackendGroup, Frontend
 from nodeagent.clusterip.loading import close, load
-from nodeagent.clusterip.planning import Plan, Raw, understand
+from nodeagent.clusterip.planning import MapPlan, StoredMaps, understand
 from nodeagent.clusterip.pods import can_pin
-from nodeagent.clusterip.programs import HOOKS, Hook, Wishes
+from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook
 from nodeagent.ebpf.calls import (
     Map,
     attach,
@@ -75,15 +75,15 @@ class Installation:
         """Whether it outlives the agent."""
         return self.directory is not None
 
-    def read(self) -> Raw:
+    def read(self) -> StoredMaps:
         """What the agent's maps have. Raises BpfRefused."""
         services, backends, members = (
             self._maps[spec.name].items()
             for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
         )
-        return Raw(
+        return StoredMaps(
             {
-                layout.unpack_frontend(key): layout.Head(*layout.HEAD.unpack(value))
+                layout.unpack_frontend(key): layout.FrontendHead(*layout.HEAD.unpack(value))
                 for key, value in services
             },
             {
@@ -93,7 +93,7 @@ class Installation:
             frozenset(layout.unpack_member(key) for key, _ in members),
         )
 
-    def write(self, plan: Plan) -> None:
+    def write(self, plan: MapPlan) -> None:
         """Do what a plan says, in its order. Raises BpfRefused; then read again."""
         services, backends, members = (
             self._maps[spec.name] for spec in (layout.SERVICES, layout.BACKENDS, layout.MEMBERS)
@@ -111,7 +111,7 @@ class Installation:
         for member in plan.remove_members:
             members.remove(layout.pack_member(member))
 
-    def attach(self, cgroup: Path, wishes: Wishes) -> None:
+    def attach(self, cgroup: Path, wishes: DesiredPrograms) -> None:
         """Let the sockets of a control group be served by this agent's programs.
 
         Raises BpfRefused, DatapathError.
@@ -180,7 +180,7 @@ class Installation:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def served(bpffs: Path) -> dict[Frontend, Balance]:
+def served(bpffs: Path) -> dict[Frontend, BackendGroup]:
     """What an agent of this node serves by pinned maps; nothing where there are none.
 
     Raises BpfRefused.

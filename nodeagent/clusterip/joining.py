@@ -14,13 +14,13 @@ from typing import Final, NamedTuple, Self
 
 from core.errors import DatapathError
 from core.supervision import Supervisor, TaskSpec
-from nodeagent.clusterip.following import Counts, Follower, Place
+from nodeagent.clusterip.following import BpfLocation, ClusterIpCounters, ClusterIpReconciler
 from nodeagent.clusterip.installing import remove
 from nodeagent.clusterip.pods import BPFFS
-from nodeagent.clusterip.programs import Wishes
-from nodeagent.clusterip.sources import Source
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.clusterip.sources import ServiceSource
 from nodeagent.ebpf.numbers import SO_NETNS_COOKIE
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 
 COOKIE_BYTES: Final = 8
 
@@ -42,7 +42,7 @@ class ClusterIpSettings(NamedTuple):
 class ClusterIps:
     """A follower at work, and what it tells of itself."""
 
-    def __init__(self, follower: Follower, supervisor: Supervisor) -> None:
+    def __init__(self, follower: ClusterIpReconciler, supervisor: Supervisor) -> None:
         self._follower = follower
         self._supervisor = supervisor
         supervisor.start(TaskSpec(TASK, follower.run))
@@ -51,8 +51,8 @@ class ClusterIps:
     def joined(
         cls,
         settings: ClusterIpSettings,
-        source: Source,
-        metrics: Metrics,
+        source: ServiceSource,
+        metrics: AgentMetrics,
         supervisor: Supervisor,
     ) -> Self | None:
         """Begin, in the node's own namespace; None: switched off.
@@ -63,8 +63,8 @@ class ClusterIps:
             _switch_off(Path(settings.bpffs))
             return None
         spared = 0 if settings.host_network else own_cookie()
-        place = Place(Path(settings.bpffs), settings.cgroup, Wishes(spared))
-        follower = Follower(source, place)
+        place = BpfLocation(Path(settings.bpffs), settings.cgroup, DesiredPrograms(spared))
+        follower = ClusterIpReconciler(source, place)
         _observe(follower.counts, metrics)
         return cls(follower, supervisor)
 
@@ -96,7 +96,7 @@ def own_cookie() -> int:
     return int.from_bytes(said, sys.byteorder)
 
 
-def _observe(counts: Counts, metrics: Metrics) -> None:
+def _observe(counts: ClusterIpCounters, metrics: AgentMetrics) -> None:
     metrics.gauge(
         "clusterip_attached", "Whether sockets of Pods are served", lambda: counts.attached
     )

@@ -16,7 +16,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from nodeagent.clusterip.balancing import Frontend, Place
+from nodeagent.clusterip.balancing import Frontend, TransportAddress
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import MapSpec
 
@@ -63,7 +63,7 @@ REVERSED: Final = MapSpec(
 MAPS: Final = (SERVICES, BACKENDS, MEMBERS, AFFINITY, REVERSED)
 
 
-class Head(NamedTuple):
+class FrontendHead(NamedTuple):
     """What stands at a frontend. ``group`` 0 with ``size`` 0: nobody is there."""
 
     group: int
@@ -82,7 +82,7 @@ class Member(NamedTuple):
     """A backend of a group."""
 
     group: int
-    backend: Place
+    backend: TransportAddress
 
 
 def pack_frontend(one: Frontend) -> bytes:
@@ -96,15 +96,15 @@ def unpack_frontend(data: bytes) -> Frontend:
     return Frontend(address, int.from_bytes(port, "big"), protocol)
 
 
-def pack_place(one: Place) -> bytes:
+def pack_place(one: TransportAddress) -> bytes:
     """As a value of ``backends``."""
     return PLACE.pack(one.address, one.port.to_bytes(2, "big"))
 
 
-def unpack_place(data: bytes) -> Place:
+def unpack_place(data: bytes) -> TransportAddress:
     """The value of ``backends``."""
     address, port = PLACE.unpack(data)
-    return Place(address, int.from_bytes(port, "big"))
+    return TransportAddress(address, int.from_bytes(port, "big"))
 
 
 def pack_member(one: Member) -> bytes:
@@ -115,4 +115,4 @@ def pack_member(one: Member) -> bytes:
 def unpack_member(data: bytes) -> Member:
     """The key of ``members``."""
     group, address, port = MEMBER.unpack(data)
-    return Member(group, Place(address, int.from_bytes(port, "big")))
+    return Member(group, TransportAddress(address, int.from_bytes(port, "big")))

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from core.errors import BpfRefused
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.programs import HOOKS, Hook, Wishes, program
+from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import Map, create_map, load_program
 from nodeagent.ebpf.instructions import assemble
 
 
-def load(maps: Mapping[str, Map], wishes: Wishes) -> dict[Hook, int]:
+def load(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
     """Every program, its descriptor the caller's, in the words that this kernel knows.
 
     Raises BpfRefused.
@@ -26,7 +26,7 @@ def load(maps: Mapping[str, Map], wishes: Wishes) -> dict[Hook, int]:
     return _loaded(maps, wishes._replace(says_refused=False))
 
 
-def trial(wishes: Wishes) -> bool:
+def trial(wishes: DesiredPrograms) -> bool:
     """Load every program with maps of one entry, attached to nothing.
 
     Whether refusals are as they are wished for. Raises BpfRefused where it cannot be done at all.
@@ -52,7 +52,7 @@ def close(programs: Mapping[Hook, int]) -> None:
         os.close(fd)
 
 
-def _loaded(maps: Mapping[str, Map], wishes: Wishes) -> dict[Hook, int]:
+def _loaded(maps: Mapping[str, Map], wishes: DesiredPrograms) -> dict[Hook, int]:
     descriptors = {name: one.fd for name, one in maps.items()}
     loaded: dict[Hook, int] = {}
     try:

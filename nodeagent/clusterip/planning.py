@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from nodeagent.clusterip.balancing import Balance, Frontend, Place
-from nodeagent.clusterip.layout import BACKENDS_MAX, FRONTENDS_MAX, Head, Member, Slot
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress
+from nodeagent.clusterip.layout import BACKENDS_MAX, FRONTENDS_MAX, FrontendHead, Member, Slot
 
 
-class Raw(NamedTuple):
+class StoredMaps(NamedTuple):
     """The maps as they are read."""
 
-    services: Mapping[Frontend, Head]
-    backends: Mapping[Slot, Place]
+    services: Mapping[Frontend, FrontendHead]
+    backends: Mapping[Slot, TransportAddress]
     members: frozenset[Member]
 
 
@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     """A frontend that is served: its group, and who is in it."""
 
     group: int
-    balance: Balance
+    balance: BackendGroup
 
 
 class Contents(NamedTuple):
@@ -43,12 +43,12 @@ class Contents(NamedTuple):
     last_group: int = 0
 
 
-class Plan(NamedTuple):
+class MapPlan(NamedTuple):
     """What to write, in this order of fields."""
 
-    put_backends: Mapping[Slot, Place]
+    put_backends: Mapping[Slot, TransportAddress]
     put_members: frozenset[Member]
-    put_services: Mapping[Frontend, Head]
+    put_services: Mapping[Frontend, FrontendHead]
     remove_services: frozenset[Frontend]
     remove_backends: frozenset[Slot]
     remove_members: frozenset[Member]
@@ -62,13 +62,13 @@ class Plan(NamedTuple):
 class Fitted(NamedTuple):
     """What fits into the maps. ``left_out``: what does not; ``limit``: by which bound."""
 
-    wanted: Mapping[Frontend, Balance]
+    wanted: Mapping[Frontend, BackendGroup]
     left_out: tuple[Frontend, ...] = ()
     limit: str = ""
 
 
 def fit(
-    wanted: Mapping[Frontend, Balance],
+    wanted: Mapping[Frontend, BackendGroup],
     frontends_max: int = FRONTENDS_MAX,
     backends_max: int = BACKENDS_MAX,
 ) -> Fitted:
@@ -77,7 +77,7 @@ def fit(
     if len(wanted) <= frontends_max and count <= backends_max:
         return Fitted(wanted)
     limit = "FRONTENDS_MAX" if len(wanted) > frontends_max else "BACKENDS_MAX"
-    kept: dict[Frontend, Balance] = {}
+    kept: dict[Frontend, BackendGroup] = {}
     left_out = []
     room = backends_max
     for frontend in sorted(wanted):
@@ -90,14 +90,14 @@ def fit(
     return Fitted(kept, tuple(left_out), limit)
 
 
-def understand(raw: Raw) -> Contents:
+def understand(raw: StoredMaps) -> Contents:
     """What maps mean that were read: whole frontends, and what is left of broken-off plans."""
     entries, broken = {}, set()
     slots, members = set(raw.backends), set(raw.members)
     for frontend, head in raw.services.items():
         places = [raw.backends.get(Slot(head.group, number)) for number in range(head.size)]
         found = [place for place in places if place is not None]
-        entry = Entry(head.group, Balance(tuple(found), head.affinity_s))
+        entry = Entry(head.group, BackendGroup(tuple(found), head.affinity_s))
         own = set(members_of(entry))
         if len(found) < head.size or not own <= raw.members:
             broken.add(frontend)
@@ -111,11 +111,11 @@ def understand(raw: Raw) -> Contents:
     return Contents(entries, frozenset(broken), *strays, max(groups, default=0))
 
 
-def plan(contents: Contents, wanted: Mapping[Frontend, Balance]) -> tuple[Plan, Contents]:
+def plan(contents: Contents, wanted: Mapping[Frontend, BackendGroup]) -> tuple[MapPlan, Contents]:
     """What leads from one to the other, and what is there then."""
-    put_backends: dict[Slot, Place] = {}
+    put_backends: dict[Slot, TransportAddress] = {}
     put_members: set[Member] = set()
-    put_services: dict[Frontend, Head] = {}
+    put_services: dict[Frontend, FrontendHead] = {}
     entries = {}
     over: list[Entry] = []
     group = contents.last_group
@@ -132,7 +132,7 @@ def plan(contents: Contents, wanted: Mapping[Frontend, Balance]) -> tuple[Plan, 
         put_services[frontend] = head_of(after)
         over += [before] if before is not None else []
     over += [entry for frontend, entry in contents.entries.items() if frontend not in wanted]
-    steps = Plan(
+    steps = MapPlan(
         put_backends,
         frozenset(put_members),
         put_services,
@@ -143,12 +143,12 @@ def plan(contents: Contents, wanted: Mapping[Frontend, Balance]) -> tuple[Plan, 
     return steps, Contents(entries, last_group=group)
 
 
-def head_of(entry: Entry) -> Head:
+def head_of(entry: Entry) -> FrontendHead:
     """What stands at its frontend."""
-    return Head(entry.group, len(entry.balance.backends), entry.balance.affinity_s)
+    return FrontendHead(entry.group, len(entry.balance.backends), entry.balance.affinity_s)
 
 
-def slots_of(entry: Entry) -> dict[Slot, Place]:
+def slots_of(entry: Entry) -> dict[Slot, TransportAddress]:
     """Its backends, by their places."""
     places = enumerate(entry.balance.backends)
     return {Slot(entry.group, number): place for number, place in places}

@@ -97,7 +97,7 @@ HOOKS: Final = (
 )
 
 
-class Wishes(NamedTuple):
+class DesiredPrograms(NamedTuple):
     """What the programs of one agent do. ``spared``: a network namespace by its cookie, 0: none.
 
     ``says_refused``: refusing is ECONNREFUSED rather than EPERM, which older kernels cannot.
@@ -107,13 +107,13 @@ class Wishes(NamedTuple):
     says_refused: bool = True
 
 
-def program(hook: Hook, wishes: Wishes) -> list[Line]:
+def program(hook: Hook, wishes: DesiredPrograms) -> list[Line]:
     """The program of one hook."""
     lines = _forth(hook.family, wishes) if hook.way == "forth" else _back(hook.family)
     return [copy(_CONTEXT, _R1), *lines]
 
 
-def _forth(family: Family, wishes: Wishes) -> Iterator[Line]:
+def _forth(family: Family, wishes: DesiredPrograms) -> Iterator[Line]:
     yield copy(_R1, _CONTEXT)
     yield call(n.BPF_FUNC_get_netns_cookie, "get_netns_cookie")
     yield copy(_COOKIE, _R0)

@@ -1,7 +1,7 @@
 """Where Services come from: one small interface, the book both sources keep, and records.
 
 Standalone, manifests of Service and EndpointSlice are applied like every other record.
-``nodeagent.kubernetes.services`` is another ``Source``, over watched objects.
+``nodeagent.kubernetes.services`` is another ``ServiceSource``, over watched objects.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol
 
 from core.domain.events import RecordDefined
 from core.domain.services import EndpointSlice, Service
-from core.projections.configuration_view import ConfigurationView, Snapshot
-from nodeagent.clusterip.balancing import Balance, Frontend, frontends_of
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, frontends_of
 
 SERVICE: Final = "Service"
 SLICE: Final = "EndpointSlice"
@@ -20,10 +20,10 @@ Name = tuple[str, str]
 """Namespace and name."""
 
 
-class Source(Protocol):
+class ServiceSource(Protocol):
     """Services with their endpoints, as this node sees them."""
 
-    def frontends(self) -> Mapping[Frontend, Balance] | None:
+    def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
         """Every one that there is; None: nobody knows yet, so that nothing may be taken away."""
         ...
 
@@ -37,7 +37,7 @@ class _Described(NamedTuple):
     labels: Mapping[str, str]
 
 
-class Book:
+class ServiceIndex:
     """Services and slices by name; frontends are worked out anew for what was touched alone."""
 
     def __init__(self, node: str) -> None:
@@ -45,7 +45,7 @@ class Book:
         self._services: dict[Name, _Described] = {}
         self._slices: dict[Name, EndpointSlice] = {}
         self._slices_of: dict[Name, dict[Name, EndpointSlice]] = {}
-        self._found: dict[Name, dict[Frontend, Balance]] = {}
+        self._found: dict[Name, dict[Frontend, BackendGroup]] = {}
         self._touched: set[Name] = set()
 
     def put_service(self, name: Name, service: Service | None, labels: Mapping[str, str]) -> None:
@@ -71,7 +71,7 @@ class Book:
             self._slices_of.setdefault(owner, {})[name] = slice_
             self._touched.add(owner)
 
-    def frontends(self) -> dict[Frontend, Balance]:
+    def frontends(self) -> dict[Frontend, BackendGroup]:
         """All of them. Where two Services ask for the same, the first by name has it."""
         for name in self._touched:
             described = self._services.get(name)
@@ -81,22 +81,22 @@ class Book:
             slices = list(self._slices_of.get(name, {}).values())
             self._found[name] = frontends_of(*described, slices, self._node)
         self._touched.clear()
-        merged: dict[Frontend, Balance] = {}
+        merged: dict[Frontend, BackendGroup] = {}
         for name in sorted(self._found, reverse=True):
             merged |= self._found[name]
         return merged
 
 
 class RecordSource:
-    """A ``Source`` over the records that an operator applied."""
+    """A ``ServiceSource`` over the records that an operator applied."""
 
     def __init__(self, view: ConfigurationView, node: str) -> None:
         self._view = view
-        self._book = Book(node)
-        self._seen = Snapshot()
+        self._book = ServiceIndex(node)
+        self._seen = ConfigurationSnapshot()
         self._records: dict[tuple[str, str, str], RecordDefined] = {}
 
-    def frontends(self) -> Mapping[Frontend, Balance] | None:
+    def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
         """As of the view's newest snapshot."""
         snapshot = self._seen = self._view.current
         if not snapshot.revision:

@@ -14,8 +14,8 @@ from typing import Final
 from core.domain.addresses import Address
 from core.errors import OrbweaverError
 from nodeagent.detection.languages import LANGUAGES
-from nodeagent.detection.wire import Closer, announce, open_speaker
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.detection.wire import SocketCloser, announce, open_speaker
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.requests import packed_address
 
 _log: Final = logging.getLogger(__name__)
@@ -24,11 +24,13 @@ _log: Final = logging.getLogger(__name__)
 class Announcer:
     """Announces addresses from inside a Pod."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, visitor: NetnsExecutor) -> None:
         self._visitor = visitor
-        self._closer = Closer()
+        self._closer = SocketCloser()
 
-    def announce(self, namespace: Namespace, interface: str, addresses: Iterable[Address]) -> None:
+    def announce(
+        self, namespace: NetworkNamespace, interface: str, addresses: Iterable[Address]
+    ) -> None:
         """Say it once for each address, with the MAC address that the NIC has by now."""
         spoken = [(LANGUAGES[each.family], packed_address(each)) for each in addresses]
         try:

@@ -12,7 +12,7 @@ from typing import Protocol
 from nodeagent.coordinator.settings import WrittenSettings
 
 
-class ClusterSettings(Protocol):
+class CoordinatorDefaults(Protocol):
     """Where the fields come from that a network configuration leaves out."""
 
     async def learn(self) -> None:
@@ -24,7 +24,7 @@ class ClusterSettings(Protocol):
         ...
 
 
-class ConfiguredSettings(ClusterSettings):
+class ConfiguredSettings(CoordinatorDefaults):
     """The settings that an operator has written into conf.yml."""
 
     def __init__(self, written: WrittenSettings) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Address, Cidr, Family
-from nodeagent.coordinator.steps import Step
+from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies
-from nodeagent.netlink.session import Session
-from nodeagent.netlink.values import Mac, Neighbour, Route, Rule
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import KernelRoute, Mac, Neighbour, RoutingRule
 
 _ROUTES: Final = (n.RTM_NEWROUTE, n.RTM_DELROUTE)
 
@@ -35,8 +35,8 @@ class _Owner(NamedTuple):
     mac: Mac
 
 
-def differences(steps: Sequence[Step], session: Session) -> list[str]:
-    """What is missing, or there although it should not be. Raises as ``Session.listing``."""
+def differences(steps: Sequence[PlanStep], session: NetlinkSession) -> list[str]:
+    """What is missing, or there although it should not be. Raises as ``NetlinkSession.listing``."""
     routes = [
         (step.do.kind, replies.route(memoryview(step.do.body))) for step in _of(steps, _ROUTES)
     ]
@@ -49,11 +49,13 @@ def differences(steps: Sequence[Step], session: Session) -> list[str]:
     ]
 
 
-def _of(steps: Iterable[Step], kinds: tuple[int, ...]) -> list[Step]:
+def _of(steps: Iterable[PlanStep], kinds: tuple[int, ...]) -> list[PlanStep]:
     return [step for step in steps if step.do.kind in kinds]
 
 
-def _route_differences(wanted: Sequence[tuple[int, Route]], session: Session) -> list[str]:
+def _route_differences(
+    wanted: Sequence[tuple[int, KernelRoute]], session: NetlinkSession
+) -> list[str]:
     there: set[_Way] = set()
     for family, table in {(route.family, route.table) for _, route in wanted}:
         for route in session.routes(family, table):
@@ -66,19 +68,19 @@ def _route_differences(wanted: Sequence[tuple[int, Route]], session: Session) ->
     ]
 
 
-def _ways(route: Route) -> list[_Way]:
+def _ways(route: KernelRoute) -> list[_Way]:
     if not route.hops:
         return [_Way(route.destination, route.table, route.link, route.gateway)]
     return [_Way(route.destination, route.table, hop.link, hop.gateway) for hop in route.hops]
 
 
-def _rule_differences(wanted: Sequence[Rule], session: Session) -> list[str]:
+def _rule_differences(wanted: Sequence[RoutingRule], session: NetlinkSession) -> list[str]:
     families: set[Family] = {rule.family for rule in wanted}
     there = {rule for family in families for rule in session.rules(family)}
     return [f"rule {rule} is missing" for rule in wanted if rule not in there]
 
 
-def _neighbour_differences(wanted: Sequence[Neighbour], session: Session) -> list[str]:
+def _neighbour_differences(wanted: Sequence[Neighbour], session: NetlinkSession) -> list[str]:
     families: set[Family] = {entry.address.family for entry in wanted}
     there = {
         _Owner(entry.link, entry.address, entry.mac)

@@ -22,18 +22,18 @@ from core.errors import BadInput, DatapathError
 from nodeagent.coordinator.announcing import Announcer
 from nodeagent.coordinator.comparing import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
-from nodeagent.coordinator.marks import Marks
-from nodeagent.coordinator.modes import Decision, decide
+from nodeagent.coordinator.marks import ReplyMarkRules
+from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.planning import mac_of, plan
 from nodeagent.coordinator.reading import read_host, read_pod, read_veth
-from nodeagent.coordinator.records import Records, Undertaking
+from nodeagent.coordinator.records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import Plan, Step
+from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink import replies, requests
-from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
 from nodeagent.netlink.numbers import IF_OPER_UP
 from nodeagent.netlink.requests import VethEnd
-from nodeagent.netlink.session import Session, check
+from nodeagent.netlink.session import NetlinkSession, check
 from nodeagent.netlink.values import Mac
 
 HOST_END_PREFIX: Final = "veth"
@@ -45,7 +45,7 @@ WIRE_LOOKS_MAX: Final = 200
 """Then it goes on: a first packet that is lost is sent again by whoever cares."""
 
 
-class Order(NamedTuple):
+class AttachRequest(NamedTuple):
     """One ADD. ``expected``: NICs that the Pod will get later."""
 
     attachment: Attachment
@@ -59,7 +59,7 @@ class Order(NamedTuple):
         return blake2b(said.encode(), digest_size=FINGERPRINT_BYTES).digest()
 
 
-class Done(NamedTuple):
+class AttachResult(NamedTuple):
     """What an ADD did. ``mac``: the NIC's new address, b"" for none.
 
     ``kernel_s``: seconds in system calls of rtnetlink.
@@ -72,12 +72,12 @@ class Done(NamedTuple):
     kernel_s: float
 
 
-class Stacks(NamedTuple):
+class PodStacks(NamedTuple):
     """Both sides of one Pod, opened."""
 
-    namespace: Namespace
-    pod: Session
-    host: Session
+    namespace: NetworkNamespace
+    pod: NetlinkSession
+    host: NetlinkSession
 
     @property
     def kernel_s(self) -> float:
@@ -85,7 +85,7 @@ class Stacks(NamedTuple):
         return self.pod.kernel_s + self.host.kernel_s
 
 
-Change = tuple[Session, Step]
+Change = tuple[NetlinkSession, PlanStep]
 """A step that has changed something, and where."""
 
 
@@ -94,10 +94,10 @@ class Engine:
 
     def __init__(
         self,
-        visitor: Visitor,
-        node: Namespace,
-        marks: Marks,
-        records: Records,
+        visitor: NetnsExecutor,
+        node: NetworkNamespace,
+        marks: ReplyMarkRules,
+        records: AttachmentRecords,
         announcer: Announcer,
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -110,15 +110,15 @@ class Engine:
 
     # -------------------------------------------------------------------------------- ADD
 
-    def add(self, order: Order) -> Done:
+    def add(self, order: AttachRequest) -> AttachResult:
         """Set one NIC up. Raises BadInput, DatapathError and its kinds."""
         attachment = order.attachment
-        with Namespace.open(attachment.netns) as namespace:
+        with NetworkNamespace.open(attachment.netns) as namespace:
             if namespace.identity == self._node.identity:
                 text = f"{attachment.netns} is the node's own network namespace"
                 raise BadInput(text, subject="CNI_NETNS", remedy="give the Pod one of its own")
             with self._visitor.session(namespace) as pod, self._visitor.session(self._node) as host:
-                stacks = Stacks(namespace, pod, host)
+                stacks = PodStacks(namespace, pod, host)
                 recorded = self._records.get(attachment.container, attachment.interface)
                 if recorded is not None:
                     if recorded.order == order.fingerprint and _is_same(recorded, stacks):
@@ -127,7 +127,7 @@ class Engine:
                     self._take_back(recorded, host)
                 return self._add(order, stacks)
 
-    def _add(self, order: Order, stacks: Stacks) -> Done:
+    def _add(self, order: AttachRequest, stacks: PodStacks) -> AttachResult:
         settings, interface = order.settings, order.attachment.interface
         seen = read_pod(stacks.pod, interface)
         decision = decide(settings, seen)
@@ -160,14 +160,14 @@ class Engine:
             self._announcer.announce(stacks.namespace, interface, seen.current)
         return _done(undertaking, stacks, repeated=False)
 
-    def _wire(self, order: Order, decision: Decision, stacks: Stacks) -> VethPair:
+    def _wire(self, order: AttachRequest, decision: NicSetup, stacks: PodStacks) -> VethPair:
         if decision.mode == "overlay":
             return read_veth(stacks.pod, stacks.host, order.settings.first_nic)
         if decision.first:
             return self._make_pair(order, stacks)
         return read_veth(stacks.pod, stacks.host, VETH)
 
-    def _make_pair(self, order: Order, stacks: Stacks) -> VethPair:
+    def _make_pair(self, order: AttachRequest, stacks: PodStacks) -> VethPair:
         name = host_end(order.attachment.container)
         near, far = VethEnd(name, self._mac()), VethEnd(VETH, self._mac())
         making = (
@@ -186,7 +186,7 @@ class Engine:
         write_sysctls(self._visitor, self._node, {f"net/ipv6/conf/{name}/accept_ra": "0"})
         return VethPair(made.parent, far.mac, made.number, near.mac, name)
 
-    def _remove_pair(self, order: Order, stacks: Stacks) -> None:
+    def _remove_pair(self, order: AttachRequest, stacks: PodStacks) -> None:
         pair = read_veth(stacks.pod, stacks.host, VETH)
         name = host_end(order.attachment.container)
         if pair.host_name != name:
@@ -199,7 +199,9 @@ class Engine:
         random = self._random_bytes(MAC_BYTES)
         return bytes([random[0] & 0xFE | 0x02]) + random[1:]
 
-    def _apply(self, undertaking: Undertaking, stacks: Stacks, done: list[Change]) -> Plan:
+    def _apply(
+        self, undertaking: AttachmentRecord, stacks: PodStacks, done: list[Change]
+    ) -> AttachmentPlan:
         """Both sides and the marks; ``done`` is what has changed, also if one of them fails.
 
         The plan as it came out: what was there before is not to be taken back.
@@ -232,15 +234,15 @@ class Engine:
             self._take_back(recorded, host)
         return True
 
-    def _take_back(self, recorded: Undertaking, host: Session) -> None:
+    def _take_back(self, recorded: AttachmentRecord, host: NetlinkSession) -> None:
         """Undo it on both sides, whatever the kernel says to parts of it, and forget it."""
         with (
             suppress(DatapathError),
-            Namespace.open(recorded.netns) as namespace,
+            NetworkNamespace.open(recorded.netns) as namespace,
             self._visitor.session(namespace) as pod,
         ):
             # Another Pod may have the path by now.
-            if _has_wire(recorded, Stacks(namespace, pod, host)):
+            if _has_wire(recorded, PodStacks(namespace, pod, host)):
                 pod.attempt(_undo(recorded.plan.pod))
         undoing = _undo(recorded.plan.host)
         if recorded.own_veth:
@@ -249,7 +251,7 @@ class Engine:
         host.attempt(undoing)
         self._records.remove(recorded.container, recorded.interface)
 
-    def has_lost(self, recorded: Undertaking) -> bool:
+    def has_lost(self, recorded: AttachmentRecord) -> bool:
         """Whether a Pod certainly has a record's NIC no more; what cannot be read proves nothing.
 
         A namespace that ends takes its wire along, so that the wire is asked for and not the
@@ -260,7 +262,7 @@ class Engine:
                 return True
         with (
             suppress(DatapathError),
-            Namespace.open(recorded.netns) as namespace,
+            NetworkNamespace.open(recorded.netns) as namespace,
             self._visitor.session(namespace) as pod,
         ):
             same = tuple(namespace.identity) == (recorded.device, recorded.inode)
@@ -278,11 +280,11 @@ class Engine:
         if recorded is None:
             return [f"nothing is recorded of interface {attachment.interface}"]
         with (
-            Namespace.open(attachment.netns) as namespace,
+            NetworkNamespace.open(attachment.netns) as namespace,
             self._visitor.session(namespace) as pod,
             self._visitor.session(self._node) as host,
         ):
-            if not _is_same(recorded, Stacks(namespace, pod, host)):
+            if not _is_same(recorded, PodStacks(namespace, pod, host)):
                 return [f"{attachment.netns}: another namespace, NIC or veth than ADD has set up"]
             found = _differences(recorded, pod, host)
             if found:
@@ -299,7 +301,9 @@ def host_end(container: str) -> str:
     return HOST_END_PREFIX + container[:HOST_END_ID_CHARACTERS]
 
 
-def _apply_steps(session: Session, steps: Sequence[Step], done: list[Change]) -> tuple[Step, ...]:
+def _apply_steps(
+    session: NetlinkSession, steps: Sequence[PlanStep], done: list[Change]
+) -> tuple[PlanStep, ...]:
     """One send; what it has changed is noted before a refusal is raised."""
     outcomes = session.attempt([step.do for step in steps])
     came_out = []
@@ -312,7 +316,7 @@ def _apply_steps(session: Session, steps: Sequence[Step], done: list[Change]) ->
     return tuple(came_out)
 
 
-def _await_wire(host: Session, number: int) -> None:
+def _await_wire(host: NetlinkSession, number: int) -> None:
     """Until the host's end of a new wire carries packets: the kernel drops them a moment longer.
 
     Asking makes a kernel since 6.8 do at once what its watcher of links would do later.
@@ -324,21 +328,23 @@ def _await_wire(host: Session, number: int) -> None:
         time.sleep(WIRE_LOOK_S)
 
 
-def _differences(recorded: Undertaking, pod: Session, host: Session) -> list[str]:
+def _differences(
+    recorded: AttachmentRecord, pod: NetlinkSession, host: NetlinkSession
+) -> list[str]:
     return differences(recorded.plan.pod, pod) + differences(recorded.plan.host, host)
 
 
-def _undo(steps: Sequence[Step]) -> list[requests.Request]:
+def _undo(steps: Sequence[PlanStep]) -> list[requests.Request]:
     return [step.undo for step in reversed(steps) if step.undo is not None]
 
 
-def _is_same(recorded: Undertaking, stacks: Stacks) -> bool:
+def _is_same(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     """Whether the Pod still has the namespace, the NIC and the wire of the record."""
     nic = stacks.pod.link(recorded.interface)
     return nic is not None and nic.number == recorded.link and _has_wire(recorded, stacks)
 
 
-def _has_wire(recorded: Undertaking, stacks: Stacks) -> bool:
+def _has_wire(recorded: AttachmentRecord, stacks: PodStacks) -> bool:
     """Whether namespace and wire are those of the record.
 
     The kernel gives an inode's number again soon, but a link's on the node only after 2^31 others.
@@ -352,23 +358,23 @@ def _has_wire(recorded: Undertaking, stacks: Stacks) -> bool:
     return (wire.pod, wire.host) == (recorded.wire, recorded.peer)
 
 
-def _done(undertaking: Undertaking, stacks: Stacks, *, repeated: bool) -> Done:
+def _done(undertaking: AttachmentRecord, stacks: PodStacks, *, repeated: bool) -> AttachResult:
     kernel_s = stacks.kernel_s
-    return Done(undertaking.mode, undertaking.table, undertaking.mac, repeated, kernel_s)
+    return AttachResult(undertaking.mode, undertaking.table, undertaking.mac, repeated, kernel_s)
 
 
 def _undertaking(
-    order: Order,
-    decision: Decision,
+    order: AttachRequest,
+    decision: NicSetup,
     seen: PodStack,
     veth: VethPair,
-    namespace: Namespace,
-    wanted: Plan,
+    namespace: NetworkNamespace,
+    wanted: AttachmentPlan,
     mac: Mac,
-) -> Undertaking:
+) -> AttachmentRecord:
     attachment = order.attachment
     overlay = decision.mode == "overlay"
-    return Undertaking(
+    return AttachmentRecord(
         network=attachment.network,
         container=attachment.container,
         interface=attachment.interface,

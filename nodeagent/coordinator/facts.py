@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Address, Family
-from nodeagent.netlink.values import Link, LinkAddress, Mac, Neighbour, Route, Rule
+from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Mac, Neighbour, RoutingRule
 
 VETH: Final = "veth0"
 """The Pod's end of the pair that underlay Pods reach their node through."""
@@ -24,8 +24,8 @@ class PodStack(NamedTuple):
     interface: Link
     links: tuple[Link, ...]
     addresses: tuple[LinkAddress, ...]
-    routes: tuple[Route, ...]
-    rules: tuple[Rule, ...]
+    routes: tuple[KernelRoute, ...]
+    rules: tuple[RoutingRule, ...]
 
     def link(self, name: str) -> Link | None:
         """The link of that name."""

@@ -23,7 +23,7 @@ from core.errors import DatapathError, FirewallBusy, NetlinkRefused
 from nodeagent.coordinator.facts import VETH
 from nodeagent.coordinator.planning import MARK
 from nodeagent.netlink import nftables as nft
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.wire import U32
 
 T = TypeVar("T")
@@ -96,25 +96,25 @@ _BEFORE: Final = {
 so that Pods live through an upgrade."""
 
 
-class Marks(Protocol):
+class ReplyMarkRules(Protocol):
     """One way of having the three rules."""
 
-    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+    def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         """Have them in place. Raises DatapathError and its kinds."""
         ...
 
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+    def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         """What is not in place, in words. Raises DatapathError and its kinds."""
         ...
 
 
-class NftMarks(Marks):
+class NftReplyMarkRules(ReplyMarkRules):
     """By nftables: a table of our own for each family."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, visitor: NetnsExecutor) -> None:
         self._visitor = visitor
 
-    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+    def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         with nft.opened(self._visitor, namespace) as netlink:
             # Looking first costs little; a refusal makes the kernel wait.
             lacking = tuple(family for family in families if _rules_missing(netlink, family))
@@ -127,7 +127,7 @@ class NftMarks(Marks):
                     raise
                 nft.replace_tables(netlink, lacking, TABLE, _CHAINS)
 
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+    def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         with nft.opened(self._visitor, namespace) as netlink:
             return [
                 f"IPv{family} rule `{rule}` of nftables table {TABLE}"
@@ -136,20 +136,20 @@ class NftMarks(Marks):
             ]
 
 
-class IptablesMarks(Marks):
+class IptablesReplyMarkRules(ReplyMarkRules):
     """By the node's iptables, run inside: rules in its mangle table."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, visitor: NetnsExecutor) -> None:
         self._visitor = visitor
 
-    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+    def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         for family in families:
             for rule in self._rules_missing(namespace, family):
                 done = self._run(namespace, family, "-A", rule)
                 if done.returncode:
                     raise _failed(family, rule, done)
 
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+    def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         return [
             f"{_IPTABLES[family]} -t mangle rule `{rule}`"
             for family in families
@@ -157,14 +157,14 @@ class IptablesMarks(Marks):
             if rule not in _BEFORE or not self._has(namespace, family, _BEFORE[rule])
         ]
 
-    def _rules_missing(self, namespace: Namespace, family: Family) -> list[str]:
+    def _rules_missing(self, namespace: NetworkNamespace, family: Family) -> list[str]:
         return [rule for rule in _IPTABLES_RULES if not self._has(namespace, family, rule)]
 
-    def _has(self, namespace: Namespace, family: Family, rule: str) -> bool:
+    def _has(self, namespace: NetworkNamespace, family: Family, rule: str) -> bool:
         return self._run(namespace, family, "-C", rule).returncode == 0
 
     def _run(
-        self, namespace: Namespace, family: Family, verb: str, rule: str
+        self, namespace: NetworkNamespace, family: Family, verb: str, rule: str
     ) -> subprocess.CompletedProcess[str]:
         name = _IPTABLES[family]
         # By now the name alone mostly means a program that writes nftables, which are not there.
@@ -188,22 +188,22 @@ class IptablesMarks(Marks):
         return done
 
 
-class BestMarks(Marks):
+class PreferredReplyMarkRules(ReplyMarkRules):
     """By nftables, or by iptables once the kernel has said that it has no nftables."""
 
-    def __init__(self, visitor: Visitor) -> None:
-        self._iptables = IptablesMarks(visitor)
-        self._way: Marks = NftMarks(visitor)
+    def __init__(self, visitor: NetnsExecutor) -> None:
+        self._iptables = IptablesReplyMarkRules(visitor)
+        self._way: ReplyMarkRules = NftReplyMarkRules(visitor)
 
-    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+    def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         wanted = tuple(families)
         self._by_the_best(lambda way: way.put(namespace, wanted))
 
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+    def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         wanted = tuple(families)
         return self._by_the_best(lambda way: way.missing(namespace, wanted))
 
-    def _by_the_best(self, call: Callable[[Marks], T]) -> T:
+    def _by_the_best(self, call: Callable[[ReplyMarkRules], T]) -> T:
         try:
             return call(self._way)
         except NetlinkRefused as refused:

@@ -24,7 +24,7 @@ _OVERLAY_BASE: Final = 99
 _LINKS_OF_FIRST_OVERLAY: Final = 2
 
 
-class Decision(NamedTuple):
+class NicSetup(NamedTuple):
     """How one NIC is set up; ``table`` is the policy table of its own."""
 
     mode: Mode
@@ -32,7 +32,7 @@ class Decision(NamedTuple):
     table: int
 
 
-def decide(settings: CoordinatorSettings, pod: PodStack) -> Decision:
+def decide(settings: CoordinatorSettings, pod: PodStack) -> NicSetup:
     """The decision for this call's NIC. Raises BadInput when mode and Pod do not fit."""
     name = pod.interface.name
     is_first_nic = name == settings.first_nic
@@ -49,7 +49,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> Decision:
                 "set mode auto, or let the first NIC run the coordinator in underlay mode",
             )
         table = FIRST_TABLE if is_first_nic else _UNDERLAY_BASE + nics
-        return Decision("underlay", is_first_nic, table)
+        return NicSetup("underlay", is_first_nic, table)
     if is_first_nic:
         raise _unfit(
             f"overlay mode must not be used on the first NIC {name}",
@@ -62,7 +62,7 @@ def decide(settings: CoordinatorSettings, pod: PodStack) -> Decision:
             "set the same mode for all networks of a Pod, or auto",
         )
     first = nics == _LINKS_OF_FIRST_OVERLAY
-    return Decision("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + nics)
+    return NicSetup("overlay", first, FIRST_TABLE if first else _OVERLAY_BASE + nics)
 
 
 def _unfit(what: str, remedy: str) -> BadInput:

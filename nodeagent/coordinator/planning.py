@@ -12,19 +12,25 @@ from typing import Final
 from core.domain.addresses import Address, Family
 from core.errors import BadInput
 from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
-from nodeagent.coordinator.modes import REPLY_TABLE, Decision
+from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
 from nodeagent.coordinator.priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step, rule_step
+from nodeagent.coordinator.steps import (
+    AttachmentPlan,
+    PlanStep,
+    neighbour_step,
+    route_step,
+    rule_step,
+)
 from nodeagent.coordinator.tuning import tuned
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN
 from nodeagent.netlink.values import (
+    KernelRoute,
     LinkAddress,
     Mac,
     Neighbour,
-    Route,
-    Rule,
+    RoutingRule,
     everywhere,
     host_prefix,
 )
@@ -38,12 +44,12 @@ MARK_MASK: Final = 0xFFFFFFFF
 
 def plan(
     settings: CoordinatorSettings,
-    decision: Decision,
+    decision: NicSetup,
     pod: PodStack,
     host: HostStack,
     veth: VethPair,
     expected: frozenset[str] = frozenset(),
-) -> Plan:
+) -> AttachmentPlan:
     """Everything that is to be done. ``expected``: NICs that the Pod will get later.
 
     Raises BadInput when the default-route NIC does not exist and will not, and as ``mac_of``.
@@ -51,7 +57,7 @@ def plan(
     source = _source_hint(settings, pod)
     priorities = Priorities(pod.rules)
     underlay_first = decision.mode == "underlay" and decision.first
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     if underlay_first:
         steps += _veth_end(settings, pod, veth)
     steps += _interface(settings, pod)
@@ -75,7 +81,7 @@ def plan(
         then = pod._replace(routes=(*pod.routes, *in_main))
         steps += tuned(settings, decision, then, priorities, expected)
     steps += _policy_routes(settings, decision, pod)
-    return Plan(
+    return AttachmentPlan(
         tuple(steps),
         tuple(_host_steps(settings, pod, veth)),
         _sysctls(settings, pod, VETH if underlay_first else ""),
@@ -110,29 +116,29 @@ def _source_hint(settings: CoordinatorSettings, pod: PodStack) -> Address | None
     return next((a for a in pod.addresses_of(first.number) if a.family == 4), None)
 
 
-def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[Step]:
-    yield Step(requests.set_up(veth.pod))
+def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
+    yield PlanStep(requests.set_up(veth.pod))
     address = settings.veth_address
     if address is not None and (address.family == 6 or 4 in pod.families):
         on_link = LinkAddress(veth.pod, address, host_prefix(address).prefix_length)
-        yield Step(requests.add_address(on_link), requests.delete_address(on_link))
+        yield PlanStep(requests.add_address(on_link), requests.delete_address(on_link))
 
 
-def _interface(settings: CoordinatorSettings, pod: PodStack) -> Iterator[Step]:
+def _interface(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     link = pod.interface
     mac = mac_of(settings, pod)
     if mac:
-        yield Step(requests.set_mac(link.number, mac), requests.set_mac(link.number, link.mac))
+        yield PlanStep(requests.set_mac(link.number, mac), requests.set_mac(link.number, link.mac))
     if settings.tx_queue_len:
-        yield Step(
+        yield PlanStep(
             requests.set_tx_queue_len(link.number, settings.tx_queue_len),
             requests.set_tx_queue_len(link.number, link.tx_queue_len),
         )
 
 
 def _node_routes(
-    decision: Decision, host: HostStack, veth: VethPair, source: Address | None
-) -> Iterator[Route]:
+    decision: NicSetup, host: HostStack, veth: VethPair, source: Address | None
+) -> Iterator[KernelRoute]:
     tables = (RT_TABLE_MAIN, decision.table) if decision.first else (decision.table,)
     for address in host.node_addresses:
         for table in tables:
@@ -141,11 +147,11 @@ def _node_routes(
 
 def _hijack_routes(
     settings: CoordinatorSettings,
-    decision: Decision,
+    decision: NicSetup,
     host: HostStack,
     veth: VethPair,
     source: Address | None,
-) -> Iterator[Route]:
+) -> Iterator[KernelRoute]:
     if not decision.first and not settings.hijack_further_nics:
         return
     table = RT_TABLE_MAIN if decision.first else decision.table
@@ -156,36 +162,36 @@ def _hijack_routes(
         hint = _hint(network.family, source)
         # What is written with host bits means its network.
         plain = network._replace(address=network.first)
-        yield Route(plain, veth.pod, gateway, table, hint)
+        yield KernelRoute(plain, veth.pod, gateway, table, hint)
 
 
 def _reply_path(
     pod: PodStack, host: HostStack, veth: VethPair, source: Address | None
-) -> Iterator[Step]:
+) -> Iterator[PlanStep]:
     for family in pod.families:
-        yield rule_step(Rule(family, REPLY_TABLE, RULE_PRIORITY, mark=MARK, mask=MARK_MASK))
+        yield rule_step(RoutingRule(family, REPLY_TABLE, RULE_PRIORITY, mark=MARK, mask=MARK_MASK))
         gateway = host.gateway(family)
         if gateway is not None:
             hint = _hint(family, source)
-            yield route_step(Route(everywhere(family), veth.pod, gateway, REPLY_TABLE, hint))
+            yield route_step(KernelRoute(everywhere(family), veth.pod, gateway, REPLY_TABLE, hint))
 
 
 def _policy_routes(
-    settings: CoordinatorSettings, decision: Decision, pod: PodStack
-) -> Iterator[Step]:
+    settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
+) -> Iterator[PlanStep]:
     # No rule leads to the table of the first underlay NIC.
     in_main = decision.mode == "underlay" and decision.first
     table = RT_TABLE_MAIN if in_main else decision.table
     for wanted in settings.policy_routes:
         if wanted.destination.family in pod.families:
             plain = wanted.destination._replace(address=wanted.destination.first)
-            yield route_step(Route(plain, pod.interface.number, wanted.gateway, table))
+            yield route_step(KernelRoute(plain, pod.interface.number, wanted.gateway, table))
 
 
-def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[Step]:
+def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
     for family in pod.families:
         # Shared by all Pods of the node, so nobody takes it back.
-        yield Step(requests.add_rule(Rule(family, settings.host_table, RULE_PRIORITY)))
+        yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
     for address in pod.current:
         yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
     for address in pod.current:
@@ -208,9 +214,9 @@ def _sysctls(settings: CoordinatorSettings, pod: PodStack, made: str) -> dict[st
     return wanted
 
 
-def _to_host(address: Address, link: int, table: int, source: Address | None) -> Route:
+def _to_host(address: Address, link: int, table: int, source: Address | None) -> KernelRoute:
     scope = RT_SCOPE_LINK if address.family == 4 else RT_SCOPE_UNIVERSE
-    return Route(host_prefix(address), link, table=table, source=source, scope=scope)
+    return KernelRoute(host_prefix(address), link, table=table, source=source, scope=scope)
 
 
 def _hint(family: Family, source: Address | None) -> Address | None:

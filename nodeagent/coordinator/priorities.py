@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from core.domain.addresses import Cidr, Family
-from nodeagent.netlink.values import Rule
+from nodeagent.netlink.values import RoutingRule
 
 
 class Priorities:
     """Simulates one namespace's lists of rules."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[RoutingRule]) -> None:
         self._rules = list(rules)
         self._taken: dict[Family, list[int]] = {4: [], 6: []}
         for rule in self._rules:
@@ -29,7 +29,7 @@ class Priorities:
         self._taken[family].append(priority)
         self._taken[family].sort()
 
-    def next(self, source: Cidr, table: int) -> Rule:
+    def next(self, source: Cidr, table: int) -> RoutingRule:
         """The rule ``from source lookup table``: the one that is there, or the next to be."""
         family = source.family
         for rule in self._rules:
@@ -39,6 +39,6 @@ class Priorities:
         # With fewer than two rules the kernel takes 0: behind nothing but the first.
         priority = max(taken[1] - 1, 0) if len(taken) > 1 else 0
         self.taken(family, priority)
-        found = Rule(family, table, priority, source)
+        found = RoutingRule(family, table, priority, source)
         self._rules.append(found)
         return found

@@ -18,7 +18,7 @@ from nodeagent.coordinator.facts import HostStack, PodStack, VethPair, is_pod_ad
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_TABLE_MAIN
 from nodeagent.netlink.requests import AF_OF, IFADDRMSG_SCOPE, packed_address
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, LinkAddress, Neighbour, host_prefix
 
 NOT_OF_THE_NODE: Final = re.compile(
@@ -30,7 +30,7 @@ See docs/reference/coordinator.md, "Node addresses".
 """
 
 
-def read_pod(session: Session, interface: str) -> PodStack:
+def read_pod(session: NetlinkSession, interface: str) -> PodStack:
     """The Pod's side, with the NIC up. Raises DatapathError when it has no usable address."""
     links = tuple(session.links())
     nic = _named(links, interface)
@@ -52,7 +52,7 @@ def read_pod(session: Session, interface: str) -> PodStack:
     )
 
 
-def read_host(session: Session, pod: PodStack, table: int) -> HostStack:
+def read_host(session: NetlinkSession, pod: PodStack, table: int) -> HostStack:
     """The node's side. Leftovers for the Pod's addresses in the host's table are removed first.
 
     A dead veth's route there would change what the node takes for its way to the Pod. A node with
@@ -71,7 +71,7 @@ def read_host(session: Session, pod: PodStack, table: int) -> HostStack:
     return HostStack(tuple(dict.fromkeys(found)), tuple(stale))
 
 
-def read_veth(pod_session: Session, host_session: Session, name: str) -> VethPair:
+def read_veth(pod_session: NetlinkSession, host_session: NetlinkSession, name: str) -> VethPair:
     """The wire that begins as ``name`` in the Pod. Raises DatapathError when it is no such wire."""
     end = pod_session.link(name)
     if end is None:
@@ -79,7 +79,7 @@ def read_veth(pod_session: Session, host_session: Session, name: str) -> VethPai
     return veth_of(end, host_session)
 
 
-def veth_of(end: Link, host_session: Session) -> VethPair:
+def veth_of(end: Link, host_session: NetlinkSession) -> VethPair:
     """The wire that begins with a link of the Pod. Raises DatapathError."""
     peer = None
     if end.kind == "veth" and end.parent:
@@ -108,7 +108,7 @@ def _in_order(pod: PodStack) -> list[LinkAddress]:
     return sorted(pod.addresses, key=lambda each: order.get(each.link, len(order)))
 
 
-def _node_addresses(session: Session, families: Iterable[Family]) -> list[Address]:
+def _node_addresses(session: NetlinkSession, families: Iterable[Family]) -> list[Address]:
     wanted = {AF_OF[family] for family in families}
 
     def read(body: memoryview) -> LinkAddress | None:
@@ -124,13 +124,13 @@ def _node_addresses(session: Session, families: Iterable[Family]) -> list[Addres
     return [each.address for each in found if each.link in of_node]
 
 
-def _is_of_node(session: Session, number: int) -> bool:
+def _is_of_node(session: NetlinkSession, number: int) -> bool:
     name = session.link_name(number)
     # One that has gone meanwhile has no addresses any more.
     return bool(name) and not NOT_OF_THE_NODE.match(name)
 
 
-def _neighbours_for(session: Session, addresses: Iterable[Address]) -> list[Neighbour]:
+def _neighbours_for(session: NetlinkSession, addresses: Iterable[Address]) -> list[Neighbour]:
     """Entries for these addresses; a node may have thousands for others."""
     wanted = [packed_address(address) for address in addresses]
     told = re.compile(b"|".join(map(re.escape, wanted))).search

@@ -22,7 +22,7 @@ from core.domain.addresses import Family
 from core.errors import DatapathError, LogCorrupt
 from core.store.codec import UNREADABLE, words_of
 from core.store.faults import Faults
-from nodeagent.coordinator.steps import Plan, Step
+from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink.requests import Request
 
 RECORDS_MAX: Final = 20_000
@@ -42,7 +42,7 @@ REMEDY: Final = (
 LIMIT_REMEDY: Final = "see why so many attachments are left: orbctl node, GC of the runtime"
 
 
-class Undertaking(msgspec.Struct, frozen=True, array_like=True):
+class AttachmentRecord(msgspec.Struct, frozen=True, array_like=True):
     """One attachment as it was set up, or was to be. ``own_veth``: we made the pair.
 
     ``inode`` and ``device`` tell the namespace, ``link`` the NIC, ``wire`` and ``peer`` the ends of
@@ -67,25 +67,25 @@ class Undertaking(msgspec.Struct, frozen=True, array_like=True):
     table: int
     order: bytes
     mac: bytes
-    plan: Plan
+    plan: AttachmentPlan
     version: int = VERSION
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PlanStep, ...]:
         """All steps of both sides."""
         return (*self.plan.pod, *self.plan.host)
 
 
-class Records:
+class AttachmentRecords:
     """The records of this node, a file each. Safe to use from several threads."""
 
     def __init__(self, directory: Path, faults: Faults | None = None) -> None:
         self._directory = directory
         self._faults = Faults() if faults is None else faults
         self._encode = msgspec.msgpack.Encoder().encode
-        self._decode = msgspec.msgpack.Decoder(Undertaking).decode
+        self._decode = msgspec.msgpack.Decoder(AttachmentRecord).decode
 
-    def put(self, undertaking: Undertaking) -> None:
+    def put(self, undertaking: AttachmentRecord) -> None:
         """Keep it. Raises DatapathError."""
         data = self._encode(
             msgspec.structs.replace(undertaking, plan=_plain_plan(undertaking.plan))
@@ -106,7 +106,7 @@ class Records:
                 remedy="the agent keeps there what it has set up; it needs some kilobytes a Pod",
             ) from error
 
-    def get(self, container: str, interface: str) -> Undertaking | None:
+    def get(self, container: str, interface: str) -> AttachmentRecord | None:
         """What was undertaken; None: nothing, or (reported) nothing that can be read."""
         found = self._read(self._path(container, interface))
         if found is None or (found.container, found.interface) != (container, interface):
@@ -120,7 +120,7 @@ class Records:
             path.unlink(missing_ok=True)
         self._faults.clear(_key(path))
 
-    def all(self) -> Iterator[Undertaking]:
+    def all(self) -> Iterator[AttachmentRecord]:
         """Every record that can be read, up to the bound; what is left out is reported."""
         self._faults.clear_kinds(KIND)
         paths: list[Path] = []
@@ -132,7 +132,7 @@ class Records:
             if found is not None:
                 yield found
 
-    def _read(self, path: Path) -> Undertaking | None:
+    def _read(self, path: Path) -> AttachmentRecord | None:
         try:
             found = self._decode(path.read_bytes())
             if found.version != VERSION:
@@ -163,13 +163,13 @@ def _key(path: Path) -> str:
     return f"{KIND}/{path.name}"
 
 
-def _plain_plan(plan: Plan) -> Plan:
+def _plain_plan(plan: AttachmentPlan) -> AttachmentPlan:
     pod, host = tuple(map(_plain, plan.pod)), tuple(map(_plain, plan.host))
     return plan._replace(pod=pod, host=host)
 
 
-def _plain(step: Step) -> Step:
-    return Step(_without_subject(step.do), step.undo and _without_subject(step.undo))
+def _plain(step: PlanStep) -> PlanStep:
+    return PlanStep(_without_subject(step.do), step.undo and _without_subject(step.undo))
 
 
 def _without_subject(request: Request) -> Request:

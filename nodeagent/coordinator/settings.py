@@ -99,7 +99,7 @@ BUILT_IN: Final = WrittenSettings(
 )
 
 
-class PolicyRoute(NamedTuple):
+class NicPolicyRoute(NamedTuple):
     """A route of the user for this NIC."""
 
     destination: Cidr
@@ -120,7 +120,7 @@ class CoordinatorSettings(NamedTuple):
     mac_prefix: bytes
     hijacked: tuple[Cidr, ...]
     hijack_further_nics: bool
-    policy_routes: tuple[PolicyRoute, ...]
+    policy_routes: tuple[NicPolicyRoute, ...]
     host_table: int
     rp_filter: int | None
     tx_queue_len: int
@@ -220,13 +220,13 @@ def _address(field: str, text: str) -> Address:
         raise _invalid(field, str(error)) from None
 
 
-def _policy_route(route: WrittenRoute) -> PolicyRoute:
+def _policy_route(route: WrittenRoute) -> NicPolicyRoute:
     destination = _network("invalid route dst", route.dst)
     gateway = _address("invalid route gw", route.gw)
     if destination.family != gateway.family:
         text = f"policyRoutes: {route.dst} via {route.gw} must use the same IP family"
         raise BadInput(text, subject="policyRoutes")
-    return PolicyRoute(destination, gateway)
+    return NicPolicyRoute(destination, gateway)
 
 
 def _mac_prefix(text: str) -> bytes:

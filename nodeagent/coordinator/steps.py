@@ -12,51 +12,51 @@ from typing import Final, NamedTuple
 
 from nodeagent.netlink import requests
 from nodeagent.netlink.requests import Request
-from nodeagent.netlink.values import Neighbour, Route, Rule
+from nodeagent.netlink.values import KernelRoute, Neighbour, RoutingRule
 
 _LINK: Final = re.compile(r"\blink (\d+)\b")
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """One change. ``undo`` None: what it changes is harmless, or ends with the Pod."""
 
     do: Request
     undo: Request | None = None
 
 
-class Plan(NamedTuple):
+class AttachmentPlan(NamedTuple):
     """What one ADD changes. Sysctls come first; ``marked``: families of the reply path's marks."""
 
-    pod: tuple[Step, ...]
-    host: tuple[Step, ...]
+    pod: tuple[PlanStep, ...]
+    host: tuple[PlanStep, ...]
     sysctls: dict[str, str]
     marked: bool = False
 
 
-def route_step(route: Route) -> Step:
+def route_step(route: KernelRoute) -> PlanStep:
     """Add a route."""
     return _added(requests.add_route(route))
 
 
-def route_gone_step(route: Route) -> Step:
+def route_gone_step(route: KernelRoute) -> PlanStep:
     """Remove a route."""
-    return Step(requests.delete_route(route), requests.append_route(route))
+    return PlanStep(requests.delete_route(route), requests.append_route(route))
 
 
-def rule_step(rule: Rule) -> Step:
+def rule_step(rule: RoutingRule) -> PlanStep:
     """Add a policy rule."""
     return _added(requests.add_rule(rule))
 
 
-def neighbour_step(entry: Neighbour) -> Step:
+def neighbour_step(entry: Neighbour) -> PlanStep:
     """Say who has an address."""
     return _added(requests.set_neighbour(entry))
 
 
-def _added(request: Request) -> Step:
-    return Step(request, requests.removal(request))
+def _added(request: Request) -> PlanStep:
+    return PlanStep(request, requests.removal(request))
 
 
-def told(step: Step, names: Mapping[int, str]) -> str:
+def told(step: PlanStep, names: Mapping[int, str]) -> str:
     """A step in words."""
     return _LINK.sub(lambda found: names.get(int(found[1]), found[0]), step.do.what)

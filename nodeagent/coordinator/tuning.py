@@ -13,24 +13,24 @@ from typing import Final
 from core.domain.addresses import Cidr
 from core.errors import BadInput
 from nodeagent.coordinator.facts import PodStack
-from nodeagent.coordinator.modes import REPLY_TABLE, Decision
+from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
 from nodeagent.coordinator.priorities import Priorities
 from nodeagent.coordinator.settings import CoordinatorSettings
-from nodeagent.coordinator.steps import Step, route_gone_step, route_step, rule_step
+from nodeagent.coordinator.steps import PlanStep, route_gone_step, route_step, rule_step
 from nodeagent.netlink import requests
 from nodeagent.netlink.numbers import RTPROT_BOOT
-from nodeagent.netlink.values import Hop, Link, Route, host_prefix
+from nodeagent.netlink.values import Hop, KernelRoute, Link, host_prefix
 
 _LINK_LOCAL: Final = Cidr(6, 0xFE80 << 112, (0xFE80 << 112) | (1 << 64) - 1, 64, 0xFE80 << 112)
 
 
 def tuned(
     settings: CoordinatorSettings,
-    decision: Decision,
+    decision: NicSetup,
     pod: PodStack,
     priorities: Priorities,
     expected: frozenset[str],
-) -> Iterator[Step]:
+) -> Iterator[PlanStep]:
     """The steps; none where no other NIC has a default route.
 
     Raises BadInput when the default-route NIC is not there and not expected either.
@@ -70,24 +70,24 @@ def default_nic(pod: PodStack) -> Link | None:
     return min(others, default=None)
 
 
-def _of_call(pod: PodStack) -> Iterator[Route]:
+def _of_call(pod: PodStack) -> Iterator[KernelRoute]:
     return (route for route in pod.routes if route.family in pod.families)
 
 
-def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[Step]:
+def _rules(pod: PodStack, link: Link, table: int, priorities: Priorities) -> Iterator[PlanStep]:
     for address in pod.addresses_of(link.number):
         if address.family in pod.families:
             yield rule_step(priorities.next(host_prefix(address), table))
 
 
-def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[Step]:
+def _copied_defaults(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
     first = pod.link(settings.first_nic)
     for route in _of_call(pod):
         if route.is_default and first is not None and first.number in route.links:
             yield route_step(_copy(_narrowed(route, first.number), REPLY_TABLE))
 
 
-def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[Step]:
+def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[PlanStep]:
     """Copies of all routes over a NIC; its default routes leave main."""
     over = [route for route in _of_call(pod) if mover.number in route.links]
     # What is directly reachable comes first, for the gateways of the rest to be so.
@@ -104,7 +104,7 @@ def _moved(pod: PodStack, mover: Link, table: int) -> Iterator[Step]:
             yield route_step(copy)
 
 
-def _narrowed(route: Route, link: int) -> Route:
+def _narrowed(route: KernelRoute, link: int) -> KernelRoute:
     """The one way of a route that leads over a link."""
     for hop in route.hops:
         if hop.link == link:
@@ -112,7 +112,7 @@ def _narrowed(route: Route, link: int) -> Route:
     return route
 
 
-def _without(route: Route, narrowed: Route, link: int) -> Iterator[Step]:
+def _without(route: KernelRoute, narrowed: KernelRoute, link: int) -> Iterator[PlanStep]:
     """Take one way out of a route of main."""
     left = tuple(hop for hop in route.hops if hop.link != link)
     if not left:
@@ -121,16 +121,16 @@ def _without(route: Route, narrowed: Route, link: int) -> Iterator[Step]:
         # The kernel keeps the ways of an IPv6 route as routes of their own.
         yield route_gone_step(narrowed)
     else:
-        yield Step(requests.replace_route(_of_hops(route, left)), requests.replace_route(route))
+        yield PlanStep(requests.replace_route(_of_hops(route, left)), requests.replace_route(route))
 
 
-def _of_hops(route: Route, hops: tuple[Hop, ...]) -> Route:
+def _of_hops(route: KernelRoute, hops: tuple[Hop, ...]) -> KernelRoute:
     if len(hops) > 1:
         return route._replace(hops=hops)
     (hop,) = hops
     return route._replace(link=hop.link, gateway=hop.gateway, flags=hop.flags, hops=())
 
 
-def _copy(route: Route, table: int) -> Route:
+def _copy(route: KernelRoute, table: int) -> KernelRoute:
     source = route.source if route.family == 4 else None
     return route._replace(table=table, protocol=RTPROT_BOOT, source=source)

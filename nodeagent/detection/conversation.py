@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeAlias
 
-from nodeagent.detection.languages import Language, Question
+from nodeagent.detection.languages import ProbeCodec, ProbeRequest
 
 CONFLICT_WINDOW_S: Final = 0.1
 """See docs/reference/coordinator.md, "Conflict and gateway detection".
@@ -28,85 +28,85 @@ GATEWAY_PROBES: Final = 5
 """Only a gateway that does not answer makes an ADD wait so long, and that ADD fails."""
 
 
-class Free(NamedTuple):
+class AddressFree(NamedTuple):
     """Nobody else uses the address. ``gateway``: the hardware address it answers with, or b""."""
 
     gateway: bytes = b""
 
 
-class Conflict(NamedTuple):
+class ConflictFound(NamedTuple):
     """A stranger uses the address, with this hardware address."""
 
     mac: bytes
 
 
-class Unreachable(NamedTuple):
+class GatewaySilent(NamedTuple):
     """The gateway did not answer."""
 
 
-Finding: TypeAlias = Free | Conflict | Unreachable
+Finding: TypeAlias = AddressFree | ConflictFound | GatewaySilent
 
 
-class State(NamedTuple):
+class ProbeState(NamedTuple):
     """Where the conversation is. ``finding`` is None until it is over.
 
     ``due``: when ``tick`` has something to do; ``left``: probes still to be sent in this window,
     the next one at ``due``; with none left the window ends at ``due``.
     """
 
-    question: Question
+    question: ProbeRequest
     at_gateway: bool
     due: float
     left: int
     finding: Finding | None = None
 
 
-class Step(NamedTuple):
+class ProbeStep(NamedTuple):
     """The state after something happened, and the frames to send now."""
 
-    state: State
+    state: ProbeState
     send: tuple[bytes, ...] = ()
 
 
-def begin(question: Question, language: Language, now: float) -> Step:
+def begin(question: ProbeRequest, language: ProbeCodec, now: float) -> ProbeStep:
     """Ask for the first time."""
     if question.conflict:
-        return tick(State(question, False, now, CONFLICT_PROBES), language, now)
-    return _to_gateway(State(question, False, now, 0), language, now)
+        return tick(ProbeState(question, False, now, CONFLICT_PROBES), language, now)
+    return _to_gateway(ProbeState(question, False, now, 0), language, now)
 
 
-def tick(state: State, language: Language, now: float) -> Step:
+def tick(state: ProbeState, language: ProbeCodec, now: float) -> ProbeStep:
     """Time has passed: the next probe, the other window, or the end. Early ticks do nothing."""
     if state.finding is not None or now < state.due:
-        return Step(state)
+        return ProbeStep(state)
     if state.left:
         ask = language.gateway_probe if state.at_gateway else language.conflict_probe
         after = state._replace(due=now + _pace(state), left=state.left - 1)
-        return Step(after, (ask(state.question),))
+        return ProbeStep(after, (ask(state.question),))
     if state.at_gateway:
-        return Step(state._replace(finding=Unreachable()))
+        return ProbeStep(state._replace(finding=GatewaySilent()))
     return _to_gateway(state, language, now)
 
 
-def hear(state: State, language: Language, frame: bytes) -> State:
+def hear(state: ProbeState, language: ProbeCodec, frame: bytes) -> ProbeState:
     """A frame came in: the same state, or the end."""
     question = state.question
     if state.finding is not None:
         return state
     stranger = language.stranger_in(frame, question) if question.conflict else b""
     if stranger:
-        return state._replace(finding=Conflict(stranger))
+        return state._replace(finding=ConflictFound(stranger))
     gateway = language.gateway_in(frame, question) if state.at_gateway else b""
-    return state._replace(finding=Free(gateway)) if gateway else state
+    return state._replace(finding=AddressFree(gateway)) if gateway else state
 
 
-def _to_gateway(state: State, language: Language, now: float) -> Step:
+def _to_gateway(state: ProbeState, language: ProbeCodec, now: float) -> ProbeStep:
     if not state.question.gateway:
-        return Step(state._replace(finding=Free()))
+        return ProbeStep(state._replace(finding=AddressFree()))
     return tick(state._replace(at_gateway=True, due=now, left=GATEWAY_PROBES), language, now)
 
 
-def _pace(state: State) -> float:
+def _pace(state: ProbeState) -> float:
     """Seconds between two probes, and between the last one and the end of the window."""
     if state.at_gateway:
         return GATEWAY_WINDOW_S / GATEWAY_PROBES

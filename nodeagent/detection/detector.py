@@ -19,13 +19,13 @@ from core.domain.addresses import Family
 from core.domain.model import Nic
 from core.errors import DatapathError, DetectionFailed, OrbweaverError
 from core.supervision import BackgroundTasks
-from nodeagent.detection.conversation import Conflict, Finding, Unreachable
-from nodeagent.detection.languages import LANGUAGES, Language, Question
+from nodeagent.detection.conversation import ConflictFound, Finding, GatewaySilent
+from nodeagent.detection.languages import LANGUAGES, ProbeCodec, ProbeRequest
 from nodeagent.detection.own import own_addresses
 from nodeagent.detection.wire import (
-    Closer,
-    ThroughMaster,
-    Wire,
+    MasterSocket,
+    PacketSocket,
+    SocketCloser,
     announce,
     converse,
     open_in_pod,
@@ -36,7 +36,7 @@ from nodeagent.detection.wire import (
     survey,
     wait_for_carrier,
 )
-from nodeagent.netlink.namespaces import OWN, Namespace, Visitor
+from nodeagent.netlink.namespaces import OWN, NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.values import mac_text
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ ANNOUNCING_MAX: Final = 1_000
 _log: Final = logging.getLogger(__name__)
 
 
-class Switches(NamedTuple):
+class DetectionSwitches(NamedTuple):
     """What is done: enableIPConflictDetection, enableGatewayDetection, and ours.
 
     See docs/reference/configuration.md, "conf.yml".
@@ -68,7 +68,7 @@ class Switches(NamedTuple):
         return self.conflicts or self.gateway
 
 
-class Counts:
+class DetectionCounters:
     """What has come out so far."""
 
     def __init__(self) -> None:
@@ -78,17 +78,17 @@ class Counts:
         self.failures = 0
 
 
-class Taken(NamedTuple):
+class ConflictingAddress(NamedTuple):
     """An address that is ours to give, and the hardware address of who uses it, as text."""
 
     address: str
     mac: str
 
 
-class Found(NamedTuple):
+class DetectionResult(NamedTuple):
     """What is wrong: strangers, and the gateways that did not answer. Nothing: all is well."""
 
-    strangers: tuple[Taken, ...] = ()
+    strangers: tuple[ConflictingAddress, ...] = ()
     silent_gateways: tuple[str, ...] = ()
 
 
@@ -100,7 +100,7 @@ class _Asked(NamedTuple):
     gateway: str
 
     @property
-    def spoken(self) -> tuple[Language, bytes]:
+    def spoken(self) -> tuple[ProbeCodec, bytes]:
         """The language to speak of it, and the address in it."""
         return LANGUAGES[self.family], _packed(self.address)
 
@@ -108,14 +108,14 @@ class _Asked(NamedTuple):
 class Detector:
     """Looks at NICs in network namespaces. Make it inside the event loop that runs it."""
 
-    def __init__(self, visitor: Visitor) -> None:
-        self.counts = Counts()
+    def __init__(self, visitor: NetnsExecutor) -> None:
+        self.counts = DetectionCounters()
         self._visitor = visitor
-        self._closer = Closer()
+        self._closer = SocketCloser()
         self._opening: set[asyncio.Future[Any]] = set()
         self._announcing = BackgroundTasks("announce")
 
-    async def look(self, netns: str, nic: Nic, switches: Switches) -> Found:
+    async def look(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
         """What the link of the NIC says about its addresses; if all is well, they are announced.
 
         Raises DetectionFailed where something had to be found out and could not, Overloaded.
@@ -138,11 +138,11 @@ class Detector:
         """
         language, packed = LANGUAGES[6 if ":" in address else 4], _packed(address)
 
-        def opening() -> tuple[Wire, ...]:
+        def opening() -> tuple[PacketSocket, ...]:
             return open_wires(interface, [(language, packed)], self._closer)
 
         try:
-            with Namespace.open(netns) as namespace:
+            with NetworkNamespace.open(netns) as namespace:
                 async with (
                     asyncio.timeout(DETECTION_S_MAX),
                     self._opened(namespace, opening, _sockets) as (wire,),
@@ -159,7 +159,7 @@ class Detector:
         await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.to_thread(self._closer.end)
 
-    async def _look(self, netns: str, nic: Nic, switches: Switches) -> Found:
+    async def _look(self, netns: str, nic: Nic, switches: DetectionSwitches) -> DetectionResult:
         asked = _asked(nic)
         if switches.conflicts:
             visit = self._visitor.submit(
@@ -167,33 +167,35 @@ class Detector:
             )
             own = await asyncio.wrap_future(visit)
             if own:
-                return Found(tuple(Taken(address, mac) for address, mac in own.items()))
-        with Namespace.open(netns) as namespace:
+                return DetectionResult(
+                    tuple(ConflictingAddress(address, mac) for address, mac in own.items())
+                )
+        with NetworkNamespace.open(netns) as namespace:
             async with self._wires(namespace, nic.interface, asked) as wires:
                 packets, interface = wires[0].socket, wires[0].interface
                 await wait_for_carrier(packets, interface)
                 found = _found(asked, await _converse_on_all(wires, asked, switches))
-                if switches.announce and found == Found():
+                if switches.announce and found == DetectionResult():
                     _announce(packets, interface, asked)
                 return found
 
     @asynccontextmanager
     async def _wires(
-        self, namespace: Namespace, interface: str, asked: tuple[_Asked, ...]
-    ) -> AsyncIterator[tuple[Wire, ...]]:
+        self, namespace: NetworkNamespace, interface: str, asked: tuple[_Asked, ...]
+    ) -> AsyncIterator[tuple[PacketSocket, ...]]:
         """Wires on the NIC, or on its master where answers stay there."""
         spoken, closer = [one.spoken for one in asked], self._closer
 
-        def inside() -> tuple[Wire, ...] | ThroughMaster:
+        def inside() -> tuple[PacketSocket, ...] | MasterSocket:
             return open_in_pod(interface, spoken, closer)
 
         async with self._opened(namespace, inside, _sockets) as opened:
-            if not isinstance(opened, ThroughMaster):
+            if not isinstance(opened, MasterSocket):
                 yield opened
                 return
         way = opened
 
-        def outside() -> tuple[Wire, ...]:
+        def outside() -> tuple[PacketSocket, ...]:
             return open_on_master(way, spoken, closer)
 
         async with self._opened(self._visitor.home, outside, _sockets) as wires:
@@ -214,7 +216,7 @@ class Detector:
             return open_speaker()
 
         try:
-            with Namespace.open(netns) as namespace:
+            with NetworkNamespace.open(netns) as namespace:
                 async with self._opened(namespace, opening, lambda packets: (packets,)) as packets:
                     await wait_for_carrier(packets, interface)
                     _announce(packets, interface, _asked(nic))
@@ -224,7 +226,7 @@ class Detector:
     @asynccontextmanager
     async def _opened(
         self,
-        namespace: Namespace,
+        namespace: NetworkNamespace,
         opening: Callable[[], T],
         sockets_of: Callable[[T], Iterable[socket]],
     ) -> AsyncIterator[T]:
@@ -248,8 +250,8 @@ class Detector:
                 visit.add_done_callback(close)
 
 
-def _sockets(opened: tuple[Wire, ...] | ThroughMaster) -> Iterable[socket]:
-    return () if isinstance(opened, ThroughMaster) else (wire.socket for wire in opened)
+def _sockets(opened: tuple[PacketSocket, ...] | MasterSocket) -> Iterable[socket]:
+    return () if isinstance(opened, MasterSocket) else (wire.socket for wire in opened)
 
 
 def _announce(packets: socket, interface: str, asked: tuple[_Asked, ...]) -> None:
@@ -261,7 +263,7 @@ def _announce(packets: socket, interface: str, asked: tuple[_Asked, ...]) -> Non
 
 
 async def _converse_on_all(
-    wires: tuple[Wire, ...], asked: tuple[_Asked, ...], switches: Switches
+    wires: tuple[PacketSocket, ...], asked: tuple[_Asked, ...], switches: DetectionSwitches
 ) -> list[Finding]:
     conversations = (
         converse(wire, _question(one, wire.mac, switches))
@@ -287,24 +289,24 @@ def _asked(nic: Nic) -> tuple[_Asked, ...]:
     )
 
 
-def _question(asked: _Asked, mac: bytes, switches: Switches) -> Question:
+def _question(asked: _Asked, mac: bytes, switches: DetectionSwitches) -> ProbeRequest:
     gateway = _packed(asked.gateway) if asked.gateway and switches.gateway else b""
-    return Question(_packed(asked.address), mac, switches.conflicts, gateway)
+    return ProbeRequest(_packed(asked.address), mac, switches.conflicts, gateway)
 
 
 def _packed(address: str) -> bytes:
     return ip_address(address).packed
 
 
-def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> Found:
+def _found(asked: tuple[_Asked, ...], findings: list[Finding]) -> DetectionResult:
     both = list(zip(asked, findings, strict=True))
-    return Found(
+    return DetectionResult(
         tuple(
-            Taken(one.address, mac_text(finding.mac))
+            ConflictingAddress(one.address, mac_text(finding.mac))
             for one, finding in both
-            if isinstance(finding, Conflict)
+            if isinstance(finding, ConflictFound)
         ),
-        tuple(one.gateway for one, finding in both if isinstance(finding, Unreachable)),
+        tuple(one.gateway for one, finding in both if isinstance(finding, GatewaySilent)),
     )
 
 

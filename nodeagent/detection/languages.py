@@ -33,7 +33,7 @@ from nodeagent.detection.ndp import (
 )
 
 
-class Question(NamedTuple):
+class ProbeRequest(NamedTuple):
     """What is to be found out about one address, before it is on the link.
 
     IP addresses as bytes of their family. ``mac``: of the NIC that asks. ``conflict``: whether
@@ -46,7 +46,7 @@ class Question(NamedTuple):
     gateway: bytes = b""
 
 
-class Language(Protocol):
+class ProbeCodec(Protocol):
     """One family's way to ask."""
 
     @property
@@ -54,19 +54,19 @@ class Language(Protocol):
         """Of the frames to listen to."""
         ...
 
-    def conflict_probe(self, question: Question) -> bytes:
+    def conflict_probe(self, question: ProbeRequest) -> bytes:
         """The frame that asks whether anybody uses the address."""
         ...
 
-    def gateway_probe(self, question: Question) -> bytes:
+    def gateway_probe(self, question: ProbeRequest) -> bytes:
         """The frame that asks for the gateway."""
         ...
 
-    def stranger_in(self, frame: bytes, question: Question) -> bytes:
+    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """The hardware address of who else uses the address, as the frame shows; b"" for none."""
         ...
 
-    def gateway_in(self, frame: bytes, question: Question) -> bytes:
+    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """The hardware address with which the gateway answers in this frame; b"" for none."""
         ...
 
@@ -75,20 +75,20 @@ class Language(Protocol):
         ...
 
 
-class ArpLanguage:
+class ArpProbe:
     """IPv4."""
 
     ethertype: Final = ETHERTYPE_ARP
 
-    def conflict_probe(self, question: Question) -> bytes:
+    def conflict_probe(self, question: ProbeRequest) -> bytes:
         """RFC 5227, 2.1.1."""
         return encode_arp(probe(question.mac, question.address))
 
-    def gateway_probe(self, question: Question) -> bytes:
+    def gateway_probe(self, question: ProbeRequest) -> bytes:
         """RFC 826, from the address that is new."""
         return encode_arp(request(question.mac, question.address, question.gateway))
 
-    def stranger_in(self, frame: bytes, question: Question) -> bytes:
+    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """RFC 5227, 2.1.1: any ARP packet from the address, or another host's probe for it."""
         heard = decode_arp(frame)
         if heard is None or not is_station(heard.sender_mac) or heard.sender_mac == question.mac:
@@ -97,7 +97,7 @@ class ArpLanguage:
         claimed = heard.target_ip if probing else heard.sender_ip
         return heard.sender_mac if claimed == question.address else b""
 
-    def gateway_in(self, frame: bytes, question: Question) -> bytes:
+    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """A reply whose sender is the gateway."""
         heard = decode_arp(frame)
         if heard is None or heard.operation != REPLY or heard.sender_ip != question.gateway:
@@ -109,21 +109,21 @@ class ArpLanguage:
         return (encode_arp(announcement(mac, address)),)
 
 
-class NdLanguage:
+class NdProbe:
     """IPv6."""
 
     ethertype: Final = ETHERTYPE_IPV6
 
-    def conflict_probe(self, question: Question) -> bytes:
+    def conflict_probe(self, question: ProbeRequest) -> bytes:
         """RFC 4862, 5.4.2: from the unspecified address, without a link-layer option."""
         return encode_solicitation(Solicitation(UNSPECIFIED, question.address), question.mac)
 
-    def gateway_probe(self, question: Question) -> bytes:
+    def gateway_probe(self, question: ProbeRequest) -> bytes:
         """RFC 4861, 7.2.2, from the address that is new."""
         said = Solicitation(question.address, question.gateway, question.mac)
         return encode_solicitation(said, question.mac)
 
-    def stranger_in(self, frame: bytes, question: Question) -> bytes:
+    def stranger_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """RFC 4862, 5.4.3 and 5.4.4: an advertisement of the address, or another host's probe."""
         heard = decode_message(frame)
         if heard is None or heard.message.target != question.address:
@@ -133,7 +133,7 @@ class NdLanguage:
         mac = heard.message.link or heard.sender
         return mac if is_station(mac) and mac != question.mac else b""
 
-    def gateway_in(self, frame: bytes, question: Question) -> bytes:
+    def gateway_in(self, frame: bytes, question: ProbeRequest) -> bytes:
         """An advertisement of the gateway's address."""
         heard = decode_message(frame)
         if heard is None or heard.message.target != question.gateway:
@@ -153,6 +153,6 @@ class NdLanguage:
         return encode_advertisement(said, mac), encode_solicitation(asked, mac)
 
 
-ARP: Final = ArpLanguage()
-ND: Final = NdLanguage()
-LANGUAGES: Final[dict[Family, Language]] = {4: ARP, 6: ND}
+ARP: Final = ArpProbe()
+ND: Final = NdProbe()
+LANGUAGES: Final[dict[Family, ProbeCodec]] = {4: ARP, 6: ND}

@@ -72,7 +72,7 @@ class Advertisement(NamedTuple):
 Message: TypeAlias = Solicitation | Advertisement
 
 
-class Heard(NamedTuple):
+class ReceivedMessage(NamedTuple):
     """A message and the hardware address whose frame brought it."""
 
     message: Message
@@ -107,7 +107,7 @@ def encode_advertisement(said: Advertisement, mac: bytes, to: bytes = b"") -> by
     return _encode(said.source, said.destination, to or group_mac(said.destination), mac, body)
 
 
-def decode_message(data: bytes) -> Heard | None:
+def decode_message(data: bytes) -> ReceivedMessage | None:
     """What a frame says about neighbours; None: nothing, or nothing valid."""
     frame = decode_frame(data)
     if frame is None or frame.ethertype != ETHERTYPE_IPV6 or len(frame.payload) < _IPV6.size:
@@ -122,7 +122,7 @@ def decode_message(data: bytes) -> Heard | None:
     ):
         return None
     message = _message(source, destination, body)
-    return None if message is None else Heard(message, frame.source)
+    return None if message is None else ReceivedMessage(message, frame.source)
 
 
 def checksum(source: bytes, destination: bytes, body: bytes) -> int:

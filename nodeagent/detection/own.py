@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from core.domain.addresses import parse_address
 from nodeagent.netlink.numbers import RTN_LOCAL
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import mac_text
 
 
@@ -19,7 +19,7 @@ def own_addresses(addresses: Iterable[str]) -> dict[str, str]:
 
     Runs in the node's namespace. Raises NetlinkRefused, NetlinkLost, OSError.
     """
-    with Session.open() as session:
+    with NetlinkSession.open() as session:
         parsed = {text: parse_address(text) for text in addresses}
         routes = {text: session.route_to(address) for text, address in parsed.items()}
         own = [text for text, route in routes.items() if route and route.kind == RTN_LOCAL]

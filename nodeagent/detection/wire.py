@@ -22,15 +22,15 @@ from nodeagent.detection.conversation import (
     CONFLICT_PROBES,
     CONFLICT_WINDOW_S,
     Finding,
-    Step,
+    ProbeStep,
     begin,
     hear,
     tick,
 )
 from nodeagent.detection.ethernet import ETHERTYPE_IPV6, is_station
-from nodeagent.detection.languages import Language, Question
+from nodeagent.detection.languages import ProbeCodec, ProbeRequest
 from nodeagent.detection.ndp import ALL_NODES, group_mac, solicited_node
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 
 FRAME_BYTES_MAX: Final = 2_048
 FRAMES_A_WAKE_MAX: Final = 64
@@ -60,7 +60,7 @@ _PACKET_MR_MULTICAST: Final = 0
 _MREQ: Final = struct.Struct("iHH8s")
 
 
-class Closer:
+class SocketCloser:
     """Closes sockets without making anybody wait."""
 
     def __init__(self) -> None:
@@ -89,13 +89,13 @@ class Closer:
         self._waiting -= 1
 
 
-class Wire(NamedTuple):
+class PacketSocket(NamedTuple):
     """A packet socket of one family on one NIC. ``mac``: the NIC's hardware address at first."""
 
     socket: socket.socket
     interface: str
     mac: bytes
-    language: Language
+    language: ProbeCodec
 
     def send(self, frame: bytes) -> None:
         """Raises OSError."""
@@ -113,14 +113,14 @@ class Wire(NamedTuple):
 
 
 def open_wires(
-    interface: str, asked: Sequence[tuple[Language, bytes]], closer: Closer
-) -> tuple[Wire, ...]:
+    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...]:
     """A wire for each language, listening to what concerns the address beside it.
 
     Runs inside the NIC's namespace. Raises OSError, with nothing left open: no such NIC, one that
     is down or no Ethernet.
     """
-    wires: list[Wire] = []
+    wires: list[PacketSocket] = []
     try:
         for language, address in asked:
             wire = _open(interface, language, closer)
@@ -133,7 +133,7 @@ def open_wires(
     return tuple(wires)
 
 
-class ThroughMaster(NamedTuple):
+class MasterSocket(NamedTuple):
     """The NIC hears no unicast answer yet: its master is asked, link ``number`` of the node."""
 
     number: int
@@ -141,24 +141,24 @@ class ThroughMaster(NamedTuple):
 
 
 def open_in_pod(
-    interface: str, asked: Sequence[tuple[Language, bytes]], closer: Closer
-) -> tuple[Wire, ...] | ThroughMaster:
+    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...] | MasterSocket:
     """As ``open_wires``, on a NIC that is set up first.
 
     An ipvlan shares its master's hardware address, and gets only what is for an IP address that it
     has already: answers to questions about a new one stay with the master.
     """
     set_up(interface)
-    with Session.open() as session:
+    with NetlinkSession.open() as session:
         link = session.link(interface)
     if link is not None and link.kind == IPVLAN:
-        return ThroughMaster(link.parent, link.mac)
+        return MasterSocket(link.parent, link.mac)
     return open_wires(interface, asked, closer)
 
 
 def open_on_master(
-    way: ThroughMaster, asked: Sequence[tuple[Language, bytes]], closer: Closer
-) -> tuple[Wire, ...]:
+    way: MasterSocket, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...]:
     """As ``open_wires``, on the master, in the node's namespace."""
     try:
         wires = open_wires(socket.if_indextoname(way.number), asked, closer)
@@ -181,7 +181,7 @@ def open_speaker() -> socket.socket:
 
 
 def announce(
-    packets: socket.socket, interface: str, addresses: Sequence[tuple[Language, bytes]]
+    packets: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
 ) -> None:
     """Tell the neighbours that the addresses are at the NIC, as its hardware address is now.
 
@@ -214,9 +214,9 @@ async def wait_for_carrier(packets: socket.socket, interface: str) -> None:
         await asyncio.sleep(CARRIER_POLL_S)
 
 
-async def survey(wire: Wire, address: bytes) -> tuple[bytes, ...]:
+async def survey(wire: PacketSocket, address: bytes) -> tuple[bytes, ...]:
     """Every hardware address that answers for ``address`` within one window. Raises OSError."""
-    question, heard = Question(address, wire.mac), dict[bytes, None]()
+    question, heard = ProbeRequest(address, wire.mac), dict[bytes, None]()
 
     def listen() -> None:
         for frame in _waiting_frames(wire.socket):
@@ -236,7 +236,7 @@ async def survey(wire: Wire, address: bytes) -> tuple[bytes, ...]:
     return tuple(heard)
 
 
-async def converse(wire: Wire, question: Question) -> Finding:
+async def converse(wire: PacketSocket, question: ProbeRequest) -> Finding:
     """Hold the conversation. Raises OSError when not one frame could be sent."""
     conversation = _Conversation(wire, question)
     try:
@@ -248,7 +248,7 @@ async def converse(wire: Wire, question: Question) -> Finding:
 class _Conversation:
     """One state machine on one wire."""
 
-    def __init__(self, wire: Wire, question: Question) -> None:
+    def __init__(self, wire: PacketSocket, question: ProbeRequest) -> None:
         self._loop = asyncio.get_running_loop()
         self._wire = wire
         self._timer: asyncio.TimerHandle | None = None
@@ -270,14 +270,14 @@ class _Conversation:
         for frame in _waiting_frames(self._wire.socket):
             state = hear(self._state, self._wire.language, frame)
             if state.finding is not None:
-                self._take(Step(state))
+                self._take(ProbeStep(state))
                 return
 
     def _on_time(self) -> None:
         self._on_frames()
         self._take(tick(self._state, self._wire.language, self._loop.time()))
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: ProbeStep) -> None:
         if self.over.done():
             return
         self._state = step.state
@@ -300,7 +300,7 @@ class _Conversation:
             self._fault = error
 
 
-def _open(interface: str, language: Language, closer: Closer) -> Wire:
+def _open(interface: str, language: ProbeCodec, closer: SocketCloser) -> PacketSocket:
     packets = open_speaker()
     try:
         if not _flags(packets, interface) & _IFF_UP:
@@ -309,7 +309,7 @@ def _open(interface: str, language: Language, closer: Closer) -> Wire:
         *_, hardware, mac = packets.getsockname()
         if hardware != _ARPHRD_ETHER or not is_station(mac):
             raise _no_ethernet(interface, hardware)
-        return Wire(packets, interface, mac, language)
+        return PacketSocket(packets, interface, mac, language)
     except OSError:
         closer.close(packets)
         raise

@@ -8,14 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from core.domain.devices import Nic
-from nodeagent.netlink.namespaces import Visitor
+from core.domain.devices import HostNic
+from nodeagent.netlink.namespaces import NetnsExecutor
 
 LINKS: Final = Path("/sys/class/net")
 
 
-def nics(visitor: Visitor, links: Path = LINKS) -> list[Nic]:
+def nics(visitor: NetnsExecutor, links: Path = LINKS) -> list[HostNic]:
     """Every link of the node's own namespace. Raises DatapathError, OSError."""
     with visitor.session(visitor.home) as session:
         found = session.links()
-    return [Nic(one.name, (links / one.name / "device").exists(), one.loopback) for one in found]
+    return [
+        HostNic(one.name, (links / one.name / "device").exists(), one.loopback) for one in found
+    ]

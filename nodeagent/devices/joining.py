@@ -7,11 +7,11 @@ from typing import Final, Self
 from core.supervision import Supervisor, TaskSpec
 from nodeagent.devices.finding import nics
 from nodeagent.devices.kubelet_api import DIRECTORY
-from nodeagent.devices.offering import Offering, Sight
+from nodeagent.devices.offering import DeviceAdvertiser, NodeView
 from nodeagent.facts import FactsSource
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 
 TASK: Final = "device-plugin"
 """Its name at the supervisor."""
@@ -20,7 +20,7 @@ TASK: Final = "device-plugin"
 class Devices:
     """An offering at work, and what it tells of itself."""
 
-    def __init__(self, offering: Offering, supervisor: Supervisor) -> None:
+    def __init__(self, offering: DeviceAdvertiser, supervisor: Supervisor) -> None:
         self._offering = offering
         self._supervisor = supervisor
         supervisor.start(TaskSpec(TASK, offering.run))
@@ -30,15 +30,15 @@ class Devices:
         cls,
         settings: DeviceSettings,
         facts: FactsSource,
-        visitor: Visitor,
-        metrics: Metrics,
+        visitor: NetnsExecutor,
+        metrics: AgentMetrics,
         supervisor: Supervisor,
     ) -> Self:
         """Begin; kubelet need not be there yet."""
-        sight = Sight(
+        sight = NodeView(
             lambda: facts.node().labels if facts.node().known else None, lambda: nics(visitor)
         )
-        offering = Offering(settings.rules, settings.kubelet / DIRECTORY, sight)
+        offering = DeviceAdvertiser(settings.rules, settings.kubelet / DIRECTORY, sight)
         _observe(offering, metrics)
         return cls(offering, supervisor)
 
@@ -48,7 +48,7 @@ class Devices:
         await self._offering.close()
 
 
-def _observe(offering: Offering, metrics: Metrics) -> None:
+def _observe(offering: DeviceAdvertiser, metrics: AgentMetrics) -> None:
     plugins, counts = offering.plugins, offering.counts
     metrics.gauge(
         "devices_resources",

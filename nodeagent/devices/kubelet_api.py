@@ -42,7 +42,7 @@ _MESSAGES: Final[Table] = {
 }
 
 
-class Message(Protocol):
+class KubeletMessage(Protocol):
     """What every message can do."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
@@ -62,7 +62,7 @@ class AllocateRequest(Protocol):
     container_requests: Sequence[ContainerAllocateRequest]
 
 
-def encoded(message: Message) -> bytes:
+def encoded(message: KubeletMessage) -> bytes:
     """The wire format."""
     return message.SerializeToString()
 
@@ -77,29 +77,29 @@ def read_allocation(data: bytes) -> AllocateRequest:
     return request
 
 
-def registration(resource: str, endpoint: str) -> Message:
+def registration(resource: str, endpoint: str) -> KubeletMessage:
     """A request to kubelet: ask this socket, a name in its directory, about that resource."""
     return _made("RegisterRequest", version=VERSION, endpoint=endpoint, resource_name=resource)
 
 
-def options() -> Message:
+def options() -> KubeletMessage:
     """None of what is optional is wished for."""
     return _made("DevicePluginOptions")
 
 
-def devices(ids: Iterable[str]) -> Message:
+def devices(ids: Iterable[str]) -> KubeletMessage:
     """The whole list of what there is, all of it well."""
     listed = [{"ID": one, "health": HEALTHY} for one in ids]
     return _made("ListAndWatchResponse", devices=listed)
 
 
-def allocated(containers: int) -> Message:
+def allocated(containers: int) -> KubeletMessage:
     """Nothing is to be done for so many containers."""
     return _made("AllocateResponse", container_responses=[{}] * containers)
 
 
-def _made(name: str, **fields: object) -> Message:
-    message: Message = _types[name](**fields)
+def _made(name: str, **fields: object) -> KubeletMessage:
+    message: KubeletMessage = _types[name](**fields)
     return message
 
 

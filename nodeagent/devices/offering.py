@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from core.domain.devices import DeviceRules, Nic, Offer, offers
+from core.domain.devices import DeviceRules, HostNic, SlotResource, offers
 from core.errors import DatapathError
-from nodeagent.devices.plugin import Counts, Plugin
+from nodeagent.devices.plugin import DevicePlugin, DevicePluginCounters
 
 LOOK_S: Final = 5.0
 """Between two rounds."""
@@ -25,24 +25,24 @@ _NODE: Final = "this node"
 _log: Final = logging.getLogger(__name__)
 
 
-class Sight(NamedTuple):
+class NodeView(NamedTuple):
     """What is looked at: the node's labels (None: not known yet), and its NICs.
 
     ``nics`` may block, and raises DatapathError or OSError.
     """
 
     labels: Callable[[], Mapping[str, str] | None]
-    nics: Callable[[], list[Nic]]
+    nics: Callable[[], list[HostNic]]
 
 
-class Offering:
+class DeviceAdvertiser:
     """The plugins of one agent; ``run`` until cancelled, then ``close``."""
 
     def __init__(
-        self, rules: DeviceRules, directory: Path, sight: Sight, look_s: float = LOOK_S
+        self, rules: DeviceRules, directory: Path, sight: NodeView, look_s: float = LOOK_S
     ) -> None:
-        self.counts = Counts()
-        self.plugins: dict[str, Plugin] = {}
+        self.counts = DevicePluginCounters()
+        self.plugins: dict[str, DevicePlugin] = {}
         self.faults: dict[str, str] = {}
         self.rounds = 0
         self._rules = rules
@@ -76,7 +76,7 @@ class Offering:
         faults |= {name: fault for name, fault in zip(self.plugins, kept, strict=True) if fault}
         self._tell(faults)
 
-    async def _take(self, wanted: Mapping[str, Offer]) -> None:
+    async def _take(self, wanted: Mapping[str, SlotResource]) -> None:
         for resource in [name for name in self.plugins if name not in wanted]:
             _log.info("%s is not offered any more", resource)
             await self.plugins.pop(resource).withdraw()
@@ -84,7 +84,7 @@ class Offering:
             if resource in self.plugins:
                 self.plugins[resource].offer(offer)
             else:
-                plugin = Plugin(resource, offer, self._directory, self.counts)
+                plugin = DevicePlugin(resource, offer, self._directory, self.counts)
                 self.plugins[resource] = plugin
 
     def _tell(self, faults: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 
-from core.domain.devices import Offer
+from core.domain.devices import SlotResource
 from nodeagent.devices import kubelet_api as api
 
 REGISTER_S_MAX: Final = 10.0
@@ -30,7 +30,7 @@ PATH_BYTES_MAX: Final = 107
 _NAMED_BY: Final = str.maketrans("/_.", "---")
 
 
-class Counts:
+class DevicePluginCounters:
     """What has happened, for whoever scrapes."""
 
     def __init__(self) -> None:
@@ -47,10 +47,12 @@ class _Place(NamedTuple):
     changed_ns: int
 
 
-class Plugin:
+class DevicePlugin:
     """The plugin of one resource; ``offer`` is what kubelet is told."""
 
-    def __init__(self, resource: str, offer: Offer, directory: Path, counts: Counts) -> None:
+    def __init__(
+        self, resource: str, offer: SlotResource, directory: Path, counts: DevicePluginCounters
+    ) -> None:
         name = f"spiderpool-{resource.translate(_NAMED_BY)}.sock"
         self.path = directory / name
         self._building = directory / f".{name}.{os.getpid()}"
@@ -76,7 +78,7 @@ class Plugin:
         """How many are offered."""
         return self._offer.slots
 
-    def offer(self, offer: Offer) -> None:
+    def offer(self, offer: SlotResource) -> None:
         """Tell another number from now on; kubelet hears it at once."""
         if offer != self._offer:
             self._offer = offer
@@ -179,14 +181,14 @@ class Plugin:
         }
         return grpc.method_handlers_generic_handler(api.PLUGIN_SERVICE, methods)
 
-    async def _options(self, _: None, __: object) -> api.Message:
+    async def _options(self, _: None, __: object) -> api.KubeletMessage:
         return api.options()
 
-    async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.Message]:
+    async def _list_and_watch(self, _: None, __: object) -> AsyncIterator[api.KubeletMessage]:
         """All slots at once, and all again whenever their number is another."""
         self._streams += 1
         self._was_asked = True
-        told: Offer | None = None
+        told: SlotResource | None = None
         try:
             while True:
                 changed, offer = self._changed, self._offer
@@ -201,7 +203,7 @@ class Plugin:
 
     async def _allocate(
         self, request: api.AllocateRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> api.Message:
+    ) -> api.KubeletMessage:
         """Nothing is to be done for a slot; one that was never offered is refused."""
         asked = (one for each in request.container_requests for one in each.devices_ids)
         strange = [one for one in asked if not self._offer.has(one)]

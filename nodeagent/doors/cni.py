@@ -40,12 +40,12 @@ from nodeagent.cniwire.results import version_result
 from nodeagent.doors.call_log import CallLog, Logged
 from nodeagent.doors.framed import Answer
 from nodeagent.gate import CHECK_DEADLINE_S, GC_DEADLINE_S, STATUS_DEADLINE_S, Gate
-from nodeagent.health import Health
+from nodeagent.health import AgentHealth
 from nodeagent.verbs.add_handler import AddHandler, Done
-from nodeagent.verbs.checking import Checking
-from nodeagent.verbs.collecting import Collecting
+from nodeagent.verbs.checking import CheckHandler
+from nodeagent.verbs.collecting import GcHandler
 from nodeagent.verbs.deleting import delete_order
-from nodeagent.verbs.status import Status
+from nodeagent.verbs.status import StatusHandler
 
 _log: Final = logging.getLogger(__name__)
 
@@ -55,17 +55,17 @@ PLUGIN: Final = "ORBWEAVER_PLUGIN"
 Handler = Callable[[Call, float], Awaitable[Done]]
 
 
-class Verbs(NamedTuple):
+class CniHandlers(NamedTuple):
     """What does the work."""
 
     adding: AddHandler
     addresses: AddressService
-    checking: Checking
-    status: Status
-    collecting: Collecting
+    checking: CheckHandler
+    status: StatusHandler
+    collecting: GcHandler
 
 
-class Chained(Protocol):
+class ChainedPluginHandler(Protocol):
     """What answers the calls of an executable that is no IPAM plugin."""
 
     async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
@@ -73,16 +73,16 @@ class Chained(Protocol):
         ...
 
 
-class CniDoor:
+class CniServer:
     """Answers the calls of the executables; ``chained`` by the names that they call themselves."""
 
     def __init__(
         self,
         gate: Gate,
-        health: Health,
-        verbs: Verbs,
+        health: AgentHealth,
+        verbs: CniHandlers,
         call_log: CallLog,
-        chained: Mapping[str, Chained],
+        chained: Mapping[str, ChainedPluginHandler],
         actor: str,
     ) -> None:
         self._actor = actor
@@ -131,7 +131,7 @@ class CniDoor:
         self._call_log.done(logged, arrived, fields)
         return 0, body
 
-    def _chained_one(self, name: str) -> Chained:
+    def _chained_one(self, name: str) -> ChainedPluginHandler:
         found = self._chained.get(name)
         if found is None:
             # Never taken for an IPAM plugin: its ADD would be given addresses.

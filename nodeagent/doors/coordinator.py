@@ -31,9 +31,9 @@ from nodeagent.gate import (
     GC_DEADLINE_S,
     Gate,
 )
-from nodeagent.health import Health
+from nodeagent.health import AgentHealth
 from nodeagent.netlink.values import mac_text
-from nodeagent.verbs.coordinating import Coordinating
+from nodeagent.verbs.coordinating import CoordinatorHandler
 
 NAME: Final = "coordinator"
 
@@ -59,7 +59,7 @@ class Coordinator:
     """Answers the calls of its executable."""
 
     def __init__(
-        self, gate: Gate, health: Health, coordinating: Coordinating, call_log: CallLog
+        self, gate: Gate, health: AgentHealth, coordinating: CoordinatorHandler, call_log: CallLog
     ) -> None:
         self._gate = gate
         self._health = health

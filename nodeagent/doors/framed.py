@@ -66,7 +66,7 @@ output); must not raise."""
 _log = logging.getLogger(__name__)
 
 
-class FramedDoor:
+class FramedServer:
     """Serves the framed protocol on one listening socket."""
 
     def __init__(
@@ -163,7 +163,7 @@ class FramedConnection:
         *("_socket", "_task", "_unsent", "since"),
     )
 
-    def __init__(self, door: FramedDoor, peer: socket.socket, answer: Answering) -> None:
+    def __init__(self, door: FramedServer, peer: socket.socket, answer: Answering) -> None:
         self._door = door
         self._socket = peer
         self._hang_up = hang_up_poll(peer)

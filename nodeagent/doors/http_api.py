@@ -47,12 +47,12 @@ from nodeagent.doors.http_bodies import (
 from nodeagent.doors.http_shapes import add_response, coordinator_config, workload_endpoint
 from nodeagent.doors.sockets import caller_hung_up, may_call
 from nodeagent.gate import DEL_DEADLINE_S, READ_DEADLINE_S, Gate
-from nodeagent.health import Health
+from nodeagent.health import AgentHealth
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import valid_traceparent
-from nodeagent.verbs.coordinating import Coordinating
+from nodeagent.verbs.coordinating import CoordinatorHandler
 from nodeagent.verbs.deleting import DeleteOrder
-from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
+from nodeagent.verbs.withdrawing import Withdrawal, WithdrawalHandler
 
 BASE: Final = "/v1"
 SWITCHED_OFF: Final = 521
@@ -70,7 +70,7 @@ _STATUS: Final = {
 _log: Final = logging.getLogger(__name__)
 
 
-class HttpDoor:
+class HttpApi:
     """Serves the HTTP API."""
 
     def __init__(
@@ -79,10 +79,10 @@ class HttpDoor:
         store: KeyValueStore,
         keys: Keys,
         gate: Gate,
-        health: Health,
+        health: AgentHealth,
         addresses: AddressService,
-        withdrawing: Withdrawing,
-        coordinating: Coordinating,
+        withdrawing: WithdrawalHandler,
+        coordinating: CoordinatorHandler,
     ) -> None:
         self._server: HttpServer | None = None
         self._settings = settings

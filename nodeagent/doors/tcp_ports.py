@@ -16,12 +16,12 @@ from aiohttp import web
 from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.http_api import BASE, json_text, not_implemented
 from nodeagent.doors.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
-from nodeagent.health import Check, Health
+from nodeagent.health import AgentHealth, Check
 
 _ANY: Final = "/{path:.*}"
 
 
-def health_port(health: Health, counts: ConnectionCounts | None = None) -> TcpPort:
+def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that probes ask."""
 
     async def startup(_: web.Request) -> web.Response:

@@ -14,8 +14,8 @@ import msgspec
 from core.errors import DatapathError
 from nodeagent.cniwire.failures import NOT_PREPARED, CniFailure
 from nodeagent.gate import ADD_DEADLINE_S, Gate
-from nodeagent.ifacer.conf import Wanted, read_conf
-from nodeagent.ifacer.preparing import Preparer
+from nodeagent.ifacer.conf import InterfaceConfig, read_conf
+from nodeagent.ifacer.preparing import LinkConfigurator
 
 NAME: Final = "ifacer"
 
@@ -23,7 +23,7 @@ NAME: Final = "ifacer"
 class Ifacer:
     """Answers the calls of its executable."""
 
-    def __init__(self, gate: Gate, preparer: Preparer) -> None:
+    def __init__(self, gate: Gate, preparer: LinkConfigurator) -> None:
         self._gate = gate
         self._preparer = preparer
 
@@ -38,7 +38,7 @@ class Ifacer:
         result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
         return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
 
-    async def _prepare(self, wanted: Wanted) -> None:
+    async def _prepare(self, wanted: InterfaceConfig) -> None:
         try:
             with self._gate.admit(ADD_DEADLINE_S):
                 await self._preparer.prepare(wanted)

@@ -26,7 +26,7 @@ INTERFACES_MAX: Final = 64
 NO_BOND: Final = None
 
 
-class Bond(NamedTuple):
+class DesiredBond(NamedTuple):
     """A bond that is wanted."""
 
     name: str
@@ -34,12 +34,12 @@ class Bond(NamedTuple):
     options: BondOptions = BondOptions()
 
 
-class Wanted(NamedTuple):
+class InterfaceConfig(NamedTuple):
     """What the node shall have. ``vlan`` 0: none. ``bond`` None: none, and one interface."""
 
     interfaces: tuple[str, ...]
     vlan: int = 0
-    bond: Bond | None = NO_BOND
+    bond: DesiredBond | None = NO_BOND
 
     @property
     def parent(self) -> str:
@@ -56,7 +56,7 @@ class IfacerConf(NamedTuple):
     """A configuration. ``wanted`` None: there is nothing to do. ``previous``: its prevResult."""
 
     cni_version: str
-    wanted: Wanted | None
+    wanted: InterfaceConfig | None
     previous: dict[str, Any] | None
 
 
@@ -100,7 +100,7 @@ def read_conf(stdin: bytes) -> IfacerConf:
     return IfacerConf(conf.cni_version, _wanted(conf), conf.previous)
 
 
-def _wanted(conf: _Conf) -> Wanted | None:
+def _wanted(conf: _Conf) -> InterfaceConfig | None:
     if not conf.interfaces:
         raise CniFailure(INVALID_CONFIG, "interfaces: at least one master interface is needed")
     if not 0 <= conf.vlan <= VLAN_MAX:
@@ -110,11 +110,11 @@ def _wanted(conf: _Conf) -> Wanted | None:
     if len(set(names)) < len(names):
         raise CniFailure(INVALID_CONFIG, "interfaces: an interface is named twice")
     if len(names) == 1:
-        wanted = Wanted(tuple(names), conf.vlan)
+        wanted = InterfaceConfig(tuple(names), conf.vlan)
     elif conf.bond is None:
         return None
     else:
-        wanted = Wanted(tuple(names), conf.vlan, _bond(conf.bond))
+        wanted = InterfaceConfig(tuple(names), conf.vlan, _bond(conf.bond))
     if not conf.vlan and wanted.bond is None:
         return None
     if conf.vlan and len(wanted.vlan_name) > INTERFACE_CHARACTERS_MAX:
@@ -123,12 +123,12 @@ def _wanted(conf: _Conf) -> Wanted | None:
     return wanted
 
 
-def _bond(said: _Bond) -> Bond:
+def _bond(said: _Bond) -> DesiredBond:
     try:
         options = read_options(said.options)
     except BadInput as error:
         raise CniFailure(INVALID_CONFIG, error.message, error.remedy) from None
-    return Bond(_name("bond.name", said.name or BOND_NAME), said.mode, options)
+    return DesiredBond(_name("bond.name", said.name or BOND_NAME), said.mode, options)
 
 
 def _name(field: str, name: str) -> str:

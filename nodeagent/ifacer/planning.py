@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from core.errors import DatapathError
-from nodeagent.ifacer.conf import Bond, Wanted
+from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.options import MODE, active_member_data, bond_data
 from nodeagent.netlink.requests import (
     EXISTS,
@@ -31,7 +31,7 @@ BOND: Final = "bond"
 _VLAN_ID: Final = 1  # IFLA_VLAN_ID of include/uapi/linux/if_link.h
 
 
-class Facts(NamedTuple):
+class NodeLinks(NamedTuple):
     """What the node has. ``in_use``: indexes of links with addresses beyond link-local ones.
 
     ``made``: this call has made the bond, so that its members are not looked at as somebody's.
@@ -46,18 +46,18 @@ class Facts(NamedTuple):
         return next((link for link in self.links if link.name == name), None)
 
 
-class Plan(NamedTuple):
+class LinkPlan(NamedTuple):
     """What to do now; ``steps`` () when nothing is left. ``left_out``: what is not, in words."""
 
     steps: tuple[Request, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
-def next_steps(wanted: Wanted, facts: Facts) -> Plan:
+def next_steps(wanted: InterfaceConfig, facts: NodeLinks) -> LinkPlan:
     """The next plan. Raises DatapathError for what cannot be had."""
     if wanted.vlan:
         _check_vlan(wanted, facts)
-    plan = Plan()
+    plan = LinkPlan()
     if wanted.bond is not None:
         _check_bond(wanted.bond, facts)
         plan = _bond_plan(wanted, wanted.bond, facts)
@@ -80,7 +80,7 @@ def bond_mode(link: Link) -> int:
 # ----------------------------------------------------------------------------------- refusals
 
 
-def _check_vlan(wanted: Wanted, facts: Facts) -> None:
+def _check_vlan(wanted: InterfaceConfig, facts: NodeLinks) -> None:
     for link in facts.links:
         same_id = link.kind == VLAN and vlan_id(link) == wanted.vlan
         if same_id and link.name != wanted.vlan_name:
@@ -101,7 +101,7 @@ def _check_vlan(wanted: Wanted, facts: Facts) -> None:
         raise _missing(wanted.parent)
 
 
-def _check_bond(bond: Bond, facts: Facts) -> None:
+def _check_bond(bond: DesiredBond, facts: NodeLinks) -> None:
     existing = facts.find(bond.name)
     if existing is not None and existing.kind != BOND:
         raise _taken(bond.name, f"is a non-bond type interface named {bond.name}")
@@ -111,7 +111,7 @@ def _check_bond(bond: Bond, facts: Facts) -> None:
             raise DatapathError(text, subject=name, remedy="correct bond.options")
 
 
-def _check_member(name: str, bond: Bond, facts: Facts) -> Link:
+def _check_member(name: str, bond: DesiredBond, facts: NodeLinks) -> Link:
     """A member of a bond that is to be made."""
     member = facts.find(name)
     if member is None:
@@ -139,14 +139,14 @@ def _missing(name: str) -> DatapathError:
 # -------------------------------------------------------------------------------------- steps
 
 
-def _bond_plan(wanted: Wanted, bond: Bond, facts: Facts) -> Plan:
+def _bond_plan(wanted: InterfaceConfig, bond: DesiredBond, facts: NodeLinks) -> LinkPlan:
     existing = facts.find(bond.name)
     if existing is None:
         for name in wanted.interfaces:
             _check_member(name, bond, facts)
         indexes = {link.name: link.number for link in facts.links}
         made = add_link(bond.name, BOND, data=bond_data(bond.mode, bond.options, indexes))
-        return Plan((made._replace(tolerated=EXISTS),))
+        return LinkPlan((made._replace(tolerated=EXISTS),))
     steps: list[Request] = []
     left_out: list[str] = []
     for name in wanted.interfaces:
@@ -161,7 +161,7 @@ def _bond_plan(wanted: Wanted, bond: Bond, facts: Facts) -> Plan:
             steps += _enslave(_check_member(name, bond, facts), existing)
     if not existing.up:
         steps.append(set_up(existing.number))
-    return Plan(tuple(steps), tuple(left_out))
+    return LinkPlan(tuple(steps), tuple(left_out))
 
 
 def _enslave(member: Link, bond: Link) -> Iterator[Request]:
@@ -171,7 +171,9 @@ def _enslave(member: Link, bond: Link) -> Iterator[Request]:
     yield set_up(member.number)
 
 
-def _why_not_to_join(member: Link | None, bond: Bond, existing: Link, facts: Facts) -> str:
+def _why_not_to_join(
+    member: Link | None, bond: DesiredBond, existing: Link, facts: NodeLinks
+) -> str:
     """Why a bond that was there before is not given this member; "" if it may be.
 
     It may be a half-made one of an earlier call, or somebody's own: so only in the wanted mode, and
@@ -188,7 +190,7 @@ def _why_not_to_join(member: Link | None, bond: Bond, existing: Link, facts: Fac
     return ""
 
 
-def _vlan_steps(wanted: Wanted, facts: Facts) -> Iterator[Request]:
+def _vlan_steps(wanted: InterfaceConfig, facts: NodeLinks) -> Iterator[Request]:
     parent, existing = facts.find(wanted.parent), facts.find(wanted.vlan_name)
     if parent is None:
         raise _missing(wanted.parent)
@@ -202,7 +204,7 @@ def _vlan_steps(wanted: Wanted, facts: Facts) -> Iterator[Request]:
         yield set_up(existing.number)
 
 
-def choosing_active(bond: Bond, facts: Facts) -> tuple[Request, ...]:
+def choosing_active(bond: DesiredBond, facts: NodeLinks) -> tuple[Request, ...]:
     """The active member of a bond that was just made: it has to be a member first."""
     existing, member = facts.find(bond.name), facts.find(bond.options.active)
     if existing is None or member is None or member.master != existing.number:

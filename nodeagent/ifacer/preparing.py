@@ -13,12 +13,12 @@ from errno import EOPNOTSUPP
 from typing import Final
 
 from core.errors import DatapathError, NetlinkRefused
-from nodeagent.ifacer.conf import Bond, Wanted
-from nodeagent.ifacer.planning import Facts, choosing_active, next_steps
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
+from nodeagent.ifacer.planning import NodeLinks, choosing_active, next_steps
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.requests import Request
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 
 ROUNDS_MAX: Final = 10
 """A VLAN on a new bond takes five."""
@@ -26,20 +26,20 @@ ROUNDS_MAX: Final = 10
 _log: Final = logging.getLogger(__name__)
 
 
-class Preparer:
+class LinkConfigurator:
     """Prepares master interfaces in one namespace."""
 
-    def __init__(self, visitor: Visitor, namespace: Namespace) -> None:
+    def __init__(self, visitor: NetnsExecutor, namespace: NetworkNamespace) -> None:
         self._visitor = visitor
         self._namespace = namespace
         self._one_at_a_time = asyncio.Lock()
 
-    async def prepare(self, wanted: Wanted) -> None:
+    async def prepare(self, wanted: InterfaceConfig) -> None:
         """Raises DatapathError and its kinds: what cannot be had, and what the kernel refuses."""
         async with self._one_at_a_time:
             await asyncio.to_thread(self._prepare, wanted)
 
-    def _prepare(self, wanted: Wanted) -> None:
+    def _prepare(self, wanted: InterfaceConfig) -> None:
         with self._visitor.session(self._namespace) as session:
             had_bond = wanted.bond is not None and session.link(wanted.bond.name) is not None
             made = wanted.bond is not None and not had_bond
@@ -61,14 +61,14 @@ class Preparer:
             _log.warning("%s", words)
 
 
-def _choose_active(session: Session, bond: Bond) -> None:
+def _choose_active(session: NetlinkSession, bond: DesiredBond) -> None:
     """A wish: the kernel chooses another where this member's link does not count as up yet."""
     for outcome in session.attempt(choosing_active(bond, _facts(session, made=True))):
         if outcome.number:
             _log.warning("%s of bond %s is not active: %s", bond.options.active, bond.name, outcome)
 
 
-def _do(session: Session, steps: Sequence[Request], wanted: Wanted) -> None:
+def _do(session: NetlinkSession, steps: Sequence[Request], wanted: InterfaceConfig) -> None:
     try:
         session.apply(steps)
     except NetlinkRefused as error:
@@ -80,11 +80,11 @@ def _do(session: Session, steps: Sequence[Request], wanted: Wanted) -> None:
         raise
 
 
-def _modules(wanted: Wanted) -> list[str]:
+def _modules(wanted: InterfaceConfig) -> list[str]:
     return [*(["bonding"] if wanted.bond else []), *(["8021q"] if wanted.vlan else [])]
 
 
-def _facts(session: Session, *, made: bool) -> Facts:
+def _facts(session: NetlinkSession, *, made: bool) -> NodeLinks:
     addresses = session.addresses()
     in_use = frozenset(one.link for one in addresses if one.scope < RT_SCOPE_LINK)
-    return Facts(tuple(session.links()), in_use, made)
+    return NodeLinks(tuple(session.links()), in_use, made)

@@ -16,10 +16,10 @@ import msgspec
 
 from core.errors import BadInput, NotReady
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Follower
+from core.kubernetes.informer import Reflector
 from core.manifests.kinds.coordinators import CoordinatorReport
 from core.manifests.kinds.fields import API_VERSION
-from nodeagent.coordinator.cluster import ClusterSettings
+from nodeagent.coordinator.cluster import CoordinatorDefaults
 from nodeagent.coordinator.settings import WrittenSettings, effective, fallen_back, read_settings
 
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
@@ -37,12 +37,12 @@ class KeptCoordinator(NamedTuple):
     fault: str = ""
 
 
-class KubernetesCoordinator(ClusterSettings):
+class KubernetesCoordinator(CoordinatorDefaults):
     """The settings of one SpiderCoordinator over those of conf.yml; ``run`` follows it."""
 
     def __init__(self, api: Api, name: str, configured: WrittenSettings) -> None:
         path = f"{COORDINATORS}?fieldSelector=metadata.name%3D{name}"
-        self.coordinators = Follower(api, path, kept_coordinator)
+        self.coordinators = Reflector(api, path, kept_coordinator)
         self._name = name
         self._configured = configured
 

@@ -15,18 +15,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from core.concurrency import until_all
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings, kind_of_holder, kind_of_pod
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
 from core.kubernetes.api import Api, Object, segment
-from core.kubernetes.informer import Follower, Informer, ObjectKey, Transition
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.informer import Informer, ObjectKey, Reflector, Transition
+from core.kubernetes.worklist import WorkQueue
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
 from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness
-from nodeagent.kubernetes.owners import Owners
+from nodeagent.kubernetes.owners import OwnerCache
 
 SEEN_S_MAX: Final = 2.0
 """How long the watch may take to bring a Pod that kubelet already starts."""
@@ -47,13 +47,13 @@ class KubernetesFacts:
         self.pods = Informer(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept)
         self.nodes = Informer(api, f"/api/v1/nodes?fieldSelector=metadata.name%3D{node}", kept)
         self.namespaces = Informer(api, "/api/v1/namespaces", kept)
-        self.stateful_sets = Follower(api, "/apis/apps/v1/statefulsets", stateful_set_state)
+        self.stateful_sets = Reflector(api, "/apis/apps/v1/statefulsets", stateful_set_state)
         self.reads = 0
         self._api = api
         self._node = node
         self._fixed = fixed
-        self._owners = Owners(api, self.stateful_sets)
-        self._chains = Worklist(self._learn_owner, "owners of Pods")
+        self._owners = OwnerCache(api, self.stateful_sets)
+        self._chains = WorkQueue(self._learn_owner, "owners of Pods")
         self._read: OrderedDict[ObjectKey, Object] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._seen = asyncio.Condition()
@@ -67,7 +67,7 @@ class KubernetesFacts:
         await until_all(*followed, self._chains.run(), self._announce())
 
     @property
-    def followers(self) -> Sequence[Follower[Any]]:
+    def followers(self) -> Sequence[Reflector[Any]]:
         """What it follows."""
         return self.pods, self.nodes, self.namespaces, self.stateful_sets
 
@@ -142,15 +142,15 @@ class KubernetesFacts:
             self._remember_end(ended)
         return Liveness(alive=False)
 
-    def facts(self, reference: PodReference) -> Facts:
+    def facts(self, reference: PodReference) -> RequestFacts:
         """What is known now; of a Pod that is not there, only what the request says."""
         key = _key(reference) or (reference.namespace or NAMESPACE_UNSAID, reference.container)
         one = self._known(key, reference.uid)
         namespace = self._namespace(key[0])
         if one is None:
             pod = PodFacts(*key, reference.uid or reference.container, self._node, known=False)
-            return Facts(pod, namespace, self.node())
-        return Facts(self._pod(key, one), namespace, self.node())
+            return RequestFacts(pod, namespace, self.node())
+        return RequestFacts(self._pod(key, one), namespace, self.node())
 
     def node(self) -> NodeFacts:
         """By its watched Node."""

@@ -17,7 +17,7 @@ from core.domain.selection.multus import resolve
 from core.domain.selection.request import SelectionSettings
 from core.errors import BadInput, NotReady
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Follower, ObjectKey
+from core.kubernetes.informer import ObjectKey, Reflector
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name, master_of
@@ -28,7 +28,7 @@ LINKS: Final = Path("/sys/class/net")
 _log: Final = logging.getLogger(__name__)
 
 
-class Kept(NamedTuple):
+class CachedNetwork(NamedTuple):
     """``nad``: how annotations call the network."""
 
     nad: str
@@ -54,10 +54,10 @@ class KubernetesNetworks:
         selection: SelectionSettings,
         mac_of: Callable[[str], str] = mac_of,
     ) -> None:
-        self.configs = Follower(api, NETWORKS, kept_network)
+        self.configs = Reflector(api, NETWORKS, kept_network)
         self._selection = selection
         self._mac_of = mac_of
-        self._by_nad: dict[str, dict[ObjectKey, Kept]] = {}
+        self._by_nad: dict[str, dict[ObjectKey, CachedNetwork]] = {}
         self._known: dict[ObjectKey, str] = {}
         self.configs.listen(self._on_configs)
 
@@ -100,19 +100,19 @@ class KubernetesNetworks:
                 self._by_nad.setdefault(nad, {})[key] = one
 
 
-def kept_network(one: Object) -> Kept:
+def kept_network(one: Object) -> CachedNetwork:
     """Of a SpiderMultusConfig; one that cannot be read is of no type."""
     metadata = one["metadata"]
     try:
         network = network_of(one)
     except BadInput as error:
         _log.warning("SpiderMultusConfig %(namespace)s/%(name)s", metadata, exc_info=error)
-        return Kept(metadata["name"])
+        return CachedNetwork(metadata["name"])
     nad, vlan, cni_type = (
         attachment_name(network.name, network.annotations),
         network.spec.vlan,
         network.spec.cni_type or "",
     )
     if vlan is None or not vlan.master:
-        return Kept(nad, cni_type)
-    return Kept(nad, cni_type, vlan.vlan_mode or "", master_of(vlan))
+        return CachedNetwork(nad, cni_type)
+    return CachedNetwork(nad, cni_type, vlan.vlan_mode or "", master_of(vlan))

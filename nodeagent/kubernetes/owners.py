@@ -16,11 +16,11 @@ from typing import Final, NamedTuple, TypeVar
 from core.concurrency import SharedWork
 from core.domain.autopools.applications import PARENTS
 from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 from core.errors import ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object, segment
-from core.kubernetes.informer import Follower
+from core.kubernetes.informer import Reflector
 from core.kubernetes.workloads.owners import stateful_set_state, vm_state, vmi_state
 from core.kubernetes.workloads.pods import controller_of
 from nodeagent.facts import CONFIRM_S_MAX
@@ -34,7 +34,7 @@ _COLLECTIONS: Final = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
     ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
-_UNLISTED: Final = Missing(certain=False, why="the agent does not watch virtual machines")
+_UNLISTED: Final = MissingOwner(certain=False, why="the agent does not watch virtual machines")
 
 
 class _Kind(NamedTuple):
@@ -52,10 +52,10 @@ _VM_INSTANCE: Final = _Kind(
 _VM: Final = _Kind("VirtualMachine", "/apis/kubevirt.io/v1/namespaces/{}/virtualmachines/{}")
 
 
-class Owners:
+class OwnerCache:
     """``OwnerFacts`` of a cluster, and chains of controllers."""
 
-    def __init__(self, api: Api, stateful_sets: Follower[StatefulSetState]) -> None:
+    def __init__(self, api: Api, stateful_sets: Reflector[StatefulSetState]) -> None:
         self._api = api
         self._stateful_sets = stateful_sets
         self._parents: OrderedDict[str, Owner | None] = OrderedDict()
@@ -96,18 +96,18 @@ class Owners:
             self._parents.move_to_end(owner.uid)
         return self._parents.get(owner.uid) or owner
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """As it was last seen."""
         one = self._stateful_sets.objects.get((namespace, name))
         if one is None:
-            return Missing(certain=False, why=f"StatefulSet {namespace}/{name} was not seen")
+            return MissingOwner(certain=False, why=f"StatefulSet {namespace}/{name} was not seen")
         return one
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Unknown without ``ask``."""
         return _UNLISTED
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """Unknown without ``ask``."""
         return _UNLISTED
 
@@ -127,14 +127,14 @@ class Owners:
 
     async def _find(
         self, kind: _Kind, key: tuple[str, str], read: Callable[[Object], T]
-    ) -> T | Missing:
+    ) -> T | MissingOwner:
         try:
             async with asyncio.timeout(CONFIRM_S_MAX):
                 one = await self._api.find(kind.path.format(*map(segment, key)))
         except (ApiError, TimeoutError) as error:
             said = str(error) or f"no answer within {CONFIRM_S_MAX:g} s"
             why = f"{kind.name} {'/'.join(key)} could not be read: {said}"
-            return Missing(certain=False, why=why, unanswered=True)
+            return MissingOwner(certain=False, why=why, unanswered=True)
         if one is None:
-            return Missing(certain=True, why=f"{kind.name} {'/'.join(key)} does not exist")
+            return MissingOwner(certain=True, why=f"{kind.name} {'/'.join(key)} does not exist")
         return read(one)

@@ -15,8 +15,8 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.services import ServiceSpec, SliceBody
 from core.manifests.services import service_of, slice_of
-from nodeagent.clusterip.balancing import Balance, Frontend
-from nodeagent.clusterip.sources import Book
+from nodeagent.clusterip.balancing import BackendGroup, Frontend
+from nodeagent.clusterip.sources import ServiceIndex
 
 _log: Final = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class KubernetesServices:
     def __init__(self, api: Api, node: str) -> None:
         self.services = Informer(api, "/api/v1/services", kept_service)
         self.slices = Informer(api, "/apis/discovery.k8s.io/v1/endpointslices", kept_slice)
-        self._book = Book(node)
+        self._book = ServiceIndex(node)
         self._news = asyncio.Event()
         self.services.listen(self._on_services)
         self.slices.listen(self._on_slices)
@@ -41,7 +41,7 @@ class KubernetesServices:
         """What it follows."""
         return self.services, self.slices
 
-    def frontends(self) -> Mapping[Frontend, Balance] | None:
+    def frontends(self) -> Mapping[Frontend, BackendGroup] | None:
         """As they were last seen."""
         if not (self.services.listed.is_set() and self.slices.listed.is_set()):
             return None

@@ -16,8 +16,8 @@ from core.domain.model import Owner
 from core.errors import ApiNotFound, ApiRejected
 from core.kubernetes.api import Api, Object
 from core.kubernetes.discovery import Served, served_kind
-from core.kubernetes.informer import Follower, ObjectKey
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.informer import ObjectKey, Reflector
+from core.kubernetes.worklist import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
 from nodeagent.rdma.values import Tenant
 
@@ -33,7 +33,7 @@ KINDS_MAX: Final = 128
 """Kinds whose place on the server is remembered; all are asked for anew when there are more."""
 
 
-class Kept(NamedTuple):
+class CachedPod(NamedTuple):
     """What is kept of a Pod. Without ``addresses`` it is no tenant, or not yet."""
 
     addresses: tuple[str, ...] = ()
@@ -44,11 +44,13 @@ class KubernetesTenants:
     """``by_address`` is what is known now; ``run`` keeps it up to date."""
 
     def __init__(self, api: Api, node: str) -> None:
-        self.pods = Follower(api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept_tenant)
+        self.pods = Reflector(
+            api, f"/api/v1/pods?fieldSelector=spec.nodeName%3D{node}", kept_tenant
+        )
         self._api = api
         self._tops: OrderedDict[str, Owner] = OrderedDict()
         self._kinds: dict[tuple[str, str], Served] = {}
-        self._chains = Worklist(self._learn, "owners of Pods with RDMA devices")
+        self._chains = WorkQueue(self._learn, "owners of Pods with RDMA devices")
         self.pods.listen(self._chains.add)
 
     async def run(self) -> None:
@@ -108,13 +110,13 @@ class KubernetesTenants:
         return found
 
 
-def kept_tenant(one: Object) -> Kept:
+def kept_tenant(one: Object) -> CachedPod:
     """Pods of the node's own network have no devices of their own."""
     annotations = one["metadata"].get("annotations") or {}
     is_tenant = DEVICE in annotations.get(NETWORK_STATUS, "")
     if not is_tenant or (one.get("spec") or {}).get("hostNetwork"):
-        return Kept()
-    return Kept(tuple(addresses_of(one.get("status") or {})), first_owner(one))
+        return CachedPod()
+    return CachedPod(tuple(addresses_of(one.get("status") or {})), first_owner(one))
 
 
 def first_owner(one: Object) -> Owner | None:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkLost, Overloaded
 from nodeagent.netlink.numbers import CLONE_NEWNET, NS_GET_NSTYPE
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 
 T = TypeVar("T")
 
@@ -45,21 +45,21 @@ VISIT_S_MAX: Final = 10.0
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-class Identity(NamedTuple):
+class NamespaceIdentity(NamedTuple):
     """What makes a namespace the same, whatever path leads to it."""
 
     device: int
     inode: int
 
 
-class Namespace:
+class NetworkNamespace:
     """A network namespace that stays there while it is held, even if its path goes."""
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd = fd
         self.path = path
         status = os.fstat(fd)
-        self.identity = Identity(status.st_dev, status.st_ino)
+        self.identity = NamespaceIdentity(status.st_dev, status.st_ino)
 
     @classmethod
     def open(cls, path: str) -> Self:
@@ -118,7 +118,7 @@ class _Visit(NamedTuple):
     done: Future[object]
 
 
-class Visitor:
+class NetnsExecutor:
     """Enters namespaces. Safe to call from any thread.
 
     Make it in the namespace that is home: that is where its thread starts and returns to. Workers
@@ -127,7 +127,7 @@ class Visitor:
     """
 
     def __init__(self) -> None:
-        self._home = Namespace.own()
+        self._home = NetworkNamespace.own()
         self._visits: queue.Queue[_Visit | None] = queue.Queue(VISITS_MAX)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -139,11 +139,11 @@ class Visitor:
         self._traveller.home = True
 
     @property
-    def home(self) -> Namespace:
+    def home(self) -> NetworkNamespace:
         """The namespace of the agent, which is the node's own."""
         return self._home
 
-    def submit(self, namespace: Namespace, work: Callable[[], T]) -> Future[T]:
+    def submit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> Future[T]:
         """Do ``work`` inside: short, and nothing that waits. Raises Overloaded.
 
         The future fails with NamespaceGone, or with whatever ``work`` raises. What has begun is
@@ -171,7 +171,7 @@ class Visitor:
                 self._start()
         return done
 
-    def visit(self, namespace: Namespace, work: Callable[[], T]) -> T:
+    def visit(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """As ``submit``, and wait for the result. Not for the event loop's thread.
 
         Raises NetlinkLost when it takes too long, and as ``submit``.
@@ -186,13 +186,15 @@ class Visitor:
             text = f"network namespace {namespace.path} was not entered within {VISIT_S_MAX:g} s"
             raise NetlinkLost(text, subject=namespace.path) from None
 
-    def session(self, namespace: Namespace) -> Session:
+    def session(self, namespace: NetworkNamespace) -> NetlinkSession:
         """An rtnetlink session inside. Raises as ``visit``."""
         if self._is_here(namespace):
-            return Session.open()
-        return self.visit(namespace, Session.open)
+            return NetlinkSession.open()
+        return self.visit(namespace, NetlinkSession.open)
 
-    def socket(self, namespace: Namespace, family: int, kind: int, protocol: int) -> socket.socket:
+    def socket(
+        self, namespace: NetworkNamespace, family: int, kind: int, protocol: int
+    ) -> socket.socket:
         """A socket inside, such as of AF_PACKET; it belongs to the caller. Raises as ``visit``."""
         return self.visit(namespace, lambda: socket.socket(family, kind, protocol))
 
@@ -206,11 +208,11 @@ class Visitor:
             thread.join(VISIT_S_MAX)
         self._home.close()
 
-    def _is_here(self, namespace: Namespace) -> bool:
+    def _is_here(self, namespace: NetworkNamespace) -> bool:
         at_home = getattr(self._traveller, "home", True)
         return at_home and namespace.identity == self._home.identity
 
-    def _travel(self, namespace: Namespace, work: Callable[[], T]) -> T:
+    def _travel(self, namespace: NetworkNamespace, work: Callable[[], T]) -> T:
         """Go there, do the work, come back; a thread that is lost tries that first next time."""
         if self._is_here(namespace):
             return work()
@@ -259,7 +261,7 @@ def _visited(visit: _Visit) -> Callable[[], None]:
     return lambda: visit.done.set_result(result)
 
 
-def read_sysctl(visitor: Visitor, namespace: Namespace, name: str) -> str | None:
+def read_sysctl(visitor: NetnsExecutor, namespace: NetworkNamespace, name: str) -> str | None:
     """The value of ``net/...`` inside; None: the kernel has no such key. Raises as ``visit``."""
 
     def read() -> str | None:
@@ -270,7 +272,9 @@ def read_sysctl(visitor: Visitor, namespace: Namespace, name: str) -> str | None
     return visitor.visit(namespace, read)
 
 
-def write_sysctls(visitor: Visitor, namespace: Namespace, wanted: dict[str, str]) -> list[str]:
+def write_sysctls(
+    visitor: NetnsExecutor, namespace: NetworkNamespace, wanted: dict[str, str]
+) -> list[str]:
     """Have ``net/...`` keys set inside, in order, in one visit; those the kernel does not have.
 
     Raises DatapathError when one cannot be written, and as ``visit``.

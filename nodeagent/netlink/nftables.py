@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from core.domain.addresses import Family
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.requests import AF_OF
 from nodeagent.netlink.wire import (
     I32,
@@ -78,7 +78,7 @@ class Chain(NamedTuple):
 
 
 @contextmanager
-def opened(visitor: Visitor, namespace: Namespace) -> Iterator[socket.socket]:
+def opened(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[socket.socket]:
     """A socket for the functions below. Raises NetlinkRefused, as ``visit``."""
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.wire import (
     attribute_u32,
     attributes,
@@ -78,8 +78,8 @@ class RdmaSocket:
         self._netlink = netlink
 
     @classmethod
-    def open(cls, visitor: Visitor, namespace: Namespace) -> Self | None:
-        """A socket inside; None where the kernel has no RDMA. Raises as ``Visitor.visit``."""
+    def open(cls, visitor: NetnsExecutor, namespace: NetworkNamespace) -> Self | None:
+        """A socket inside; None where the kernel has no RDMA. Raises as ``NetnsExecutor.visit``."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
         try:
             return cls(visitor.socket(namespace, socket.AF_NETLINK, kind, NETLINK_RDMA))

@@ -19,7 +19,7 @@ from nodeagent.netlink.requests import (
     RTNEXTHOP,
     RTVIA,
 )
-from nodeagent.netlink.values import Hop, Link, LinkAddress, Neighbour, Route, Rule
+from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
 from nodeagent.netlink.wire import U16, attributes, text, u32
 
 FAMILY_OF: Final[dict[int, Family]] = {2: 4, 10: 6}
@@ -57,13 +57,13 @@ def link_address(body: memoryview) -> LinkAddress:
     return LinkAddress(number, address, length, scope, u32(found.get(n.IFA_FLAGS), flags))
 
 
-def route(body: memoryview) -> Route:
+def route(body: memoryview) -> KernelRoute:
     """An ``RTM_NEWROUTE``, of a listing or in answer to ``requests.get_route``."""
     head = RTMSG.unpack_from(body)
     family = FAMILY_OF[head[0]]
     found = attributes(body[RTMSG.size :])
     source = found.get(n.RTA_PREFSRC)
-    return Route(
+    return KernelRoute(
         _prefix(family, head[1], found.get(n.RTA_DST)),
         u32(found.get(n.RTA_OIF)),
         _gateway(family, found),
@@ -80,13 +80,13 @@ def route(body: memoryview) -> Route:
     )
 
 
-def rule(body: memoryview) -> Rule:
+def rule(body: memoryview) -> RoutingRule:
     """An ``RTM_NEWRULE``."""
     head = FIB_RULE_HDR.unpack_from(body)
     family = FAMILY_OF[head[0]]
     found = attributes(body[FIB_RULE_HDR.size :])
     destination, source = found.get(n.FRA_DST), found.get(n.FRA_SRC)
-    return Rule(
+    return RoutingRule(
         family,
         u32(found.get(n.FRA_TABLE), head[4]),
         u32(found.get(n.FRA_PRIORITY)),

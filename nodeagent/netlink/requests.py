@@ -21,7 +21,15 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses import ADDRESS_BITS, Address, Cidr, Family
 from nodeagent.netlink import numbers as n
-from nodeagent.netlink.values import Hop, LinkAddress, Mac, Neighbour, Route, Rule, mac_text
+from nodeagent.netlink.values import (
+    Hop,
+    KernelRoute,
+    LinkAddress,
+    Mac,
+    Neighbour,
+    RoutingRule,
+    mac_text,
+)
 from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, nested
 
 IFINFOMSG: Final = Struct("=BxHiII")
@@ -261,29 +269,29 @@ def find_route(question: RouteQuestion, *, matched: bool = False) -> Request:
     return Request(n.RTM_GETROUTE, 0, b"".join(parts), "find the route to", question)
 
 
-def add_route(route: Route) -> Request:
+def add_route(route: KernelRoute) -> Request:
     """Add a route; that it is there already is fine."""
     return Request(n.RTM_NEWROUTE, NEW, _route_body(route), "add route", route, EXISTS)
 
 
-def append_route(route: Route) -> Request:
+def append_route(route: KernelRoute) -> Request:
     """Add a route beside others to the same destination, as the ways of one come and go."""
     flags = n.NLM_F_CREATE | n.NLM_F_APPEND
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "append route", route, EXISTS)
 
 
-def replace_route(route: Route) -> Request:
+def replace_route(route: KernelRoute) -> Request:
     """Make this the route to its destination in its table."""
     flags = n.NLM_F_CREATE | n.NLM_F_REPLACE
     return Request(n.RTM_NEWROUTE, flags, _route_body(route), "replace route", route)
 
 
-def delete_route(route: Route) -> Request:
+def delete_route(route: KernelRoute) -> Request:
     """Remove a route; that it is not there is fine."""
     return Request(n.RTM_DELROUTE, 0, _route_body(route), "delete route", route, GONE)
 
 
-def _route_body(route: Route) -> bytes:
+def _route_body(route: KernelRoute) -> bytes:
     family, first, _, length, _ = route.destination
     # Tables beyond eight bits are said by the attribute, which counts in any case.
     table = route.table if route.table < n.RT_TABLE_COMPAT else n.RT_TABLE_UNSPEC
@@ -337,12 +345,12 @@ def clear_route(destination: Cidr, table: int) -> Request:
 # ------------------------------------------------------------------------------------ rules
 
 
-def add_rule(rule: Rule) -> Request:
+def add_rule(rule: RoutingRule) -> Request:
     """Add a policy rule; that the very same is there already is fine."""
     return Request(n.RTM_NEWRULE, NEW, _rule_body(rule), "add rule", rule, EXISTS)
 
 
-def _rule_body(rule: Rule) -> bytes:
+def _rule_body(rule: RoutingRule) -> bytes:
     source, destination = rule.source, rule.destination
     body = FIB_RULE_HDR.pack(
         AF_OF[rule.family],

@@ -26,7 +26,7 @@ from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.requests import Request
-from nodeagent.netlink.values import Link, LinkAddress, Neighbour, Route, Rule
+from nodeagent.netlink.values import KernelRoute, Link, LinkAddress, Neighbour, RoutingRule
 from nodeagent.netlink.wire import HEADER, I32, attributes, message, messages, text
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ IFREQ_INDEX: Final = Struct("=16si20x")
 _OPTIONS: Final = (n.NETLINK_CAP_ACK, n.NETLINK_EXT_ACK, n.NETLINK_GET_STRICT_CHK)
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """How one request ended: ``number`` 0 or an errno, the kernel's words, its answer if any."""
 
     number: int = 0
@@ -58,14 +58,14 @@ class Outcome(NamedTuple):
     answer: bytes = b""
 
 
-_DONE: Final = Outcome()
+_DONE: Final = RequestOutcome()
 
 
 class _Interrupted(Exception):
     """What was listed changed meanwhile, or part of it was lost."""
 
 
-class Session:
+class NetlinkSession:
     """An rtnetlink socket of one namespace. ``kernel_s``: seconds spent in its system calls."""
 
     def __init__(self, netlink: socket.socket) -> None:
@@ -111,7 +111,7 @@ class Session:
 
     # -------------------------------------------------------------------------- operations
 
-    def apply(self, wanted: Sequence[Request]) -> list[Outcome]:
+    def apply(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
         """Do all of it in order; errors that a request tolerates are none.
 
         The kernel goes on after a refusal: what stands behind it in the same send is done. Raises
@@ -122,9 +122,9 @@ class Session:
             check(request, outcome)
         return outcomes
 
-    def attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
+    def attempt(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
         """As ``apply``, with every refusal in its outcome. Raises NetlinkLost."""
-        outcomes: list[Outcome] = []
+        outcomes: list[RequestOutcome] = []
         for start in range(0, len(wanted), SEND_REQUESTS_MAX):
             outcomes += self._attempt(wanted[start : start + SEND_REQUESTS_MAX])
         return outcomes
@@ -140,8 +140,8 @@ class Session:
         check(request, outcome)
         return outcome.answer or None
 
-    def _attempt(self, wanted: Sequence[Request]) -> list[Outcome]:
-        found: dict[int, Outcome] = {}
+    def _attempt(self, wanted: Sequence[Request]) -> list[RequestOutcome]:
+        found: dict[int, RequestOutcome] = {}
         again, in_vain = False, 0
         while len(found) < len(wanted):
             left = [index for index in range(len(wanted)) if index not in found]
@@ -149,13 +149,13 @@ class Session:
             for index, outcome in answered.items():
                 # Whose answer was lost may have been done: its own trace is success then.
                 ghost = again and outcome.number in (requests.EXISTS | requests.GONE)
-                found[index] = Outcome() if ghost else outcome
+                found[index] = RequestOutcome() if ghost else outcome
             again, in_vain = True, in_vain + (not answered)
             if in_vain == SEND_TRIES_MAX:
                 raise _lost(f"{len(wanted) - len(found)} of {len(wanted)} answers")
         return [found[index] for index in range(len(wanted))]
 
-    def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, Outcome]:
+    def _exchange(self, wanted: Sequence[Request], indexes: list[int]) -> dict[int, RequestOutcome]:
         """One send. Only the last is to be confirmed: of the others the kernel tells refusals."""
         last = indexes[-1]
         numbers: dict[int, int] = {}
@@ -168,7 +168,7 @@ class Session:
             parts.append(message(request.kind, flags, self._sequence, request.body))
         self._overrun = False
         self._send(b"".join(parts))
-        refused: dict[int, Outcome] = {}
+        refused: dict[int, RequestOutcome] = {}
         answers: dict[int, bytes] = {}
         while not self._settled:
             data = self._receive()
@@ -183,7 +183,7 @@ class Session:
                     continue
                 refused[index] = _outcome(flags, body, answers.get(index, b""))
                 self._settled = index == last
-        done = {index: Outcome(answer=answer) for index, answer in answers.items()} | refused
+        done = {index: RequestOutcome(answer=answer) for index, answer in answers.items()} | refused
         if self._settled and not self._overrun:
             return {index: done.get(index, _DONE) for index in indexes}
         return done
@@ -223,7 +223,7 @@ class Session:
         """Every address. Raises as ``listing``."""
         return self._of_family(requests.all_addresses(family), replies.link_address, family)
 
-    def routes(self, family: Family | None = None, table: int = 0) -> list[Route]:
+    def routes(self, family: Family | None = None, table: int = 0) -> list[KernelRoute]:
         """Every route of a table, 0: of all, but no cached ones. Raises as ``listing``."""
         # Kernels before 4.20 do not filter.
         return [
@@ -232,7 +232,7 @@ class Session:
             if table in (0, route.table) and not route.flags & n.RTM_F_CLONED
         ]
 
-    def rules(self, family: Family | None = None) -> list[Rule]:
+    def rules(self, family: Family | None = None) -> list[RoutingRule]:
         """Every policy rule, in the order of their priorities. Raises as ``listing``."""
         return self._of_family(requests.all_rules(family), replies.rule, family)
 
@@ -240,7 +240,7 @@ class Session:
         """Every neighbour entry. Raises as ``listing``."""
         return self._of_family(requests.all_neighbours(family), replies.neighbour, family)
 
-    def route_to(self, destination: Address) -> Route | None:
+    def route_to(self, destination: Address) -> KernelRoute | None:
         """The route the kernel takes to an address; None: it has none. Raises as ``ask``."""
         answer = self.ask(requests.get_route(destination))
         return None if answer is None else replies.route(memoryview(answer))
@@ -324,7 +324,7 @@ class Session:
                     raise
 
 
-def check(request: Request, outcome: Outcome) -> None:
+def check(request: Request, outcome: RequestOutcome) -> None:
     """Raises NetlinkRefused, unless it is done or the request tolerates the error."""
     number = outcome.number
     if not number or number in request.tolerated:
@@ -333,7 +333,7 @@ def check(request: Request, outcome: Outcome) -> None:
     raise NetlinkRefused(f"cannot {request.what}: {words}", number=number)
 
 
-def _outcome(flags: int, body: memoryview, answer: bytes) -> Outcome:
+def _outcome(flags: int, body: memoryview, answer: bytes) -> RequestOutcome:
     """Struct nlmsgerr: errno, the header of the request, then attributes if a flag says so."""
     number = -I32.unpack_from(body)[0]
     words = ""
@@ -343,7 +343,7 @@ def _outcome(flags: int, body: memoryview, answer: bytes) -> Outcome:
             length = HEADER.unpack_from(body, I32.size)[0]
             start = I32.size + length + (-length & 3)
         words = text(attributes(body[start:]).get(n.NLMSGERR_ATTR_MSG))
-    return Outcome(number, words, answer)
+    return RequestOutcome(number, words, answer)
 
 
 def _lost(what: str) -> NetlinkLost:

@@ -85,7 +85,7 @@ class Hop(NamedTuple):
     flags: int = 0
 
 
-class Route(NamedTuple):
+class KernelRoute(NamedTuple):
     """A route. With ``hops`` it has several ways, and ``link`` and ``gateway`` say nothing.
 
     ``metrics`` are RTA_METRICS as the kernel wrote them, so that a copy keeps them. The kernel
@@ -128,7 +128,7 @@ class Route(NamedTuple):
         return " ".join((*parts, f"table {self.table}"))
 
 
-class Rule(NamedTuple):
+class RoutingRule(NamedTuple):
     """A policy rule: which table is looked up for what. ``mask`` 0 with a mark: all bits."""
 
     family: Family

@@ -21,13 +21,13 @@ from core.errors import DatapathError, OrbweaverError
 from nodeagent.clusterip.joining import own_cookie
 from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import BPFFS, can_pin, cgroup2_mounts
-from nodeagent.clusterip.programs import Wishes
-from nodeagent.coordinator.marks import IptablesMarks, Marks, NftMarks
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.coordinator.marks import IptablesReplyMarkRules, NftReplyMarkRules, ReplyMarkRules
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.numbers import CLONE_NEWNET
 from nodeagent.netlink.requests import add_link, add_rule
-from nodeagent.netlink.session import Session
-from nodeagent.netlink.values import Rule
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import RoutingRule
 from nodeagent.netlink.wire import attribute
 
 CLUSTER_IPS: Final = "ClusterIPs by sockets"
@@ -41,7 +41,7 @@ _IFLA_VLAN_ID: Final = 1
 _IFLA_VRF_TABLE: Final = 1
 
 
-class Ability(NamedTuple):
+class KernelFeature(NamedTuple):
     """One thing a kernel can or cannot, ``why_not`` in its words; ``module``: what to load."""
 
     name: str
@@ -75,7 +75,7 @@ _KINDS: Final = (
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def abilities(visitor: Visitor) -> list[Ability]:
+def abilities(visitor: NetnsExecutor) -> list[KernelFeature]:
     """Every ability, each tried. Raises OSError where no namespace can be made at all."""
     with _trial_namespace() as namespace, visitor.session(namespace) as session:
         return [
@@ -86,7 +86,7 @@ def abilities(visitor: Visitor) -> list[Ability]:
         ]
 
 
-def _links(session: Session) -> Iterator[Ability]:
+def _links(session: NetlinkSession) -> Iterator[KernelFeature]:
     parents = iter(range(len(_KINDS)))
     for wanted in _KINDS:
         parent = 0
@@ -99,21 +99,21 @@ def _links(session: Session) -> Iterator[Ability]:
         request = add_link(f"try-{wanted.kind}", wanted.kind, parent=parent, data=wanted.data)
         (outcome,) = session.attempt([request])
         why = os.strerror(outcome.number) if outcome.number else ""
-        yield Ability(f"{wanted.kind} links", wanted.module, why)
+        yield KernelFeature(f"{wanted.kind} links", wanted.module, why)
 
 
-def _rule(session: Session, family: Family) -> Ability:
-    rule = Rule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
+def _rule(session: NetlinkSession, family: Family) -> KernelFeature:
+    rule = RoutingRule(family, TRIAL_TABLE, 1_000, mark=TRIAL_MARK)
     (outcome,) = session.attempt([add_rule(rule)])
     why = os.strerror(outcome.number) if outcome.number else ""
-    return Ability(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
+    return KernelFeature(f"IPv{family} policy rules", "ipv6" if family == 6 else "", why)
 
 
-def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
+def _reply_marks(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[KernelFeature]:
     """One of the two ways is enough (docs/reference/coordinator.md, "Reply path")."""
-    ways: tuple[tuple[str, Marks], ...] = (
-        ("nftables", NftMarks(visitor)),
-        ("iptables", IptablesMarks(visitor)),
+    ways: tuple[tuple[str, ReplyMarkRules], ...] = (
+        ("nftables", NftReplyMarkRules(visitor)),
+        ("iptables", IptablesReplyMarkRules(visitor)),
     )
     for family in _FAMILIES:
         words = []
@@ -123,31 +123,33 @@ def _reply_marks(visitor: Visitor, namespace: Namespace) -> Iterator[Ability]:
             except (OrbweaverError, OSError, SubprocessError) as error:
                 words.append(f"{name}: {error}")
                 continue
-            yield Ability(f"IPv{family} reply marks by {name}", "")
+            yield KernelFeature(f"IPv{family} reply marks by {name}", "")
             break
         else:
-            yield Ability(f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words))
+            yield KernelFeature(
+                f"IPv{family} reply marks", "nf_tables nf_conntrack", "; ".join(words)
+            )
 
 
-def _cluster_ips() -> Iterator[Ability]:
+def _cluster_ips() -> Iterator[KernelFeature]:
     """Whether ClusterIPs could be served to sockets: programs, Pods' control group, pins."""
     why = words = ""
     try:
         own_cookie()
-        if not trial(Wishes(0)):
+        if not trial(DesiredPrograms(0)):
             words = "refusing says EPERM here, not ECONNREFUSED"
     except DatapathError as error:
         why = str(error)
-    yield Ability(CLUSTER_IPS, "", why)
-    yield Ability(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
+    yield KernelFeature(CLUSTER_IPS, "", why)
+    yield KernelFeature(f"{CLUSTER_IPS}, refused as by kube-proxy", "", why or words)
     why = "" if cgroup2_mounts() else "no control groups of version 2 are mounted"
-    yield Ability(f"{CLUSTER_IPS}, control groups", "", why)
+    yield KernelFeature(f"{CLUSTER_IPS}, control groups", "", why)
     why = "" if can_pin(Path(BPFFS)) else f"{BPFFS} is no bpffs: they end with the agent"
-    yield Ability(PINS, "", why)
+    yield KernelFeature(PINS, "", why)
 
 
 @contextmanager
-def _trial_namespace() -> Iterator[Namespace]:
+def _trial_namespace() -> Iterator[NetworkNamespace]:
     """A namespace without a name: it ends with the last descriptor of it."""
     with ThreadPoolExecutor(max_workers=1) as thrown_away:
         namespace = thrown_away.submit(_unshared).result()
@@ -155,8 +157,8 @@ def _trial_namespace() -> Iterator[Namespace]:
         yield namespace
 
 
-def _unshared() -> Namespace:
+def _unshared() -> NetworkNamespace:
     if _libc.unshare(CLONE_NEWNET):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "a new network namespace")
-    return Namespace.own()
+    return NetworkNamespace.own()

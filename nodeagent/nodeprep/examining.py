@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, TypeVar
 from core.domain.addresses import Family
 from core.errors import OrbweaverError
 from nodeagent.detection.detector import Detector
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.nodeprep import sysctls
-from nodeagent.nodeprep.abilities import Ability, abilities
+from nodeagent.nodeprep.abilities import KernelFeature, abilities
 from nodeagent.nodeprep.hardware import read_hardware
 from nodeagent.nodeprep.manager import Manager, read_manager
 from nodeagent.nodeprep.nics import Gateway, MasterNic, default_gateways, master_nics
@@ -44,8 +44,8 @@ class Examination(NamedTuple):
     machine: str
     missing_capabilities: tuple[str, ...]
     ipv6: bool
-    abilities: tuple[Ability, ...]
-    sysctls: tuple[sysctls.Reading, ...]
+    abilities: tuple[KernelFeature, ...]
+    sysctls: tuple[sysctls.SysctlValue, ...]
     nics: tuple[MasterNic, ...]
     gateways: tuple[GatewayAnswer, ...]
     manager: Manager
@@ -55,12 +55,12 @@ class Examination(NamedTuple):
 class _Reader:
     """Reads part by part; a part that fails is a fault in words and otherwise empty."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, visitor: NetnsExecutor) -> None:
         self._visitor = visitor
         self.faults: list[str] = []
         self.ipv6 = False
-        self.abilities: list[Ability] = []
-        self.sysctls: list[sysctls.Reading] = []
+        self.abilities: list[KernelFeature] = []
+        self.sysctls: list[sysctls.SysctlValue] = []
         self.nics: list[MasterNic] = []
         self.gateways: list[Gateway] = []
 
@@ -85,7 +85,7 @@ class _Reader:
 
 async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
     """Look at this node, and at these gateways besides those of its default routes."""
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     detector = Detector(visitor)
     reader = _Reader(visitor)
     try:
@@ -109,7 +109,7 @@ async def examine(gateways: Sequence[Gateway] = ()) -> Examination:
     )
 
 
-def _with_hardware(visitor: Visitor, nics: list[MasterNic]) -> list[MasterNic]:
+def _with_hardware(visitor: NetnsExecutor, nics: list[MasterNic]) -> list[MasterNic]:
     behind = read_hardware(visitor, visitor.home, [nic.name for nic in nics])
     return [nic._replace(**behind[nic.name]._asdict()) for nic in nics]
 

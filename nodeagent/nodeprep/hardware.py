@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from nodeagent.masters import SYSFS
 from nodeagent.netlink.ethtool import driver_bus
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
 
 
@@ -29,7 +29,7 @@ class Hardware(NamedTuple):
 
 
 def read_hardware(
-    visitor: Visitor, namespace: Namespace, links: Iterable[str], sysfs: Path = SYSFS
+    visitor: NetnsExecutor, namespace: NetworkNamespace, links: Iterable[str], sysfs: Path = SYSFS
 ) -> dict[str, Hardware]:
     """By link. Raises OSError."""
     wanted = tuple(links)
@@ -66,7 +66,7 @@ def _buses_of(links: tuple[str, ...]) -> Callable[[], dict[str, str]]:
     return read
 
 
-def _rdma_devices(visitor: Visitor, namespace: Namespace) -> dict[str, list[str]]:
+def _rdma_devices(visitor: NetnsExecutor, namespace: NetworkNamespace) -> dict[str, list[str]]:
     """The names of RDMA devices, by link; none where the kernel has no RDMA."""
     found: dict[str, list[str]] = {}
     kernel = RdmaSocket.open(visitor, namespace)

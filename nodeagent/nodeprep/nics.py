@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from core.domain.addresses import Family, format_address
 from nodeagent.netlink.numbers import IF_OPER_UP, RT_SCOPE_LINK
-from nodeagent.netlink.session import Session
+from nodeagent.netlink.session import NetlinkSession
 from nodeagent.netlink.values import Link, mac_text
 
 MASTER_KINDS: Final = ("", "bond", "vlan", "bridge", "team", "openvswitch", "veth", "macvlan")
@@ -46,7 +46,7 @@ class Gateway(NamedTuple):
     family: Family
 
 
-def master_nics(session: Session) -> list[MasterNic]:
+def master_nics(session: NetlinkSession) -> list[MasterNic]:
     """Every such interface, by index. Raises NetlinkRefused, NetlinkLost."""
     links = session.links()
     names = {link.number: link.name for link in links}
@@ -62,7 +62,7 @@ def master_nics(session: Session) -> list[MasterNic]:
     ]
 
 
-def default_gateways(session: Session) -> list[Gateway]:
+def default_gateways(session: NetlinkSession) -> list[Gateway]:
     """The gateways of the default routes. Raises NetlinkRefused, NetlinkLost."""
     names = {link.number: link.name for link in session.links()}
     families: tuple[Family, ...] = (4, 6)

@@ -12,7 +12,7 @@ import logging
 from typing import Final, NamedTuple
 
 from core.domain.addresses import Family
-from nodeagent.netlink.namespaces import Namespace, Visitor, read_sysctl, write_sysctls
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl, write_sysctls
 
 NEIGHBOURS_MAX: Final = "28160"
 """Neighbours the kernel remembers: a node with many Pods on flat networks sees thousands."""
@@ -38,7 +38,7 @@ WANTED: Final = (
 _log: Final = logging.getLogger(__name__)
 
 
-class Reading(NamedTuple):
+class SysctlValue(NamedTuple):
     """A key as it is: ``found`` None where the kernel has no such key."""
 
     wanted: Sysctl
@@ -50,7 +50,7 @@ class Reading(NamedTuple):
         return self.found in (None, self.wanted.value)
 
 
-def tune(visitor: Visitor, namespace: Namespace, families: tuple[Family, ...]) -> None:
+def tune(visitor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]) -> None:
     """Set what is not as it shall be. Raises DatapathError with the key that cannot be written."""
     readings = read(visitor, namespace, families)
     for reading in readings:
@@ -62,10 +62,12 @@ def tune(visitor: Visitor, namespace: Namespace, families: tuple[Family, ...]) -
         _log.info("sysctl %s is %s now", key, value)
 
 
-def read(visitor: Visitor, namespace: Namespace, families: tuple[Family, ...]) -> list[Reading]:
+def read(
+    visitor: NetnsExecutor, namespace: NetworkNamespace, families: tuple[Family, ...]
+) -> list[SysctlValue]:
     """How the keys that these families want are. Raises DatapathError and its kinds."""
     return [
-        Reading(one, read_sysctl(visitor, namespace, one.key))
+        SysctlValue(one, read_sysctl(visitor, namespace, one.key))
         for one in WANTED
         if set(one.families) & set(families)
     ]

@@ -15,8 +15,8 @@ from core.domain.addresses import Address, Cidr, Family, format_address
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import replies
 from nodeagent.netlink.requests import ALL_BITS, RouteQuestion, find_route
-from nodeagent.netlink.session import Session
-from nodeagent.netlink.values import Link, Neighbour, Route, Rule, mac_text
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import KernelRoute, Link, Neighbour, RoutingRule, mac_text
 
 TABLES: Final = {n.RT_TABLE_MAIN: "main", n.RT_TABLE_LOCAL: "local", n.RT_TABLE_DEFAULT: "default"}
 _KINDS: Final = {n.RTN_LOCAL: "local", 3: "broadcast", 5: "multicast", 6: "blackhole"}
@@ -41,7 +41,7 @@ _STATES: Final = {
 }
 
 
-class Answer(NamedTuple):
+class RouteResult(NamedTuple):
     """What the stack would do with a packet. ``why_not``: the kernel's words when it drops it.
 
     ``source``: what a packet of the stack's own would have for its source. ``neighbour``: who is
@@ -49,8 +49,8 @@ class Answer(NamedTuple):
     """
 
     question: RouteQuestion
-    rule: Rule | None = None
-    route: Route | None = None
+    rule: RoutingRule | None = None
+    route: KernelRoute | None = None
     link: Link | None = None
     source: Address | None = None
     neighbour: str = ""
@@ -65,13 +65,13 @@ class Answer(NamedTuple):
 class Stack:
     """A stack by its session. ``name`` is what people call it."""
 
-    def __init__(self, name: str, session: Session) -> None:
+    def __init__(self, name: str, session: NetlinkSession) -> None:
         self.name = name
         self._session = session
         self.links = {link.number: link for link in session.links()}
-        self._rules: dict[Family, Sequence[Rule]] = {}
+        self._rules: dict[Family, Sequence[RoutingRule]] = {}
 
-    def ask(self, question: RouteQuestion) -> Answer:
+    def ask(self, question: RouteQuestion) -> RouteResult:
         """What happens to this packet. Raises NetlinkLost, NetlinkRefused."""
         exact, matched = self._session.attempt(
             [find_route(question), find_route(question, matched=True)]
@@ -79,23 +79,23 @@ class Stack:
         number = exact.number or matched.number
         if number or not matched.answer:
             words = os.strerror(number) if number else "no answer"
-            return Answer(question, why_not=_words(number, words))
+            return RouteResult(question, why_not=_words(number, words))
         route = replies.route(memoryview(matched.answer))
         source = replies.route(memoryview(exact.answer)).source if exact.answer else None
         hop = route.hops[0] if route.hops else None
         link = self.links.get(hop.link if hop else route.link)
         rule = rule_of(self.rules(question.destination.family), question, route.table, self.links)
-        answer = Answer(question, rule, route, link, source)
+        answer = RouteResult(question, rule, route, link, source)
         return answer._replace(neighbour=self._neighbour(answer))
 
-    def rules(self, family: Family) -> Sequence[Rule]:
+    def rules(self, family: Family) -> Sequence[RoutingRule]:
         """The rules of a family, in their order. Raises as ``ask``."""
         if family not in self._rules:
             found = self._session.rules(family)
             self._rules[family] = sorted(found, key=lambda rule: rule.priority)
         return self._rules[family]
 
-    def _neighbour(self, answer: Answer) -> str:
+    def _neighbour(self, answer: RouteResult) -> str:
         route, link = answer.route, answer.link
         if route is None or link is None or answer.is_local or link.loopback:
             return ""
@@ -108,8 +108,8 @@ class Stack:
 
 
 def rule_of(
-    rules: Sequence[Rule], question: RouteQuestion, table: int, links: dict[int, Link]
-) -> Rule | None:
+    rules: Sequence[RoutingRule], question: RouteQuestion, table: int, links: dict[int, Link]
+) -> RoutingRule | None:
     """The first rule that is about this packet and leads to this table."""
     incoming = links[question.incoming].name if question.incoming in links else "lo"
     for rule in rules:
@@ -130,7 +130,7 @@ def table_name(number: int) -> str:
     return TABLES.get(number, str(number))
 
 
-def rule_text(rule: Rule | None) -> str:
+def rule_text(rule: RoutingRule | None) -> str:
     """A rule as ``ip rule`` would say it, with addresses to read."""
     if rule is None:
         return ""
@@ -142,7 +142,7 @@ def rule_text(rule: Rule | None) -> str:
     return " ".join((*parts, f"lookup {table_name(rule.table)}"))
 
 
-def route_text(answer: Answer) -> str:
+def route_text(answer: RouteResult) -> str:
     """A route as ``ip route`` would say it."""
     route = answer.route
     if route is None:
@@ -162,7 +162,7 @@ def _prefix(cidr: Cidr) -> str:
     return text if cidr.prefix_length == whole else f"{text}/{cidr.prefix_length}"
 
 
-def _in(rule: Rule, address: Address | None, *, of_source: bool) -> bool:
+def _in(rule: RoutingRule, address: Address | None, *, of_source: bool) -> bool:
     cidr = rule.source if of_source else rule.destination
     return cidr is not None and address is not None and cidr.first <= address.value <= cidr.last
 

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from core.errors import DatapathError
-from nodeagent.coordinator.records import Records
+from nodeagent.coordinator.records import AttachmentRecords
 
 
 def namespace_of(containers: Collection[str], datapath: Path) -> str:
     """The path of the namespace that one of these containers has. Raises DatapathError."""
-    for record in Records(datapath).all():
+    for record in AttachmentRecords(datapath).all():
         if record.container in containers:
             return record.netns
     raise DatapathError(

@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple, Protocol
 
 from core.domain.addresses import Address, Family, format_address
 from nodeagent.netlink.requests import RouteQuestion
-from nodeagent.netlink.values import Link, Rule
-from nodeagent.paths.asking import Answer
+from nodeagent.netlink.values import Link, RoutingRule
+from nodeagent.paths.asking import RouteResult
 
 VETH: Final = "veth"
 ABOVE: Final = ("macvlan", "ipvlan", "vlan")
@@ -22,47 +22,47 @@ ABOVE: Final = ("macvlan", "ipvlan", "vlan")
 Way = Literal["nowhere", "itself", "node", "by node", "by nic"]
 
 
-class Asked(Protocol):
+class NetworkStack(Protocol):
     """A stack that can be asked (``asking.Stack``)."""
 
     name: str
     links: dict[int, Link]
 
-    def ask(self, question: RouteQuestion) -> Answer:
+    def ask(self, question: RouteQuestion) -> RouteResult:
         """What happens to this packet."""
         ...
 
-    def rules(self, family: Family) -> Sequence[Rule]:
+    def rules(self, family: Family) -> Sequence[RoutingRule]:
         """Its rules, in their order."""
         ...
 
 
-class Stop(NamedTuple):
+class PathHop(NamedTuple):
     """One stack on the way, and what it does."""
 
     stack: str
     packet: str
-    answer: Answer
+    answer: RouteResult
 
 
-class Leg(NamedTuple):
+class PathSegment(NamedTuple):
     """A way of packets. ``end``: what becomes of them."""
 
     name: str
-    stops: tuple[Stop, ...]
+    stops: tuple[PathHop, ...]
     end: str
 
 
 class _Left(NamedTuple):
     """How packets left the Pod: ``link`` is the Pod's, or the node's for ``by node``."""
 
-    leg: Leg
+    leg: PathSegment
     way: Way
     source: Address | None = None
     link: Link | None = None
 
 
-def legs(pod: Asked, node: Asked, destination: Address) -> list[Leg]:
+def legs(pod: NetworkStack, node: NetworkStack, destination: Address) -> list[PathSegment]:
     """Every leg between a Pod and a destination. Raises NetlinkLost, NetlinkRefused."""
     left = _from_pod("there", pod, node, RouteQuestion(destination))
     found = [left.leg]
@@ -76,7 +76,7 @@ def legs(pod: Asked, node: Asked, destination: Address) -> list[Leg]:
     return found
 
 
-def _from_pod(name: str, pod: Asked, node: Asked, question: RouteQuestion) -> _Left:
+def _from_pod(name: str, pod: NetworkStack, node: NetworkStack, question: RouteQuestion) -> _Left:
     if question.source is None:
         # What connects asks first for a source, then for the route of that source.
         source = pod.ask(question).source
@@ -85,29 +85,35 @@ def _from_pod(name: str, pod: Asked, node: Asked, question: RouteQuestion) -> _L
     stops = [_stop(pod, answer)]
     source, link = question.source, answer.link
     if answer.why_not or link is None:
-        return _Left(Leg(name, tuple(stops), answer.why_not or "not sent"), "nowhere", source)
+        return _Left(
+            PathSegment(name, tuple(stops), answer.why_not or "not sent"), "nowhere", source
+        )
     if answer.is_local:
-        return _Left(Leg(name, tuple(stops), "arrives in the Pod itself"), "itself", source)
+        return _Left(PathSegment(name, tuple(stops), "arrives in the Pod itself"), "itself", source)
     peer = far_end(link, node)
     if peer is None:
-        return _Left(Leg(name, tuple(stops), _out(link, node)), "by nic", source, link)
+        return _Left(PathSegment(name, tuple(stops), _out(link, node)), "by nic", source, link)
     onward = node.ask(RouteQuestion(question.destination, source, peer.number))
     stops.append(_stop(node, onward))
     return _through_node(name, stops, onward, source)
 
 
-def _through_node(name: str, stops: list[Stop], onward: Answer, source: Address | None) -> _Left:
+def _through_node(
+    name: str, stops: list[PathHop], onward: RouteResult, source: Address | None
+) -> _Left:
     if onward.why_not or onward.link is None:
-        return _Left(Leg(name, tuple(stops), onward.why_not or "not sent"), "nowhere", source)
+        return _Left(
+            PathSegment(name, tuple(stops), onward.why_not or "not sent"), "nowhere", source
+        )
     if onward.is_local:
-        return _Left(Leg(name, tuple(stops), "arrives at the node"), "node", source)
+        return _Left(PathSegment(name, tuple(stops), "arrives at the node"), "node", source)
     end = f"leaves the node by {onward.link.name}"
-    return _Left(Leg(name, tuple(stops), end), "by node", source, onward.link)
+    return _Left(PathSegment(name, tuple(stops), end), "by node", source, onward.link)
 
 
 def _back(
-    pod: Asked, node: Asked, left: _Left, source: Address, destination: Address
-) -> Leg | None:
+    pod: NetworkStack, node: NetworkStack, left: _Left, source: Address, destination: Address
+) -> PathSegment | None:
     """The way of answers to what went there."""
     if left.way in ("nowhere", "itself"):
         return None
@@ -118,44 +124,44 @@ def _back(
     answer = node.ask(RouteQuestion(source, destination, incoming))
     stops = [_stop(node, answer)]
     if answer.why_not or answer.link is None:
-        return Leg("back", tuple(stops), answer.why_not or "not sent")
+        return PathSegment("back", tuple(stops), answer.why_not or "not sent")
     inner = near_end(answer.link, pod)
     if inner is not None:
         return _into_pod(stops, pod, RouteQuestion(source, destination, inner.number))
     if any(link.kind in ABOVE and link.parent == answer.link.number for link in pod.links.values()):
         end = f"lost: {answer.link.name} does not reach the interfaces that stand on it"
-        return Leg("back", tuple(stops), end)
-    return Leg("back", tuple(stops), f"leaves the node by {answer.link.name}")
+        return PathSegment("back", tuple(stops), end)
+    return PathSegment("back", tuple(stops), f"leaves the node by {answer.link.name}")
 
 
-def _into_pod(stops: list[Stop], pod: Asked, question: RouteQuestion) -> Leg:
+def _into_pod(stops: list[PathHop], pod: NetworkStack, question: RouteQuestion) -> PathSegment:
     answer = pod.ask(question)
     end = answer.why_not or ("arrives in the Pod" if answer.is_local else "not the Pod's address")
-    return Leg("back", (*stops, _stop(pod, answer)), end)
+    return PathSegment("back", (*stops, _stop(pod, answer)), end)
 
 
-def far_end(link: Link, node: Asked) -> Link | None:
+def far_end(link: Link, node: NetworkStack) -> Link | None:
     """The node's end of a Pod's link; None: it is no wire to the node."""
     peer = node.links.get(link.parent) if link.kind == VETH else None
     both = peer is not None and peer.kind == VETH and peer.parent == link.number
     return peer if both else None
 
 
-def near_end(link: Link, pod: Asked) -> Link | None:
+def near_end(link: Link, pod: NetworkStack) -> Link | None:
     """The Pod's end of a link of the node; None: it does not lead there."""
     inner = pod.links.get(link.parent) if link.kind == VETH else None
     both = inner is not None and inner.kind == VETH and inner.parent == link.number
     return inner if both else None
 
 
-def _out(link: Link, node: Asked) -> str:
+def _out(link: Link, node: NetworkStack) -> str:
     master = node.links.get(link.parent) if link.kind in ABOVE else None
     if master is None:
         return f"leaves by {link.name}"
     return f"leaves by {link.name} onto the network of {master.name}, past the node"
 
 
-def _stop(stack: Asked, answer: Answer) -> Stop:
+def _stop(stack: NetworkStack, answer: RouteResult) -> PathHop:
     question = answer.question
     source = format_address(*question.source) if question.source else "?"
     parts = [f"{source} → {format_address(*question.destination)}"]
@@ -163,4 +169,4 @@ def _stop(stack: Asked, answer: Answer) -> Stop:
         parts.append(f"in by {stack.links[question.incoming].name}")
     if question.mark:
         parts.append(f"mark {question.mark:#x}")
-    return Stop(stack.name, ", ".join(parts), answer)
+    return PathHop(stack.name, ", ".join(parts), answer)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from core.supervision import BackgroundTasks
-from nodeagent.netlink.namespaces import Visitor
-from nodeagent.rdma.reading import Reader
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.rdma.reading import CounterReader
 from nodeagent.rdma.samples import samples_of, text_of
 from nodeagent.rdma.values import Tenants
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 
 REFRESH_S_MAX: Final = 1.0
 STALE_S_MAX: Final = 60.0
@@ -41,9 +41,9 @@ class RdmaExposition:
     def __init__(
         self,
         node: str,
-        reader: Reader,
+        reader: CounterReader,
         tenants: Callable[[], Tenants],
-        metrics: Metrics,
+        metrics: AgentMetrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node
@@ -70,10 +70,14 @@ class RdmaExposition:
 
     @classmethod
     def over(
-        cls, node: str, visitor: Visitor, tenants: Callable[[], Tenants] | None, metrics: Metrics
+        cls,
+        node: str,
+        visitor: NetnsExecutor,
+        tenants: Callable[[], Tenants] | None,
+        metrics: AgentMetrics,
     ) -> RdmaExposition:
         """Of the machine itself; ``tenants`` None: outside Kubernetes."""
-        return cls(node, Reader(visitor), tenants or no_tenants, metrics)
+        return cls(node, CounterReader(visitor), tenants or no_tenants, metrics)
 
     async def text(self) -> bytes:
         """All samples; none when nothing was read for too long."""

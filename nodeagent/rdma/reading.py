@@ -20,9 +20,9 @@ from core.domain.addresses import Address, parse_address
 from core.errors import NamespaceGone, OrbweaverError
 from nodeagent.masters import SYSFS, master_of
 from nodeagent.netlink import ethtool
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaDevice, RdmaPort, RdmaSocket
-from nodeagent.rdma.values import NOTHING, Counted, Place
+from nodeagent.rdma.values import NOTHING, NamespacePorts, RdmaPortLink
 
 DIRECTORIES: Final = (Path("/var/run/netns"), Path("/var/run/docker/netns"))
 """Where runtimes put the network namespaces of Pods."""
@@ -42,19 +42,19 @@ _IPOIB_MAC_BYTES: Final = 20
 _TRAFFIC_CLASS: Final = re.compile(r"Global tclass=(\d+)")
 
 
-class Read(NamedTuple):
+class CounterRead(NamedTuple):
     """``faults``: of what could not be read, by what it is of."""
 
-    places: tuple[Place, ...]
+    places: tuple[NamespacePorts, ...]
     faults: dict[str, str]
 
 
-class Reader:
+class CounterReader:
     """Reads whatever there is, each time anew."""
 
     def __init__(
         self,
-        visitor: Visitor,
+        visitor: NetnsExecutor,
         directories: tuple[Path, ...] = DIRECTORIES,
         sysfs: Path = SYSFS,
         monotonic: Callable[[], float] = time.monotonic,
@@ -64,25 +64,25 @@ class Reader:
         self._sysfs = sysfs
         self._monotonic = monotonic
 
-    def read(self) -> Read:
+    def read(self) -> CounterRead:
         """Everything, within the bounds above."""
-        places: list[Place] = []
+        places: list[NamespacePorts] = []
         faults: dict[str, str] = {}
         home = self._visitor.home
         try:
             kernel = RdmaSocket.open(self._visitor, home)
             if kernel is None:
-                return Read((), {})
+                return CounterRead((), {})
             with kernel:
-                places.append(Place(self._ports(kernel, home)))
+                places.append(NamespacePorts(self._ports(kernel, home)))
                 exclusive = kernel.exclusive()
         except (OSError, OrbweaverError) as error:
-            return Read((), {"the node": str(error)})
+            return CounterRead((), {"the node": str(error)})
         if exclusive:
             places += self._pods(faults)
-        return Read(tuple(places), faults)
+        return CounterRead(tuple(places), faults)
 
-    def _pods(self, faults: dict[str, str]) -> Iterator[Place]:
+    def _pods(self, faults: dict[str, str]) -> Iterator[NamespacePorts]:
         deadline = self._monotonic() + READ_S_MAX
         seen = {self._visitor.home.identity}
         for number, path in enumerate(_namespaces(self._directories)):
@@ -91,7 +91,7 @@ class Reader:
                 faults["Pods"] = f"not all are read: {bounds} are all that one reading may take"
                 return
             try:
-                with Namespace.open(str(path)) as namespace:
+                with NetworkNamespace.open(str(path)) as namespace:
                     if namespace.identity in seen:
                         continue
                     seen.add(namespace.identity)
@@ -104,15 +104,15 @@ class Reader:
             if place is not None:
                 yield place
 
-    def _pod(self, namespace: Namespace) -> Place | None:
+    def _pod(self, namespace: NetworkNamespace) -> NamespacePorts | None:
         kernel = RdmaSocket.open(self._visitor, namespace)
         if kernel is None:
             return None
         with kernel:
             ports = self._ports(kernel, namespace)
-        return Place(ports, self._address(namespace)) if ports else None
+        return NamespacePorts(ports, self._address(namespace)) if ports else None
 
-    def _address(self, namespace: Namespace) -> str:
+    def _address(self, namespace: NetworkNamespace) -> str:
         """By which the Pod is known, "" if none can be told."""
         with self._visitor.session(namespace) as session:
             for destination in ANYWHERE:
@@ -122,7 +122,7 @@ class Reader:
                         return str(route.source)
         return ""
 
-    def _ports(self, kernel: RdmaSocket, namespace: Namespace) -> tuple[Counted, ...]:
+    def _ports(self, kernel: RdmaSocket, namespace: NetworkNamespace) -> tuple[RdmaPortLink, ...]:
         found = [(device, port) for device in kernel.devices() for port in kernel.ports(device)]
         if not found:
             return ()
@@ -145,13 +145,13 @@ class Reader:
         port: RdmaPort,
         *,
         at_home: bool,
-    ) -> Counted:
+    ) -> RdmaPortLink:
         counters = kernel.counters(device, port)
         directory = self._sysfs / "class/infiniband" / device.name
         # /sys shows the devices of the agent's own namespace.
         if counters is None and at_home:
             counters = _counters_in(directory / f"ports/{port.number}/hw_counters")
-        counted = Counted(
+        counted = RdmaPortLink(
             device.name,
             port.link,
             device.node_guid,
@@ -170,7 +170,7 @@ class Reader:
             counted = counted._replace(traffic_class=_traffic_class(directory))
         return counted
 
-    def _macs(self, namespace: Namespace) -> dict[int, str]:
+    def _macs(self, namespace: NetworkNamespace) -> dict[int, str]:
         """Links by the GUID that their MAC address is made of."""
         with self._visitor.session(namespace) as session:
             return {guid_of(link.mac): link.name for link in session.links() if link.mac}

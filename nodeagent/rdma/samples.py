@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from core import __version__
-from nodeagent.rdma.values import Counted, Place, Tenant, Tenants
+from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant, Tenants
 from nodeagent.rdma.words import UNKNOWN, WORDS
 from nodeagent.telemetry.metrics import COMPATIBLE
 
@@ -44,7 +44,7 @@ class Samples(NamedTuple):
     left_out: int
 
 
-def samples_of(node: str, places: Iterable[Place], tenants: Tenants) -> Samples:
+def samples_of(node: str, places: Iterable[NamespacePorts], tenants: Tenants) -> Samples:
     """Every sample there is."""
     values: dict[str, dict[str, int]] = {}
     count = left_out = 0
@@ -80,7 +80,9 @@ def counter_name(key: str) -> str:
     return _UNFIT.sub("_", _CAMEL.sub("_", key).lower())[:NAME_CHARACTERS_MAX]
 
 
-def _of_place(node: str, place: Place, tenant: Tenant | None) -> Iterator[tuple[str, str, int]]:
+def _of_place(
+    node: str, place: NamespacePorts, tenant: Tenant | None
+) -> Iterator[tuple[str, str, int]]:
     """Name, labels, value."""
     whose = _tenant_labels(tenant)
     for port in place.ports:
@@ -106,7 +108,7 @@ def _label_text(labels: Labels) -> str:
     return ",".join(f'{name}="{value.translate(_ESCAPED)}"' for name, value in labels)
 
 
-def _device_labels(port: Counted) -> Labels:
+def _device_labels(port: RdmaPortLink) -> Labels:
     labels = (
         ("node_guid", guid_text(port.node_guid)),
         ("sys_image_guid", guid_text(port.system_guid)),

@@ -11,7 +11,7 @@ from core.domain.model import Owner
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-class Counted(NamedTuple):
+class RdmaPortLink(NamedTuple):
     """One port of an RDMA device, and the link that it speaks over.
 
     GUIDs are numbers whose highest byte is written first. ``counters`` are the kernel's,
@@ -35,10 +35,10 @@ class Counted(NamedTuple):
         return self.node_guid == self.system_guid
 
 
-class Place(NamedTuple):
+class NamespacePorts(NamedTuple):
     """The ports in one network namespace. ``address`` is its Pod's, "" on the node itself."""
 
-    ports: tuple[Counted, ...]
+    ports: tuple[RdmaPortLink, ...]
     address: str = ""
 
 

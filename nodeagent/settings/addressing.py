@@ -8,10 +8,10 @@ from core.domain.choice import AddressOrder
 from core.errors import BadInput
 from core.service.cooldown import COOL_DOWN_S
 from nodeagent.settings.conf_file import COOL_DOWN_S_MAX, OrbweaverConf
-from nodeagent.settings.environment import Environment
+from nodeagent.settings.environment import EnvironmentVariables
 
 
-def address_order(ours: OrbweaverConf, env: Environment) -> AddressOrder:
+def address_order(ours: OrbweaverConf, env: EnvironmentVariables) -> AddressOrder:
     """The order in which a pool's addresses are tried. Raises BadInput."""
     order = env.text("ORBWEAVER_ADDRESS_ORDER", ours.address_order or "spread")
     for known in get_args(AddressOrder):
@@ -24,7 +24,7 @@ def address_order(ours: OrbweaverConf, env: Environment) -> AddressOrder:
     )
 
 
-def cool_down_s(ours: OrbweaverConf, env: Environment) -> int:
+def cool_down_s(ours: OrbweaverConf, env: EnvironmentVariables) -> int:
     """How long a released address rests. Raises BadInput.
 
     Unsaid, nothing rests in sequential order: its users expect the lowest free address at once.

@@ -26,7 +26,7 @@ KUBERNETES: Final = "ORBWEAVER_KUBERNETES"
 LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "panic")
 
 
-class Environment:
+class EnvironmentVariables:
     """Typed access to environment variables."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ from nodeagent.coordinator.settings import WrittenSettings, effective, read_sett
 from nodeagent.settings.addressing import address_order, cool_down_s
 from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.environment import Environment
+from nodeagent.settings.environment import EnvironmentVariables
 from nodeagent.settings.provider import provider_of
 from nodeagent.settings.values import (
     AGENT_NAMESPACE,
@@ -55,7 +55,7 @@ ETCD_NAMES: Final = Access(
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
     """Everything decided for this process. Raises BadInput; its subject is the key or variable."""
     conf = read_conf(Path(conf_path))
-    env = Environment(variables)
+    env = EnvironmentVariables(variables)
     if not (conf.ipv4 or conf.ipv6):
         raise BadInput(
             "enableIPv4 and enableIPv6 are both false",
@@ -120,7 +120,7 @@ def _coordinator(said: dict[str, Any]) -> WrittenSettings:
     return written
 
 
-def _coordinator_name(env: Environment) -> str:
+def _coordinator_name(env: EnvironmentVariables) -> str:
     """By the controller's variables; an agent in Kubernetes follows one unless they say no."""
     if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
         return ""
@@ -128,7 +128,7 @@ def _coordinator_name(env: Environment) -> str:
     return check_name(name, "SPIDERPOOL_COORDINATOR_DEAFULT_NAME")
 
 
-def _cluster_ip(conf: ClusterIpConf, env: Environment) -> ClusterIpSettings:
+def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:
     return ClusterIpSettings(
         env.truth("ORBWEAVER_CLUSTER_IP", default=conf.enabled),
         env.text("ORBWEAVER_CLUSTER_IP_CGROUP", conf.cgroup),
@@ -137,7 +137,7 @@ def _cluster_ip(conf: ClusterIpConf, env: Environment) -> ClusterIpSettings:
     )
 
 
-def _etcd(conf: EtcdConf, env: Environment) -> EtcdSettings:
+def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
     said = Access(
         env.text("ORBWEAVER_ETCD_ENDPOINTS", ",".join(conf.endpoints or (ETCD_ENDPOINT,))),
         env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file),
@@ -153,7 +153,7 @@ def _name(name: str) -> str:
     return check_name(name, "SPIDERPOOL_NODE_NAME")
 
 
-def _pool_wait(env: Environment) -> float:
+def _pool_wait(env: EnvironmentVariables) -> float:
     """The public system says it as a pause and how often it is made; here nobody polls."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)

@@ -21,7 +21,14 @@ from prometheus_client import (
 )
 
 from core import __version__
-from nodeagent.telemetry.metrics import COMPATIBLE, OURS, Histogram, Labelled, Metrics, Reading
+from nodeagent.telemetry.metrics import (
+    COMPATIBLE,
+    OURS,
+    AgentMetrics,
+    Histogram,
+    LabelledGauge,
+    ObservedMetric,
+)
 
 SERVICE_NAME: Final = "spiderpool.spidernet.io"
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -32,7 +39,7 @@ DURATION_BOUNDS_S: Final = (0.1, 0.3, 0.5, 1.0, 3.0, 5.0, 7.0, 10.0, 15.0)
 STORE_BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0)
 
 
-class Source(Protocol):
+class ExpositionSource(Protocol):
     """Whoever has more to say to a scrape, as text of the same format, within its own bounds."""
 
     async def text(self) -> bytes:
@@ -43,7 +50,7 @@ class Source(Protocol):
 class Exposition:
     """The instruments over one agent's counts; ``text`` is what a scrape gets."""
 
-    def __init__(self, metrics: Metrics, sources: Sequence[Source] = ()) -> None:
+    def __init__(self, metrics: AgentMetrics, sources: Sequence[ExpositionSource] = ()) -> None:
         self._sources = sources
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -77,7 +84,7 @@ class Exposition:
         self._provider.shutdown()
 
 
-def _observe(meter: Meter, reading: Reading) -> None:
+def _observe(meter: Meter, reading: ObservedMetric) -> None:
     create = (
         meter.create_observable_counter
         if reading.kind == "counter"
@@ -90,7 +97,7 @@ def _callback(value: Callable[[], float]) -> Callable[[CallbackOptions], Iterabl
     return lambda _: [Observation(value())]
 
 
-def _labelled(one: Labelled) -> Callable[[CallbackOptions], Iterable[Observation]]:
+def _labelled(one: LabelledGauge) -> Callable[[CallbackOptions], Iterable[Observation]]:
     return lambda _: [Observation(value, {one.label: name}) for name, value in one.values().items()]
 
 

@@ -35,7 +35,7 @@ class Histogram(Protocol):
         ...
 
 
-class Reading(NamedTuple):
+class ObservedMetric(NamedTuple):
     """A metric that is read when somebody scrapes; counters get ``_total`` behind their name."""
 
     scope: Scope
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
     value: Callable[[], float]
 
 
-class Labelled(NamedTuple):
+class LabelledGauge(NamedTuple):
     """A gauge of ours with one label: ``values`` returns the value of each label value."""
 
     name: str
@@ -54,7 +54,7 @@ class Labelled(NamedTuple):
     values: Callable[[], Mapping[str, int]]
 
 
-class Work:
+class WorkCounts:
     """Counts of one kind of work, ADDs or DELs; ``histograms``: of durations and of waits."""
 
     def __init__(self) -> None:
@@ -84,23 +84,23 @@ class Work:
             self.histograms[1].record(waited)
 
 
-class Metrics:
+class AgentMetrics:
     """The counts of one agent. ``readings`` and ``labelled``: what there is to be read."""
 
     def __init__(self) -> None:
-        self.allocation = Work()
-        self.release = Work()
+        self.allocation = WorkCounts()
+        self.release = WorkCounts()
         self.auto_pool_waits = 0
         self.store_calls: Histogram | None = None
-        self.labelled: list[Labelled] = []
-        self.readings: list[Reading] = [
+        self.labelled: list[LabelledGauge] = []
+        self.readings: list[ObservedMetric] = [
             *_of_work("allocation", "ADD", self.allocation),
             *_of_work("release", "DEL", self.release),
             *(
                 _of_class("allocation", f"err_{kind}", self.allocation)
                 for kind in ("no_available_pool", "ip_used_out")
             ),
-            Reading(
+            ObservedMetric(
                 COMPATIBLE,
                 "counter",
                 "spiderpool_debug_auto_pool_waited_for_available_counts",
@@ -126,17 +126,17 @@ class Metrics:
 
     def gauge(self, name: str, words: str, value: Callable[[], float]) -> None:
         """A gauge of ours, ``orbweaver_<name>``."""
-        self.readings.append(Reading(OURS, "gauge", f"orbweaver_{name}", words, value))
+        self.readings.append(ObservedMetric(OURS, "gauge", f"orbweaver_{name}", words, value))
 
     def counter(self, name: str, words: str, value: Callable[[], int]) -> None:
         """A counter of ours, ``orbweaver_<name>_total``."""
-        self.readings.append(Reading(OURS, "counter", f"orbweaver_{name}", words, value))
+        self.readings.append(ObservedMetric(OURS, "counter", f"orbweaver_{name}", words, value))
 
     def gauge_by(
         self, label: str, name: str, words: str, values: Callable[[], Mapping[str, int]]
     ) -> None:
         """A gauge of ours, ``orbweaver_<name>``, with one series for each value of the label."""
-        self.labelled.append(Labelled(f"orbweaver_{name}", words, label, values))
+        self.labelled.append(LabelledGauge(f"orbweaver_{name}", words, label, values))
 
     def on_auto_pool_wait(self) -> None:
         """An ADD waits for an automatic pool."""
@@ -152,12 +152,12 @@ def _class_of(error: Exception) -> str:
     return next((name for kind, name in _CLASSES if isinstance(error, kind)), "internal")
 
 
-def _of_work(name: str, verb: str, work: Work) -> list[Reading]:
+def _of_work(name: str, verb: str, work: WorkCounts) -> list[ObservedMetric]:
     prefix = f"spiderpool_ipam_{name}"
     waits = f"waits of {verb} requests"
 
-    def counter(suffix: str, words: str, value: Callable[[], float]) -> Reading:
-        return Reading(COMPATIBLE, "counter", f"{prefix}_{suffix}", words, value)
+    def counter(suffix: str, words: str, value: Callable[[], float]) -> ObservedMetric:
+        return ObservedMetric(COMPATIBLE, "counter", f"{prefix}_{suffix}", words, value)
 
     return [
         counter("counts", f"Number of {verb} requests", lambda: work.count),
@@ -174,9 +174,9 @@ def _of_work(name: str, verb: str, work: Work) -> list[Reading]:
     ]
 
 
-def _of_class(name: str, kind: str, work: Work) -> Reading:
+def _of_class(name: str, kind: str, work: WorkCounts) -> ObservedMetric:
     key = kind.removeprefix("err_")
-    return Reading(
+    return ObservedMetric(
         COMPATIBLE,
         "counter",
         f"spiderpool_ipam_{name}_{kind}_counts",
@@ -185,9 +185,11 @@ def _of_class(name: str, kind: str, work: Work) -> Reading:
     )
 
 
-def _of_durations(pattern: str, what: str, durations: Durations) -> list[Reading]:
-    def gauge(word: str, words: str, value: Callable[[], float]) -> Reading:
-        return Reading(COMPATIBLE, "gauge", pattern.format(word), f"{words} of {what}", value)
+def _of_durations(pattern: str, what: str, durations: Durations) -> list[ObservedMetric]:
+    def gauge(word: str, words: str, value: Callable[[], float]) -> ObservedMetric:
+        return ObservedMetric(
+            COMPATIBLE, "gauge", pattern.format(word), f"{words} of {what}", value
+        )
 
     return [
         gauge("average", "Mean", lambda: durations.mean),

@@ -23,7 +23,7 @@ from core.store.kv import (
 T = TypeVar("T")
 
 
-class CallObserver(Protocol):
+class CniCallObserver(Protocol):
     """Told of every finished call; must be quick and must not raise."""
 
     def on_call(self, method: str, seconds: float, outcome: str) -> None:
@@ -34,7 +34,7 @@ class CallObserver(Protocol):
 class ObservedStore:
     """A ``KeyValueStore`` over another one."""
 
-    def __init__(self, store: KeyValueStore, *observers: CallObserver) -> None:
+    def __init__(self, store: KeyValueStore, *observers: CniCallObserver) -> None:
         self._store = store
         self._observers = observers
 

@@ -34,11 +34,16 @@ from nodeagent.cniwire.failures import (
     failure_of,
 )
 from nodeagent.cniwire.results import add_result
-from nodeagent.detection.detector import Detector, Found, Switches, Taken
+from nodeagent.detection.detector import (
+    ConflictingAddress,
+    DetectionResult,
+    DetectionSwitches,
+    Detector,
+)
 from nodeagent.facts import FactsSource
 from nodeagent.gate import Gate
 from nodeagent.telemetry.tracing import Tracer
-from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
+from nodeagent.verbs.withdrawing import Withdrawal, WithdrawalHandler
 
 ROUNDS_MAX: Final = 3
 """Allocations of one ADD, each after the first because of a stranger. More strangers than that mean
@@ -64,9 +69,9 @@ class AddHandler:
         addresses: AddressService,
         gate: Gate,
         detector: Detector,
-        withdrawing: Withdrawing,
+        withdrawing: WithdrawalHandler,
         facts: FactsSource,
-        switches: Switches,
+        switches: DetectionSwitches,
         tracer: Tracer | None,
     ) -> None:
         self._addresses = addresses
@@ -95,7 +100,9 @@ class AddHandler:
             raise failure_of(error).prefixed(ALLOCATION_ERROR) from error
         return add_result(version, nic), {"addresses": nic.cidrs()}
 
-    async def _probed(self, request: AddRequest, switches: Switches, arrived: float) -> Nic:
+    async def _probed(
+        self, request: AddRequest, switches: DetectionSwitches, arrived: float
+    ) -> Nic:
         deadline_s = self._addresses.add_deadline_s
         deadline = asyncio.timeout(deadline_s)
         try:
@@ -109,13 +116,15 @@ class AddHandler:
                 raise  # of the work itself, such as ETIMEDOUT
             raise DeadlineExceeded(f"not done within {deadline_s:g} s") from None
 
-    async def _rounds(self, request: AddRequest, switches: Switches, arrived: float) -> Nic:
-        strangers: tuple[Taken, ...] = ()
+    async def _rounds(
+        self, request: AddRequest, switches: DetectionSwitches, arrived: float
+    ) -> Nic:
+        strangers: tuple[ConflictingAddress, ...] = ()
         for _ in range(ROUNDS_MAX):
             nic = await self._allocate(request, arrived, strangers)
             try:
                 found = await self._look(request, nic, switches)
-                if found == Found():
+                if found == DetectionResult():
                     return nic
                 strangers += found.strangers
                 await self._give_up(request, found)
@@ -126,7 +135,7 @@ class AddHandler:
         raise _conflict(request, strangers, f"and {ROUNDS_MAX} addresses were tried")
 
     async def _allocate(
-        self, request: AddRequest, arrived: float, strangers: Sequence[Taken]
+        self, request: AddRequest, arrived: float, strangers: Sequence[ConflictingAddress]
     ) -> Nic:
         try:
             added = await self._addresses.serve_add(request, arrived)
@@ -137,7 +146,9 @@ class AddHandler:
             raise _conflict(request, strangers, then) from error
         return _nic_of(added, request.attachment.interface)
 
-    async def _look(self, request: AddRequest, nic: Nic, switches: Switches) -> Found:
+    async def _look(
+        self, request: AddRequest, nic: Nic, switches: DetectionSwitches
+    ) -> DetectionResult:
         with self._span(request, nic):
             try:
                 return await self._detector.look(request.attachment.netns, nic, switches)
@@ -154,7 +165,7 @@ class AddHandler:
         }
         return self._tracer.request(LOOK, request.cause.traceparent, attributes)
 
-    async def _give_up(self, request: AddRequest, found: Found) -> None:
+    async def _give_up(self, request: AddRequest, found: DetectionResult) -> None:
         """Return when another allocation may help, raise where it cannot."""
         why = _conflicts(request, found.strangers) or _silence(found)
         how = await self._withdrawing.give_up(request, found.strangers, why)
@@ -176,7 +187,7 @@ class AddHandler:
             fields = {"container": request.attachment.container}
             _log.warning("addresses are not given back: %s", error, extra={"fields": fields})
 
-    def _switches_for(self, pod: PodReference) -> Switches:
+    def _switches_for(self, pod: PodReference) -> DetectionSwitches:
         switches = self._switches
         if switches.conflicts and self._facts.facts(pod).pod.migrating:
             return switches._replace(conflicts=False)  # the source has the addresses on its link
@@ -195,7 +206,9 @@ def _nic_of(added: Added, interface: str) -> Nic:
     return nic
 
 
-def _conflict(request: AddRequest, strangers: Sequence[Taken], then: str) -> AddressConflict:
+def _conflict(
+    request: AddRequest, strangers: Sequence[ConflictingAddress], then: str
+) -> AddressConflict:
     return AddressConflict(
         f"{_conflicts(request, strangers)}; {then}",
         subject=strangers[0].address,
@@ -203,7 +216,7 @@ def _conflict(request: AddRequest, strangers: Sequence[Taken], then: str) -> Add
     )
 
 
-def _conflicts(request: AddRequest, strangers: Sequence[Taken]) -> str:
+def _conflicts(request: AddRequest, strangers: Sequence[ConflictingAddress]) -> str:
     """In the public system's words, which its users and tests look for."""
     return "; ".join(
         f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
@@ -212,5 +225,5 @@ def _conflicts(request: AddRequest, strangers: Sequence[Taken]) -> str:
     )
 
 
-def _silence(found: Found) -> str:
+def _silence(found: DetectionResult) -> str:
     return "; ".join(f"gateway {gateway} is unreachable" for gateway in found.silent_gateways)

@@ -18,12 +18,12 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.claims import ReleaseDecision
 from core.domain.events import ReleaseReason
 from core.domain.external import NicFacts, addresses_of, parents_of
-from core.domain.facts import Facts, PodFacts
+from core.domain.facts import PodFacts, RequestFacts
 from core.domain.model import Endpoint
 from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
 from core.service.add_request import AddRequest
 from core.service.allocator import Added, Confirm
-from core.service.bindings import Binding, Bindings, Order
+from core.service.bindings import Binding, BindingRequest, Bindings
 from core.service.handover import Handover, claims_of
 from core.store.codec import ENDPOINT
 from core.store.keys import Keys
@@ -56,7 +56,7 @@ class Times(NamedTuple):
 class _Asked(NamedTuple):
     """``revision`` of the question, 0: it is bound already."""
 
-    order: Order
+    order: BindingRequest
     revision: int
 
 
@@ -81,7 +81,7 @@ class BindingAllocator:
         self._bindings = Bindings(store, keys)
         self._handover = Handover(store, keys)
 
-    async def allocate_and_bind(self, request: AddRequest, facts: Facts) -> Added:
+    async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:
         """See ``Allocator.allocate``.
 
         Raises ProviderError, NotReady, DeadlineExceeded, BadInput too.
@@ -111,15 +111,17 @@ class BindingAllocator:
             await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
         raise _not_yet(binding)
 
-    async def _order(self, endpoint: Endpoint, pod: PodFacts) -> Order:
+    async def _order(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
         """What has to be bound of the endpoint; the claims are those that it has now."""
         interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
         parents = parents_of(self._networks.nics(pod, interfaces))
         addresses = addresses_of(endpoint, parents)
         claims = await claims_of(self._store, self._keys, endpoint) if addresses else ()
-        return Order(*endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims)
+        return BindingRequest(
+            *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims
+        )
 
-    async def _ask(self, order: Order, pod: PodFacts, ends: float) -> _Asked:
+    async def _ask(self, order: BindingRequest, pod: PodFacts, ends: float) -> _Asked:
         """Say that it shall be bound."""
         seen = await self._bindings.find(order.key)
         binding = seen.binding
@@ -171,7 +173,7 @@ class BindingAllocator:
 
         await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
 
-    async def _endpoint(self, order: Order) -> Endpoint:
+    async def _endpoint(self, order: BindingRequest) -> Endpoint:
         """With the MACs and VLANs that the provider chose."""
         kvs = (await self._store.read([Get(self._keys.endpoint(*order.key))])).ranges[0].kvs
         if not kvs:
@@ -179,7 +181,7 @@ class BindingAllocator:
         return ENDPOINT.decode(kvs[0].value)
 
 
-def _continues(order: Order, pod: PodFacts) -> bool:
+def _continues(order: BindingRequest, pod: PodFacts) -> bool:
     """Whether what was bound serves this Pod as well.
 
     The same Pod, or the next one of a fixed address on the same NICs. The target of a live
@@ -189,11 +191,11 @@ def _continues(order: Order, pod: PodFacts) -> bool:
     return order.uid == pod.uid or same_node or pod.migrating
 
 
-def _texts(order: Order) -> set[str]:
+def _texts(order: BindingRequest) -> set[str]:
     return {one.address for one in order.addresses}
 
 
-def _is_bound(order: Order, binding: Binding | None) -> bool:
+def _is_bound(order: BindingRequest, binding: Binding | None) -> bool:
     """What a change of the binding means to who waits for it. Raises ProviderError."""
     if binding is None or binding.is_ending:
         meanwhile = f"the addresses of {'/'.join(order.key)} were given back meanwhile"

@@ -23,7 +23,7 @@ from nodeagent.facts import FactsSource
 REMEDY: Final = "DEL and ADD this attachment again; `orbctl history` tells what has happened"
 
 
-class Checking:
+class CheckHandler:
     """Does CHECKs."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, facts: FactsSource) -> None:

@@ -21,21 +21,27 @@ from core.store.kinds import ENDPOINTS
 from core.store.kv import Get, KeyValueStore
 from nodeagent.cniwire.call import Call
 from nodeagent.facts import FactsSource
-from nodeagent.verbs.missing import Missing, Sandbox, incomplete, is_netns_gone, valid_attachments
+from nodeagent.verbs.missing import (
+    MissingAttachments,
+    Sandbox,
+    incomplete,
+    is_netns_gone,
+    valid_attachments,
+)
 
 PAGE_ENDPOINTS: Final = 2_000
 ENDPOINTS_MAX: Final = 1_000_000
 """Endpoints of the cluster that one call reads; beyond it the call fails by name."""
 
 
-class Collected(NamedTuple):
+class EndpointGcResult(NamedTuple):
     """What one GC did: the endpoints released, and how many attachments were not in the list."""
 
     released: tuple[str, ...]
     missing: int
 
 
-class Collecting:
+class GcHandler:
     """Does GCs."""
 
     def __init__(
@@ -54,9 +60,9 @@ class Collecting:
         self._facts = facts
         self._node = node
         self._actor = actor
-        self._missing = Missing(monotonic)
+        self._missing = MissingAttachments(monotonic)
 
-    async def collect(self, call: Call) -> Collected:
+    async def collect(self, call: Call) -> EndpointGcResult:
         """Raises CniFailure when the list is missing or something could not be released."""
         valid = valid_attachments(call.conf)
         network = call.conf.name
@@ -78,7 +84,7 @@ class Collecting:
         look.remember()
         if errors:
             raise incomplete("endpoints", errors, len(released))
-        return Collected(tuple(released), len(look.missed))
+        return EndpointGcResult(tuple(released), len(look.missed))
 
     async def _endpoints(self, errors: list[str]) -> AsyncIterator[Endpoint]:
         """This node's endpoints, page by page at one revision, so that memory stays bounded.

@@ -21,9 +21,9 @@ from core.errors import BadInput, DatapathError, NotReady
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CHECK_FAILED, CniFailure
 from nodeagent.coordinator.announcing import Announcer
-from nodeagent.coordinator.cluster import ClusterSettings
-from nodeagent.coordinator.engine import Done, Engine, Order
-from nodeagent.coordinator.records import Records, Undertaking
+from nodeagent.coordinator.cluster import CoordinatorDefaults
+from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
+from nodeagent.coordinator.records import AttachmentRecord, AttachmentRecords
 from nodeagent.coordinator.settings import (
     BUILT_IN,
     CoordinatorSettings,
@@ -33,8 +33,8 @@ from nodeagent.coordinator.settings import (
 )
 from nodeagent.coordinator.wishes import default_route_nic, expected_nics
 from nodeagent.facts import FactsSource
-from nodeagent.netlink.namespaces import Visitor
-from nodeagent.verbs.missing import Missing, incomplete, valid_attachments
+from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.verbs.missing import MissingAttachments, incomplete, valid_attachments
 
 T = TypeVar("T")
 
@@ -47,24 +47,24 @@ REMEDY: Final = "DEL and ADD this attachment again"
 _log: Final = logging.getLogger(__name__)
 
 
-class Collected(NamedTuple):
+class AttachmentGcResult(NamedTuple):
     """What one GC did: attachments taken back, and how many were not in the list."""
 
     removed: tuple[str, ...]
     missing: int
 
 
-class Coordinating:
+class CoordinatorHandler:
     """Does the coordinator's ADDs, DELs, CHECKs and GCs."""
 
     def __init__(
         self,
         engine: Engine,
-        records: Records,
+        records: AttachmentRecords,
         announcer: Announcer,
-        visitor: Visitor,
+        visitor: NetnsExecutor,
         facts: FactsSource,
-        cluster: ClusterSettings,
+        cluster: CoordinatorDefaults,
         monotonic: Callable[[], float],
     ) -> None:
         self._engine = engine
@@ -72,11 +72,11 @@ class Coordinating:
         self._announcer = announcer
         self._facts = facts
         self._cluster = cluster
-        self._missing = Missing(monotonic)
+        self._missing = MissingAttachments(monotonic)
         self._workers = ThreadPoolExecutor(WORKERS, "coordinator", initializer=visitor.travels)
         self._turns = _Turns()
 
-    async def add(self, call: Call, conf: WrittenSettings) -> Done | None:
+    async def add(self, call: Call, conf: WrittenSettings) -> AttachResult | None:
         """Set a NIC up; None where the mode is disabled. Raises BadInput, DatapathError, NotReady.
 
         The Pod's annotation goes before the network configuration, and that before the cluster.
@@ -85,7 +85,7 @@ class Coordinating:
         settings = effective(conf, self._cluster.written(), default_route_nic(annotations))
         if settings.mode == "disable":
             return None
-        order = Order(call.attachment, settings, expected_nics(annotations))
+        order = AttachRequest(call.attachment, settings, expected_nics(annotations))
         return await self._work(call.attachment.container, lambda: self._engine.add(order))
 
     def fault(self) -> NotReady | None:
@@ -124,7 +124,7 @@ class Coordinating:
         if found:
             raise CniFailure(CHECK_FAILED, f"CHECK failed: {'; '.join(found)}", REMEDY)
 
-    async def collect(self, call: Call) -> Collected:
+    async def collect(self, call: Call) -> AttachmentGcResult:
         """Take back what the runtime no longer knows, on evidence only (invariant I6).
 
         It goes on after what cannot be taken back. Raises CniFailure when the list of valid
@@ -151,7 +151,7 @@ class Coordinating:
         look.remember()
         if errors:
             raise incomplete("attachments", errors, len(removed))
-        return Collected(tuple(removed), len(suspects))
+        return AttachmentGcResult(tuple(removed), len(suspects))
 
     async def sweep(self) -> int:
         """Take back what Pods have lost while no agent was there to hear of it; how many NICs.
@@ -182,7 +182,7 @@ class Coordinating:
         await self._facts.learn(pod)
         return self._facts.facts(pod).pod.annotations
 
-    async def _remove(self, each: Undertaking) -> None:
+    async def _remove(self, each: AttachmentRecord) -> None:
         attachment = Attachment(each.container, each.interface, each.network, each.netns)
         await self._work(each.container, lambda: self._engine.delete(attachment, ""))
 
@@ -193,7 +193,7 @@ class Coordinating:
         except (BadInput, NotReady):
             return effective(BUILT_IN, BUILT_IN)
 
-    async def _known(self) -> list[Undertaking]:
+    async def _known(self) -> list[AttachmentRecord]:
         """Every record on the node. Raises DatapathError."""
         return await self._submitted(lambda: list(self._records.all()), "records of attachments")
 

@@ -42,7 +42,7 @@ def delete_order(call: Call) -> DeleteOrder:
     return DeleteOrder(call.pod, call.attachment, call.traceparent)
 
 
-class Deleting:
+class DeleteHandler:
     """Does DELs."""
 
     def __init__(self, releaser: Releaser, facts: FactsSource, actor: str) -> None:

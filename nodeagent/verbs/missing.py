@@ -31,16 +31,16 @@ Sandbox = tuple[str, str]
 """(container, interface)."""
 
 
-class Missing:
+class MissingAttachments:
     """Remembers, by network, what the last GC missed and since when."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._missed: dict[str, dict[Sandbox, float]] = {}
 
-    def look(self, network: str) -> Look:
+    def look(self, network: str) -> GcPass:
         """One GC's look at a network."""
-        return Look(self, network, self._missed.get(network, {}), self._monotonic())
+        return GcPass(self, network, self._missed.get(network, {}), self._monotonic())
 
     def remember(self, network: str, missed: dict[Sandbox, float]) -> None:
         """Keep what this GC has missed, as far as there is room."""
@@ -55,11 +55,11 @@ class Missing:
         self._missed[network] = dict(islice(missed.items(), room))
 
 
-class Look:
+class GcPass:
     """One GC: ``missed`` is when each attachment was missed first."""
 
     def __init__(
-        self, memory: Missing, network: str, before: dict[Sandbox, float], now: float
+        self, memory: MissingAttachments, network: str, before: dict[Sandbox, float], now: float
     ) -> None:
         self._memory = memory
         self._network = network

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 from core.domain.choice import Search
-from core.domain.facts import Facts, PodReference
+from core.domain.facts import PodReference, RequestFacts
 from core.domain.selection import filters, wildcards
 from core.domain.selection.request import (
     CLUSTER_INTERFACE,
@@ -30,7 +30,7 @@ from core.domain.selection.request import (
     SelectionSettings,
 )
 from core.errors import OrbweaverError
-from core.projections.configuration_view import ConfigurationView, Snapshot
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from core.service.finding import Finder
 from core.store.keys import Keys
 from core.store.kinds import CLAIMS, ENDPOINTS, KeyKind
@@ -38,7 +38,7 @@ from core.store.kv import Get, KeyValueStore, RangeResult
 from nodeagent.cniwire.failures import LIMITED, NOT_AVAILABLE, CniFailure
 from nodeagent.cniwire.netconf import IpamConf
 from nodeagent.facts import FactsSource
-from nodeagent.health import Health
+from nodeagent.health import AgentHealth
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class StatusSettings(NamedTuple):
     records_max: int
 
 
-class Status:
+class StatusHandler:
     """Answers STATUS."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Status:
         store: KeyValueStore,
         keys: Keys,
         view: ConfigurationView,
-        health: Health,
+        health: AgentHealth,
         facts: FactsSource,
         settings: StatusSettings,
         monotonic: Callable[[], float],
@@ -149,14 +149,14 @@ class Status:
             return "no IPPool available, the configuration names none of an enabled IP version"
         return ""
 
-    async def _all_exhausted(self, facts: Facts, snapshot: Snapshot) -> str:
+    async def _all_exhausted(self, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> str:
         """Nothing is named: Pods do it, and one usable pool with a free address is a chance."""
         usable = [name for name in snapshot.pools if self._is_usable(name, facts, snapshot)]
         if not usable:
             return "no IPPool available, there is none that can be used on this node"
         return "" if await self._any_free(usable, snapshot) else "all IP addresses used out"
 
-    def _named(self, ipam: IpamConf, snapshot: Snapshot) -> NicPools | None:
+    def _named(self, ipam: IpamConf, snapshot: ConfigurationSnapshot) -> NicPools | None:
         source, ipv4, ipv6 = SOURCE_CNI_CONF, ipam.default_ipv4_ippool, ipam.default_ipv6_ippool
         if not ipv4 and not ipv6:
             source = SOURCE_DEFAULT_POOLS
@@ -167,12 +167,12 @@ class Status:
         resolved = wildcards.resolve(candidates, snapshot.catalog, self._settings.selection)
         return resolved.nics[0]
 
-    def _is_usable(self, name: str, facts: Facts, snapshot: Snapshot) -> bool:
+    def _is_usable(self, name: str, facts: RequestFacts, snapshot: ConfigurationSnapshot) -> bool:
         held = snapshot.pools.get(name)
         if held is None or not self._settings.selection.enabled(held.pool.family):
             return False
         request = SelectionRequest(CLUSTER_INTERFACE)
-        scene = filters.Scene(
+        scene = filters.FilterInput(
             CLUSTER_INTERFACE,
             held.pool.family,
             request,
@@ -183,7 +183,7 @@ class Status:
         rules = (filters.alive, filters.node_fits)
         return all(rule(held.pool, scene) is None for rule in rules)
 
-    async def _any_free(self, names: list[str], snapshot: Snapshot) -> bool:
+    async def _any_free(self, names: list[str], snapshot: ConfigurationSnapshot) -> bool:
         for name in names:
             usable = snapshot.usable(name)
             bound = self._settings.records_max

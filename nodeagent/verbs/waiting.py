@@ -14,11 +14,11 @@ from contextlib import aclosing
 from typing import Final
 
 from core.domain.autopools.applications import Application, application_of_pod, is_built_in
-from core.domain.autopools.naming import OWNER_UID, Place
+from core.domain.autopools.naming import OWNER_UID, PoolScope
 from core.domain.autopools.requests import SubnetRequest, read_request
 from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.configuration import pool_addresses
-from core.domain.facts import Facts, PodFacts
+from core.domain.facts import PodFacts, RequestFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.reasoning import missing_pool_of
 from core.domain.selection.request import SelectionSettings
@@ -26,7 +26,7 @@ from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPendin
 from core.projections.configuration_view import ConfigurationView
 from core.service.add_request import AddRequest
 from core.service.allocator import Added
-from core.service.needs import Needs, Report
+from core.service.needs import PoolRequests, ReconcileReport
 from core.service.refusals import Refusals
 from nodeagent.address_service import Allocate
 
@@ -45,7 +45,7 @@ class WaitingAllocator:
     def __init__(
         self,
         allocate: Allocate,
-        needs: Needs,
+        needs: PoolRequests,
         view: ConfigurationView,
         settings: SelectionSettings,
         *,
@@ -62,7 +62,7 @@ class WaitingAllocator:
         self._waiting = 0
         self._refusals = refusals
 
-    async def allocate_or_wait(self, request: AddRequest, facts: Facts) -> Added:
+    async def allocate_or_wait(self, request: AddRequest, facts: RequestFacts) -> Added:
         """See ``Allocator.allocate``, whose errors it raises."""
         annotations = facts.pod.annotations
         try:
@@ -75,7 +75,7 @@ class WaitingAllocator:
                 raise
             raise await self._refusals.explained(error, name) from None
 
-    async def _allocate_from_automatic(self, request: AddRequest, facts: Facts) -> Added:
+    async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
         application = application_of_pod(facts.pod)
         if self._is_outdated(application, facts.pod):
             await self._needs.tell(application)
@@ -87,11 +87,11 @@ class WaitingAllocator:
             return await self._wait(request, facts, application, error)
 
     async def _wait(
-        self, request: AddRequest, facts: Facts, application: Application, error: Curable
+        self, request: AddRequest, facts: RequestFacts, application: Application, error: Curable
     ) -> Added:
         self._on_wait()
         self._waiting += 1
-        report: Report | None = None
+        report: ReconcileReport | None = None
         try:
             told = await self._needs.tell(application)
             async with aclosing(self._reports(application, told)) as reports:
@@ -106,7 +106,9 @@ class WaitingAllocator:
             self._waiting -= 1
         raise explained(error, report, self._wait_s)
 
-    async def _reports(self, application: Application, told: int) -> AsyncGenerator[Report, None]:
+    async def _reports(
+        self, application: Application, told: int
+    ) -> AsyncGenerator[ReconcileReport, None]:
         """Reports about the need, until time is over."""
         clock = asyncio.get_running_loop().time
         ends = clock() + self._wait_s
@@ -141,13 +143,13 @@ class WaitingAllocator:
             for nic in request.nics
             for family, subnet in nic.families()
             for name in catalog.automatic.get(
-                Place(application.key, nic.interface, family, subnet), ()
+                PoolScope(application.key, nic.interface, family, subnet), ()
             )
             if catalog[name].labels.get(OWNER_UID) == application.uid
         ]
 
 
-def explained(error: Curable, report: Report | None, waited_s: float) -> AllocationError:
+def explained(error: Curable, report: ReconcileReport | None, waited_s: float) -> AllocationError:
     """The error with what the controllers say about it."""
     if report is None:
         what = f"no controller has looked at it within {waited_s:g} s"

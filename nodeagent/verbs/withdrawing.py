@@ -18,7 +18,7 @@ from core.domain.claims import ReleaseDecision
 from core.domain.commands import QuarantineAddress
 from core.domain.events import Cause
 from core.domain.facts import PodFacts, PodReference
-from core.domain.model import Attachment, Endpoint, Nic, Stranger
+from core.domain.model import Attachment, ConflictingHost, Endpoint, Nic
 from core.errors import Refused
 from core.projections.configuration_view import ConfigurationView
 from core.service.add_request import AddRequest
@@ -28,7 +28,7 @@ from core.store.codec import ENDPOINT
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import unix_ms
-from nodeagent.detection.detector import Taken
+from nodeagent.detection.detector import ConflictingAddress
 from nodeagent.facts import FactsSource
 
 REASON: Final = "in use by a stranger, as the plugin on this node has seen"
@@ -51,7 +51,7 @@ class Withdrawal(Enum):
     )
 
 
-class Withdrawing:
+class WithdrawalHandler:
     """Does batch releases; ``allowed``: SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Withdrawing:
         return Withdrawal.DONE
 
     async def give_up(
-        self, request: AddRequest, strangers: Sequence[Taken], why: str
+        self, request: AddRequest, strangers: Sequence[ConflictingAddress], why: str
     ) -> Withdrawal:
         """After the agent's own detection: give back what the ADD has got for this interface.
 
@@ -123,7 +123,7 @@ class Withdrawing:
         seen = f"container {attachment.container}"
         too_many = any(self._has_many(mac) for _, mac in strangers)
         for address, mac in () if too_many else strangers:
-            stranger = Stranger(mac, self._actor, pod.node, attachment.interface, unix_ms())
+            stranger = ConflictingHost(mac, self._actor, pod.node, attachment.interface, unix_ms())
             aside = QuarantineAddress(address, STRANGER, seen, stranger)
             await self._configurator.apply(aside, cause)
 
@@ -150,7 +150,7 @@ class Withdrawing:
         addresses = [address for address, _ in endpoint.addresses()]
         for address in addresses:
             evidence = f"container {container}, one of {' '.join(addresses)}"
-            stranger = Stranger("", self._actor, endpoint.node, "", unix_ms())
+            stranger = ConflictingHost("", self._actor, endpoint.node, "", unix_ms())
             aside = QuarantineAddress(address, REASON, evidence, stranger)
             await self._configurator.apply(aside, cause)
 

@@ -22,47 +22,47 @@ from core.domain.autopools.naming import (
     application_of,
     place_of,
 )
-from core.domain.autopools.reconciling import Step, plan_application, plan_departure
+from core.domain.autopools.reconciling import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.records import application_in
 from core.domain.autopools.sizing import NO_MORE, IpNumber, read_number
 from core.domain.configuration import Configuration, pool_addresses
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool
 from core.domain.selection.request import FAMILY_NAMES
 from core.errors import BadInput
 from ops.cli.counting import claims_by_pool
 from ops.cli.listings import state_of
-from ops.cli.output import Column, Listing
+from ops.cli.output import ObjectListing, TableColumn
 from ops.manifests import Plain
 
 if TYPE_CHECKING:
     from ops.cli.workloads import Told
 
 COLUMNS: Final = (
-    Column("NAME"),
-    Column("KIND"),
-    Column("REPLICAS", right=True),
-    Column("POOLS", right=True),
-    Column("ADDRESSES", right=True),
-    Column("HELD", right=True),
-    Column("STATE"),
-    Column("NUMBER", wide=True),
-    Column("UID", wide=True),
+    TableColumn("NAME"),
+    TableColumn("KIND"),
+    TableColumn("REPLICAS", right=True),
+    TableColumn("POOLS", right=True),
+    TableColumn("ADDRESSES", right=True),
+    TableColumn("HELD", right=True),
+    TableColumn("STATE"),
+    TableColumn("NUMBER", wide=True),
+    TableColumn("UID", wide=True),
 )
 POOL_COLUMNS: Final = (
-    Column("POOL"),
-    Column("NIC"),
-    Column("FAMILY"),
-    Column("SUBNET"),
-    Column("ADDRESSES"),
-    Column("HELD", right=True),
-    Column("NUMBER"),
-    Column("STATE"),
+    TableColumn("POOL"),
+    TableColumn("NIC"),
+    TableColumn("FAMILY"),
+    TableColumn("SUBNET"),
+    TableColumn("ADDRESSES"),
+    TableColumn("HELD", right=True),
+    TableColumn("NUMBER"),
+    TableColumn("STATE"),
 )
 
 
-class Line(NamedTuple):
+class ApplicationLine(NamedTuple):
     """One application. ``steps``: what is to be done.
 
     ``told`` None: there is no record of it, or it is ``missing`` in the cluster.
@@ -72,8 +72,8 @@ class Line(NamedTuple):
     told: Application | None
     pools: tuple[Pool, ...]
     held: Mapping[str, int]
-    steps: tuple[Step, ...]
-    missing: Missing | None = None
+    steps: tuple[ReconcileStep, ...]
+    missing: MissingOwner | None = None
 
     @property
     def state(self) -> str:
@@ -96,7 +96,7 @@ class Line(NamedTuple):
         return ", ".join({one.annotations.get(IP_NUMBER, ""): None for one in self.pools}) or "-"
 
 
-def lines_of(ledger: Ledger, told: Told | None = None) -> list[Line]:
+def lines_of(ledger: Ledger, told: Told | None = None) -> list[ApplicationLine]:
     """Every application that was told of or has a pool, by namespace and name.
 
     ``told`` None: by records.
@@ -115,15 +115,15 @@ def lines_of(ledger: Ledger, told: Told | None = None) -> list[Line]:
     for key in sorted(told.keys() | pools.keys(), key=lambda key: (key.namespace, key.name, key)):
         own = sorted(pools.get(key, []), key=lambda pool: pool.name)
         found = told.get(key)
-        steps: tuple[Step, ...] = ()
-        missing = found if isinstance(found, Missing) else None
-        application = None if isinstance(found, Missing) else found
+        steps: tuple[ReconcileStep, ...] = ()
+        missing = found if isinstance(found, MissingOwner) else None
+        application = None if isinstance(found, MissingOwner) else found
         if application is not None:
             steps = plan_application(application, configuration, claimed, _default_of(own))
         elif missing is not None and missing.certain:
             uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
             steps = tuple(s for uid in uids for s in plan_departure(uid, configuration, claimed))
-        lines.append(Line(key, application, tuple(own), held, steps, missing))
+        lines.append(ApplicationLine(key, application, tuple(own), held, steps, missing))
     return lines
 
 
@@ -135,13 +135,13 @@ def _recorded(ledger: Ledger) -> Told:
     }
 
 
-def _word_of_missing(key: ApplicationKey, missing: Missing) -> str:
+def _word_of_missing(key: ApplicationKey, missing: MissingOwner) -> str:
     if missing.certain:
         return "gone"
     return "unknown" if is_built_in(key) else "third party"
 
 
-def application_listing(lines: list[Line], *, namespaced: bool) -> Listing:
+def application_listing(lines: list[ApplicationLine], *, namespaced: bool) -> ObjectListing:
     """A table, and manifests of our own."""
     rows = []
     for line in lines:
@@ -159,12 +159,12 @@ def application_listing(lines: list[Line], *, namespaced: bool) -> Listing:
             line.told.uid if line.told else "-",
         )
         rows.append((line.key.namespace, *row) if namespaced else row)
-    columns = (Column("NAMESPACE"), *COLUMNS) if namespaced else COLUMNS
+    columns = (TableColumn("NAMESPACE"), *COLUMNS) if namespaced else COLUMNS
     names = [f"application/{line.key.kind}/{line.key.name}" for line in lines]
-    return Listing(columns, rows, names, [plain(line) for line in lines])
+    return ObjectListing(columns, rows, names, [plain(line) for line in lines])
 
 
-def pool_rows(line: Line) -> list[tuple[str, ...]]:
+def pool_rows(line: ApplicationLine) -> list[tuple[str, ...]]:
     """A row of ``POOL_COLUMNS`` for each pool."""
     rows: list[tuple[str, ...]] = []
     for pool in line.pools:
@@ -184,14 +184,14 @@ def pool_rows(line: Line) -> list[tuple[str, ...]]:
     return rows
 
 
-def word_of(step: Step) -> str:
+def word_of(step: ReconcileStep) -> str:
     """What a step is called: one that cannot be made yet waits, one that cannot be is refused."""
     if step.action == "refuse":
         return "wait" if step.again else "refused"
     return step.action
 
 
-def plain(line: Line) -> Plain:
+def plain(line: ApplicationLine) -> Plain:
     """For programs."""
     key = line.key
     return {

@@ -14,10 +14,10 @@ import typer
 
 from ops.cli.exits import Exit
 from ops.cli.output import Format
-from ops.cli.session import Session, Surroundings, run
+from ops.cli.session import ClusterSession, ProcessContext, run
 from ops.settings import ClusterSettings, cluster_settings
 
-Action = Callable[[Session], Coroutine[Any, Any, Exit]]
+Action = Callable[[ClusterSession], Coroutine[Any, Any, Exit]]
 
 
 class Globals(NamedTuple):
@@ -25,7 +25,7 @@ class Globals(NamedTuple):
 
     options: dict[str, str]
     output: Format
-    surroundings: Surroundings
+    surroundings: ProcessContext
 
     @property
     def settings(self) -> ClusterSettings:

@@ -18,7 +18,7 @@ from core.store.keys import Keys
 from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValueStore
 
 
-class Counts(NamedTuple):
+class PoolUsage(NamedTuple):
     """Of one pool: held addresses, and those that may be handed out."""
 
     claimed: int
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 async def count_pools(
     store: KeyValueStore, keys: Keys, ledger: Ledger, pools: Sequence[Pool]
-) -> dict[str, Counts]:
+) -> dict[str, PoolUsage]:
     """Counts by pool name at the ledger's position; the ledger has the configuration.
 
     Raises Compacted, StoreUnavailable.
@@ -37,7 +37,9 @@ async def count_pools(
     found = await count_claims(store, keys, [*whole, *open_], ledger.position)
     claimed, taken = found[: len(pools)], found[len(pools) :]
     return {
-        pool.name: Counts(claimed[index], min(open_[index].size - taken[index], CLAMPED_SIZE_MAX))
+        pool.name: PoolUsage(
+            claimed[index], min(open_[index].size - taken[index], CLAMPED_SIZE_MAX)
+        )
         for index, pool in enumerate(pools)
     }
 

@@ -12,7 +12,7 @@ from typing import Final
 from core.errors import BadInput
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """A kind; the value is what ``-o name`` and messages say."""
 
     POOL = "spiderippool"
@@ -37,59 +37,59 @@ class Kind(StrEnum):
 
 
 _WORDS: Final = {
-    Kind.POOL: ("pool", "pools", "ippool", "ippools", "spiderippool", "spiderippools", "sp"),
-    Kind.SUBNET: ("subnet", "subnets", "spidersubnet", "spidersubnets", "ss"),
-    Kind.RESERVATION: (
+    ObjectKind.POOL: ("pool", "pools", "ippool", "ippools", "spiderippool", "spiderippools", "sp"),
+    ObjectKind.SUBNET: ("subnet", "subnets", "spidersubnet", "spidersubnets", "ss"),
+    ObjectKind.RESERVATION: (
         *("reservation", "reservations", "reserved", "reservedip", "reservedips"),
         *("spiderreservedip", "spiderreservedips", "sr"),
     ),
-    Kind.ENDPOINT: ("endpoint", "endpoints", "spiderendpoint", "spiderendpoints", "se", "ep"),
-    Kind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
-    Kind.RECORD: ("record", "records"),
-    Kind.POD: ("pod", "pods", "po"),
-    Kind.NAMESPACE: ("namespace", "namespaces", "ns"),
-    Kind.NODE: ("node", "nodes", "no"),
-    Kind.DEPLOYMENT: ("deployment", "deployments", "deploy"),
-    Kind.REPLICA_SET: ("replicaset", "replicasets", "rs"),
-    Kind.STATEFUL_SET: ("statefulset", "statefulsets", "sts"),
-    Kind.DAEMON_SET: ("daemonset", "daemonsets", "ds"),
-    Kind.JOB: ("job", "jobs"),
-    Kind.CRON_JOB: ("cronjob", "cronjobs", "cj"),
-    Kind.SERVICE: ("service", "services", "svc"),
-    Kind.SLICE: ("endpointslice", "endpointslices"),
-    Kind.APPLICATION: ("application", "applications", "app", "apps"),
-    Kind.ADDRESS: ("address", "addresses", "ip"),
+    ObjectKind.ENDPOINT: ("endpoint", "endpoints", "spiderendpoint", "spiderendpoints", "se", "ep"),
+    ObjectKind.QUARANTINE: ("quarantine", "quarantines", "quarantined", "q"),
+    ObjectKind.RECORD: ("record", "records"),
+    ObjectKind.POD: ("pod", "pods", "po"),
+    ObjectKind.NAMESPACE: ("namespace", "namespaces", "ns"),
+    ObjectKind.NODE: ("node", "nodes", "no"),
+    ObjectKind.DEPLOYMENT: ("deployment", "deployments", "deploy"),
+    ObjectKind.REPLICA_SET: ("replicaset", "replicasets", "rs"),
+    ObjectKind.STATEFUL_SET: ("statefulset", "statefulsets", "sts"),
+    ObjectKind.DAEMON_SET: ("daemonset", "daemonsets", "ds"),
+    ObjectKind.JOB: ("job", "jobs"),
+    ObjectKind.CRON_JOB: ("cronjob", "cronjobs", "cj"),
+    ObjectKind.SERVICE: ("service", "services", "svc"),
+    ObjectKind.SLICE: ("endpointslice", "endpointslices"),
+    ObjectKind.APPLICATION: ("application", "applications", "app", "apps"),
+    ObjectKind.ADDRESS: ("address", "addresses", "ip"),
 }
 KINDS: Final = {word: kind for kind, words in _WORDS.items() for word in words}
 
 WORKLOAD_KINDS: Final = {
-    Kind.DEPLOYMENT: "Deployment",
-    Kind.REPLICA_SET: "ReplicaSet",
-    Kind.STATEFUL_SET: "StatefulSet",
-    Kind.DAEMON_SET: "DaemonSet",
-    Kind.JOB: "Job",
-    Kind.CRON_JOB: "CronJob",
+    ObjectKind.DEPLOYMENT: "Deployment",
+    ObjectKind.REPLICA_SET: "ReplicaSet",
+    ObjectKind.STATEFUL_SET: "StatefulSet",
+    ObjectKind.DAEMON_SET: "DaemonSet",
+    ObjectKind.JOB: "Job",
+    ObjectKind.CRON_JOB: "CronJob",
 }
-SERVICE_KINDS: Final = {Kind.SERVICE: "Service", Kind.SLICE: "EndpointSlice"}
+SERVICE_KINDS: Final = {ObjectKind.SERVICE: "Service", ObjectKind.SLICE: "EndpointSlice"}
 RECORD_KINDS: Final = {
-    Kind.POD: "Pod",
-    Kind.NAMESPACE: "Namespace",
-    Kind.NODE: "Node",
+    ObjectKind.POD: "Pod",
+    ObjectKind.NAMESPACE: "Namespace",
+    ObjectKind.NODE: "Node",
     **WORKLOAD_KINDS,
     **SERVICE_KINDS,
 }
 """Kinds of records, with the kind of their manifest."""
 
-NAMESPACED: Final = (Kind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
+NAMESPACED: Final = (ObjectKind.POD, *WORKLOAD_KINDS, *SERVICE_KINDS)
 """Records that are in a namespace."""
 
 
-def plural(kind: Kind) -> str:
+def plural(kind: ObjectKind) -> str:
     """What people call several of them."""
     return _WORDS[kind][1]
 
 
-def kind_of(word: str, allowed: tuple[Kind, ...]) -> Kind:
+def kind_of(word: str, allowed: tuple[ObjectKind, ...]) -> ObjectKind:
     """The kind a word means, if it is one of ``allowed``. Raises BadInput."""
     kind = KINDS.get(word.lower())
     if kind in allowed:
@@ -102,7 +102,7 @@ def kind_of(word: str, allowed: tuple[Kind, ...]) -> Kind:
 def split_name(text: str, namespace: str) -> tuple[str, str]:
     """Namespace and name of ``name``, ``namespace/name``, ``pod/name``, ``pod/namespace/name``."""
     parts = text.split("/")
-    if len(parts) > 1 and parts[0] in (*_WORDS[Kind.POD], *_WORDS[Kind.ENDPOINT]):
+    if len(parts) > 1 and parts[0] in (*_WORDS[ObjectKind.POD], *_WORDS[ObjectKind.ENDPOINT]):
         parts = parts[1:]
     if len(parts) == 1:
         return namespace, parts[0]
@@ -118,27 +118,27 @@ def object_name(command: object) -> str:
 
     match command:
         case wishes.ApplyPool(pool):
-            return f"{Kind.POOL}/{pool.name}"
+            return f"{ObjectKind.POOL}/{pool.name}"
         case wishes.RetirePool(name) | wishes.DeletePool(name) | wishes.DropAutoPool(name):
-            return f"{Kind.POOL}/{name}"
+            return f"{ObjectKind.POOL}/{name}"
         case wishes.ApplyAutoPool(wish):
-            return f"{Kind.POOL}/{pool_name(wish.place, wish.uid)}"
+            return f"{ObjectKind.POOL}/{pool_name(wish.place, wish.uid)}"
         case wishes.ApplySubnet(subnet):
-            return f"{Kind.SUBNET}/{subnet.name}"
+            return f"{ObjectKind.SUBNET}/{subnet.name}"
         case wishes.RetireSubnet(name) | wishes.DeleteSubnet(name):
-            return f"{Kind.SUBNET}/{name}"
+            return f"{ObjectKind.SUBNET}/{name}"
         case wishes.Reinstate(kind, name) | wishes.AdvanceRetirement(kind, name):
-            return f"{Kind.POOL if kind == 'pool' else Kind.SUBNET}/{name}"
+            return f"{ObjectKind.POOL if kind == 'pool' else ObjectKind.SUBNET}/{name}"
         case wishes.ApplyReservation(reservation):
-            return f"{Kind.RESERVATION}/{reservation.name}"
+            return f"{ObjectKind.RESERVATION}/{reservation.name}"
         case wishes.DeleteReservation(name):
-            return f"{Kind.RESERVATION}/{name}"
+            return f"{ObjectKind.RESERVATION}/{name}"
         case (
             wishes.QuarantineAddress(address)
             | wishes.LiftQuarantine(address)
             | wishes.ReturnAddress(address)
         ):
-            return f"{Kind.QUARANTINE}/{address}"
+            return f"{ObjectKind.QUARANTINE}/{address}"
         case wishes.ApplyRecord(record):
             return _record_name(record.kind, record.namespace, record.name)
         case wishes.DeleteRecord(kind, namespace, name):

@@ -14,76 +14,76 @@ from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subn
 from core.domain.quarantine import seen_in_words
 from core.domain.subnets import SubnetCounts
 from core.manifests.writing import to_manifest
-from ops.cli.counting import Counts
-from ops.cli.kinds import Kind
-from ops.cli.output import Column, Listing
+from ops.cli.counting import PoolUsage
+from ops.cli.kinds import ObjectKind
+from ops.cli.output import ObjectListing, TableColumn
 from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"
 APP_NAMESPACE = "ipam.spidernet.io/app-namespace"
 
 POOL_COLUMNS = (
-    Column("NAME"),
-    Column("VERSION"),
-    Column("SUBNET"),
-    Column("ALLOCATED-IP-COUNT", right=True),
-    Column("TOTAL-IP-COUNT", right=True),
-    Column("DEFAULT"),
-    Column("FREE", wide=True, right=True),
-    Column("STATE", wide=True),
-    Column("DISABLE", wide=True),
-    Column("NODENAME", wide=True),
-    Column("MULTUSNAME", wide=True),
-    Column("APP-NAMESPACE", wide=True),
+    TableColumn("NAME"),
+    TableColumn("VERSION"),
+    TableColumn("SUBNET"),
+    TableColumn("ALLOCATED-IP-COUNT", right=True),
+    TableColumn("TOTAL-IP-COUNT", right=True),
+    TableColumn("DEFAULT"),
+    TableColumn("FREE", wide=True, right=True),
+    TableColumn("STATE", wide=True),
+    TableColumn("DISABLE", wide=True),
+    TableColumn("NODENAME", wide=True),
+    TableColumn("MULTUSNAME", wide=True),
+    TableColumn("APP-NAMESPACE", wide=True),
 )
 SUBNET_COLUMNS = (
-    Column("NAME"),
-    Column("VERSION"),
-    Column("SUBNET"),
-    Column("ALLOCATED-IP-COUNT", right=True),
-    Column("TOTAL-IP-COUNT", right=True),
-    Column("FREE", wide=True, right=True),
-    Column("POOLS", wide=True, right=True),
-    Column("STATE", wide=True),
+    TableColumn("NAME"),
+    TableColumn("VERSION"),
+    TableColumn("SUBNET"),
+    TableColumn("ALLOCATED-IP-COUNT", right=True),
+    TableColumn("TOTAL-IP-COUNT", right=True),
+    TableColumn("FREE", wide=True, right=True),
+    TableColumn("POOLS", wide=True, right=True),
+    TableColumn("STATE", wide=True),
 )
-RESERVATION_COLUMNS = (Column("NAME"), Column("VERSION"), Column("IPS", wide=True))
+RESERVATION_COLUMNS = (TableColumn("NAME"), TableColumn("VERSION"), TableColumn("IPS", wide=True))
 ENDPOINT_COLUMNS = (
-    Column("NAME"),
-    Column("INTERFACE"),
-    Column("IPV4POOL"),
-    Column("IPV4"),
-    Column("IPV6POOL"),
-    Column("IPV6"),
-    Column("NODE"),
-    Column("OWNER", wide=True),
-    Column("UID", wide=True),
-    Column("SANDBOX", wide=True),
+    TableColumn("NAME"),
+    TableColumn("INTERFACE"),
+    TableColumn("IPV4POOL"),
+    TableColumn("IPV4"),
+    TableColumn("IPV6POOL"),
+    TableColumn("IPV6"),
+    TableColumn("NODE"),
+    TableColumn("OWNER", wide=True),
+    TableColumn("UID", wide=True),
+    TableColumn("SANDBOX", wide=True),
 )
 QUARANTINE_COLUMNS = (
-    *(Column("ADDRESS"), Column("REASON"), Column("EVIDENCE")),
-    Column("RETURNS"),
+    *(TableColumn("ADDRESS"), TableColumn("REASON"), TableColumn("EVIDENCE")),
+    TableColumn("RETURNS"),
 )
 RECORD_COLUMNS = (
-    Column("KIND"),
-    Column("NAMESPACE"),
-    Column("NAME"),
-    Column("OWNER"),
-    Column("LABELS"),
-    Column("ANNOTATIONS", wide=True),
+    TableColumn("KIND"),
+    TableColumn("NAMESPACE"),
+    TableColumn("NAME"),
+    TableColumn("OWNER"),
+    TableColumn("LABELS"),
+    TableColumn("ANNOTATIONS", wide=True),
 )
 SANDBOX_CHARS = 12
 
 
 def pool_listing(
     pools: Sequence[Pool],
-    counts: Mapping[str, Counts],
+    counts: Mapping[str, PoolUsage],
     totals: Mapping[str, int],
     manifests: Sequence[Plain] = (),
-) -> Listing:
+) -> ObjectListing:
     """Pools; ``totals``: addresses of each."""
     rows = [_pool_row(pool, counts[pool.name], totals[pool.name]) for pool in pools]
-    names = [f"{Kind.POOL}.{GROUP}/{pool.name}" for pool in pools]
-    return Listing(POOL_COLUMNS, rows, names, manifests)
+    names = [f"{ObjectKind.POOL}.{GROUP}/{pool.name}" for pool in pools]
+    return ObjectListing(POOL_COLUMNS, rows, names, manifests)
 
 
 class SubnetLine(NamedTuple):
@@ -94,7 +94,7 @@ class SubnetLine(NamedTuple):
     pools: int
 
 
-def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> Listing:
+def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ()) -> ObjectListing:
     """Subnets; what is allocated are addresses of pools, held by Pods or not."""
     rows = [
         (
@@ -109,43 +109,43 @@ def subnet_listing(lines: Sequence[SubnetLine], manifests: Sequence[Plain] = ())
         )
         for subnet, counts, pools in lines
     ]
-    names = [f"{Kind.SUBNET}.{GROUP}/{line.subnet.name}" for line in lines]
-    return Listing(SUBNET_COLUMNS, rows, names, manifests)
+    names = [f"{ObjectKind.SUBNET}.{GROUP}/{line.subnet.name}" for line in lines]
+    return ObjectListing(SUBNET_COLUMNS, rows, names, manifests)
 
 
-def reservation_listing(reservations: Sequence[Reservation]) -> Listing:
+def reservation_listing(reservations: Sequence[Reservation]) -> ObjectListing:
     """Reservations."""
-    return Listing(
+    return ObjectListing(
         RESERVATION_COLUMNS,
         [(one.name, str(one.family), ",".join(one.ips)) for one in reservations],
-        [f"{Kind.RESERVATION}.{GROUP}/{one.name}" for one in reservations],
+        [f"{ObjectKind.RESERVATION}.{GROUP}/{one.name}" for one in reservations],
         [to_manifest(one) for one in reservations],
     )
 
 
 def endpoint_listing(
     endpoints: Sequence[Endpoint], *, namespaced: bool, every_nic: bool = False
-) -> Listing:
+) -> ObjectListing:
     """Endpoints: the first NIC each, as the CRD does, or a row for every NIC."""
     rows = []
     for one in endpoints:
         for nic in one.nics if every_nic else one.nics[:1]:
             row = _endpoint_row(one, nic)
             rows.append((one.namespace, *row) if namespaced else row)
-    columns = (Column("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
-    names = [f"{Kind.ENDPOINT}.{GROUP}/{one.name}" for one in endpoints]
-    return Listing(columns, rows, names, [endpoint_manifest(one) for one in endpoints])
+    columns = (TableColumn("NAMESPACE"), *ENDPOINT_COLUMNS) if namespaced else ENDPOINT_COLUMNS
+    names = [f"{ObjectKind.ENDPOINT}.{GROUP}/{one.name}" for one in endpoints]
+    return ObjectListing(columns, rows, names, [endpoint_manifest(one) for one in endpoints])
 
 
-def quarantine_listing(quarantines: Sequence[Quarantine]) -> Listing:
+def quarantine_listing(quarantines: Sequence[Quarantine]) -> ObjectListing:
     """Addresses that were set aside."""
-    return Listing(
+    return ObjectListing(
         QUARANTINE_COLUMNS,
         [
             (one.address, one.reason, seen_in_words(one) or "-", _returns(one))
             for one in quarantines
         ],
-        [f"{Kind.QUARANTINE}/{one.address}" for one in quarantines],
+        [f"{ObjectKind.QUARANTINE}/{one.address}" for one in quarantines],
         [quarantine_manifest(one) for one in quarantines],
     )
 
@@ -154,9 +154,9 @@ def _returns(quarantine: Quarantine) -> str:
     return "by hand" if quarantine.stranger is None else "when silent"
 
 
-def record_listing(records: Sequence[RecordDefined]) -> Listing:
+def record_listing(records: Sequence[RecordDefined]) -> ObjectListing:
     """What operators say of Pods, Namespaces and Nodes."""
-    return Listing(
+    return ObjectListing(
         RECORD_COLUMNS,
         [
             (
@@ -180,7 +180,7 @@ def state_of(pool: Pool | Subnet) -> str:
     return "retiring" if pool.retiring else "disabled" if is_disabled else "active"
 
 
-def _pool_row(pool: Pool, counts: Counts, total: int) -> Sequence[str]:
+def _pool_row(pool: Pool, counts: PoolUsage, total: int) -> Sequence[str]:
     affinity = pool.pod_affinity
     return (
         pool.name,

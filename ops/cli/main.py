@@ -48,7 +48,7 @@ from ops.cli.commands import (
 from ops.cli.context import Globals
 from ops.cli.exits import Exit, report
 from ops.cli.output import Format
-from ops.cli.session import Surroundings
+from ops.cli.session import ProcessContext
 from ops.settings import OPTIONS
 
 PLUGIN = "kubectl-orb"
@@ -139,13 +139,13 @@ def options(
         "cluster": cluster,
         "archive": archive_dir,
     }
-    surroundings = context.obj if isinstance(context.obj, Surroundings) else Surroundings()
+    surroundings = context.obj if isinstance(context.obj, ProcessContext) else ProcessContext()
     context.obj = Globals(said, output, surroundings)
 
 
 def run(
     arguments: Sequence[str],
-    surroundings: Surroundings,
+    surroundings: ProcessContext,
     program: str = "orbctl",
     application: typer.Typer = app,
 ) -> int:
@@ -173,13 +173,13 @@ def main() -> None:
     """Entry point of the console scripts."""
     collect_seldom()
     as_plugin = Path(sys.argv[0]).name == PLUGIN
-    arguments, surroundings = sys.argv[1:], Surroundings()
+    arguments, surroundings = sys.argv[1:], ProcessContext()
     if remote.is_remote(arguments, os.environ, as_plugin=as_plugin):
         sys.exit(_remote(arguments, surroundings))
     sys.exit(run(arguments, surroundings, "kubectl orb" if as_plugin else "orbctl"))
 
 
-def _remote(arguments: Sequence[str], surroundings: Surroundings) -> int:
+def _remote(arguments: Sequence[str], surroundings: ProcessContext) -> int:
     try:
         return remote.run(arguments, surroundings.who())
     except OrbweaverError as error:

@@ -35,7 +35,7 @@ class Format(StrEnum):
         return self in (Format.JSON, Format.YAML)
 
 
-class Column(NamedTuple):
+class TableColumn(NamedTuple):
     """One column. ``wide``: only with ``-o wide``; ``right``: numbers."""
 
     title: str
@@ -43,20 +43,20 @@ class Column(NamedTuple):
     right: bool = False
 
 
-class Listing(NamedTuple):
+class ObjectListing(NamedTuple):
     """Objects of one kind, ready to be shown in any form.
 
     ``rows``: a text per column, in the order of ``names`` and ``manifests``; ``manifests`` may be
     left empty where only tables are made.
     """
 
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     rows: Sequence[Sequence[str]]
     names: Sequence[str]
     manifests: Sequence[Mapping[str, Any]] = ()
 
 
-def show(listing: Listing, form: Format, *, single: bool = False) -> None:
+def show(listing: ObjectListing, form: Format, *, single: bool = False) -> None:
     """The listing in the wanted form; ``single``: one object was asked for by name."""
     if form is Format.NAME:
         print("\n".join(listing.names))
@@ -79,7 +79,7 @@ def show_value(value: object, form: Format) -> None:
 
 
 def show_table(
-    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, wide: bool = False
+    columns: Sequence[TableColumn], rows: Iterable[Sequence[str]], *, wide: bool = False
 ) -> None:
     """A table without lines, as kubectl prints it."""
     from rich.table import Table

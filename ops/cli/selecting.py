@@ -15,19 +15,19 @@ from core.errors import NotFound
 from core.projections.fold import Projection
 from ops.cli import listings
 from ops.cli.applications import application_listing, lines_of
-from ops.cli.counting import Counts, claims_by_pool
-from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, plural
-from ops.cli.output import Format, Listing
+from ops.cli.counting import PoolUsage, claims_by_pool
+from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, plural
+from ops.cli.output import Format, ObjectListing
 from ops.manifests import pool_manifest, subnet_manifest
 
 if TYPE_CHECKING:
     from ops.cli.workloads import Told
 
 
-class Wish(NamedTuple):
+class ObjectSelection(NamedTuple):
     """``name`` "" means all; ``namespace`` "" means every one."""
 
-    kind: Kind
+    kind: ObjectKind
     name: str
     namespace: str
     output: Format
@@ -39,11 +39,14 @@ class Wish(NamedTuple):
     @property
     def full_name(self) -> str:
         """As people read it."""
-        spaced = self.kind in (Kind.ENDPOINT, Kind.APPLICATION, *NAMESPACED) and self.namespace
+        spaced = (
+            self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
+            and self.namespace
+        )
         return f"{self.namespace}/{self.name}" if spaced else self.name
 
 
-def listing_of(ledger: Ledger, wish: Wish, told: Told | None = None) -> Listing:
+def listing_of(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> ObjectListing:
     """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
 
     ``told``: of applications, as ``lines_of`` takes it.
@@ -51,18 +54,18 @@ def listing_of(ledger: Ledger, wish: Wish, told: Told | None = None) -> Listing:
     Raises NotFound for a name that nothing has.
     """
     match wish.kind:
-        case Kind.POOL:
+        case ObjectKind.POOL:
             listing = _pools(ledger, wish)
-        case Kind.SUBNET:
+        case ObjectKind.SUBNET:
             listing = _subnets(ledger, wish)
-        case Kind.RESERVATION:
+        case ObjectKind.RESERVATION:
             found = [one for name, one in sorted(ledger.reservations.items()) if wish.wants(name)]
             listing = listings.reservation_listing(found)
-        case Kind.ENDPOINT:
+        case ObjectKind.ENDPOINT:
             listing = _endpoints(ledger, wish)
-        case Kind.APPLICATION:
+        case ObjectKind.APPLICATION:
             listing = _applications(ledger, wish, told)
-        case Kind.QUARANTINE:
+        case ObjectKind.QUARANTINE:
             aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
             listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
         case _:
@@ -72,7 +75,7 @@ def listing_of(ledger: Ledger, wish: Wish, told: Told | None = None) -> Listing:
     return listing
 
 
-def nothing(ledger: Ledger, wish: Wish, told: Told | None = None) -> str:
+def nothing(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> str:
     """What to say when nothing was found, with a hint to other namespaces."""
     everywhere = listing_of(ledger, wish._replace(namespace=""), told)
     if everywhere.names:
@@ -83,12 +86,12 @@ def nothing(ledger: Ledger, wish: Wish, told: Told | None = None) -> str:
     return f"there are no {plural(wish.kind)}"
 
 
-def _pools(ledger: Ledger, wish: Wish) -> Listing:
+def _pools(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
     pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
     held = claims_by_pool(ledger)
     tallies = {} if wish.output.is_plain else Projection(ledger).tallies
     counts = {
-        pool.name: Counts(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
+        pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
         for pool in pools
     }
     manifests = [
@@ -98,7 +101,7 @@ def _pools(ledger: Ledger, wish: Wish) -> Listing:
     return listings.pool_listing(pools, counts, totals, manifests)
 
 
-def _subnets(ledger: Ledger, wish: Wish) -> Listing:
+def _subnets(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
     found = [one for name, one in sorted(ledger.subnets.items()) if wish.wants(name)]
     lines = [
         listings.SubnetLine(one, count(one, ledger.pools), len(controlled(one.name, ledger.pools)))
@@ -108,7 +111,7 @@ def _subnets(ledger: Ledger, wish: Wish) -> Listing:
     return listings.subnet_listing(lines, manifests)
 
 
-def _endpoints(ledger: Ledger, wish: Wish) -> Listing:
+def _endpoints(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
     found = [
         one
         for (namespace, name), one in sorted(ledger.endpoints.items())
@@ -118,13 +121,13 @@ def _endpoints(ledger: Ledger, wish: Wish) -> Listing:
     return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
 
 
-def _applications(ledger: Ledger, wish: Wish, told: Told | None) -> Listing:
+def _applications(ledger: Ledger, wish: ObjectSelection, told: Told | None) -> ObjectListing:
     every = lines_of(ledger, told)
     lines = [line for line in every if wish.wants(line.key.name, line.key.namespace)]
     return application_listing(lines, namespaced=not wish.namespace)
 
 
-def _records(ledger: Ledger, wish: Wish) -> Listing:
+def _records(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
     kinds = [RECORD_KINDS[wish.kind]] if wish.kind in RECORD_KINDS else RECORD_KINDS.values()
     return listings.record_listing(
         [

@@ -70,7 +70,7 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-class Surroundings(NamedTuple):
+class ProcessContext(NamedTuple):
     """What a run takes from outside; tests give their own. ``who``: user and host."""
 
     open_store: Callable[[EtcdSettings], KeyValueStore] = _open_etcd
@@ -78,10 +78,10 @@ class Surroundings(NamedTuple):
     who: Callable[[], str] = _who
 
 
-class Session:
+class ClusterSession:
     """The cluster of this run. Made inside the event loop; closed by ``run``."""
 
-    def __init__(self, settings: ClusterSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: ClusterSettings, surroundings: ProcessContext) -> None:
         from core.store.keys import Keys
 
         self.settings = settings
@@ -163,13 +163,13 @@ def writer_name(actor: str) -> str:
 
 def run(
     settings: ClusterSettings,
-    surroundings: Surroundings,
-    action: Callable[[Session], Coroutine[Any, Any, Exit]],
+    surroundings: ProcessContext,
+    action: Callable[[ClusterSession], Coroutine[Any, Any, Exit]],
 ) -> Exit:
     """Open a session, do it, close; errors are told and become exit codes."""
 
     async def body() -> Exit:
-        session = Session(settings, surroundings)
+        session = ClusterSession(settings, surroundings)
         try:
             return await action(session)
         finally:

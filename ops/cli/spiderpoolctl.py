@@ -17,7 +17,7 @@ import typer
 
 from ops.cli import main as orbctl
 from ops.cli.commands import assign, describe, gc, get, release
-from ops.cli.session import Surroundings
+from ops.cli.session import ProcessContext
 
 PROGRAM = "spiderpoolctl"
 REASON = "spiderpoolctl ip release"
@@ -94,14 +94,14 @@ def set_(
     assign.assign(context, [address], pod, node, containerid, interface, namespace=namespace)
 
 
-def run(arguments: Sequence[str], surroundings: Surroundings) -> int:
+def run(arguments: Sequence[str], surroundings: ProcessContext) -> int:
     """One run of the program; its exit code."""
     return orbctl.run(arguments, surroundings, PROGRAM, app)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(run(sys.argv[1:], Surroundings()))
+    sys.exit(run(sys.argv[1:], ProcessContext()))
 
 
 if __name__ == "__main__":

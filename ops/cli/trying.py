@@ -13,23 +13,31 @@ from core.domain.address_set import AddressSet
 from core.domain.addresses import Address, Family, parse_address
 from core.domain.assignment import with_address
 from core.domain.choice import Search
-from core.domain.claims import Change, Need, Repeat, decide_add, holder_of, moved_nics, unmet
+from core.domain.claims import (
+    EndpointUpdate,
+    PoolRequest,
+    Repeat,
+    decide_add,
+    holder_of,
+    moved_nics,
+    unmet,
+)
 from core.domain.events import RecordDefined
-from core.domain.facts import Facts, PodFacts, PodReference
+from core.domain.facts import PodFacts, PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.model import Attachment, Endpoint, Nic, Route
 from core.domain.routes import unmatched_routes
 from core.domain.selection.request import (
     Candidates,
+    CandidateVerdict,
     Demand,
     Selection,
     SelectionRequest,
     SelectionSettings,
-    Verdict,
 )
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError
-from core.projections.configuration_view import ConfigurationView, Snapshot
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from core.service.finding import Finder
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.store.codec import CLAIM, ENDPOINT
@@ -68,7 +76,7 @@ class Explanation(NamedTuple):
     Pod's annotation that no NIC of this ADD can take.
     """
 
-    facts: Facts
+    facts: RequestFacts
     held: Endpoint | None
     repeats: bool
     outlook: str
@@ -78,12 +86,12 @@ class Explanation(NamedTuple):
     stray_routes: tuple[Route, ...] = ()
 
     @property
-    def verdicts(self) -> tuple[Verdict, ...]:
+    def verdicts(self) -> tuple[CandidateVerdict, ...]:
         """What became of each candidate, also when selection failed."""
         if self.selection is not None:
             return self.selection.verdicts
         found = self.error.verdicts if self.error is not None else ()
-        return tuple(one for one in found if isinstance(one, Verdict))
+        return tuple(one for one in found if isinstance(one, CandidateVerdict))
 
     @property
     def served(self) -> bool:
@@ -97,7 +105,7 @@ class Explanation(NamedTuple):
 
 async def read_snapshot(
     store: KeyValueStore, keys: Keys, records: Sequence[RecordDefined]
-) -> Snapshot:
+) -> ConfigurationSnapshot:
     """The present configuration, with these records in place of the stored ones."""
     view = ConfigurationView(store, keys)
     await view.start()
@@ -109,8 +117,8 @@ async def read_snapshot(
 
 
 def facts_of(
-    store: KeyValueStore, keys: Keys, snapshot: Snapshot, pod: PodReference, node: str
-) -> Facts:
+    store: KeyValueStore, keys: Keys, snapshot: ConfigurationSnapshot, pod: PodReference, node: str
+) -> RequestFacts:
     """What an agent on this node would know of the Pod."""
     view = ConfigurationView(store, keys)
     view.current = snapshot
@@ -120,8 +128,8 @@ def facts_of(
 async def explain_add(
     store: KeyValueStore,
     keys: Keys,
-    snapshot: Snapshot,
-    facts: Facts,
+    snapshot: ConfigurationSnapshot,
+    facts: RequestFacts,
     request: SelectionRequest,
 ) -> Explanation:
     """What an ADD would do now. Raises StoreUnavailable."""
@@ -132,13 +140,13 @@ async def explain_add(
     attachment = Attachment("", request.interface)
     need = decide_add(facts.pod, attachment, held, moved=moved, named=named)
     outlook = _outlook(facts.pod, need, moves=bool(moved))
-    settled = need.settled if isinstance(need, Need) else frozenset()
+    settled = need.settled if isinstance(need, PoolRequest) else frozenset()
     try:
         selection = select(request, facts, snapshot.catalog, USUAL, settled)
     except AllocationError as error:
-        repeats = not isinstance(need, Need)
+        repeats = not isinstance(need, PoolRequest)
         return Explanation(facts, held, repeats, outlook, None, error, ())
-    if not isinstance(need, Need):
+    if not isinstance(need, PoolRequest):
         return Explanation(facts, held, True, outlook, selection, None, ())
     demands = unmet(selection, need.keep)
     trying = _Trying(store, keys, snapshot, holder_of(facts.pod), need)
@@ -149,7 +157,7 @@ async def explain_add(
     return Explanation(facts, held, False, outlook, selection, None, tuple(trials), stray)
 
 
-def _nics_of(trials: Iterable[Trial], snapshot: Snapshot) -> Iterator[Nic]:
+def _nics_of(trials: Iterable[Trial], snapshot: ConfigurationSnapshot) -> Iterator[Nic]:
     """A NIC for each address that would be had."""
     for one in trials:
         if one.address:
@@ -158,7 +166,10 @@ def _nics_of(trials: Iterable[Trial], snapshot: Snapshot) -> Iterator[Nic]:
 
 
 def moved_by_template(
-    snapshot: Snapshot, facts: Facts, request: SelectionRequest, held: Endpoint | None
+    snapshot: ConfigurationSnapshot,
+    facts: RequestFacts,
+    request: SelectionRequest,
+    held: Endpoint | None,
 ) -> tuple[frozenset[int], Candidates | None]:
     """The NICs of a replica that its next Pod gets elsewhere, and what its template names.
 
@@ -173,10 +184,10 @@ def moved_by_template(
     return moved_nics(held, named, Attachment("", request.interface)), named
 
 
-def _outlook(pod: PodFacts, need: Repeat | Change | Need, *, moves: bool) -> str:
+def _outlook(pod: PodFacts, need: Repeat | EndpointUpdate | PoolRequest, *, moves: bool) -> str:
     if moves:
         return "the Pod names other IPPools now, so its next ADD moves them"
-    if isinstance(need, Need):
+    if isinstance(need, PoolRequest):
         return "an ADD replaces or extends them"
     if pod.fixed is None:
         return "an ADD answers these again"
@@ -191,7 +202,12 @@ class _Trying:
     """
 
     def __init__(
-        self, store: KeyValueStore, keys: Keys, snapshot: Snapshot, holder: str, need: Need
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        snapshot: ConfigurationSnapshot,
+        holder: str,
+        need: PoolRequest,
     ) -> None:
         self._need = need
         self._store = store

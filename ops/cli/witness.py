@@ -13,27 +13,27 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from core.errors import BadInput
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
     from core.domain.reclaim.cluster import ClusterFacts
     from core.domain.reclaim.evidence import Moment
     from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import Word
+    from core.domain.reclaim.standalone import DeletionNotice
 
 Ask = Callable[["Ledger", "Moment"], Awaitable["ClusterFacts"]]
 
 
 @asynccontextmanager
 async def witness(
-    session: Session, kubeconfig: str | None, word: Word, settings: ReclaimSettings
+    session: ClusterSession, kubeconfig: str | None, word: DeletionNotice, settings: ReclaimSettings
 ) -> AsyncIterator[Ask]:
     """Whom to ask; ``kubeconfig`` None: no cluster, "": this Pod's. Raises BadInput, NotReady."""
-    from workflows.jobs.reclaim.records import StandaloneFacts
+    from workflows.jobs.reclaim.records import StandalonePodFacts
 
     if kubeconfig is None:
-        yield partial(StandaloneFacts(session.store, session.keys).facts, word=word)
+        yield partial(StandalonePodFacts(session.store, session.keys).facts, word=word)
         return
     if word.pods or word.nodes:
         raise BadInput(

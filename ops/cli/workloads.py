@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nodeagent.settings.environment import KUBECONFIG, Environment
+from nodeagent.settings.environment import KUBECONFIG, EnvironmentVariables
 
 if TYPE_CHECKING:
     from core.domain.autopools.applications import Application
     from core.domain.autopools.naming import ApplicationKey
     from core.domain.evolution import Ledger
-    from core.domain.fixed.owners import Missing
+    from core.domain.fixed.owners import MissingOwner
     from ops.kubernetes.watching.applications import KubernetesApplications
 
 Kubeconfig = Annotated[
@@ -26,7 +26,7 @@ Kubeconfig = Annotated[
     typer.Option(envvar=KUBECONFIG, help="ask this cluster's API server about applications"),
 ]
 
-Told = Mapping["ApplicationKey", "Application | Missing"]
+Told = Mapping["ApplicationKey", "Application | MissingOwner"]
 """Every application that asks for pools or has some; Missing: what is known of its absence."""
 
 
@@ -35,7 +35,7 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
 
     Raises BadInput without credentials. What cannot be seen is said, and is not called gone.
     """
-    named = kubeconfig or Environment(os.environ).kubeconfig()
+    named = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
     if named is None:
         return None
     from core.kubernetes.api import Api
@@ -57,10 +57,10 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
 async def _told(source: KubernetesApplications, ledger: Ledger) -> Told:
     from core.domain.autopools.naming import application_of
     from core.domain.autopools.requests import asks_for_pools
-    from core.domain.fixed.owners import Missing
+    from core.domain.fixed.owners import MissingOwner
 
     owners = {key for pool in ledger.pools.values() if (key := application_of(pool.labels))}
-    told: dict[ApplicationKey, Application | Missing] = {
+    told: dict[ApplicationKey, Application | MissingOwner] = {
         key: one
         for key, one in source.known().items()
         if key in owners or asks_for_pools(one.annotations)
@@ -69,5 +69,5 @@ async def _told(source: KubernetesApplications, ledger: Ledger) -> Told:
     if fault:
         typer.echo(f"not all applications can be seen: {fault}", err=True)
     for key in sorted(owners - told.keys()):
-        told[key] = Missing(certain=False, why=fault) if fault else await source.find(key)
+        told[key] = MissingOwner(certain=False, why=fault) if fault else await source.find(key)
     return told

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ops.cli.kinds import object_name
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Stored = tuple[bytes, StateCodec[Pool] | StateCodec[Subnet] | StateCodec[Reservation]]
 
 
-async def apply(session: Session, command: Command) -> int:
+async def apply(session: ClusterSession, command: Command) -> int:
     """Decide and write; how many events it made. Raises Refused."""
     is_followed = await _is_followed(session, command)
     applied = await session.write(
@@ -37,7 +37,7 @@ async def apply(session: Session, command: Command) -> int:
     return len(applied.events)
 
 
-async def _is_followed(session: Session, command: Command) -> bool:
+async def _is_followed(session: ClusterSession, command: Command) -> bool:
     """Whether the command's object was made from a custom resource."""
     from core.store.kv import Get
     from ops.kubernetes.resources import source_of
@@ -49,7 +49,7 @@ async def _is_followed(session: Session, command: Command) -> bool:
     return found is not None and bool(source_of(codec.decode(found.value)))
 
 
-def _stored(session: Session, command: Command) -> Stored | None:
+def _stored(session: ClusterSession, command: Command) -> Stored | None:
     """Where the state has the object, if custom resources can make such."""
     from core.domain import commands as wishes
     from core.store.codec import POOL, RESERVATION, SUBNET

@@ -25,7 +25,7 @@ import typer
 
 from core.errors import BadInput, OrbweaverError
 from core.store.roles import AGENT_USER, CONTROLLER_USER, roles_of
-from nodeagent.settings.environment import Environment
+from nodeagent.settings.environment import EnvironmentVariables
 from nodeagent.telemetry.logs import set_up_logging
 from ops.controller.settings import NAMESPACE
 from ops.kubernetes.settings import LeaseSettings
@@ -67,11 +67,11 @@ def clean(
     """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.cleaning import Leftovers, clean
+        from ops.kubernetes.cleaning import InstallationNames, clean
 
         namespace = _namespace()
         lease = LeaseSettings(namespace).name
-        freed = await clean(api, Leftovers(namespace, lease, mutating, validate, secret))
+        freed = await clean(api, InstallationNames(namespace, lease, mutating, validate, secret))
         _log.info("%d objects have no finalizer of ours any more", freed)
 
     _with_api(work)
@@ -106,9 +106,9 @@ def etcd_certificates(
     """Make the certificates of an embedded etcd that are missing or due."""
 
     async def work(api: Api) -> None:
-        from ops.kubernetes.certificates.members import Names, make_certificates
+        from ops.kubernetes.certificates.members import SecretNames, make_certificates
 
-        names = Names(authority, member, agent, controller, root, metrics, domain)
+        names = SecretNames(authority, member, agent, controller, root, metrics, domain)
         written = await make_certificates(api, namespace, names)
         _log.info("%d Secrets were written", len(written))
 
@@ -174,7 +174,7 @@ def shutdown() -> None:
 
 
 def _namespace() -> str:
-    found = Environment(os.environ).text(NAMESPACE, required=True)
+    found = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
     if not found:
         raise BadInput(f"{NAMESPACE} is not set", subject=NAMESPACE)
     return found
@@ -188,7 +188,7 @@ def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
         from core.kubernetes.api import Api
         from core.kubernetes.connection import open_connection
 
-        api = Api(await open_connection(Environment(os.environ).kubeconfig() or ""))
+        api = Api(await open_connection(EnvironmentVariables(os.environ).kubeconfig() or ""))
         try:
             await work(api)
         finally:

@@ -17,7 +17,7 @@ from core.concurrency import until_first
 from core.errors import LostRace
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
-from core.store.election import Election, Term
+from core.store.election import Election, LeaderTerm
 from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import WATCH_SILENT_S_MAX, KeyValueStore
@@ -25,10 +25,10 @@ from core.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
 from core.teardown import Teardown
 from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.tcp_port import TcpPort
-from ops.controller.health import Health, health_port
-from ops.controller.metrics import Metrics, Sources, metrics_port
+from ops.controller.health import ControllerHealth, health_port
+from ops.controller.metrics import ControllerMetrics, MetricSources, metrics_port
 from ops.controller.observing import STALE_S_MAX as OBSERVATION_STALE_S_MAX
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from ops.controller.probing import LinkProber
 from ops.controller.settings import ControllerSettings
 from ops.kubernetes.hosting import KubernetesHost
@@ -41,8 +41,8 @@ from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
-from workflows.jobs.hosting import Sources as JobSources
-from workflows.jobs.noticing import Noticing
+from workflows.jobs.hosting import JobSources as JobSources
+from workflows.jobs.noticing import ExecutionKeeper
 from workflows.jobs.quarantine.probing import NoProber
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ class Controller:
         self.archiving = ArchiveActivities(
             store, keys, LocalFiles(settings.cluster.archive), settings.retention
         )
-        self.observing = Observing(store, keys, self.projector, CONTROLLER_ROLE)
+        self.observing = ControllerObserver(store, keys, self.projector, CONTROLLER_ROLE)
         self.prober = (
             LinkProber(settings.probe_interface, settings.name)
             if settings.probe_interface
             else None
         )
-        self._metrics = Metrics() if settings.metrics_enabled else None
+        self._metrics = ControllerMetrics() if settings.metrics_enabled else None
         meters = self._metrics.provider if self._metrics is not None else None
         closed = Archive(ExecutionFiles(settings.cluster.archive / ARCHIVE_FOLDER))
         self.jobs = JobHost(
@@ -110,8 +110,8 @@ class Controller:
         known_to_webhooks = store, keys, self.projector, self.connections
         self.admission = _admission(settings.kubernetes, *known_to_webhooks)
         known = self.projector, self.observing, self.jobs, self.election
-        self.health = Health(*known, cluster, self.admission, supervised=self.supervised)
-        self.noticing = Noticing(store, keys, self.projector, NOTICES, settings.name)
+        self.health = ControllerHealth(*known, cluster, self.admission, supervised=self.supervised)
+        self.noticing = ExecutionKeeper(store, keys, self.projector, NOTICES, settings.name)
         self.kubernetes = (
             KubernetesHost(settings.kubernetes, store, keys, self.projector, settings.name)
             if settings.kubernetes is not None
@@ -175,7 +175,7 @@ class Controller:
         if self.cluster is not None and self.settings.reclaim.enabled:
             yield TaskSpec("cluster-watch", self.cluster.run)
 
-    async def _lead(self, term: Term) -> None:
+    async def _lead(self, term: LeaderTerm) -> None:
         """Run the tasks of a leader. Raises TaskEnded: another replica may lead."""
         _log.info("leading", extra={"fields": {"epoch": term.epoch, "name": term.name}})
         try:
@@ -186,7 +186,7 @@ class Controller:
             await self.leading.close()
             _log.info("leads no more", extra={"fields": {"epoch": term.epoch}})
 
-    def _leader_tasks(self, term: Term) -> Iterator[TaskSpec]:
+    def _leader_tasks(self, term: LeaderTerm) -> Iterator[TaskSpec]:
         """LostRace is how a term ends that another one has overtaken."""
         overtaken = (LostRace,)
         yield TaskSpec(
@@ -208,7 +208,7 @@ class Controller:
         wanted = [(health, settings.health_port, "SPIDERPOOL_HEALTH_PORT")]
         if self._metrics is not None:
             known = self.projector, self.publisher, self.election, self.archiving
-            sources = Sources(*known, self.observing, self.jobs, self.cluster)
+            sources = MetricSources(*known, self.observing, self.jobs, self.cluster)
             self._metrics.observe(
                 sources, debug=settings.debug_metrics_enabled, connections=self.connections
             )

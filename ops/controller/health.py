@@ -23,7 +23,7 @@ from core.supervision import TaskHealth
 from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import Check
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from ops.kubernetes.watching.hosting import ClusterWatch
 from workflows.jobs.hosting import JobHost
 
@@ -43,13 +43,13 @@ COMMANDS: Final = {
 """What does the work of a path that is declared and not served."""
 
 
-class Health:
+class ControllerHealth:
     """Knows what is wrong."""
 
     def __init__(
         self,
         projector: Projector,
-        observing: Observing,
+        observing: ControllerObserver,
         jobs: JobHost,
         election: Election,
         cluster: ClusterWatch | None = None,
@@ -127,7 +127,7 @@ class Health:
         return NotReady("the webhooks are not served yet", remedy="is the API server there?")
 
 
-def health_port(health: Health, counts: ConnectionCounts | None = None) -> TcpPort:
+def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that probes ask."""
 
     async def live(_: web.Request) -> web.Response:

@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from workflows.jobs.hosting import JobHost
-from workflows.jobs.reclaim.standing import Standing
+from workflows.jobs.reclaim.standing import ScanStatus
 
 Values = Callable[[], Iterable[Observation]]
 
 
-def observe_jobs(compatible: Meter, ours: Meter, jobs: JobHost, observing: Observing) -> None:
+def observe_jobs(
+    compatible: Meter, ours: Meter, jobs: JobHost, observing: ControllerObserver
+) -> None:
     """Make the instruments."""
     for name, words, value in (
         ("scan_age_seconds", "Since the last look at everything", _age_s),
@@ -57,11 +59,11 @@ def observe_jobs(compatible: Meter, ours: Meter, jobs: JobHost, observing: Obser
     )
 
 
-def _age_s(standing: Standing) -> float:
+def _age_s(standing: ScanStatus) -> float:
     return max(time.time() - standing.at_s, 0.0)
 
 
-def _standing(observing: Observing, value: Callable[[Standing], float]) -> Values:
+def _standing(observing: ControllerObserver, value: Callable[[ScanStatus], float]) -> Values:
     """Nothing before the first scan: an age of fifty years would wake somebody."""
 
     def values() -> Iterator[Observation]:

@@ -33,7 +33,7 @@ from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from ops.kubernetes.watching.hosting import ClusterWatch, Watched
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.hosting import JobHost
@@ -44,7 +44,7 @@ COMPATIBLE_SCOPE: Final = "spiderpool-controller"
 OUR_SCOPE: Final = "orbweaver-controller"
 
 
-class Sources:
+class MetricSources:
     """Where the values come from."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Sources:
         publisher: Publisher,
         election: Election,
         archiving: ArchiveActivities,
-        observing: Observing,
+        observing: ControllerObserver,
         jobs: JobHost,
         cluster: ClusterWatch | None = None,
     ) -> None:
@@ -72,7 +72,7 @@ class Sources:
         return self.observing.lag.segments + unpublished
 
 
-class Metrics:
+class ControllerMetrics:
     """The instruments. ``exposition`` is what a scrape gets; ``provider`` makes more of them."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def observe(
-        self, sources: Sources, *, debug: bool, connections: ConnectionCounts | None = None
+        self, sources: MetricSources, *, debug: bool, connections: ConnectionCounts | None = None
     ) -> None:
         """Make the instruments of a controller."""
         connections = connections or ConnectionCounts()
@@ -109,7 +109,7 @@ class Metrics:
         self.provider.shutdown()
 
 
-def metrics_port(metrics: Metrics, counts: ConnectionCounts | None = None) -> TcpPort:
+def metrics_port(metrics: ControllerMetrics, counts: ConnectionCounts | None = None) -> TcpPort:
     """The port that Prometheus scrapes: any path."""
 
     async def exposition(_: web.Request) -> web.Response:
@@ -122,7 +122,7 @@ def metrics_port(metrics: Metrics, counts: ConnectionCounts | None = None) -> Tc
     return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
 
 
-def _observe_pools(compatible: Meter, ours: Meter, sources: Sources) -> None:
+def _observe_pools(compatible: Meter, ours: Meter, sources: MetricSources) -> None:
     def states() -> Iterator[Observation]:
         for name, tally in sources.projector.projection.tallies.items():
             for state, number in tally.counts._asdict().items():
@@ -150,7 +150,7 @@ def _observe_pools(compatible: Meter, ours: Meter, sources: Sources) -> None:
     _gauge(ours, "orbweaver_endpoints", "Holders", lambda: len(ledger.projection.ledger.endpoints))
 
 
-def _observe_debug(compatible: Meter, sources: Sources) -> None:
+def _observe_debug(compatible: Meter, sources: MetricSources) -> None:
     def of(field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _: [
             Observation(getattr(tally.counts, field), {"SpiderIPPool": name})
@@ -167,7 +167,7 @@ def _observe_debug(compatible: Meter, sources: Sources) -> None:
     _observe_debug_subnets(compatible, sources)
 
 
-def _observe_debug_subnets(compatible: Meter, sources: Sources) -> None:
+def _observe_debug_subnets(compatible: Meter, sources: MetricSources) -> None:
     def of(value: Callable[[Subnet, Ledger], int]) -> Callable[[CallbackOptions], _Samples]:
         def samples(_: CallbackOptions) -> _Samples:
             ledger = sources.projector.projection.ledger
@@ -189,7 +189,7 @@ def _observe_debug_subnets(compatible: Meter, sources: Sources) -> None:
         )
 
 
-def _observe_faults(ours: Meter, sources: Sources) -> None:
+def _observe_faults(ours: Meter, sources: MetricSources) -> None:
     faults = sources.projector.faults
     ours.create_observable_gauge(
         "orbweaver_contained_faults",
@@ -214,7 +214,7 @@ def _observe_connections(ours: Meter, counts: ConnectionCounts) -> None:
         )
 
 
-def _observe_process(ours: Meter, sources: Sources) -> None:
+def _observe_process(ours: Meter, sources: MetricSources) -> None:
     observing, archiving = sources.observing, sources.archiving
     gauges: tuple[tuple[str, str, Callable[[], float]], ...] = (
         (

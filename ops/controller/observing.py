@@ -20,7 +20,7 @@ from core.store.keys import Keys
 from core.store.kinds import key_text
 from core.store.kv import KeyValueStore
 from workflows.engine.kinds import OPEN_HEADS
-from workflows.jobs.reclaim.standing import Standing, read_standing, scan_key
+from workflows.jobs.reclaim.standing import ScanStatus, read_standing, scan_key
 
 OBSERVE_PERIOD_S: Final = 2.0
 QUIET_PERIOD_S: Final = 10.0
@@ -32,7 +32,7 @@ STALE_S_MAX: Final = 30.0
 NEVER: Final = StoreUnavailable("etcd was not asked yet")
 
 
-class Observing:
+class ControllerObserver:
     """``fault``: why the last look failed; None when etcd answered."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, projector: Projector, role: str) -> None:
@@ -42,7 +42,7 @@ class Observing:
         self._role = role
         self.lag = Lag(0, 0.0)
         self.leader: Leader | None = None
-        self.reclaim: Standing | None = None
+        self.reclaim: ScanStatus | None = None
         self.fault: StoreError | None = NEVER
         self._looked_at = -math.inf
 
@@ -94,7 +94,7 @@ class Observing:
         self._projector.faults.clear(f"lease/{self._role}")
         return found[0] if found else None
 
-    async def _read_standing(self) -> Standing | None:
+    async def _read_standing(self) -> ScanStatus | None:
         """None, and a contained fault, while the head of the scan cannot be read."""
         try:
             found = await read_standing(self._store, self._keys)

@@ -9,35 +9,35 @@ from __future__ import annotations
 
 from core.errors import OrbweaverError
 from nodeagent.detection.detector import Detector
-from nodeagent.netlink.namespaces import OWN, Visitor
-from workflows.jobs.quarantine.probing import Answer, Target
+from nodeagent.netlink.namespaces import OWN, NetnsExecutor
+from workflows.jobs.quarantine.probing import ProbeResult, ProbeTarget
 
 
 class LinkProber:
     """Probes from one interface. Make it inside the event loop that runs it."""
 
     def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
-        self._visitor = Visitor()
+        self._visitor = NetnsExecutor()
         self._detector = Detector(self._visitor)
         self._interface = interface
         self._netns = netns
         self._name = name
 
-    async def probe(self, target: Target) -> Answer:
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
         """See ``Prober``."""
         here = f"on {self._interface} of {self._name}"
         if not target.witness:
             why = "no pool with a gateway has the address: silence would prove nothing"
-            return Answer("unable", text=f"{why} {here}")
+            return ProbeResult("unable", text=f"{why} {here}")
         try:
             if not await self._ask(target.witness):
                 why = f"the gateway {target.witness} does not answer {here}: is it the right link?"
-                return Answer("unable", text=why)
+                return ProbeResult("unable", text=why)
             mac = await self._ask(target.address)
         except OrbweaverError as error:
-            return Answer("unable", text=str(error))
+            return ProbeResult("unable", text=str(error))
         where = f"{here}, where the gateway {target.witness} answers"
-        return Answer("answered", mac, where) if mac else Answer("silent", text=where)
+        return ProbeResult("answered", mac, where) if mac else ProbeResult("silent", text=where)
 
     async def close(self) -> None:
         """Close every socket, end the thread."""

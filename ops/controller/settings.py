@@ -24,12 +24,12 @@ from core.store.keys import check_name
 from nodeagent.settings.addressing import cool_down_s
 from nodeagent.settings.conf_file import ConfFile, read_conf
 from nodeagent.settings.devices import device_settings
-from nodeagent.settings.environment import Environment
+from nodeagent.settings.environment import EnvironmentVariables
 from nodeagent.settings.provider import provider_of
 from ops.kubernetes.settings import (
     WEBHOOK_PORT,
     CertificateFiles,
-    CoordinatorSettings,
+    CoordinatorReconcilerSettings,
     InjectionSettings,
     KubernetesSettings,
     LeaseSettings,
@@ -93,7 +93,7 @@ class ControllerSettings(NamedTuple):
 def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSettings:
     """Everything that was decided for this process. Raises BadInput, its subject the name."""
     conf = read_conf(Path(conf_path))
-    env = Environment(variables)
+    env = EnvironmentVariables(variables)
     name = env.text("SPIDERPOOL_POD_NAME", socket.gethostname(), required=True)
     listen = env.text("ORBWEAVER_LISTEN_ADDRESS", conf.orbweaver.listen_address or LISTEN_ADDRESS)
     return ControllerSettings(
@@ -117,14 +117,14 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
     )
 
 
-def _lease_ttl_s(env: Environment) -> int:
+def _lease_ttl_s(env: EnvironmentVariables) -> int:
     """Our variable, else the public system's."""
     public = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
     said = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, said)
 
 
-def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
+def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings | None:
     """None: standalone. A kubeconfig switches Kubernetes on, and so does being told to."""
     kubeconfig = env.kubeconfig()
     if kubeconfig is None:
@@ -138,22 +138,22 @@ def _kubernetes(conf: ConfFile, env: Environment) -> KubernetesSettings | None:
     )
 
 
-def _coordinator(env: Environment) -> CoordinatorSettings | None:
+def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
     """None: nobody keeps its status. The misspelling is the public system's.
 
     See docs/reference/configuration.md, "Controller".
     """
     if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=False):
         return None
-    default = CoordinatorSettings()
-    return CoordinatorSettings(
+    default = CoordinatorReconcilerSettings()
+    return CoordinatorReconcilerSettings(
         env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", default.name),
         Path(env.text("SPIDERPOOL_CNI_CONFIG_DIR", str(default.cni_directory))),
         env.text("SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME", default.cilium),
     )
 
 
-def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
+def _webhook(conf: ConfFile, env: EnvironmentVariables) -> WebhookSettings | None:
     """None: no certificate, no webhooks."""
     certificate, key = env.text(TLS_CERTIFICATE), env.text(TLS_KEY)
     if bool(certificate) != bool(key):
@@ -174,7 +174,7 @@ def _webhook(conf: ConfFile, env: Environment) -> WebhookSettings | None:
     )
 
 
-def _injection(conf: ConfFile, env: Environment) -> InjectionSettings | None:
+def _injection(conf: ConfFile, env: EnvironmentVariables) -> InjectionSettings | None:
     """None: Pods are not asked about. Slots are asked for where agents are told to offer them."""
     has_provider = provider_of(conf) is not None
     devices = device_settings(conf.agent.devices, has_provider=has_provider)
@@ -187,7 +187,7 @@ def _injection(conf: ConfFile, env: Environment) -> InjectionSettings | None:
     return InjectionSettings(conf.inject.exclude, conf.inject.include, slots)
 
 
-def _secret(env: Environment) -> SecretSettings | None:
+def _secret(env: EnvironmentVariables) -> SecretSettings | None:
     """None: no certificate of our own making. The service's names are the certificate's."""
     name = env.text(TLS_SECRET)
     if not name:
@@ -213,14 +213,14 @@ def _auto_pools(conf: ConfFile) -> AutoPoolSettings:
     )
 
 
-def _retention(env: Environment) -> Retention:
+def _retention(env: EnvironmentVariables) -> Retention:
     """Of the archive: by default for ever, up to ``ARCHIVE_BYTES_MAX``."""
     days = env.number("ORBWEAVER_ARCHIVE_DAYS", 0, ARCHIVE_DAYS_MAX)
     mebibytes = env.number("ORBWEAVER_ARCHIVE_MEBIBYTES", ARCHIVE_BYTES_MAX >> 20, 1 << 30)
     return Retention(days * 86_400.0, mebibytes << 20)
 
 
-def _reclaim(conf: ConfFile, env: Environment) -> ReclaimSettings:
+def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
     """What the variables of the public system say about reclaiming, and whose addresses stay."""
     found: dict[str, bool | int | float] = {}
     for field, variable in VARIABLES.items():

@@ -14,8 +14,8 @@ import typer
 
 from core.errors import OrbweaverError
 from ops.demo.datapath import COORDINATOR, able
-from ops.demo.scene import Scene
-from ops.demo.stage import DemoFailed, Stage
+from ops.demo.scene import DemoState
+from ops.demo.stage import DemoFailed, DemoOutput
 from ops.demo.steps import STEPS
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
@@ -31,14 +31,14 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="wait for Enter before tidying up")] = False,
 ) -> None:
     """Show the main job: etcd, two nodes, Pods, a crash, a leak, and what the log knows."""
-    stage = Stage()
+    stage = DemoOutput()
     can = able()
     laboratory = Laboratory(
         coordinator=None if can.no_wires else COORDINATOR, cluster_ips=not can.no_services
     )
     try:
         with laboratory:
-            scene = Scene(stage, laboratory, can)
+            scene = DemoState(stage, laboratory, can)
             for step in STEPS:
                 step(scene)
             took_s = stage.seconds
@@ -56,7 +56,7 @@ def demo(
     stage.end(f"Done in {took_s:.1f} s. Nothing is left: no process, no namespace, no file.")
 
 
-def _wait(stage: Stage, laboratory: Laboratory) -> None:
+def _wait(stage: DemoOutput, laboratory: Laboratory) -> None:
     stage.say("Everything is still there, until you press Enter. For example:")
     stage.command(f"export ORBWEAVER_ETCD_ENDPOINTS={laboratory.etcd.outside_endpoint}")
     stage.command("orbctl get endpoints -A")

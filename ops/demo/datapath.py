@@ -13,10 +13,10 @@ from typing import Final
 from core.errors import DatapathError
 from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.clusterip.programs import Wishes
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.nodeprep.abilities import abilities
-from ops.demo.scene import Able, Scene
+from ops.demo.scene import DemoState, MissingCapability
 from ops.demo.stage import expect
 from ops.lab.groups import can_make
 from ops.lab.identity import LabFailed
@@ -32,9 +32,9 @@ ASKED: Final = 32
 """Connections after which both backends have answered, but for one case in 2**31."""
 
 
-def able() -> Able:
+def able() -> MissingCapability:
     """What can be shown, tried where nobody is disturbed."""
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     try:
         found = {one.name: one.why_not for one in abilities(visitor)}
     except OSError as error:
@@ -42,20 +42,20 @@ def able() -> Able:
     finally:
         visitor.close()
     wires = next((why for name, why in found.items() if "reply marks" in name and why), "")
-    return Able(wires, _no_services())
+    return MissingCapability(wires, _no_services())
 
 
 def _no_services() -> str:
     if not cgroup2_mounts():
         return "no control groups of version 2 are mounted"
     try:
-        trial(Wishes(0))
+        trial(DesiredPrograms(0))
     except DatapathError as error:
         return str(error)
     return "" if can_make() else "control groups cannot be made here"
 
 
-def meet_the_node(scene: Scene) -> None:
+def meet_the_node(scene: DemoState) -> None:
     """Pod and node, which macvlan alone would keep apart."""
     stage = scene.stage
     if scene.able.no_wires:
@@ -72,7 +72,7 @@ def meet_the_node(scene: Scene) -> None:
     stage.table(("PING", "ANSWERED AFTER"), rows)
 
 
-def serve(scene: Scene) -> None:
+def serve(scene: DemoState) -> None:
     """A Service without kube-proxy."""
     stage, laboratory = scene.stage, scene.laboratory
     stage.step(
@@ -97,7 +97,7 @@ def serve(scene: Scene) -> None:
         speaker.kill()
 
 
-def _asked(scene: Scene, address: str) -> tuple[str, ...]:
+def _asked(scene: DemoState, address: str) -> tuple[str, ...]:
     words = ["-m", "ops.lab.talking", "ask", address, str(PORT), str(ASKED)]
     scene.stage.command(f"python {' '.join(words)}", place="web-0")
     began = time.monotonic()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ops.demo.stage import DemoFailed, Stage, expect
+from ops.demo.stage import DemoFailed, DemoOutput, expect
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
@@ -21,17 +21,17 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 NAMESPACE: Final = "shop"
 
 
-class Able(NamedTuple):
+class MissingCapability(NamedTuple):
     """Why something cannot be shown on this machine; "" where it can."""
 
     no_wires: str = ""
     no_services: str = ""
 
 
-class Scene:
+class DemoState:
     """The state of the demo."""
 
-    def __init__(self, stage: Stage, laboratory: Laboratory, able: Able) -> None:
+    def __init__(self, stage: DemoOutput, laboratory: Laboratory, able: MissingCapability) -> None:
         self.stage = stage
         self.able = able
         self.laboratory = laboratory

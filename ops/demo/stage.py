@@ -25,7 +25,7 @@ class DemoFailed(Exception):
     """Something did not come out as the demo says."""
 
 
-class Stage:
+class DemoOutput:
     """Tells the story on standard output."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final
 
 from ops.demo.datapath import meet_the_node, serve
-from ops.demo.scene import NAMESPACE, Scene
+from ops.demo.scene import NAMESPACE, DemoState
 from ops.demo.stage import expect
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
@@ -28,7 +28,7 @@ USED_OUT: Final = 110
 """Codes of CNI errors (docs/agent.md)."""
 
 
-def start(scene: Scene) -> None:
+def start(scene: DemoState) -> None:
     """Etcd and two nodes."""
     stage, laboratory = scene.stage, scene.laboratory
     stage.step(
@@ -51,7 +51,7 @@ def start(scene: Scene) -> None:
     stage.table(("NODE", "ADDRESS", "NAMESPACE", "AGENT", "READY AFTER"), rows)
 
 
-def apply(scene: Scene) -> None:
+def apply(scene: DemoState) -> None:
     """Pools, a reservation, and what Pods ask for."""
     scene.stage.step(
         "Pools",
@@ -62,7 +62,7 @@ def apply(scene: Scene) -> None:
     scene.orbctl("get pools")
 
 
-def attach(scene: Scene) -> None:
+def attach(scene: DemoState) -> None:
     """Pods of both nodes reach each other."""
     stage = scene.stage
     stage.step(
@@ -88,7 +88,7 @@ def attach(scene: Scene) -> None:
     meet_the_node(scene)
 
 
-def keep(scene: Scene) -> None:
+def keep(scene: DemoState) -> None:
     """A StatefulSet's replica keeps its addresses."""
     stage = scene.stage
     stage.step(
@@ -113,7 +113,7 @@ def keep(scene: Scene) -> None:
     scene.pinged("web-0", second.addresses[0])
 
 
-def crash(scene: Scene) -> None:
+def crash(scene: DemoState) -> None:
     """An agent is killed while it serves."""
     stage, node = scene.stage, scene.node_a
     stage.step(
@@ -151,7 +151,7 @@ def crash(scene: Scene) -> None:
     stage.output(f"{text} restart is what they hold", style="green")
 
 
-def refuse(scene: Scene) -> None:
+def refuse(scene: DemoState) -> None:
     """A full pool says why."""
     stage = scene.stage
     stage.step(
@@ -170,7 +170,7 @@ def refuse(scene: Scene) -> None:
     scene.orbctl(f"explain {NAMESPACE}/refunds --node node-b", code=3)
 
 
-def lose(scene: Scene) -> None:
+def lose(scene: DemoState) -> None:
     """A lost DEL is made good."""
     stage = scene.stage
     stage.step(
@@ -197,7 +197,7 @@ def lose(scene: Scene) -> None:
     scene.pinged("web-0", refunds.addresses[0])
 
 
-def lose_node(scene: Scene) -> None:
+def lose_node(scene: DemoState) -> None:
     """A node dies, and durable executions make its addresses free."""
     stage, laboratory = scene.stage, scene.laboratory
     stage.step(
@@ -228,7 +228,7 @@ def lose_node(scene: Scene) -> None:
     stage.table(("POD", "NODE", "IPV4", "IPV6"), [("db-0", "node-a", *again.addresses)])
 
 
-def scale(scene: Scene) -> None:
+def scale(scene: DemoState) -> None:
     """An application gets a pool that follows its size."""
     stage = scene.stage
     stage.step(
@@ -248,7 +248,7 @@ def scale(scene: Scene) -> None:
     scene.orbctl("describe subnet lan")
 
 
-def look_back(scene: Scene) -> None:
+def look_back(scene: DemoState) -> None:
     """What the log knows."""
     stage = scene.stage
     stage.step(
@@ -263,7 +263,7 @@ def look_back(scene: Scene) -> None:
     scene.orbctl("verify")
 
 
-STEPS: Final[tuple[Callable[[Scene], None], ...]] = (
+STEPS: Final[tuple[Callable[[DemoState], None], ...]] = (
     start,
     apply,
     attach,

@@ -17,14 +17,14 @@ from core.domain.refusals import Refusal
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.worklist import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.defaults import completed
 from core.manifests.networks.reading import network_of
-from core.manifests.networks.rendering import Attachment, attachment_name, render
+from core.manifests.networks.rendering import NetworkAttachment, attachment_name, render
 from core.manifests.networks.rules import KIND, network_rules, owned_attachment
 from ops.kubernetes.conditions import refused
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 
 NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
 NAD_VERSION: Final = "k8s.cni.cncf.io/v1"
@@ -36,14 +36,14 @@ RESYNC_S: Final = 60.0
 class Attachments:
     """One controller's NADs; ``written`` counts what was created or changed."""
 
-    def __init__(self, api: Api, objects: Objects) -> None:
+    def __init__(self, api: Api, objects: ObjectWriter) -> None:
         self.written = 0
         self.networks = Informer(api, NETWORKS)
         self.nads = Informer(api, NADS)
         self._api = api
         self._objects = objects
         self._told: dict[ObjectKey, str] = {}
-        self._work: Worklist[ObjectKey] = Worklist(self._look, "networks")
+        self._work: WorkQueue[ObjectKey] = WorkQueue(self._look, "networks")
         self.networks.listen(self._work.add)
         self.nads.listen(self._nads_changed)
 
@@ -95,7 +95,7 @@ class Attachments:
             await self._objects.tell(one, refused(error))
             self._told[key] = str(error)
 
-    async def _write(self, one: Object, nad: Object | None, wanted: Attachment) -> None:
+    async def _write(self, one: Object, nad: Object | None, wanted: NetworkAttachment) -> None:
         if nad is not None and "deletionTimestamp" in nad["metadata"]:
             return  # its end is a change, and a new one is made then
         path = NAMESPACED.format(one["metadata"]["namespace"])
@@ -116,7 +116,7 @@ def _nad_name(one: Object) -> str:
     return attachment_name(metadata["name"], metadata.get("annotations") or {})
 
 
-def _attachment(one: Object) -> Attachment:
+def _attachment(one: Object) -> NetworkAttachment:
     """What the NAD has to be. Raises BadInput, Refused."""
     network = network_of(one)
     network = network._replace(spec=completed(network.spec))
@@ -126,7 +126,7 @@ def _attachment(one: Object) -> Attachment:
     return render(network.name, network.annotations, network.spec)
 
 
-def _require_ours(one: Object, nad: Object | None, wanted: Attachment) -> None:
+def _require_ours(one: Object, nad: Object | None, wanted: NetworkAttachment) -> None:
     """Raises BadInput when another network owns the NAD."""
     for owner in (nad or {"metadata": {}})["metadata"].get("ownerReferences") or []:
         if owner["kind"] == KIND and owner["name"] != one["metadata"]["name"]:
@@ -135,7 +135,7 @@ def _require_ours(one: Object, nad: Object | None, wanted: Attachment) -> None:
             raise BadInput(message, subject="metadata.annotations")
 
 
-def _body(one: Object, wanted: Attachment) -> Object:
+def _body(one: Object, wanted: NetworkAttachment) -> Object:
     metadata = one["metadata"]
     owner = {
         "apiVersion": API_VERSION,
@@ -170,7 +170,7 @@ def _differs(nad: Object, body: Object) -> bool:
     )
 
 
-def _replacing(nad: Object, wanted: Attachment) -> Object:
+def _replacing(nad: Object, wanted: NetworkAttachment) -> Object:
     """The annotations as a merge patch: what is not wanted any more is null."""
     gone = dict.fromkeys(nad["metadata"].get("annotations") or {})
     return gone | wanted.annotations

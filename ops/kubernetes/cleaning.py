@@ -30,7 +30,7 @@ PASSES_MAX: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 
-class Leftovers(NamedTuple):
+class InstallationNames(NamedTuple):
     """What the installation was called; "" for what it did not have."""
 
     namespace: str
@@ -40,7 +40,7 @@ class Leftovers(NamedTuple):
     secret: str = ""
 
 
-async def clean(api: Api, leftovers: Leftovers) -> int:
+async def clean(api: Api, leftovers: InstallationNames) -> int:
     """Clean up; how many objects were freed of a finalizer. Raises ApiError."""
     for kind, name in (("mutating", leftovers.mutating), ("validating", leftovers.validating)):
         if name:

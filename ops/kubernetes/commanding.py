@@ -12,7 +12,7 @@ from typing import Final
 
 from core.domain.admissions import admitted_value
 from core.domain.commands import Command
-from core.domain.configuration import Configuration, Switches
+from core.domain.configuration import Configuration, FeatureSwitches
 from core.domain.decisions import decide, given_up
 from core.domain.events import Cause
 from core.domain.evolution import Ledger
@@ -52,7 +52,7 @@ class Commands:
         self.refused_pools: dict[str, str] = {}
         self._admissions = Admissions(store, keys)
         self._refusals = Refusals(store, keys)
-        self._switches = Switches(
+        self._switches = FeatureSwitches(
             settings.ipv4_enabled, settings.ipv6_enabled, settings.subnets_enabled
         )
         self._configurator = Configurator(

@@ -23,7 +23,7 @@ NOTE_CHARS_MAX: Final = 1_024
 """Of an Event; the API's own limit."""
 
 
-class Observation(NamedTuple):
+class DesiredCondition(NamedTuple):
     """One condition as it should be. ``reason`` is CamelCase."""
 
     type: str
@@ -32,37 +32,37 @@ class Observation(NamedTuple):
     message: str
 
 
-APPLIED: Final = Observation(READY, "True", "Applied", "what was asked for is in force")
+APPLIED: Final = DesiredCondition(READY, "True", "Applied", "what was asked for is in force")
 
 
-def refused(error: Refused | BadInput) -> Observation:
+def refused(error: Refused | BadInput) -> DesiredCondition:
     """Not ready, because a rule said no or the object cannot be read."""
     if isinstance(error, BadInput):
-        return Observation(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
+        return DesiredCondition(READY, "False", "Unreadable", _cut(str(error), MESSAGE_CHARS_MAX))
     first = next(one for one in error.refusals if isinstance(one, Refusal))
-    return Observation(READY, "False", camel(first.rule), _cut(str(error), MESSAGE_CHARS_MAX))
+    return DesiredCondition(READY, "False", camel(first.rule), _cut(str(error), MESSAGE_CHARS_MAX))
 
 
-def draining(message: str) -> tuple[Observation, Observation]:
+def draining(message: str) -> tuple[DesiredCondition, DesiredCondition]:
     """On its way out: nothing new, and what is held stays held."""
     return (
-        Observation(READY, "False", "Draining", message),
-        Observation(DRAINING, "True", "InUse", message),
+        DesiredCondition(READY, "False", "Draining", message),
+        DesiredCondition(DRAINING, "True", "InUse", message),
     )
 
 
-def differ(one: Object, wanted: Sequence[Observation], types: Sequence[str]) -> bool:
+def differ(one: Object, wanted: Sequence[DesiredCondition], types: Sequence[str]) -> bool:
     """Whether the object says something else about these types, or of an older generation."""
     generation = one["metadata"].get("generation", 0)
     said = {
-        Observation(each["type"], each["status"], each["reason"], each["message"])
+        DesiredCondition(each["type"], each["status"], each["reason"], each["message"])
         for each in _conditions(one)
         if each["type"] in types and each.get("observedGeneration") == generation
     }
     return said != set(wanted)
 
 
-def is_news(one: Object, wanted: Observation) -> bool:
+def is_news(one: Object, wanted: DesiredCondition) -> bool:
     """Whether the object does not say so yet, of whatever generation."""
     return not any(
         (each["type"], each["status"], each["message"])
@@ -71,7 +71,7 @@ def is_news(one: Object, wanted: Observation) -> bool:
     )
 
 
-def conditions(one: Object, wanted: Iterable[Observation], now: str) -> list[Object]:
+def conditions(one: Object, wanted: Iterable[DesiredCondition], now: str) -> list[Object]:
     """The conditions as the API has them; ``now`` as RFC 3339."""
     since = {
         (each["type"], each["status"]): each["lastTransitionTime"] for each in _conditions(one)
@@ -86,7 +86,7 @@ def conditions(one: Object, wanted: Iterable[Observation], now: str) -> list[Obj
     ]
 
 
-def event(one: Object, observation: Observation, name: str, reporter: str, now: str) -> Object:
+def event(one: Object, observation: DesiredCondition, name: str, reporter: str, now: str) -> Object:
     """An Event about an object; those without a namespace have theirs in ``default``."""
     metadata = one["metadata"]
     namespace = metadata.get("namespace", "default")

@@ -16,15 +16,15 @@ from core.concurrency import until_first
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.worklist import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs
 from ops.kubernetes.cni_files import read_directory, stamp_of
-from ops.kubernetes.conditions import Observation
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.conditions import DesiredCondition
+from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.resources import FINALIZER
-from ops.kubernetes.settings import CoordinatorSettings
+from ops.kubernetes.settings import CoordinatorReconcilerSettings
 
 COORDINATORS: Final = f"/apis/{API_VERSION}/spidercoordinators"
 CONFIG_MAP: Final = "/api/v1/namespaces/{}/configmaps/{}"
@@ -55,14 +55,16 @@ CILIUM_FAULT: Final = "CiliumNotReady"
 class Coordinators:
     """Keeps the status of one SpiderCoordinator; ``written`` counts its changes."""
 
-    def __init__(self, api: Api, objects: Objects, settings: CoordinatorSettings) -> None:
+    def __init__(
+        self, api: Api, objects: ObjectWriter, settings: CoordinatorReconcilerSettings
+    ) -> None:
         self.written = 0
         self.informer = Informer(api, COORDINATORS)
         self.informer.listen(self._changed)
         self._api = api
         self._objects = objects
         self._settings = settings
-        self._work: Worklist[ObjectKey] = Worklist(self._look, "coordinators")
+        self._work: WorkQueue[ObjectKey] = WorkQueue(self._look, "coordinators")
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -99,13 +101,13 @@ class Coordinators:
     async def _report(self, one: Object) -> None:
         before = one.get("status") or {}
         wanted: Object
-        why: Observation | None = None
+        why: DesiredCondition | None = None
         try:
             found = await self._find(one)
         except BadInput as error:
             wanted = {"phase": NOT_READY, "reason": error.message}
             wanted |= {"overlayPodCIDR": [], "serviceCIDR": []}
-            why = Observation("Ready", "False", error.subject, error.message)
+            why = DesiredCondition("Ready", "False", error.subject, error.message)
         else:
             wanted = {"phase": SYNCED, "overlayPodCIDR": list(found.pods)}
             wanted["serviceCIDR"] = list(found.services)

@@ -19,40 +19,43 @@ from core.domain.subnets import controlled
 from core.errors import Refused
 from core.kubernetes.informer import Informer
 from ops.kubernetes.commanding import Commands
-from ops.kubernetes.objects import Objects
-from ops.kubernetes.resources import Kind, is_leaving, stored
+from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.resources import TranslatedKind, is_leaving, stored
 
 
-class Draining:
+class ObjectFinalizer:
     """Takes what the log has of an object away, as far as that is possible now."""
 
     def __init__(
-        self, informers: Mapping[Kind, Informer], commands: Commands, objects: Objects
+        self,
+        informers: Mapping[TranslatedKind, Informer],
+        commands: Commands,
+        objects: ObjectWriter,
     ) -> None:
         self._informers = informers
         self._commands = commands
         self._objects = objects
 
-    async def drain(self, kind: Kind, name: str) -> str:
+    async def drain(self, kind: TranslatedKind, name: str) -> str:
         """Why it is not gone yet, "" when it is. Raises ApiError, StoreError, NotReady."""
         if stored(self._commands.ledger, kind, name) is None:
             return ""
         try:
             match kind:
-                case Kind.POOL:
+                case TranslatedKind.POOL:
                     return await self._drain_pool(name)
-                case Kind.SUBNET:
+                case TranslatedKind.SUBNET:
                     return await self._drain_subnet(name)
-                case Kind.RESERVATION:
+                case TranslatedKind.RESERVATION:
                     await self._commands.apply(DeleteReservation(name))
                     return ""
         except Refused as error:
             # Somebody was quicker: gone, or in use after all. The next look knows which.
             return str(error)
 
-    def may_go_on(self, kind: Kind, name: str) -> bool:
+    def may_go_on(self, kind: TranslatedKind, name: str) -> bool:
         """Whether nothing that the projection knows of holds it any longer."""
-        if kind is Kind.SUBNET:
+        if kind is TranslatedKind.SUBNET:
             return not controlled(name, self._commands.ledger.pools)
         return not self._held(name)
 
@@ -66,11 +69,11 @@ class Draining:
     async def _drain_subnet(self, name: str) -> str:
         await self._commands.apply(RetireSubnet(name))
         for pool in controlled(name, self._commands.ledger.pools):
-            one = self._informers[Kind.POOL].objects.get(("", pool.name))
+            one = self._informers[TranslatedKind.POOL].objects.get(("", pool.name))
             if one is None:
                 await self._drain_pool(pool.name)
             elif not is_leaving(one):
-                await self._objects.delete(Kind.POOL, one)
+                await self._objects.delete(TranslatedKind.POOL, one)
         left = [pool.name for pool in controlled(name, self._commands.ledger.pools)]
         if left:
             return f"pools still there: {', '.join(left[:8])}{' ...' if len(left) > 8 else ''}"

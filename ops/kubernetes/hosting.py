@@ -9,7 +9,7 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.informer import Informer, following
 from core.projections.projector import Projector
-from core.store.election import Term
+from core.store.election import LeaderTerm
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.supervision import Supervisor, TaskSpec
@@ -18,9 +18,9 @@ from ops.kubernetes.attachments import Attachments
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.coordinators import Coordinators
 from ops.kubernetes.leadership import LeaseReport
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.reporter import Reporter
-from ops.kubernetes.resources import Kind
+from ops.kubernetes.resources import TranslatedKind
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.translator import Translator
 
@@ -51,7 +51,7 @@ class KubernetesHost:
         self._projector = projector
         self._name = name
 
-    async def run(self, term: Term | None = None) -> None:
+    async def run(self, term: LeaderTerm | None = None) -> None:
         """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
         api = Api(await open_connection(self._settings.kubeconfig))
         opened = Teardown()
@@ -61,8 +61,8 @@ class KubernetesHost:
         opened.push("tasks of Kubernetes", self.tasks.close)
         try:
             await commands.open()
-            objects = Objects(api, self._name)
-            informers = {kind: Informer(api, kind.collection) for kind in Kind}
+            objects = ObjectWriter(api, self._name)
+            informers = {kind: Informer(api, kind.collection) for kind in TranslatedKind}
             self.translator = Translator(informers, commands, objects)
             self.reporter = Reporter(api, self._projector, informers)
             for kind, informer in informers.items():

@@ -15,7 +15,7 @@ from typing import Final
 
 from core.errors import ApiConflict, ApiError, ApiNotFound
 from core.kubernetes.api import Api, Object
-from core.store.election import RENEWALS_PER_TTL, Term
+from core.store.election import RENEWALS_PER_TTL, LeaderTerm
 from ops.kubernetes.settings import LeaseSettings
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger(__name__)
 class LeaseReport:
     """Tells of one term."""
 
-    def __init__(self, api: Api, settings: LeaseSettings, term: Term) -> None:
+    def __init__(self, api: Api, settings: LeaseSettings, term: LeaderTerm) -> None:
         self._api = api
         self._settings = settings
         self._term = term

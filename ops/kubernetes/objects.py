@@ -13,8 +13,15 @@ from typing import Final
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.validation.normalising import CIDR_LABEL, SUBNET_CIDR_LABEL, cidr_label
 from core.kubernetes.api import Api, Object
-from ops.kubernetes.conditions import TRANSLATED, Observation, conditions, differ, event, is_news
-from ops.kubernetes.resources import FINALIZER, Kind
+from ops.kubernetes.conditions import (
+    TRANSLATED,
+    DesiredCondition,
+    conditions,
+    differ,
+    event,
+    is_news,
+)
+from ops.kubernetes.resources import FINALIZER, TranslatedKind
 
 MANAGER: Final = "orbweaver-translator"
 EVENTS: Final = "/apis/events.k8s.io/v1/namespaces/{}/events"
@@ -27,7 +34,7 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
-class Objects:
+class ObjectWriter:
     """Writes; every method raises ApiError."""
 
     def __init__(self, api: Api, reporter: str, *, now: Clock = utc_now) -> None:
@@ -36,7 +43,7 @@ class Objects:
         self._reporter = reporter
         self._now = now
 
-    async def adorn(self, kind: Kind, one: Object, command: Command) -> Object:
+    async def adorn(self, kind: TranslatedKind, one: Object, command: Command) -> Object:
         """The object with what it has to have: finalizer, IP version, CIDR label.
 
         See docs/reference/admission.md, "SpiderIPPool".
@@ -51,7 +58,7 @@ class Objects:
         self.writes += 1
         return await self._api.apply(kind.path(one["metadata"]["name"]), body, MANAGER)
 
-    async def complete(self, kind: Kind, one: Object, lacking: Object) -> Object:
+    async def complete(self, kind: TranslatedKind, one: Object, lacking: Object) -> Object:
         """The object with what it lacks, if nobody has changed it meanwhile.
 
         Merged and not applied: from now on these fields are whoever's writes them next.
@@ -61,7 +68,7 @@ class Objects:
         self.writes += 1
         return await self._api.merge(kind.path(one["metadata"]["name"]), body)
 
-    async def release(self, kind: Kind, one: Object) -> None:
+    async def release(self, kind: TranslatedKind, one: Object) -> None:
         """Take our finalizer away, whoever put it there."""
         metadata = one["metadata"]
         finalizers = metadata.get("finalizers") or []
@@ -73,7 +80,9 @@ class Objects:
         self.writes += 1
         await self._api.merge(kind.path(metadata["name"]), body)
 
-    async def observe(self, kind: Kind, one: Object, wanted: Sequence[Observation]) -> None:
+    async def observe(
+        self, kind: TranslatedKind, one: Object, wanted: Sequence[DesiredCondition]
+    ) -> None:
         """Write conditions if they say something new, and an Event about what is refused now."""
         if not differ(one, wanted, TRANSLATED):
             return
@@ -87,13 +96,13 @@ class Objects:
         for each in news:
             await self.tell(one, each)
 
-    async def delete(self, kind: Kind, one: Object) -> None:
+    async def delete(self, kind: TranslatedKind, one: Object) -> None:
         """Begin to delete exactly this object."""
         metadata = one["metadata"]
         self.writes += 1
         await self._api.delete(kind.path(metadata["name"]), metadata["uid"])
 
-    async def tell(self, one: Object, observation: Observation) -> None:
+    async def tell(self, one: Object, observation: DesiredCondition) -> None:
         """An Event about an object."""
         now = self._now()
         name = f"{one['metadata']['name'][:200]}.{int(now.timestamp() * 1e9):x}"
@@ -103,17 +112,17 @@ class Objects:
         await self._api.create(EVENTS.format(body["metadata"]["namespace"]), body)
 
 
-def identity(kind: Kind, one: Object) -> Object:
+def identity(kind: TranslatedKind, one: Object) -> Object:
     """With the UID, so that an object that was deleted meanwhile is not created again."""
     metadata = {"name": one["metadata"]["name"], "uid": one["metadata"]["uid"]}
     return {"apiVersion": one["apiVersion"], "kind": kind.title, "metadata": metadata}
 
 
-def _adornment(kind: Kind, command: Command) -> tuple[Object, Object]:
+def _adornment(kind: TranslatedKind, command: Command) -> tuple[Object, Object]:
     """The metadata and spec fields that are ours."""
     match command:
         case ApplyPool(value) | ApplySubnet(value):
-            label = CIDR_LABEL if kind is Kind.POOL else SUBNET_CIDR_LABEL
+            label = CIDR_LABEL if kind is TranslatedKind.POOL else SUBNET_CIDR_LABEL
             labels = {label: cidr_label(value.subnet)}
             return {"finalizers": [FINALIZER], "labels": labels}, {"ipVersion": value.family}
         case ApplyReservation(value):

@@ -30,9 +30,9 @@ from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
-from core.projections.news import News
+from core.projections.news import ChangeBuffer
 from core.projections.projector import Projector
-from ops.kubernetes.conditions import Observation, conditions, differ
+from ops.kubernetes.conditions import DesiredCondition, conditions, differ
 from ops.kubernetes.echoes import Echoes
 from ops.kubernetes.objects import Clock, identity, utc_now
 from ops.kubernetes.reports import (
@@ -44,7 +44,7 @@ from ops.kubernetes.reports import (
     says,
     subnet_report,
 )
-from ops.kubernetes.resources import FINALIZER, Kind, is_leaving
+from ops.kubernetes.resources import FINALIZER, TranslatedKind, is_leaving
 
 MANAGER: Final = "orbweaver-reporter"
 ENDPOINTS: Final = f"/apis/{API_VERSION}/spiderendpoints"
@@ -94,7 +94,7 @@ def said_of(one: Object) -> int:
 class _Topic(NamedTuple):
     """What one kind of rounds reports: ``names`` of it, and ``noted``: an object has changed."""
 
-    names: Callable[[News], AbstractSet[object]]
+    names: Callable[[ChangeBuffer], AbstractSet[object]]
     noted: asyncio.Event
 
 
@@ -105,29 +105,33 @@ class Reporter:
         self,
         api: Api,
         projector: Projector,
-        informers: Mapping[Kind, Informer],
+        informers: Mapping[TranslatedKind, Informer],
         *,
         now: Clock = utc_now,
         round_s: float = ROUND_S,
     ) -> None:
         self.writes = 0
         self.endpoints = Informer(api, ENDPOINTS, digested)
-        self.pending = News()
+        self.pending = ChangeBuffer()
         self._api = api
         self._projector = projector
         self._informers = informers
         self._now = now
         self._round_s = round_s
-        self._rejected = News()
+        self._rejected = ChangeBuffer()
         self._waiting = 0
         self._configuration = _Topic(lambda news: news.pools | news.subnets, asyncio.Event())
         self._claims = _Topic(lambda news: news.endpoints, asyncio.Event())
         self._endpoint_echoes = Echoes(self.endpoints)
-        self._echoes = {kind: Echoes(informers[kind]) for kind in (Kind.POOL, Kind.SUBNET)}
+        self._echoes = {
+            kind: Echoes(informers[kind]) for kind in (TranslatedKind.POOL, TranslatedKind.SUBNET)
+        }
         self.endpoints.listen(self._note_endpoints)
-        informers[Kind.POOL].listen(lambda keys: self._note(Kind.POOL, self.pending.pools, keys))
-        informers[Kind.SUBNET].listen(
-            lambda keys: self._note(Kind.SUBNET, self.pending.subnets, keys)
+        informers[TranslatedKind.POOL].listen(
+            lambda keys: self._note(TranslatedKind.POOL, self.pending.pools, keys)
+        )
+        informers[TranslatedKind.SUBNET].listen(
+            lambda keys: self._note(TranslatedKind.SUBNET, self.pending.subnets, keys)
         )
 
     @property
@@ -149,7 +153,7 @@ class Reporter:
                 self._rounds(self._claims, news, self._held),
             )
 
-    def _note(self, kind: Kind, names: set[str], keys: Iterable[ObjectKey]) -> None:
+    def _note(self, kind: TranslatedKind, names: set[str], keys: Iterable[ObjectKey]) -> None:
         if changed := self._echoes[kind].without(keys):
             names.update(name for _, name in changed)
             self._configuration.noted.set()
@@ -160,7 +164,10 @@ class Reporter:
             self._claims.noted.set()
 
     async def _rounds(
-        self, topic: _Topic, news: News, report: Callable[[News, News], Awaitable[None]]
+        self,
+        topic: _Topic,
+        news: ChangeBuffer,
+        report: Callable[[ChangeBuffer, ChangeBuffer], Awaitable[None]],
     ) -> None:
         """Rounds of one kind: thousands of endpoints must not hold up the counts of pools."""
         retry_at = time.monotonic() + REJECTED_S
@@ -171,9 +178,9 @@ class Reporter:
             is_retry = time.monotonic() >= retry_at
             if is_retry:
                 retry_at = time.monotonic() + REJECTED_S
-            await report(news, self._rejected if is_retry else News())
+            await report(news, self._rejected if is_retry else ChangeBuffer())
 
-    async def _until_changed(self, topic: _Topic, news: News, retry_at: float) -> None:
+    async def _until_changed(self, topic: _Topic, news: ChangeBuffer, retry_at: float) -> None:
         """Return when there may be something to report, or a rejected report to retry."""
 
         def is_changed() -> bool:
@@ -192,14 +199,14 @@ class Reporter:
         finally:
             self._waiting -= 1
 
-    async def _configured(self, news: News, rejected: News) -> None:
+    async def _configured(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
         again = self.pending
         pools = _taken(again.pools, news.pools, rejected.pools)
         await self._each(self._pool, pools, again.pools, self._rejected.pools)
         subnets = _taken(again.subnets, news.subnets, rejected.subnets)
         await self._each(self._subnet, subnets, again.subnets, self._rejected.subnets)
 
-    async def _held(self, news: News, rejected: News) -> None:
+    async def _held(self, news: ChangeBuffer, rejected: ChangeBuffer) -> None:
         again = self.pending
         keys = _taken(again.endpoints, news.endpoints, rejected.endpoints)
         await self._each(self._endpoint, keys, again.endpoints, self._rejected.endpoints)
@@ -227,30 +234,30 @@ class Reporter:
         await asyncio.gather(*(work() for _ in range(WRITES_AT_ONCE_MAX)))
 
     async def _pool(self, name: str) -> None:
-        one = self._informers[Kind.POOL].objects.get(("", name))
+        one = self._informers[TranslatedKind.POOL].objects.get(("", name))
         said = pool_report(self._projector.projection, name)
         wanted = auto_pool_report(self._projector.projection.ledger, name)
         if wanted is not None and not says(one, wanted):
             self.writes += 1
-            await self._api.apply(Kind.POOL.path(name), wanted, MANAGER)
+            await self._api.apply(TranslatedKind.POOL.path(name), wanted, MANAGER)
         elif one is not None and said is not None:
-            await self._status(Kind.POOL, one, POOL_FIELDS, *said)
+            await self._status(TranslatedKind.POOL, one, POOL_FIELDS, *said)
         elif one is not None and REPORT in one["metadata"].get("annotations", {}):
-            await self._drop(Kind.POOL.path(name), one)
+            await self._drop(TranslatedKind.POOL.path(name), one)
 
     async def _subnet(self, name: str) -> None:
-        one = self._informers[Kind.SUBNET].objects.get(("", name))
+        one = self._informers[TranslatedKind.SUBNET].objects.get(("", name))
         said = subnet_report(self._projector.projection.ledger, name)
         if one is not None and said is not None:
-            await self._status(Kind.SUBNET, one, SUBNET_FIELDS, said, [])
+            await self._status(TranslatedKind.SUBNET, one, SUBNET_FIELDS, said, [])
 
     async def _status(
         self,
-        kind: Kind,
+        kind: TranslatedKind,
         one: Object,
         fields: Iterable[str],
         wanted: Object,
-        observed: Sequence[Observation],
+        observed: Sequence[DesiredCondition],
     ) -> None:
         status = one.get("status", {})
         is_so = all(status.get(name) == wanted.get(name) for name in fields)

@@ -15,7 +15,7 @@ from core.kubernetes.api import Object
 from core.manifests.writing import to_manifest
 from core.projections.fold import Projection
 from core.projections.tally import PoolCounts
-from ops.kubernetes.conditions import Observation
+from ops.kubernetes.conditions import DesiredCondition
 from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest
 
@@ -37,7 +37,7 @@ REPORT: Final = "orbweaver.io/report"
 """An annotation of objects that we made: only these are ever deleted."""
 
 
-def pool_report(projection: Projection, name: str) -> tuple[Object, list[Observation]] | None:
+def pool_report(projection: Projection, name: str) -> tuple[Object, list[DesiredCondition]] | None:
     """The status fields and conditions of a pool; None when the log does not know it."""
     pool = projection.ledger.pools.get(name)
     if pool is None:
@@ -106,7 +106,7 @@ def _is_stateless(endpoint: Endpoint) -> bool:
     return bool(endpoint.uid) and endpoint.holder == pod_holder(endpoint.uid)
 
 
-def _observed(counts: PoolCounts) -> list[Observation]:
+def _observed(counts: PoolCounts) -> list[DesiredCondition]:
     """What counts tell, each of them said in either case, so that nobody has to guess."""
     usable = counts.total - counts.reserved - counts.quarantined
     taken = usable - counts.free
@@ -115,9 +115,11 @@ def _observed(counts: PoolCounts) -> list[Observation]:
     is_nearly = usable > 0 and taken * 100 >= usable * NEARLY_PERCENT
     aside = f"{counts.quarantined} addresses are set aside because strangers use them"
     return [
-        Observation(EXHAUSTED, "True" if is_full else "False", _word(is_full), said),
-        Observation(NEARLY_EXHAUSTED, "True" if is_nearly else "False", _word(is_nearly), said),
-        Observation(
+        DesiredCondition(EXHAUSTED, "True" if is_full else "False", _word(is_full), said),
+        DesiredCondition(
+            NEARLY_EXHAUSTED, "True" if is_nearly else "False", _word(is_nearly), said
+        ),
+        DesiredCondition(
             CONFLICTED,
             "True" if counts.quarantined else "False",
             "AddressesInQuarantine" if counts.quarantined else "NoQuarantine",

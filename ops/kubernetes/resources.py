@@ -30,7 +30,7 @@ _SUBNET: Final = (API_VERSION, "SpiderSubnet")
 _LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-class Kind(StrEnum):
+class TranslatedKind(StrEnum):
     """A translated kind; the value is its plural."""
 
     SUBNET = "spidersubnets"
@@ -53,27 +53,27 @@ class Kind(StrEnum):
 
 
 _TITLES: Final = {
-    Kind.SUBNET: "SpiderSubnet",
-    Kind.POOL: "SpiderIPPool",
-    Kind.RESERVATION: "SpiderReservedIP",
+    TranslatedKind.SUBNET: "SpiderSubnet",
+    TranslatedKind.POOL: "SpiderIPPool",
+    TranslatedKind.RESERVATION: "SpiderReservedIP",
 }
 
 Value = Pool | Subnet | Reservation
 
 
-def stored(ledger: Ledger, kind: Kind, name: str) -> Value | None:
+def stored(ledger: Ledger, kind: TranslatedKind, name: str) -> Value | None:
     """What the log has of that name."""
     return table(ledger, kind).get(name)
 
 
-def table(ledger: Ledger, kind: Kind) -> Mapping[str, Value]:
+def table(ledger: Ledger, kind: TranslatedKind) -> Mapping[str, Value]:
     """Everything of a kind that the log has."""
     match kind:
-        case Kind.POOL:
+        case TranslatedKind.POOL:
             return ledger.pools
-        case Kind.SUBNET:
+        case TranslatedKind.SUBNET:
             return ledger.subnets
-        case Kind.RESERVATION:
+        case TranslatedKind.RESERVATION:
             return ledger.reservations
 
 

@@ -66,7 +66,7 @@ class WebhookSettings(NamedTuple):
     secret: SecretSettings | None = None
 
 
-class CoordinatorSettings(NamedTuple):
+class CoordinatorReconcilerSettings(NamedTuple):
     """``cni_directory``: where the node keeps CNI configurations. ``cilium``: namespace/name."""
 
     name: str = "default"
@@ -97,5 +97,5 @@ class KubernetesSettings(NamedTuple):
     subnets_enabled: bool = True
     webhook: WebhookSettings | None = None
     networks: bool = False
-    coordinator: CoordinatorSettings | None = None
+    coordinator: CoordinatorReconcilerSettings | None = None
     lease: LeaseSettings | None = None

@@ -22,14 +22,14 @@ from core.domain.subnets import subnet_for
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.worklist import WorkQueue
 from ops.kubernetes.commanding import Commands
 from ops.kubernetes.conditions import APPLIED, draining, refused
-from ops.kubernetes.draining import Draining
+from ops.kubernetes.draining import ObjectFinalizer
 from ops.kubernetes.inheritance import handed_down
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.resources import (
-    Kind,
+    TranslatedKind,
     command_of,
     is_leaving,
     source_of,
@@ -44,7 +44,7 @@ RESYNC_S: Final = 300.0
 class Item(NamedTuple):
     """An object that may differ."""
 
-    kind: Kind
+    kind: TranslatedKind
     name: str
 
 
@@ -52,7 +52,10 @@ class Translator:
     """One controller's translator; ``refused`` and ``draining`` are what waits for a change."""
 
     def __init__(
-        self, informers: Mapping[Kind, Informer], commands: Commands, objects: Objects
+        self,
+        informers: Mapping[TranslatedKind, Informer],
+        commands: Commands,
+        objects: ObjectWriter,
     ) -> None:
         self.informers = informers
         for kind, informer in informers.items():
@@ -61,8 +64,8 @@ class Translator:
         self.draining: dict[Item, int] = {}
         self._commands = commands
         self._objects = objects
-        self._drainer = Draining(self.informers, commands, objects)
-        self._work = Worklist(self._look, "custom resources")
+        self._drainer = ObjectFinalizer(self.informers, commands, objects)
+        self._work = WorkQueue(self._look, "custom resources")
 
     @property
     def idle(self) -> bool:
@@ -101,25 +104,25 @@ class Translator:
             changed = await self._commands.apply(command)
         except (Refused, BadInput) as error:
             self.refused.add(item)
-            if item.kind is Kind.POOL:
+            if item.kind is TranslatedKind.POOL:
                 await self._commands.note_refused(item.name, str(error))
             await self._objects.observe(item.kind, one, [refused(error)])
             return
         if changed:
             self._work.add(self.refused | self._adopted(item, one))
-        if item.kind is Kind.POOL:
+        if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
             one = await self._inherited(one)
         await self._objects.observe(item.kind, one, [APPLIED])
 
     def _adopted(self, item: Item, one: Object) -> set[Item]:
         """A subnet adopts some pools at a time: look at it again, and at those of its CIDR."""
-        if item.kind is not Kind.SUBNET:
+        if item.kind is not TranslatedKind.SUBNET:
             return set()
-        pools = self.informers[Kind.POOL].objects.items()
+        pools = self.informers[TranslatedKind.POOL].objects.items()
         cidr = one["spec"]["subnet"]
         same = (name for (_, name), pool in pools if pool["spec"]["subnet"] == cidr)
-        return {item, *(Item(Kind.POOL, name) for name in same)}
+        return {item, *(Item(TranslatedKind.POOL, name) for name in same)}
 
     async def _inherited(self, one: Object) -> Object:
         """The pool's object, saying what the log's pool has of its subnet."""
@@ -129,7 +132,7 @@ class Translator:
             return one
         subnet = subnet_for(pool, self._commands.configuration.owning_subnets)
         lacking = handed_down(one, pool, subnet)
-        return await self._objects.complete(Kind.POOL, one, lacking) if lacking else one
+        return await self._objects.complete(TranslatedKind.POOL, one, lacking) if lacking else one
 
     async def _former(self, item: Item, one: Object) -> bool:
         """Whether what had the name before is still on its way out."""
@@ -145,13 +148,13 @@ class Translator:
         if why := await self._drain(item):
             await self._objects.observe(item.kind, one, draining(why))
             return
-        if item.kind is Kind.POOL:
+        if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
         await self._objects.release(item.kind, one)
 
     async def _vanished(self, item: Item) -> None:
         """Its finalizer was removed by hand, or it never had one."""
-        if item.kind is Kind.POOL:
+        if item.kind is TranslatedKind.POOL:
             await self._commands.forget_refused(item.name)
         known = stored(self._commands.ledger, item.kind, item.name)
         if known is not None and source_of(known):
@@ -186,16 +189,18 @@ class Translator:
 
     def _all(self) -> list[Item]:
         """Every custom resource, and what of the log was one and is none any more."""
-        found = {Item(kind, name) for kind in Kind for _, name in self.informers[kind].objects} | {
+        found = {
+            Item(kind, name) for kind in TranslatedKind for _, name in self.informers[kind].objects
+        } | {
             Item(kind, name)
-            for kind in Kind
+            for kind in TranslatedKind
             for name, value in table(self._commands.ledger, kind).items()
             if source_of(value)
         }
-        found |= {Item(Kind.POOL, name) for name in self._commands.refused_pools}
+        found |= {Item(TranslatedKind.POOL, name) for name in self._commands.refused_pools}
         # Subnets before pools: what is adopted at once is written once.
-        order = list(Kind)
+        order = list(TranslatedKind)
         return sorted(found, key=lambda item: (order.index(item.kind), item.name))
 
-    def _listener(self, kind: Kind) -> Callable[[set[ObjectKey]], None]:
+    def _listener(self, kind: TranslatedKind) -> Callable[[set[ObjectKey]], None]:
         return lambda keys: self._work.add(Item(kind, name) for _, name in keys)

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ops.lab.daemons import Daemon
-from ops.lab.identity import Identity
-from ops.lab.namespaces import Namespace
+from ops.lab.identity import LabIdentity
+from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import ours
 
 NAME: Final = "controller"
@@ -17,13 +17,13 @@ LISTENING: Final = "listening to news of Pods"
 """In its log, once it does."""
 
 
-class Controller:
+class LabController:
     """One replica. It leads, since there is no other."""
 
     def __init__(
         self,
-        identity: Identity,
-        namespace: Namespace,
+        identity: LabIdentity,
+        namespace: NamedNamespace,
         directory: Path,
         etcd: str,
         settings: Mapping[str, str] = MappingProxyType({}),

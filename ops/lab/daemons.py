@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ops.lab.identity import MARK, Identity, LabFailed
-from ops.lab.namespaces import Namespace
+from ops.lab.identity import MARK, LabFailed, LabIdentity
+from ops.lab.namespaces import NamedNamespace
 
 READY_DEADLINE_S: Final = 30.0
 STOP_DEADLINE_S: Final = 10.0
@@ -28,8 +28,8 @@ class Daemon:
 
     def __init__(
         self,
-        identity: Identity,
-        namespace: Namespace,
+        identity: LabIdentity,
+        namespace: NamedNamespace,
         command: Sequence[str],
         log: Path,
         environment: Mapping[str, str],

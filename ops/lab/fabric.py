@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 
 BRIDGE: Final = "br0"
 UPLINK: Final = "eth0"
@@ -24,7 +24,7 @@ _FIRST_NODE: Final = 11
 class Fabric:
     """One bridge."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: NamedNamespace) -> None:
         self.namespace = namespace
         self._nodes = 0
 
@@ -46,7 +46,7 @@ class Fabric:
         nodad = ["nodad"] if ":" in cidr else []
         self.namespace.ip("address", "add", cidr, "dev", BRIDGE, *nodad)
 
-    def join(self, node: Namespace, name: str) -> str:
+    def join(self, node: NamedNamespace, name: str) -> str:
         """Wire a node to the bridge; its address. Raises LabFailed."""
         assert self._nodes < NODES_MAX, "the network of the nodes is full"
         address = f"{_PREFIX}.{_FIRST_NODE + self._nodes}"

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nodeagent.clusterip.pods import cgroup2_mounts
-from ops.lab.identity import Identity, LabFailed
+from ops.lab.identity import LabFailed, LabIdentity
 
 
-def make_group(identity: Identity, node: str) -> Path:
+def make_group(identity: LabIdentity, node: str) -> Path:
     """The group of a node's Pods. Raises LabFailed where there can be none."""
     mounts = cgroup2_mounts()
     if not mounts:

@@ -36,7 +36,7 @@ class LabFailed(Exception):
         super().__init__(f"{message} ({remedy})" if remedy else message)
 
 
-class Identity(NamedTuple):
+class LabIdentity(NamedTuple):
     """Which laboratory."""
 
     pid: int
@@ -78,9 +78,9 @@ class Identity(NamedTuple):
         return now == then
 
 
-def new_identity() -> Identity:
+def new_identity() -> LabIdentity:
     """One that this process has not used yet."""
-    return Identity(os.getpid(), next(_serials))
+    return LabIdentity(os.getpid(), next(_serials))
 
 
 def _start_time(pid: int) -> str | None:

@@ -18,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ops.lab.controller import Controller
+from ops.lab.controller import LabController
 from ops.lab.daemons import Daemon
 from ops.lab.fabric import Fabric
 from ops.lab.groups import make_group
-from ops.lab.identity import MARK, Identity, new_identity
+from ops.lab.identity import MARK, LabIdentity, new_identity
 from ops.lab.leftovers import remove, remove_dead
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 from ops.lab.node import Node
 from ops.lab.programs import attempt, check_possible, ours
 from ops.lab.runtime import NOTHING
@@ -53,11 +53,11 @@ class Laboratory:
     ) -> None:
         self.identity = new_identity()
         self.directory = self.identity.directory
-        self.fabric = Fabric(Namespace(self.identity.name("fabric")))
+        self.fabric = Fabric(NamedNamespace(self.identity.name("fabric")))
         self.etcd = Etcd(
             self.identity, self.fabric.namespace, self.fabric.address, self.directory / "etcd"
         )
-        self.controller = Controller(
+        self.controller = LabController(
             self.identity,
             self.fabric.namespace,
             self.directory / "controller",
@@ -65,7 +65,7 @@ class Laboratory:
         )
         """Not started unless somebody does."""
         self.nodes: dict[str, Node] = {}
-        self.predecessors: list[Identity] = []
+        self.predecessors: list[LabIdentity] = []
         """Killed laboratories whose remains were removed."""
         self._made: Counter[str] = Counter()
         self._speakers: list[Daemon] = []
@@ -141,7 +141,7 @@ class Laboratory:
         self._made[pod] += 1
         number = f"-{self._made[pod]}" if self._made[pod] > 1 else ""
         name = self.identity.name(f"pod-{pod}{number}")
-        sandbox = Sandbox(Namespace(name), namespace, pod, uid)
+        sandbox = Sandbox(NamedNamespace(name), namespace, pod, uid)
         sandbox.create()
         return sandbox
 
@@ -173,7 +173,7 @@ class Laboratory:
         return attempt(command, stdin=stdin, environment=environment, directory=directory)
 
 
-def listens(namespace: Namespace, port: int) -> bool:
+def listens(namespace: NamedNamespace, port: int) -> bool:
     """Whether somebody takes TCP connections at a port inside. Raises LabFailed."""
     return bool(namespace.run("ss", "-Hltn", f"sport = :{port}").strip())
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from ops.lab.identity import MARK, NAMESPACES, ROOM, Identity, LabFailed
+from ops.lab.identity import MARK, NAMESPACES, ROOM, LabFailed, LabIdentity
 from ops.lab.programs import run
 
 END_DEADLINE_S: Final = 10.0
@@ -38,7 +38,7 @@ class Traces(NamedTuple):
         return "; ".join(text for text, found in zip(said, self, strict=True) if found) or "nothing"
 
 
-def traces_of(identity: Identity) -> Traces:
+def traces_of(identity: LabIdentity) -> Traces:
     """What is there now."""
     named = (path.name for path in _entries(NAMESPACES))
     directory = identity.directory
@@ -51,7 +51,7 @@ def traces_of(identity: Identity) -> Traces:
     )
 
 
-def remove_dead() -> list[Identity]:
+def remove_dead() -> list[LabIdentity]:
     """Remove everything of laboratories whose maker is dead; which ones. Raises LabFailed."""
     with _alone():
         dead = [identity for identity in _known() if not identity.is_alive()]
@@ -71,7 +71,7 @@ def _alone() -> Iterator[None]:
         os.close(held)
 
 
-def remove(identity: Identity) -> None:
+def remove(identity: LabIdentity) -> None:
     """Remove everything of one laboratory; twice is as good as once. Raises LabFailed."""
     _end_processes(identity)
     for name in traces_of(identity).namespaces:
@@ -88,10 +88,10 @@ def remove(identity: Identity) -> None:
         raise LabFailed(f"cannot remove all of laboratory {identity}: {left}")
 
 
-def _known() -> list[Identity]:
+def _known() -> list[LabIdentity]:
     names = [path.name for path in _entries(ROOM)]
     names += [path.name for path in _entries(NAMESPACES) if path.name.startswith("ow-")]
-    return sorted({found for name in names if (found := Identity.parse(name))})
+    return sorted({found for name in names if (found := LabIdentity.parse(name))})
 
 
 def _entries(directory: Path) -> list[Path]:
@@ -101,7 +101,7 @@ def _entries(directory: Path) -> list[Path]:
         return []
 
 
-def _processes(identity: Identity) -> Iterator[int]:
+def _processes(identity: LabIdentity) -> Iterator[int]:
     mark = f"{MARK}={identity}".encode()
     for path in Path("/proc").iterdir():
         if not path.name.isdigit() or int(path.name) == os.getpid():
@@ -112,7 +112,7 @@ def _processes(identity: Identity) -> Iterator[int]:
                 yield int(path.name)
 
 
-def _end_processes(identity: Identity) -> None:
+def _end_processes(identity: LabIdentity) -> None:
     deadline = time.monotonic() + END_DEADLINE_S
     while found := list(_processes(identity)):
         if time.monotonic() > deadline:
@@ -123,7 +123,7 @@ def _end_processes(identity: Identity) -> None:
         time.sleep(POLL_S)
 
 
-def _remove_control_groups(identity: Identity) -> None:
+def _remove_control_groups(identity: LabIdentity) -> None:
     deadline = time.monotonic() + END_DEADLINE_S
     while found := _control_groups(identity):
         for group in found:
@@ -144,7 +144,7 @@ def _mounts_below(directory: Path) -> list[str]:
     return [point for point in points if Path(point).is_relative_to(directory)]
 
 
-def _control_groups(identity: Identity) -> list[Path]:
+def _control_groups(identity: LabIdentity) -> list[Path]:
     """Of containers; with version 1 of the interface there is one for each controller."""
     name = identity.name("pods")
     places = [CONTROL_GROUPS, *_entries(CONTROL_GROUPS)]

@@ -17,7 +17,7 @@ from ops.lab.programs import attempt, run
 PING_S: Final = "2"
 
 
-class Namespace:
+class NamedNamespace:
     """One named network namespace."""
 
     def __init__(self, name: str) -> None:

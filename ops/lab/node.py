@@ -14,10 +14,10 @@ from ops.installer import install
 from ops.lab.daemons import Daemon
 from ops.lab.groups import within
 from ops.lab.http import is_ok
-from ops.lab.identity import Identity
-from ops.lab.namespaces import Namespace
+from ops.lab.identity import LabIdentity
+from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import ours, plugin, run
-from ops.lab.runtime import Runtime
+from ops.lab.runtime import ContainerRuntime
 from ops.lab.sandbox import Sandbox
 
 
@@ -26,7 +26,7 @@ class Node:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: LabIdentity,
         name: str,
         directory: Path,
         etcd: str,
@@ -37,7 +37,7 @@ class Node:
         self.name = name
         self.group = group
         self.directory = directory
-        self.namespace = Namespace(identity.name(name))
+        self.namespace = NamedNamespace(identity.name(name))
         self.socket = directory / "agent.sock"
         self.plugins = directory / "cni"
         self.plugin_log = directory / "plugin.log"
@@ -61,7 +61,7 @@ class Node:
             log = {"logFile": str(directory / "coordinator.log")}
             said = {"ipam_unix_socket_path": str(self.socket), "logOptions": log}
             coordinator = {**said, **coordinator}
-        self.runtime = Runtime(
+        self.runtime = ContainerRuntime(
             identity,
             self.namespace,
             self.plugins,

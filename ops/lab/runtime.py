@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ops.lab.fabric import UPLINK
-from ops.lab.identity import MARK, Identity
-from ops.lab.namespaces import Namespace
+from ops.lab.identity import MARK, LabIdentity
+from ops.lab.namespaces import NamedNamespace
 from ops.lab.programs import attempt
 from ops.lab.sandbox import INTERFACE, Sandbox
 
@@ -44,13 +44,13 @@ class CniFailed(Exception):
         self.details = details
 
 
-class Runtime:
+class ContainerRuntime:
     """The CNI side of one node's container runtime. Safe to call from several threads."""
 
     def __init__(
         self,
-        identity: Identity,
-        node: Namespace,
+        identity: LabIdentity,
+        node: NamedNamespace,
         plugins: Path,
         directory: Path,
         ipam: Mapping[str, Any],

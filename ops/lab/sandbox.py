@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 
 INTERFACE: Final = "eth0"
 CONTAINER_BYTES: Final = 32
@@ -19,7 +19,9 @@ CONTAINER_BYTES: Final = 32
 class Sandbox:
     """One Pod sandbox. A Pod that is made anew is another sandbox of the same name."""
 
-    def __init__(self, namespace: Namespace, pod_namespace: str, pod: str, uid: str = "") -> None:
+    def __init__(
+        self, namespace: NamedNamespace, pod_namespace: str, pod: str, uid: str = ""
+    ) -> None:
         self.namespace = namespace
         self.pod_namespace = pod_namespace
         self.pod = pod

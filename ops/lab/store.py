@@ -12,8 +12,8 @@ from typing import Final
 
 from ops.lab.daemons import Daemon
 from ops.lab.http import is_ok
-from ops.lab.identity import Identity
-from ops.lab.namespaces import Namespace
+from ops.lab.identity import LabIdentity
+from ops.lab.namespaces import NamedNamespace
 
 CLIENT_PORT: Final = 2379
 PEER_PORT: Final = 2380
@@ -23,7 +23,7 @@ class Etcd:
     """One etcd process and its directory."""
 
     def __init__(
-        self, identity: Identity, namespace: Namespace, address: str, directory: Path
+        self, identity: LabIdentity, namespace: NamedNamespace, address: str, directory: Path
     ) -> None:
         self.directory = directory
         self._socket = directory / "etcd.sock"

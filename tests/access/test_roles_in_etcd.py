@@ -19,7 +19,7 @@ from core.store.etcd.calls import Calls
 from core.store.etcd.maintenance import EtcdMaintenance
 from core.store.keys import Keys, controller_writer
 from core.store.kv import Delete, Get, Put
-from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER, Permission, Role, roles_of
+from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER, EtcdRole, Permission, roles_of
 from nodeagent.settings.values import Settings
 from tests.agent.http_caller import over_socket
 from tests.agent.node import running
@@ -192,8 +192,8 @@ async def test_a_role_that_was_changed_by_hand_is_brought_in_order(guarded: Guar
     wide, narrow = Permission(b"/a/", b"/a0", True), Permission(b"/a/", b"/a0", False)
     other = Permission(b"/b/", b"/b0", True)
     root = guarded.settings(ROOT_USER)
-    await switch_on(root, [Role("changing", "changing", (wide, other))])
-    await switch_on(root, [Role("changing", "changing", (narrow,))])
+    await switch_on(root, [EtcdRole("changing", "changing", (wide, other))])
+    await switch_on(root, [EtcdRole("changing", "changing", (narrow,))])
 
     calls = Calls(root)
     found = await calls.repeat("role_get", messages.AuthRoleGetRequest(role="changing"))

@@ -22,7 +22,7 @@ from core.store.codec import CLAIM, ENDPOINT
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
 from nodeagent.agent import Agent
-from nodeagent.composition import Sources
+from nodeagent.composition import AgentSources
 from nodeagent.settings.values import Settings
 
 ANSWER_DEADLINE_S = 60.0
@@ -79,8 +79,8 @@ def frame(environment: dict[str, str], stdin: bytes) -> bytes:
 @asynccontextmanager
 async def running(settings: Settings, store: KeyValueStore, **options: Any) -> AsyncIterator[Node]:
     """A node whose agent serves; ``facts`` and its like are its sources."""
-    named = {name: options.pop(name) for name in Sources._fields if name in options}
-    sources = Sources(**named)
+    named = {name: options.pop(name) for name in AgentSources._fields if name in options}
+    sources = AgentSources(**named)
     agent = Agent(settings, store, sources=sources, **options)
     try:
         await agent.start()

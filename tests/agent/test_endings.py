@@ -15,7 +15,7 @@ from nodeagent.address_service import AddressService
 from nodeagent.gate import Gate
 from nodeagent.health import StoreWatchdog
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
 from tests.agent.node import Node
 
@@ -26,7 +26,7 @@ def test_a_delete_may_wait_for_as_long_as_an_add_may_take(
 ) -> None:
     """Given up before, it would succeed and leave to nobody what the ADD then gets."""
     unasked: Any = None
-    service = AddressService(Gate(), Metrics(), None, *[unasked] * 4, binds=binds)
+    service = AddressService(Gate(), AgentMetrics(), None, *[unasked] * 4, binds=binds)
     assert service.delete_deadline_s >= service.add_deadline_s
 
 

@@ -10,9 +10,9 @@ import pytest
 from core.domain.model import Owner
 from core.errors import ApiUnavailable
 from core.kubernetes.api import Api, Object
-from core.kubernetes.informer import Follower
+from core.kubernetes.informer import Reflector
 from core.kubernetes.workloads.owners import stateful_set_state
-from nodeagent.kubernetes.owners import Owners
+from nodeagent.kubernetes.owners import OwnerCache
 
 SETS = "/apis/apps/v1/namespaces/shop/replicasets"
 REPLICAS = Owner("ReplicaSet", "web-5d4", "shop", "apps/v1", "uid-of-web-5d4")
@@ -62,12 +62,14 @@ def api() -> SlowApi:
 
 
 @pytest.fixture
-def owners(api: SlowApi) -> Owners:
+def owners(api: SlowApi) -> OwnerCache:
     server = cast("Api", api)
-    return Owners(server, Follower(server, "/apis/apps/v1/statefulsets", stateful_set_state))
+    return OwnerCache(server, Reflector(server, "/apis/apps/v1/statefulsets", stateful_set_state))
 
 
-async def asking(owners: Owners, several: int, owner: Owner = REPLICAS) -> list[asyncio.Task[None]]:
+async def asking(
+    owners: OwnerCache, several: int, owner: Owner = REPLICAS
+) -> list[asyncio.Task[None]]:
     """So many who want to know, each as far as it gets without an answer."""
     tasks = [asyncio.create_task(owners.learn(owner)) for _ in range(several)]
     for _ in range(3):
@@ -76,7 +78,7 @@ async def asking(owners: Owners, several: int, owner: Owner = REPLICAS) -> list[
 
 
 async def test_those_who_ask_meanwhile_wait_for_the_same_answer(
-    api: SlowApi, owners: Owners
+    api: SlowApi, owners: OwnerCache
 ) -> None:
     asked = await asking(owners, 5)
     api.answer()
@@ -86,7 +88,7 @@ async def test_those_who_ask_meanwhile_wait_for_the_same_answer(
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_another_owner_is_another_question(api: SlowApi, owners: Owners) -> None:
+async def test_another_owner_is_another_question(api: SlowApi, owners: OwnerCache) -> None:
     first = await asking(owners, 2)
     second = await asking(owners, 2, REPLICAS._replace(name="api-77f", uid="uid-of-api-77f"))
 
@@ -95,7 +97,9 @@ async def test_another_owner_is_another_question(api: SlowApi, owners: Owners) -
     await asyncio.gather(*first, *second)
 
 
-async def test_one_who_asks_no_more_takes_nobodys_answer_away(api: SlowApi, owners: Owners) -> None:
+async def test_one_who_asks_no_more_takes_nobodys_answer_away(
+    api: SlowApi, owners: OwnerCache
+) -> None:
     first, *others = await asking(owners, 3)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -108,7 +112,9 @@ async def test_one_who_asks_no_more_takes_nobodys_answer_away(api: SlowApi, owne
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_a_question_that_nobody_waits_for_is_given_up(api: SlowApi, owners: Owners) -> None:
+async def test_a_question_that_nobody_waits_for_is_given_up(
+    api: SlowApi, owners: OwnerCache
+) -> None:
     asked = await asking(owners, 2)
     for one in asked:
         one.cancel()
@@ -121,7 +127,9 @@ async def test_a_question_that_nobody_waits_for_is_given_up(api: SlowApi, owners
     assert owners.top(REPLICAS) == WEB
 
 
-async def test_a_failure_is_told_to_all_and_not_remembered(api: SlowApi, owners: Owners) -> None:
+async def test_a_failure_is_told_to_all_and_not_remembered(
+    api: SlowApi, owners: OwnerCache
+) -> None:
     asked = await asking(owners, 3)
     api.answer(fails=True)
     results = await asyncio.gather(*asked, return_exceptions=True)

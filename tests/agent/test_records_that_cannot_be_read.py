@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.coordinator.records import Records
+from nodeagent.coordinator.records import AttachmentRecords
 from nodeagent.settings.values import Settings
 from nodeagent.verbs.missing import is_netns_gone
 from tests.agent.node import frame, running
@@ -25,7 +25,7 @@ async def test_an_agent_whose_records_cannot_be_read_starts_and_serves(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Records, "all", broken)
+    monkeypatch.setattr(AttachmentRecords, "all", broken)
 
     async with running(settings, store) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")
@@ -38,7 +38,7 @@ async def test_a_gc_whose_records_cannot_be_read_fails_with_an_error_object(
     settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(settings, store) as node:
-        monkeypatch.setattr(Records, "all", broken)
+        monkeypatch.setattr(AttachmentRecords, "all", broken)
         variables = {"CNI_COMMAND": "GC", "CNI_PATH": "/opt", "ORBWEAVER_PLUGIN": "coordinator"}
         conf = {"cniVersion": "1.1.0", "name": "lan", "cni.dev/valid-attachments": []}
         reply = await node.raw(frame(variables, json.dumps(conf).encode()))

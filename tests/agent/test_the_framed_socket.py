@@ -13,7 +13,7 @@ import pytest
 from core.service.add_request import HasHungUp
 from core.supervision import Supervisor
 from nodeagent.doors import framed
-from nodeagent.doors.framed import FramedDoor
+from nodeagent.doors.framed import FramedServer
 from tests.agent.node import exchange, frame
 
 ANSWER_BYTES = 4 << 20
@@ -46,9 +46,9 @@ def listening(short_path: Path) -> Listening:
 
 
 @pytest.fixture
-async def door(listening: Listening) -> AsyncIterator[FramedDoor]:
+async def door(listening: Listening) -> AsyncIterator[FramedServer]:
     supervisor = Supervisor()
-    door = FramedDoor(answer_much, supervisor)
+    door = FramedServer(answer_much, supervisor)
     await door.open(listening, 16)
     yield door
     door.close()
@@ -57,7 +57,7 @@ async def door(listening: Listening) -> AsyncIterator[FramedDoor]:
 
 
 async def test_an_answer_that_the_socket_does_not_take_at_once_arrives_whole(
-    door: FramedDoor, short_path: Path
+    door: FramedServer, short_path: Path
 ) -> None:
     reply = await exchange(str(short_path / "s"), REQUEST)
 
@@ -67,7 +67,7 @@ async def test_an_answer_that_the_socket_does_not_take_at_once_arrives_whole(
 
 
 async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
-    door: FramedDoor, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    door: FramedServer, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "REQUEST_S_MAX", 0.0)
     monkeypatch.setattr(framed, "SWEEP_S", 0.01)
@@ -84,7 +84,7 @@ async def test_a_caller_that_does_not_read_its_answer_is_closed_in_time(
 
 
 async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
-    door: FramedDoor, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    door: FramedServer, listening: Listening, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framed, "ACCEPT_PAUSE_S", 0.01)
     listening.failures = 2
@@ -96,7 +96,7 @@ async def test_a_connection_that_could_not_be_accepted_is_accepted_later(
 
 
 async def test_connections_that_wait_for_descriptors_do_not_outlive_the_socket(
-    door: FramedDoor, listening: Listening, short_path: Path
+    door: FramedServer, listening: Listening, short_path: Path
 ) -> None:
     listening.failures = 1_000
     with socket.socket(socket.AF_UNIX) as caller:

@@ -18,7 +18,7 @@ from core.domain.events import (
     Release,
 )
 from core.domain.model import Endpoint, Nic, Pool
-from core.store.codec import HEAD, Draft, WriterHead, encode_segment
+from core.store.codec import HEAD, EventDraft, WriterHead, encode_segment
 from core.store.keys import Keys, controller_writer
 from core.store.kv import KeyValueStore, Put
 
@@ -54,7 +54,9 @@ async def fill(store: KeyValueStore, keys: Keys, shape: Shape) -> int:
                 claimed.append(serial)
                 serial += 1
         seqs[writer] += 1
-        drafts = [Draft(f"{writer}.1.{made + n:x}", _cause(made), e) for n, e in enumerate(events)]
+        drafts = [
+            EventDraft(f"{writer}.1.{made + n:x}", _cause(made), e) for n, e in enumerate(events)
+        ]
         result = await store.commit(
             [],
             [

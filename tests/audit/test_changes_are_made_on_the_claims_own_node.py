@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.audit.verify import verify
 from core.domain.events import Cause, EndpointChanged
 from core.store.batch import Proposal
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from tests.archive.living import KEYS, Add, Cluster, orbctl_writer
 from tests.support.nodes import pod
 
@@ -27,7 +27,7 @@ async def test_an_endpoint_that_the_agent_of_another_node_writes_is_found(town: 
     writer = town.nodes["node-b"].writer
     forged = EndpointChanged((await town.node.truth()).endpoints["shop", "web-0"])
 
-    await writer.append(Proposal((Draft(writer.event_id(), Cause("forged"), forged),), (), ()))
+    await writer.append(Proposal((EventDraft(writer.event_id(), Cause("forged"), forged),), (), ()))
     report = await verify(town.store, KEYS, town.files)
 
     assert [(one.rule, one.subject) for one in report.violations] == [("writer", "shop/web-0")]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.audit import facts as facts_module
-from core.audit.facts import Fact, History, Subject, parse_subject
+from core.audit.facts import Fact, History, HistorySubject, parse_subject
 from core.audit.history import history
 from core.domain.commands import (
     ApplyPool,
@@ -224,7 +224,7 @@ async def test_one_address_of_many_is_found_by_reading_a_few_blocks(tmp_path: Pa
     blocks = sum(len(sealed.open(one.link).trailer.blocks) for one in sealed.summaries())
     read = list(sealed.speaking_of([f"address {address_of(4_000)}"]))
     assert 0 < len(read) < blocks // 4
-    (fact,) = (await history(view, Subject("address", address_of(4_000)))).facts
+    (fact,) = (await history(view, HistorySubject("address", address_of(4_000)))).facts
     assert (fact.namespace, fact.pod, fact.uid) == (*pod_of(4_000), uid_of(4_000))
 
 

@@ -15,7 +15,7 @@ from core.audit.facts import parse_subject
 from core.audit.history import history
 from core.audit.repair import Repaired, repair
 from core.audit.state import Unreadable
-from core.audit.verify import FINDINGS_MAX, Report, verify
+from core.audit.verify import FINDINGS_MAX, VerificationReport, verify
 from core.domain.commands import ApplyPool, ApplyRecord, ApplyReservation, QuarantineAddress
 from core.domain.events import (
     AddressesClaimed,
@@ -27,7 +27,7 @@ from core.domain.events import (
 from core.domain.model import Claim, Endpoint, Nic, Reservation
 from core.errors import Compacted, LogCorrupt
 from core.store.batch import Proposal
-from core.store.codec import CLAIM, ENDPOINT, POOL, RESERVATION, Draft
+from core.store.codec import CLAIM, ENDPOINT, POOL, RESERVATION, EventDraft
 from core.store.index import Index
 from core.store.kv import Delete, Get, KeyValue, Put, ReadResult, Write
 from core.store.log import Segment
@@ -48,11 +48,11 @@ from tests.support.nodes import pod, pool
 CAUSE = Cause("orbctl/someone")
 
 
-async def _verify(town: Cluster) -> Report:
+async def _verify(town: Cluster) -> VerificationReport:
     return await verify(town.store, KEYS, town.files)
 
 
-async def _repair(town: Cluster, report: Report) -> Repaired:
+async def _repair(town: Cluster, report: VerificationReport) -> Repaired:
     async with orbctl_writer(town) as writer:
         return await repair(report.plan, town.store, KEYS, writer, CAUSE)
 
@@ -311,7 +311,7 @@ async def test_what_the_log_contradicts_is_told_and_left_to_people(lived: Cluste
     bare = EndpointChanged(endpoint._replace(nics=(Nic("eth0"),)))
     key = KEYS.endpoint("shop", "web-0")
     write = Put(key, ENDPOINT.encode(bare.endpoint))
-    draft = Draft(node.writer.event_id(), CAUSE, bare)
+    draft = EventDraft(node.writer.event_id(), CAUSE, bare)
     await node.writer.append(Proposal((draft,), (), (write,)))
     address = endpoint.nics[0].ipv4.partition("/")[0]
     await _edit(lived, Put(KEYS.ip_of(address), CLAIM.encode(STRANGER)))
@@ -392,7 +392,7 @@ async def test_verify_is_clean_at_any_moment_of_a_cluster_at_work(town: Cluster)
             await town.live([Add(node, name, generation) for name in names])
             await town.live([Remove(node, names[0], generation)])
 
-    async def look() -> list[Report]:
+    async def look() -> list[VerificationReport]:
         reports = []
         for _ in range(6):
             reports.append(await _verify(town))

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey, Place
-from core.domain.autopools.planning import PoolWish
-from core.domain.autopools.reconciling import Step, plan_application
+from core.domain.autopools.naming import ApplicationKey, PoolScope
+from core.domain.autopools.planning import DesiredPool
+from core.domain.autopools.reconciling import ReconcileStep, plan_application
 from core.domain.autopools.sizing import NO_MORE, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet
 from tests.subnets.samples import State
@@ -18,7 +18,7 @@ NET6 = Subnet("net6", 6, "fd00:7::/64", ("fd00:7::10-fd00:7::1f",))
 OTHER = Subnet("other", 4, "10.8.0.0/16", ("10.8.0.10-10.8.0.29",))
 UID = "3f6b1c1e-0000-4000-8000-1f2e3d4c5b6a"
 KEY = ApplicationKey("apps/v1", "Deployment", "shop", "web")
-PLACE = Place(KEY, "eth0", 4, "net")
+PLACE = PoolScope(KEY, "eth0", 4, "net")
 NAME = "auto4-web-eth0-1f2e3"
 
 
@@ -38,9 +38,9 @@ def web(
     return Application(KEY, uid, said, Scale(replicas))
 
 
-def wish(size: int, place: Place = PLACE, uid: str = UID) -> PoolWish:
+def wish(size: int, place: PoolScope = PLACE, uid: str = UID) -> DesiredPool:
     """A pool of a fixed size."""
-    return PoolWish(place, uid, size, IpNumber(size))
+    return DesiredPool(place, uid, size, IpNumber(size))
 
 
 def plan(
@@ -48,13 +48,13 @@ def plan(
     application: Application,
     claimed: Mapping[str, Claim] | None = None,
     default: IpNumber = NO_MORE,
-) -> tuple[Step, ...]:
+) -> tuple[ReconcileStep, ...]:
     """The steps on this state."""
     return plan_application(application, state.configuration, claimed or {}, default)
 
 
 def carry_out(
-    state: State, steps: tuple[Step, ...], claimed: Mapping[str, Claim] | None = None
+    state: State, steps: tuple[ReconcileStep, ...], claimed: Mapping[str, Claim] | None = None
 ) -> None:
     """Apply the commands of all steps."""
     for step in steps:

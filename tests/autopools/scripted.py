@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from core.domain.autopools.applications import BUILT_IN, Application, is_built_in
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.facts import PodFacts
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Owner, Scale
 
 PREFIX = "ipam.spidernet.io/"
@@ -46,12 +46,12 @@ class Applications:
     def known(self) -> Mapping[ApplicationKey, Application]:
         return {key: one for key, one in self.there.items() if is_built_in(key)}
 
-    async def find(self, key: ApplicationKey) -> Application | Missing:
+    async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         if key in self.gone:
-            return Missing(certain=True, why=f"{key.kind} {key.name} was deleted")
+            return MissingOwner(certain=True, why=f"{key.kind} {key.name} was deleted")
         found = self.there.get(key)
         if found is None or not is_built_in(key):
-            return Missing(certain=False, why=f"nobody knows {key.kind} {key.name}")
+            return MissingOwner(certain=False, why=f"nobody knows {key.kind} {key.name}")
         return found
 
     async def changed(self) -> None:

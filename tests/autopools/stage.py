@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
-from core.domain.autopools.reconciling import Step, plan_application, plan_departure
+from core.domain.autopools.reconciling import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.records import derived_uid
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.commands import (
@@ -34,13 +34,13 @@ from core.domain.selection.request import SelectionSettings
 from core.domain.subnets import count, shares
 from core.errors import OrbweaverError, Refused
 from core.service.allocator import AllocatorSettings
-from core.service.needs import Needs
+from core.service.needs import PoolRequests
 from core.store.kv import KeyValueStore
 from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
 from tests.autopools.scripted import Applications, annotations_of, key_of, pod_of, scale_of
 from tests.support.nodes import Node, addresses, check_everything
 from tests.workflows.engine.stage import eventually
-from workflows.jobs.hosting import JobHost, JobSettings, Sources
+from workflows.jobs.hosting import JobHost, JobSettings, JobSources
 
 
 class Stage:
@@ -80,7 +80,7 @@ class Stage:
             self.node.keys,
             name,
             JobSettings(ReclaimSettings(enabled=False), self.settings),
-            sources=Sources(applications=self.applications),
+            sources=JobSources(applications=self.applications),
         )
         works = [asyncio.create_task(host.run())]
         if self._leader is None:
@@ -207,7 +207,7 @@ class Stage:
         return ""
 
     async def add(self, pod: PodFacts, nic: str = "eth0", wait_s: float = WAIT_S_MAX) -> set[str]:
-        needs = Needs(self.store, self.node.keys)
+        needs = PoolRequests(self.store, self.node.keys)
         selection = SelectionSettings(
             subnets_enabled=True, auto_pools_enabled=self.settings.enabled
         )
@@ -281,7 +281,7 @@ class Stage:
         plans = await self._plans()
         return not any(step.command for steps in plans.values() for step in steps)
 
-    async def _plans(self) -> Mapping[ApplicationKey, tuple[Step, ...]]:
+    async def _plans(self) -> Mapping[ApplicationKey, tuple[ReconcileStep, ...]]:
         truth = await self.node.truth()
         configuration = configuration_of(truth, self.settings)
         claimed = {address: held.claim for address, held in truth.claims.items()}
@@ -311,7 +311,7 @@ def _departures(
     key: ApplicationKey,
     configuration: Configuration,
     claimed: Mapping[str, Claim],
-) -> list[Step]:
+) -> list[ReconcileStep]:
     uids = {pool.labels[OWNER_UID] for pool in pools if application_of(pool.labels) == key}
     return [step for uid in uids for step in plan_departure(uid, configuration, claimed)]
 

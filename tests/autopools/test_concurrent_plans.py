@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.domain.autopools.naming import ApplicationKey
-from core.domain.autopools.planning import PoolWish
+from core.domain.autopools.planning import DesiredPool
 from core.domain.commands import ApplyAutoPool, ApplyReservation, ApplySubnet, Command, DropAutoPool
 from core.domain.configuration import pool_addresses
 from core.domain.events import PoolDefined
@@ -61,7 +61,7 @@ def changed(outcomes: list[object]) -> list[Applied]:
     return [one for one in outcomes if isinstance(one, Applied) and one.events]
 
 
-def wish_of(number: int, size: int) -> PoolWish:
+def wish_of(number: int, size: int) -> DesiredPool:
     """The wish of one of many applications."""
     key = ApplicationKey("apps/v1", "Deployment", "shop", f"app-{number}")
     return wish(size, PLACE._replace(application=key), f"u-{number:05}")

@@ -11,7 +11,7 @@ import pytest
 from core.domain.addresses import V6
 from core.domain.autopools.naming import (
     ApplicationKey,
-    Place,
+    PoolScope,
     application_of,
     place_of,
     pool_name,
@@ -31,7 +31,7 @@ from tests.subnets.samples import State
     ],
 )
 def test_a_name_says_family_application_interface_and_uid(
-    place: Place, uid: str, expected: str
+    place: PoolScope, uid: str, expected: str
 ) -> None:
     assert pool_name(place, uid) == expected
 

@@ -7,7 +7,7 @@ import pytest
 from core.domain.addresses import V4, V6
 from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey
-from core.domain.autopools.reconciling import Step, plan_application, plan_departure
+from core.domain.autopools.reconciling import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.sizing import NO_MORE, IpNumber
 from core.domain.commands import RetirePool
 from core.domain.model import Claim, Pool, Scale
@@ -33,7 +33,7 @@ TWO_NICS = [
 ]
 
 
-def told(steps: tuple[Step, ...]) -> list[tuple[str, str]]:
+def told(steps: tuple[ReconcileStep, ...]) -> list[tuple[str, str]]:
     return [(step.action, step.pool) for step in steps]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from core.domain.addresses import V4, V6
-from core.domain.autopools.planning import PoolWish, find_pool, plan_pool
+from core.domain.autopools.planning import DesiredPool, find_pool, plan_pool
 from core.domain.autopools.sizing import IpNumber
 from core.domain.commands import (
     ApplyAutoPool,
@@ -30,7 +30,7 @@ from tests.subnets.samples import State
 OLD = "00000000-0000-4000-8000-aaaaa0000000"
 
 
-def auto(size: int, place: PoolWish | None = None, **more: object) -> ApplyAutoPool:
+def auto(size: int, place: DesiredPool | None = None, **more: object) -> ApplyAutoPool:
     return ApplyAutoPool((place or wish(size))._replace(**more))  # type: ignore[arg-type]
 
 

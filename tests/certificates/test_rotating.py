@@ -9,8 +9,8 @@ import pytest
 from ops.kubernetes.certificates.authority import (
     AUTHORITY_DAYS,
     CERTIFICATE_DAYS,
-    Identity,
-    Wanted,
+    CertificateRequest,
+    KeyPair,
     belongs,
     bundle,
     is_valid,
@@ -19,10 +19,15 @@ from ops.kubernetes.certificates.authority import (
     split,
     vouches,
 )
-from ops.kubernetes.certificates.rotation import AUTHORITIES_MAX, Kept, all_new, next_step
+from ops.kubernetes.certificates.rotation import (
+    AUTHORITIES_MAX,
+    StoredAuthorities,
+    all_new,
+    next_step,
+)
 
 NOW = dt.datetime(2026, 11, 28, 12, 0, tzinfo=dt.UTC)
-WANTED = Wanted("webhooks", ("a.b", "a.b.svc"))
+WANTED = CertificateRequest("webhooks", ("a.b", "a.b.svc"))
 
 
 def days(number: float) -> dt.datetime:
@@ -30,7 +35,7 @@ def days(number: float) -> dt.datetime:
     return NOW + dt.timedelta(days=number)
 
 
-def settled(kept: Kept | None, now: dt.datetime) -> Kept:
+def settled(kept: StoredAuthorities | None, now: dt.datetime) -> StoredAuthorities:
     """After as many steps as it takes, with everybody told at once."""
     for _ in range(5):
         step = next_step(kept, WANTED, now, is_trusted=True)
@@ -68,7 +73,7 @@ def test_a_certificate_is_renewed_long_before_its_end_by_the_same_authority() ->
 
 def test_a_new_name_asks_for_a_new_certificate() -> None:
     kept = settled(None, NOW)
-    wider = Wanted("webhooks", ("a.b", "a.b.svc", "a.b.svc.cluster.local"))
+    wider = CertificateRequest("webhooks", ("a.b", "a.b.svc", "a.b.svc.cluster.local"))
     step = next_step(kept, wider, NOW, is_trusted=True)
 
     assert step is not None
@@ -97,7 +102,7 @@ def test_a_new_authority_issues_only_when_everybody_trusts_it() -> None:
 )
 def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> None:
     kept = settled(None, NOW)
-    step: Kept | None = kept
+    step: StoredAuthorities | None = kept
     for _ in range(5):
         following = next_step(step, WANTED, days(late), is_trusted=False)
         if following is None:
@@ -115,7 +120,7 @@ def test_what_has_ended_is_replaced_at_once_whoever_trusts_it(late: float) -> No
         lambda kept: kept._replace(authority_key=b"no key"),
         lambda kept: kept._replace(authorities=()),
         lambda kept: kept._replace(authority_key=make_authority("other", NOW).key),
-        lambda kept: kept._replace(issued=Identity(b"", b"")),
+        lambda kept: kept._replace(issued=KeyPair(b"", b"")),
         lambda kept: kept._replace(issued=all_new(WANTED, NOW).issued),
         lambda kept: kept._replace(issued=kept.issued._replace(key=make_authority("o", NOW).key)),
     ],

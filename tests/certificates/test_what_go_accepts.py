@@ -19,9 +19,9 @@ from core.service.provider import ProviderSettings
 from tests.support.authorities import PlainAuthority
 from tests.workflows.external.fake_provider import FakeProvider
 from workflows.external.client import ProviderClient
-from workflows.external.wire import ReleaseRequest
+from workflows.external.wire import ProviderReleaseRequest
 
-FREE = ReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 
 
 @pytest.fixture(scope="module")

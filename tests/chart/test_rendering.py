@@ -14,7 +14,7 @@ from core import __version__
 from nodeagent.settings.conf_file import OrbweaverConf, parse_conf
 from nodeagent.settings.loading import load_settings as load_agent
 from ops.controller.settings import load_settings as load_controller
-from ops.kubernetes.admission.configurations import Client, configurations
+from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.settings import InjectionSettings
 from tests.chart.rendering import (
     CHART,
@@ -89,7 +89,7 @@ def test_webhooks_are_those_that_the_controller_answers() -> None:
         "caBundle": base64.b64encode(b"pem").decode(),
     }
     made = objects(values)
-    client = Client(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
+    client = WebhookClientConfig(b"pem", service="orbweaver-controller", namespace=NAMESPACE)
     injection = InjectionSettings((*InjectionSettings().exclude, NAMESPACE), ("shop",))
 
     for wanted in configurations(client, guards_deletion=True, injection=injection):

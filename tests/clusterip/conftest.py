@@ -12,7 +12,7 @@ from core.errors import DatapathError
 from nodeagent.clusterip.installing import Installation
 from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.clusterip.programs import Wishes
+from nodeagent.clusterip.programs import DesiredPrograms
 from tests.clusterip.world import World
 from tests.support.parts import CGROUPS, needs, require_namespaces
 
@@ -27,7 +27,7 @@ def possible() -> None:
         why = "control groups cannot be made"
     if not why:
         try:
-            trial(Wishes(0))
+            trial(DesiredPrograms(0))
         except DatapathError as error:
             why = str(error)
     if why:

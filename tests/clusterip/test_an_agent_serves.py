@@ -18,7 +18,7 @@ from core.store.memory import MemoryStore
 from nodeagent.clusterip import following
 from nodeagent.clusterip.installing import ROOM, Installation
 from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.clusterip.planning import Plan, fit
+from nodeagent.clusterip.planning import MapPlan, fit
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
@@ -156,7 +156,7 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
     monkeypatch.setattr(following, "PAUSE_S_MIN", 0.01)
     write, refusals = Installation.write, iter(range(3))
 
-    def refuse_at_first(installation: Installation, steps: Plan) -> None:
+    def refuse_at_first(installation: Installation, steps: MapPlan) -> None:
         if steps.writes and next(refusals, None) is not None:
             write(installation, steps._replace(put_services={}))
             raise DatapathError("the kernel is out of sorts")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from nodeagent.clusterip.balancing import (
     OTHER_PROXY,
-    Balance,
+    BackendGroup,
     Frontend,
-    Place,
+    TransportAddress,
     address_text,
     frontends_of,
     packed,
 )
-from nodeagent.clusterip.sources import Book
+from nodeagent.clusterip.sources import ServiceIndex
 
 HTTP = ServicePort(80, "TCP", "http")
 SERVICE = Service(("10.96.0.10", "fd00:96::10"), (HTTP, ServicePort(53, "UDP", "dns")))
@@ -98,23 +98,27 @@ def test_addresses_of_both_families_are_read_back_from_their_bytes() -> None:
 
 
 def test_a_book_knows_what_it_was_told_last() -> None:
-    book = Book("node-a")
+    book = ServiceIndex("node-a")
     assert book.frontends() == {}
     book.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.1",))))
     assert book.frontends() == {}
     book.put_service(("shop", "web"), Service(("10.96.0.10",), (HTTP,)), {})
     frontend = Frontend(packed("10.96.0.10"), 80, 6)
-    assert book.frontends() == {frontend: Balance((Place(packed("10.6.0.1"), 8080),))}
+    assert book.frontends() == {
+        frontend: BackendGroup((TransportAddress(packed("10.6.0.1"), 8080),))
+    }
     book.put_slice(("shop", "web-1"), slice_of(SliceEndpoint(("10.6.0.2",))))
-    assert book.frontends() == {frontend: Balance((Place(packed("10.6.0.2"), 8080),))}
+    assert book.frontends() == {
+        frontend: BackendGroup((TransportAddress(packed("10.6.0.2"), 8080),))
+    }
     book.put_slice(("shop", "web-1"), None)
-    assert book.frontends() == {frontend: Balance()}
+    assert book.frontends() == {frontend: BackendGroup()}
     book.put_service(("shop", "web"), None, {})
     assert book.frontends() == {}
 
 
 def test_of_two_services_with_one_address_the_first_by_name_has_it() -> None:
-    book = Book("node-a")
+    book = ServiceIndex("node-a")
     for name in ("b", "a", "c"):
         book.put_service(
             ("shop", name), Service(("10.96.0.10",), (HTTP,), len(name) + ord(name)), {}

@@ -11,11 +11,11 @@ from typing import Final
 import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
-from nodeagent.clusterip.balancing import Balance
+from nodeagent.clusterip.balancing import BackendGroup
 from nodeagent.clusterip.installing import LINKS, MAPS, ROOM, Installation, remove, served
 from nodeagent.clusterip.planning import understand
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
-from nodeagent.clusterip.programs import HOOKS, Wishes
+from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
 from nodeagent.ebpf.instructions import Register, Size, assemble, leave, load
 from nodeagent.ebpf.numbers import (
@@ -70,7 +70,7 @@ def pinned(world: World) -> World:
     world.mount_bpffs()
     world.server(BACKENDS[4][0])
     installation = world.install()
-    world.serve(installation, {frontend(4): Balance(places(4, 0))})
+    world.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
     installation.close()
     agent = another_agent(world)
     kill(agent)
@@ -83,11 +83,11 @@ def test_pinned_programs_serve_while_no_agent_runs(pinned: World) -> None:
 
 def test_the_next_agent_goes_on_from_what_it_finds(pinned: World) -> None:
     found = Installation.open(pinned.bpffs)
-    assert understand(found.read()).entries[frontend(4)].balance == Balance(places(4, 0))
+    assert understand(found.read()).entries[frontend(4)].balance == BackendGroup(places(4, 0))
     assert is_served(pinned)
-    found.attach(pinned.cgroup, Wishes(0))
+    found.attach(pinned.cgroup, DesiredPrograms(0))
     assert is_served(pinned)
-    pinned.serve(found, {frontend(4): Balance()})
+    pinned.serve(found, {frontend(4): BackendGroup()})
     assert not is_served(pinned)
     found.close()
 
@@ -96,10 +96,10 @@ def test_links_of_another_control_group_are_moved(pinned: World) -> None:
     inner = pinned.cgroup.parent / f"{pinned.cgroup.name}-inner"
     inner.mkdir()
     found = Installation.open(pinned.bpffs)
-    found.attach(inner, Wishes(0))
+    found.attach(inner, DesiredPrograms(0))
     assert found.is_attached(inner)
     assert not is_served(pinned)
-    found.attach(pinned.cgroup, Wishes(0))
+    found.attach(pinned.cgroup, DesiredPrograms(0))
     assert is_served(pinned)
     inner.rmdir()
     assert not found.is_attached(inner)
@@ -145,7 +145,7 @@ def test_without_a_bpffs_the_service_ends_with_the_agent_and_comes_back_with_it(
     assert not is_served(world)
     installation = world.install()
     assert not installation.is_pinned
-    world.serve(installation, {frontend(4): Balance(places(4, 0))})
+    world.serve(installation, {frontend(4): BackendGroup(places(4, 0))})
     assert is_served(world)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.clusterip.balancing import Balance, Frontend, Place
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress
 from nodeagent.clusterip.layout import (
-    Head,
+    FrontendHead,
     Member,
     Slot,
     pack_frontend,
@@ -19,13 +19,15 @@ from nodeagent.clusterip.layout import (
     unpack_member,
     unpack_place,
 )
-from nodeagent.clusterip.planning import Contents, Plan, Raw, fit, plan, understand
+from nodeagent.clusterip.planning import Contents, MapPlan, StoredMaps, fit, plan, understand
 
-EMPTY = Raw({}, {}, frozenset())
+EMPTY = StoredMaps({}, {}, frozenset())
 
 addresses = st.binary(min_size=16, max_size=16)
 ports = st.integers(1, 65_535)
-places = st.builds(Place, st.sampled_from([bytes(15) + bytes([n]) for n in range(4)]), ports)
+places = st.builds(
+    TransportAddress, st.sampled_from([bytes(15) + bytes([n]) for n in range(4)]), ports
+)
 frontends = st.builds(
     Frontend,
     st.sampled_from([bytes(15) + bytes([n]) for n in range(3)]),
@@ -33,14 +35,14 @@ frontends = st.builds(
     st.sampled_from([6, 17]),
 )
 balances = st.builds(
-    Balance,
+    BackendGroup,
     st.lists(places, max_size=4, unique=True).map(lambda found: tuple(sorted(found))),
     st.sampled_from([0, 0, 60]),
 )
 states = st.dictionaries(frontends, balances, max_size=6)
 
 
-def writes(steps: Plan) -> Iterator[tuple[str, object, object]]:
+def writes(steps: MapPlan) -> Iterator[tuple[str, object, object]]:
     """One at a time, as the kernel gets them."""
     yield from (("put backend", *item) for item in steps.put_backends.items())
     yield from (("put member", one, None) for one in steps.put_members)
@@ -50,16 +52,16 @@ def writes(steps: Plan) -> Iterator[tuple[str, object, object]]:
     yield from (("remove member", one, None) for one in steps.remove_members)
 
 
-def after(raw: Raw, steps: Plan, count: int | None = None) -> Raw:
+def after(raw: StoredMaps, steps: MapPlan, count: int | None = None) -> StoredMaps:
     """The maps when that many writes are done."""
     services, backends, members = dict(raw.services), dict(raw.backends), set(raw.members)
     for verb, key, value in list(writes(steps))[:count]:
         match verb, key, value:
-            case "put backend", Slot() as slot, Place() as place:
+            case "put backend", Slot() as slot, TransportAddress() as place:
                 backends[slot] = place
             case "put member", Member() as member, _:
                 members.add(member)
-            case "put service", Frontend() as frontend, Head() as head:
+            case "put service", Frontend() as frontend, FrontendHead() as head:
                 services[frontend] = head
             case "remove service", Frontend() as frontend, _:
                 del services[frontend]
@@ -69,22 +71,22 @@ def after(raw: Raw, steps: Plan, count: int | None = None) -> Raw:
                 members.remove(member)
             case _:
                 raise AssertionError(verb)
-    return Raw(services, backends, frozenset(members))
+    return StoredMaps(services, backends, frozenset(members))
 
 
-def served(raw: Raw) -> dict[Frontend, Balance]:
+def served(raw: StoredMaps) -> dict[Frontend, BackendGroup]:
     """What a program would find: every look-up must succeed."""
     found = {}
     for frontend, (group, size, affinity_s) in raw.services.items():
         backends = tuple(raw.backends[Slot(group, number)] for number in range(size))
         assert not affinity_s or {Member(group, one) for one in backends} <= raw.members
-        found[frontend] = Balance(backends, affinity_s)
+        found[frontend] = BackendGroup(backends, affinity_s)
     return found
 
 
 @given(st.lists(states, min_size=1, max_size=5))
 def test_maps_follow_what_is_wanted_and_keep_nothing_else(
-    wanted: list[dict[Frontend, Balance]],
+    wanted: list[dict[Frontend, BackendGroup]],
 ) -> None:
     raw, contents = EMPTY, Contents()
     for state in wanted:
@@ -99,7 +101,7 @@ def test_maps_follow_what_is_wanted_and_keep_nothing_else(
 
 @given(states, states, st.integers(0, 60))
 def test_whoever_dies_between_two_writes_leaves_each_service_as_before_or_as_after(
-    first: dict[Frontend, Balance], second: dict[Frontend, Balance], moment: int
+    first: dict[Frontend, BackendGroup], second: dict[Frontend, BackendGroup], moment: int
 ) -> None:
     steps, contents = plan(Contents(), first)
     before = after(EMPTY, steps)
@@ -113,9 +115,9 @@ def test_whoever_dies_between_two_writes_leaves_each_service_as_before_or_as_aft
 
 @given(states, states, states, st.integers(0, 60))
 def test_the_next_one_goes_on_from_what_it_finds(
-    first: dict[Frontend, Balance],
-    second: dict[Frontend, Balance],
-    third: dict[Frontend, Balance],
+    first: dict[Frontend, BackendGroup],
+    second: dict[Frontend, BackendGroup],
+    third: dict[Frontend, BackendGroup],
     moment: int,
 ) -> None:
     steps, contents = plan(Contents(), first)
@@ -129,7 +131,7 @@ def test_the_next_one_goes_on_from_what_it_finds(
 
 
 @given(states)
-def test_what_does_not_change_is_not_written(state: dict[Frontend, Balance]) -> None:
+def test_what_does_not_change_is_not_written(state: dict[Frontend, BackendGroup]) -> None:
     _, contents = plan(Contents(), state)
     steps, again = plan(contents, dict(state))
     assert steps.writes == 0
@@ -138,7 +140,7 @@ def test_what_does_not_change_is_not_written(state: dict[Frontend, Balance]) -> 
 
 @given(states, st.integers(0, 5), st.integers(0, 12))
 def test_what_is_beyond_a_limit_is_left_out_and_named(
-    state: dict[Frontend, Balance], frontends_max: int, backends_max: int
+    state: dict[Frontend, BackendGroup], frontends_max: int, backends_max: int
 ) -> None:
     fitted = fit(state, frontends_max, backends_max)
     assert len(fitted.wanted) <= frontends_max
@@ -149,7 +151,9 @@ def test_what_is_beyond_a_limit_is_left_out_and_named(
 
 def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
     frontend = Frontend(bytes(16), 80, 6)
-    state = {frontend: Balance((Place(bytes(16), 1), Place(bytes(16), 2)))}
+    state = {
+        frontend: BackendGroup((TransportAddress(bytes(16), 1), TransportAddress(bytes(16), 2)))
+    }
     steps, _ = plan(Contents(), state)
     raw = after(EMPTY, steps)
     torn = raw._replace(backends={Slot(1, 0): raw.backends[Slot(1, 0)]})
@@ -164,7 +168,7 @@ def test_a_map_that_lost_a_backend_is_made_whole_again() -> None:
 def test_keys_and_values_are_read_back_as_they_were_written(
     address: bytes, port: int, group: int
 ) -> None:
-    frontend, place = Frontend(address, port, 17), Place(address, port)
+    frontend, place = Frontend(address, port, 17), TransportAddress(address, port)
     member = Member(group, place)
     assert unpack_frontend(pack_frontend(frontend)) == frontend
     assert unpack_place(pack_place(place)) == place

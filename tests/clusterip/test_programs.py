@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.programs import HOOKS, Hook, Wishes, program
+from nodeagent.clusterip.programs import HOOKS, DesiredPrograms, Hook, program
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
     INSTRUCTIONS_MAX,
@@ -47,7 +47,7 @@ LITTLE = pytest.mark.skipif(sys.byteorder != "little", reason=needs(LITTLE_ENDIA
 @LITTLE
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
 def test_a_program_reads_as_it_is_written_down(hook: Hook) -> None:
-    text = disassemble(program(hook, Wishes(0x1234)))
+    text = disassemble(program(hook, DesiredPrograms(0x1234)))
     path = PROGRAMS / f"{hook.name}.txt"
     if os.environ.get("REWRITE_PLANS"):
         path.write_text(text)
@@ -55,15 +55,17 @@ def test_a_program_reads_as_it_is_written_down(hook: Hook) -> None:
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.name)
-@pytest.mark.parametrize("wishes", [Wishes(0), Wishes(1 << 63), Wishes(5, says_refused=False)])
-def test_every_program_can_be_assembled(hook: Hook, wishes: Wishes) -> None:
+@pytest.mark.parametrize(
+    "wishes", [DesiredPrograms(0), DesiredPrograms(1 << 63), DesiredPrograms(5, says_refused=False)]
+)
+def test_every_program_can_be_assembled(hook: Hook, wishes: DesiredPrograms) -> None:
     lines = program(hook, wishes)
     slots = sum(line.slots for line in lines if isinstance(line, Instruction))
     assert len(assemble(lines, MAPS)) == slots * 8
 
 
 def test_no_program_reads_stack_that_its_families_do_not_share() -> None:
-    four, six = (disassemble(program(hook, Wishes(0))) for hook in HOOKS[:2])
+    four, six = (disassemble(program(hook, DesiredPrograms(0))) for hook in HOOKS[:2])
     # Both look for the same key, so that a mapped address is the same Service.
     key = "r2 += -24\n    call map_lookup_elem"
     assert four.count(key) == six.count(key) == 2

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip.balancing import Balance, Frontend
+from nodeagent.clusterip.balancing import BackendGroup, Frontend
 from nodeagent.clusterip.installing import Installation
-from nodeagent.clusterip.programs import Wishes
+from nodeagent.clusterip.programs import DesiredPrograms
 from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
 
 pytestmark = pytest.mark.netns
@@ -20,9 +20,9 @@ PASSES: Final = 64
 """Connections after which two backends have both been chosen, but for one case in 2**63."""
 
 
-def asked(family: int, **affinity: int) -> dict[Frontend, Balance]:
+def asked(family: int, **affinity: int) -> dict[Frontend, BackendGroup]:
     """One Service with all three backends, TCP and UDP."""
-    balance = Balance(places(family, 0, 1, 2), **affinity)
+    balance = BackendGroup(places(family, 0, 1, 2), **affinity)
     return {frontend(family): balance, frontend(family, "UDP"): balance}
 
 
@@ -32,7 +32,7 @@ def test_a_connected_socket_reaches_a_backend_and_sees_the_service(
     world: World, installation: Installation, family: int, protocol: str
 ) -> None:
     server = world.server(BACKENDS[family][1], protocol)
-    world.serve(installation, {frontend(family, protocol): Balance(places(family, 1))})
+    world.serve(installation, {frontend(family, protocol): BackendGroup(places(family, 1))})
     client = world.socket(family, protocol)
     client.connect((SERVICE[family], PORT))
     assert client.getpeername()[:2] == (SERVICE[family], PORT)
@@ -48,7 +48,7 @@ def test_an_unconnected_socket_is_answered_by_the_service(
     world: World, installation: Installation, family: int
 ) -> None:
     server = world.server(BACKENDS[family][0], "UDP")
-    world.serve(installation, {frontend(family, "UDP"): Balance(places(family, 0))})
+    world.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, 0))})
     client = world.socket(family, "UDP")
     client.sendto(b"hello", (SERVICE[family], PORT))
     assert answer(server, "UDP") == b"hello"
@@ -61,7 +61,7 @@ def test_an_ipv6_socket_reaches_an_ipv4_service_by_its_mapped_address(
     world: World, installation: Installation, protocol: str
 ) -> None:
     server = world.server(BACKENDS[4][0], protocol)
-    world.serve(installation, {frontend(4, protocol): Balance(places(4, 0))})
+    world.serve(installation, {frontend(4, protocol): BackendGroup(places(4, 0))})
     client = world.socket(6, protocol)
     mapped = f"::ffff:{SERVICE[4]}"
     if protocol == "TCP":
@@ -92,7 +92,7 @@ def test_a_client_with_affinity_stays_with_its_backend(
     world.serve(installation, asked(family, affinity_s=600))
     (first,) = {who(servers, world, family) for _ in range(PASSES)}
     left = [number for number in range(3) if number != first]
-    world.serve(installation, {frontend(family): Balance(places(family, *left), 600)})
+    world.serve(installation, {frontend(family): BackendGroup(places(family, *left), 600)})
     (second,) = {who(servers, world, family) for _ in range(PASSES)}
     assert second != first
     world.serve(installation, asked(family, affinity_s=600))
@@ -117,7 +117,7 @@ def test_affinity_ends_when_its_time_is_over(world: World, installation: Install
 def test_a_service_without_backends_refuses(
     world: World, installation: Installation, family: int, protocol: str
 ) -> None:
-    world.serve(installation, {frontend(family, protocol): Balance()})
+    world.serve(installation, {frontend(family, protocol): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
         world.socket(family, protocol).connect((SERVICE[family], PORT))
     if protocol == "UDP":
@@ -128,8 +128,8 @@ def test_a_service_without_backends_refuses(
 def test_where_the_kernel_knows_no_other_word_refusing_is_a_lack_of_permission(
     world: World,
 ) -> None:
-    installation = world.install(Wishes(0, says_refused=False))
-    world.serve(installation, {frontend(4): Balance()})
+    installation = world.install(DesiredPrograms(0, says_refused=False))
+    world.serve(installation, {frontend(4): BackendGroup()})
     with pytest.raises(PermissionError):
         world.socket(4).connect((SERVICE[4], PORT))
 
@@ -151,7 +151,9 @@ def test_what_is_no_service_passes_untouched(
 
 def test_tcp_and_udp_of_one_port_are_two_services(world: World, installation: Installation) -> None:
     server = world.server(BACKENDS[4][0])
-    world.serve(installation, {frontend(4): Balance(places(4, 0)), frontend(4, "UDP"): Balance()})
+    world.serve(
+        installation, {frontend(4): BackendGroup(places(4, 0)), frontend(4, "UDP"): BackendGroup()}
+    )
     client = world.socket(4)
     client.connect((SERVICE[4], PORT))
     client.send(b"hello")
@@ -165,11 +167,11 @@ def test_open_connections_outlive_a_change_of_backends(
     world: World, installation: Installation, family: int
 ) -> None:
     first, second = world.server(BACKENDS[family][0]), world.server(BACKENDS[family][1])
-    world.serve(installation, {frontend(family): Balance(places(family, 0))})
+    world.serve(installation, {frontend(family): BackendGroup(places(family, 0))})
     old = world.socket(family)
     old.connect((SERVICE[family], PORT))
     accepted, _ = first.accept()
-    world.serve(installation, {frontend(family): Balance(places(family, 1))})
+    world.serve(installation, {frontend(family): BackendGroup(places(family, 1))})
     new = world.socket(family)
     new.connect((SERVICE[family], PORT))
     new.send(b"new")
@@ -187,11 +189,11 @@ def test_an_open_udp_socket_goes_to_the_new_backend_at_once(
     client = world.socket(family, "UDP")
     for number in (0, 1):
         server = world.server(BACKENDS[family][number], "UDP")
-        world.serve(installation, {frontend(family, "UDP"): Balance(places(family, number))})
+        world.serve(installation, {frontend(family, "UDP"): BackendGroup(places(family, number))})
         client.sendto(b"hello", (SERVICE[family], PORT))
         assert answer(server, "UDP") == b"hello"
         assert client.recvfrom(16)[1][:2] == (SERVICE[family], PORT)
-    world.serve(installation, {frontend(family, "UDP"): Balance()})
+    world.serve(installation, {frontend(family, "UDP"): BackendGroup()})
     with pytest.raises(ConnectionRefusedError):
         client.sendto(b"hello", (SERVICE[family], PORT))
 
@@ -207,7 +209,7 @@ def test_a_removed_service_is_an_address_like_any_other(
 
 def test_sockets_of_a_spared_namespace_are_left_alone(world: World) -> None:
     cookie = int.from_bytes(world.socket(4).getsockopt(socket.SOL_SOCKET, 71, 8), "little")
-    installation = world.install(Wishes(cookie))
+    installation = world.install(DesiredPrograms(cookie))
     world.serve(installation, asked(4))
     with pytest.raises(OSError, match="unreachable"):
         world.socket(4).connect((SERVICE[4], PORT))

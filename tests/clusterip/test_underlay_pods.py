@@ -13,9 +13,9 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip.balancing import Balance, Frontend, Place, packed
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress, packed
 from nodeagent.clusterip.installing import Installation
-from nodeagent.netlink.namespaces import Namespace
+from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.clusterip.world import World
 from tests.coordinator.world import SERVICES, Pod
 from tests.coordinator.world import World as Datacentre
@@ -56,7 +56,7 @@ def addresses(number: int, *, with_length: bool = False) -> tuple[str, str]:
 
 def serve(world: World, installation: Installation, family: int, backend: str) -> None:
     frontend = Frontend(packed(CLUSTER_IPS[family]), 80, TCP)
-    world.serve(installation, {frontend: Balance((Place(packed(backend), 8080),))})
+    world.serve(installation, {frontend: BackendGroup((TransportAddress(packed(backend), 8080),))})
 
 
 @FAMILIES
@@ -71,7 +71,7 @@ def test_the_network_sees_the_backend_and_the_pods_own_address(
     own, target = addresses(1)[family], addresses(2)[family]
     serve(world, installation, family, target)
     server = datacentre.listen(backend.inside, target, 8080)
-    with Namespace.open(str(datacentre.fabric.path)) as fabric:
+    with NetworkNamespace.open(str(datacentre.fabric.path)) as fabric:
         wire = datacentre.visitor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     with wire:
         wire.bind(("br0", ANY_PROTOCOL))

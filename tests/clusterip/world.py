@@ -14,13 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from nodeagent.clusterip.balancing import Balance, Frontend, Place, packed
+from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress, packed
 from nodeagent.clusterip.installing import Installation
 from nodeagent.clusterip.planning import plan, understand
 from nodeagent.clusterip.pods import cgroup2_mounts
-from nodeagent.clusterip.programs import Wishes
-from nodeagent.netlink.namespaces import Namespace, Visitor
-from ops.lab.namespaces import Namespace as Named
+from nodeagent.clusterip.programs import DesiredPrograms
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
 
 ANSWER_S: Final = 5.0
@@ -42,7 +42,7 @@ class World:
     def __init__(self, directory: Path) -> None:
         self._stack = ExitStack()
         self.bpffs = directory / "bpf"
-        self.visitor = Visitor()
+        self.visitor = NetnsExecutor()
         self._stack.callback(self.visitor.close)
         name = f"owt-{os.getpid()}-{secrets.token_hex(3)}"
         self.named = Named(name)
@@ -51,7 +51,7 @@ class World:
         for text in (*BACKENDS[4], *BACKENDS[6]):
             nodad = ["nodad"] if ":" in text else []
             self.named.ip("address", "add", text, "dev", "lo", *nodad)
-        self.inside = self._stack.enter_context(Namespace.open(str(self.named.path)))
+        self.inside = self._stack.enter_context(NetworkNamespace.open(str(self.named.path)))
         self.cgroup = Path(cgroup2_mounts()[0]) / name
         self._enter()
 
@@ -63,14 +63,14 @@ class World:
         run(["mount", "-t", "bpf", "none", str(self.bpffs)])
         self._stack.callback(run, ["umount", str(self.bpffs)])
 
-    def install(self, wishes: Wishes = Wishes(0)) -> Installation:
+    def install(self, wishes: DesiredPrograms = DesiredPrograms(0)) -> Installation:
         """An installation that is attached to this world's control group."""
         made = Installation.open(self.bpffs)
         self._stack.callback(made.close)
         made.attach(self.cgroup, wishes)
         return made
 
-    def serve(self, installation: Installation, wanted: dict[Frontend, Balance]) -> None:
+    def serve(self, installation: Installation, wanted: dict[Frontend, BackendGroup]) -> None:
         steps, _ = plan(understand(installation.read()), wanted)
         installation.write(steps)
 
@@ -103,5 +103,7 @@ def frontend(family: int, protocol: str = "TCP", port: int = PORT) -> Frontend:
     return Frontend(packed(SERVICE[family]), port, NUMBERS[protocol])
 
 
-def places(family: int, *numbers: int) -> tuple[Place, ...]:
-    return tuple(Place(packed(BACKENDS[family][number]), BACKEND_PORT) for number in numbers)
+def places(family: int, *numbers: int) -> tuple[TransportAddress, ...]:
+    return tuple(
+        TransportAddress(packed(BACKENDS[family][number]), BACKEND_PORT) for number in numbers
+    )

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from core.domain.address_set import AddressSet
 from core.domain.addresses import Address
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey, Place
-from core.domain.autopools.planning import PoolWish
+from core.domain.autopools.naming import ApplicationKey, PoolScope
+from core.domain.autopools.planning import DesiredPool
 from core.domain.autopools.reconciling import named_subnets, plan_application
 from core.domain.autopools.sizing import NO_MORE, IpNumber
 from core.domain.commands import (
@@ -55,9 +55,9 @@ SUBNETS = st.sampled_from(
 )
 SUBNET_NAMES = st.sampled_from(["wide", "part", "a", "b"])
 WISHES = st.builds(
-    PoolWish,
+    DesiredPool,
     st.builds(
-        Place,
+        PoolScope,
         st.just(ApplicationKey("apps/v1", "Deployment", "shop", "web")),
         st.just("eth0"),
         st.sampled_from([4, 6]),

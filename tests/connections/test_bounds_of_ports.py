@@ -34,7 +34,7 @@ from tests.support.etcd import EtcdCluster
 if TYPE_CHECKING:
     from core.kubernetes.api import Api
     from core.projections.projector import Projector
-    from ops.kubernetes.admission.judging import Judge
+    from ops.kubernetes.admission.judging import AdmissionValidator
 
 IDLE = 1_100
 """More than the soft limit of open files that most systems start a process with."""
@@ -280,7 +280,7 @@ async def test_a_body_that_cannot_be_decoded_is_4xx(
 async def test_a_webhook_refuses_a_body_that_it_cannot_decode_within_its_bound(
     caplog: pytest.LogCaptureFixture, encoding: str, data: bytes, status: int
 ) -> None:
-    unused = cast("Api", None), cast("Projector", None), cast("Judge", None)
+    unused = cast("Api", None), cast("Projector", None), cast("AdmissionValidator", None)
     port = TcpPort(Admission(*unused).app(), "webhook port", 8)
     await port.open("127.0.0.1", 0, "SPIDERPOOL_WEBHOOK_PORT")
     url = f"http://127.0.0.1:{port.port}{path_of('validate', 'SpiderIPPool')}"

@@ -21,8 +21,8 @@ from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.projections.checkpoint import CHECKPOINTS, Checkpoint
 from core.service.admissions import ADMISSION
-from core.service.bindings import BINDING, Binding, Order
-from core.service.needs import NEED, REPORT, Report
+from core.service.bindings import BINDING, Binding, BindingRequest
+from core.service.needs import NEED, REPORT, ReconcileReport
 from core.service.refusals import REFUSED, RefusedPool
 from core.store.codec import (
     CLAIM,
@@ -33,7 +33,7 @@ from core.store.codec import (
     RECORD,
     RESERVATION,
     SUBNET,
-    Draft,
+    EventDraft,
     WriterHead,
     encode_segment,
 )
@@ -43,14 +43,14 @@ from core.store.kinds import KeyKind, key_text
 from ops.kinds import ALL_KINDS
 from workflows.engine import records
 from workflows.engine.keys import WorkflowKeys
-from workflows.engine.ownership import HOLDER, Holder
-from workflows.engine.session import FENCE, Fence
+from workflows.engine.ownership import HOLDER, OwnerRecord
+from workflows.engine.session import FENCE, SessionFence
 from workflows.model.codec import encode_history
 from workflows.model.events import HistoryEvent, WorkflowExecutionSignaled
 
 RUN: Final = "0" * 31 + "1"
 APPLICATION: Final = ApplicationKey("apps/v1", "Deployment", "shop", "web")
-_ORDER: Final = Order("shop", "vic", "vic", "uid-vic", "node-v", (), (("10.9.0.9", 7),))
+_ORDER: Final = BindingRequest("shop", "vic", "vic", "uid-vic", "node-v", (), (("10.9.0.9", 7),))
 
 
 class Sample(NamedTuple):
@@ -76,8 +76,8 @@ _ENDPOINT = Endpoint("shop", "vic", "uid-vic", "node-v", "pod/uid-vic", "Pod", "
 _ADMITTED = PendingAdmission("one", "uid", 1, 5.0, _POOL)
 _CURSOR = ArchiveCursor(0, NO_FILE, 0, CHAIN_START, 0, {})
 _RECORD = RecordDefined("Pod", "shop", "vic")
-_SEGMENT = encode_segment(5, [Draft("ghost.1.1", Cause("test"), PoolRetired("vic"))])
-_HEAD = records.Head("vic", RUN, "Vic")
+_SEGMENT = encode_segment(5, [EventDraft("ghost.1.1", Cause("test"), PoolRetired("vic"))])
+_HEAD = records.RunHead("vic", RUN, "Vic")
 _SIGNAL = HistoryEvent(1, 5, WorkflowExecutionSignaled("go"))
 
 SAMPLES: Final[dict[str, Sample]] = {
@@ -149,8 +149,8 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "application view": Sample(
         lambda keys: keys.application_view(str(APPLICATION)),
-        REPORT.encode(Report(1, "workflow", APPLICATION)),
-        REPORT.encode(Report(1, "workflow", APPLICATION._replace(name="other"))),
+        REPORT.encode(ReconcileReport(1, "workflow", APPLICATION)),
+        REPORT.encode(ReconcileReport(1, "workflow", APPLICATION._replace(name="other"))),
     ),
     "need": Sample(
         lambda keys: keys.need(str(APPLICATION)),
@@ -189,11 +189,11 @@ SAMPLES: Final[dict[str, Sample]] = {
     "message": Sample(
         engine("inbox", "vic", RUN), records.encode_message(records.Signal("go")), None
     ),
-    "shard owner": Sample(engine("owner", 3), HOLDER.encode(Holder("gone")), None),
-    "worker": Sample(engine("worker", "gone"), HOLDER.encode(Holder("gone")), None),
+    "shard owner": Sample(engine("owner", 3), HOLDER.encode(OwnerRecord("gone")), None),
+    "worker": Sample(engine("worker", "gone"), HOLDER.encode(OwnerRecord("gone")), None),
     "mail mark": Sample(engine("mail", "vic"), b"", None),
     "workflow type": Sample(engine("type", "vic"), b"", None),
-    "session fence": Sample(engine("commit", "gone"), FENCE.encode(Fence(1, 1)), None),
+    "session fence": Sample(engine("commit", "gone"), FENCE.encode(SessionFence(1, 1)), None),
     "reply": Sample(engine("reply", RUN), records.REPLY.encode(records.Reply("yes")), None),
 }
 

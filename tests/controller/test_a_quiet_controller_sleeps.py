@@ -12,7 +12,7 @@ from core.store.keys import Keys
 from core.store.kv import KeyValueStore, Put
 from core.store.memory import MemoryStore
 from ops.controller import observing
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.projections.conftest import following
 from tests.support.nodes import Node, pod, pool
@@ -21,7 +21,7 @@ PERIOD_S = 0.01
 """Instead of two seconds; the quiet period stays as it is."""
 
 
-class CountedObserving(Observing):
+class CountedObserving(ControllerObserver):
     """Counts how often it looks."""
 
     looks = 0

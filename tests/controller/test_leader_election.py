@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.errors import LogCorrupt, LostRace, StoreRejected
-from core.store.election import Election, Term, read_leader
+from core.store.election import Election, LeaderTerm, read_leader
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, KeyValueStore, Put
 from core.store.memory import MemoryStore
@@ -22,12 +22,12 @@ class Candidate:
 
     def __init__(self, store: KeyValueStore, keys: Keys, name: str, ttl_s: int = 2) -> None:
         self.election = Election(store, keys, "controller", name, ttl_s=ttl_s)
-        self.terms: list[Term] = []
+        self.terms: list[LeaderTerm] = []
         self.leads = asyncio.Event()
         self.ended = asyncio.Event()
         self.task = asyncio.create_task(self.election.lead(self.work))
 
-    async def work(self, term: Term) -> None:
+    async def work(self, term: LeaderTerm) -> None:
         self.terms.append(term)
         self.leads.set()
         try:
@@ -129,8 +129,8 @@ async def test_a_campaign_whose_answer_was_lost_reads_back(
     await first.stop()
 
 
-def failing(error: Exception) -> Callable[[Term], Awaitable[None]]:
-    async def work(term: Term) -> None:
+def failing(error: Exception) -> Callable[[LeaderTerm], Awaitable[None]]:
+    async def work(term: LeaderTerm) -> None:
         raise error
 
     return work
@@ -147,7 +147,7 @@ async def test_an_error_that_no_retry_helps_ends_the_process(
     assert await read_leader(store, keys, "controller") is None
 
 
-async def waiting(term: Term) -> None:
+async def waiting(term: LeaderTerm) -> None:
     await asyncio.Event().wait()
 
 
@@ -170,9 +170,9 @@ async def test_a_lease_that_the_store_refuses_to_keep_ends_the_process(
 async def test_work_that_lost_a_race_is_campaigned_for_again(
     store: KeyValueStore, keys: Keys
 ) -> None:
-    terms: list[Term] = []
+    terms: list[LeaderTerm] = []
 
-    async def work(term: Term) -> None:
+    async def work(term: LeaderTerm) -> None:
         terms.append(term)
         if len(terms) == 1:
             raise LostRace("the lead was lost")

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from ops.controller.health import Health, health_port
+from ops.controller.health import ControllerHealth, health_port
 from tests.agent.http_caller import over_tcp
 
 
@@ -24,7 +24,7 @@ from tests.agent.http_caller import over_tcp
 async def test_what_is_not_implemented_there_is_501_here_and_names_the_command(
     method: str, path: str, command: str
 ) -> None:
-    port = health_port(cast("Health", None))
+    port = health_port(cast("ControllerHealth", None))
     await port.open("127.0.0.1", 0, "SPIDERPOOL_HEALTH_PORT")
     try:
         reply = await over_tcp(port.port, path, method)

@@ -11,12 +11,16 @@ import pytest
 from core.domain.addresses import Family
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkRefused
 from nodeagent.coordinator import engine as engines
-from nodeagent.coordinator.engine import Order
-from nodeagent.coordinator.marks import BestMarks, IptablesMarks, NftMarks
-from nodeagent.coordinator.steps import Step
+from nodeagent.coordinator.engine import AttachRequest
+from nodeagent.coordinator.marks import (
+    IptablesReplyMarkRules,
+    NftReplyMarkRules,
+    PreferredReplyMarkRules,
+)
+from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink import nftables
-from nodeagent.netlink.namespaces import Namespace
-from ops.lab.namespaces import Namespace as Named
+from nodeagent.netlink.namespaces import NetworkNamespace
+from ops.lab.namespaces import NamedNamespace as Named
 from tests.coordinator.world import SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
@@ -54,10 +58,10 @@ def settled(namespace: Named) -> list[str]:
 class FailingMarks:
     """The last thing that an ADD does fails."""
 
-    def put(self, namespace: Namespace, families: Iterable[Family]) -> None:
+    def put(self, namespace: NetworkNamespace, families: Iterable[Family]) -> None:
         raise DatapathError("no marks today")
 
-    def missing(self, namespace: Namespace, families: Iterable[Family]) -> list[str]:
+    def missing(self, namespace: NetworkNamespace, families: Iterable[Family]) -> list[str]:
         return []
 
 
@@ -99,7 +103,7 @@ def test_a_repeated_add_that_fails_harms_nothing(pod: Pod, node: Node) -> None:
     before = everything(pod.inside), everything(node.inside)
     failing = node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.add(Order(pod.attachment(), node.settings(**SAID)))
+        failing.add(AttachRequest(pod.attachment(), node.settings(**SAID)))
     assert (everything(pod.inside), everything(node.inside)) == before
     assert pod.check() == []
 
@@ -108,7 +112,7 @@ def test_an_add_that_fails_leaves_nothing(pod: Pod, node: Node) -> None:
     before = settled(pod.inside), settled(node.inside)
     failing = node.engine_with(FailingMarks())
     with pytest.raises(DatapathError, match="no marks today"):
-        failing.add(Order(pod.attachment(), node.settings(**SAID)))
+        failing.add(AttachRequest(pod.attachment(), node.settings(**SAID)))
     assert (settled(pod.inside), settled(node.inside)) == before
     assert list(node.records.all()) == []
     pod.add(**SAID)
@@ -239,7 +243,7 @@ def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
     before = settled(node.inside)
     apply = engines._apply_steps
 
-    def vanish(*arguments: Any) -> tuple[Step, ...]:
+    def vanish(*arguments: Any) -> tuple[PlanStep, ...]:
         pod.inside.delete()
         return apply(*arguments)
 
@@ -252,7 +256,7 @@ def test_a_namespace_that_goes_in_the_middle_fails_nothing_else(
 def test_the_nodes_own_namespace_is_never_set_up(pod: Pod, node: Node) -> None:
     own = pod.attachment()._replace(netns=str(node.inside.path))
     with pytest.raises(BadInput, match="the node's own network namespace"):
-        node.engine.add(Order(own, node.settings()))
+        node.engine.add(AttachRequest(own, node.settings()))
 
 
 def test_a_nic_that_is_not_there_is_named(pod: Pod) -> None:
@@ -281,15 +285,15 @@ def test_overlay_needs_a_first_nic_that_is_a_veth(pod: Pod) -> None:
 def test_iptables_marks_where_there_is_no_nftables(
     pod: Pod, node: Node, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = IptablesMarks(world.visitor)
+    marks = IptablesReplyMarkRules(world.visitor)
     held = world.hold(pod.inside)
     program = pod.require_iptables()
 
     def none(*_: object) -> None:
         raise NetlinkRefused("nftables: not here", number=min(nftables.UNSUPPORTED))
 
-    monkeypatch.setattr(NftMarks, "put", none)
-    best = BestMarks(world.visitor)
+    monkeypatch.setattr(NftReplyMarkRules, "put", none)
+    best = PreferredReplyMarkRules(world.visitor)
     assert len(marks.missing(held, (4, 6))) == 6
     for _ in range(2):
         best.put(held, (4, 6))
@@ -311,7 +315,7 @@ def kill(at: str, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch) -> None
     sends = iter(range(10))
     apply = engines._apply_steps
 
-    def die_at(*arguments: Any) -> tuple[Step, ...]:
+    def die_at(*arguments: Any) -> tuple[PlanStep, ...]:
         if next(sends) == {"pod": 0, "host": 1}.get(at):
             raise Killed
         return apply(*arguments)
@@ -321,7 +325,7 @@ def kill(at: str, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch) -> None
         if at == "record":
             patch.setattr(node.records, "put", die)
         if at == "marks":
-            patch.setattr(BestMarks, "put", die)
+            patch.setattr(PreferredReplyMarkRules, "put", die)
         with pytest.raises(Killed):
             pod.add(**SAID)
     assert os.path.lexists(pod.inside.path)

@@ -12,19 +12,19 @@ import pytest
 from msgspec import structs
 
 from core.domain.addresses import parse_address
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.model import Attachment, Endpoint
 from core.errors import BadInput, DatapathError, NetlinkLost, NotReady
 from nodeagent.cniwire.call import Call
 from nodeagent.cniwire.failures import CniFailure
 from nodeagent.cniwire.netconf import NetConf, ValidAttachment
-from nodeagent.coordinator.cluster import ClusterSettings, ConfiguredSettings
+from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
-from nodeagent.coordinator.steps import Plan, Step, neighbour_step, route_step
+from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
-from nodeagent.netlink.values import Link, Neighbour, Route, host_prefix
-from nodeagent.verbs.coordinating import WORKERS, Coordinating
+from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
+from nodeagent.verbs.coordinating import WORKERS, CoordinatorHandler
 from nodeagent.verbs.missing import GC_TWICE_S
 from tests.coordinator.world import Node, Pod, World, batch
 
@@ -55,9 +55,9 @@ class Known(FactsSource):
     async def confirm(self, reference: PodReference) -> Liveness:
         return self.liveness(reference)
 
-    def facts(self, reference: PodReference) -> Facts:
+    def facts(self, reference: PodReference) -> RequestFacts:
         pod = PodFacts("shop", "web-0", "uid", "node-a", annotations=self.annotations)
-        return Facts(pod, NamespaceFacts("shop"), self.node())
+        return RequestFacts(pod, NamespaceFacts("shop"), self.node())
 
     def node(self) -> NodeFacts:
         return NodeFacts("node-a")
@@ -69,7 +69,7 @@ class Known(FactsSource):
         return None
 
 
-class Unsynced(ClusterSettings):
+class Unsynced(CoordinatorDefaults):
     """A cluster whose SpiderCoordinator is not Synced."""
 
     async def learn(self) -> None:
@@ -93,7 +93,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def coordinating(world: World, node: Node, clock: Clock) -> AsyncIterator[Coordinating]:
+async def coordinating(world: World, node: Node, clock: Clock) -> AsyncIterator[CoordinatorHandler]:
     made = service(world, node, clock)
     yield made
     await asyncio.to_thread(made.close)
@@ -104,9 +104,9 @@ def service(
     node: Node,
     clock: Clock,
     annotations: dict[str, str] | None = None,
-    cluster: ClusterSettings | None = None,
-) -> Coordinating:
-    return Coordinating(
+    cluster: CoordinatorDefaults | None = None,
+) -> CoordinatorHandler:
+    return CoordinatorHandler(
         node.engine,
         node.records,
         world.announcer,
@@ -129,7 +129,7 @@ def collection(*valid: Pod) -> Call:
 
 
 async def test_the_cluster_says_what_the_network_configuration_does_not(
-    coordinating: Coordinating, pod: Pod
+    coordinating: CoordinatorHandler, pod: Pod
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     assert "10.96.0.0/16 via 10.6.0.11" in pod.inside.ip("route")
@@ -155,7 +155,7 @@ async def test_the_pods_annotation_chooses_the_default_route(
     await asyncio.to_thread(made.close)
 
 
-async def test_disabled_changes_nothing(coordinating: Coordinating, pod: Pod) -> None:
+async def test_disabled_changes_nothing(coordinating: CoordinatorHandler, pod: Pod) -> None:
     disabled = read_settings({"mode": "disabled"})
     assert await coordinating.add(call(pod), disabled) is None
     assert not await coordinating.delete(call(pod, "DEL"), disabled)
@@ -164,7 +164,7 @@ async def test_disabled_changes_nothing(coordinating: Coordinating, pod: Pod) ->
 
 
 async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
-    world: World, node: Node, pod: Pod, clock: Clock, coordinating: Coordinating
+    world: World, node: Node, pod: Pod, clock: Clock, coordinating: CoordinatorHandler
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     unsynced = service(world, node, clock, cluster=Unsynced())
@@ -177,7 +177,7 @@ async def test_a_cluster_that_is_not_ready_blocks_adds_and_no_dels(
 
 
 async def test_a_del_with_settings_that_cannot_be_used_succeeds(
-    coordinating: Coordinating, pod: Pod
+    coordinating: CoordinatorHandler, pod: Pod
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     broken = read_settings({"hijackCIDR": ["nonsense"]})
@@ -187,7 +187,7 @@ async def test_a_del_with_settings_that_cannot_be_used_succeeds(
 
 
 async def test_gc_takes_back_at_the_second_miss(
-    coordinating: Coordinating, pod: Pod, node: Node, clock: Clock
+    coordinating: CoordinatorHandler, pod: Pod, node: Node, clock: Clock
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     assert (await coordinating.collect(collection(pod))).missing == 0
@@ -202,7 +202,7 @@ async def test_gc_takes_back_at_the_second_miss(
 
 
 async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
-    coordinating: Coordinating, pod: Pod, node: Node
+    coordinating: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     pod.inside.delete()
@@ -212,7 +212,7 @@ async def test_gc_takes_back_at_once_where_the_namespace_is_gone(
 
 async def test_gc_goes_on_after_what_cannot_be_taken_back(
     world: World,
-    coordinating: Coordinating,
+    coordinating: CoordinatorHandler,
     pod: Pod,
     node: Node,
     monkeypatch: pytest.MonkeyPatch,
@@ -237,7 +237,7 @@ async def test_gc_goes_on_after_what_cannot_be_taken_back(
 
 
 async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
-    world: World, coordinating: Coordinating, pod: Pod, node: Node
+    world: World, coordinating: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     await coordinating.add(call(pod), NOTHING)
     (alive,) = node.records.all()
@@ -255,7 +255,7 @@ async def test_a_thousand_leftovers_of_a_crashed_node_are_taken_back(
                 container=f"{number:064x}",
                 netns=f"/run/netns/owt-gone-{number}",
                 peer=NOWHERE + number,
-                plan=Plan((), steps, {}),
+                plan=AttachmentPlan((), steps, {}),
             )
         )
     assert len(node.inside.ip("route", "show", "table", "500").splitlines()) == LEFTOVERS + 1
@@ -277,15 +277,15 @@ def tables_of(node: Node) -> tuple[list[str], list[str]]:
     return sorted(neighbours.splitlines()), sorted(routes.splitlines())
 
 
-def left_behind(wire: int, text: str) -> tuple[Step, ...]:
+def left_behind(wire: int, text: str) -> tuple[PlanStep, ...]:
     """A route and a neighbour entry of a Pod's address on the node."""
     address = parse_address(text)
-    route = Route(host_prefix(address), wire, table=500, scope=RT_SCOPE_LINK)
+    route = KernelRoute(host_prefix(address), wire, table=500, scope=RT_SCOPE_LINK)
     return neighbour_step(Neighbour(wire, address, bytes(5) + b"\x01")), route_step(route)
 
 
 async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
-    world: World, coordinating: Coordinating, pod: Pod, node: Node
+    world: World, coordinating: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     gone, without = (world.pod(node, name) for name in ("gone", "without"))
     gone.macvlan("eth0", "10.6.0.102/24")
@@ -309,7 +309,7 @@ async def test_what_pods_have_lost_while_no_agent_was_there_is_taken_back(
 
 
 async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
-    coordinating: Coordinating, pod: Pod, node: Node
+    coordinating: CoordinatorHandler, pod: Pod, node: Node
 ) -> None:
     """As with a mount that an upgrade has forgotten: all Pods would lose their wires."""
     await coordinating.add(call(pod), NOTHING)
@@ -320,14 +320,14 @@ async def test_a_namespace_that_an_agent_cannot_see_is_not_taken_for_gone(
     assert pod.pings(node.addresses[0])
 
 
-async def test_gc_without_a_list_takes_nothing(coordinating: Coordinating, pod: Pod) -> None:
+async def test_gc_without_a_list_takes_nothing(coordinating: CoordinatorHandler, pod: Pod) -> None:
     await coordinating.add(call(pod), NOTHING)
     with pytest.raises(CniFailure, match="valid-attachments is missing"):
         await coordinating.collect(Call("GC", NetConf(cni_version="1.1.0", name="lab")))
 
 
 async def test_calls_of_one_container_do_not_overlap(
-    coordinating: Coordinating, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinating: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside = 0
     most = 0
@@ -353,7 +353,7 @@ async def test_calls_of_one_container_do_not_overlap(
 
 
 async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_container(
-    coordinating: Coordinating, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinating: CoordinatorHandler, pod: Pod, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = threading.Event()
 
@@ -379,7 +379,7 @@ async def test_calls_of_one_container_that_wait_for_each_other_hold_up_no_other_
 
 
 async def test_records_that_cannot_be_read_are_an_error_of_the_node(
-    coordinating: Coordinating, node: Node, monkeypatch: pytest.MonkeyPatch
+    coordinating: CoordinatorHandler, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable() -> None:
         raise OSError(EMFILE, "Too many open files")

@@ -7,8 +7,8 @@ from typing import Any, Final
 import pytest
 
 from core.domain.addresses import Family
-from nodeagent.netlink.session import Session
-from nodeagent.netlink.values import Rule
+from nodeagent.netlink.session import NetlinkSession
+from nodeagent.netlink.values import RoutingRule
 from tests.coordinator.world import SERVICES, Node, Pod
 
 pytestmark = pytest.mark.netns
@@ -87,14 +87,14 @@ def test_what_one_listing_has_missed_is_no_difference(
 ) -> None:
     """Rules that others add and remove meanwhile make the kernel skip some, and it says nothing."""
     pod.add(**SAID)
-    rules = Session.rules
+    rules = NetlinkSession.rules
     skipping = iter([True])
 
-    def some(session: Session, family: Family) -> list[Rule]:
+    def some(session: NetlinkSession, family: Family) -> list[RoutingRule]:
         found = rules(session, family)
         return [] if next(skipping, False) else found
 
-    monkeypatch.setattr(Session, "rules", some)
+    monkeypatch.setattr(NetlinkSession, "rules", some)
     assert pod.check() == []
     assert next(skipping, None) is None
 

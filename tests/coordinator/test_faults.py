@@ -12,9 +12,9 @@ import pytest
 
 from core.errors import BadInput, DatapathError
 from nodeagent.coordinator import engine as engines
-from nodeagent.coordinator.marks import BestMarks
-from nodeagent.coordinator.steps import Step
-from nodeagent.netlink.session import Outcome, Session
+from nodeagent.coordinator.marks import PreferredReplyMarkRules
+from nodeagent.coordinator.steps import PlanStep
+from nodeagent.netlink.session import NetlinkSession, RequestOutcome
 from tests.coordinator.test_adding_and_deleting import settled
 from tests.coordinator.world import SERVICES, Node, Pod, World
 
@@ -31,7 +31,7 @@ def before_sending(
     apply = engines._apply_steps
     sends = iter(range(100))
 
-    def disturbed(*arguments: Any) -> tuple[Step, ...]:
+    def disturbed(*arguments: Any) -> tuple[PlanStep, ...]:
         if next(sends) == number:
             what()
         return apply(*arguments)
@@ -109,8 +109,8 @@ def test_the_wire_that_goes_in_the_middle_fails_the_add_and_the_next_makes_anoth
 
 def test_two_agents_at_once_end_with_one_of_everything(world: World, pod: Pod, node: Node) -> None:
     """As while a new agent starts and the old one still serves: what fails is tried again."""
-    other = node.engine_with(BestMarks(world.visitor))
-    order = engines.Order(pod.attachment(), node.settings(**SAID))
+    other = node.engine_with(PreferredReplyMarkRules(world.visitor))
+    order = engines.AttachRequest(pod.attachment(), node.settings(**SAID))
     together = threading.Barrier(2)
 
     def add(engine: engines.Engine) -> bool:
@@ -137,22 +137,24 @@ def test_answers_that_a_full_queue_has_lost_are_asked_for_again(
     pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A queue that keeps a few of the refusals that a repeated ADD tolerates.
-    opened, exchange = Session.open, Session._exchange
+    opened, exchange = NetlinkSession.open, NetlinkSession._exchange
     lost = 0
 
-    def narrow() -> Session:
+    def narrow() -> NetlinkSession:
         session = opened()
         session._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_BYTES)
         return session
 
-    def counted(session: Session, wanted: Any, indexes: list[int]) -> dict[int, Outcome]:
+    def counted(
+        session: NetlinkSession, wanted: Any, indexes: list[int]
+    ) -> dict[int, RequestOutcome]:
         nonlocal lost
         found = exchange(session, wanted, indexes)
         lost += len(indexes) - len(found)
         return found
 
-    monkeypatch.setattr(Session, "open", narrow)
-    monkeypatch.setattr(Session, "_exchange", counted)
+    monkeypatch.setattr(NetlinkSession, "open", narrow)
+    monkeypatch.setattr(NetlinkSession, "_exchange", counted)
     pod.add(**SAID)
     assert pod.add(**SAID).repeated
     assert lost

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from nodeagent.netlink.namespaces import read_sysctl
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.world import SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
@@ -31,13 +31,13 @@ def hijacked(link: str, source: str) -> set[str]:
     return {text.format(link, source) for text in HIJACKED}
 
 
-def rules(namespace: Namespace, family: str = "-4") -> list[str]:
+def rules(namespace: NamedNamespace, family: str = "-4") -> list[str]:
     """All but the kernel's own."""
     lines = [" ".join(line.split()) for line in namespace.ip(family, "rule").splitlines()]
     return [line for line in lines if not line.startswith(("0:", "32766:", "32767:"))]
 
 
-def routes(namespace: Namespace, table: str, family: str = "-4") -> set[str]:
+def routes(namespace: NamedNamespace, table: str, family: str = "-4") -> set[str]:
     # A table that nothing was ever put into is none to the kernel.
     lines = namespace.attempt("ip", family, "route", "show", "table", table).stdout.splitlines()
     told = {line.replace("metric 1024", "").replace("pref medium", "") for line in lines}
@@ -321,9 +321,9 @@ def calico_pod(world: World, node: Node, address6: str = "", *more: str) -> Pod:
     return pod
 
 
-def mac_of(namespace: Namespace, link: str) -> str:
+def mac_of(namespace: NamedNamespace, link: str) -> str:
     return namespace.ip("-brief", "link", "show", "dev", link).split()[2]
 
 
-def told(namespace: Namespace) -> str:
+def told(namespace: NamedNamespace) -> str:
     return namespace.ip("neigh") + namespace.ip("-6", "neigh")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.world import SERVICES, Node, Pod, World
 from tests.support.descriptors import open_descriptors
 
@@ -27,7 +27,7 @@ def counted(node: Node, pod: Pod) -> dict[str, int]:
     return found
 
 
-def in_kernel(inside: Namespace) -> dict[str, int]:
+def in_kernel(inside: NamedNamespace) -> dict[str, int]:
     commands = {
         "links": ("link",),
         "rules": ("rule",),

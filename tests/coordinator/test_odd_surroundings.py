@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from core.errors import NetlinkRefused
-from nodeagent.netlink.namespaces import Namespace
+from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.coordinator.test_final_states import calico_pod, routes, rules
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
 from tests.support.deadlines import looks
@@ -181,7 +181,7 @@ def advertise(world: World, network: str) -> None:
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0)
     prefix += socket.inet_pton(socket.AF_INET6, network)
     message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 0, 0, 0) + prefix
-    with Namespace.open(str(world.fabric.path)) as fabric:
+    with NetworkNamespace.open(str(world.fabric.path)) as fabric:
         router = world.visitor.socket(
             fabric, socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6
         )

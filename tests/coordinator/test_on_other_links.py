@@ -15,10 +15,10 @@ from typing import Any, Final
 import pytest
 
 from core.errors import BadInput
-from nodeagent.coordinator.marks import BestMarks
+from nodeagent.coordinator.marks import PreferredReplyMarkRules
 from nodeagent.ifacer.conf import read_conf
-from nodeagent.ifacer.preparing import Preparer
-from ops.lab.namespaces import Namespace
+from nodeagent.ifacer.preparing import LinkConfigurator
+from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.test_final_states import routes, rules
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
 
@@ -46,7 +46,7 @@ class Pods:
     def address(self, number: int, family: int) -> str:
         return (f"10.6.0.{101 + number}", f"fd00:6::{101 + number}")[family]
 
-    def seen(self, source: Namespace, number: int, family: int, at: str = "") -> str:
+    def seen(self, source: NamedNamespace, number: int, family: int, at: str = "") -> str:
         """Who a Pod sees when somebody says hello to it, directly or at another address."""
         port = next(_ports)
         own = self.address(number, family)
@@ -126,7 +126,7 @@ def test_the_tables_of_an_ipvlan_pod_are_those_of_a_macvlan_pod(pods: Pods) -> N
     assert routes(pod.inside, "100") == {"default via 10.6.0.11 dev veth0 src 10.6.0.101"}
     assert routes(node.inside, "500") == {f"10.6.0.101 dev {pod.host_end} scope link"}
     assert pod.check() == []
-    another = node.engine_with(BestMarks(pods.world.visitor))
+    another = node.engine_with(PreferredReplyMarkRules(pods.world.visitor))
     assert another.check(pod.attachment()) == [], "an agent that has just started"
 
 
@@ -195,7 +195,7 @@ def prepare(node: Node, *interfaces: str, **fields: Any) -> str:
     conf = {"cniVersion": "1.0.0", "interfaces": interfaces} | fields
     wanted = read_conf(json.dumps(conf).encode()).wanted
     assert wanted is not None
-    asyncio.run(Preparer(node.world.visitor, node.held).prepare(wanted))
+    asyncio.run(LinkConfigurator(node.world.visitor, node.held).prepare(wanted))
     return wanted.parent if not wanted.vlan else f"{wanted.parent}.{wanted.vlan}"
 
 

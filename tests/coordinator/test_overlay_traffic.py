@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch
 
 pytestmark = pytest.mark.netns
@@ -55,7 +55,7 @@ class Overlay:
         self.c.calico(*OF_C)
         self.m = world.underlay(self.nodes[1], 102, **SAID)
 
-    def seen(self, source: Namespace, pod: Pod, own: str) -> str:
+    def seen(self, source: NamedNamespace, pod: Pod, own: str) -> str:
         """Who a Pod sees that is said hello to at this address of its."""
         port = next(_ports)
         server = self.world.listen(pod.inside, own, port)
@@ -175,7 +175,7 @@ def test_an_eth0_of_another_overlay_is_a_wire_as_well(world: World, node: Node) 
         assert pod.pings(address)
 
 
-def way(namespace: Namespace, destination: str) -> str:
+def way(namespace: NamedNamespace, destination: str) -> str:
     """The link that a packet to there leaves by."""
     words = namespace.ip("route", "get", destination).split()
     return words[words.index("dev") + 1]

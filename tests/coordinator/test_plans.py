@@ -14,20 +14,20 @@ import pytest
 from core.domain.addresses import Address, parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
-from nodeagent.coordinator.modes import Decision, decide
+from nodeagent.coordinator.modes import NicSetup, decide
 from nodeagent.coordinator.planning import mac_of, plan
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
-from nodeagent.coordinator.steps import Plan, told
+from nodeagent.coordinator.steps import AttachmentPlan, told
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP
-from nodeagent.netlink.values import Hop, Link, LinkAddress, Route, Rule, everywhere
+from nodeagent.netlink.values import Hop, KernelRoute, Link, LinkAddress, RoutingRule, everywhere
 
 PLANS: Final = Path(__file__).parent / "plans"
 ETHERNET: Final = IFF_UP | IFF_BROADCAST | IFF_MULTICAST
 KERNEL_RULES: Final = (
-    *(Rule(4, 255, 0), Rule(4, 254, 32766), Rule(4, 253, 32767)),
-    *(Rule(6, 255, 0), Rule(6, 254, 32766)),
+    *(RoutingRule(4, 255, 0), RoutingRule(4, 254, 32766), RoutingRule(4, 253, 32767)),
+    *(RoutingRule(6, 255, 0), RoutingRule(6, 254, 32766)),
 )
-MARKED: Final = (Rule(4, 100, 1000, mark=1), Rule(6, 100, 1000, mark=1))
+MARKED: Final = (RoutingRule(4, 100, 1000, mark=1), RoutingRule(6, 100, 1000, mark=1))
 NODE: Final = tuple(map(parse_address, ("10.6.0.11", "fd00:6::11", "192.0.2.11")))
 WIRE: Final = VethPair(9, bytes.fromhex("020000000009"), 77, bytes.fromhex("020000000077"), "host")
 SAID: Final[dict[str, Any]] = {
@@ -51,7 +51,10 @@ GATEWAYS: Final = {2: ("10.6.0.1", "fd00:6::1"), 3: ("10.7.0.1", "fd00:7::1"), 4
 
 
 def stack(
-    interface: Link, *links: Link, rules: tuple[Rule, ...] = (), defaults: tuple[int, ...] = ()
+    interface: Link,
+    *links: Link,
+    rules: tuple[RoutingRule, ...] = (),
+    defaults: tuple[int, ...] = (),
 ) -> PodStack:
     """A Pod with these links; ``defaults``: those with default routes in main."""
     addresses = tuple(
@@ -62,14 +65,14 @@ def stack(
         if parse_address(text).family == family
     )
     routes = [
-        Route(parse_cidr(network), link.number, source=source_of(link.number, network))
+        KernelRoute(parse_cidr(network), link.number, source=source_of(link.number, network))
         for link in links
         for network in NETWORKS.get(link.number, ())
     ]
-    routes += [Route(parse_cidr("fe80::/64"), link.number) for link in links]
+    routes += [KernelRoute(parse_cidr("fe80::/64"), link.number) for link in links]
     for number in defaults or [link.number for link in links if link.number in GATEWAYS]:
         for gateway in map(parse_address, GATEWAYS[number]):
-            routes.append(Route(everywhere(gateway.family), number, gateway))
+            routes.append(KernelRoute(everywhere(gateway.family), number, gateway))
     return PodStack(interface, (LO, *links), addresses, tuple(routes), (*rules, *KERNEL_RULES))
 
 
@@ -79,14 +82,14 @@ def source_of(link: int, network: str) -> Address | None:
 
 def planned(
     pod: PodStack, expected: frozenset[str] = frozenset(), **said: Any
-) -> tuple[Decision, Plan]:
+) -> tuple[NicSetup, AttachmentPlan]:
     settings = effective(read_settings({**SAID, **said}), WrittenSettings())
     decision = decide(settings, pod)
     host = HostStack(tuple(each for each in NODE if each.family in pod.families))
     return decision, plan(settings, decision, pod, host, WIRE, expected)
 
 
-def written(pod: PodStack, decision: Decision, made: Plan) -> str:
+def written(pod: PodStack, decision: NicSetup, made: AttachmentPlan) -> str:
     names = {link.number: link.name for link in pod.links} | {9: "veth0", 77: "HOST-END"}
     if decision.mode == "overlay":
         names[9] = "eth0"
@@ -175,7 +178,7 @@ def test_without_another_default_route_nothing_is_tuned() -> None:
 def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
     pod = stack(NET1, ETH0, NET1)
     hops = tuple(Hop(number, parse_address(GATEWAYS[number][0])) for number in (2, 3))
-    both = Route(everywhere(4), hops=hops)
+    both = KernelRoute(everywhere(4), hops=hops)
     single = tuple(r for r in pod.routes if not (r.is_default and r.family == 4))
     _, made = planned(pod._replace(routes=(*single, both)))
     words = [told(step, {2: "eth0", 3: "net1"}) for step in made.pod]
@@ -187,17 +190,17 @@ def test_only_one_way_of_a_default_route_with_several_is_moved() -> None:
 @pytest.mark.parametrize(
     ("interface", "links", "said", "meant"),
     [
-        (ETH0, (ETH0,), {}, Decision("underlay", first=True, table=101)),
-        (NET1, (ETH0, NET1, VETH0), {}, Decision("underlay", first=False, table=101)),
-        (NET2, (ETH0, NET1, NET2, VETH0), {}, Decision("underlay", first=False, table=102)),
-        (NET1, (ETH0, NET1), {}, Decision("overlay", first=True, table=101)),
-        (NET2, (ETH0, NET1, NET2), {}, Decision("overlay", first=False, table=102)),
-        (NET1, (ETH0, NET1), {"mode": "overlay"}, Decision("overlay", first=True, table=101)),
-        (ETH0, (ETH0,), {"mode": "underlay"}, Decision("underlay", first=True, table=101)),
+        (ETH0, (ETH0,), {}, NicSetup("underlay", first=True, table=101)),
+        (NET1, (ETH0, NET1, VETH0), {}, NicSetup("underlay", first=False, table=101)),
+        (NET2, (ETH0, NET1, NET2, VETH0), {}, NicSetup("underlay", first=False, table=102)),
+        (NET1, (ETH0, NET1), {}, NicSetup("overlay", first=True, table=101)),
+        (NET2, (ETH0, NET1, NET2), {}, NicSetup("overlay", first=False, table=102)),
+        (NET1, (ETH0, NET1), {"mode": "overlay"}, NicSetup("overlay", first=True, table=101)),
+        (ETH0, (ETH0,), {"mode": "underlay"}, NicSetup("underlay", first=True, table=101)),
     ],
 )
 def test_mode_first_and_table_follow_from_the_links(
-    interface: Link, links: tuple[Link, ...], said: dict[str, Any], meant: Decision
+    interface: Link, links: tuple[Link, ...], said: dict[str, Any], meant: NicSetup
 ) -> None:
     # Neither a link that is down nor a tunnel counts.
     others = (Link(20, "tunl0", IFF_UP), Link(21, "off", IFF_BROADCAST | IFF_MULTICAST))

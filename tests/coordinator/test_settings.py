@@ -10,7 +10,7 @@ from core.domain.addresses import parse_address, parse_cidr
 from core.errors import BadInput
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
-    PolicyRoute,
+    NicPolicyRoute,
     WrittenSettings,
     effective,
     read_settings,
@@ -75,8 +75,8 @@ def test_every_negative_rp_filter_leaves_it_alone(value: int, meant: int | None)
 def test_policy_routes_take_addresses_and_blanks() -> None:
     routes = [{"dst": " 10.9.0.7 ", "gw": "10.6.0.1"}, {"dst": "fd00:9::/64", "gw": "fd00:6::1"}]
     assert settings(policyRoutes=routes).policy_routes == (
-        PolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),
-        PolicyRoute(parse_cidr("fd00:9::/64"), parse_address("fd00:6::1")),
+        NicPolicyRoute(parse_cidr("10.9.0.7/32"), parse_address("10.6.0.1")),
+        NicPolicyRoute(parse_cidr("fd00:9::/64"), parse_address("fd00:6::1")),
     )
 
 

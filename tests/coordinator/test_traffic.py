@@ -16,8 +16,14 @@ from typing import Any, Final
 import pytest
 
 from core.errors import FirewallBusy
-from nodeagent.coordinator.marks import TABLE, BestMarks, IptablesMarks, Marks, NftMarks
-from nodeagent.netlink.namespaces import Namespace
+from nodeagent.coordinator.marks import (
+    TABLE,
+    IptablesReplyMarkRules,
+    NftReplyMarkRules,
+    PreferredReplyMarkRules,
+    ReplyMarkRules,
+)
+from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.coordinator.world import ANSWER_S, GATEWAYS, OUTSIDE, SERVICES, Node, Pod, World
 
 pytestmark = pytest.mark.netns
@@ -185,7 +191,7 @@ def test_a_redirected_connection_needs_an_address_on_veth0(world: World, node: N
 
 
 def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
-    with Namespace.open(str(world.fabric.path)) as fabric:
+    with NetworkNamespace.open(str(world.fabric.path)) as fabric:
         listener = world.visitor.socket(fabric, socket.AF_PACKET, socket.SOCK_RAW, 0)
     mac = bytes.fromhex("0a1b0a060065")
     own, own6 = socket.inet_aton("10.6.0.101"), socket.inet_pton(socket.AF_INET6, "fd00:6::101")
@@ -206,19 +212,19 @@ def test_a_new_mac_address_is_announced(world: World, pod: Pod) -> None:
 
 
 @FAMILIES
-@pytest.mark.parametrize("way", [NftMarks, IptablesMarks])
+@pytest.mark.parametrize("way", [NftReplyMarkRules, IptablesReplyMarkRules])
 def test_packets_of_a_pod_keep_the_mark_that_it_gives_them(
-    world: World, pod: Pod, way: type[Marks], family: int, monkeypatch: pytest.MonkeyPatch
+    world: World, pod: Pod, way: type[ReplyMarkRules], family: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if way is IptablesMarks:
+    if way is IptablesReplyMarkRules:
         pod.require_iptables()
-        monkeypatch.setattr(BestMarks, "put", way(world.visitor).put)
+        monkeypatch.setattr(PreferredReplyMarkRules, "put", way(world.visitor).put)
     pod.add(**SAID)
     chain = "type filter hook postrouting priority 300"
     rule = f"meta mark {OWN_MARK} udp dport 9 counter"
     pod.inside.run("nft", f"table inet own {{ chain post {{ {chain}; {rule}; }}; }}")
     kind = (socket.AF_INET, socket.AF_INET6)[family]
-    with Namespace.open(str(pod.inside.path)) as inside:
+    with NetworkNamespace.open(str(pod.inside.path)) as inside:
         sender = world.visitor.socket(inside, kind, socket.SOCK_DGRAM, 0)
     with sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, OWN_MARK)
@@ -236,7 +242,7 @@ def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(FirewallBusy, match="did not get its lock within 1 s"):
-            IptablesMarks(world.visitor).put(world.hold(pod.inside), (4,))
+            IptablesReplyMarkRules(world.visitor).put(world.hold(pod.inside), (4,))
 
 
 def test_an_iptables_that_does_not_end_asks_for_another_try(
@@ -245,14 +251,14 @@ def test_an_iptables_that_does_not_end_asks_for_another_try(
     pod.require_iptables()
     monkeypatch.setattr("nodeagent.coordinator.marks.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
-        IptablesMarks(world.visitor).put(world.hold(pod.inside), (4,))
+        IptablesReplyMarkRules(world.visitor).put(world.hold(pod.inside), (4,))
 
 
 def test_check_accepts_the_reply_rules_of_earlier_versions(world: World, pod: Pod) -> None:
     """They served the Pods that live through an upgrade, and still do."""
     pod.add(**SAID)
     held = world.hold(pod.inside)
-    marks = NftMarks(world.visitor)
+    marks = NftReplyMarkRules(world.visitor)
     for table in ("ip", "ip6"):
         pod.inside.run("nft", f"flush chain {table} {TABLE} output")
     lacking = marks.missing(held, (4, 6))

@@ -19,17 +19,17 @@ import pytest
 
 from core.domain.model import Attachment
 from nodeagent.coordinator.announcing import Announcer
-from nodeagent.coordinator.engine import Done, Engine, Order
-from nodeagent.coordinator.marks import BestMarks, Marks
-from nodeagent.coordinator.records import Records
+from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
+from nodeagent.coordinator.marks import PreferredReplyMarkRules, ReplyMarkRules
+from nodeagent.coordinator.records import AttachmentRecords
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
     WrittenSettings,
     effective,
     read_settings,
 )
-from nodeagent.netlink.namespaces import Namespace, Visitor, write_sysctls
-from ops.lab.namespaces import Namespace as Named
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls
+from ops.lab.namespaces import NamedNamespace as Named
 from ops.lab.programs import run
 from tests.support.deadlines import looks
 from tests.support.parts import needs
@@ -117,9 +117,9 @@ class Pod:
     def attachment(self, interface: str = "eth0") -> Attachment:
         return Attachment(self.container, interface, "lab", str(self.inside.path))
 
-    def add(self, interface: str = "eth0", *expected: str, **settings: Any) -> Done:
+    def add(self, interface: str = "eth0", *expected: str, **settings: Any) -> AttachResult:
         """The coordinator's ADD, with these settings in the network configuration."""
-        order = Order(
+        order = AttachRequest(
             self.attachment(interface), self.node.settings(**settings), frozenset(expected)
         )
         return self.node.engine.add(order)
@@ -159,11 +159,11 @@ class Node:
         )
         world.set(self.inside, ROUTER | {"net/ipv4/conf/all/rp_filter": "0"})
         self.held = world.hold(self.inside)
-        self.records = Records(world.directory / name)
+        self.records = AttachmentRecords(world.directory / name)
         self.cluster = WrittenSettings()
-        self.engine = self.engine_with(BestMarks(world.visitor))
+        self.engine = self.engine_with(PreferredReplyMarkRules(world.visitor))
 
-    def engine_with(self, marks: Marks) -> Engine:
+    def engine_with(self, marks: ReplyMarkRules) -> Engine:
         world = self.world
         return Engine(world.visitor, self.held, marks, self.records, world.announcer, os.urandom)
 
@@ -210,7 +210,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.visitor = Visitor()
+        self.visitor = NetnsExecutor()
         self._stack = ExitStack()
         self._stack.callback(self.visitor.close)
         self.announcer = Announcer(self.visitor)
@@ -241,11 +241,11 @@ class World:
         return made
 
     def set(self, named: Named, sysctls: dict[str, str]) -> None:
-        with Namespace.open(str(named.path)) as namespace:
+        with NetworkNamespace.open(str(named.path)) as namespace:
             write_sysctls(self.visitor, namespace, sysctls)
 
-    def hold(self, named: Named) -> Namespace:
-        return self._stack.enter_context(Namespace.open(str(named.path)))
+    def hold(self, named: Named) -> NetworkNamespace:
+        return self._stack.enter_context(NetworkNamespace.open(str(named.path)))
 
     def node(self, name: str = "n1") -> Node:
         self._nodes += 1
@@ -284,7 +284,7 @@ class World:
     def listen(self, named: Named, address: str, port: int) -> socket.socket:
         """A TCP server's socket inside."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with Namespace.open(str(named.path)) as namespace:
+        with NetworkNamespace.open(str(named.path)) as namespace:
             made = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
         self._stack.callback(made.close)
         made.settimeout(ANSWER_S)
@@ -302,7 +302,7 @@ class World:
     ) -> str:
         """Say hello from inside to a server; who the server saw, "" if nobody came through."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with Namespace.open(str(named.path)) as namespace:
+        with NetworkNamespace.open(str(named.path)) as namespace:
             client = self.visitor.socket(namespace, family, socket.SOCK_STREAM, 0)
         with client:
             client.settimeout(patience_s)

@@ -8,7 +8,7 @@ from core.domain.addresses import V4, V6
 from core.domain.commands import Command, LiftQuarantine, QuarantineAddress, ReturnAddress
 from core.domain.decisions import decide
 from core.domain.events import AddressQuarantined, QuarantineLifted
-from core.domain.model import Quarantine, Stranger
+from core.domain.model import ConflictingHost, Quarantine
 from tests.decisions.samples import EMPTY, causes
 
 SEEN = Quarantine("fd00:7::9", V6, "answered a probe", "02:00:00:00:00:01 on node-1")
@@ -37,7 +37,7 @@ def test_a_quarantine_is_lifted_by_any_spelling_of_the_address() -> None:
     assert lifted == (QuarantineLifted("fd00:7::9", "gone"),)
 
 
-MET = Stranger("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+MET = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
 ASIDE = SEEN._replace(stranger=MET)
 WITH_STRANGER = EMPTY._replace(quarantine={SEEN.address: ASIDE})
 

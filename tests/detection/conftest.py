@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from nodeagent.detection.detector import Detector
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor
 from tests.support.link import Link
 
 TOOLS_ONLY = "network namespaces need root and iproute2"
@@ -31,7 +31,7 @@ def link(possible: None) -> Iterator[Link]:
 
 @pytest.fixture
 async def detector() -> AsyncIterator[Detector]:
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     made = Detector(visitor)
     yield made
     await made.close()

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from nodeagent.detection.detector import Detector
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.support.link import Station
 
 
 @asynccontextmanager
 async def detecting_on(node: Station) -> AsyncIterator[Detector]:
     """The detector of an agent that is at home on this node."""
-    guide = Visitor()
-    with Namespace.open(node.netns) as namespace:
-        visitor = guide.visit(namespace, Visitor)
+    guide = NetnsExecutor()
+    with NetworkNamespace.open(node.netns) as namespace:
+        visitor = guide.visit(namespace, NetnsExecutor)
     detector = Detector(visitor)
     yield detector
     await detector.close()

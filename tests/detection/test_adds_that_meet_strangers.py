@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from core.domain.commands import LiftQuarantine
 from core.domain.quarantine import seen_in_words
 from core.store.memory import MemoryStore
-from nodeagent.detection.detector import Found
+from nodeagent.detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer
 from nodeagent.telemetry.tracing import Tracer
@@ -312,7 +312,7 @@ async def test_an_add_that_is_broken_off_while_it_looks_leaves_nothing(
 ) -> None:
     looking = asyncio.Event()
 
-    async def look_for_ever(*_: object) -> Found:
+    async def look_for_ever(*_: object) -> DetectionResult:
         looking.set()
         await asyncio.Event().wait()
         raise AssertionError

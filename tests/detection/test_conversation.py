@@ -22,16 +22,16 @@ from nodeagent.detection.conversation import (
     CONFLICT_WINDOW_S,
     GATEWAY_PROBES,
     GATEWAY_WINDOW_S,
-    Conflict,
-    Free,
-    State,
-    Step,
-    Unreachable,
+    AddressFree,
+    ConflictFound,
+    GatewaySilent,
+    ProbeState,
+    ProbeStep,
     begin,
     hear,
     tick,
 )
-from nodeagent.detection.languages import ARP, ND, Language, Question
+from nodeagent.detection.languages import ARP, ND, ProbeCodec, ProbeRequest
 from nodeagent.detection.ndp import (
     ALL_NODES,
     UNSPECIFIED,
@@ -50,8 +50,8 @@ GATEWAY = inet_pton(AF_INET, "10.6.0.1")
 ADDRESS6 = inet_pton(AF_INET6, "fd00:6::11")
 GATEWAY6 = inet_pton(AF_INET6, "fd00:6::1")
 
-ASKED = Question(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
-ASKED6 = Question(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
+ASKED = ProbeRequest(ADDRESS, OURS, conflict=True, gateway=GATEWAY)
+ASKED6 = ProbeRequest(ADDRESS6, OURS, conflict=True, gateway=GATEWAY6)
 
 BOTH = pytest.mark.parametrize(
     ("language", "question", "stranger", "router"),
@@ -75,7 +75,7 @@ BOTH = pytest.mark.parametrize(
 )
 
 
-def silence(step: Step, language: Language) -> tuple[State, list[tuple[float, bytes]]]:
+def silence(step: ProbeStep, language: ProbeCodec) -> tuple[ProbeState, list[tuple[float, bytes]]]:
     """Where nobody answering leads, and what was sent when."""
     sent = [(0.0, frame) for frame in step.send]
     state = step.state
@@ -89,11 +89,11 @@ def silence(step: Step, language: Language) -> tuple[State, list[tuple[float, by
 
 @BOTH
 def test_silence_means_free_and_then_unreachable(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state, sent = silence(begin(question, language, 0.0), language)
 
-    assert state.finding == Unreachable()
+    assert state.finding == GatewaySilent()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S + GATEWAY_WINDOW_S)
     probes = [when for when, frame in sent if frame == language.conflict_probe(question)]
     asked = [when for when, frame in sent if frame == language.gateway_probe(question)]
@@ -104,73 +104,73 @@ def test_silence_means_free_and_then_unreachable(
 
 @BOTH
 def test_without_a_gateway_silence_means_free(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state, _ = silence(begin(question._replace(gateway=b""), language, 0.0), language)
 
-    assert state.finding == Free()
+    assert state.finding == AddressFree()
     assert state.due == pytest.approx(CONFLICT_WINDOW_S)
 
 
 @BOTH
 def test_only_the_gateway_is_looked_for_where_conflicts_are_not(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     step = begin(question._replace(conflict=False), language, 0.0)
 
     assert step.send == (language.gateway_probe(question),)
     assert hear(step.state, language, stranger).finding is None
-    assert hear(step.state, language, router).finding == Free(ROUTERS)
+    assert hear(step.state, language, router).finding == AddressFree(ROUTERS)
 
 
 def test_with_both_switches_off_there_is_nothing_to_do() -> None:
-    step = begin(Question(ADDRESS, OURS, conflict=False), ARP, 0.0)
+    step = begin(ProbeRequest(ADDRESS, OURS, conflict=False), ARP, 0.0)
 
-    assert step == Step(step.state, ())
-    assert step.state.finding == Free()
+    assert step == ProbeStep(step.state, ())
+    assert step.state.finding == AddressFree()
 
 
 @BOTH
 def test_a_stranger_ends_it_at_once(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state = hear(begin(question, language, 0.0).state, language, stranger)
 
-    assert state.finding == Conflict(THEIRS)
-    assert tick(state, language, 1.0) == Step(state), "and nothing more is said"
+    assert state.finding == ConflictFound(THEIRS)
+    assert tick(state, language, 1.0) == ProbeStep(state), "and nothing more is said"
     assert hear(state, language, router) == state
 
 
 @BOTH
 def test_a_stranger_is_heard_while_the_gateway_is_asked(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state = begin(question, language, 0.0).state
     while not state.at_gateway:
         state = tick(state, language, state.due).state
 
-    assert hear(state, language, stranger).finding == Conflict(THEIRS)
+    assert hear(state, language, stranger).finding == ConflictFound(THEIRS)
 
 
 @BOTH
 def test_the_gateway_is_not_taken_for_an_answer_before_it_was_asked(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state = begin(question, language, 0.0).state
     assert hear(state, language, router).finding is None
     while not state.at_gateway:
         state = tick(state, language, state.due).state
 
-    assert hear(state, language, router).finding == Free(ROUTERS)
+    assert hear(state, language, router).finding == AddressFree(ROUTERS)
 
 
 @BOTH
 def test_a_tick_too_early_does_nothing(
-    language: Language, question: Question, stranger: bytes, router: bytes
+    language: ProbeCodec, question: ProbeRequest, stranger: bytes, router: bytes
 ) -> None:
     state = begin(question, language, 5.0).state
 
-    assert tick(state, language, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == Step(state)
+    assert tick(state, language, 5.0 + CONFLICT_WINDOW_S / CONFLICT_PROBES / 2) == ProbeStep(state)
 
 
 def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
@@ -184,7 +184,7 @@ def test_a_late_loop_still_sends_every_probe_and_waits_after_the_last() -> None:
         state = step.state
         assert state.finding is not None or state.due > now
 
-    assert (sent, state.finding) == (CONFLICT_PROBES, Free())
+    assert (sent, state.finding) == (CONFLICT_PROBES, AddressFree())
 
 
 STRANGERS_ARP = {
@@ -265,7 +265,10 @@ frames = st.binary(max_size=100) | st.sampled_from(
     st.booleans(),
 )
 def test_whatever_happens_it_ends_in_time_and_says_one_thing(
-    spoken: tuple[Language, Question], things: list[bytes | float], conflict: bool, gateway: bool
+    spoken: tuple[ProbeCodec, ProbeRequest],
+    things: list[bytes | float],
+    conflict: bool,
+    gateway: bool,
 ) -> None:
     language, question = spoken
     question = question._replace(conflict=conflict, gateway=question.gateway if gateway else b"")
@@ -277,10 +280,10 @@ def test_whatever_happens_it_ends_in_time_and_says_one_thing(
             now += thing
             step = tick(step.state, language, now)
         else:
-            step = Step(hear(step.state, language, thing))
+            step = ProbeStep(hear(step.state, language, thing))
     state, rest = silence(step, language)
 
     assert state.finding is not None
     assert sent + len(rest) <= CONFLICT_PROBES + GATEWAY_PROBES
-    assert conflict or not isinstance(state.finding, Conflict)
-    assert gateway or state.finding in (Free(), Conflict(THEIRS))
+    assert conflict or not isinstance(state.finding, ConflictFound)
+    assert gateway or state.finding in (AddressFree(), ConflictFound(THEIRS))

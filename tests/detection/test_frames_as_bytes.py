@@ -22,8 +22,8 @@ from nodeagent.detection.ndp import (
     ALL_NODES,
     UNSPECIFIED,
     Advertisement,
-    Heard,
     Message,
+    ReceivedMessage,
     Solicitation,
     checksum,
     decode_message,
@@ -92,12 +92,12 @@ def test_arp_is_read_as_it_was_written(packet: ArpPacket) -> None:
 
 @given(solicitations, macs)
 def test_solicitations_are_read_as_they_were_written(said: Solicitation, mac: bytes) -> None:
-    assert decode_message(encode_solicitation(said, mac)) == Heard(said, mac)
+    assert decode_message(encode_solicitation(said, mac)) == ReceivedMessage(said, mac)
 
 
 @given(advertisements, macs)
 def test_advertisements_are_read_as_they_were_written(said: Advertisement, mac: bytes) -> None:
-    assert decode_message(encode_advertisement(said, mac, THEIRS)) == Heard(said, mac)
+    assert decode_message(encode_advertisement(said, mac, THEIRS)) == ReceivedMessage(said, mac)
 
 
 @given(st.binary(max_size=120))
@@ -129,7 +129,7 @@ def test_padding_of_short_frames_is_no_matter() -> None:
     assert decode_arp(frame) == probe(OURS, ADDRESS)
     solicitation = Solicitation(UNSPECIFIED, ADDRESS6)
     padded = encode_solicitation(solicitation, OURS) + bytes(8)
-    assert decode_message(padded) == Heard(solicitation, OURS)
+    assert decode_message(padded) == ReceivedMessage(solicitation, OURS)
 
 
 def test_arp_of_other_hardware_or_with_another_operation_is_not_ours() -> None:
@@ -161,7 +161,7 @@ INVALID = {
 def test_what_a_node_must_discard_is_discarded(place: int, value: int) -> None:
     said = Advertisement(GATEWAY6, ADDRESS6, GATEWAY6, THEIRS, solicited=True)
     frame = bytearray(encode_advertisement(said, THEIRS, OURS))
-    assert decode_message(with_sum(frame.copy())) == Heard(said, THEIRS)
+    assert decode_message(with_sum(frame.copy())) == ReceivedMessage(said, THEIRS)
 
     frame[place] = value
 

@@ -15,17 +15,22 @@ import pytest
 from core.domain.model import Nic
 from core.errors import DetectionFailed
 from nodeagent.detection.arp import announcement, decode_arp
-from nodeagent.detection.detector import Detector, Found, Switches, Taken
+from nodeagent.detection.detector import (
+    ConflictingAddress,
+    DetectionResult,
+    DetectionSwitches,
+    Detector,
+)
 from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.detection.detecting import detecting_on
 from tests.support.descriptors import open_descriptors
 from tests.support.link import Link, Station, ip
 
-BOTH = Switches(conflicts=True, gateway=True)
-CONFLICTS = Switches(conflicts=True)
-GATEWAY = Switches(gateway=True)
-ANNOUNCE = Switches(announce=True)
+BOTH = DetectionSwitches(conflicts=True, gateway=True)
+CONFLICTS = DetectionSwitches(conflicts=True)
+GATEWAY = DetectionSwitches(gateway=True)
+ANNOUNCE = DetectionSwitches(announce=True)
 DUAL = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1", "fd00:6::11/64", "lan-v6", "fd00:6::1")
 ONLY4 = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1")
 ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00:6::1")
@@ -38,7 +43,7 @@ async def test_free_addresses_with_a_gateway_that_answers_are_free(
     link.station("10.6.0.1/24", "fd00:6::1/64")
     pod = link.station(up=False)
 
-    assert await detector.look(pod.netns, DUAL, BOTH) == Found()
+    assert await detector.look(pod.netns, DUAL, BOTH) == DetectionResult()
 
 
 async def test_a_stranger_is_found_with_its_hardware_address(
@@ -49,7 +54,7 @@ async def test_a_stranger_is_found_with_its_hardware_address(
 
     found = await detector.look(pod.netns, DUAL, CONFLICTS)
 
-    assert found == Found((Taken("10.6.0.17", stranger.mac),))
+    assert found == DetectionResult((ConflictingAddress("10.6.0.17", stranger.mac),))
 
 
 async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
@@ -60,7 +65,7 @@ async def test_a_stranger_of_ipv6_is_found_with_its_hardware_address(
 
     found = await detector.look(pod.netns, DUAL, CONFLICTS)
 
-    assert found == Found((Taken("fd00:6::11", stranger.mac),))
+    assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
 
 
 async def test_strangers_of_both_families_are_told_at_once(link: Link, detector: Detector) -> None:
@@ -70,8 +75,8 @@ async def test_strangers_of_both_families_are_told_at_once(link: Link, detector:
     found = await detector.look(pod.netns, DUAL, BOTH)
 
     assert found.strangers == (
-        Taken("10.6.0.17", first.mac),
-        Taken("fd00:6::11", second.mac),
+        ConflictingAddress("10.6.0.17", first.mac),
+        ConflictingAddress("fd00:6::11", second.mac),
     )
 
 
@@ -79,9 +84,11 @@ async def test_a_gateway_that_is_not_there_is_silent(link: Link, detector: Detec
     link.station("10.6.0.1/24")
     pod = link.station(up=False)
 
-    assert await detector.look(pod.netns, DUAL, BOTH) == Found((), ("fd00:6::1",))
-    assert await detector.look(pod.netns, DUAL, CONFLICTS) == Found(), "nobody asked for gateways"
-    assert await detector.look(pod.netns, DUAL._replace(ipv6_gateway=""), BOTH) == Found()
+    assert await detector.look(pod.netns, DUAL, BOTH) == DetectionResult((), ("fd00:6::1",))
+    assert await detector.look(pod.netns, DUAL, CONFLICTS) == DetectionResult(), (
+        "nobody asked for gateways"
+    )
+    assert await detector.look(pod.netns, DUAL._replace(ipv6_gateway=""), BOTH) == DetectionResult()
 
 
 async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
@@ -94,9 +101,9 @@ async def test_without_ipv6_in_the_namespace_its_neighbours_are_still_heard(
 
     found = await detector.look(pod.netns, ONLY6, CONFLICTS)
 
-    assert found == Found((Taken("fd00:6::11", stranger.mac),))
+    assert found == DetectionResult((ConflictingAddress("fd00:6::11", stranger.mac),))
     free = ONLY6._replace(ipv6="fd00:6::12/64")
-    assert await detector.look(pod.netns, free, GATEWAY) == Found()
+    assert await detector.look(pod.netns, free, GATEWAY) == DetectionResult()
 
 
 async def test_a_macvlan_hears_answers_too(link: Link, detector: Detector) -> None:
@@ -126,11 +133,11 @@ async def test_the_nodes_own_address_is_taken_though_no_link_shows_it(link: Link
     async with detecting_on(node) as detector:
         found = await detector.look(pod.netns, DUAL, CONFLICTS)
         other = DUAL._replace(ipv4="10.6.0.18/24", ipv6="fd00:6::12/64")
-        assert await detector.look(pod.netns, other, CONFLICTS) == Found()
+        assert await detector.look(pod.netns, other, CONFLICTS) == DetectionResult()
 
     assert found.strangers == (
-        Taken("10.6.0.17", node.mac),
-        Taken("fd00:6::11", node.mac),
+        ConflictingAddress("10.6.0.17", node.mac),
+        ConflictingAddress("fd00:6::11", node.mac),
     )
 
 
@@ -141,7 +148,7 @@ async def test_many_looks_at_once_leave_nothing_open(link: Link) -> None:
 
     async with detecting_on(node) as detector:
         looks = (detector.look(pod.netns, DUAL, CONFLICTS) for _ in range(64))
-        assert await asyncio.gather(*looks) == [Found()] * 64
+        assert await asyncio.gather(*looks) == [DetectionResult()] * 64
 
     assert open_sockets() - sockets == set()
     left = {one.name for one in set(threading.enumerate()) - threads}
@@ -196,7 +203,7 @@ async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
 
     with pytest.raises(DetectionFailed, match="there is no network namespace"):
         await detector.look(str(gone), DUAL, CONFLICTS)
-    assert await detector.look(str(gone), DUAL, ANNOUNCE) == Found(), "nobody waits"
+    assert await detector.look(str(gone), DUAL, ANNOUNCE) == DetectionResult(), "nobody waits"
     await detector.close()
 
     assert not gone.exists()
@@ -212,7 +219,7 @@ async def test_a_namespace_that_vanishes_meanwhile_ends_the_look_in_time(
 
     (end,) = await asyncio.gather(looking, return_exceptions=True)
 
-    assert isinstance(end, DetectionFailed) or end == Found((), ("10.6.0.1", "fd00:6::1"))
+    assert isinstance(end, DetectionFailed) or end == DetectionResult((), ("10.6.0.1", "fd00:6::1"))
 
 
 async def test_a_cancelled_look_leaves_no_socket_open(link: Link, detector: Detector) -> None:
@@ -297,8 +304,11 @@ def listener(heard_by: Station) -> Iterator[socket.socket]:
         packets.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 5, 0))
         return packets
 
-    visitor = Visitor()
-    with Namespace.open(heard_by.netns) as namespace, visitor.visit(namespace, make) as packets:
+    visitor = NetnsExecutor()
+    with (
+        NetworkNamespace.open(heard_by.netns) as namespace,
+        visitor.visit(namespace, make) as packets,
+    ):
         yield packets
     visitor.close()
 

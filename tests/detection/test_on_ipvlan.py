@@ -12,13 +12,18 @@ import pytest
 
 from core.domain.model import Nic
 from core.errors import DetectionFailed
-from nodeagent.detection.detector import Detector, Found, Switches, Taken
+from nodeagent.detection.detector import (
+    ConflictingAddress,
+    DetectionResult,
+    DetectionSwitches,
+    Detector,
+)
 from tests.detection.detecting import detecting_on
 from tests.support.link import Link, Station, ip
 
 pytestmark = pytest.mark.uml
 
-BOTH = Switches(conflicts=True, gateway=True, announce=True)
+BOTH = DetectionSwitches(conflicts=True, gateway=True, announce=True)
 NIC = Nic("eth0", "10.6.0.17/24", "v4", "10.6.0.1", "fd00:6::11/64", "v6", "fd00:6::1")
 
 
@@ -39,7 +44,7 @@ async def test_a_free_address_with_a_gateway_that_answers_is_free(link: Link) ->
     pod = ipvlan_on(node, link)
 
     async with detecting_on(node) as detector:
-        assert await detector.look(pod.netns, NIC, BOTH) == Found()
+        assert await detector.look(pod.netns, NIC, BOTH) == DetectionResult()
 
 
 async def test_strangers_are_found_through_the_master(link: Link) -> None:
@@ -51,7 +56,12 @@ async def test_strangers_are_found_through_the_master(link: Link) -> None:
     async with detecting_on(node) as detector:
         found = await detector.look(pod.netns, NIC, BOTH)
 
-    assert found == Found((Taken("10.6.0.17", stranger.mac), Taken("fd00:6::11", stranger.mac)))
+    assert found == DetectionResult(
+        (
+            ConflictingAddress("10.6.0.17", stranger.mac),
+            ConflictingAddress("fd00:6::11", stranger.mac),
+        )
+    )
 
 
 async def test_a_master_that_is_not_on_this_node_is_a_failure(

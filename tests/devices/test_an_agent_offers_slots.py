@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from core.domain.commands import ApplyRecord
-from core.domain.devices import DeviceRules, Nic, SubEniRule
+from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.store.memory import MemoryStore
 from nodeagent.devices.finding import nics
 from nodeagent.devices.kubelet_api import DIRECTORY
-from nodeagent.netlink.namespaces import Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.telemetry.metrics import AgentMetrics
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
@@ -25,7 +25,7 @@ from tests.devices.kubelet import Kubelet
 SUB_ENI = "spidernet.io/sub-eni"
 
 
-def told(metrics: Metrics) -> dict[str, float]:
+def told(metrics: AgentMetrics) -> dict[str, float]:
     """What is told of devices, without the common beginning."""
     ours = "orbweaver_devices_"
     return {
@@ -89,11 +89,11 @@ async def test_without_a_cluster_the_labels_are_those_of_the_nodes_record(
 
 
 def test_links_are_the_kernels_and_sys_tells_which_have_a_device(tmp_path: Path) -> None:
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     plain = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
     (tmp_path / "lo" / "device").mkdir(parents=True)
     real = next(one for one in nics(visitor, tmp_path) if one.name == "lo")
     visitor.close()
 
-    assert plain == Nic("lo", has_device=False, is_loopback=True)
+    assert plain == HostNic("lo", has_device=False, is_loopback=True)
     assert real == plain._replace(has_device=True)

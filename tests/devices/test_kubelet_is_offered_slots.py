@@ -13,10 +13,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from core.domain.devices import DeviceRules, Nic, NicRule, SubEniRule
+from core.domain.devices import DeviceRules, HostNic, NicRule, SubEniRule
 from core.domain.labels import LabelSelector
 from core.errors import NetlinkLost
-from nodeagent.devices.offering import Offering, Sight
+from nodeagent.devices.offering import DeviceAdvertiser, NodeView
 from nodeagent.devices.plugin import PATH_BYTES_MAX
 from tests.devices.kubelet import Kubelet
 
@@ -34,10 +34,10 @@ class World:
         self.links = ["eth1"]
         self.lost = False
 
-    def nics(self) -> list[Nic]:
+    def nics(self) -> list[HostNic]:
         if self.lost:
             raise NetlinkLost("answers were lost")
-        return [Nic(name, has_device=False) for name in self.links]
+        return [HostNic(name, has_device=False) for name in self.links]
 
 
 @pytest.fixture
@@ -64,9 +64,11 @@ def world() -> World:
 @asynccontextmanager
 async def at_work(
     directory: Path, world: World, rules: DeviceRules = RULES
-) -> AsyncIterator[Offering]:
+) -> AsyncIterator[DeviceAdvertiser]:
     """An offering that looks often."""
-    offering = Offering(rules, directory, Sight(lambda: world.labels, world.nics), LOOK_S)
+    offering = DeviceAdvertiser(
+        rules, directory, NodeView(lambda: world.labels, world.nics), LOOK_S
+    )
     task = asyncio.ensure_future(offering.run())
     try:
         yield offering
@@ -255,7 +257,7 @@ async def test_a_directory_too_deep_for_a_socket_is_said(directory: Path, world:
     assert str(PATH_BYTES_MAX) in said
 
 
-async def rounds(offering: Offering) -> None:
+async def rounds(offering: DeviceAdvertiser) -> None:
     """Wait until it has looked at everything twice more."""
     for _ in range(2):
         before = offering.rounds

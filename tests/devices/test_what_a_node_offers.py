@@ -8,9 +8,9 @@ from core.domain.devices import (
     NIC_SLOTS,
     SLOTS_MAX,
     DeviceRules,
-    Nic,
+    HostNic,
     NicRule,
-    Offer,
+    SlotResource,
     SubEniRule,
     nic_resource,
     offers,
@@ -19,12 +19,12 @@ from core.domain.devices import (
 from core.domain.labels import LabelSelector, Requirement
 
 LARGE = LabelSelector({"size": "large"})
-ETH1 = Nic("eth1", has_device=True)
-BOND = Nic("bond0", has_device=False)
+ETH1 = HostNic("eth1", has_device=True)
+BOND = HostNic("bond0", has_device=False)
 PASSED_OVER = ("cni0", "flannel.1", "veth12", "docker0", "br-lan", "virbr0", "tun1", "tap3")
 
 
-def slots(rules: DeviceRules, *nics: Nic, **labels: str) -> dict[str, int]:
+def slots(rules: DeviceRules, *nics: HostNic, **labels: str) -> dict[str, int]:
     """Resource -> how many."""
     found = offers(rules, labels, nics)
     assert found is not None
@@ -36,7 +36,7 @@ def test_without_rules_nothing_is_offered() -> None:
 
 
 def test_a_rule_that_names_no_nic_takes_those_with_a_device() -> None:
-    loopback = Nic("lo", has_device=True, is_loopback=True)
+    loopback = HostNic("lo", has_device=True, is_loopback=True)
 
     assert slots(DeviceRules(nics=(NicRule(),)), ETH1, BOND, loopback) == {"eth1-nic": NIC_SLOTS}
 
@@ -49,12 +49,12 @@ def test_as_soon_as_any_rule_names_nics_those_without_a_device_count_for_all_rul
 
 @pytest.mark.parametrize("name", PASSED_OVER)
 def test_links_of_other_networks_are_never_offered(name: str) -> None:
-    assert slots(DeviceRules(nics=(NicRule(include=("*",)),)), Nic(name, has_device=True)) == {}
+    assert slots(DeviceRules(nics=(NicRule(include=("*",)),)), HostNic(name, has_device=True)) == {}
 
 
 def test_patterns_take_in_and_leave_out() -> None:
     rules = DeviceRules(nics=(NicRule(3, include=("eth*", "bond?"), exclude=("eth[2-9]",)),))
-    nics = [Nic(name, has_device=False) for name in ("eth1", "eth2", "bond0", "bond10")]
+    nics = [HostNic(name, has_device=False) for name in ("eth1", "eth2", "bond0", "bond10")]
 
     assert slots(rules, *nics) == {"eth1-nic": 3, "bond0-nic": 3}
 
@@ -97,7 +97,7 @@ def test_nothing_can_be_said_while_labels_decide_and_are_not_known() -> None:
 
 
 def test_slots_are_numbered_from_nought() -> None:
-    offer = Offer("eth1-nic", 3)
+    offer = SlotResource("eth1-nic", 3)
 
     assert offer.ids() == ["eth1-nic-0", "eth1-nic-1", "eth1-nic-2"]
     assert all(map(offer.has, offer.ids()))
@@ -107,13 +107,13 @@ def test_slots_are_numbered_from_nought() -> None:
     "strange", ["eth1-nic-3", "eth1-nic-01", "eth1-nic-", "eth1-nic", "eth2-nic-0", "", "-", "0"]
 )
 def test_what_was_never_offered_is_no_slot(strange: str) -> None:
-    assert not Offer("eth1-nic", 3).has(strange)
-    assert not Offer("eth1-nic", 3).has(f"eth1-nic-{'9' * 5_000}")
-    assert not Offer("eth1-nic", 3).has("eth1-nic-²")
+    assert not SlotResource("eth1-nic", 3).has(strange)
+    assert not SlotResource("eth1-nic", 3).has(f"eth1-nic-{'9' * 5_000}")
+    assert not SlotResource("eth1-nic", 3).has("eth1-nic-²")
 
 
 def test_a_link_whose_name_fits_into_no_resource_is_left_out() -> None:
-    odd = Nic("eth1@if2", has_device=True)
+    odd = HostNic("eth1@if2", has_device=True)
 
     assert nic_resource("bond0.100") == "spidernet.io/bond0.100-nic"
     assert nic_resource(odd.name) == ""
@@ -139,6 +139,6 @@ def test_a_name_that_kubernetes_would_not_take_is_refused(name: str, words: str)
 def test_a_list_of_the_most_slots_fits_into_one_message_of_kubelet() -> None:
     from nodeagent.devices import kubelet_api
 
-    longest = Offer(f"{'n' * 15}-nic", SLOTS_MAX).ids()
+    longest = SlotResource(f"{'n' * 15}-nic", SLOTS_MAX).ids()
 
     assert len(kubelet_api.encoded(kubelet_api.devices(longest))) < 4 << 20

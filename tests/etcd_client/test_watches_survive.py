@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import Compacted
 from core.store.etcd import EtcdSettings, EtcdStore
-from core.store.kv import Change, Delete, Get, Put, WatchBatch
+from core.store.kv import Delete, Get, KeyChange, Put, WatchBatch
 from tests.etcd_client.conftest import OpenStore
 from tests.support.etcd import EtcdCluster
 
@@ -187,7 +187,7 @@ async def test_a_broken_out_of_watch_leaves_nothing_behind(
     assert (await store.read([Get(b"/a/1")])).ranges[0].count == 1
 
 
-def has_both(changes: Sequence[Change]) -> bool:
+def has_both(changes: Sequence[KeyChange]) -> bool:
     """Whether a revision of ``put_pairs`` is whole."""
     return {change.key[:3] for change in changes} == {b"/a/", b"/b/"}
 

@@ -12,7 +12,7 @@ from core.errors import (
     StoreTimeout,
     StoreUnavailable,
 )
-from core.store.etcd.failures import Nature, classify, read_error, write_error
+from core.store.etcd.failures import CallState, classify, read_error, write_error
 
 CASES = [
     # Certain: gRPC had no connection, or etcd answered before it looked at the request.
@@ -53,22 +53,22 @@ CASES = [
     ("DATA_LOSS", "etcdserver: corrupt cluster", "UNKNOWN"),
 ]
 
-WRITE_ERRORS: dict[Nature, type[StoreError]] = {
-    Nature.NOTHING_WRITTEN: StoreUnavailable,
-    Nature.REFUSED: StoreRejected,
-    Nature.STALE_TOKEN: StoreRejected,
-    Nature.COMPACTED: StoreRejected,
-    Nature.UNKNOWN: OutcomeUnknown,
+WRITE_ERRORS: dict[CallState, type[StoreError]] = {
+    CallState.NOTHING_WRITTEN: StoreUnavailable,
+    CallState.REFUSED: StoreRejected,
+    CallState.STALE_TOKEN: StoreRejected,
+    CallState.COMPACTED: StoreRejected,
+    CallState.UNKNOWN: OutcomeUnknown,
 }
 
 
 @pytest.mark.parametrize(("code", "details", "nature"), CASES)
 def test_a_status_is_judged_by_what_it_proves(code: str, details: str, nature: str) -> None:
-    assert classify(StatusCode[code], details).nature is Nature[nature]
+    assert classify(StatusCode[code], details).nature is CallState[nature]
 
 
-@pytest.mark.parametrize("nature", Nature)
-def test_a_failed_write_becomes_the_error_of_its_nature(nature: Nature) -> None:
+@pytest.mark.parametrize("nature", CallState)
+def test_a_failed_write_becomes_the_error_of_its_nature(nature: CallState) -> None:
     code, details, _ = next(case for case in CASES if case[2] == nature.name)
 
     error = write_error(classify(StatusCode[code], details), "etcd:2379")
@@ -88,7 +88,7 @@ def test_an_unknown_status_is_no_danger_to_a_read() -> None:
 
 
 def test_every_status_of_grpc_is_judged() -> None:
-    certain = {Nature.NOTHING_WRITTEN, Nature.REFUSED}
+    certain = {CallState.NOTHING_WRITTEN, CallState.REFUSED}
 
     judged = {code: classify(code, "").nature for code in StatusCode}
 

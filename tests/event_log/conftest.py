@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.events import Cause, PoolRetired
 from core.store.batch import Proposal
-from core.store.codec import Draft
+from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Absent, Guard, Put
 from core.store.memory import MemoryStore
@@ -34,7 +34,7 @@ class Log:
     ) -> Proposal:
         """Claims the key ``name`` by writing it; guarded by its absence unless guards are given."""
         key = self.keys.meta(name)
-        draft = Draft((writer or self.writer).event_id(), Cause("test"), PoolRetired(name))
+        draft = EventDraft((writer or self.writer).event_id(), Cause("test"), PoolRetired(name))
         return Proposal((draft,), guards or (Absent(key),), (Put(key, b"x" * size),))
 
 

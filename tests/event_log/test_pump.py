@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
-from core.store.batch import Batch, Lost, Proposal
+from core.store.batch import Lost, Proposal, TransactionBatch
 from core.store.kv import Absent, Get, Put, TxnResult
 from core.store.memory import MemoryStore
-from core.store.pump import Committed, Pump
+from core.store.pump import Committed, GroupCommit
 
 
 class Town:
@@ -22,11 +22,11 @@ class Town:
         self.failures: list[Exception] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.pump = Pump(
+        self.pump = GroupCommit(
             self.transact, ends=WriterFenced, name="town queue", depth_max=100, passes=1
         )
 
-    async def transact(self, batch: Batch) -> TxnResult:
+    async def transact(self, batch: TransactionBatch) -> TxnResult:
         self.transactions += 1
         await self.gate.wait()
         if self.failures:
@@ -152,10 +152,10 @@ async def test_a_fault_of_the_pump_itself_is_told_to_who_waits() -> None:
     town = Town()
     untrue = TxnResult(False, 1, ())  # a failure that broke no guard and read nothing
 
-    async def lie(_: Batch) -> TxnResult:
+    async def lie(_: TransactionBatch) -> TxnResult:
         return untrue
 
-    town.pump = Pump(lie, ends=WriterFenced, name="town queue", depth_max=100, passes=1)
+    town.pump = GroupCommit(lie, ends=WriterFenced, name="town queue", depth_max=100, passes=1)
     results = await asyncio.gather(town.put("a"), town.put("a"), return_exceptions=True)
     await town.pump.drain()
 

@@ -30,7 +30,7 @@ from core.domain.labels import LabelSelector
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
 from core.domain.upcasting import upcast
 from core.errors import LogCorrupt, LogGap
-from core.store.codec import Draft, decode_segment, encode_segment
+from core.store.codec import EventDraft, decode_segment, encode_segment
 from core.store.kv import Delete
 from core.store.log import START, LogReader
 from tests.event_log.conftest import Log
@@ -61,7 +61,9 @@ SAMPLES: list[Event] = [
 
 
 def test_every_event_type_survives_the_wire() -> None:
-    drafts = [Draft(f"w.1.{n}", Cause("a", "b", "c", "d"), one) for n, one in enumerate(SAMPLES)]
+    drafts = [
+        EventDraft(f"w.1.{n}", Cause("a", "b", "c", "d"), one) for n, one in enumerate(SAMPLES)
+    ]
 
     recorded = decode_segment(encode_segment(5, drafts), writer="w", position=9)
 
@@ -73,7 +75,7 @@ def test_every_event_type_survives_the_wire() -> None:
 
 
 def test_a_segment_is_readable_without_our_code() -> None:
-    data = encode_segment(5, [Draft("w.1.1", Cause("me"), PoolRetired("p"))])
+    data = encode_segment(5, [EventDraft("w.1.1", Cause("me"), PoolRetired("p"))])
 
     assert msgpack.unpackb(data) == [
         1,

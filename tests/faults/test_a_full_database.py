@@ -15,7 +15,7 @@ from core.store.etcd.calls import CallObserver
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, Put
 from nodeagent.settings.values import Settings
-from ops.controller.observing import Observing
+from ops.controller.observing import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
@@ -157,7 +157,7 @@ def make_room(etcd: EtcdCluster) -> None:
 
 async def test_a_controller_of_a_full_etcd_is_not_ready_and_says_why(store: EtcdStore) -> None:
     keys = Keys("full")
-    observing = Observing(store, keys, Projector(store, keys), CONTROLLER_ROLE)
+    observing = ControllerObserver(store, keys, Projector(store, keys), CONTROLLER_ROLE)
     await observing.look()
     well = observing.fault
     await fill(store)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.domain.address_set import AddressSet
 from core.domain.choice import Search, is_scarce, spread_index
 from core.service import finding
-from core.service.finding import Finder, Found, FreeRead
+from core.service.finding import Finder, FreeAddress, FreeRead
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, Put, ReadResult, Write
 from core.store.memory import MemoryStore
@@ -35,8 +35,8 @@ async def store_with(claimed: set[int], resting: set[int]) -> MemoryStore:
 
 def find(
     members: set[int], claimed: set[int], resting: set[int], avoid: set[int], seed: str
-) -> Found | None:
-    async def run() -> Found | None:
+) -> FreeAddress | None:
+    async def run() -> FreeAddress | None:
         finder = Finder(await store_with(claimed, resting), KEYS)
         usable = AddressSet.from_values({BASE + one for one in members}, 4)
         search = Search(usable, "spread", seed)
@@ -80,12 +80,12 @@ def test_a_free_address_is_found_exactly_when_there_is_one(
 
 
 def test_the_only_free_address_of_a_huge_pool_with_claims_around_it_is_found() -> None:
-    async def run() -> Found | None:
+    async def run() -> FreeAddress | None:
         store = await store_with(set(range(1, 3000)), set())
         usable = AddressSet(4, ((BASE, BASE + 2999),))
         return await Finder(store, KEYS).find(Search(usable, "spread", "x"), ())
 
-    assert asyncio.run(run()) == Found(BASE)
+    assert asyncio.run(run()) == FreeAddress(BASE)
 
 
 @settings(max_examples=60)
@@ -140,7 +140,7 @@ async def test_a_pool_is_not_called_full_because_its_free_address_moves_during_t
     with small_reads():
         found = await Finder(store, KEYS).find(search, ())
 
-    assert found == Found(BASE + 399), "it was free at the revision of the search"
+    assert found == FreeAddress(BASE + 399), "it was free at the revision of the search"
 
 
 async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search() -> None:
@@ -155,7 +155,7 @@ async def test_a_pool_is_not_called_full_because_a_rest_ends_during_the_search()
 
 
 def test_the_longest_resting_address_is_taken_first() -> None:
-    async def run() -> Found | None:
+    async def run() -> FreeAddress | None:
         store = MemoryStore()
         for one in (2, 1, 3):
             await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])
@@ -170,7 +170,7 @@ def test_the_longest_resting_address_is_taken_first() -> None:
 def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -> None:
     count = 4 * finding.RESTING_READ_MIN
 
-    async def run() -> Found | None:
+    async def run() -> FreeAddress | None:
         store = MemoryStore()
         for one in range(count, 0, -1):  # the last one in the order of keys has rested longest
             await store.commit([], [Put(KEYS.rest(4, BASE + one), b"")])

@@ -13,7 +13,7 @@ from core.domain.events import Release
 from core.errors import AddressesUsedOut
 from core.service import free_addresses
 from core.service.allocator import AllocatorSettings
-from core.service.finding import Finder, Found
+from core.service.finding import Finder, FreeAddress
 from core.service.free_addresses import LOSSES_MIN, FreeAddresses
 from core.store.keys import Keys
 from core.store.kv import Get, Put, ReadResult
@@ -235,7 +235,7 @@ async def test_an_address_is_handed_out_once() -> None:
     first = await found.read_and_take("blue", USABLE, ())
     others = [found.take("blue", USABLE, ()) for _ in range(3)]
 
-    assert {first.found, *others} == {Found(BASE + one) for one in (1, 2, 3)} | {None}
+    assert {first.found, *others} == {FreeAddress(BASE + one) for one in (1, 2, 3)} | {None}
 
 
 async def test_addresses_of_a_list_that_cannot_be_used_any_more_are_passed_over() -> None:

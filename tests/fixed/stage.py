@@ -12,7 +12,7 @@ from core.domain.fixed.kinds import kind_of_holder
 from core.domain.fixed.owners import OwnerFacts
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import Endpoint
-from core.domain.reclaim.cluster import ClusterSnapshot, Objects, PodState
+from core.domain.reclaim.cluster import ClusterSnapshot, ListedObjects, PodState
 from core.errors import OrbweaverError
 from core.service.allocator import AllocatorSettings
 from core.store.kv import KeyValueStore
@@ -22,7 +22,7 @@ from tests.support.nodes import Node, pool
 
 IPPOOL = "ipam.spidernet.io/ippool"
 IPPOOLS = "ipam.spidernet.io/ippools"
-NOBODY = ClusterSnapshot(Objects(), {}, moment(0))
+NOBODY = ClusterSnapshot(ListedObjects(), {}, moment(0))
 
 
 class FixedStage(Stage):

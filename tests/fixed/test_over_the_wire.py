@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, Cause, RecordDefined
-from core.domain.facts import Facts, PodReference
+from core.domain.facts import PodReference, RequestFacts
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint
@@ -28,7 +28,7 @@ from core.store.memory import MemoryStore
 from core.store.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFacts
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.withdrawing import Withdrawal, Withdrawing
+from nodeagent.verbs.withdrawing import Withdrawal, WithdrawalHandler
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, running
 from tests.support.faulty_store import FaultyStore
@@ -254,7 +254,7 @@ class Watched(StandaloneFacts):
     alive: bool | None = None
     validity: Validity | None = None
 
-    def facts(self, reference: PodReference) -> Facts:
+    def facts(self, reference: PodReference) -> RequestFacts:
         """With the Pod's life."""
         facts = super().facts(reference)
         return facts._replace(pod=facts.pod._replace(alive=self.alive))
@@ -392,7 +392,7 @@ async def test_an_add_that_is_broken_off_gives_up_no_fixed_address_of_a_pod_that
     parts = node.agent.parts
     releaser = Releaser(node.store, node.keys, parts.writer, CoolDown(node.store, 0))
     configurator = Configurator(node.store, node.keys, parts.writer)
-    withdrawing = Withdrawing(
+    withdrawing = WithdrawalHandler(
         *(node.store, node.keys, releaser, configurator, parts.view, parts.facts, "test"),
         allowed=True,
     )

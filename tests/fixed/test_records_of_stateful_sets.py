@@ -9,7 +9,7 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
-from core.domain.fixed.owners import Missing, StatefulSetState
+from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import Moment
 from core.errors import Refused
@@ -24,7 +24,7 @@ from ops.cli.exits import Exit
 from tests.manifests.samples import record_of
 from tests.orbctl.world import CLUSTER, World
 from tests.support.nodes import Node, pod, pool
-from workflows.jobs.reclaim.records import StandaloneFacts
+from workflows.jobs.reclaim.records import StandalonePodFacts
 
 DB = RecordDefined("StatefulSet", "shop", "db", replicas=3, ordinals_start=1)
 MANIFEST = """
@@ -56,9 +56,9 @@ async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> 
     async with Node(MemoryStore()) as node:
         await node.apply(pool("main", "10.6.0.1-10.6.0.9"))
         await node.add(pod("db-1", fixed="statefulset"))
-        source = StandaloneFacts(node.store, node.keys)
+        source = StandalonePodFacts(node.store, node.keys)
 
-        async def told(*, alone: bool) -> StatefulSetState | Missing:
+        async def told(*, alone: bool) -> StatefulSetState | MissingOwner:
             """``alone``: from what is read when one Pod is looked at."""
             if alone:
                 ledger = await read_endpoint(node.store, node.keys, ("shop", "db-1"))
@@ -73,10 +73,10 @@ async def test_reclaiming_knows_a_set_by_its_record_and_its_end_by_the_log() -> 
         await node.apply(DeleteRecord("StatefulSet", "shop", "db"))
         gone = [await told(alone=False), await told(alone=True)]
 
-    assert isinstance(unknown, Missing)
+    assert isinstance(unknown, MissingOwner)
     assert not unknown.certain
     assert known == [StatefulSetState("shop", "db", 3, 1)] * 2
-    assert all(isinstance(one, Missing) and one.certain for one in gone)
+    assert all(isinstance(one, MissingOwner) and one.certain for one in gone)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nodeagent.cniwire.failures import CniFailure
-from nodeagent.ifacer.conf import Bond, Wanted, read_conf
+from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig, read_conf
 from nodeagent.ifacer.options import BondOptions
 
 
@@ -21,33 +21,36 @@ def conf(**fields: Any) -> bytes:
 
 BOND = {"name": "bd0", "mode": 1}
 
-MEANINGS: dict[str, tuple[dict[str, Any], Wanted | None]] = {
+MEANINGS: dict[str, tuple[dict[str, Any], InterfaceConfig | None]] = {
     "one interface, no VLAN": ({"interfaces": ["ens3"]}, None),
     "one interface, VLAN 0": ({"interfaces": ["ens3"], "vlanID": 0}, None),
-    "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, Wanted(("ens3",), 5)),
+    "one interface, a VLAN": ({"interfaces": ["ens3"], "vlanID": 5}, InterfaceConfig(("ens3",), 5)),
     "one interface needs no bond": (
         {"interfaces": ["ens3"], "vlanID": 5, "bond": BOND},
-        Wanted(("ens3",), 5),
+        InterfaceConfig(("ens3",), 5),
     ),
     "several without a bond": ({"interfaces": ["ens3", "ens4"], "vlanID": 5}, None),
-    "a bond": ({"interfaces": ["a", "b"], "bond": BOND}, Wanted(("a", "b"), 0, Bond("bd0", 1))),
+    "a bond": (
+        {"interfaces": ["a", "b"], "bond": BOND},
+        InterfaceConfig(("a", "b"), 0, DesiredBond("bd0", 1)),
+    ),
     "a bond without a name": (
         {"interfaces": ["a", "b"], "bond": {}},
-        Wanted(("a", "b"), 0, Bond("sp_bond0", 0)),
+        InterfaceConfig(("a", "b"), 0, DesiredBond("sp_bond0", 0)),
     ),
     "a VLAN on a bond": (
         {"interfaces": ["a", "b"], "vlanID": 100, "bond": BOND | {"options": "miimon=100"}},
-        Wanted(("a", "b"), 100, Bond("bd0", 1, BondOptions((("miimon", 100),)))),
+        InterfaceConfig(("a", "b"), 100, DesiredBond("bd0", 1, BondOptions((("miimon", 100),)))),
     ),
     "names in any case, null is not said": (
         {"INTERFACES": ["ens3"], "vlanid": 5, "Bond": None},
-        Wanted(("ens3",), 5),
+        InterfaceConfig(("ens3",), 5),
     ),
 }
 
 
 @pytest.mark.parametrize(("fields", "wanted"), MEANINGS.values(), ids=MEANINGS)
-def test_what_is_wanted(fields: dict[str, Any], wanted: Wanted | None) -> None:
+def test_what_is_wanted(fields: dict[str, Any], wanted: InterfaceConfig | None) -> None:
     assert read_conf(conf(**fields)).wanted == wanted
 
 

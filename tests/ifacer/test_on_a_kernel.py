@@ -21,8 +21,8 @@ import pytest
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
 from nodeagent.ifacer.conf import read_conf
-from nodeagent.ifacer.preparing import Preparer
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.values import Settings
 from ops import installer
 from tests.agent.node import running
@@ -35,11 +35,11 @@ _numbers = itertools.count()
 class Host:
     """A namespace with NICs, in which master interfaces are prepared."""
 
-    def __init__(self, name: str, visitor: Visitor, namespace: Namespace) -> None:
+    def __init__(self, name: str, visitor: NetnsExecutor, namespace: NetworkNamespace) -> None:
         self.name = name
         self._visitor = visitor
         self._namespace = namespace
-        self.preparer = Preparer(visitor, namespace)
+        self.preparer = LinkConfigurator(visitor, namespace)
 
     async def prepare(self, *interfaces: str, **fields: Any) -> None:
         """As the plugin does for a configuration with these fields."""
@@ -48,9 +48,9 @@ class Host:
         assert wanted is not None
         await self.preparer.prepare(wanted)
 
-    def another_process(self) -> Preparer:
+    def another_process(self) -> LinkConfigurator:
         """One that does not wait for the first."""
-        return Preparer(self._visitor, self._namespace)
+        return LinkConfigurator(self._visitor, self._namespace)
 
     def ip(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -71,8 +71,8 @@ class Host:
 def host() -> Iterator[Host]:
     name = f"host-{next(_numbers)}"
     subprocess.run(["ip", "netns", "add", name], check=True)
-    visitor = Visitor()
-    with Namespace.open(f"/run/netns/{name}") as namespace:
+    visitor = NetnsExecutor()
+    with NetworkNamespace.open(f"/run/netns/{name}") as namespace:
         made = Host(name, visitor, namespace)
         for nic in ("ens3", "ens4"):
             made.ip("link", "add", nic, "type", "dummy")

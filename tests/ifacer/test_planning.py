@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from core.errors import DatapathError
-from nodeagent.ifacer.conf import Bond, Wanted
+from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
 from nodeagent.ifacer.options import BondOptions
-from nodeagent.ifacer.planning import Facts, Plan, next_steps
+from nodeagent.ifacer.planning import LinkPlan, NodeLinks, next_steps
 from nodeagent.netlink.numbers import IFF_UP
 from nodeagent.netlink.values import Link
 from nodeagent.netlink.wire import attribute
@@ -26,11 +26,11 @@ MEMBERS = (ENS3._replace(master=9), ENS4._replace(master=9))
 ENS3_5 = Link(12, "ens3.5", IFF_UP, "vlan", parent=3, data=VLAN5)
 BD0_5 = Link(12, "bd0.5", IFF_UP, "vlan", parent=9, data=VLAN5)
 
-VLAN_ON_NIC = Wanted(("ens3",), 5)
-BONDED = Wanted(("ens3", "ens4"), 0, Bond("bd0", 1))
+VLAN_ON_NIC = InterfaceConfig(("ens3",), 5)
+BONDED = InterfaceConfig(("ens3", "ens4"), 0, DesiredBond("bd0", 1))
 VLAN_ON_BOND = BONDED._replace(vlan=5)
 
-STEPS: dict[str, tuple[Wanted, tuple[Link, ...], list[str]]] = {
+STEPS: dict[str, tuple[InterfaceConfig, tuple[Link, ...], list[str]]] = {
     "a VLAN": (VLAN_ON_NIC, (ENS3,), ["add vlan link ens3.5"]),
     "its parent is down": (VLAN_ON_NIC, (DOWN3,), ["set up link 3", "add vlan link ens3.5"]),
     "it is there, but down": (VLAN_ON_NIC, (ENS3, ENS3_5._replace(flags=0)), ["set up link 12"]),
@@ -54,8 +54,10 @@ STEPS: dict[str, tuple[Wanted, tuple[Link, ...], list[str]]] = {
 
 
 @pytest.mark.parametrize(("wanted", "links", "steps"), STEPS.values(), ids=STEPS)
-def test_what_is_done_next(wanted: Wanted, links: tuple[Link, ...], steps: list[str]) -> None:
-    plan = next_steps(wanted, Facts(links))
+def test_what_is_done_next(
+    wanted: InterfaceConfig, links: tuple[Link, ...], steps: list[str]
+) -> None:
+    plan = next_steps(wanted, NodeLinks(links))
 
     assert [step.what for step in plan.steps] == steps
     assert plan.left_out == ()
@@ -76,19 +78,19 @@ LEFT_OUT: dict[str, tuple[tuple[Link, ...], str]] = {
 def test_a_bond_is_not_repaired_where_that_would_take_something_away(
     links: tuple[Link, ...], words: str
 ) -> None:
-    assert next_steps(BONDED, Facts(links, frozenset({3}))) == Plan(
+    assert next_steps(BONDED, NodeLinks(links, frozenset({3}))) == LinkPlan(
         (), (f"bond bd0 is used without {words}",)
     )
 
 
 def test_a_new_bond_takes_its_members_as_they_are() -> None:
     """As in the public system: who names a NIC with an address has said that it may go."""
-    plan = next_steps(BONDED, Facts((ENS3, ENS4, BD0), frozenset({3}), made=True))
+    plan = next_steps(BONDED, NodeLinks((ENS3, ENS4, BD0), frozenset({3}), made=True))
 
     assert "set master 9 of link 3" in [step.what for step in plan.steps]
 
 
-REFUSED: dict[str, tuple[Wanted, tuple[Link, ...], str]] = {
+REFUSED: dict[str, tuple[InterfaceConfig, tuple[Link, ...], str]] = {
     "the same id under another name": (
         VLAN_ON_NIC,
         (ENS3, ENS4, ENS3_5._replace(name="ens4.5", parent=4)),
@@ -105,7 +107,7 @@ REFUSED: dict[str, tuple[Wanted, tuple[Link, ...], str]] = {
         "ens3.5 is taken: it is a NIC and not VLAN 5",
     ),
     "another VLAN of that name": (
-        Wanted(("ens3",), 6),
+        InterfaceConfig(("ens3",), 6),
         (ENS3, ENS3_5._replace(name="ens3.6")),
         "ens3.6 is taken: it is VLAN 5 and not VLAN 6",
     ),
@@ -127,7 +129,7 @@ REFUSED: dict[str, tuple[Wanted, tuple[Link, ...], str]] = {
         "non-bond type interface named bd0",
     ),
     "a primary that is not there": (
-        Wanted(("ens3", "ens4"), 0, Bond("bd0", 1, BondOptions(primary="ens9"))),
+        InterfaceConfig(("ens3", "ens4"), 0, DesiredBond("bd0", 1, BondOptions(primary="ens9"))),
         (ENS3, ENS4),
         "bond option primary: there is no interface ens9",
     ),
@@ -136,10 +138,10 @@ REFUSED: dict[str, tuple[Wanted, tuple[Link, ...], str]] = {
 
 @pytest.mark.parametrize(("wanted", "links", "words"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_had_is_refused_before_anything_is_touched(
-    wanted: Wanted, links: tuple[Link, ...], words: str
+    wanted: InterfaceConfig, links: tuple[Link, ...], words: str
 ) -> None:
     with pytest.raises(DatapathError) as refused:
-        next_steps(wanted, Facts(links))
+        next_steps(wanted, NodeLinks(links))
 
     assert words in str(refused.value)
     assert refused.value.remedy

@@ -13,9 +13,9 @@ import pytest
 
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
-from nodeagent.ifacer.conf import Wanted
-from nodeagent.ifacer.preparing import Preparer
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.ifacer.conf import InterfaceConfig
+from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, Reply, running
 from tests.support.parts import NAMESPACES, needs
@@ -100,11 +100,11 @@ def namespace() -> Iterator[Path]:
 
 
 async def test_a_kernel_without_vlans_says_which_module_is_missing(namespace: Path) -> None:
-    visitor = Visitor()
-    with Namespace.open(str(namespace)) as inside:
-        preparer = Preparer(visitor, inside)
+    visitor = NetnsExecutor()
+    with NetworkNamespace.open(str(namespace)) as inside:
+        preparer = LinkConfigurator(visitor, inside)
         try:
-            await preparer.prepare(Wanted(("ens3",), 5))
+            await preparer.prepare(InterfaceConfig(("ens3",), 5))
             words = "modprobe -a 8021q"  # this machine's kernel has them
         except DatapathError as error:
             words = error.remedy

@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput
 from ops import installer
-from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, Change, install
+from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, FileChange, install
 
 CONFLIST = {
     "cniVersion": "1.1.0",
@@ -38,7 +38,7 @@ def names_in(*directories: Path) -> list[str]:
     return sorted(path.name for directory in directories for path in directory.iterdir())
 
 
-def actions(changes: tuple[Change, ...]) -> list[tuple[str, str]]:
+def actions(changes: tuple[FileChange, ...]) -> list[tuple[str, str]]:
     """Return file name and action, in the order in which it was done."""
     return [(change.path.name, change.action) for change in changes]
 

@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import BadInput
 from ops import installer
-from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, Change, install, uninstall
+from ops.installer import CONFLIST_NAME, EXECUTABLES, RECORD_NAME, FileChange, install, uninstall
 
 CONFLIST = {"cniVersion": "1.1.0", "name": "lan", "plugins": [{"type": "macvlan"}]}
 
@@ -32,8 +32,8 @@ def test_everything_installed_goes_the_conflist_first(binaries: Path, configurat
     changes = uninstall(binaries)
 
     assert changes == (
-        Change(configurations / CONFLIST_NAME, "removed"),
-        *(Change(binaries / name, "removed") for name in sorted(EXECUTABLES)),
+        FileChange(configurations / CONFLIST_NAME, "removed"),
+        *(FileChange(binaries / name, "removed") for name in sorted(EXECUTABLES)),
     )
     assert [path.name for path in binaries.iterdir()] == ["bridge"]
     assert [path.name for path in configurations.iterdir()] == ["99-theirs.conflist"]
@@ -71,7 +71,7 @@ def test_a_file_that_is_gone_already_is_reported_as_absent(
     install(binaries, configurations)
     (binaries / "spiderpool").unlink()
 
-    assert Change(binaries / "spiderpool", "absent") in uninstall(binaries)
+    assert FileChange(binaries / "spiderpool", "absent") in uninstall(binaries)
 
 
 def test_a_conflist_under_an_earlier_name_goes_too(binaries: Path, configurations: Path) -> None:
@@ -92,7 +92,7 @@ def test_after_upgrades_that_were_killed_midway_nothing_stays(
     for attempt in ("wan", "man"):
         left = iter(range(files_written + 1))  # the record is written first
 
-        def killed(path: Path, content: bytes, mode: int, left: Iterator[int] = left) -> Change:
+        def killed(path: Path, content: bytes, mode: int, left: Iterator[int] = left) -> FileChange:
             if next(left, None) is None:
                 raise KeyboardInterrupt
             return put(path, content, mode)

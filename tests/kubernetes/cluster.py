@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from core.concurrency import until_first
 from core.domain.evolution import Ledger
 from core.projections.projector import Projector
-from core.store.election import Term
+from core.store.election import LeaderTerm
 from core.store.etcd import EtcdSettings, EtcdStore
 from ops.kubernetes.hosting import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
@@ -47,7 +47,7 @@ class Cluster:
             self.store, cluster=f"kubernetes-{next(_numbers)}-{time.time_ns():x}", cool_down_s=0
         )
         self.keys = self.node.keys
-        self.term: Term | None = None
+        self.term: LeaderTerm | None = None
         self.host: KubernetesHost
         self.projector: Projector
         self._running: asyncio.Task[None] | None = None

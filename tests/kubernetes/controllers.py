@@ -36,7 +36,7 @@ from tests.support.kubernetes import ApiServer
 from tests.support.nodes import Node, check_everything, pool
 from tests.workflows.engine.stage import DEADLINE_S, eventually
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, JobSettings, Sources
+from workflows.jobs.hosting import JobHost, JobSettings, JobSources
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 
@@ -102,7 +102,7 @@ class Controllers:
         api = Api(await open_connection(str(kubeconfig)))
         watch = ClusterWatch(api, self._settings.reclaim)
         observer = Observer(time.time, lambda: time.monotonic() + self._ahead_s)
-        sources = Sources(watch.facts, watch.applications)
+        sources = JobSources(watch.facts, watch.applications)
         made = self.store, self.node.keys, name, self._settings
         host = JobHost(*made, sources=sources, observer=observer)
         works = [watch.run(), host.run()] + ([watch.lead(), host.lead()] if leads else [])

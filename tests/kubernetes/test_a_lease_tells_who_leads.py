@@ -11,7 +11,7 @@ import pytest
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.store.election import Term
+from core.store.election import LeaderTerm
 from ops.kubernetes.leadership import EPOCH, LeaseReport, is_held
 from ops.kubernetes.settings import LeaseSettings
 from tests.kubernetes.cluster import until
@@ -29,8 +29,8 @@ async def api(server: ApiServer) -> AsyncIterator[Api]:
     await asyncio.to_thread(server.request, "DELETE", PATH)
 
 
-def term(name: str, epoch: int) -> Term:
-    return Term("controller", name, epoch, b"", 0)
+def term(name: str, epoch: int) -> LeaderTerm:
+    return LeaderTerm("controller", name, epoch, b"", 0)
 
 
 def lease(server: ApiServer) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.selection.request import SelectionSettings
 from core.errors import AllocationError
-from core.service.needs import Needs
+from core.service.needs import PoolRequests
 from core.service.refusals import Refusals
 from nodeagent.verbs.waiting import WaitingAllocator
 from tests.kubernetes.cluster import Cluster
@@ -24,7 +24,7 @@ async def test_an_add_names_the_refusal_of_its_pool_until_the_pool_is_corrected(
         node = cluster.node
         waiting = WaitingAllocator(
             node.allocate,
-            Needs(cluster.store, cluster.keys),
+            PoolRequests(cluster.store, cluster.keys),
             node.view,
             SelectionSettings(),
             on_wait=lambda: None,

@@ -16,8 +16,8 @@ from core.store.kv import Put
 from core.store.writer import Writer
 from ops.kubernetes.admission import admitting
 from ops.kubernetes.admission.admitting import Admitter
-from ops.kubernetes.admission.judging import Judge
-from ops.kubernetes.admission.reviews import CREATE, Question
+from ops.kubernetes.admission.judging import AdmissionValidator
+from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
 from tests.kubernetes.objects import path_of, pool, subnet
 from tests.kubernetes.webhooks import Webhooks, asked
 from tests.support.kubernetes import MERGE, ApiServer
@@ -70,13 +70,13 @@ async def test_of_reviews_in_flight_at_two_replicas_one_is_admitted(webhooks: We
         writer = Writer(cluster.store, cluster.keys, name)
         configurator = Configurator(cluster.store, cluster.keys, writer)
         admitter = Admitter(api, configurator, Admissions(cluster.store, cluster.keys))
-        judges.append(Judge(api, configurator, admitter, guards_deletion=False))
+        judges.append(AdmissionValidator(api, configurator, admitter, guards_deletion=False))
 
-    def question(number: int) -> Question:
+    def question(number: int) -> AdmissionRequest:
         name = f"p-{number}"
         one = pool(name, ips=WIDE)
         one["metadata"] |= {"uid": f"u-{number}", "generation": 1}
-        return Question(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
+        return AdmissionRequest(f"r-{number}", "SpiderIPPool", CREATE, "", name, one, {})
 
     answers = await asyncio.gather(*(judges[n % 2].judge(question(n)) for n in range(20)))
     await api.close()

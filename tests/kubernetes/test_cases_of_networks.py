@@ -17,7 +17,7 @@ import pytest
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 from tests.kubernetes.cluster import until
 from tests.kubernetes.networks import DEFINITION, PATH, Networks
 from tests.kubernetes.objects import Object, coordinator, network, path_of
@@ -118,7 +118,7 @@ async def networks(webhooks: Webhooks) -> AsyncIterator[Networks]:
     """With the part of a controller that makes NADs."""
     server = webhooks.cluster.server
     api = Api(await open_connection(str(server.kubeconfig)))
-    attachments = Attachments(api, Objects(api, "controller-0"))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
     running = asyncio.ensure_future(attachments.run())
     yield Networks(server, attachments)
     running.cancel()

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.autopools.naming import ApplicationKey, Place
-from core.domain.autopools.planning import PoolWish
+from core.domain.autopools.naming import ApplicationKey, PoolScope
+from core.domain.autopools.planning import DesiredPool
 from core.domain.autopools.sizing import IpNumber
 from core.domain.commands import ApplyAutoPool
 from core.manifests.writing import dump_yaml
@@ -209,8 +209,8 @@ async def test_nobody_edits_the_addresses_of_an_automatic_pool(webhooks: Webhook
     """I00018."""
     cluster = webhooks.cluster
     await ready(webhooks, subnet(ips=TEN))
-    place = Place(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
-    await cluster.node.apply(ApplyAutoPool(PoolWish(place, "u-abcde", 1, IpNumber(1))))
+    place = PoolScope(ApplicationKey("apps/v1", "Deployment", "shop", "web"), "eth0", 4, "wide")
+    await cluster.node.apply(ApplyAutoPool(DesiredPool(place, "u-abcde", 1, IpNumber(1))))
     await cluster.until(lambda: cluster.ledger.pools)
     (name,) = cluster.ledger.pools
     await cluster.until(lambda: "spec" in get(cluster.server, "SpiderIPPool", name))

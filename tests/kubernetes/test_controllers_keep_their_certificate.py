@@ -15,7 +15,7 @@ import pytest
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.admission.configurations import Client, configurations
+from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.certificates import keeping
 from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, read, split, vouches
@@ -54,7 +54,7 @@ class Replica:
 async def replicas(server: ApiServer, tmp_path: Path) -> AsyncIterator[list[Replica]]:
     """Two, and webhook configurations that know no authority yet."""
     grant(server, objects({}))
-    client = Client(b"", service="orbweaver-controller", namespace=NAMESPACE)
+    client = WebhookClientConfig(b"", service="orbweaver-controller", namespace=NAMESPACE)
     for one in configurations(client, guards_deletion=False):
         for webhook in one["webhooks"]:
             del webhook["clientConfig"]["caBundle"]

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from core.manifests.crds.definitions import KINDS, Kind, definition_of
+from core.manifests.crds.definitions import KINDS, CustomResourceKind, definition_of
 from core.manifests.crds.structural import Schema
 
 TEMPLATES = Path(__file__).parents[2] / "ops/charts/orbweaver-crds/templates"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
-def test_the_committed_file_equals_the_generator(kind: Kind) -> None:
+def test_the_committed_file_equals_the_generator(kind: CustomResourceKind) -> None:
     committed = yaml.safe_load((TEMPLATES / f"{kind.plural}.yaml").read_text())
 
     assert committed == definition_of(kind), "run `orbctl crds --directory` on the chart"
@@ -26,7 +26,7 @@ def test_the_chart_holds_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.plural for kind in KINDS])
-def test_every_field_has_a_description(kind: Kind) -> None:
+def test_every_field_has_a_description(kind: CustomResourceKind) -> None:
     (version,) = definition_of(kind)["spec"]["versions"]
     root = version["schema"]["openAPIV3Schema"]
 

@@ -16,7 +16,7 @@ import pytest
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 from tests.kubernetes.cluster import Cluster, until
 from tests.kubernetes.networks import DEFINITION, PATH
 from tests.kubernetes.objects import create, get, network, path_of, pool
@@ -151,7 +151,7 @@ async def test_a_subnet_that_is_deleted_in_the_foreground_waits_for_its_pools(
 async def test_a_nad_goes_with_its_network(server: ApiServer, collecting: ApiServer) -> None:
     """M00008."""
     api = Api(await open_connection(str(server.kubeconfig)))
-    attachments = Attachments(api, Objects(api, "controller-0"))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
     running = asyncio.ensure_future(attachments.run())
     create(server, network("macvlan", macvlan={"master": ["ens3"]}))
     await until(lambda: server.request("GET", f"{PATH}/net").status == 200)

@@ -12,7 +12,7 @@ import pytest
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.attachments import Attachments
-from ops.kubernetes.objects import Objects
+from ops.kubernetes.objects import ObjectWriter
 from tests.kubernetes.networks import DEFINITION, PATH, Networks
 from tests.kubernetes.objects import network
 from tests.support.kubernetes import MERGE, ApiServer
@@ -25,7 +25,7 @@ async def networks(server: ApiServer) -> AsyncIterator[Networks]:
     await asyncio.to_thread(server.kubectl, "apply", "--server-side", "-f", "-", stdin=DEFINITION)
     await asyncio.to_thread(server.wait_served, PATH)
     api = Api(await open_connection(str(server.kubeconfig)))
-    attachments = Attachments(api, Objects(api, "controller-0"))
+    attachments = Attachments(api, ObjectWriter(api, "controller-0"))
     running = asyncio.ensure_future(attachments.run())
     yield Networks(server, attachments)
     running.cancel()

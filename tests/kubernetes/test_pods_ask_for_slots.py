@@ -14,7 +14,7 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from core.manifests.networks.slots import SlotSettings
 from ops.kubernetes.admission import pods
-from ops.kubernetes.admission.reviews import CREATE, Question, allowed
+from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest, allowed
 from ops.kubernetes.settings import InjectionSettings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import network
@@ -126,9 +126,9 @@ async def test_only_pods_that_are_on_networks_wait_until_these_are_known(
     api = Api(await open_connection(str(server.kubeconfig)))
     injection = pods.PodInjection(api, SLOTS)  # which follows nothing: nobody runs it
 
-    def asked_about(**annotations: str) -> Question:
+    def asked_about(**annotations: str) -> AdmissionRequest:
         pod = {"metadata": {"annotations": annotations}, "spec": {"containers": [{}]}}
-        return Question("1", "Pod", CREATE, "default", "web-0", pod, {})
+        return AdmissionRequest("1", "Pod", CREATE, "default", "web-0", pod, {})
 
     assert await injection.mutate(asked_about()) == allowed("1")
     for waiting in ({NETWORKS: "cloud"}, {DEFAULT: "cloud"}, {INJECT: "team-a"}):

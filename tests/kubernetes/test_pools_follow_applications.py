@@ -13,7 +13,7 @@ import pytest
 from core.domain.autopools.naming import OWNER_KIND, OWNER_NAME, application_of
 from core.domain.commands import ApplySubnet
 from core.domain.configuration import pool_addresses
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTIONS
 from nodeagent.kubernetes.joining import joined
@@ -209,7 +209,7 @@ async def test_nothing_is_taken_from_an_application_that_nobody_may_read(
     assert key is not None
     found = await blind.watch.applications.find(key)
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingOwner)
     assert "forbidden" in found.why
     assert not found.certain
     assert await pools_of(town, "web") == [pool]

@@ -13,7 +13,7 @@ from core.domain.model import Pool
 from core.errors import ApiConflict
 from ops.kubernetes.reporter import POOL_FIELDS, ROUND_S
 from ops.kubernetes.reports import REPORT
-from ops.kubernetes.resources import FINALIZER, Kind
+from ops.kubernetes.resources import FINALIZER, TranslatedKind
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import Object, create, get, path_of, pool, subnet
 from tests.support import nodes
@@ -321,7 +321,7 @@ async def test_a_report_that_arrives_after_a_later_one_is_refused(
     await cluster.until(lambda: counted(server, 1))
 
     with pytest.raises(ApiConflict):
-        await reporter._status(Kind.POOL, late, POOL_FIELDS, {"allocatedIPCount": 7}, [])
+        await reporter._status(TranslatedKind.POOL, late, POOL_FIELDS, {"allocatedIPCount": 7}, [])
 
     assert counted(server, 1)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from core.service.provider import ProviderSettings
-from core.store.election import Term
+from core.store.election import LeaderTerm
 from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.values import Settings
-from ops.kubernetes.settings import CoordinatorSettings, KubernetesSettings, LeaseSettings
+from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import NAMESPACE, objects
 from tests.kubernetes.cluster import Cluster, until
 from tests.kubernetes.identities import grant, kubeconfig_of, may
@@ -112,11 +112,11 @@ async def cluster(granted: ApiServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     settings = KubernetesSettings(
         str(kubeconfig_of(granted, CONTROLLER, tmp_path)),
         networks=True,
-        coordinator=CoordinatorSettings(cni_directory=tmp_path),
+        coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
         lease=LeaseSettings(NAMESPACE),
     )
     found = Cluster(granted, settings)
-    found.term = Term("controller", "controller-0", 7, b"", 0)
+    found.term = LeaderTerm("controller", "controller-0", 7, b"", 0)
     async with found:
         yield found
     for collection in (PATH, LEASES):

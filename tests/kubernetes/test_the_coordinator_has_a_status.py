@@ -12,8 +12,8 @@ import pytest
 from core.kubernetes.api import Api, Object
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.coordinators import Coordinators
-from ops.kubernetes.objects import Objects
-from ops.kubernetes.settings import CoordinatorSettings
+from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import coordinator, create, get, path_of
 from tests.support.kubernetes import ApiServer
@@ -27,8 +27,8 @@ CONFIG_MAPS = "/api/v1/namespaces/kube-system/configmaps"
 @pytest.fixture
 async def coordinators(server: ApiServer, tmp_path: Path) -> AsyncIterator[Coordinators]:
     api = Api(await open_connection(str(server.kubeconfig)))
-    settings = CoordinatorSettings(cni_directory=tmp_path)
-    found = Coordinators(api, Objects(api, "controller-0"), settings)
+    settings = CoordinatorReconcilerSettings(cni_directory=tmp_path)
+    found = Coordinators(api, ObjectWriter(api, "controller-0"), settings)
     running = asyncio.ensure_future(found.run())
     yield found
     running.cancel()

@@ -14,7 +14,7 @@ import trustme
 
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
-from ops.kubernetes.admission.configurations import Client, configurations
+from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.admission.hosting import AdmissionHost
 from ops.kubernetes.admission.serving import path_of as hook_path
 from ops.kubernetes.settings import (
@@ -61,7 +61,7 @@ class Webhooks:
         self._running = asyncio.ensure_future(self.host.run())
         await cluster.until(lambda: self.host.port or self._running_is_over())
         url = f"https://127.0.0.1:{self.host.port}"
-        client = Client(self.authority.cert_pem.bytes(), url=url)
+        client = WebhookClientConfig(self.authority.cert_pem.bytes(), url=url)
         for one in configurations(client, guards_deletion=guards_deletion, injection=injection):
             answer = await asyncio.to_thread(
                 cluster.server.request, "POST", PATHS[one["kind"]], one

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.lab.identity import Identity, LabFailed, new_identity
+from ops.lab.identity import LabFailed, LabIdentity, new_identity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, remove_dead, traces_of
-from ops.lab.namespaces import Namespace
+from ops.lab.namespaces import NamedNamespace
 from tests.support.laboratories import Killed, killed_laboratory
 
 pytestmark = [pytest.mark.etcd, pytest.mark.netns]
@@ -45,7 +45,7 @@ def test_a_laboratory_removes_what_a_killed_one_left(killed: Killed) -> None:
         assert traces_of(killed.identity) == Traces()
 
 
-def until_ended(identity: Identity) -> bool:
+def until_ended(identity: LabIdentity) -> bool:
     deadline = time.monotonic() + DEADLINE_S
     while traces_of(identity).processes and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -82,7 +82,7 @@ def test_a_process_id_that_is_used_again_does_not_protect_what_is_left() -> None
 
 
 def test_namespaces_of_others_are_not_touched() -> None:
-    theirs = Namespace(f"owner-{os.getpid()}-1-web")
+    theirs = NamedNamespace(f"owner-{os.getpid()}-1-web")
     theirs.create()
     try:
         remove_dead()
@@ -93,14 +93,14 @@ def test_namespaces_of_others_are_not_touched() -> None:
 
 @pytest.mark.parametrize("name", ["ow-", "ow-12", "web-0", "cni-5f2c", "12", "ow-a-1-x", "x12-1"])
 def test_names_of_others_have_no_identity(name: str) -> None:
-    assert Identity.parse(name) is None
+    assert LabIdentity.parse(name) is None
 
 
 @pytest.mark.parametrize("name", ["ow-12-3-node-a", "ow-12-3-pod-web-0-2", "12-3"])
 def test_names_of_ours_say_whose_they_are(name: str) -> None:
-    assert Identity.parse(name) == Identity(12, 3)
+    assert LabIdentity.parse(name) == LabIdentity(12, 3)
 
 
 def test_a_step_that_fails_names_the_program_and_its_words() -> None:
     with pytest.raises(LabFailed, match=r"ip -n nowhere link.*No such file"):
-        Namespace("nowhere").ip("link")
+        NamedNamespace("nowhere").ip("link")

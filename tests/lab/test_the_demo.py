@@ -16,10 +16,10 @@ import typer
 
 from ops.demo import __main__ as program
 from ops.demo.datapath import meet_the_node, serve
-from ops.demo.scene import ROOT, Able, Scene
-from ops.demo.stage import DemoFailed, Stage
+from ops.demo.scene import ROOT, DemoState, MissingCapability
+from ops.demo.stage import DemoFailed, DemoOutput
 from ops.demo.steps import STEPS
-from ops.lab.identity import Identity
+from ops.lab.identity import LabIdentity
 from ops.lab.laboratory import Laboratory
 from ops.lab.leftovers import Traces, traces_of
 from ops.lab.programs import run
@@ -49,7 +49,7 @@ def running_demo() -> Iterator[subprocess.Popen[str]]:
 
 
 def test_what_the_kernel_cannot_is_left_out_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    scene = Scene(Stage(), Laboratory(), Able("no nftables", "no eBPF"))
+    scene = DemoState(DemoOutput(), Laboratory(), MissingCapability("no nftables", "no eBPF"))
     meet_the_node(scene)
     serve(scene)
     said = capsys.readouterr().out
@@ -78,7 +78,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind() -> None:
     assert "state  equals the fold of the log" in said
     assert said.rstrip().endswith("Nothing is left: no process, no namespace, no file.")
     assert "\x1b" not in said, "colours without a terminal"
-    assert traces_of(Identity(demo.pid, 1)) == Traces()
+    assert traces_of(LabIdentity(demo.pid, 1)) == Traces()
     assert links() == before
 
 
@@ -91,7 +91,7 @@ def test_a_demo_that_is_told_to_stop_removes_everything(number: signal.Signals, 
         assert demo.stdout is not None
         while "2. Pools" not in demo.stdout.readline():
             assert demo.poll() is None
-        identity = Identity(demo.pid, 1)
+        identity = LabIdentity(demo.pid, 1)
         there = traces_of(identity)
         demo.send_signal(number)
         demo.stdout.read()
@@ -105,7 +105,7 @@ def test_a_demo_that_is_told_to_stop_removes_everything(number: signal.Signals, 
 def test_a_step_that_does_not_come_out_is_told_and_ends_with_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def fails(scene: Scene) -> NoReturn:
+    def fails(scene: DemoState) -> NoReturn:
         (tmp_path / "lab").write_text(str(scene.laboratory.identity))
         raise DemoFailed("the ping was not answered")
 
@@ -114,7 +114,7 @@ def test_a_step_that_does_not_come_out_is_told_and_ends_with_a_failure(
     with pytest.raises(typer.Exit) as ended:
         program.demo()
 
-    identity = Identity.parse((tmp_path / "lab").read_text())
+    identity = LabIdentity.parse((tmp_path / "lab").read_text())
     assert ended.value.exit_code == program.FAILED
     assert "the demo failed: the ping was not answered" in capsys.readouterr().out
     assert identity is not None

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodeagent.netlink.namespaces import Namespace, Visitor
-from nodeagent.netlink.session import Session
-from ops.lab.namespaces import Namespace as NamedNamespace
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
+from nodeagent.netlink.session import NetlinkSession
+from ops.lab.namespaces import NamedNamespace as NamedNamespace
 from tests.support.parts import require_namespaces
 
 
@@ -38,19 +38,19 @@ def other(possible: None) -> Iterator[NamedNamespace]:
 
 
 @pytest.fixture
-def visitor() -> Iterator[Visitor]:
-    made = Visitor()
+def visitor() -> Iterator[NetnsExecutor]:
+    made = NetnsExecutor()
     yield made
     made.close()
 
 
 @pytest.fixture
-def namespace(named: NamedNamespace) -> Iterator[Namespace]:
-    with Namespace.open(str(named.path)) as held:
+def namespace(named: NamedNamespace) -> Iterator[NetworkNamespace]:
+    with NetworkNamespace.open(str(named.path)) as held:
         yield held
 
 
 @pytest.fixture
-def session(visitor: Visitor, namespace: Namespace) -> Iterator[Session]:
+def session(visitor: NetnsExecutor, namespace: NetworkNamespace) -> Iterator[NetlinkSession]:
     with visitor.session(namespace) as opened:
         yield opened

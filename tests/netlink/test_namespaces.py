@@ -12,13 +12,13 @@ import pytest
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkLost
 from nodeagent.netlink import namespaces
 from nodeagent.netlink.namespaces import (
-    Namespace,
-    Visitor,
+    NetnsExecutor,
+    NetworkNamespace,
     read_sysctl,
     write_sysctls,
 )
-from nodeagent.netlink.session import Session
-from ops.lab.namespaces import Namespace as NamedNamespace
+from nodeagent.netlink.session import NetlinkSession
+from ops.lab.namespaces import NamedNamespace as NamedNamespace
 from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns
@@ -33,7 +33,7 @@ def here() -> str:
 def test_looking_for_a_namespace_makes_none(tmp_path: Path) -> None:
     path = tmp_path / "gone"
     with pytest.raises(NamespaceGone, match="there is no network namespace"):
-        Namespace.open(str(path))
+        NetworkNamespace.open(str(path))
     assert not path.exists()
 
 
@@ -41,22 +41,24 @@ def test_a_file_that_is_no_namespace_is_none(tmp_path: Path) -> None:
     path = tmp_path / "left-over"
     path.touch()
     with pytest.raises(NamespaceGone):
-        Namespace.open(str(path))
+        NetworkNamespace.open(str(path))
 
 
 def test_a_namespace_of_another_kind_is_refused() -> None:
     with pytest.raises(DatapathError, match="none of networks"):
-        Namespace.open("/proc/self/ns/uts")
+        NetworkNamespace.open("/proc/self/ns/uts")
 
 
 def test_a_path_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.touch()
     with pytest.raises(DatapathError, match="cannot be opened"):
-        Namespace.open(str(path / "below"))
+        NetworkNamespace.open(str(path / "below"))
 
 
-def test_the_thread_goes_there_and_comes_back(visitor: Visitor, namespace: Namespace) -> None:
+def test_the_thread_goes_there_and_comes_back(
+    visitor: NetnsExecutor, namespace: NetworkNamespace
+) -> None:
     inside = visitor.visit(namespace, here)
     assert inside != here()
     assert inside == f"net:[{namespace.identity.inode}]"
@@ -64,7 +66,7 @@ def test_the_thread_goes_there_and_comes_back(visitor: Visitor, namespace: Names
 
 
 def test_what_fails_inside_fails_for_its_caller_alone(
-    visitor: Visitor, namespace: Namespace
+    visitor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     def fail() -> None:
         raise ValueError("inside")
@@ -75,7 +77,7 @@ def test_what_fails_inside_fails_for_its_caller_alone(
 
 
 def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
-    visitor: Visitor, namespace: Namespace
+    visitor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     at_work, go_on = threading.Event(), threading.Event()
     made: list[str] = []
@@ -96,7 +98,7 @@ def test_a_visit_that_is_called_off_is_not_made_and_harms_no_other(
 
 
 def test_a_thread_that_cannot_come_back_is_replaced(
-    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = visitor.visit(namespace, threading.get_ident)
     enter = namespaces._enter
@@ -115,7 +117,7 @@ def test_a_thread_that_cannot_come_back_is_replaced(
 
 
 def test_a_thread_that_travels_goes_itself_and_comes_back(
-    visitor: Visitor, namespace: Namespace
+    visitor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     with ThreadPoolExecutor(1, initializer=visitor.travels) as workers:
         there = workers.submit(visitor.visit, namespace, here).result()
@@ -129,7 +131,7 @@ def test_a_thread_that_travels_goes_itself_and_comes_back(
 
 
 def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
-    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter = namespaces._enter
     calls = iter([True, False])
@@ -153,25 +155,25 @@ def test_a_traveller_that_is_lost_opens_nothing_before_it_is_home(
 
 
 def test_a_namespace_that_is_held_outlives_its_name(
-    visitor: Visitor, namespace: Namespace, named: NamedNamespace
+    visitor: NetnsExecutor, namespace: NetworkNamespace, named: NamedNamespace
 ) -> None:
     named.delete()
     with visitor.session(namespace) as session:
         assert [link.name for link in session.links()] == ["lo"]
     with pytest.raises(NamespaceGone):
-        Namespace.open(str(named.path))
+        NetworkNamespace.open(str(named.path))
 
 
-def test_a_closed_namespace_is_gone(visitor: Visitor, named: NamedNamespace) -> None:
-    held = Namespace.open(str(named.path))
+def test_a_closed_namespace_is_gone(visitor: NetnsExecutor, named: NamedNamespace) -> None:
+    held = NetworkNamespace.open(str(named.path))
     held.close()
     held.close()
     with pytest.raises(NamespaceGone):
         visitor.visit(held, here)
 
 
-def test_nobody_is_let_in_after_the_end(namespace: Namespace) -> None:
-    visitor = Visitor()
+def test_nobody_is_let_in_after_the_end(namespace: NetworkNamespace) -> None:
+    visitor = NetnsExecutor()
     visitor.visit(namespace, here)
     visitor.close()
     visitor.close()
@@ -179,10 +181,10 @@ def test_nobody_is_let_in_after_the_end(namespace: Namespace) -> None:
         visitor.visit(namespace, here)
 
 
-def test_visits_leave_no_descriptor_and_no_thread(namespace: Namespace) -> None:
+def test_visits_leave_no_descriptor_and_no_thread(namespace: NetworkNamespace) -> None:
     # What earlier tests left may be closed at any time, so only what is new counts.
     descriptors, threads = open_descriptors(), set(threading.enumerate())
-    visitor = Visitor()
+    visitor = NetnsExecutor()
 
     def once(_: int) -> None:
         with visitor.session(namespace) as session:
@@ -195,13 +197,15 @@ def test_visits_leave_no_descriptor_and_no_thread(namespace: Namespace) -> None:
     assert set(threading.enumerate()) - threads == set()
 
 
-def test_the_own_namespace_needs_no_visit(visitor: Visitor) -> None:
-    with visitor.session(visitor.home) as session, Session.open() as own:
+def test_the_own_namespace_needs_no_visit(visitor: NetnsExecutor) -> None:
+    with visitor.session(visitor.home) as session, NetlinkSession.open() as own:
         assert session.links() == own.links()
     assert visitor._thread is None
 
 
-def test_sysctls_are_those_of_the_namespace(visitor: Visitor, namespace: Namespace) -> None:
+def test_sysctls_are_those_of_the_namespace(
+    visitor: NetnsExecutor, namespace: NetworkNamespace
+) -> None:
     before = Path("/proc/sys", FORWARD).read_text()
     for value in ("1", "0"):
         assert write_sysctls(visitor, namespace, {FORWARD: value}) == []
@@ -210,7 +214,7 @@ def test_sysctls_are_those_of_the_namespace(visitor: Visitor, namespace: Namespa
 
 
 def test_a_sysctl_that_is_as_wanted_is_not_written(
-    visitor: Visitor, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+    visitor: NetnsExecutor, namespace: NetworkNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[bytes] = []
     write = os.write
@@ -225,14 +229,18 @@ def test_a_sysctl_that_is_as_wanted_is_not_written(
     assert written == [b"1", b"0"]
 
 
-def test_a_sysctl_the_kernel_does_not_have_is_named(visitor: Visitor, namespace: Namespace) -> None:
+def test_a_sysctl_the_kernel_does_not_have_is_named(
+    visitor: NetnsExecutor, namespace: NetworkNamespace
+) -> None:
     missing = "net/ipv4/conf/nowhere/rp_filter"
     assert write_sysctls(visitor, namespace, {missing: "0", FORWARD: "1"}) == [missing]
     assert read_sysctl(visitor, namespace, missing) is None
     assert read_sysctl(visitor, namespace, FORWARD) == "1"
 
 
-def test_a_sysctl_that_cannot_be_set_is_an_error(visitor: Visitor, namespace: Namespace) -> None:
+def test_a_sysctl_that_cannot_be_set_is_an_error(
+    visitor: NetnsExecutor, namespace: NetworkNamespace
+) -> None:
     with pytest.raises(DatapathError, match="cannot set net/ipv4/ip_forward to nonsense"):
         write_sysctls(visitor, namespace, {FORWARD: "nonsense"})
     with pytest.raises(BadInput):
@@ -244,7 +252,7 @@ def test_a_visit_that_nobody_waits_for_any_more_is_not_made(
 ) -> None:
     """What it opened would be nobody's, what it wrote would come too late."""
     monkeypatch.setattr(namespaces, "VISIT_S_MAX", 0.01)
-    visitor, go_on = Visitor(), threading.Event()
+    visitor, go_on = NetnsExecutor(), threading.Event()
     made: list[int] = []
     try:
         before = visitor.submit(visitor.home, go_on.wait)

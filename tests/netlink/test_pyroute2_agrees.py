@@ -10,7 +10,7 @@ from pyroute2.netlink.rtnl import fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg
 from core.domain.addresses import parse_address, parse_cidr
 from nodeagent.netlink import numbers, replies, requests
 from nodeagent.netlink.requests import Request, VethEnd
-from nodeagent.netlink.values import Hop, LinkAddress, Neighbour, Route, Rule
+from nodeagent.netlink.values import Hop, KernelRoute, LinkAddress, Neighbour, RoutingRule
 from nodeagent.netlink.wire import message, messages
 
 MAC = bytes.fromhex("0a1bac121e8b")
@@ -66,7 +66,7 @@ def test_a_veth_pair_reads_as_it_was_meant() -> None:
 )
 def test_a_route_reads_as_it_was_meant(to: str, via: str, source: str | None) -> None:
     own = None if source is None else parse_address(source)
-    route = Route(parse_cidr(to), 3, parse_address(via), 500, own, metric=7)
+    route = KernelRoute(parse_cidr(to), 3, parse_address(via), 500, own, metric=7)
     read = decoded(requests.add_route(route), rtmsg.rtmsg)
     length = int(to.partition("/")[2])
     assert read["dst_len"] == length
@@ -81,7 +81,7 @@ def test_a_route_reads_as_it_was_meant(to: str, via: str, source: str | None) ->
 def test_the_ways_of_a_route_read_as_they_were_meant() -> None:
     hops = (Hop(3, parse_address("10.9.0.1")), Hop(4, parse_address("10.9.0.2"), 5))
     read = decoded(
-        requests.add_route(Route(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
+        requests.add_route(KernelRoute(parse_cidr("0.0.0.0/0"), table=77, hops=hops)), rtmsg.rtmsg
     )
     found = [
         (hop["oif"], hop["hops"], hop.get_attr("RTA_GATEWAY"))
@@ -92,7 +92,7 @@ def test_the_ways_of_a_route_read_as_they_were_meant() -> None:
 
 def test_rules_addresses_and_neighbours_read_as_they_were_meant() -> None:
     own = parse_address("fd00:9::7")
-    rule = Rule(6, 101, 999, parse_cidr("fd00:9::7/128"), mark=1)
+    rule = RoutingRule(6, 101, 999, parse_cidr("fd00:9::7/128"), mark=1)
     read = decoded(requests.add_rule(rule), fibmsg.fibmsg)
     names = ("FRA_SRC", "FRA_PRIORITY", "FRA_TABLE", "FRA_FWMARK", "FRA_FWMASK")
     assert [read.get_attr(name) for name in names] == ["fd00:9::7", 999, 101, 1, 0xFFFFFFFF]

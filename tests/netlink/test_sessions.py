@@ -14,20 +14,20 @@ from core.domain.addresses import Address, Cidr, parse_address, parse_cidr
 from core.errors import NetlinkLost, NetlinkRefused
 from nodeagent.netlink import numbers as n
 from nodeagent.netlink import requests
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.requests import VethEnd
-from nodeagent.netlink.session import Outcome, Session
+from nodeagent.netlink.session import NetlinkSession, RequestOutcome
 from nodeagent.netlink.values import (
     Hop,
+    KernelRoute,
     Link,
     LinkAddress,
     Neighbour,
-    Route,
-    Rule,
+    RoutingRule,
     everywhere,
     host_prefix,
 )
-from ops.lab.namespaces import Namespace as NamedNamespace
+from ops.lab.namespaces import NamedNamespace as NamedNamespace
 
 pytestmark = pytest.mark.netns
 
@@ -49,9 +49,9 @@ def prefix(text: str) -> Cidr:
 
 
 @pytest.fixture
-def veth(session: Session, other: NamedNamespace) -> Link:
+def veth(session: NetlinkSession, other: NamedNamespace) -> Link:
     """A veth whose far end is in the other namespace."""
-    with Namespace.open(str(other.path)) as far:
+    with NetworkNamespace.open(str(other.path)) as far:
         wanted = requests.add_veth(
             VethEnd("near", NEAR_MAC), VethEnd("far", FAR_MAC), mtu=1400, far_netns_fd=far.fd
         )
@@ -62,9 +62,9 @@ def veth(session: Session, other: NamedNamespace) -> Link:
 
 
 def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
-    veth: Link, visitor: Visitor, other: NamedNamespace
+    veth: Link, visitor: NetnsExecutor, other: NamedNamespace
 ) -> None:
-    with Namespace.open(str(other.path)) as held, visitor.session(held) as inside:
+    with NetworkNamespace.open(str(other.path)) as held, visitor.session(held) as inside:
         far = inside.link("far")
     assert far is not None
     assert (veth.mac, far.mac) == (NEAR_MAC, FAR_MAC)
@@ -77,7 +77,9 @@ def test_a_pair_is_made_with_its_far_end_inside_the_other_namespace(
 
 
 @pytest.mark.parametrize("text", ["10.9.0.7", "fd00:9::7"])
-def test_an_address_is_read_as_it_was_written(session: Session, veth: Link, text: str) -> None:
+def test_an_address_is_read_as_it_was_written(
+    session: NetlinkSession, veth: Link, text: str
+) -> None:
     wanted = LinkAddress(veth.number, address(text), 24, 0, n.IFA_F_NODAD)
     session.apply([requests.add_address(wanted)])
     (found,) = [a for a in session.addresses(wanted.address.family) if a.address == wanted.address]
@@ -92,7 +94,7 @@ def test_an_address_is_read_as_it_was_written(session: Session, veth: Link, text
     [("10.9.0.7", "10.9.0.1", "10.20.0.0/16"), ("fd00:9::7", "fd00:9::1", "fd00:20::/48")],
 )
 def test_routes_are_read_as_they_were_written(
-    session: Session, veth: Link, own: str, gateway: str, beyond: str
+    session: NetlinkSession, veth: Link, own: str, gateway: str, beyond: str
 ) -> None:
     family = address(own).family
     session.apply(
@@ -101,9 +103,11 @@ def test_routes_are_read_as_they_were_written(
     scope = n.RT_SCOPE_LINK if family == 4 else n.RT_SCOPE_UNIVERSE
     metric = 0 if family == 4 else 1024
     wanted = [
-        Route(host_prefix(address(gateway)), veth.number, table=500, scope=scope, metric=metric),
-        Route(prefix(beyond), veth.number, address(gateway), 500, metric=metric),
-        Route(everywhere(family), veth.number, address(gateway), 500, metric=metric),
+        KernelRoute(
+            host_prefix(address(gateway)), veth.number, table=500, scope=scope, metric=metric
+        ),
+        KernelRoute(prefix(beyond), veth.number, address(gateway), 500, metric=metric),
+        KernelRoute(everywhere(family), veth.number, address(gateway), 500, metric=metric),
     ]
     session.apply([requests.add_route(route) for route in wanted])
     assert sorted(session.routes(family, 500)) == sorted(wanted)
@@ -112,25 +116,27 @@ def test_routes_are_read_as_they_were_written(
     assert session.routes(family, 500) == []
 
 
-def test_a_route_with_several_ways_is_read_as_it_was_written(session: Session, veth: Link) -> None:
+def test_a_route_with_several_ways_is_read_as_it_was_written(
+    session: NetlinkSession, veth: Link
+) -> None:
     session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
     hops = (
         Hop(veth.number, address("10.9.0.1")),
         Hop(veth.number, address("10.9.0.2"), weight=3),
     )
-    wanted = Route(everywhere(4), table=77, hops=hops)
+    wanted = KernelRoute(everywhere(4), table=77, hops=hops)
     session.apply([requests.add_route(wanted)])
     assert session.routes(4, 77) == [wanted]
     assert wanted.links == (veth.number, veth.number)
 
 
 @pytest.mark.parametrize("own", ["10.9.0.7", "fd00:9::7"])
-def test_rules_are_read_as_they_were_written(session: Session, own: str) -> None:
+def test_rules_are_read_as_they_were_written(session: NetlinkSession, own: str) -> None:
     family = address(own).family
     wanted = [
-        Rule(family, 500, 1000),
-        Rule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
-        Rule(family, 101, 999, host_prefix(address(own))),
+        RoutingRule(family, 500, 1000),
+        RoutingRule(family, 100, 1000, mark=1, mask=0xFFFFFFFF),
+        RoutingRule(family, 101, 999, host_prefix(address(own))),
     ]
     session.apply([requests.add_rule(rule) for rule in (*wanted, *wanted)])
     found = [rule for rule in session.rules(family) if rule.table in (100, 101, 500)]
@@ -142,7 +148,7 @@ def test_rules_are_read_as_they_were_written(session: Session, own: str) -> None
 
 @pytest.mark.parametrize("own", ["10.9.0.8", "fd00:9::8"])
 def test_a_neighbour_entry_replaces_what_was_believed(
-    session: Session, veth: Link, own: str
+    session: NetlinkSession, veth: Link, own: str
 ) -> None:
     wanted = Neighbour(veth.number, address(own), FAR_MAC)
     session.apply([requests.set_neighbour(wanted._replace(mac=NEAR_MAC))])
@@ -153,7 +159,7 @@ def test_a_neighbour_entry_replaces_what_was_believed(
     assert wanted.address not in [e.address for e in session.neighbours(wanted.address.family)]
 
 
-def test_the_kernel_tells_which_way_it_goes(session: Session, veth: Link) -> None:
+def test_the_kernel_tells_which_way_it_goes(session: NetlinkSession, veth: Link) -> None:
     session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
     route = session.route_to(address("10.9.0.9"))
     assert route is not None
@@ -161,26 +167,26 @@ def test_the_kernel_tells_which_way_it_goes(session: Session, veth: Link) -> Non
     assert session.route_to(address("10.77.0.1")) is None
 
 
-def test_a_link_that_is_not_there_is_none(session: Session) -> None:
+def test_a_link_that_is_not_there_is_none(session: NetlinkSession) -> None:
     assert session.link("nowhere") is None
     session.apply([requests.delete_link("nowhere")])
 
 
-def test_the_name_of_a_link_is_told_by_its_number(session: Session, veth: Link) -> None:
+def test_the_name_of_a_link_is_told_by_its_number(session: NetlinkSession, veth: Link) -> None:
     assert session.link_name(veth.number) == "near"
     assert session.link_name(1) == "lo"
     assert session.link_name(veth.number + 1_000) == ""
 
 
 def test_a_listing_of_both_families_is_that_of_ipv4_and_then_that_of_ipv6(
-    session: Session, veth: Link
+    session: NetlinkSession, veth: Link
 ) -> None:
     for own, far in (("10.9.0.7", "10.9.0.8"), ("fd00:9::7", "fd00:9::8")):
         on_link = LinkAddress(veth.number, address(own), 24, flags=n.IFA_F_NODAD)
         session.apply(
             [
                 requests.add_address(on_link),
-                requests.add_rule(Rule(address(own).family, 500, 1000)),
+                requests.add_rule(RoutingRule(address(own).family, 500, 1000)),
                 requests.set_neighbour(Neighbour(veth.number, address(far), FAR_MAC)),
             ]
         )
@@ -189,18 +195,18 @@ def test_a_listing_of_both_families_is_that_of_ipv4_and_then_that_of_ipv6(
         assert list_all(6)
 
 
-def test_a_refusal_says_what_was_wanted_in_the_kernels_words(session: Session) -> None:
-    route = Route(prefix("10.20.0.0/16"), 1, address("10.9.0.1"))
+def test_a_refusal_says_what_was_wanted_in_the_kernels_words(session: NetlinkSession) -> None:
+    route = KernelRoute(prefix("10.20.0.0/16"), 1, address("10.9.0.1"))
     with pytest.raises(NetlinkRefused, match=r"cannot add route 10.20.0.0/16 via 10.9.0.1.*: .+"):
         session.apply([requests.add_route(route)])
 
 
 def test_all_of_a_send_is_answered_in_order_and_the_kernel_goes_on_after_a_refusal(
-    session: Session,
+    session: NetlinkSession,
 ) -> None:
-    rules = [Rule(4, 500, priority) for priority in range(1000, 1300)]
+    rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1300)]
     wanted = [requests.add_rule(rule) for rule in rules]
-    refused = requests.add_route(Route(prefix("10.20.0.0/16"), 99))
+    refused = requests.add_route(KernelRoute(prefix("10.20.0.0/16"), 99))
     outcomes = session.attempt([*wanted[:100], refused, *wanted[100:], wanted[0]])
     assert outcomes[100].number
     assert outcomes[-1].number == EEXIST
@@ -209,7 +215,7 @@ def test_all_of_a_send_is_answered_in_order_and_the_kernel_goes_on_after_a_refus
 
 
 def test_answers_that_were_lost_are_asked_for_again(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = iter([True, False])
     receive = session._receive
@@ -221,20 +227,23 @@ def test_answers_that_were_lost_are_asked_for_again(
         return receive()
 
     monkeypatch.setattr(session, "_receive", forgetful)
-    rules = [Rule(4, 500, 1000), Rule(4, 501, 1001)]
-    assert session.apply([requests.add_rule(rule) for rule in rules]) == [Outcome(), Outcome()]
+    rules = [RoutingRule(4, 500, 1000), RoutingRule(4, 501, 1001)]
+    assert session.apply([requests.add_rule(rule) for rule in rules]) == [
+        RequestOutcome(),
+        RequestOutcome(),
+    ]
     assert [rule for rule in session.rules(4) if rule.table in (500, 501)] == [
-        Rule(4, 500, 1000),
-        Rule(4, 501, 1001),
+        RoutingRule(4, 500, 1000),
+        RoutingRule(4, 501, 1001),
     ]
 
 
 @pytest.mark.parametrize("queue_bytes", [1, 4_000, 32_000])
 def test_a_full_queue_loses_answers_and_no_request(
-    session: Session, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
+    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch, queue_bytes: int
 ) -> None:
     """ENOBUFS for real: a send has more answers than the kernel keeps for us."""
-    rules = [Rule(4, 500, priority) for priority in range(1000, 1128)]
+    rules = [RoutingRule(4, 500, priority) for priority in range(1000, 1128)]
     there = rules[:120]
     session.apply([requests.add_rule(rule) for rule in there])
     overruns = []
@@ -253,12 +262,12 @@ def test_a_full_queue_loses_answers_and_no_request(
     assert any(overruns)
     # What was asked for again may have been done the first time: it counts as done.
     assert {outcome.number for outcome in outcomes[: len(there)]} <= {0, EEXIST}
-    assert outcomes[len(there) :] == [Outcome()] * (len(rules) - len(there))
+    assert outcomes[len(there) :] == [RequestOutcome()] * (len(rules) - len(there))
     assert [rule for rule in session.rules(4) if rule.table == 500] == rules
 
 
 def test_a_listing_is_whole_while_others_change_what_it_lists(
-    session: Session, visitor: Visitor, namespace: Namespace
+    session: NetlinkSession, visitor: NetnsExecutor, namespace: NetworkNamespace
 ) -> None:
     """Interrupted for real: each listing tells all that stays, once, or is an error."""
     stays = [on_loopback(f"10.9.{number // 200}.{number % 200 + 1}") for number in range(600)]
@@ -284,17 +293,17 @@ def test_a_listing_is_whole_while_others_change_what_it_lists(
 
 
 def test_answers_that_never_come_are_an_error(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_receive", lambda: None)
     with pytest.raises(NetlinkLost, match="1 of 1 answers"):
-        session.apply([requests.add_rule(Rule(4, 500, 1000))])
+        session.apply([requests.add_rule(RoutingRule(4, 500, 1000))])
     with pytest.raises(NetlinkLost, match="list IPv4 rules"):
         session.rules(4)
 
 
 def test_a_listing_that_was_interrupted_is_read_again(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: NetlinkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = session._receive
     marked = iter([True])
@@ -312,8 +321,8 @@ def test_a_listing_that_was_interrupted_is_read_again(
     assert next(marked, None) is None
 
 
-def test_what_a_broken_off_listing_left_is_thrown_away(session: Session) -> None:
-    session.apply([requests.add_rule(Rule(4, 500, p)) for p in range(1000, 1500)])
+def test_what_a_broken_off_listing_left_is_thrown_away(session: NetlinkSession) -> None:
+    session.apply([requests.add_rule(RoutingRule(4, 500, p)) for p in range(1000, 1500)])
 
     def once(_: memoryview) -> None:
         raise RuntimeError
@@ -324,7 +333,7 @@ def test_what_a_broken_off_listing_left_is_thrown_away(session: Session) -> None
 
 
 def test_a_family_that_the_kernel_lacks_has_nothing(
-    session: Session, veth: Link, monkeypatch: pytest.MonkeyPatch
+    session: NetlinkSession, veth: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked for IPv6, a kernel without it answers with its IPv4."""
     session.apply([requests.add_address(LinkAddress(veth.number, address("10.9.0.7"), 24))])
@@ -343,12 +352,12 @@ def test_a_family_that_the_kernel_lacks_has_nothing(
     assert session.neighbours(4)
 
 
-def test_a_table_nobody_has_used_is_empty(session: Session) -> None:
+def test_a_table_nobody_has_used_is_empty(session: NetlinkSession) -> None:
     assert session.routes(4, 4321) == []
     assert session.routes(6, 4321) == []
 
 
-def test_a_session_stays_where_it_was_opened(session: Session, veth: Link) -> None:
+def test_a_session_stays_where_it_was_opened(session: NetlinkSession, veth: Link) -> None:
     assert {link.name for link in session.links()} == {"lo", "near"}
-    with Session.open() as own:
+    with NetlinkSession.open() as own:
         assert "near" not in {link.name for link in own.links()}

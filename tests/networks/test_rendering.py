@@ -12,17 +12,17 @@ import pytest
 
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed
-from core.manifests.networks.rendering import Attachment, render
-from core.manifests.networks.rules import Network, network_rules
+from core.manifests.networks.rendering import NetworkAttachment, render
+from core.manifests.networks.rules import ReviewedNetwork, network_rules
 
 COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'
 
 
-def nad(name: str, spec: dict[str, Any], **annotations: str) -> Attachment:
+def nad(name: str, spec: dict[str, Any], **annotations: str) -> NetworkAttachment:
     """The NAD of a spec as a user writes it; it must be a valid one."""
     whole = completed(msgspec.convert(spec, MultusConfigSpec))
     told = {key.replace("__", "/"): value for key, value in annotations.items()}
-    assert list(network_rules(Network("shop", name, told, whole))) == []
+    assert list(network_rules(ReviewedNetwork("shop", name, told, whole))) == []
     return render(name, told, whole)
 
 

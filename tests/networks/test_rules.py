@@ -12,7 +12,7 @@ import pytest
 
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed, injected_labels
-from core.manifests.networks.rules import Network, network_rules
+from core.manifests.networks.rules import ReviewedNetwork, network_rules
 
 RDMA = "cni.spidernet.io/rdma-resource-inject"
 NETWORK = "cni.spidernet.io/network-resource-inject"
@@ -25,7 +25,7 @@ def broken(
     """(rule, field) of every refusal, in order."""
     whole = completed(msgspec.convert(spec, MultusConfigSpec))
     told = {key.replace("__", "/"): value for key, value in annotations.items()}
-    refusals = network_rules(Network("shop", "net", told, whole, before))
+    refusals = network_rules(ReviewedNetwork("shop", "net", told, whole, before))
     return [(one.rule, one.field) for one in refusals]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.nodeprep import hardware
 from nodeagent.nodeprep.hardware import Hardware, read_hardware
 from tests.support.link import Link
@@ -16,14 +16,14 @@ DEVICE = "0000:03:00.0"
 
 
 @pytest.fixture
-def visitor() -> Iterator[Visitor]:
-    made = Visitor()
+def visitor() -> Iterator[NetnsExecutor]:
+    made = NetnsExecutor()
     yield made
     made.close()
 
 
-def test_a_link_without_a_device_has_nothing_behind_it(link: Link, visitor: Visitor) -> None:
-    with Namespace.open(link.station().netns) as namespace:
+def test_a_link_without_a_device_has_nothing_behind_it(link: Link, visitor: NetnsExecutor) -> None:
+    with NetworkNamespace.open(link.station().netns) as namespace:
         assert read_hardware(visitor, namespace, ["eth0", "gone"]) == {
             "eth0": Hardware(),
             "gone": Hardware(),
@@ -31,13 +31,13 @@ def test_a_link_without_a_device_has_nothing_behind_it(link: Link, visitor: Visi
 
 
 def test_a_device_tells_how_many_virtual_functions_it_has(
-    link: Link, visitor: Visitor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: Link, visitor: NetnsExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "driver_bus", lambda *_: DEVICE)
     directory = tmp_path / "bus/pci/devices" / DEVICE
     directory.mkdir(parents=True)
     (directory / "class").touch()
-    with Namespace.open(link.station().netns) as namespace:
+    with NetworkNamespace.open(link.station().netns) as namespace:
         found = read_hardware(visitor, namespace, ["eth0"], tmp_path)
         assert found == {"eth0": Hardware(DEVICE)}, "a card without virtual functions"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.nodeprep.abilities import Ability
+from nodeagent.nodeprep.abilities import KernelFeature
 from nodeagent.nodeprep.examining import Examination, GatewayAnswer
 from nodeagent.nodeprep.judging import Diagnosis, diagnose, worst
 from nodeagent.nodeprep.manager import Manager
 from nodeagent.nodeprep.nics import Gateway, MasterNic
-from nodeagent.nodeprep.sysctls import WANTED, Reading
+from nodeagent.nodeprep.sysctls import WANTED, SysctlValue
 
 NIC = MasterNic(
     "ens3", "nic", "02:00:00:00:00:01", 1500, True, True, 0, "", ("10.6.0.2/24", "fd00:6::2/64")
@@ -20,8 +20,8 @@ WELL = Examination(
     "x86_64",
     (),
     True,
-    (Ability("macvlan links", "macvlan"),),
-    tuple(Reading(one, one.value) for one in WANTED),
+    (KernelFeature("macvlan links", "macvlan"),),
+    tuple(SysctlValue(one, one.value) for one in WANTED),
     (NIC,),
     (GatewayAnswer(ROUTER, ("02:00:00:00:00:fe",)),),
     Manager(running=False, leaves_veths=False),
@@ -64,20 +64,20 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
                   "modprobe ipv6, or set enableIPv6: false"),
     ),
     "no macvlan": (
-        WELL._replace(abilities=(Ability("macvlan links", "macvlan", "Operation not supported"),)),
+        WELL._replace(abilities=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)),
         Diagnosis("macvlan links", "failed", "no: Operation not supported", "modprobe -a macvlan"),
     ),
     "no bonds": (
-        WELL._replace(abilities=(Ability("bond links", "bonding", "Operation not supported"),)),
+        WELL._replace(abilities=(KernelFeature("bond links", "bonding", "Operation not supported"),)),
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl": (
-        WELL._replace(sysctls=(Reading(WANTED[3], "0"),)),
+        WELL._replace(sysctls=(SysctlValue(WANTED[3], "0"),)),
         Diagnosis("sysctl ipv4.conf.all.forwarding", "warning", "0, not 1",
                   "sysctl -w net.ipv4.conf.all.forwarding=1, or tuneSysctlConfig: true"),
     ),
     "a sysctl that is not there": (
-        WELL._replace(sysctls=(Reading(WANTED[0], None),)),
+        WELL._replace(sysctls=(SysctlValue(WANTED[0], None),)),
         Diagnosis("sysctl ipv4.neigh.default.gc_thresh3", "warning", "the kernel has no such key"),
     ),
     "NetworkManager": (

@@ -15,7 +15,7 @@ import pytest
 
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
-from nodeagent.netlink.namespaces import Namespace, Visitor, read_sysctl
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
 from nodeagent.nodeprep.abilities import abilities
 from nodeagent.nodeprep.manager import Manager, read_manager
 from nodeagent.nodeprep.sysctls import WANTED, Sysctl, read, tune
@@ -94,14 +94,16 @@ def test_a_gateway_that_is_none_is_refused_with_an_example(possible: None) -> No
 
 
 @pytest.fixture
-def visitor() -> Iterator[Visitor]:
-    made = Visitor()
+def visitor() -> Iterator[NetnsExecutor]:
+    made = NetnsExecutor()
     yield made
     made.close()
 
 
-def test_sysctls_are_set_and_what_is_right_is_left_alone(link: Link, visitor: Visitor) -> None:
-    with Namespace.open(link.station().netns) as namespace:
+def test_sysctls_are_set_and_what_is_right_is_left_alone(
+    link: Link, visitor: NetnsExecutor
+) -> None:
+    with NetworkNamespace.open(link.station().netns) as namespace:
         tune(visitor, namespace, (4,))
 
         assert read_sysctl(visitor, namespace, "net/ipv4/conf/all/forwarding") == "1"
@@ -114,11 +116,14 @@ def test_sysctls_are_set_and_what_is_right_is_left_alone(link: Link, visitor: Vi
 
 
 def test_a_key_the_kernel_does_not_have_is_skipped(
-    link: Link, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    link: Link,
+    visitor: NetnsExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     strange = Sysctl("net/ipv4/conf/all/no_such_key", "1", (4,))
     monkeypatch.setattr("nodeagent.nodeprep.sysctls.WANTED", (strange, WANTED[3]))
-    with Namespace.open(link.station().netns) as namespace:
+    with NetworkNamespace.open(link.station().netns) as namespace:
         tune(visitor, namespace, (4,))
 
         assert read_sysctl(visitor, namespace, "net/ipv4/conf/all/forwarding") == "1"
@@ -126,12 +131,12 @@ def test_a_key_the_kernel_does_not_have_is_skipped(
 
 
 def test_a_key_that_cannot_be_written_is_an_error_that_names_it(
-    link: Link, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+    link: Link, visitor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impossible = Sysctl("net/ipv4/conf/all/forwarding", "no number", (4,))
     monkeypatch.setattr("nodeagent.nodeprep.sysctls.WANTED", (impossible,))
     with (
-        Namespace.open(link.station().netns) as namespace,
+        NetworkNamespace.open(link.station().netns) as namespace,
         pytest.raises(DatapathError, match="net/ipv4/conf/all/forwarding"),
     ):
         tune(visitor, namespace, (4,))
@@ -166,7 +171,7 @@ def can_nftables() -> bool:
 
 
 @pytest.mark.uml
-def test_a_kernel_with_modules_can_do_it_all(visitor: Visitor) -> None:
+def test_a_kernel_with_modules_can_do_it_all(visitor: NetnsExecutor) -> None:
     able = {one.name: one.why_not for one in abilities(visitor)}
 
     for kind in ("veth", "macvlan", "ipvlan", "vlan", "bond", "vrf"):
@@ -178,7 +183,7 @@ def test_a_kernel_with_modules_can_do_it_all(visitor: Visitor) -> None:
 
 
 @pytest.mark.uml
-async def test_an_agent_that_is_told_to_tunes_its_node(visitor: Visitor) -> None:
+async def test_an_agent_that_is_told_to_tunes_its_node(visitor: NetnsExecutor) -> None:
     directory = Path(tempfile.mkdtemp(prefix="ow-"))
     settings = Settings(
         node_name="node-1",

@@ -19,9 +19,9 @@ import yaml
 from core.manifests.kinds.fields import API_VERSION
 from nodeagent.settings.environment import KUBECONFIG
 from ops.controller.settings import TLS_CERTIFICATE, TLS_KEY
-from ops.kubernetes.admission.configurations import NAME, Client, configurations
+from ops.kubernetes.admission.configurations import NAME, WebhookClientConfig, configurations
 from ops.kubernetes.settings import WEBHOOK_PORT, InjectionSettings
-from ops.lab.controller import Controller
+from ops.lab.controller import LabController
 from tests.nodes.cluster import Cluster
 from tests.nodes.rights import CONTROLLER
 from tests.nodes.workloads import SHOP, Object
@@ -111,7 +111,7 @@ class Cloud:
             TLS_CERTIFICATE: str(certificate),
             TLS_KEY: str(key),
         }
-        controller = Controller(
+        controller = LabController(
             laboratory.identity,
             laboratory.fabric.namespace,
             here,
@@ -127,7 +127,7 @@ class Cloud:
     def _ask_webhooks(self) -> None:
         server = self._cluster.server
         url = f"https://127.0.0.1:{WEBHOOK_PORT}"
-        client = Client(self._authority.cert_pem.bytes(), url=url)
+        client = WebhookClientConfig(self._authority.cert_pem.bytes(), url=url)
         for one in configurations(client, guards_deletion=False, injection=InjectionSettings()):
             collection = f"{CONFIGURATIONS}/{one['kind'].lower()}s"
             self._stack.callback(server.request, "DELETE", f"{collection}/{NAME}")

@@ -21,7 +21,7 @@ from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.writing import dump_yaml
 from nodeagent.settings.environment import KUBECONFIG
-from ops.lab.controller import Controller
+from ops.lab.controller import LabController
 from ops.lab.fabric import BRIDGE
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
@@ -341,8 +341,8 @@ class Cluster:
         first = self.laboratory.fabric.port(name)
         return (first, f"{first}-pods") if name == NODES[1] else (first,)
 
-    def _start_controller(self) -> Controller:
-        controller = Controller(
+    def _start_controller(self) -> LabController:
+        controller = LabController(
             self.laboratory.identity,
             self.laboratory.fabric.namespace,
             self.laboratory.directory / "orbweaver-controller",

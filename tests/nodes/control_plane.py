@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from ops.lab.daemons import Daemon
 from ops.lab.identity import MARK
 from ops.lab.laboratory import Laboratory
@@ -52,8 +52,8 @@ class FabricHome:
         self.address = laboratory.fabric.address
         self.etcd_endpoints = (laboratory.etcd.endpoint,)
         self._laboratory = laboratory
-        self._visitor = Visitor()
-        self._namespace = Namespace.open(str(laboratory.fabric.namespace.path))
+        self._visitor = NetnsExecutor()
+        self._namespace = NetworkNamespace.open(str(laboratory.fabric.namespace.path))
 
     def open(self) -> None:
         """The laboratory has started its etcd already."""

@@ -16,7 +16,7 @@ from core.store.etcd import EtcdSettings
 from core.store.memory import MemoryStore
 from core.store.writer import Writer
 from ops.cli.counting import count_pools
-from ops.cli.session import FENCED_TRIES_MAX, Session, Surroundings
+from ops.cli.session import FENCED_TRIES_MAX, ClusterSession, ProcessContext
 from ops.settings import ClusterSettings
 from tests.orbctl.world import World
 from tests.support.nodes import Node, pod, pool
@@ -88,9 +88,9 @@ async def test_counting_by_etcd_equals_counting_claims() -> None:
     }
 
 
-def session(store: MemoryStore) -> Session:
+def session(store: MemoryStore) -> ClusterSession:
     settings = ClusterSettings(EtcdSettings(("unused",)), "default", Path("unused"))
-    return Session(settings, Surroundings(lambda _: store, lambda: 0, lambda: "ann@desk"))
+    return ClusterSession(settings, ProcessContext(lambda _: store, lambda: 0, lambda: "ann@desk"))
 
 
 async def test_a_run_that_is_fenced_by_another_does_its_step_again() -> None:

@@ -13,7 +13,7 @@ import pytest
 from ops.cli import spiderpoolctl
 from ops.cli.exits import Exit
 from ops.cli.main import run
-from ops.cli.session import Surroundings
+from ops.cli.session import ProcessContext
 from tests.support.etcd import EtcdCluster, free_ports
 
 DIRECTORY = Path(__file__).parent / "transcripts"
@@ -81,13 +81,13 @@ def test_as_a_kubectl_plugin_it_says_how_it_is_called(tmp_path: Path) -> None:
 def test_the_public_systems_program_writes_its_own_reference(tmp_path: Path) -> None:
     arguments = ["generate-markdown", "--markdown-path", str(tmp_path)]
 
-    code = spiderpoolctl.run(arguments, Surroundings())
+    code = spiderpoolctl.run(arguments, ProcessContext())
 
     text = (tmp_path / "spiderpoolctl.md").read_text()
     assert code == Exit.OK
     for command in ("gc", "ip show", "ip release", "ip set"):
         assert f"`spiderpoolctl {command}`" in text
-    assert spiderpoolctl.run(arguments[:1], Surroundings()) == Exit.USAGE
+    assert spiderpoolctl.run(arguments[:1], ProcessContext()) == Exit.USAGE
 
 
 def test_without_an_etcd_it_says_so_and_what_to_do(
@@ -96,7 +96,7 @@ def test_without_an_etcd_it_says_so_and_what_to_do(
     monkeypatch.setattr("ops.cli.session.READ_S_MAX", 0.3)
     (port,) = free_ports(1)
 
-    code = run(["get", "pools", "--etcd", f"127.0.0.1:{port}"], Surroundings())
+    code = run(["get", "pools", "--etcd", f"127.0.0.1:{port}"], ProcessContext())
 
     said = capsys.readouterr()
     assert code == Exit.UNAVAILABLE

@@ -20,7 +20,7 @@ from core.errors import (
 from core.store.keys import check_name
 from ops.cli.arguments import hoisted, program_of
 from ops.cli.exits import Exit, exit_code
-from ops.cli.kinds import Kind, kind_of, split_name
+from ops.cli.kinds import ObjectKind, kind_of, split_name
 from ops.cli.main import app
 from ops.cli.output import age, moment
 from ops.cli.session import WRITERS_MAX, writer_name
@@ -110,12 +110,12 @@ def test_global_options_may_stand_anywhere(typed: str, parsed: str) -> None:
 
 @pytest.mark.parametrize("word", ["pool", "Pools", "sp", "spiderippools", "ippool"])
 def test_a_kind_has_many_words(word: str) -> None:
-    assert kind_of(word, (Kind.POOL,)) is Kind.POOL
+    assert kind_of(word, (ObjectKind.POOL,)) is ObjectKind.POOL
 
 
 def test_a_kind_that_cannot_be_used_here_is_refused_with_those_that_can() -> None:
     with pytest.raises(BadInput, match="cannot be used here"):
-        kind_of("node", (Kind.POOL,))
+        kind_of("node", (ObjectKind.POOL,))
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,14 @@ from core.store.kv import Delete, Get, KeyValueStore, Put
 from core.store.memory import MemoryStore
 from ops.cli import spiderpoolctl
 from ops.cli.main import run
-from ops.cli.session import Surroundings
+from ops.cli.session import ProcessContext
 from tests.support.nodes import Node, pod
 
 CLUSTER: Final = "default"
 START_MS: Final = 1_767_268_800_000
 """2026-01-01 12:00:00 UTC."""
 
-Program = Callable[[Sequence[str], Surroundings], int]
+Program = Callable[[Sequence[str], ProcessContext], int]
 PROGRAMS: Final[dict[str, Program]] = {"orbctl": run, "spiderpoolctl": spiderpoolctl.run}
 
 _WAIT: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
@@ -76,7 +76,7 @@ class World:
 
     def orbctl(self, *arguments: str, program: Program = run) -> Ran:
         """One run of the program, or of another one."""
-        surroundings = Surroundings(self._open, lambda: self.now_ms, lambda: "ann@desk")
+        surroundings = ProcessContext(self._open, lambda: self.now_ms, lambda: "ann@desk")
         terminal = io.StringIO()
         out, err = _Stream(terminal), _Stream(terminal)
         with (

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.addresses import parse_address
 from nodeagent.paths.asking import Stack, route_text, rule_text, table_name
-from nodeagent.paths.walking import Leg, legs
+from nodeagent.paths.walking import PathSegment, legs
 from ops.lab.programs import ours
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World
 
@@ -23,7 +23,7 @@ ROUTER: Final = ("10.6.0.1", "fd00:6::1")
 SERVICE: Final = ("10.96.0.10", "fd00:96::10")
 
 
-def traced(pod: Pod, destination: str) -> dict[str, Leg]:
+def traced(pod: Pod, destination: str) -> dict[str, PathSegment]:
     visitor = pod.node.world.visitor
     inside = pod.node.world.hold(pod.inside)
     with visitor.session(inside) as in_pod, visitor.session(pod.node.held) as on_node:
@@ -31,7 +31,7 @@ def traced(pod: Pod, destination: str) -> dict[str, Leg]:
         return {leg.name: leg for leg in legs(*stacks, parse_address(destination))}
 
 
-def told(leg: Leg) -> list[str]:
+def told(leg: PathSegment) -> list[str]:
     """A line a stop: where, by which rule, in which table, by which route."""
     return [
         f"{stop.stack}: {rule_text(stop.answer.rule)} | {table_name(stop.answer.route.table)}"

@@ -14,7 +14,7 @@ from core.domain.configuration import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
 from core.projections.fold import Projection
-from core.projections.news import News
+from core.projections.news import ChangeBuffer
 from core.projections.tally import PoolCounts, PoolTally
 from core.store.memory import MemoryStore
 from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
@@ -49,7 +49,7 @@ def test_the_counters_are_what_counting_one_by_one_gives(history: list[Step]) ->
 
 @given(histories)
 def test_a_pool_that_differs_is_named_to_followers(history: list[Step]) -> None:
-    projection, news = Projection(), News()
+    projection, news = Projection(), ChangeBuffer()
     projection.followers.append(news)
     for event in recorded(history):
         before = _pools(projection)

@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.commands import ApplySubnet, DeletePool
 from core.domain.model import Subnet
-from core.projections.news import News
+from core.projections.news import ChangeBuffer
 from core.projections.projector import Projector
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
@@ -33,7 +33,7 @@ async def projector(node: Node) -> AsyncIterator[Projector]:
         await running
 
 
-async def told(node: Node, projector: Projector, news: News) -> News:
+async def told(node: Node, projector: Projector, news: ChangeBuffer) -> ChangeBuffer:
     """What there is to tell once the projection knows the whole log."""
     (revision, _) = max((one.position, one.place) for one in await node.log())
     await projector.wait_for(lambda: projector.projection.position >= revision)

@@ -7,7 +7,7 @@ import pytest
 from core.domain.claims import ReleaseDecision
 from core.domain.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
-from core.domain.reclaim.evidence import Evidence, Fence, Subject, containers_of
+from core.domain.reclaim.evidence import Evidence, ObservationSubject, ReclaimFence, containers_of
 from core.domain.reclaim.planning import ReclaimStep
 from core.service.cooldown import CoolDown
 from core.service.handover import HANDED_OVER, Handover
@@ -140,9 +140,9 @@ async def test_what_is_reclaimed_is_handed_over_too(town: Town) -> None:
     assert endpoint is not None
     store, keys = town.node.store, town.node.keys
     releases = Releases(store, keys, ShardWriters(store, keys), Handover(store, keys))
-    fence = Fence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
+    fence = ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), ())
     evidence = Evidence("pod-gone", "there is no such Pod", "listing", 0, 0, 2)
-    done = await releases.make(ReclaimStep(Subject(endpoint.key), (), evidence, fence))
+    done = await releases.make(ReclaimStep(ObservationSubject(endpoint.key), (), evidence, fence))
 
     assert (done.addresses, done.why) == ((), HANDED_OVER)
     await eventually(town.nothing_left)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from core.domain.external import NicFacts
 from core.domain.facts import PodFacts
 from core.domain.reclaim.settings import ReclaimSettings
-from core.service.bindings import Bindings, Found
+from core.service.bindings import Bindings, StoredBinding
 from core.service.provider import ProviderSettings
 from nodeagent.verbs.binding import BindingAllocator, Times
 from tests.agent.http_caller import over_socket
@@ -85,7 +85,7 @@ class Town:
         assert isinstance(allocator, BindingAllocator)
         allocator._times = Times(bind_s)
 
-    async def binding(self, pod: str = "web-0") -> Found:
+    async def binding(self, pod: str = "web-0") -> StoredBinding:
         """What agents and controllers have said of it."""
         return await Bindings(self.node.store, self.node.keys).find(("shop", pod))
 

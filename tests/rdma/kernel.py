@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
-from nodeagent.netlink.namespaces import Identity, Namespace, Visitor
+from nodeagent.netlink.namespaces import NamespaceIdentity, NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
 from nodeagent.netlink.wire import attribute, attribute_text, attribute_u32, attributes, nested, u32
 
@@ -42,9 +42,9 @@ class Kernel:
 
     def __init__(self, mode: int | None = SHARED) -> None:
         self.mode = mode
-        self.devices: dict[Identity, tuple[Device, ...]] = {}
+        self.devices: dict[NamespaceIdentity, tuple[Device, ...]] = {}
 
-    def open(self, _: Visitor, namespace: Namespace) -> RdmaSocket | None:
+    def open(self, _: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
         """In place of ``RdmaSocket.open``."""
         if namespace.identity not in self.devices:
             return None

@@ -12,9 +12,9 @@ import pytest
 
 from nodeagent.rdma import exporting
 from nodeagent.rdma.exporting import STALE_S_MAX, RdmaExposition, no_tenants
-from nodeagent.rdma.reading import Read, Reader
-from nodeagent.rdma.values import Counted, Place, Tenant
-from nodeagent.telemetry.metrics import Metrics
+from nodeagent.rdma.reading import CounterRead, CounterReader
+from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
+from nodeagent.telemetry.metrics import AgentMetrics
 from tests.agent.node import Clock
 
 
@@ -28,14 +28,15 @@ class Scripted:
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def read(self) -> Read:
+    def read(self) -> CounterRead:
         self.readings += 1
         counters = {"np_cnp_sent": self.readings}
         self.goes_on.wait()
         if self.is_broken:
             raise ZeroDivisionError("a bug of the reader")
-        return Read(
-            (Place((Counted("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),), self.faults
+        return CounterRead(
+            (NamespacePorts((RdmaPortLink("mlx5_0", "ens1f0", 1, 1, counters),), "10.6.0.17"),),
+            self.faults,
         )
 
 
@@ -46,9 +47,9 @@ def reader() -> Iterator[Scripted]:
     made.goes_on.set()
 
 
-def exposition(reader: Scripted, metrics: Metrics, clock: Clock) -> RdmaExposition:
+def exposition(reader: Scripted, metrics: AgentMetrics, clock: Clock) -> RdmaExposition:
     tenants = {"10.6.0.17": Tenant("shop", "train-0")}
-    return RdmaExposition("node-1", cast("Reader", reader), lambda: tenants, metrics, clock)
+    return RdmaExposition("node-1", cast("CounterReader", reader), lambda: tenants, metrics, clock)
 
 
 async def counted(exposed: RdmaExposition) -> list[str]:
@@ -57,13 +58,13 @@ async def counted(exposed: RdmaExposition) -> list[str]:
     return [line.rpartition(" ")[2] for line in lines if not line.startswith("#")]
 
 
-def value_of(metrics: Metrics, name: str) -> float:
+def value_of(metrics: AgentMetrics, name: str) -> float:
     (found,) = (one for one in metrics.readings if one.name == f"orbweaver_{name}")
     return found.value()
 
 
 async def test_every_scrape_reads_anew(reader: Scripted) -> None:
-    exposed = exposition(reader, Metrics(), Clock())
+    exposed = exposition(reader, AgentMetrics(), Clock())
 
     assert await counted(exposed) == ["1"]
     assert await counted(exposed) == ["2"]
@@ -76,7 +77,7 @@ async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
 ) -> None:
     monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
     clock = Clock()
-    exposed = exposition(reader, Metrics(), clock)
+    exposed = exposition(reader, AgentMetrics(), clock)
     while await counted(exposed) == []:
         pass  # the first reading may take longer than that
     before = reader.readings
@@ -99,7 +100,7 @@ async def test_nothing_was_ever_read_is_no_text(
 ) -> None:
     monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
     reader.goes_on.clear()
-    exposed = exposition(reader, Metrics(), Clock())
+    exposed = exposition(reader, AgentMetrics(), Clock())
 
     assert await exposed.text() == b""
     reader.goes_on.set()
@@ -109,7 +110,7 @@ async def test_nothing_was_ever_read_is_no_text(
 async def test_what_cannot_be_read_is_counted_and_told_once(
     reader: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    metrics = Metrics()
+    metrics = AgentMetrics()
     exposed = exposition(reader, metrics, Clock())
     reader.faults = {"/var/run/netns/a": "no"}
 
@@ -127,7 +128,7 @@ async def test_what_cannot_be_read_is_counted_and_told_once(
 async def test_a_reading_that_crashes_is_counted_and_logged_and_the_next_scrape_reads_anew(
     reader: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
-    metrics = Metrics()
+    metrics = AgentMetrics()
     exposed = exposition(reader, metrics, Clock())
     reader.is_broken = True
 

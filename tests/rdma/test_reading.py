@@ -9,10 +9,10 @@ import pytest
 
 from core.errors import NetlinkLost
 from nodeagent.netlink import ethtool
-from nodeagent.netlink.namespaces import Namespace, Visitor
+from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
-from nodeagent.rdma.reading import READ_S_MAX, Reader
-from nodeagent.rdma.values import Counted
+from nodeagent.rdma.reading import READ_S_MAX, CounterReader
+from nodeagent.rdma.values import RdmaPortLink
 from tests.rdma.kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
 from tests.support.link import NAMESPACES, Link, ip
 
@@ -22,14 +22,14 @@ ON_THE_NODE = Device("mlx5_0", CARD, CARD, (Port(LINK, {"np_cnp_sent": 4}),))
 
 
 @pytest.fixture
-def visitor() -> Iterator[Visitor]:
-    made = Visitor()
+def visitor() -> Iterator[NetnsExecutor]:
+    made = NetnsExecutor()
     yield made
     made.close()
 
 
 @pytest.fixture
-def kernel(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+def kernel(visitor: NetnsExecutor, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel()
     made.devices[visitor.home.identity] = (ON_THE_NODE,)
     monkeypatch.setattr(RdmaSocket, "open", made.open)
@@ -44,15 +44,15 @@ class Pod:
         self.netns = Path(station.netns)
         (directory / self.netns.name).symlink_to(station.netns)
         device = Device("mlx5_4", 1, CARD, (Port("eth0", {"rx_write_requests": 3}),))
-        with Namespace.open(station.netns) as namespace:
+        with NetworkNamespace.open(station.netns) as namespace:
             kernel.devices[namespace.identity] = (device,)
 
     def route(self, gateway: str) -> None:
         ip("-n", self.netns.name, "route", "add", "default", "via", gateway)
 
 
-def test_a_kernel_without_rdma_has_nothing_to_read(visitor: Visitor, tmp_path: Path) -> None:
-    reader = Reader(visitor, (tmp_path,), tmp_path)
+def test_a_kernel_without_rdma_has_nothing_to_read(visitor: NetnsExecutor, tmp_path: Path) -> None:
+    reader = CounterReader(visitor, (tmp_path,), tmp_path)
 
     found = reader.read()
 
@@ -61,10 +61,10 @@ def test_a_kernel_without_rdma_has_nothing_to_read(visitor: Visitor, tmp_path: P
 
 
 def test_the_nodes_own_devices_are_read_with_their_traffic_class(
-    visitor: Visitor, kernel: Kernel, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
-    reader = Reader(visitor, (tmp_path,), tmp_path)
-    expected = Counted("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
+    reader = CounterReader(visitor, (tmp_path,), tmp_path)
+    expected = RdmaPortLink("mlx5_0", LINK, CARD, CARD, {"np_cnp_sent": 4}, traffic_class=0)
     assert reader.read().places[0].ports == (expected,), "nobody has set one"
 
     directory = tmp_path / "class/infiniband/mlx5_0/tc/1"
@@ -77,28 +77,28 @@ def test_the_nodes_own_devices_are_read_with_their_traffic_class(
 
 
 def test_a_virtual_function_has_no_traffic_class_of_its_own(
-    visitor: Visitor, kernel: Kernel, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     kernel.devices[visitor.home.identity] = (ON_THE_NODE._replace(node_guid=1),)
 
-    (port,) = Reader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert (port.is_root, port.traffic_class) == (False, None)
 
 
 def test_a_virtual_function_tells_its_parent(
-    visitor: Visitor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ethtool, "driver_bus", lambda *_: "0000:03:00.1")
     (tmp_path / "bus/pci/devices/0000:03:00.1/physfn/net/ens1f0").mkdir(parents=True)
 
-    (port,) = Reader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert port.parent == "ens1f0"
 
 
 def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
-    visitor: Visitor, kernel: Kernel, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, tmp_path: Path
 ) -> None:
     kernel.devices[visitor.home.identity] = (ON_THE_NODE._replace(ports=(Port(LINK, None),)),)
     directory = tmp_path / "class/infiniband/mlx5_0/ports/1/hw_counters"
@@ -107,29 +107,29 @@ def test_counters_that_the_kernel_does_not_tell_are_read_from_sys(
     (directory / "lifespan").write_text("10\n")
     (directory / "odd").write_text("N/A\n")
 
-    (port,) = Reader(visitor, (tmp_path,), tmp_path).read().places[0].ports
+    (port,) = CounterReader(visitor, (tmp_path,), tmp_path).read().places[0].ports
 
     assert port.counters == {"np_cnp_sent": 5}
 
 
 def test_a_device_over_no_link_is_left_out_unless_a_mac_address_is_made_of_its_guid(
-    visitor: Visitor, kernel: Kernel, link: Link, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
     guid = 0x020000FFFE000000 + int(link.station().mac.rpartition(":")[2], 16) - 1
     ports = (Port("", {"np_cnp_sent": 1}),)
-    with Namespace.open(str(pod.netns)) as namespace:
+    with NetworkNamespace.open(str(pod.netns)) as namespace:
         devices = (Device("mlx5_4", guid, CARD, ports), Device("mlx5_5", 9, CARD, ports))
         kernel.devices[namespace.identity] = devices
 
-    _, place = Reader(visitor, (tmp_path,), tmp_path).read().places
+    _, place = CounterReader(visitor, (tmp_path,), tmp_path).read().places
 
     assert [(port.device, port.link) for port in place.ports] == [("mlx5_4", "eth0")]
 
 
 def test_pods_are_read_where_devices_are_theirs_alone(
-    visitor: Visitor, kernel: Kernel, link: Link, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     pod = Pod(link, kernel, tmp_path, "10.6.0.17/24")
     pod.route("10.6.0.1")
@@ -139,7 +139,7 @@ def test_pods_are_read_where_devices_are_theirs_alone(
     (tmp_path / "default").symlink_to(link.station().netns)
     (tmp_path / "empty").symlink_to(link.station().netns)
     (tmp_path / "gone").symlink_to(NAMESPACES / "gone")
-    reader = Reader(visitor, (tmp_path, tmp_path / "no-docker"), tmp_path)
+    reader = CounterReader(visitor, (tmp_path, tmp_path / "no-docker"), tmp_path)
 
     for shared in (SHARED, None):
         kernel.mode = shared
@@ -163,41 +163,45 @@ def test_pods_are_read_where_devices_are_theirs_alone(
 
 
 def test_a_namespace_that_cannot_be_read_costs_no_other(
-    visitor: Visitor, kernel: Kernel, link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visitor: NetnsExecutor,
+    kernel: Kernel,
+    link: Link,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kernel.mode = EXCLUSIVE
     bad, good = (Pod(link, kernel, tmp_path, f"10.6.0.{last}/24") for last in (17, 18))
     good.route("10.6.0.1")
     (tmp_path / "no-namespace").write_text("")
 
-    def opened(visitor: Visitor, namespace: Namespace) -> RdmaSocket | None:
+    def opened(visitor: NetnsExecutor, namespace: NetworkNamespace) -> RdmaSocket | None:
         if namespace.path == str(tmp_path / bad.netns.name):
             raise NetlinkLost("not entered")
         return kernel.open(visitor, namespace)
 
     monkeypatch.setattr(RdmaSocket, "open", opened)
-    found = Reader(visitor, (tmp_path,), tmp_path).read()
+    found = CounterReader(visitor, (tmp_path,), tmp_path).read()
 
     assert [place.address for place in found.places] == ["", "10.6.0.18"]
     assert set(found.faults) == {str(tmp_path / bad.netns.name)}
 
 
 def test_a_reading_ends_after_its_time_and_says_so(
-    visitor: Visitor, kernel: Kernel, link: Link, tmp_path: Path
+    visitor: NetnsExecutor, kernel: Kernel, link: Link, tmp_path: Path
 ) -> None:
     kernel.mode = EXCLUSIVE
     Pod(link, kernel, tmp_path, "10.6.0.17/24")
     moments = iter((0.0, READ_S_MAX + 1))
 
-    found = Reader(visitor, (tmp_path,), tmp_path, lambda: next(moments)).read()
+    found = CounterReader(visitor, (tmp_path,), tmp_path, lambda: next(moments)).read()
 
     assert len(found.places) == 1
     assert "not all are read" in found.faults["Pods"]
 
 
-def test_statistics_and_speed_of_a_link_are_its_drivers(link: Link, visitor: Visitor) -> None:
+def test_statistics_and_speed_of_a_link_are_its_drivers(link: Link, visitor: NetnsExecutor) -> None:
     with (
-        Namespace.open(link.station().netns) as namespace,
+        NetworkNamespace.open(link.station().netns) as namespace,
         visitor.socket(namespace, 2, 2, 0) as inside,
     ):
         assert ethtool.statistics(inside, "eth0")["peer_ifindex"] > 0

@@ -14,14 +14,14 @@ from core.domain.model import Owner
 from nodeagent.rdma import samples
 from nodeagent.rdma.reading import guid_of
 from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
-from nodeagent.rdma.values import Counted, Place, Tenant
+from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
 from nodeagent.rdma.words import WORDS
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
 CARD = 0x506B4B0300AABBCC
 FUNCTION = 0x0211223344556677
 
-PF = Counted(
+PF = RdmaPortLink(
     "mlx5_0",
     "ens1f0",
     CARD,
@@ -38,12 +38,12 @@ PF = Counted(
     100_000,
     106,
 )
-VF = Counted("mlx5_4", "net1", FUNCTION, CARD, {"rx_write_requests": 3}, parent="ens1f0")
+VF = RdmaPortLink("mlx5_4", "net1", FUNCTION, CARD, {"rx_write_requests": 3}, parent="ens1f0")
 JOB = Owner("PyTorchJob", "train", "shop", "kubeflow.org/v1")
 PLACES = (
-    Place((PF,)),
-    Place((VF,), "10.6.0.17"),
-    Place((VF._replace(device="mlx5_5"),), "10.6.0.18"),
+    NamespacePorts((PF,)),
+    NamespacePorts((VF,), "10.6.0.17"),
+    NamespacePorts((VF._replace(device="mlx5_5"),), "10.6.0.18"),
 )
 TENANTS = {
     "10.6.0.17": Tenant("shop", "train-0", JOB),
@@ -81,9 +81,9 @@ def test_a_pod_that_nobody_knows_has_no_labels_of_one() -> None:
 
 
 def test_the_same_series_never_comes_twice() -> None:
-    twice = Counted("mlx5_0", "ens1f0", CARD, CARD, {"outOfBuffer": 1, "out_of_buffer": 2})
+    twice = RdmaPortLink("mlx5_0", "ens1f0", CARD, CARD, {"outOfBuffer": 1, "out_of_buffer": 2})
 
-    found = samples_of("node-1", [Place((twice, twice))], {})
+    found = samples_of("node-1", [NamespacePorts((twice, twice))], {})
 
     (values,) = found.values.values()
     assert list(values.values()) == [2]
@@ -91,18 +91,20 @@ def test_the_same_series_never_comes_twice() -> None:
 
 def test_samples_above_the_bound_are_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SAMPLES_MAX", 3)
-    many = Counted("mlx5_0", "ens1f0", CARD, CARD, {f"c{number}": number for number in range(5)})
+    many = RdmaPortLink(
+        "mlx5_0", "ens1f0", CARD, CARD, {f"c{number}": number for number in range(5)}
+    )
 
-    found = samples_of("node-1", [Place((many,))], {})
+    found = samples_of("node-1", [NamespacePorts((many,))], {})
 
     assert (sum(map(len, found.values.values())), found.left_out) == (3, 2)
 
 
 def test_a_label_may_have_any_text_and_a_counter_any_size() -> None:
     odd = 'a "b" \\ c'
-    port = Counted(odd, "ens1f0", CARD, CARD, {"bytes": (1 << 64) - 1})
+    port = RdmaPortLink(odd, "ens1f0", CARD, CARD, {"bytes": (1 << 64) - 1})
 
-    text = text_of(samples_of("node-1", [Place((port,))], {})).decode()
+    text = text_of(samples_of("node-1", [NamespacePorts((port,))], {})).decode()
 
     (family,) = text_string_to_metric_families(text)
     (sample,) = family.samples

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, Owner, pod_holder, stateful_holder
-from core.domain.reclaim.cluster import ClusterSnapshot, Listing, NodeState, Objects, PodState
-from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Sighting, Subject
+from core.domain.reclaim.cluster import (
+    ClusterSnapshot,
+    KindListing,
+    ListedObjects,
+    NodeState,
+    PodState,
+)
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
@@ -36,7 +42,7 @@ def hold(
 def claim_alone(ledger: Ledger, name: str, holder: str, address: str) -> None:
     """A claim, whatever endpoint there is."""
     ledger.position += 1
-    ledger.claims[address] = Held(Claim("p", holder, "shop", name, "e"), ledger.position)
+    ledger.claims[address] = RevisedClaim(Claim("p", holder, "shop", name, "e"), ledger.position)
 
 
 def cluster(
@@ -49,8 +55,8 @@ def cluster(
 ) -> ClusterSnapshot:
     """What listings show at ``at_s``; ``witness`` is the controller's own Pod."""
     all_pods = (*pods, WITNESS) if witness else pods
-    objects = Objects(all_pods, NODES, stateful_sets)
-    listings = {kind: Listing(moment(at_s), complete) for kind in KINDS}
+    objects = ListedObjects(all_pods, NODES, stateful_sets)
+    listings = {kind: KindListing(moment(at_s), complete) for kind in KINDS}
     return ClusterSnapshot(objects, listings, moment(at_s if read_s is None else read_s))
 
 
@@ -70,7 +76,7 @@ def twice(
 ) -> ReclaimPlan:
     """Two scans that see the same; the plan of the second one."""
     sets = tuple(stateful_sets)
-    before: dict[Subject, Sighting] = {}
+    before: dict[ObservationSubject, Observation] = {}
     plan = ReclaimPlan((), (), (), {})
     for at_s in (NOW_S, NOW_S + gap_s):
         plan = plan_scan(

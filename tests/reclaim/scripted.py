@@ -13,7 +13,14 @@ from typing import NamedTuple
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
-from core.domain.reclaim.cluster import ClusterSnapshot, Kind, Listing, NodeState, Objects, PodState
+from core.domain.reclaim.cluster import (
+    ClusterSnapshot,
+    Kind,
+    KindListing,
+    ListedObjects,
+    NodeState,
+    PodState,
+)
 from core.domain.reclaim.evidence import Moment
 
 KINDS: tuple[Kind, ...] = (
@@ -62,7 +69,7 @@ class Cluster:
 
     def snapshot(self, claims_read: Moment) -> ClusterSnapshot:
         """What the API server answers now, faults included."""
-        objects = Objects(
+        objects = ListedObjects(
             self.pods.values(),
             self.nodes.values(),
             self.stateful_sets.values(),
@@ -73,10 +80,10 @@ class Cluster:
         taken = taken._replace(observer=claims_read.observer)
         complete = self.listing != "partial"
         if self.listing == "empty":
-            objects = Objects()
+            objects = ListedObjects()
         if self.listing == "partial":
             objects = objects._replace(pods=list(self.pods.values())[:1])
-        listings = {kind: Listing(taken, complete) for kind in KINDS}
+        listings = {kind: KindListing(taken, complete) for kind in KINDS}
         return ClusterSnapshot(objects, listings, claims_read)
 
     def set_pod(self, pod: PodState) -> News:

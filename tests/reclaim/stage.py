@@ -13,11 +13,11 @@ from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.cluster import NodeState, PodState
-from core.domain.reclaim.evidence import Sighting, Subject
+from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.judging import Rules
-from core.domain.reclaim.planning import Kept, ReclaimPlan, ReclaimStep, plan_scan, resolve
+from core.domain.reclaim.planning import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan, resolve
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace, TraceBook, trace
+from core.domain.reclaim.tracing import ReclaimDeadline, ReclaimDeadlines, trace
 from core.errors import OrbweaverError
 from core.service.allocator import AllocatorSettings
 from core.service.reclaimer import Reclaimer
@@ -38,8 +38,8 @@ class Stage:
         self.store = MemoryStore(lambda: self.cluster.now_s)
         self.agents: dict[str, Node] = {}
         self.settings = ReclaimSettings()
-        self.book = TraceBook(self.settings.traces_max)
-        self.sightings: dict[Subject, Sighting] = {}
+        self.book = ReclaimDeadlines(self.settings.traces_max)
+        self.sightings: dict[ObservationSubject, Observation] = {}
         self.released: set[str] = set()
         self.kept: dict[str, str] = {}
         self.plans: list[ReclaimPlan] = []
@@ -200,7 +200,7 @@ class Stage:
 
     async def restart(self) -> str:
         """Another controller takes over: what was remembered is gone."""
-        self.book = TraceBook(self.settings.traces_max)
+        self.book = ReclaimDeadlines(self.settings.traces_max)
         self.sightings = {}
         return ""
 
@@ -310,7 +310,7 @@ class Stage:
         now = moment(self.cluster.now_s)
         facts = self.cluster.snapshot(now)
         found = trace(news.pod, facts, self.settings, now, deleted=news.report)
-        if isinstance(found, Trace):
+        if isinstance(found, ReclaimDeadline):
             self.book.put(found)
         elif news.pod.is_living:
             self.book.forget(news.pod.uid)
@@ -325,17 +325,17 @@ class Stage:
         self.sightings = plan.sightings
         return plan
 
-    async def _follow(self, one: Trace) -> None:
+    async def _follow(self, one: ReclaimDeadline) -> None:
         """A scan has found a deadline."""
         self.book.put(one)
 
-    async def _resolve(self, one: Trace) -> list[str]:
+    async def _resolve(self, one: ReclaimDeadline) -> list[str]:
         ledger = await (await self.agent("operator")).truth()
         found = resolve(one, ledger, await self._rules())
         if isinstance(found, ReclaimStep):
             self.book.forget(one.uid)
             return await self._carry_out(found)
-        if isinstance(found, Kept) and found.until_s > self.cluster.now_s:
+        if isinstance(found, KeptClaims) and found.until_s > self.cluster.now_s:
             return []
         self.book.forget(one.uid)
         return [] if found is None else [self._keep(found)]
@@ -350,6 +350,6 @@ class Stage:
             return [f"left {path} alone: {done.why}"]
         return [f"released {' '.join(done.addresses) or '-'} of {path}, {step.evidence}"]
 
-    def _keep(self, one: Kept) -> str:
+    def _keep(self, one: KeptClaims) -> str:
         self.kept |= dict.fromkeys(one.addresses, one.why)
         return f"kept {' '.join(one.addresses) or '-'} of {'/'.join(one.key)}: {one.why}"

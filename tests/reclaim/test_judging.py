@@ -11,7 +11,7 @@ from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.fixed.validity import validity_of
 from core.domain.model import Owner
-from core.domain.reclaim.cluster import ClusterSnapshot, Listing, Objects, PodState
+from core.domain.reclaim.cluster import ClusterSnapshot, KindListing, ListedObjects, PodState
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.reclaim.build import DB, NOW_S, cluster, hold, released, twice
 from tests.reclaim.scripted import KINDS, moment
@@ -159,14 +159,16 @@ def test_a_replica_is_valid_by_its_name_and_ordinal(
 def test_a_virtual_machine_is_valid_by_instance_and_machine(
     instance: VmiState | None, machine: VmState | None, state: str
 ) -> None:
-    objects = Objects(vmis=[instance] if instance else [], vms=[machine] if machine else [])
-    facts = ClusterSnapshot(objects, {kind: Listing(moment(1.0)) for kind in KINDS}, moment(1.0))
+    objects = ListedObjects(vmis=[instance] if instance else [], vms=[machine] if machine else [])
+    facts = ClusterSnapshot(
+        objects, {kind: KindListing(moment(1.0)) for kind in KINDS}, moment(1.0)
+    )
 
     assert validity_of("vm", "shop", "a", facts).state == state
 
 
 def test_an_owner_that_nobody_has_listed_keeps_the_address() -> None:
-    facts = ClusterSnapshot(Objects(), {}, moment(1.0))
+    facts = ClusterSnapshot(ListedObjects(), {}, moment(1.0))
 
     assert validity_of("statefulset", "shop", "db-0", facts).state == "unknown"
     assert validity_of("vm", "shop", "a", facts).state == "unknown"

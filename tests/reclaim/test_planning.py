@@ -15,7 +15,7 @@ from core.domain.reclaim.evidence import (
     EVIDENCE_CHARS_MAX,
     OBSERVATION_GAP_S,
     Evidence,
-    Fence,
+    ReclaimFence,
     sighted,
     utc,
 )
@@ -258,7 +258,7 @@ def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:
 
 
 def test_the_same_listing_twice_is_one_observation() -> None:
-    fence = Fence("1", "pod/1", (), ())
+    fence = ReclaimFence("1", "pod/1", (), ())
     first = sighted(None, "pod-gone", fence, moment(5))
 
     assert sighted(first, "pod-gone", fence, moment(5)) == first
@@ -268,7 +268,7 @@ def test_the_same_listing_twice_is_one_observation() -> None:
 
 
 def test_another_observer_begins_anew_however_far_its_calendar_is_ahead() -> None:
-    fence = Fence("1", "pod/1", (), ())
+    fence = ReclaimFence("1", "pod/1", (), ())
     first = sighted(None, "pod-gone", fence, moment(5))
 
     other = sighted(first, "pod-gone", fence, moment(3_600, "another controller"))

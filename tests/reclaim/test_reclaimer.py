@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.claims import ReleaseDecision
 from core.domain.events import AddressesReleased
-from core.domain.reclaim.evidence import Sighting, Subject
+from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.planning import ReclaimStep, plan_scan
 from core.service.reclaimer import DONE, LATE, Reclaimer
 from core.service.releaser import ReleaseOrder
@@ -34,7 +34,7 @@ def reclaimer_of(node: Node) -> Reclaimer:
 
 async def steps_of(node: Node) -> tuple[ReclaimStep, ...]:
     """What two looks at a cluster without Pods of ours find."""
-    before: dict[Subject, Sighting] = {}
+    before: dict[ObservationSubject, Observation] = {}
     steps: tuple[ReclaimStep, ...] = ()
     for at_s in (NOW_S, NOW_S + 60):
         plan = plan_scan(await node.truth(), rules(cluster(at_s=at_s)), before)

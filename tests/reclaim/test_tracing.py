@@ -11,9 +11,9 @@ from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
-from core.domain.reclaim.planning import Kept, ReclaimStep, resolve
+from core.domain.reclaim.planning import KeptClaims, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
-from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
+from core.domain.reclaim.tracing import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
 from tests.reclaim.build import DB, NOW_S, cluster, hold, rules
 from tests.reclaim.scripted import OBSERVER, moment
 
@@ -31,7 +31,7 @@ def traced(
     sets: tuple[StatefulSetState, ...] = (),
     *,
     deleted: bool = False,
-) -> Trace | Untraced:
+) -> ReclaimDeadline | NoDeadline:
     report = "it was deleted" if deleted else ""
     return trace(pod, cluster(stateful_sets=sets), settings, moment(NOW_S), deleted=report)
 
@@ -59,7 +59,7 @@ def test_news_starts_its_deadline(
 ) -> None:
     found = traced(pod, settings, deleted=deleted)
 
-    assert isinstance(found, Trace)
+    assert isinstance(found, ReclaimDeadline)
     assert (found.reason, found.deadline_s) == (reason, deadline_s)
     assert found.stop_s >= deadline_s
 
@@ -83,27 +83,28 @@ def test_other_news_starts_nothing_and_says_why(
 ) -> None:
     found = traced(pod, settings, (StatefulSetState("shop", "db", 1),), deleted=deleted)
 
-    assert isinstance(found, Untraced)
+    assert isinstance(found, NoDeadline)
     assert found.why
 
 
 def test_node_flags_do_not_matter_once_the_pod_is_deleted() -> None:
     off = ReclaimSettings(on_ready_node=False, on_not_ready_node=False)
 
-    assert isinstance(traced(POD, off, deleted=True), Trace)
+    assert isinstance(traced(POD, off, deleted=True), ReclaimDeadline)
 
 
 def test_a_deadline_that_is_over_still_leaves_room_for_a_second_look() -> None:
     found = traced(DELETING._replace(deletion_s=5.0))
 
-    assert isinstance(found, Trace)
+    assert isinstance(found, ReclaimDeadline)
     assert found.stop_s == NOW_S + OBSERVATION_GAP_S
 
 
 def test_the_book_has_a_capacity_and_says_what_it_dropped() -> None:
-    book = TraceBook(2)
+    book = ReclaimDeadlines(2)
     entries = [
-        Trace(("shop", str(i)), str(i), str(i), "n1", "deleted", moment(1), 1.0) for i in range(3)
+        ReclaimDeadline(("shop", str(i)), str(i), str(i), "n1", "deleted", moment(1), 1.0)
+        for i in range(3)
     ]
 
     assert [book.put(entry) for entry in entries] == [True, True, False]
@@ -114,8 +115,8 @@ def test_the_book_has_a_capacity_and_says_what_it_dropped() -> None:
 
 
 def test_the_book_keeps_the_first_observation_and_never_takes_a_deletion_back() -> None:
-    book = TraceBook(9)
-    first = Trace(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
+    book = ReclaimDeadlines(9)
+    first = ReclaimDeadline(("shop", "a"), "a", "1", "n1", "deleting", moment(1), 60.0)
     book.put(first)
     book.put(first._replace(seen=moment(5), deadline_s=90.0))
     assert list(book) == [first._replace(deadline_s=90.0)]
@@ -128,9 +129,9 @@ def test_the_book_keeps_the_first_observation_and_never_takes_a_deletion_back() 
 
 
 def test_what_is_due_comes_oldest_first() -> None:
-    book = TraceBook(9)
+    book = ReclaimDeadlines(9)
     for uid, stop in (("late", 30.0), ("b", 20.0), ("a", 10.0)):
-        book.put(Trace(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
+        book.put(ReclaimDeadline(("shop", uid), uid, uid, "n1", "deleted", moment(0), stop))
 
     assert [one.uid for one in book.due(20.0)] == ["a", "b"]
 
@@ -138,7 +139,7 @@ def test_what_is_due_comes_oldest_first() -> None:
 def test_a_reported_deletion_is_released_after_one_look() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    entry = ReclaimDeadline(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     step = resolve(entry, ledger, rules(cluster()))
 
@@ -148,7 +149,7 @@ def test_a_reported_deletion_is_released_after_one_look() -> None:
 
 
 def test_a_trace_ends_with_its_endpoint() -> None:
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    entry = ReclaimDeadline(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
     assert resolve(entry, Ledger(), rules(cluster())) is None
 
@@ -166,26 +167,26 @@ def test_a_reported_deletion_that_is_contradicted_frees_nothing(
 ) -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    entry = ReclaimDeadline(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
-    assert isinstance(resolve(entry, ledger, rules(cluster(*pods))), Kept)
+    assert isinstance(resolve(entry, ledger, rules(cluster(*pods))), KeptClaims)
 
 
 def test_a_trace_of_an_older_pod_does_not_touch_its_successor() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "2", IP)
-    entry = Trace(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    entry = ReclaimDeadline(("shop", "web-0"), "web-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
 
-    assert isinstance(resolve(entry, ledger, rules(cluster())), Kept)
+    assert isinstance(resolve(entry, ledger, rules(cluster())), KeptClaims)
 
 
 def test_a_replica_that_is_wanted_again_keeps_its_address() -> None:
     ledger = Ledger()
     hold(ledger, "db-0", "1", IP, fixed=True)
-    entry = Trace(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
+    entry = ReclaimDeadline(("shop", "db-0"), "db-0", "1", "n1", "deleted", moment(NOW_S), NOW_S)
     wanted = cluster(stateful_sets=[StatefulSetState("shop", "db", 1)])
 
-    assert isinstance(resolve(entry, ledger, rules(wanted)), Kept)
+    assert isinstance(resolve(entry, ledger, rules(wanted)), KeptClaims)
     assert isinstance(resolve(entry, ledger, rules(cluster())), ReclaimStep)
 
 
@@ -193,14 +194,14 @@ def test_a_deadline_is_waited_for_and_needs_a_trusted_listing() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING)
-    assert isinstance(entry, Trace)
+    assert isinstance(entry, ReclaimDeadline)
     early = resolve(entry, ledger, rules(cluster(DELETING, at_s=NOW_S + 59)))
     blind = resolve(entry, ledger, rules(cluster(DELETING, at_s=NOW_S + 60, complete=False)))
     late = resolve(entry, ledger, rules(cluster(DELETING, at_s=NOW_S + 60)))
 
-    assert isinstance(early, Kept)
+    assert isinstance(early, KeptClaims)
     assert early.until_s == NOW_S + 60
-    assert isinstance(blind, Kept)
+    assert isinstance(blind, KeptClaims)
     assert isinstance(late, ReclaimStep)
     assert late.evidence.times == 2
 
@@ -209,12 +210,12 @@ def test_a_listing_from_the_time_of_the_news_is_no_second_observation() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING)
-    assert isinstance(entry, Trace)
+    assert isinstance(entry, ReclaimDeadline)
     old = cluster(DELETING, at_s=NOW_S + 1)
 
     found = resolve(entry, ledger, rules(old, now_s=NOW_S + 500))
 
-    assert isinstance(found, Kept)
+    assert isinstance(found, KeptClaims)
     assert found.until_s == NOW_S + 500 + OBSERVATION_GAP_S - 1
 
 
@@ -223,14 +224,14 @@ def test_a_calendar_that_is_set_neither_shortens_nor_hides_the_gap(jump_s: float
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING._replace(deletion_s=5.0))
-    assert isinstance(entry, Trace)
+    assert isinstance(entry, ReclaimDeadline)
 
-    def look(after_s: float) -> ReclaimStep | Kept | None:
+    def look(after_s: float) -> ReclaimStep | KeptClaims | None:
         listed = cluster(DELETING._replace(deletion_s=5.0))
         listed.seen = Moment(NOW_S + jump_s, OBSERVER, NOW_S + after_s)
         return resolve(entry, ledger, rules(listed, now_s=NOW_S + 4_000))
 
-    assert isinstance(look(OBSERVATION_GAP_S - 1), Kept)
+    assert isinstance(look(OBSERVATION_GAP_S - 1), KeptClaims)
     assert isinstance(look(OBSERVATION_GAP_S), ReclaimStep)
 
 
@@ -238,12 +239,12 @@ def test_news_that_another_observer_heard_is_no_first_observation() -> None:
     ledger = Ledger()
     hold(ledger, "web-0", "1", IP)
     entry = traced(DELETING)
-    assert isinstance(entry, Trace)
+    assert isinstance(entry, ReclaimDeadline)
     elsewhere = entry._replace(seen=moment(NOW_S, "another controller"))
     late = rules(cluster(DELETING, at_s=NOW_S + 500))
 
     assert isinstance(resolve(entry, ledger, late), ReclaimStep)
-    assert isinstance(resolve(elsewhere, ledger, late), Kept)
+    assert isinstance(resolve(elsewhere, ledger, late), KeptClaims)
 
 
 def test_the_defaults_are_those_of_the_public_system() -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Owner, Pool
 from core.domain.selection.request import SelectionRequest, SelectionSettings
@@ -28,7 +28,7 @@ class Scenario(NamedTuple):
 
     title: str
     pools: dict[str, Pool]
-    facts: Facts
+    facts: RequestFacts
     request: SelectionRequest
     settings: SelectionSettings
     expect: dict[str, Any]
@@ -106,7 +106,7 @@ def _scenario(entry: dict[str, Any]) -> Scenario:
 
 def _facts(
     pod: Mapping[str, Any], namespace: Mapping[str, Any] | None, node: Mapping[str, Any] | None
-) -> Facts:
+) -> RequestFacts:
     given = dict(pod)
     owner = given.pop("owner", None)
     pod_facts = PodFacts(
@@ -120,7 +120,7 @@ def _facts(
         and Owner(owner["kind"], owner["name"], owner.get("namespace", ""), owner["apiVersion"]),
     )
     assert not given, f"unknown fields of the Pod: {given}"
-    return Facts(
+    return RequestFacts(
         pod_facts,
         NamespaceFacts(
             pod_facts.namespace,

@@ -6,24 +6,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.selection.multus import Network, parse_networks, qualified
+from core.domain.selection.multus import NetworkSelectionElement, parse_networks, qualified
 from core.errors import BadInput
 
 SHORT = [
-    ("blue", [Network("shop", "blue")]),
-    ("ns/blue", [Network("ns", "blue")]),
-    ("blue@fast0", [Network("shop", "blue", "fast0")]),
-    (" ns/blue@fast0 , red ", [Network("ns", "blue", "fast0"), Network("shop", "red")]),
-    ("blue@", [Network("shop", "blue")]),
+    ("blue", [NetworkSelectionElement("shop", "blue")]),
+    ("ns/blue", [NetworkSelectionElement("ns", "blue")]),
+    ("blue@fast0", [NetworkSelectionElement("shop", "blue", "fast0")]),
+    (
+        " ns/blue@fast0 , red ",
+        [NetworkSelectionElement("ns", "blue", "fast0"), NetworkSelectionElement("shop", "red")],
+    ),
+    ("blue@", [NetworkSelectionElement("shop", "blue")]),
 ]
 JSON = [
     ("[]", []),
-    ('[{"name":"blue"}]', [Network("shop", "blue")]),
+    ('[{"name":"blue"}]', [NetworkSelectionElement("shop", "blue")]),
     (
         '[{"NAME":"blue","Namespace":"ns","interface":"fast0","ips":["10.0.0.1"]}]',
-        [Network("ns", "blue", "fast0")],
+        [NetworkSelectionElement("ns", "blue", "fast0")],
     ),
-    ('[{"name":"blue","namespace":"","interface":null}]', [Network("shop", "blue")]),
+    (
+        '[{"name":"blue","namespace":"","interface":null}]',
+        [NetworkSelectionElement("shop", "blue")],
+    ),
 ]
 WRONG = [
     ("a/b/c", "'a/b/c' is not of the form namespace/name@interface"),
@@ -42,7 +48,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "networks"), [*SHORT, *JSON])
-def test_both_syntaxes_are_read(text: str, networks: list[Network]) -> None:
+def test_both_syntaxes_are_read(text: str, networks: list[NetworkSelectionElement]) -> None:
     assert parse_networks(text, "shop") == networks
 
 

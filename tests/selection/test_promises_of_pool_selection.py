@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.addresses import Family
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.labels import LabelSelector
 from core.domain.model import Pool
 from core.domain.selection import order
 from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
+    CandidateVerdict,
     Selection,
     SelectionRequest,
     SelectionSettings,
-    Verdict,
 )
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError
@@ -92,19 +92,19 @@ def pod_annotations(draw: st.DrawFn) -> dict[str, str]:
 
 
 @st.composite
-def facts(draw: st.DrawFn) -> Facts:
+def facts(draw: st.DrawFn) -> RequestFacts:
     return facts_of(draw(pod_annotations()))
 
 
-def facts_of(annotations: dict[str, str]) -> Facts:
-    return Facts(
+def facts_of(annotations: dict[str, str]) -> RequestFacts:
+    return RequestFacts(
         PodFacts("shop", "web-0", "uid-1", "node-1", {"zone": "z9"}, annotations),
         NamespaceFacts("shop", {"zone": "z9"}, known=True),
         NodeFacts("node-1", {"zone": "z9"}, known=True),
     )
 
 
-def outcome(facts: Facts, known: dict[str, Pool]) -> Selection | tuple[object, ...]:
+def outcome(facts: RequestFacts, known: dict[str, Pool]) -> Selection | tuple[object, ...]:
     """The selection, or everything that the error says."""
     try:
         return select(ETH0, facts, known, PLAIN._replace(multus_cluster_network="red"))
@@ -114,7 +114,7 @@ def outcome(facts: Facts, known: dict[str, Pool]) -> Selection | tuple[object, .
 
 @given(pools(), facts(), st.randoms(use_true_random=False))
 def test_the_order_of_the_mapping_changes_nothing(
-    known: dict[str, Pool], facts: Facts, chance: random.Random
+    known: dict[str, Pool], facts: RequestFacts, chance: random.Random
 ) -> None:
     shuffled = list(known.items())
     chance.shuffle(shuffled)
@@ -124,7 +124,7 @@ def test_the_order_of_the_mapping_changes_nothing(
 
 @given(pools(), facts(), st.data())
 def test_a_pool_that_nobody_names_changes_nothing(
-    known: dict[str, Pool], facts: Facts, data: st.DataObject
+    known: dict[str, Pool], facts: RequestFacts, data: st.DataObject
 ) -> None:
     stranger = data.draw(pool("stranger"))._replace(default=False)
 
@@ -133,7 +133,7 @@ def test_a_pool_that_nobody_names_changes_nothing(
 
 @given(pools(), facts())
 def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
-    known: dict[str, Pool], facts: Facts
+    known: dict[str, Pool], facts: RequestFacts
 ) -> None:
     result = outcome(facts, known)
     if not isinstance(result, Selection):
@@ -155,7 +155,7 @@ def test_every_candidate_has_a_verdict_and_every_accepted_one_is_tried(
 
 @given(pools(), facts())
 def test_every_family_that_is_asked_for_gets_a_demand_with_pools_of_that_family(
-    known: dict[str, Pool], facts: Facts
+    known: dict[str, Pool], facts: RequestFacts
 ) -> None:
     result = outcome(facts, known)
     if not isinstance(result, Selection):
@@ -170,7 +170,7 @@ def test_every_family_that_is_asked_for_gets_a_demand_with_pools_of_that_family(
 
 @given(pools(), facts())
 def test_candidates_before_judgement_are_those_of_the_selection(
-    known: dict[str, Pool], facts: Facts
+    known: dict[str, Pool], facts: RequestFacts
 ) -> None:
     result = outcome(facts, known)
     if not isinstance(result, Selection):
@@ -186,7 +186,9 @@ def test_candidates_before_judgement_are_those_of_the_selection(
 
 
 @given(pools(), facts())
-def test_a_catalog_and_a_plain_mapping_give_the_same(known: dict[str, Pool], facts: Facts) -> None:
+def test_a_catalog_and_a_plain_mapping_give_the_same(
+    known: dict[str, Pool], facts: RequestFacts
+) -> None:
     catalog = PoolCatalog(known)
     try:
         first = candidates(ETH0, facts, catalog, PLAIN)
@@ -273,4 +275,4 @@ def test_a_selection_by_name_looks_at_the_named_pools_alone(
 
     selection = select(request, facts_of(annotations), known, PLAIN)
 
-    assert selection.verdicts == (Verdict("eth0", 4, "pool-a", True, "every rule", ""),)
+    assert selection.verdicts == (CandidateVerdict("eth0", 4, "pool-a", True, "every rule", ""),)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
 from core.domain.selection import reasoning
 from core.domain.selection.annotations import POD_IPPOOLS
 from core.domain.selection.request import (
+    CandidateVerdict,
     SelectionRequest,
     SelectionSettings,
-    Verdict,
 )
 from core.domain.selection.select import candidates, select
 from core.errors import AllocationError, NoPoolAvailable, WrongInput
@@ -25,8 +25,8 @@ POOLS = {
 }
 
 
-def facts(ippools: str) -> Facts:
-    return Facts(
+def facts(ippools: str) -> RequestFacts:
+    return RequestFacts(
         PodFacts("shop", "web-0", "uid-1", "n1", annotations={POD_IPPOOLS: ippools}),
         NamespaceFacts("shop"),
         NodeFacts("n1"),
@@ -65,7 +65,7 @@ def test_the_verdicts_of_a_failure_can_be_read_too() -> None:
     with pytest.raises(NoPoolAvailable) as caught:
         select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
-    verdicts = [one for one in caught.value.verdicts if isinstance(one, Verdict)]
+    verdicts = [one for one in caught.value.verdicts if isinstance(one, CandidateVerdict)]
     assert list(reasoning.describe_verdicts(verdicts)) == [
         "  off: rejected by disabled: disabled IPPool off",
         "  p1: accepted by every rule",
@@ -88,7 +88,7 @@ def test_the_check_for_changed_pools_does_not_mind_pools_that_are_missing_or_dis
 
 
 def test_a_prefix_keeps_everything_else_of_the_error() -> None:
-    verdict = Verdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
+    verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
     prefixed = reasoning.in_standard_mode(error)

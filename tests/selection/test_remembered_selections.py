@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.domain.facts import Facts
+from core.domain.facts import RequestFacts
 from core.domain.labels import LabelSelector
 from core.domain.model import Owner, Pool
 from core.domain.selection import memo
@@ -26,7 +26,7 @@ def error_of(error: AllocationError) -> Outcome:
     return type(error), error.message, error.subject, error.verdicts
 
 
-def by_rules(request: SelectionRequest, one: Facts, catalog: PoolCatalog) -> Outcome:
+def by_rules(request: SelectionRequest, one: RequestFacts, catalog: PoolCatalog) -> Outcome:
     try:
         return select(request, one, catalog, PLAIN)
     except AllocationError as error:
@@ -34,7 +34,7 @@ def by_rules(request: SelectionRequest, one: Facts, catalog: PoolCatalog) -> Out
 
 
 def by_memory(
-    memory: SelectionMemo, request: SelectionRequest, one: Facts, catalog: PoolCatalog
+    memory: SelectionMemo, request: SelectionRequest, one: RequestFacts, catalog: PoolCatalog
 ) -> Outcome:
     try:
         return memory.select(request, one, catalog)
@@ -44,7 +44,7 @@ def by_memory(
 
 @given(pools(), pools(), st.lists(facts(), min_size=1, max_size=4))
 def test_a_memory_answers_as_the_rules_do(
-    first: dict[str, Pool], second: dict[str, Pool], pods: list[Facts]
+    first: dict[str, Pool], second: dict[str, Pool], pods: list[RequestFacts]
 ) -> None:
     memory = SelectionMemo(PLAIN)
     for catalog in (PoolCatalog(first), PoolCatalog(second), PoolCatalog(first)):
@@ -108,7 +108,7 @@ def test_another_interface_or_network_is_another_request() -> None:
 
 
 def test_the_second_pod_of_a_template_asks_no_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Facts] = []
+    asked: list[RequestFacts] = []
 
     def counted(*arguments: object) -> Selection:
         asked.append(arguments[1])  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 
 from core import errors
 from core.domain.selection.reasoning import STANDARD_MODE
-from core.domain.selection.request import FAMILY_NAMES, Selection, Verdict
+from core.domain.selection.request import FAMILY_NAMES, CandidateVerdict, Selection
 from core.domain.selection.select import select
 from tests.selection.reading import Scenario, scenarios
 
@@ -62,7 +62,9 @@ def check_failure(scenario: Scenario) -> None:
     if "rejected" in expect:
         assert rejections(error.verdicts) == expect["rejected"]
     if "details" in expect:
-        found = {one.pool: one.detail for one in error.verdicts if isinstance(one, Verdict)}
+        found = {
+            one.pool: one.detail for one in error.verdicts if isinstance(one, CandidateVerdict)
+        }
         assert found == expect["details"]
     if "subject" in expect:
         assert error.subject == expect["subject"]
@@ -85,5 +87,5 @@ def rejections(verdicts: tuple[object, ...]) -> dict[str, Any]:
     return {
         verdict.pool: verdict.reason
         for verdict in verdicts
-        if isinstance(verdict, Verdict) and not verdict.accepted
+        if isinstance(verdict, CandidateVerdict) and not verdict.accepted
     }

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from core.store.kv import Change, KeyValueStore, WatchBatch
+from core.store.kv import KeyChange, KeyValueStore, WatchBatch
 from core.store.memory import MemoryStore
 
 DEADLINE_S = 60.0
@@ -66,7 +66,7 @@ async def batches_of(
 
 async def changes_of(
     store: KeyValueStore, ranges: Sequence[tuple[bytes, bytes]], *, after: int, upto: int
-) -> list[Change]:
+) -> list[KeyChange]:
     """The changes alone, of a watch that is not needed any more."""
     batches = await batches_of(store, ranges, after=after, upto=upto)
     return [change for batch in batches for change in batch.changes]

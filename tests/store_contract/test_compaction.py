@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import Compacted, StoreRejected
-from core.store.kv import Change, Delete, Get, Put
+from core.store.kv import Delete, Get, KeyChange, Put
 from tests.store_contract.subject import Subject, changes_of
 
 
@@ -106,13 +106,13 @@ async def test_a_watch_after_the_compacted_revision_misses_nothing(subject: Subj
         subject.store, [subject.whole], after=revisions[1], upto=revisions[2]
     )
 
-    assert changes == [Change(subject.key("a"), b"2", revisions[2])]
+    assert changes == [KeyChange(subject.key("a"), b"2", revisions[2])]
 
 
 async def test_a_watch_under_way_is_not_hurt_by_a_compaction(subject: Subject) -> None:
     start = (await write_rounds(subject, 1))[0]
     stream = subject.store.watch([subject.whole], after=start)
-    seen: list[Change] = []
+    seen: list[KeyChange] = []
     for _ in range(3):
         revisions = await write_rounds(subject, 3)
         async for batch in stream:

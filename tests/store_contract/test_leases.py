@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import StoreRejected
-from core.store.kv import Change, Get, Put
+from core.store.kv import Get, KeyChange, Put
 from tests.store_contract.subject import Subject, changes_of
 
 NO_SUCH_LEASE = 0x7A11
@@ -52,8 +52,8 @@ async def test_revoking_a_lease_deletes_its_keys_in_one_revision(subject: Subjec
     assert [kv.key for kv in result.ranges[0].kvs] == [subject.key("c")]
     changes = await changes_of(subject.store, [subject.whole], after=start, upto=start + 1)
     assert sorted(changes) == [
-        Change(subject.key("a"), None, start + 1),
-        Change(subject.key("b"), None, start + 1),
+        KeyChange(subject.key("a"), None, start + 1),
+        KeyChange(subject.key("b"), None, start + 1),
     ]
 
 
@@ -100,5 +100,5 @@ async def test_a_watch_sees_the_keys_of_an_ended_lease_vanish(
 
     changes = await changes_of(subject.store, watched, after=start, upto=start + 1)
 
-    assert changes == [Change(subject.key("a"), None, start + 1)]
+    assert changes == [KeyChange(subject.key("a"), None, start + 1)]
     assert await subject.store.keep_lease(lease) == 0

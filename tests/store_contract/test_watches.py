@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.store.kv import Change, Delete, Get, Put, WatchBatch
+from core.store.kv import Delete, Get, KeyChange, Put, WatchBatch
 from tests.store_contract.subject import DEADLINE_S, Subject, batches_of, changes_of
 
 
@@ -38,16 +38,16 @@ async def test_a_watch_tells_puts_and_deletions_in_order(subject: Subject) -> No
     changes = await changes_of(subject.store, [subject.whole], after=start, upto=third)
 
     assert changes == [
-        Change(subject.key("a"), b"a", first),
-        Change(subject.key("a"), b"a", second),
-        Change(subject.key("a"), None, third),
+        KeyChange(subject.key("a"), b"a", first),
+        KeyChange(subject.key("a"), b"a", second),
+        KeyChange(subject.key("a"), None, third),
     ]
 
 
 async def test_a_watch_tells_changes_that_happen_after_it_began(subject: Subject) -> None:
     start = await now(subject)
     stream = subject.store.watch([subject.whole], after=start)
-    seen: list[Change] = []
+    seen: list[KeyChange] = []
 
     async with asyncio.timeout(DEADLINE_S):
         for name in ("a", "b", "c"):
@@ -66,7 +66,7 @@ async def test_a_watch_begins_after_the_revision_it_was_given(subject: Subject) 
 
     changes = await changes_of(subject.store, [subject.whole], after=before, upto=after)
 
-    assert changes == [Change(subject.key("b"), b"b", after)]
+    assert changes == [KeyChange(subject.key("b"), b"b", after)]
 
 
 async def test_a_watch_tells_nothing_of_keys_outside_its_ranges(subject: Subject) -> None:
@@ -141,7 +141,7 @@ async def test_overlapping_ranges_tell_a_change_once(subject: Subject) -> None:
         upto=last,
     )
 
-    assert changes == [Change(subject.key("b"), b"b", last)]
+    assert changes == [KeyChange(subject.key("b"), b"b", last)]
 
 
 async def test_a_deleted_range_is_told_as_one_change_a_key(subject: Subject) -> None:
@@ -151,8 +151,8 @@ async def test_a_deleted_range_is_told_as_one_change_a_key(subject: Subject) -> 
     changes = await changes_of(subject.store, [subject.whole], after=start, upto=last)
 
     assert sorted(changes) == [
-        Change(subject.key("a"), None, last),
-        Change(subject.key("b"), None, last),
+        KeyChange(subject.key("a"), None, last),
+        KeyChange(subject.key("b"), None, last),
     ]
 
 
@@ -195,7 +195,7 @@ async def test_two_watches_do_not_take_from_each_other(subject: Subject) -> None
         changes_of(subject.store, [subject.whole], after=start, upto=last),
     )
 
-    assert one == other == [Change(subject.key("a"), b"a", last)]
+    assert one == other == [KeyChange(subject.key("a"), b"a", last)]
 
 
 async def test_a_watch_moves_on_past_changes_of_others(subject: Subject) -> None:

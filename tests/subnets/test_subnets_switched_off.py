@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.domain.autopools.naming import OWNER_SUBNET
 from core.domain.commands import ApplyPool, ApplySubnet
-from core.domain.configuration import Configuration, Switches
+from core.domain.configuration import Configuration, FeatureSwitches
 from core.domain.decisions import decide
 from core.domain.events import PoolDefined
 from core.domain.model import Pool
@@ -16,7 +16,7 @@ OWNED = BLUE._replace(labels={OWNER_SUBNET: NET.name})
 
 def off(state: State) -> Configuration:
     """The same configuration without the feature."""
-    return Configuration.of(state.ledger, Switches(subnets=False))
+    return Configuration.of(state.ledger, FeatureSwitches(subnets=False))
 
 
 def defined(configuration: Configuration, pool: Pool) -> Pool:

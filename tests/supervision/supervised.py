@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ops.kubernetes.resources import Kind
+from ops.kubernetes.resources import TranslatedKind
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = ("core", "nodeagent", "ops", "workflows")
@@ -34,7 +34,7 @@ LEADER: Final = (
     *("translator", "application-watch"),
 )
 KUBERNETES: Final = (
-    *(f"watch-{kind.value}" for kind in Kind),
+    *(f"watch-{kind.value}" for kind in TranslatedKind),
     *("status-reporter", "networks", "coordinators", "lease-report"),
 )
 WEBHOOKS: Final = ("pending-admissions", "webhook-certificate", "injected-networks")

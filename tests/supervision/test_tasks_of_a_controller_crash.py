@@ -10,7 +10,7 @@ import pytest
 
 from core import supervision
 from core.errors import LostRace, NotReady, TaskEnded
-from core.store.election import Term
+from core.store.election import LeaderTerm
 from core.store.memory import MemoryStore
 from nodeagent.doors.tcp_port import TcpPort
 from ops.controller import main
@@ -120,7 +120,7 @@ async def test_work_that_another_leader_overtook_ends_the_term(
     await until(lambda: len(calls) == 2)
     await until(lambda: not running.faults)
 
-    term: Term | None = running.controller.election.term
+    term: LeaderTerm | None = running.controller.election.term
     assert term is not None
     assert term.epoch > first.epoch
 

@@ -19,7 +19,7 @@ from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings
 from ops.kubernetes.settings import (
     CertificateFiles,
-    CoordinatorSettings,
+    CoordinatorReconcilerSettings,
     InjectionSettings,
     KubernetesSettings,
     LeaseSettings,
@@ -67,7 +67,7 @@ def settings(server_with_crds: ApiServer, tmp_path: Path) -> ControllerSettings:
             str(server_with_crds.kubeconfig),
             webhook=webhook,
             networks=True,
-            coordinator=CoordinatorSettings(cni_directory=tmp_path),
+            coordinator=CoordinatorReconcilerSettings(cni_directory=tmp_path),
             lease=LeaseSettings(NAMESPACE, duration_s=2),
         ),
     )

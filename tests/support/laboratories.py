@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ops.lab.identity import Identity
+from ops.lab.identity import LabIdentity
 from ops.lab.leftovers import remove
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ class Killed:
     """A laboratory without its process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.identity = Identity(process.pid, 1)
+        self.identity = LabIdentity(process.pid, 1)
         self._process = process
 
     def bury(self) -> None:

@@ -16,7 +16,7 @@ from core.domain.claims import decide_release
 from core.domain.commands import ApplyPool, Command
 from core.domain.events import Cause, Recorded
 from core.domain.evolution import Ledger
-from core.domain.facts import Facts, NamespaceFacts, NodeFacts, PodFacts, PodReference
+from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, PodReference, RequestFacts
 from core.domain.fixed.validity import Validity
 from core.domain.model import Attachment, Endpoint, FixedKind, Owner, Pool
 from core.domain.selection.request import SelectionRequest
@@ -123,7 +123,7 @@ class Node:
         request: SelectionRequest | None = None,
     ) -> Added:
         """One ADD; the sandbox is named after the Pod's UID unless given."""
-        facts = Facts(
+        facts = RequestFacts(
             who._replace(node=self.name), NamespaceFacts(who.namespace), NodeFacts(self.name)
         )
         box = container or f"box-{who.uid}"

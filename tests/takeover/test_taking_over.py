@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from core.domain.takeover import TakeOver, plan_take_over, remaining
 from core.service.assigner import Assigner
-from core.service.takeover import Outcome, TakeOverRun
+from core.service.takeover import TakeoverResult, TakeOverRun
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, pod
 from tests.takeover.dumps import cluster, endpoint, nic, pool, reservation
 
@@ -35,7 +35,7 @@ class Runner:
 
     node: Node
 
-    async def run(self, plan: TakeOver) -> Outcome:
+    async def run(self, plan: TakeOver) -> TakeoverResult:
         node = self.node
         truth = await node.truth()
         assigner = Assigner(node.store, node.keys, node.writer, node.view)
@@ -57,7 +57,7 @@ async def test_running_it_again_writes_nothing(node: Node) -> None:
     await Runner(node).run(big())
     before = len(await node.log())
 
-    assert await Runner(node).run(big()) == Outcome(0, 0, ())
+    assert await Runner(node).run(big()) == TakeoverResult(0, 0, ())
     assert len(await node.log()) == before
 
 

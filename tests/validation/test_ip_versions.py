@@ -10,14 +10,14 @@ import pytest
 from core.domain.addresses import Family
 from core.domain.refusals import Refusal
 from core.domain.validation.shared import (
-    Subject,
+    ObjectReference,
     family_of_item,
     family_of_subnet,
     resolve_family,
 )
 from core.errors import Refused
 
-SUBJECT = Subject("SpiderIPPool", "blue")
+SUBJECT = ObjectReference("SpiderIPPool", "blue")
 SOURCE = "spec.subnet '10.0.0.0/33'"
 
 

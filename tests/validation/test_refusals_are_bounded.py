@@ -13,7 +13,7 @@ from core.domain.model import Pool, Route
 from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,
-    Subject,
+    ObjectReference,
     key_name_rule,
     object_name_rule,
     size_rule,
@@ -24,7 +24,7 @@ LONG = "x" * 100_000
 
 
 def test_subjects_and_messages_are_cut() -> None:
-    refusal = Subject("Pod", LONG, LONG).refuse("Invalid", "rule", "field", LONG)
+    refusal = ObjectReference("Pod", LONG, LONG).refuse("Invalid", "rule", "field", LONG)
 
     assert len(refusal.subject) < 200
     assert len(refusal.message) < 1100
@@ -42,7 +42,7 @@ def test_subjects_and_messages_are_cut() -> None:
     ],
 )
 def test_bad_texts_are_quoted_in_short(pool: Pool) -> None:
-    subject = Subject("SpiderIPPool", "blue")
+    subject = ObjectReference("SpiderIPPool", "blue")
 
     bad_subnet = list(subnet_rule(subject, pool, {}))
     found = bad_subnet or list(content_rules(subject, pool, {}))
@@ -52,7 +52,7 @@ def test_bad_texts_are_quoted_in_short(pool: Pool) -> None:
 
 
 def test_an_object_may_be_large_but_not_larger_than_the_limit() -> None:
-    subject = Subject("SpiderIPPool", "blue")
+    subject = ObjectReference("SpiderIPPool", "blue")
     pool = Pool("blue", V4, "10.7.0.0/16")
     room = OBJECT_BYTES_MAX - weight(pool._replace(node_names=("",)))
 
@@ -81,7 +81,7 @@ def test_the_weight_of_an_object_is_never_less_than_its_bytes(
 
 @given(st.text(max_size=20) | st.from_regex(r"[a-z0-9.-]{1,20}", fullmatch=True))
 def test_an_object_name_that_passes_can_be_a_key(name: str) -> None:
-    subject = Subject("SpiderIPPool", name)
+    subject = ObjectReference("SpiderIPPool", name)
 
     if not list(object_name_rule(subject)):
         assert not list(key_name_rule(subject, name, "metadata.name"))

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
-from core.kubernetes.api import Change, Object, Page
+from core.kubernetes.api import Object, Page, WatchEvent
 
 
 class ScriptedApi:
@@ -25,7 +25,7 @@ class ScriptedApi:
         self.away = False
         self.asked: list[str] = []
         self._version = 1
-        self._events: dict[str, asyncio.Queue[Change | None]] = defaultdict(asyncio.Queue)
+        self._events: dict[str, asyncio.Queue[WatchEvent | None]] = defaultdict(asyncio.Queue)
 
     def put(self, collection: str, one: Object, *, seen: bool = True) -> None:
         """Create or change it; the watch brings it if it is seen."""
@@ -34,7 +34,7 @@ class ScriptedApi:
         known["resourceVersion"] = str(self._version)
         self.objects[collection][_inner(known)] = one
         if seen:
-            self._events[collection].put_nowait(Change("MODIFIED", one))
+            self._events[collection].put_nowait(WatchEvent("MODIFIED", one))
 
     def drop(self, collection: str, name: str, *, seen: bool = True) -> None:
         """Delete it; the watch reports that if it is seen."""
@@ -42,7 +42,7 @@ class ScriptedApi:
         self._version += 1
         one["metadata"]["resourceVersion"] = str(self._version)
         if seen:
-            self._events[collection].put_nowait(Change("DELETED", one))
+            self._events[collection].put_nowait(WatchEvent("DELETED", one))
 
     def expire(self, collection: str) -> None:
         """End the watch: its version is not remembered any more."""
@@ -50,7 +50,7 @@ class ScriptedApi:
 
     def hang_up(self, collection: str) -> None:
         """Break the watch; without an answer there is no other."""
-        self._events[collection].put_nowait(Change("BOOKMARK", {}))
+        self._events[collection].put_nowait(WatchEvent("BOOKMARK", {}))
 
     async def find(self, path: str) -> Object | None:
         self.asked.append(path)
@@ -74,7 +74,7 @@ class ScriptedApi:
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None]
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncIterator[WatchEvent]:
         self._answer(path)
         opened()
         while True:

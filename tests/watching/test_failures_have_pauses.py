@@ -10,13 +10,13 @@ import pytest
 
 from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
 from core.kubernetes import informer, worklist
-from core.kubernetes.api import Api, Change, Object
+from core.kubernetes.api import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
-from core.kubernetes.worklist import Worklist
+from core.kubernetes.worklist import WorkQueue
 from ops.kubernetes.attachments import NETWORKS, Attachments
 from ops.kubernetes.coordinators import COORDINATORS, Coordinators
-from ops.kubernetes.objects import Objects
-from ops.kubernetes.settings import CoordinatorSettings
+from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.settings import CoordinatorReconcilerSettings
 from tests.kubernetes.objects import coordinator, network
 from tests.watching.scripted import ScriptedApi
 from tests.workflows.engine.stage import within
@@ -46,7 +46,7 @@ async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
             raise ApiUnavailable("the API server does not answer")
         done.set()
 
-    work = Worklist(look, "items")
+    work = WorkQueue(look, "items")
     work.add(["one"])
     running = asyncio.ensure_future(work.run())
     waiting = asyncio.ensure_future(done.wait())
@@ -72,7 +72,7 @@ async def test_an_item_that_no_code_expected_stops_no_other(
         work.add(["good"])
         await asyncio.sleep(0)
 
-    work = Worklist(look, "items")
+    work = WorkQueue(look, "items")
     work.add(["odd", "good"])
     running = asyncio.ensure_future(work.run())
     await within(done.wait())
@@ -87,10 +87,10 @@ class Forgetful(ScriptedApi):
 
     async def watch(
         self, path: str, version: str, opened: Callable[[], None]
-    ) -> AsyncIterator[Change]:
+    ) -> AsyncIterator[WatchEvent]:
         if version:
             raise ApiExpired("too old a version", subject=path)
-        yield Change("BOOKMARK", {})
+        yield WatchEvent("BOOKMARK", {})
 
 
 async def test_versions_that_expire_at_once_are_listed_with_pauses(
@@ -122,7 +122,7 @@ async def test_a_nad_that_is_gone_is_not_written_in_a_circle() -> None:
     named = {"namespace": "shop", "name": "lan"}
     one = network("macvlan", "lan", macvlan={"master": ["ens3"]})
     one["metadata"] |= named | {"uid": "u1"}
-    attachments = Attachments(cast("Api", api), Objects(cast("Api", api), "test"))
+    attachments = Attachments(cast("Api", api), ObjectWriter(cast("Api", api), "test"))
     api.put(NETWORKS, one, seen=False)
     api.put(attachments.nads.path, {"metadata": named}, seen=False)
     running = asyncio.ensure_future(attachments.run())
@@ -167,9 +167,9 @@ async def test_a_coordinator_is_told_about_once_however_often_its_status_is_trie
     one = coordinator(podCIDRType="cluster")
     one["metadata"]["uid"] = "u1"
     api.put(COORDINATORS, one, seen=False)
-    objects = Objects(cast("Api", api), "test")
+    objects = ObjectWriter(cast("Api", api), "test")
     running = asyncio.ensure_future(
-        Coordinators(cast("Api", api), objects, CoordinatorSettings()).run()
+        Coordinators(cast("Api", api), objects, CoordinatorReconcilerSettings()).run()
     )
     await within(api.told.wait())
     while api.applied < 4:

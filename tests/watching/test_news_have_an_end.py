@@ -6,14 +6,14 @@ import pytest
 
 from core.domain.reclaim.cluster import PodState
 from ops.kubernetes.watching import news
-from ops.kubernetes.watching.news import News, deletion_of
-from workflows.jobs.reclaim.facts import LookSoon, PodChange
+from ops.kubernetes.watching.news import PendingChanges, deletion_of
+from workflows.jobs.reclaim.facts import PodChange, ScanRequest
 
 ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
 
 
 async def test_of_a_pod_the_newest_change_is_told_once() -> None:
-    one = News()
+    one = PendingChanges()
     one.tell(PodChange(ENDING))
     one.tell(PodChange(ENDING._replace(phase="Failed")))
     one.tell(PodChange(PodState("shop", "web-1", "u2", "Failed")))
@@ -24,7 +24,7 @@ async def test_of_a_pod_the_newest_change_is_told_once() -> None:
 
 
 async def test_a_reported_deletion_is_never_taken_back() -> None:
-    one = News()
+    one = PendingChanges()
     one.tell(deletion_of(ENDING))
     one.tell(PodChange(ENDING))
 
@@ -36,11 +36,11 @@ async def test_a_reported_deletion_is_never_taken_back() -> None:
 
 async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
-    one = News()
+    one = PendingChanges()
     for number in range(9):
         one.look(f"reason {number}")
 
-    assert await one.next() == LookSoon("reason 0")
+    assert await one.next() == ScanRequest("reason 0")
     one.tell(PodChange(ENDING))
     assert await one.next() == PodChange(ENDING)
 
@@ -48,11 +48,11 @@ async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) ->
 async def test_what_finds_no_room_is_left_to_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
     monkeypatch.setattr(news, "WAITING_MAX", 1)
-    one = News()
+    one = PendingChanges()
     one.tell(PodChange(ENDING))
     one.tell(PodChange(ENDING._replace(uid="u2")))
 
     told = [await one.next(), await one.next()]
 
     assert PodChange(ENDING) in told
-    assert any(isinstance(change, LookSoon) for change in told)
+    assert any(isinstance(change, ScanRequest) for change in told)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.domain.evolution import Held, Ledger
+from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.fixed.kinds import FixedSettings
-from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState
+from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState
 from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
-from ops.kubernetes.watching.answers import Answers
-from ops.kubernetes.watching.suspects import Questions, Seen, questions
+from ops.kubernetes.watching.answers import LedgerFacts
+from ops.kubernetes.watching.suspects import PodLookups, WatchedObjects, questions
 
 SWITCHES = FixedSettings()
 NOBODY = KnownOwners({}, {}, {})
@@ -29,18 +29,18 @@ def ledger(*endpoints: Endpoint, strays: dict[str, Claim] | None = None) -> Ledg
     for one in endpoints:
         found.endpoints[one.key] = one
         for address, pool in one.addresses():
-            found.claims[address] = Held(Claim(pool, one.holder, *one.key, "e"), 1)
+            found.claims[address] = RevisedClaim(Claim(pool, one.holder, *one.key, "e"), 1)
     for address, claim in (strays or {}).items():
-        found.claims[address] = Held(claim, 1)
+        found.claims[address] = RevisedClaim(claim, 1)
     return found
 
 
 def asked(
     of: Ledger, *pods: PodState, owners: KnownOwners = NOBODY, closely: bool = False
-) -> Questions:
+) -> PodLookups:
     named = {(pod.namespace, pod.name): pod for pod in pods}
     by_uid = {pod.uid: pod for pod in pods}
-    return questions(of, SWITCHES, Seen(named.get, by_uid.get, owners), closely=closely)
+    return questions(of, SWITCHES, WatchedObjects(named.get, by_uid.get, owners), closely=closely)
 
 
 def pod(name: str, uid: str, **fields: object) -> PodState:
@@ -52,7 +52,7 @@ def test_nobody_asks_about_a_living_pod_that_has_what_is_its_own() -> None:
 
     found = asked(ledger(endpoint("web-0", "u1", "10.6.0.1")), living)
 
-    assert found == Questions({}, frozenset(), {WEB: living})
+    assert found == PodLookups({}, frozenset(), {WEB: living})
 
 
 def test_a_look_at_one_endpoint_asks_about_a_living_pod_too() -> None:
@@ -89,7 +89,7 @@ def test_a_replica_that_its_set_wants_is_kept_unasked() -> None:
     found = asked(of, owners=owners)
 
     answer = found.answers["shop", "db-0"]
-    assert isinstance(answer, Missing)
+    assert isinstance(answer, MissingOwner)
     assert not answer.certain
     assert not found.pods | found.owners()
 
@@ -128,9 +128,9 @@ class Table:
         return list(self._pods)
 
 
-def answers(told: PodState | Missing, *seen: PodState) -> Answers:
+def answers(told: PodState | MissingOwner, *seen: PodState) -> LedgerFacts:
     of = ledger(endpoint("web-0", "u1", "10.6.0.1"))
-    found = Answers(Moment(0.0), {WEB: told}, NOBODY, {})
+    found = LedgerFacts(Moment(0.0), {WEB: told}, NOBODY, {})
     table: Any = Table(*seen)
     found.remember(of, asked(of, closely=True).suspects, table)
     return found
@@ -138,7 +138,7 @@ def answers(told: PodState | Missing, *seen: PodState) -> Answers:
 
 def test_an_answer_is_newer_than_what_was_seen() -> None:
     seen = pod("web-0", "u1", ips=("10.6.0.1",))
-    gone = answers(Missing(certain=True, why="gone"), seen)
+    gone = answers(MissingOwner(certain=True, why="gone"), seen)
     ending = answers(seen._replace(deletion_s=5.0), seen)
     another = answers(pod("web-0", "u2"), seen)
 
@@ -152,14 +152,14 @@ def test_an_answer_is_newer_than_what_was_seen() -> None:
 
 def test_what_was_seen_counts_where_nobody_could_answer() -> None:
     seen = pod("web-0", "u1", ips=("10.6.0.1",))
-    found = answers(Missing(certain=False, why="away"), seen)
+    found = answers(MissingOwner(certain=False, why="away"), seen)
 
     assert found.pod_of_uid("u1") == seen
     assert found.reporter("10.6.0.1") == seen
 
 
 def test_what_nobody_has_asked_about_is_unknown() -> None:
-    found = answers(Missing(certain=True, why="gone"))
+    found = answers(MissingOwner(certain=True, why="gone"))
 
     for unasked in (
         found.pod("shop", "other"),
@@ -168,5 +168,5 @@ def test_what_nobody_has_asked_about_is_unknown() -> None:
         found.vmi("shop", "vm"),
         found.vm("shop", "vm"),
     ):
-        assert isinstance(unasked, Missing)
+        assert isinstance(unasked, MissingOwner)
         assert not unasked.certain

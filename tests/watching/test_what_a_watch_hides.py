@@ -9,22 +9,22 @@ from typing import Any, cast
 import pytest
 
 from core.domain.fixed.kinds import FixedSettings
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
-from core.domain.reclaim.judging import Rules, Suspect, judge, judge_deleted
+from core.domain.reclaim.judging import Rules, SuspectPod, judge, judge_deleted
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.watching import collection, news
-from ops.kubernetes.watching.facts import NODES, KubernetesFacts
+from ops.kubernetes.watching.facts import NODES, ApiServerFacts
 from ops.kubernetes.watching.owners import STATEFUL_SETS
 from ops.kubernetes.watching.pods import PODS
 from tests.watching.scripted import ScriptedApi
 from tests.watching.test_only_answers_free import endpoint, ledger
 from tests.workflows.engine.stage import within
-from workflows.jobs.reclaim.facts import Change, LookSoon, PodChange
+from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
 
 THREE = [endpoint(f"web-{number}", f"u{number}", f"10.6.0.{number}") for number in range(3)]
 CLAIMS_READ = Moment(0.0)
@@ -45,7 +45,7 @@ class Town:
 
     def __init__(self) -> None:
         self.api = ScriptedApi()
-        self.facts = KubernetesFacts(cast("Api", self.api), FixedSettings())
+        self.facts = ApiServerFacts(cast("Api", self.api), FixedSettings())
         self.changes = self.facts.changes()
         self._work: asyncio.Task[None] | None = None
 
@@ -62,7 +62,7 @@ class Town:
     async def told(self) -> Change:
         return await within(anext(self.changes))
 
-    async def pod(self, number: int, *endpoints: Any) -> PodState | Missing:
+    async def pod(self, number: int, *endpoints: Any) -> PodState | MissingOwner:
         found = await self.facts.facts(ledger(*(endpoints or THREE)), CLAIMS_READ)
         return found.pod("shop", f"web-{number}")
 
@@ -77,7 +77,7 @@ async def town(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
     listening = asyncio.create_task(one.told())
     await asyncio.sleep(0)
     await one.open()
-    assert await listening == LookSoon("Pods were listed")
+    assert await listening == ScanRequest("Pods were listed")
     yield one
     await one.close()
 
@@ -97,7 +97,7 @@ async def test_a_pod_that_a_new_list_shows_no_more_is_told_as_no_deletion(town: 
     town.api.drop(PODS, "shop/web-1", seen=False)
     town.api.expire(PODS)
 
-    assert await town.told() == LookSoon("Pod shop/web-1 is not listed any more")
+    assert await town.told() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
 async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(town: Town) -> None:
@@ -106,7 +106,7 @@ async def test_a_pod_that_came_in_the_place_of_another_is_told_as_no_deletion(to
     town.api.put(PODS, other, seen=False)
     town.api.expire(PODS)
 
-    assert await town.told() == LookSoon("Pod shop/web-1 is not listed any more")
+    assert await town.told() == ScanRequest("Pod shop/web-1 is not listed any more")
 
 
 async def test_living_pods_are_no_news_and_ending_ones_are(town: Town) -> None:
@@ -134,7 +134,7 @@ async def test_a_set_that_wants_less_asks_for_a_look(town: Town) -> None:
     town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 5}})
     town.api.put(STATEFUL_SETS, said | {"spec": {"replicas": 1}})
 
-    assert await town.told() == LookSoon("StatefulSet shop/db wants fewer replicas")
+    assert await town.told() == ScanRequest("StatefulSet shop/db wants fewer replicas")
 
 
 async def test_a_deletion_that_was_lost_is_found_by_asking(town: Town) -> None:
@@ -146,7 +146,7 @@ async def test_a_deletion_that_was_lost_is_found_by_asking(town: Town) -> None:
 
     assert isinstance(ending, PodState)
     assert ending.phase == "Failed"
-    assert gone == Missing(certain=True, why="Pod shop/web-1 is gone")
+    assert gone == MissingOwner(certain=True, why="Pod shop/web-1 is gone")
 
 
 @pytest.mark.parametrize("reads_max", [200, 0], ids=["one by one", "in one list"])
@@ -161,7 +161,7 @@ async def test_what_is_not_clear_is_asked_however_much_it_is(
 
     assert isinstance(another, PodState)
     assert another.uid == "u1"
-    assert gone == Missing(certain=True, why="Pod shop/web-7 is gone")
+    assert gone == MissingOwner(certain=True, why="Pod shop/web-7 is gone")
     assert ("/api/v1/namespaces/shop/pods/web-7" in town.api.asked) == bool(reads_max)
 
 
@@ -170,7 +170,7 @@ async def test_while_the_server_is_away_nobody_can_tell(town: Town) -> None:
 
     found = await town.pod(1, endpoint("web-1", "older", "10.6.0.1"))
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingOwner)
     assert not found.certain
 
 
@@ -185,7 +185,7 @@ async def test_a_server_that_shows_nothing_at_all_proves_nothing(
 
     found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingOwner)
     assert not found.certain
 
 
@@ -197,7 +197,7 @@ async def test_an_empty_answer_to_many_questions_proves_nothing(
 
     found = await town.pod(7, endpoint("web-7", "u7", "10.6.0.7"))
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, MissingOwner)
     assert not found.certain
 
 
@@ -271,7 +271,7 @@ async def test_who_does_not_answer_may_answer_later_and_who_refuses_may_not(town
 
     for answers, unanswered in ((away, True), (refused, False)):
         found = answers["shop", "db"]
-        assert isinstance(found, Missing)
+        assert isinstance(found, MissingOwner)
         assert (found.certain, found.unanswered) == (False, unanswered)
 
 
@@ -294,7 +294,7 @@ async def test_a_vms_launcher_that_no_watch_has_brought_keeps_its_address(
     found = await town.facts.facts(ledger(held), CLAIMS_READ)
 
     verdict = judge(
-        Suspect("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
+        SuspectPod("shop", "vm-a", "uid-launcher-1", "vm" if vms else None, ("10.6.0.9",)),
         Rules(found, ReclaimSettings(), 0.0),
     )
     assert (verdict.finding, verdict.why) == (None, "its Pod is living")
@@ -311,7 +311,7 @@ async def test_while_the_pods_of_a_vm_cannot_be_listed_its_address_stays(
 
     found = await town.facts.facts(ledger(held), CLAIMS_READ)
 
-    suspect = Suspect("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
+    suspect = SuspectPod("shop", "vm-a", "uid-launcher-1", "vm", ("10.6.0.9",))
     rules = Rules(found, ReclaimSettings(), 0.0)
     assert judge(suspect, rules).finding is None
     assert judge_deleted(suspect, "its Pod was deleted", rules).finding is None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
-from workflows.api.definitions import DEFINITION, Role, define_activity, handler_of
+from workflows.api.definitions import DEFINITION, HandlerRole, define_activity, handler_of
 from workflows.api.inspection import MARK
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import Payload
@@ -18,7 +18,7 @@ from workflows.model.payloads import Payload
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Info(NamedTuple):
+class ActivityInfo(NamedTuple):
     """What an attempt knows of itself.
 
     ``idempotency_key`` is the same for all attempts and for no other activity.
@@ -40,14 +40,14 @@ class Info(NamedTuple):
 
 
 class _Attempt(NamedTuple):
-    info: Info
+    info: ActivityInfo
     heartbeat: Callable[..., None]
 
 
 _CURRENT: ContextVar[_Attempt | None] = ContextVar("orbweaver_activity_attempt", default=None)
 
 
-def enter(info: Info, heartbeat: Callable[..., None]) -> None:
+def enter(info: ActivityInfo, heartbeat: Callable[..., None]) -> None:
     """For workers: what runs in the present context from now on is this attempt."""
     _CURRENT.set(_Attempt(info, heartbeat))
 
@@ -57,7 +57,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         own = name or function.__name__
-        setattr(function, MARK, Role("activity", own))
+        setattr(function, MARK, HandlerRole("activity", own))
         if "." not in function.__qualname__.rpartition("<locals>.")[2]:
             handler = handler_of(function, own, method=False)
             setattr(function, DEFINITION, define_activity(own, handler))
@@ -66,7 +66,7 @@ def defn(*, name: str = "") -> Callable[[F], F]:
     return decorate
 
 
-def info() -> Info:
+def info() -> ActivityInfo:
     """What this attempt knows of itself."""
     return _attempt().info
 

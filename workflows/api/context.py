@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from workflows.api.futures import Future, Loop, Task
-from workflows.api.options import ActivityOptions, ChildOptions, Info
+from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.model.errors import WorkflowError
 from workflows.model.events import WorkflowExecutionContinuedAsNew
 from workflows.model.payloads import Payload
@@ -23,14 +23,14 @@ class ChildFutures(Protocol):
     closed: Future[Any]
 
 
-class Runtime(Protocol):
+class WorkflowRuntime(Protocol):
     """What workflow code may ask of its run. Implemented by the interpreter alone."""
 
     loop: Loop
     now_ms: int
     replaying: bool
 
-    def info(self) -> Info:
+    def info(self) -> WorkflowInfo:
         """What the run knows of itself."""
 
     def random(self) -> random.Random:
@@ -81,10 +81,10 @@ class ContinueAsNew(BaseException):
         self.command = command
 
 
-CURRENT: ContextVar[Runtime | None] = ContextVar("orbweaver_workflow_run", default=None)
+CURRENT: ContextVar[WorkflowRuntime | None] = ContextVar("orbweaver_workflow_run", default=None)
 
 
-def current() -> Runtime:
+def current() -> WorkflowRuntime:
     """The run whose code calls; WorkflowError outside of workflow code."""
     runtime = CURRENT.get()
     if runtime is None:

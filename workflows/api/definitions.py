@@ -41,7 +41,7 @@ class Handler(NamedTuple):
         return [from_payload(p, kind, what=what) for p, kind in zip(payloads, kinds, strict=False)]
 
 
-class Role(NamedTuple):
+class HandlerRole(NamedTuple):
     """What a decorated method is for: run, signal, query, update or validator (of ``name``)."""
 
     role: str
@@ -125,7 +125,7 @@ def define_workflow(cls: type[Any], name: str) -> WorkflowDefinition:
     for attribute in dir(cls):
         method = inspect.getattr_static(cls, attribute)
         role = getattr(method, MARK, None)
-        if isinstance(role, Role):
+        if isinstance(role, HandlerRole):
             found[role.role][role.name] = handler_of(method, role.name, method=True)
     if len(found["run"]) != 1:
         raise ValueError(f"workflow {name} needs exactly one method with @workflow.run")
@@ -152,7 +152,7 @@ def activity_definition(function: Callable[..., Any]) -> ActivityDefinition:
     A bound method of an object with resources is fine: its definition keeps the object.
     """
     role = getattr(function, MARK, None)
-    if not isinstance(role, Role) or role.role != "activity":
+    if not isinstance(role, HandlerRole) or role.role != "activity":
         raise TypeError(f"{function!r} is not decorated with @activity.defn")
     definition = getattr(function, DEFINITION, None)
     if isinstance(definition, ActivityDefinition) and not inspect.ismethod(function):

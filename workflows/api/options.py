@@ -54,7 +54,7 @@ class ChildOptions(NamedTuple):
     search_attributes: SearchAttributes | None = None
 
 
-class Info(NamedTuple):
+class WorkflowInfo(NamedTuple):
     """What a run knows of itself, as of the present workflow task."""
 
     workflow_type: str

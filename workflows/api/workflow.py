@@ -28,14 +28,14 @@ from workflows.api.children import (
 from workflows.api.context import ContinueAsNew, current
 from workflows.api.definitions import (
     DEFINITION,
-    Role,
+    HandlerRole,
     activity_definition,
     define_workflow,
 )
 from workflows.api.futures import Future, Task
 from workflows.api.inspection import MARK
 from workflows.api.logs import logger
-from workflows.api.options import ActivityOptions, ChildOptions, Info
+from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
 from workflows.api.waiting import (
     first_done,
     gather,
@@ -68,12 +68,12 @@ __all__ = [
     "ChildWorkflowError",
     "ExternalHandle",
     "Future",
-    "Info",
     "ParentClosePolicy",
     "RetryPolicy",
     "Task",
     "TerminatedError",
     "TimeoutError",
+    "WorkflowInfo",
     "all_handlers_finished",
     "continue_as_new",
     "defn",
@@ -126,25 +126,25 @@ def defn(*, name: str = "") -> Callable[[C], C]:
 
 def run(method: F) -> F:
     """Mark the function of the workflow; exactly one."""
-    setattr(method, MARK, Role("run", method.__name__))
+    setattr(method, MARK, HandlerRole("run", method.__name__))
     return method
 
 
 def signal(method: F) -> F:
     """Mark a handler of signals of its name, plain or async."""
-    setattr(method, MARK, Role("signal", method.__name__))
+    setattr(method, MARK, HandlerRole("signal", method.__name__))
     return method
 
 
 def query(method: F) -> F:
     """Mark a plain method that answers queries of its name. It may only look."""
-    setattr(method, MARK, Role("query", method.__name__))
+    setattr(method, MARK, HandlerRole("query", method.__name__))
     return method
 
 
 def update(method: F) -> F:
     """Mark a handler of updates of its name: validated, recorded, with a result."""
-    setattr(method, MARK, Role("update", method.__name__))
+    setattr(method, MARK, HandlerRole("update", method.__name__))
     return method
 
 
@@ -152,7 +152,7 @@ def validator(update_name: str) -> Callable[[F], F]:
     """Mark a plain method that raises to refuse an update of that name. It may only look."""
 
     def decorate(method: F) -> F:
-        setattr(method, MARK, Role("validator", update_name))
+        setattr(method, MARK, HandlerRole("validator", update_name))
         return method
 
     return decorate
@@ -161,7 +161,7 @@ def validator(update_name: str) -> Callable[[F], F]:
 # --------------------------------------------------------------------------- the run and its time
 
 
-def info() -> Info:
+def info() -> WorkflowInfo:
     """What the run knows of itself."""
     return current().info()
 

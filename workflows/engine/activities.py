@@ -19,10 +19,10 @@ from core.errors import OrbweaverError
 from workflows.api import activity as api
 from workflows.api.definitions import ActivityDefinition, Registry
 from workflows.engine.clock import Clock
-from workflows.engine.intake import Outcome
+from workflows.engine.intake import ActivityOutcome
 from workflows.engine.job import Job
 from workflows.engine.records import Attempt
-from workflows.engine.retries import Again, after_failure
+from workflows.engine.retries import RetryAfter, after_failure
 from workflows.engine.slots import Slots
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.threads import ACTIVITY_THREADS_MAX, run_in_thread
@@ -47,7 +47,7 @@ STOP_S_MAX = 5.0
 WAIT_S_MAX = 3600.0
 """The longest uninterrupted wait."""
 
-Report = Callable[[Outcome], None]
+Report = Callable[[ActivityOutcome], None]
 Store = Callable[[int, Attempt], Awaitable[None]]
 Moment = tuple[TimeoutType, float]
 """A bound, and when it is reached by the steady clock."""
@@ -125,7 +125,7 @@ class Running:
             outcome = outcome._replace(recorded=self.recorded)
         self._report(outcome)
 
-    async def _until_closed(self) -> Outcome:
+    async def _until_closed(self) -> ActivityOutcome:
         host, job = self._host, self.job
         await self._pause((self.state.not_before_ms - host.clock.now_ms()) / 1000)
         while True:
@@ -144,7 +144,7 @@ class Running:
                 age_s=self.age_s(),
             )
             host.telemetry.activity_failed(job.workflow_type, job.scheduled.activity_type)
-            if not isinstance(verdict, Again):
+            if not isinstance(verdict, RetryAfter):
                 return self._outcome(failure=failure)
             not_before = host.clock.now_ms() + round(verdict.pause_s * 1000)
             attempt = self.state.attempt + 1
@@ -152,7 +152,9 @@ class Running:
             await self._keep()
             await self._pause(verdict.pause_s)
 
-    def _outcome(self, *, result: Payload = None, failure: Failure | None = None) -> Outcome:
+    def _outcome(
+        self, *, result: Payload = None, failure: Failure | None = None
+    ) -> ActivityOutcome:
         job, state = self.job, self.state
         verdict = None
         if failure is not None:
@@ -163,9 +165,9 @@ class Running:
                 attempt=state.attempt,
                 age_s=self.age_s(),
             )
-            assert not isinstance(decided, Again), "there would be another attempt"
+            assert not isinstance(decided, RetryAfter), "there would be another attempt"
             verdict = decided.state
-        return Outcome(
+        return ActivityOutcome(
             job.scheduled.activity_id,
             state.attempt,
             result,
@@ -303,9 +305,9 @@ class Running:
         if not self.cancelled() and attempt == self.state.attempt:
             self.heartbeat(details)
 
-    def _info(self) -> api.Info:
+    def _info(self) -> api.ActivityInfo:
         job, state, scheduled = self.job, self.state, self.job.scheduled
-        return api.Info(
+        return api.ActivityInfo(
             scheduled.activity_id,
             scheduled.activity_type,
             job.workflow_type,

@@ -25,12 +25,12 @@ CANCELLED_MIN = 64
 Ring = Callable[[], None]
 
 
-class Alarm:
+class Deadline:
     """One alarm; ``cancel`` takes it back."""
 
     __slots__ = ("_alarms", "ring")
 
-    def __init__(self, alarms: Alarms, ring: Ring) -> None:
+    def __init__(self, alarms: Deadlines, ring: Ring) -> None:
         self._alarms = alarms
         self.ring: Ring | None = ring
 
@@ -41,12 +41,12 @@ class Alarm:
             self._alarms.cancelled()
 
 
-class Alarms:
+class Deadlines:
     """Rings functions at their time."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._heap: list[tuple[float, int, Alarm]] = []
+        self._heap: list[tuple[float, int, Deadline]] = []
         self._cancelled = 0
         self._numbers = itertools.count()
         self._sooner = asyncio.Event()
@@ -54,9 +54,9 @@ class Alarms:
     def __len__(self) -> int:
         return len(self._heap)
 
-    def after(self, seconds: float, ring: Ring) -> Alarm:
+    def after(self, seconds: float, ring: Ring) -> Deadline:
         """Ring after this time."""
-        alarm = Alarm(self, ring)
+        alarm = Deadline(self, ring)
         due = self._clock.monotonic() + max(seconds, 0.0)
         first = self._heap[0][0] if self._heap else math.inf
         heapq.heappush(self._heap, (due, next(self._numbers), alarm))
@@ -82,7 +82,7 @@ class Alarms:
             pause = self._heap[0][0] - now if self._heap else SLEEP_S_MAX
             await self._clock.wait(self._sooner, min(pause, SLEEP_S_MAX))
 
-    def _ring(self, alarm: Alarm) -> None:
+    def _ring(self, alarm: Deadline) -> None:
         ring, alarm.ring = alarm.ring, None
         if ring is None:
             self._cancelled -= 1

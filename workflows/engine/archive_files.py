@@ -22,7 +22,7 @@ import zstandard
 from core.archive.files import LocalFiles
 from core.errors import LogCorrupt
 from workflows.engine.keys import RUN_ID_CHARS
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.model.codec import from_json, to_json
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
@@ -50,7 +50,7 @@ class ExecutionFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def write(self, head: Head, events: list[HistoryEvent]) -> None:
+    def write(self, head: RunHead, events: list[HistoryEvent]) -> None:
         """Make the file durable; one that is there already is the same. Raises OSError."""
         day = self._directory / _day(head.closed_ms)
         name = file_name(head.run_id)
@@ -70,7 +70,7 @@ class ExecutionFiles:
         data = zstandard.ZstdCompressor().compress(msgspec.json.encode(document))
         LocalFiles(day).write(name, [data])
 
-    def read(self, run_id: str) -> tuple[Head, list[HistoryEvent]] | None:
+    def read(self, run_id: str) -> tuple[RunHead, list[HistoryEvent]] | None:
         """An archived execution, or None. Raises LogCorrupt."""
         if len(run_id) != RUN_ID_CHARS or not run_id.isalnum():
             return None
@@ -111,7 +111,7 @@ class ExecutionFiles:
 
 async def archived(
     files: ExecutionFiles | None, run_id: str
-) -> tuple[Head, list[HistoryEvent]] | None:
+) -> tuple[RunHead, list[HistoryEvent]] | None:
     """The same as ``read``, in a thread; None without an archive. Raises LogCorrupt."""
     if files is None:
         return None
@@ -150,11 +150,11 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _decoded(name: str, view: memoryview) -> tuple[Head, list[HistoryEvent]]:
+def _decoded(name: str, view: memoryview) -> tuple[RunHead, list[HistoryEvent]]:
     try:
         data = zstandard.ZstdDecompressor().decompress(view, max_output_size=FILE_BYTES_MAX)
         document = msgspec.json.decode(data)
-        head = msgspec.convert(document["head"], Head)
+        head = msgspec.convert(document["head"], RunHead)
         return head, from_json(msgspec.json.encode({"events": document["events"]}))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError, HistoryError) as error:
         raise _no_execution(name, error) from error

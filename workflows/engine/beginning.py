@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.model.events import HistoryEvent, WorkflowExecutionStarted
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 def deadline_ms(start_ms: int, seconds: float) -> int:
@@ -12,13 +12,13 @@ def deadline_ms(start_ms: int, seconds: float) -> int:
     return start_ms + round(seconds * 1000) if seconds else 0
 
 
-def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> Head:
+def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> RunHead:
     """The head that takes the id: no event yet, the start lies in the inbox."""
-    return Head(
+    return RunHead(
         started.workflow_id,
         started.run_id,
         started.workflow_type,
-        Status.RUNNING,
+        ExecutionStatus.RUNNING,
         due=True,
         started_ms=now_ms,
         last_ms=now_ms,
@@ -34,7 +34,7 @@ def reserved_head(started: WorkflowExecutionStarted, now_ms: int) -> Head:
 
 def begun(
     started: WorkflowExecutionStarted, now_ms: int, execution_deadline_ms: int = 0
-) -> tuple[Head, HistoryEvent]:
+) -> tuple[RunHead, HistoryEvent]:
     """Head and first event of a run that goes on from another one."""
     head = reserved_head(started, now_ms)._replace(next_event_id=2)
     if execution_deadline_ms:

@@ -14,14 +14,14 @@ from contextlib import suppress
 
 from core.errors import StoreError
 from core.store.kv import Put
-from workflows.engine.desk import Desk
-from workflows.engine.draft import Answer, Draft
-from workflows.engine.records import REPLY, Head, Letter, Reply, Update
+from workflows.engine.desk import WorkerContext
+from workflows.engine.draft import HistoryDraft, PendingReply
+from workflows.engine.records import REPLY, InboxMessage, Reply, RunHead, Update
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import WorkflowExecutionUpdateCompleted
 from workflows.model.failures import Failure, FailureKind
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 def refusal(why: str, kind: str = "Refused") -> Reply:
@@ -30,7 +30,7 @@ def refusal(why: str, kind: str = "Refused") -> Reply:
     return Reply(failure=failure, rejected=True)
 
 
-def write_reply(desk: Desk, answer: Answer) -> None:
+def write_reply(desk: WorkerContext, answer: PendingReply) -> None:
     """Answer a caller; one that is gone does not matter."""
 
     async def write() -> None:
@@ -54,7 +54,7 @@ class Updates:
         """The run is closed: callers find it out."""
         self._callers.clear()
 
-    def requests(self, letters: Sequence[Letter], draft: Draft) -> list[UpdateRequest]:
+    def requests(self, letters: Sequence[InboxMessage], draft: HistoryDraft) -> list[UpdateRequest]:
         """What is to be validated; updates that cannot be asked now are answered."""
         found: dict[str, UpdateRequest] = {}
         for letter in letters:
@@ -64,7 +64,7 @@ class Updates:
             self._callers.pop(update.update_id, None)  # of a task whose transaction was lost
             why = self._refused(draft.head, len(found))
             if why:
-                draft.answers.append(Answer(letter.name, update.lease, refusal(why)))
+                draft.answers.append(PendingReply(letter.name, update.lease, refusal(why)))
                 continue
             self._callers[update.update_id] = (letter.name, update.lease)
             found[update.update_id] = UpdateRequest(
@@ -72,7 +72,7 @@ class Updates:
             )
         return list(found.values())
 
-    def answer(self, draft: Draft, rejections: Sequence[UpdateRejection]) -> None:
+    def answer(self, draft: HistoryDraft, rejections: Sequence[UpdateRejection]) -> None:
         """Add the answers of a task to its draft."""
         for rejection in rejections:
             self._answer(draft, rejection.update_id, Reply(None, rejection.failure, rejected=True))
@@ -81,14 +81,14 @@ class Updates:
             if isinstance(done, WorkflowExecutionUpdateCompleted):
                 self._answer(draft, done.update_id, Reply(done.result, done.failure))
 
-    def _answer(self, draft: Draft, update_id: str, reply: Reply) -> None:
+    def _answer(self, draft: HistoryDraft, update_id: str, reply: Reply) -> None:
         caller = self._callers.pop(update_id, None)
         if caller is not None:
-            draft.answers.append(Answer(*caller, reply))
+            draft.answers.append(PendingReply(*caller, reply))
 
-    def _refused(self, head: Head, before: int) -> str:
+    def _refused(self, head: RunHead, before: int) -> str:
         """Why an update is not even asked, after ``before`` others of the same task."""
-        if head.status is not Status.RUNNING:
+        if head.status is not ExecutionStatus.RUNNING:
             return f"the execution is {head.status.value}"
         flying, most = len(self._callers), limits.UPDATES_IN_FLIGHT_MAX
         if flying >= most:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from workflows.engine.folding import CLOSED_AS, fold
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.model import events as ev
 
 _BEGINS: dict[type[ev.Attributes], tuple[str, str]] = {
@@ -44,7 +44,7 @@ _ENDS: dict[type[ev.Attributes], tuple[str, str]] = {
 _COMPARED = ("next_event_id", "due", "activities", "timers", "children", "cancelling", "signals")
 
 
-def violations(history: Sequence[ev.HistoryEvent], head: Head | None = None) -> list[str]:
+def violations(history: Sequence[ev.HistoryEvent], head: RunHead | None = None) -> list[str]:
     """Everything that is wrong, in words; empty when all is well."""
     if not history:
         return [] if head is None or head.next_event_id == 1 else ["the history is empty"]
@@ -105,7 +105,7 @@ def _tasks(history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
                 under_way = False
 
 
-def _against(head: Head, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
+def _against(head: RunHead, history: Sequence[ev.HistoryEvent]) -> Iterator[str]:
     folded = fold(history)
     if folded.status is not head.status:
         yield f"the head says {head.status.value}, the history {folded.status.value}"

@@ -13,15 +13,15 @@ from core.errors import UnusableValue
 from core.store.kv import Put, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.engine.activities import Running
-from workflows.engine.alarms import Alarm
+from workflows.engine.alarms import Deadline
 from workflows.engine.clock import Instant, instant
-from workflows.engine.desk import Desk
-from workflows.engine.draft import Draft
-from workflows.engine.intake import Outcome
+from workflows.engine.desk import WorkerContext
+from workflows.engine.draft import HistoryDraft
+from workflows.engine.intake import ActivityOutcome
 from workflows.engine.job import Job
 from workflows.engine.reading import HISTORY_REMEDY, read_whole_history
-from workflows.engine.records import ATTEMPT, Attempt, Head
-from workflows.engine.retries import Again, after_failure
+from workflows.engine.records import ATTEMPT, Attempt, RunHead
+from workflows.engine.retries import RetryAfter, after_failure
 from workflows.model.events import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -32,12 +32,12 @@ from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import RetryState, TimeoutType
 
 
-class Listener(Protocol):
+class HousekeepingTarget(Protocol):
     """The execution."""
 
-    head: Head
+    head: RunHead
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, outcome: ActivityOutcome) -> None:
         """An activity came to an end."""
         ...
 
@@ -54,18 +54,18 @@ class _Asked(NamedTuple):
     is_taken_back: bool = False
 
 
-class Chores:
+class Housekeeping:
     """Of one execution, from run to run.
 
     The execution owns it and is only referred to: it stops its chores before it goes.
     """
 
-    def __init__(self, desk: Desk, fence: Unchanged, listener: Listener) -> None:
+    def __init__(self, desk: WorkerContext, fence: Unchanged, listener: HousekeepingTarget) -> None:
         self._desk = desk
         self._fence = fence
-        self._listener: Listener = weakref.proxy(listener)
+        self._listener: HousekeepingTarget = weakref.proxy(listener)
         self._running: dict[int, Running] = {}
-        self._armed: dict[int, Alarm] = {}
+        self._armed: dict[int, Deadline] = {}
 
     def stop(self) -> None:
         """Leave everything: the run is closed, or somebody else's."""
@@ -76,7 +76,7 @@ class Chores:
             alarm.cancel()
         self._armed.clear()
 
-    def follow(self, draft: Draft) -> None:
+    def follow(self, draft: HistoryDraft) -> None:
         """Do what a committed draft asks for."""
         head = draft.head
         if not head.is_open:
@@ -88,7 +88,7 @@ class Chores:
         for activity_id in draft.stop:
             self._cancel(activity_id)
 
-    def arm(self, head: Head, since: Instant | None = None) -> None:
+    def arm(self, head: RunHead, since: Instant | None = None) -> None:
         """Set an alarm for every timer and deadline that has none, and take back all others.
 
         ``since``: when the head was made, by default now. What is left is counted from the run's
@@ -173,8 +173,8 @@ class Chores:
             age_s=age_s,
         )
         number = scheduled.activity_id
-        if not isinstance(verdict, Again):
-            outcome = Outcome(
+        if not isinstance(verdict, RetryAfter):
+            outcome = ActivityOutcome(
                 number,
                 before.attempt,
                 failure=failure,
@@ -211,7 +211,7 @@ class Chores:
         )
         self._running[scheduled.activity_id] = desk.activities.start(job, self._report, self._store)
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: ActivityOutcome) -> None:
         if self._running.pop(outcome.activity_id, None) is not None:
             self._listener.report(outcome)
 
@@ -225,7 +225,9 @@ class Chores:
     def _report_cancelled(self, activity_id: int, why: str) -> None:
         failure = Failure(FailureKind.CANCELED, f"cancelled: {why}")
         state = RetryState.CANCEL_REQUESTED
-        self._listener.report(Outcome(activity_id, 1, failure=failure, state=state, recorded=True))
+        self._listener.report(
+            ActivityOutcome(activity_id, 1, failure=failure, state=state, recorded=True)
+        )
 
     async def _store(self, activity_id: int, attempt: Attempt) -> None:
         head, desk = self._listener.head, self._desk
@@ -236,7 +238,7 @@ class Chores:
         return lambda: self._listener.ring(run_id, number)
 
 
-def _asked_for(history: Iterable[HistoryEvent], head: Head) -> dict[int, _Asked]:
+def _asked_for(history: Iterable[HistoryEvent], head: RunHead) -> dict[int, _Asked]:
     """The activities of a run.
 
     A human who lets a run go on, or resets it, gives all of them their time anew.

@@ -39,7 +39,7 @@ from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.beginning import reserved_head
 from workflows.engine.client_session import ClientSession
 from workflows.engine.clock import Clock, SystemClock
-from workflows.engine.closings import Closings
+from workflows.engine.closings import Completions
 from workflows.engine.inboxes import (
     INBOX_MESSAGES_MAX,
     INBOX_URGENT_MAX,
@@ -50,13 +50,13 @@ from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
 from workflows.engine.reading import closed_heads, find_run, head_of
 from workflows.engine.records import (
     HEAD,
-    Head,
     Message,
     Query,
     Reply,
     RequestCancel,
     Reset,
     Retry,
+    RunHead,
     Signal,
     Start,
     Terminate,
@@ -70,7 +70,7 @@ from workflows.model.events import SearchAttributes, WorkflowExecutionStarted
 from workflows.model.failures import Failure, error_of
 from workflows.model.limits import SIGNALS_MAX
 from workflows.model.payloads import Payload, from_payload, to_payloads
-from workflows.model.policies import IdConflictPolicy, IdReusePolicy, Status
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 
 REPLY_S = 10.0
 """How long a query or update waits for its answer by default."""
@@ -94,7 +94,7 @@ class StartOptions(NamedTuple):
     trigger: str = ""
 
 
-class Handle(NamedTuple):
+class WorkflowHandle(NamedTuple):
     """An execution: ``run_id`` is that of the run that was started or found.
 
     ``opened_at``: the store's revision at which it was started, 0 if it was found.
@@ -151,7 +151,7 @@ class Client:
         self.store = store
         self.keys = WorkflowKeys(keys, queue)
         self.identity = name
-        self.closings = Closings(store, self.keys, files)
+        self.closings = Completions(store, self.keys, files)
         self._clock = clock or SystemClock()
         self._telemetry = telemetry or Telemetry()
         self._session = ClientSession(store, self.keys, name)
@@ -181,7 +181,7 @@ class Client:
         id: str,  # noqa: A002 - Temporal's word
         options: StartOptions = StartOptions(),
         signal: Signal | None = None,
-    ) -> Handle:
+    ) -> WorkflowHandle:
         """Begin an execution; with ``signal``, it is signalled at once.
 
         Raises AlreadyStarted by the id policies, StoreUnavailable, OutcomeUnknown, PayloadError.
@@ -209,7 +209,7 @@ class Client:
             )
             found = await self._try_start(started, now_ms, options, signal)
             if found is not None:
-                return Handle(self, id, found[0], result_type, found[1])
+                return WorkflowHandle(self, id, found[0], result_type, found[1])
 
     async def signal_with_start(
         self,
@@ -219,7 +219,7 @@ class Client:
         signal: str,
         signal_args: Sequence[object] = (),
         options: StartOptions = StartOptions(),
-    ) -> Handle:
+    ) -> WorkflowHandle:
         """Signal the open execution of the id, or begin one and signal it; atomic either way."""
         _, result_type = _named(workflow)
         message = self._signal(signal, signal_args, "")
@@ -227,7 +227,7 @@ class Client:
             opened = await self._find_open(id)
             if opened is not None:
                 if await self._try_signal(opened, message):
-                    return Handle(self, id, opened.run_id, result_type)
+                    return WorkflowHandle(self, id, opened.run_id, result_type)
                 continue
             try:
                 return await self.start(workflow, *args, id=id, options=options, signal=message)
@@ -368,7 +368,7 @@ class Client:
     async def retry(self, workflow_id: str, reason: str = "") -> None:
         """Let a paused execution go on. Raises ExecutionNotFound, CallRejected."""
         head = await self._open_head(workflow_id, INBOX_URGENT_MAX)
-        if head.status is not Status.PAUSED:
+        if head.status is not ExecutionStatus.PAUSED:
             raise CallRejected(
                 f"{workflow_id} is {head.status.value}, not paused", subject=workflow_id
             )
@@ -400,9 +400,9 @@ class Client:
         wanted = run_id or (await find_run(self.store, self.keys, workflow_id)).run_id
         while True:
             head = await self.closings.of(workflow_id, wanted, opened_at)
-            if head.status is Status.COMPLETED:
+            if head.status is ExecutionStatus.COMPLETED:
                 return from_payload(head.result, kind, what=f"the result of {workflow_id}")
-            if head.status is not Status.CONTINUED_AS_NEW:
+            if head.status is not ExecutionStatus.CONTINUED_AS_NEW:
                 break
             wanted, opened_at = head.new_run_id, 0
         failure = head.failure if isinstance(head.failure, Failure) else None
@@ -447,7 +447,7 @@ class Client:
         trace = self._telemetry.moment(f"SignalWorkflow:{name}", "", {})
         return Signal(name, payloads, self.identity, request_id, trace)
 
-    async def _try_signal(self, head: Head, signal: Signal) -> bool:
+    async def _try_signal(self, head: RunHead, signal: Signal) -> bool:
         """Whether the run was open; its owner will have the signal in the history then.
 
         Raises LimitExceeded.
@@ -472,7 +472,7 @@ class Client:
         found = (await self.store.read([Get(key)])).ranges[0].kvs
         return found[0] if found else None
 
-    async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head:
+    async def _open_head(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead:
         """Raises ExecutionNotFound, and as ``_find_open``."""
         head = await self._find_open(workflow_id, most)
         if head is None:
@@ -481,7 +481,7 @@ class Client:
             )
         return head
 
-    async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> Head | None:
+    async def _find_open(self, workflow_id: str, most: int = INBOX_MESSAGES_MAX) -> RunHead | None:
         """Raises UnusableValue, LimitExceeded for an inbox with ``most`` messages in it."""
         gets = [Get(self.keys.open(workflow_id)), count_inbox(self.keys, workflow_id)]
         opened, inbox = (await self.store.read(gets)).ranges

@@ -16,7 +16,7 @@ from core.store.kv import Guard, KeyValueStore, Write
 from core.store.pump import Committed, Outcome
 from workflows.engine.committer import Committer
 from workflows.engine.keys import WorkflowKeys
-from workflows.engine.session import CLIENT_TTL_S, Session, open_session
+from workflows.engine.session import CLIENT_TTL_S, WorkerSession, open_session
 
 
 class ClientSession:
@@ -26,7 +26,7 @@ class ClientSession:
         self._store = store
         self._keys = keys
         self._name = name
-        self._living: tuple[Session, Committer] | None = None
+        self._living: tuple[WorkerSession, Committer] | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
@@ -54,7 +54,7 @@ class ClientSession:
             ) from error
         return outcome
 
-    async def _ready(self) -> tuple[Session, Committer]:
+    async def _ready(self) -> tuple[WorkerSession, Committer]:
         async with self._opening:
             if self._living is None or self._living[0].lost.is_set():
                 session = await open_session(

@@ -15,7 +15,7 @@ from core.store.kv import TXN_OPERATIONS_MAX, Get, KeyValue, KeyValueStore, Read
 from workflows.engine.archive_files import ExecutionFiles, archived
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.reading import closed_head_of, head_of
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 
 ABSENT_S_MAX = 10.0
 """How long a run that is nowhere is waited for: a reset may still be about to make it."""
@@ -32,7 +32,7 @@ class _Asked(NamedTuple):
     answer: asyncio.Future[bool]
 
 
-class Closings:
+class Completions:
     """Closed heads as they come, by run. ``files``: the archive, where there is one."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Closings:
         self._store = store
         self._keys = keys
         self._files = files
-        self._waiting: dict[str, list[asyncio.Future[Head | None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[RunHead | None]]] = {}
         self._watching: asyncio.Task[None] | None = None
         self._since = asyncio.Event()
         self._followed = 0
@@ -49,7 +49,7 @@ class Closings:
         self._asked: list[_Asked] = []
         self._looking: asyncio.Task[None] | None = None
 
-    async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> Head:
+    async def of(self, workflow_id: str, run_id: str, opened_at: int = 0) -> RunHead:
         """The closed head of a run, once it is there, from the archive if it has left the store.
 
         ``opened_at``: a revision at which the run was open, 0 if none is known.
@@ -80,13 +80,13 @@ class Closings:
                 return head
             opened_at = 0
 
-    def _wait_for(self, run_id: str) -> asyncio.Future[Head | None]:
+    def _wait_for(self, run_id: str) -> asyncio.Future[RunHead | None]:
         """The closed head, or None: the watch has missed something, so look again."""
-        future: asyncio.Future[Head | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[RunHead | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(run_id, []).append(future)
         return future
 
-    def _forget(self, run_id: str, future: asyncio.Future[Head | None]) -> None:
+    def _forget(self, run_id: str, future: asyncio.Future[RunHead | None]) -> None:
         waiting = self._waiting.get(run_id, [])
         if future in waiting:
             waiting.remove(future)
@@ -129,11 +129,11 @@ class Closings:
             heads = [head_of(keys, kv) for kv in answer.kvs]
             one.answer.set_result(any(head.run_id == one.run_id for head in heads))
 
-    def tell(self, head: Head) -> None:
+    def tell(self, head: RunHead) -> None:
         """A run is closed."""
         self._tell(head.run_id, head)
 
-    def _tell(self, run_id: str, head: Head | None) -> None:
+    def _tell(self, run_id: str, head: RunHead | None) -> None:
         for future in self._waiting.pop(run_id, []):
             if not future.done():
                 future.set_result(head)

@@ -13,11 +13,11 @@ import itertools
 from collections.abc import Sequence
 
 from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
-from core.store.batch import Batch, Proposal
+from core.store.batch import Proposal, TransactionBatch
 from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
-from core.store.pump import Outcome, Pump
+from core.store.pump import GroupCommit, Outcome
 from workflows.engine.faults import UNREADABLE
-from workflows.engine.session import FENCE, Fence, Session
+from workflows.engine.session import FENCE, SessionFence, WorkerSession
 
 QUEUE_DEPTH_MAX = 16_384
 """Proposals that may wait for the next transaction."""
@@ -33,11 +33,11 @@ AWAY_PAUSE_S_MAX = 0.25
 class Committer:
     """The only way in which a session writes."""
 
-    def __init__(self, store: KeyValueStore, session: Session) -> None:
+    def __init__(self, store: KeyValueStore, session: WorkerSession) -> None:
         self._store = store
         self._session = session
         self._seq = 0
-        self._pump = Pump(
+        self._pump = GroupCommit(
             self._transact,
             ends=SessionLost,
             name="committer queue",
@@ -64,13 +64,13 @@ class Committer:
         """Stop as a killed process does: whatever is in flight goes its own way."""
         self._pump.abandon(SessionLost("the process was abandoned", subject=self._session.name))
 
-    async def _transact(self, batch: Batch) -> TxnResult:
+    async def _transact(self, batch: TransactionBatch) -> TxnResult:
         """The transaction's result; waits for a store that is away. Raises SessionLost."""
         session = self._session
         tries = itertools.count()
         while True:
             session.check()
-            fence = FENCE.encode(Fence(session.lease, self._seq + 1))
+            fence = FENCE.encode(SessionFence(session.lease, self._seq + 1))
             guards = [Unchanged(session.key, session.revision), *batch.guards]
             writes = [Put(session.key, fence, session.lease), *batch.writes]
             try:
@@ -101,7 +101,9 @@ class Committer:
         while True:
             session.check()
             guard = Unchanged(session.key, session.revision)
-            same = Put(session.key, FENCE.encode(Fence(session.lease, self._seq)), session.lease)
+            same = Put(
+                session.key, FENCE.encode(SessionFence(session.lease, self._seq)), session.lease
+            )
             try:
                 result = await self._store.commit([guard], [same], [Get(session.key)])
             except (StoreUnavailable, OutcomeUnknown):
@@ -114,7 +116,10 @@ class Committer:
             if not found:
                 raise self._ended()
             fence = _fence_of(found[0].value)
-            if fence not in (Fence(session.lease, self._seq), Fence(session.lease, self._seq + 1)):
+            if fence not in (
+                SessionFence(session.lease, self._seq),
+                SessionFence(session.lease, self._seq + 1),
+            ):
                 raise self._ended()  # somebody else has written there: nothing can be settled by it
             session.revision = found[0].mod_revision
             if fence.seq == self._seq:
@@ -141,9 +146,9 @@ class Committer:
         )
 
 
-def _fence_of(value: bytes) -> Fence:
+def _fence_of(value: bytes) -> SessionFence:
     """What lies there; of what cannot be read, a fence that is no session's."""
     try:
         return FENCE.decode(value)
     except UNREADABLE:
-        return Fence(0, 0)
+        return SessionFence(0, 0)

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from core.store.kv import KeyValueStore
 from workflows.api.definitions import Registry
 from workflows.engine.activities import ActivityHost
-from workflows.engine.alarms import Alarms
+from workflows.engine.alarms import Deadlines
 from workflows.engine.clock import Clock
 from workflows.engine.committer import Committer
 from workflows.engine.faults import WorkerFaults
 from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.engine.telemetry import Telemetry
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 
@@ -45,7 +45,7 @@ class StickyCache:
         self._warm.pop(owner, None)
 
 
-class Desk(NamedTuple):
+class WorkerContext(NamedTuple):
     """One worker's means."""
 
     store: KeyValueStore
@@ -53,12 +53,12 @@ class Desk(NamedTuple):
     committer: Committer
     registry: Registry
     clock: Clock
-    alarms: Alarms
+    alarms: Deadlines
     activities: ActivityHost
     cache: StickyCache
     telemetry: Telemetry
     identity: str
     background: set[asyncio.Task[None]]
     faults: WorkerFaults
-    closings: Callable[[Head], None]
+    closings: Callable[[RunHead], None]
     dispossessed: Callable[[int], None]

@@ -12,18 +12,18 @@ from core.store.kv import Delete, Guard, Put, Unchanged, Write
 from workflows.engine.keys import WorkflowKeys, new_id
 from workflows.engine.records import (
     HEAD,
-    ChildNews,
-    Head,
+    ChildEvent,
     Message,
     Reply,
     RequestCancel,
+    RunHead,
     Terminate,
     encode_message,
 )
 from workflows.model import events as ev
 from workflows.model.codec import encode_event, encode_history
 from workflows.model.limits import PAYLOAD_WARN_BYTES
-from workflows.model.policies import ParentClosePolicy, Status
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 WRITES_MAX = 110
 """Of one workflow task; a transaction of etcd takes 128, some are the engine's own."""
@@ -32,7 +32,7 @@ BYTES_MAX = 640 * 1024
 """Of one workflow task's events and messages; a transaction of etcd takes 1.5 MiB."""
 
 
-class Answer(NamedTuple):
+class PendingReply(NamedTuple):
     """A reply to write once the draft is committed."""
 
     message: str
@@ -40,20 +40,22 @@ class Answer(NamedTuple):
     reply: Reply
 
 
-class Closing(NamedTuple):
+class RunClosure(NamedTuple):
     """How a run ends."""
 
-    status: Status
+    status: ExecutionStatus
     result: object = None
     failure: Any = None
     reason: str = ""
     new_run_id: str = ""
 
 
-class Draft:
+class HistoryDraft:
     """Begins at a head; ``now_ms`` never goes back behind the run's last event."""
 
-    def __init__(self, keys: WorkflowKeys, head: Head, now_ms: int, *, identity: str = "") -> None:
+    def __init__(
+        self, keys: WorkflowKeys, head: RunHead, now_ms: int, *, identity: str = ""
+    ) -> None:
         self.keys = keys
         self._head = head
         self._changes: dict[str, Any] = {}
@@ -62,17 +64,17 @@ class Draft:
         self.identity = identity
         self.events: list[ev.HistoryEvent] = []
         self._extra: dict[bytes, Write] = {}
-        self.answers: list[Answer] = []
+        self.answers: list[PendingReply] = []
         self.launch: list[ev.ActivityTaskScheduled] = []
         self.stop: list[int] = []
         self.again: list[int] = []
-        self.successor: Head | None = None
+        self.successor: RunHead | None = None
         self.successor_events: list[ev.HistoryEvent] = []
         self._first = head.next_event_id
         self._segment: bytes | None = None
 
     @property
-    def head(self) -> Head:
+    def head(self) -> RunHead:
         """The head as it will be.
 
         It has some thirty fields, and a task changes most of those that it changes more than once:
@@ -115,11 +117,11 @@ class Draft:
         head = self.head
         self.put(Delete(self.keys.attempt(head.workflow_id, head.run_id, activity_id)))
 
-    def close(self, closing: Closing) -> None:
+    def close(self, closing: RunClosure) -> None:
         """End the run: tell the parent, and the children as they were promised."""
         head = self.head
-        if head.parent is not None and closing.status is not Status.CONTINUED_AS_NEW:
-            news = ChildNews(
+        if head.parent is not None and closing.status is not ExecutionStatus.CONTINUED_AS_NEW:
+            news = ChildEvent(
                 head.parent.child_id,
                 head.run_id,
                 closing.status,

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from workflows.engine.beginning import begun
-from workflows.engine.draft import Closing, Draft
+from workflows.engine.draft import HistoryDraft, RunClosure
 from workflows.engine.keys import new_id
-from workflows.engine.records import Child, RequestCancel, Sender, Signal, Start, Timer
+from workflows.engine.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
 from workflows.model import events as ev
 from workflows.model import limits
 from workflows.model.commands import Command
 from workflows.model.errors import LimitExceeded
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
-def apply_commands(draft: Draft, commands: tuple[Command, ...]) -> None:
+def apply_commands(draft: HistoryDraft, commands: tuple[Command, ...]) -> None:
     """Record and carry out, in order. Raises LimitExceeded."""
     if len(commands) > limits.COMMANDS_MAX:
         raise LimitExceeded(
@@ -37,35 +37,35 @@ def apply_commands(draft: Draft, commands: tuple[Command, ...]) -> None:
             carry_out(draft, command)
 
 
-def _schedule(draft: Draft, command: ev.ActivityTaskScheduled) -> None:
+def _schedule(draft: HistoryDraft, command: ev.ActivityTaskScheduled) -> None:
     pending = (*draft.head.activities, command.activity_id)
     _bounded(len(pending), "PENDING_ACTIVITIES_MAX", limits.PENDING_ACTIVITIES_MAX)
     draft.change(activities=pending)
     draft.launch.append(command)
 
 
-def _cancel_activity(draft: Draft, command: ev.ActivityTaskCancelRequested) -> None:
+def _cancel_activity(draft: HistoryDraft, command: ev.ActivityTaskCancelRequested) -> None:
     if command.activity_id in draft.head.activities:
         draft.stop.append(command.activity_id)
 
 
-def _start_timer(draft: Draft, command: ev.TimerStarted) -> None:
+def _start_timer(draft: HistoryDraft, command: ev.TimerStarted) -> None:
     fire_ms = draft.now_ms + round(command.start_to_fire_s * 1000)
     pending = (*draft.head.timers, Timer(command.timer_id, fire_ms))
     _bounded(len(pending), "PENDING_TIMERS_MAX", limits.PENDING_TIMERS_MAX)
     draft.change(timers=pending)
 
 
-def _cancel_timer(draft: Draft, command: ev.TimerCanceled) -> None:
+def _cancel_timer(draft: HistoryDraft, command: ev.TimerCanceled) -> None:
     left = tuple(timer for timer in draft.head.timers if timer.timer_id != command.timer_id)
     draft.change(timers=left)
 
 
-def _start_child(draft: Draft, command: ev.StartChildWorkflowExecutionInitiated) -> None:
+def _start_child(draft: HistoryDraft, command: ev.StartChildWorkflowExecutionInitiated) -> None:
     head = draft.head
     pending = (
         *head.children,
-        Child(command.child_id, command.workflow_id, command.parent_close_policy),
+        ChildRecord(command.child_id, command.workflow_id, command.parent_close_policy),
     )
     _bounded(len(pending), "PENDING_CHILDREN_MAX", limits.PENDING_CHILDREN_MAX)
     draft.change(children=pending)
@@ -87,7 +87,9 @@ def _start_child(draft: Draft, command: ev.StartChildWorkflowExecutionInitiated)
     )
 
 
-def _signal_other(draft: Draft, command: ev.SignalExternalWorkflowExecutionInitiated) -> None:
+def _signal_other(
+    draft: HistoryDraft, command: ev.SignalExternalWorkflowExecutionInitiated
+) -> None:
     head = draft.head
     sender = Sender(head.workflow_id, head.run_id, command.request_id)
     signal = Signal(
@@ -102,7 +104,7 @@ def _signal_other(draft: Draft, command: ev.SignalExternalWorkflowExecutionIniti
 
 
 def _cancel_other(
-    draft: Draft,
+    draft: HistoryDraft,
     command: ev.RequestCancelExternalWorkflowExecutionInitiated,
 ) -> None:
     head = draft.head
@@ -112,33 +114,33 @@ def _cancel_other(
     draft.send(command.workflow_id, request)
 
 
-def _upsert(draft: Draft, command: ev.UpsertWorkflowSearchAttributes) -> None:
+def _upsert(draft: HistoryDraft, command: ev.UpsertWorkflowSearchAttributes) -> None:
     merged = {**draft.head.search_attributes, **command.search_attributes}
     kept = {name: value for name, value in merged.items() if value is not None}
     _bounded(len(kept), "SEARCH_ATTRIBUTES_MAX", limits.SEARCH_ATTRIBUTES_MAX)
     draft.change(search_attributes=kept)
 
 
-def _accept(draft: Draft, command: ev.WorkflowExecutionUpdateAccepted) -> None:
+def _accept(draft: HistoryDraft, command: ev.WorkflowExecutionUpdateAccepted) -> None:
     accepted = (*draft.head.updates, command.update_id)
     _bounded(len(accepted), "UPDATES_MAX", limits.UPDATES_MAX)
     draft.change(updates=accepted)
 
 
-def _complete(draft: Draft, command: ev.WorkflowExecutionCompleted) -> None:
-    draft.close(Closing(Status.COMPLETED, result=command.result))
+def _complete(draft: HistoryDraft, command: ev.WorkflowExecutionCompleted) -> None:
+    draft.close(RunClosure(ExecutionStatus.COMPLETED, result=command.result))
 
 
-def _fail(draft: Draft, command: ev.WorkflowExecutionFailed) -> None:
+def _fail(draft: HistoryDraft, command: ev.WorkflowExecutionFailed) -> None:
     failure = command.failure
-    draft.close(Closing(Status.FAILED, failure=failure, reason=failure.message))
+    draft.close(RunClosure(ExecutionStatus.FAILED, failure=failure, reason=failure.message))
 
 
-def _cancel(draft: Draft, command: ev.WorkflowExecutionCanceled) -> None:
-    draft.close(Closing(Status.CANCELED, reason=command.message))
+def _cancel(draft: HistoryDraft, command: ev.WorkflowExecutionCanceled) -> None:
+    draft.close(RunClosure(ExecutionStatus.CANCELED, reason=command.message))
 
 
-def _continue_as_new(draft: Draft, command: ev.WorkflowExecutionContinuedAsNew) -> None:
+def _continue_as_new(draft: HistoryDraft, command: ev.WorkflowExecutionContinuedAsNew) -> None:
     head = draft.head
     run_id = new_id(draft.now_ms)
     draft.add(command._replace(new_run_id=run_id))
@@ -159,7 +161,7 @@ def _continue_as_new(draft: Draft, command: ev.WorkflowExecutionContinuedAsNew) 
         identity=draft.identity,
         traceparent=head.traceparent,
     )
-    draft.close(Closing(Status.CONTINUED_AS_NEW, new_run_id=run_id))
+    draft.close(RunClosure(ExecutionStatus.CONTINUED_AS_NEW, new_run_id=run_id))
     successor, first = begun(started, draft.now_ms, head.execution_deadline_ms)
     draft.successor, draft.successor_events = successor, [first]
 
@@ -169,7 +171,7 @@ def _bounded(count: int, name: str, limit: int) -> None:
         raise LimitExceeded(f"{count} are pending, {name} is {limit}: wait for some of them first")
 
 
-_CARRY_OUT: dict[type[Any], Callable[[Draft, Any], None]] = {
+_CARRY_OUT: dict[type[Any], Callable[[HistoryDraft, Any], None]] = {
     ev.ActivityTaskScheduled: _schedule,
     ev.ActivityTaskCancelRequested: _cancel_activity,
     ev.TimerStarted: _start_timer,

@@ -18,16 +18,16 @@ from core.store.batch import Lost
 from core.store.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
 from core.store.pump import Committed
 from core.store.pump import Outcome as CommitOutcome
-from workflows.engine.alarms import Alarm
-from workflows.engine.arrivals import Arrivals, Taken
+from workflows.engine.alarms import Deadline
+from workflows.engine.arrivals import InboxBatch, RunInbox
 from workflows.engine.calls import Updates, refusal, write_reply
-from workflows.engine.chores import Chores
+from workflows.engine.chores import Housekeeping
 from workflows.engine.clock import instant
-from workflows.engine.desk import Desk
-from workflows.engine.draft import Answer, Draft
+from workflows.engine.desk import WorkerContext
+from workflows.engine.draft import HistoryDraft, PendingReply
 from workflows.engine.faults import LOOK_AGAIN_S
 from workflows.engine.intake import (
-    Outcome,
+    ActivityOutcome,
     pause_for_code,
     take_deadline,
     take_message,
@@ -37,21 +37,21 @@ from workflows.engine.intake import (
 from workflows.engine.keys import shard_of
 from workflows.engine.reading import attempts_of
 from workflows.engine.records import (
-    Head,
-    Letter,
+    InboxMessage,
     Query,
     Reply,
     RequestCancel,
     Reset,
     Retry,
+    RunHead,
     Terminate,
 )
-from workflows.engine.tasks import Code
+from workflows.engine.tasks import WorkflowCode
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
 from workflows.model.failures import failure_of
 from workflows.model.limits import PAYLOAD_WARN_BYTES
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 _log = logging.getLogger(__name__)
 
@@ -66,12 +66,12 @@ STEP_FAILURES_MAX = 5
 STUCK_REMEDY = "mend the cause, then `orbctl workflow retry`, `reset` or `terminate`"
 
 
-class Room(Protocol):
+class ShardView(Protocol):
     """The shard, as its executions see it."""
 
     fence: Unchanged
 
-    def closed(self, execution: Execution, head: Head) -> None:
+    def closed(self, execution: Execution, head: RunHead) -> None:
         """A run is closed; without a successor the execution is over."""
         ...
 
@@ -79,7 +79,7 @@ class Room(Protocol):
         """The store holds something else than this owner knows: find out what."""
         ...
 
-    async def reset(self, execution: Execution, letter: Letter) -> Lost | None:
+    async def reset(self, execution: Execution, letter: InboxMessage) -> Lost | None:
         """A reset makes another run; Lost: the store holds something else than was known."""
         ...
 
@@ -87,16 +87,16 @@ class Room(Protocol):
 class Execution:
     """The open run of one id. ``revision`` is that of its head's key, 0: there is none yet."""
 
-    def __init__(self, desk: Desk, room: Room, head: Head, revision: int) -> None:
+    def __init__(self, desk: WorkerContext, room: ShardView, head: RunHead, revision: int) -> None:
         self.head = head
         self.revision = revision
         self.mail_revision = 0
-        self.chores = Chores(desk, room.fence, self)
+        self.chores = Housekeeping(desk, room.fence, self)
         self._desk = desk
         self._room = room
-        self._code = Code(desk)
+        self._code = WorkflowCode(desk)
         self._updates = Updates()
-        self._arrivals = Arrivals()
+        self._arrivals = RunInbox()
         self._again: list[int] = []
         self._expects_mail = 0
         self._stepping: asyncio.Task[None] | None = None
@@ -106,12 +106,12 @@ class Execution:
         self._is_for_others = False
         self._must_resume = False
         self._found: UnusableValue | None = None
-        self._look: Alarm | None = None
+        self._look: Deadline | None = None
         self._drafted = instant(desk.clock)
 
     # ------------------------------------------------------------------- what reaches it
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: InboxMessage) -> None:
         """A message arrived."""
         self._arrivals.letters.append(letter)
         if isinstance(letter.message, Retry | Reset | Terminate | RequestCancel):
@@ -125,7 +125,7 @@ class Execution:
             self._expects_mail = 0
             self.wake()
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, outcome: ActivityOutcome) -> None:
         """An activity came to an end."""
         self._arrivals.outcomes.append(outcome)
         self.wake()
@@ -155,7 +155,7 @@ class Execution:
         if self._stepping is not None:
             await asyncio.wait({self._stepping})
 
-    def take_letters(self) -> list[Letter]:
+    def take_letters(self) -> list[InboxMessage]:
         """What has not been taken in, for whoever follows."""
         return self._arrivals.take_letters()
 
@@ -242,9 +242,9 @@ class Execution:
 
     async def _pause(self, error: Exception) -> None:
         """With the reason, if the run has begun. Raises SessionLost, StoreRejected."""
-        if self.head.status is not Status.RUNNING or self.head.next_event_id == 1:
+        if self.head.status is not ExecutionStatus.RUNNING or self.head.next_event_id == 1:
             return
-        draft = Draft(self._desk.keys, self.head, self._desk.clock.now_ms())
+        draft = HistoryDraft(self._desk.keys, self.head, self._desk.clock.now_ms())
         pause_for_code(draft, failure_of(error))
         outcome = await self._desk.committer.propose(*self._transaction(draft, 0))
         if isinstance(outcome, Lost):
@@ -261,7 +261,7 @@ class Execution:
         if self._arrivals:
             return True
         head = self.head
-        due = head.due and head.status is Status.RUNNING and head.next_event_id > 1
+        due = head.due and head.status is ExecutionStatus.RUNNING and head.next_event_id > 1
         return not self._is_for_others and bool(self._again or self._must_resume or due)
 
     async def _work(self) -> None:
@@ -293,7 +293,7 @@ class Execution:
         pause_s = STORE_PAUSE_S * 2 ** min(self._failures - 1, 10)
         await asyncio.sleep(min(pause_s, STORE_PAUSE_S_MAX))
 
-    async def _reset(self, letter: Letter) -> None:
+    async def _reset(self, letter: InboxMessage) -> None:
         """Until it is decided the request stays at the front of what has arrived."""
         lost: Lost | None = None
         try:
@@ -336,12 +336,16 @@ class Execution:
             self._go_on_from(draft, outcome.revision)
         await self._answer_queries(taken.letters)
 
-    async def _draft(self, taken: Taken) -> Draft:
+    async def _draft(self, taken: InboxBatch) -> HistoryDraft:
         """The transaction of what was taken, with the workflow task it causes."""
         draft = self._take_in(taken)
         updates = self._updates.requests(taken.letters, draft)
         head = draft.head
-        if head.status is not Status.RUNNING or not taken.is_whole or not (head.due or updates):
+        if (
+            head.status is not ExecutionStatus.RUNNING
+            or not taken.is_whole
+            or not (head.due or updates)
+        ):
             return draft
         rejections: Sequence[UpdateRejection]
         try:
@@ -371,11 +375,13 @@ class Execution:
             self._leave_to_others(found)
             raise
 
-    def _take_in(self, taken: Taken) -> Draft:
+    def _take_in(self, taken: InboxBatch) -> HistoryDraft:
         desk = self._desk
         self._drafted = instant(desk.clock)
         while True:
-            draft = Draft(desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity)
+            draft = HistoryDraft(
+                desk.keys, self.head, self._drafted.wall_ms, identity=desk.identity
+            )
             impossible = self._take_letters(draft, taken.letters)
             if impossible is None:
                 break
@@ -389,7 +395,9 @@ class Execution:
                 take_deadline(draft, -number)
         return draft
 
-    def _take_letters(self, draft: Draft, letters: Sequence[Letter]) -> Letter | None:
+    def _take_letters(
+        self, draft: HistoryDraft, letters: Sequence[InboxMessage]
+    ) -> InboxMessage | None:
         """Record messages; one that cannot be recorded stays in the inbox and is given back."""
         for letter in letters:
             draft.put(Delete(letter.key))
@@ -407,7 +415,7 @@ class Execution:
 
     # ------------------------------------------------------------------------ the transaction
 
-    async def _commit(self, draft: Draft, mail: int) -> CommitOutcome:
+    async def _commit(self, draft: HistoryDraft, mail: int) -> CommitOutcome:
         """Raises SessionLost."""
         try:
             return await self._desk.committer.propose(*self._transaction(draft, mail))
@@ -420,7 +428,7 @@ class Execution:
             self._code.drop()
             raise
 
-    def _transaction(self, draft: Draft, mail: int) -> tuple[list[Guard], list[Write]]:
+    def _transaction(self, draft: HistoryDraft, mail: int) -> tuple[list[Guard], list[Write]]:
         guards = draft.guards(self._room.fence, self.revision)
         writes = draft.writes()
         if not draft.head.is_open and draft.successor is None:
@@ -445,7 +453,7 @@ class Execution:
         elif mail.mod_revision > self.mail_revision:
             self._expects_mail = mail.mod_revision
 
-    def _go_on_from(self, draft: Draft, revision: int) -> None:
+    def _go_on_from(self, draft: HistoryDraft, revision: int) -> None:
         before, self.head, self.revision = self.head, draft.head, revision
         telemetry, closed = self._desk.telemetry, draft.head
         for answer in draft.answers:
@@ -456,7 +464,7 @@ class Execution:
                 "large elsewhere and pass a reference",
                 *(event.event_id, closed.workflow_id, event.event_type, size, PAYLOAD_WARN_BYTES),
             )
-        if before.status is not Status.PAUSED and closed.status is Status.PAUSED:
+        if before.status is not ExecutionStatus.PAUSED and closed.status is ExecutionStatus.PAUSED:
             telemetry.closed(closed.workflow_type, closed.status.value, 0.0)
         self.chores.follow(draft)
         if closed.is_open:
@@ -475,12 +483,12 @@ class Execution:
             self._stopped = True
         self._room.closed(self, closed)
 
-    async def _answer_queries(self, letters: Sequence[Letter]) -> None:
+    async def _answer_queries(self, letters: Sequence[InboxMessage]) -> None:
         for letter in letters:
             query = letter.message
             if not isinstance(query, Query):
                 continue
-            is_new = self.head.due and self.head.status is Status.RUNNING
+            is_new = self.head.due and self.head.status is ExecutionStatus.RUNNING
             if is_new and not self._is_for_others:
                 self._arrivals.letters.append(letter)  # a new run has nothing to tell yet
                 continue
@@ -489,4 +497,4 @@ class Execution:
                 reply = Reply(self._code.query(query.name, query.args))
             except (WorkflowError, UnusableValue) as error:
                 reply = refusal(str(error), type(error).__name__)
-            write_reply(self._desk, Answer(letter.name, query.lease, reply))
+            write_reply(self._desk, PendingReply(letter.name, query.lease, reply))

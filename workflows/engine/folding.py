@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workflows.engine.beginning import reserved_head
-from workflows.engine.records import Child, Head, Timer
+from workflows.engine.records import ChildRecord, RunHead, Timer
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
-CLOSED_AS: dict[type[ev.Attributes], Status] = {
-    ev.WorkflowExecutionCompleted: Status.COMPLETED,
-    ev.WorkflowExecutionFailed: Status.FAILED,
-    ev.WorkflowExecutionTimedOut: Status.TIMED_OUT,
-    ev.WorkflowExecutionCanceled: Status.CANCELED,
-    ev.WorkflowExecutionTerminated: Status.TERMINATED,
-    ev.WorkflowExecutionContinuedAsNew: Status.CONTINUED_AS_NEW,
+CLOSED_AS: dict[type[ev.Attributes], ExecutionStatus] = {
+    ev.WorkflowExecutionCompleted: ExecutionStatus.COMPLETED,
+    ev.WorkflowExecutionFailed: ExecutionStatus.FAILED,
+    ev.WorkflowExecutionTimedOut: ExecutionStatus.TIMED_OUT,
+    ev.WorkflowExecutionCanceled: ExecutionStatus.CANCELED,
+    ev.WorkflowExecutionTerminated: ExecutionStatus.TERMINATED,
+    ev.WorkflowExecutionContinuedAsNew: ExecutionStatus.CONTINUED_AS_NEW,
 }
 _NO_NEWS = (
     ev.WorkflowTaskStarted,
@@ -27,14 +27,14 @@ _NO_NEWS = (
 )
 
 
-def fold(events: Sequence[ev.HistoryEvent]) -> Head:
+def fold(events: Sequence[ev.HistoryEvent]) -> RunHead:
     """Head of a history that begins with its start; sizes, results and reasons are left out."""
     first = events[0].attributes
     assert isinstance(first, ev.WorkflowExecutionStarted), "a history begins with its start"
     head = reserved_head(first, events[0].event_time_ms)
     activities: dict[int, None] = {}
     timers: dict[int, Timer] = {}
-    children: dict[int, Child] = {}
+    children: dict[int, ChildRecord] = {}
     due = True
     after_task = False
     for event in events:
@@ -71,7 +71,7 @@ def fold(events: Sequence[ev.HistoryEvent]) -> Head:
     )
 
 
-def _follow(head: Head, kind: ev.Attributes) -> Head:
+def _follow(head: RunHead, kind: ev.Attributes) -> RunHead:
     match kind:
         case ev.WorkflowExecutionCancelRequested():
             return head._replace(cancelling=True)
@@ -80,9 +80,9 @@ def _follow(head: Head, kind: ev.Attributes) -> Head:
         case ev.WorkflowExecutionUpdateAccepted():
             return head._replace(updates=(*head.updates, kind.update_id))
         case ev.WorkflowExecutionPaused():
-            return head._replace(status=Status.PAUSED, paused_activity=kind.activity_id)
+            return head._replace(status=ExecutionStatus.PAUSED, paused_activity=kind.activity_id)
         case ev.WorkflowExecutionUnpaused():
-            return head._replace(status=Status.RUNNING, paused_activity=0)
+            return head._replace(status=ExecutionStatus.RUNNING, paused_activity=0)
         case ev.UpsertWorkflowSearchAttributes():
             merged = {**head.search_attributes, **kind.search_attributes}
             kept = {name: value for name, value in merged.items() if value is not None}
@@ -91,10 +91,10 @@ def _follow(head: Head, kind: ev.Attributes) -> Head:
     return head if status is None else head._replace(status=status)
 
 
-def _follow_children(children: dict[int, Child], kind: ev.Attributes) -> None:
+def _follow_children(children: dict[int, ChildRecord], kind: ev.Attributes) -> None:
     match kind:
         case ev.StartChildWorkflowExecutionInitiated():
-            children[kind.child_id] = Child(
+            children[kind.child_id] = ChildRecord(
                 kind.child_id, kind.workflow_id, kind.parent_close_policy
             )
         case ev.ChildWorkflowExecutionStarted():

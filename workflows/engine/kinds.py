@@ -12,18 +12,18 @@ from typing import Any, Final
 from core.store.keys import Keys
 from core.store.kinds import KeyKind, Reader, key_text
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
-from workflows.engine.ownership import HOLDER, Holder
+from workflows.engine.ownership import HOLDER, OwnerRecord
 from workflows.engine.records import (
     ATTEMPT,
     HEAD,
     REPLY,
     Attempt,
-    Head,
     Message,
     Reply,
+    RunHead,
     decode_message,
 )
-from workflows.engine.session import FENCE, Fence
+from workflows.engine.session import FENCE, SessionFence
 from workflows.model.codec import decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
@@ -57,11 +57,11 @@ def _history(value: bytes) -> list[HistoryEvent]:
         raise ValueError(str(error)) from error
 
 
-OPEN_HEADS: Final[KeyKind[Head]] = KeyKind(
+OPEN_HEADS: Final[KeyKind[RunHead]] = KeyKind(
     *("open execution", f"{_ROOM}/open", HEAD.decode, READERS, EXECUTION_REMEDY),
     key_of=lambda keys, head: WorkflowKeys(keys).open(head.workflow_id),
 )
-CLOSED_HEADS: Final[KeyKind[Head]] = KeyKind(
+CLOSED_HEADS: Final[KeyKind[RunHead]] = KeyKind(
     *("closed execution", f"{_ROOM}/closed", HEAD.decode, READERS, CLOSED_REMEDY),
     key_of=lambda keys, head: WorkflowKeys(keys).closed(head.workflow_id, head.run_id),
 )
@@ -77,11 +77,11 @@ MESSAGES: Final[KeyKind[Message]] = KeyKind(
     *("message", f"{_ROOM}/wake/inbox", decode_message, READERS, EXECUTION_REMEDY),
     check_key=_shaped("wake/inbox", "[0-9a-f]{2}/.+/[0-9a-f]{32}"),
 )
-HOLDERS: Final[KeyKind[Holder]] = KeyKind(
+HOLDERS: Final[KeyKind[OwnerRecord]] = KeyKind(
     *("shard owner", f"{_ROOM}/wake/owner", HOLDER.decode, READERS, LEASED_REMEDY),
     check_key=_shaped("wake/owner", "[0-9a-f]{2}"),
 )
-WORKERS: Final[KeyKind[Holder]] = KeyKind(
+WORKERS: Final[KeyKind[OwnerRecord]] = KeyKind(
     *("worker", f"{_ROOM}/wake/worker", HOLDER.decode, READERS, LEASED_REMEDY),
     check_key=_shaped("wake/worker", "[^/]+"),
 )
@@ -89,7 +89,7 @@ MAILS: Final[KeyKind[bytes]] = KeyKind(
     *("mail mark", f"{_ROOM}/wake/mail", bytes, READERS, "nothing: its value is never read"),
     check_key=_shaped("wake/mail", "[0-9a-f]{2}/.+"),
 )
-FENCES: Final[KeyKind[Fence]] = KeyKind(
+FENCES: Final[KeyKind[SessionFence]] = KeyKind(
     *("session fence", f"{_ROOM}/commit", FENCE.decode, READERS, LEASED_REMEDY),
     check_key=_shaped("commit", "[^/]+"),
 )

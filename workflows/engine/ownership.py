@@ -13,21 +13,21 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from core.store.codec import StateCodec
-from core.store.kv import Absent, Change, Delete, KeyValue, Put, Unchanged
+from core.store.kv import Absent, Delete, KeyChange, KeyValue, Put, Unchanged
 from core.store.pump import Committed
 from workflows.engine.committer import Committer
 from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import SHARDS, WorkflowKeys
-from workflows.engine.session import Session
+from workflows.engine.session import WorkerSession
 
 
-class Holder(NamedTuple):
+class OwnerRecord(NamedTuple):
     """Value of an owner's or worker's key."""
 
     session: str
 
 
-HOLDER = StateCodec(Holder)
+HOLDER = StateCodec(OwnerRecord)
 
 KINDS = {"owner": "shard owner", "worker": "worker"}
 """Kinds of keys, as ``workflows.engine.kinds`` names them."""
@@ -50,14 +50,14 @@ class Shards(Protocol):
         ...
 
 
-class Plan(NamedTuple):
+class ShardPlan(NamedTuple):
     """What a worker should do now."""
 
     claim: tuple[int, ...]
     release: tuple[int, ...]
 
 
-def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> Plan:
+def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> ShardPlan:
     """Take what is vacant up to a fair share, give up what is above it.
 
     The shares of all workers together are all shards, so none stays vacant.
@@ -70,7 +70,7 @@ def plan(owners: Mapping[int, str], workers: Iterable[str], me: str) -> Plan:
     # Every worker begins at another place, so that two rarely reach for the same shard.
     start = rank * SHARDS // len(there)
     vacant.sort(key=lambda shard: (shard - start) % SHARDS)
-    return Plan(tuple(vacant[: max(share - len(mine), 0)]), tuple(mine[share:]))
+    return ShardPlan(tuple(vacant[: max(share - len(mine), 0)]), tuple(mine[share:]))
 
 
 class Ownership:
@@ -79,7 +79,7 @@ class Ownership:
     def __init__(
         self,
         keys: WorkflowKeys,
-        session: Session,
+        session: WorkerSession,
         committer: Committer,
         shards: Shards,
         faults: WorkerFaults,
@@ -97,7 +97,7 @@ class Ownership:
     async def join(self) -> None:
         """Say that this worker is there. Raises SessionLost."""
         key = self._keys.worker(self._session.name)
-        value = HOLDER.encode(Holder(self._session.name))
+        value = HOLDER.encode(OwnerRecord(self._session.name))
         await self._committer.propose([Absent(key)], [Put(key, value, self._session.lease)])
 
     def learn(self, found: Iterable[KeyValue]) -> None:
@@ -110,7 +110,7 @@ class Ownership:
             if not kv.lease:
                 self._leave_out(kv)
 
-    def observe(self, change: Change) -> bool:
+    def observe(self, change: KeyChange) -> bool:
         """A change of an owner's or worker's key; whether anything is different now."""
         before = dict(self._owners), set(self._workers)
         self._note(change.key, change.value)
@@ -168,7 +168,7 @@ class Ownership:
         self._owners[shard] = HOLDER.decode(value).session or UNREADABLE_OWNER
 
     async def _claim(self, wanted: Iterable[int]) -> None:
-        value = HOLDER.encode(Holder(self._session.name))
+        value = HOLDER.encode(OwnerRecord(self._session.name))
         asked = []
         for shard in wanted:
             key = self._keys.owner(shard)

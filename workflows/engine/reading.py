@@ -12,12 +12,12 @@ from core.errors import ExecutionNotFound, UnusableValue
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.faults import UNREADABLE
 from workflows.engine.keys import RUN_ID_CHARS, WorkflowKeys
-from workflows.engine.records import ATTEMPT, HEAD, Attempt, Head
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, RunHead
 from workflows.model.codec import decode_history
 from workflows.model.errors import HistoryError
 from workflows.model.events import HistoryEvent
 
-_whole_head = msgspec.msgpack.Decoder(tuple[int, Head])
+_whole_head = msgspec.msgpack.Decoder(tuple[int, RunHead])
 _whole_attempt = msgspec.msgpack.Decoder(tuple[int, Attempt])
 
 HISTORY_REMEDY = (
@@ -41,7 +41,7 @@ def history_of(segments: tuple[KeyValue, ...]) -> list[HistoryEvent]:
 
 
 async def read_whole_history(
-    store: KeyValueStore, keys: WorkflowKeys, head: Head
+    store: KeyValueStore, keys: WorkflowKeys, head: RunHead
 ) -> list[HistoryEvent]:
     """All events of a run, without a gap, at least those that the head counts.
 
@@ -59,7 +59,7 @@ async def read_whole_history(
     return events
 
 
-def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+def owned_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The same for its owner, who writes it back and must lose no field of a newer version."""
     head = head_of(keys, kv)
     _check_fields("open execution", kv, _whole_head)
@@ -75,7 +75,7 @@ def _check_fields(kind: str, kv: KeyValue, decoder: msgspec.msgpack.Decoder[Any]
         raise UnusableValue(kind, kv.key, why, UnusableValue.REMEDY) from error
 
 
-def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+def head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of an open run, if it can be one. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
@@ -95,7 +95,7 @@ def head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
     return head
 
 
-def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> Head:
+def closed_head_of(keys: WorkflowKeys, kv: KeyValue) -> RunHead:
     """The head of a closed run, if it can be one. Raises UnusableValue."""
     try:
         head = HEAD.decode(kv.value)
@@ -128,7 +128,7 @@ def attempts_of(
 
 async def read_heads(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str
-) -> tuple[Head | None, list[Head]]:
+) -> tuple[RunHead | None, list[RunHead]]:
     """The open head of an id, and its closed ones that can be read, oldest first.
 
     Raises UnusableValue for an open head that cannot be read, StoreUnavailable.
@@ -140,7 +140,7 @@ async def read_heads(
     return (head_of(keys, opened[0]) if opened else None, mine)
 
 
-def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[Head]:
+def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) -> list[RunHead]:
     """The closed runs of an id, as far as they can be read; other ids may lie between them."""
     found = []
     for kv in kvs:
@@ -153,11 +153,11 @@ def closed_heads(keys: WorkflowKeys, kvs: Iterable[KeyValue], workflow_id: str) 
 
 async def find_run(
     store: KeyValueStore, keys: WorkflowKeys, workflow_id: str, run_id: str = ""
-) -> Head:
+) -> RunHead:
     """The head of a run, by default the open or else the newest one. Raises ExecutionNotFound."""
     opened, closed = await read_heads(store, keys, workflow_id)
     candidates = [*closed, opened] if opened is not None else closed
-    head: Head
+    head: RunHead
     for head in reversed(candidates):
         if run_id in ("", head.run_id):
             return head

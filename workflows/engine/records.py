@@ -17,10 +17,10 @@ from core.store.codec import StateCodec
 from workflows.model.events import ParentRef, SearchAttributes, WorkflowExecutionStarted
 from workflows.model.failures import Failure
 from workflows.model.payloads import Payload
-from workflows.model.policies import IdReusePolicy, ParentClosePolicy, Status
+from workflows.model.policies import ExecutionStatus, IdReusePolicy, ParentClosePolicy
 
 
-class Child(NamedTuple):
+class ChildRecord(NamedTuple):
     """A child that has not closed; ``run_id`` "" until it has told that it started."""
 
     child_id: int
@@ -36,7 +36,7 @@ class Timer(NamedTuple):
     fire_ms: int
 
 
-class Head(NamedTuple):
+class RunHead(NamedTuple):
     """Where a run stands: written with every change of its history, in one transaction.
 
     ``next_event_id`` 1: no task has been done yet, the start lies in the inbox. ``due``: something
@@ -49,7 +49,7 @@ class Head(NamedTuple):
     workflow_id: str
     run_id: str
     workflow_type: str
-    status: Status = Status.RUNNING
+    status: ExecutionStatus = ExecutionStatus.RUNNING
     reason: str = ""
     next_event_id: int = 1
     history_bytes: int = 0
@@ -61,7 +61,7 @@ class Head(NamedTuple):
     execution_deadline_ms: int = 0
     activities: tuple[int, ...] = ()
     timers: tuple[Timer, ...] = ()
-    children: tuple[Child, ...] = ()
+    children: tuple[ChildRecord, ...] = ()
     cancelling: bool = False
     signals: int = 0
     updates: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Head(NamedTuple):
     @property
     def is_open(self) -> bool:
         """Whether something can still happen to it."""
-        return self.status in {Status.RUNNING, Status.PAUSED}
+        return self.status in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}
 
 
 class Attempt(NamedTuple):
@@ -186,7 +186,7 @@ class Update(NamedTuple):
     lease: int = 0
 
 
-class ChildNews(NamedTuple):
+class ChildEvent(NamedTuple):
     """A child started (RUNNING), could not start (``refused``) or closed.
 
     ``child_id`` is the number that the parent's run ``parent_run_id`` gave it.
@@ -194,7 +194,7 @@ class ChildNews(NamedTuple):
 
     child_id: int
     run_id: str
-    status: Status
+    status: ExecutionStatus
     refused: str = ""
     result: Payload = None
     failure: Failure | None = None
@@ -202,7 +202,7 @@ class ChildNews(NamedTuple):
     workflow_id: str = ""
 
 
-class ExternalNews(NamedTuple):
+class ExternalEvent(NamedTuple):
     """What became of a signal or cancel request to another execution; ``refused`` "" means well."""
 
     request_id: int
@@ -220,13 +220,13 @@ Message = (
     | Reset
     | Query
     | Update
-    | ChildNews
-    | ExternalNews
+    | ChildEvent
+    | ExternalEvent
 )
 _MESSAGES: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__args__}
 
 
-class Letter(NamedTuple):
+class InboxMessage(NamedTuple):
     """A message with its key and the revision at which it came; never stored like this.
 
     ``size``: its bytes in the store.
@@ -247,7 +247,7 @@ class Reply(NamedTuple):
     rejected: bool = False
 
 
-HEAD = StateCodec(Head)
+HEAD = StateCodec(RunHead)
 ATTEMPT = StateCodec(Attempt)
 REPLY = StateCodec(Reply)
 

@@ -14,14 +14,14 @@ from typing import Protocol
 from core.errors import ExecutionNotFound, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.desk import Desk
-from workflows.engine.draft import Closing, Draft
+from workflows.engine.desk import WorkerContext
+from workflows.engine.draft import HistoryDraft, RunClosure
 from workflows.engine.folding import fold
 from workflows.engine.reading import find_run, read_whole_history
-from workflows.engine.records import HEAD, Head, Letter, Reset
+from workflows.engine.records import HEAD, InboxMessage, Reset, RunHead
 from workflows.model import events as ev
 from workflows.model.codec import encode_history
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 _log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ BASES_MAX = 16
 """Runs that a run remembers to go on from: resets of resets."""
 
 
-class Opened(Protocol):
+class OpenExecution(Protocol):
     """The open execution of the id, if there is one."""
 
-    head: Head
+    head: RunHead
     revision: int
 
 
-Made = tuple[Head, int, Head | None]
+Made = tuple[RunHead, int, RunHead | None]
 """The new head, its revision, and the head of the run that was closed for it."""
 
 
@@ -69,7 +69,7 @@ def with_later_signals(
 
 
 async def reset_run(
-    desk: Desk, fence: Unchanged, opened: Opened | None, letter: Letter
+    desk: WorkerContext, fence: Unchanged, opened: OpenExecution | None, letter: InboxMessage
 ) -> Made | Lost | None:
     """Make the new run; None: the request is void and taken away. Raises SessionLost.
 
@@ -95,7 +95,7 @@ async def reset_run(
     key = desk.keys.open(workflow_id)
     guards: list[Guard] = [fence, Unchanged(key, opened.revision if opened is not None else 0)]
     writes: list[Write] = [Delete(letter.key), Put(key, HEAD.encode(head))]
-    closed: Head | None = None
+    closed: RunHead | None = None
     if opened is not None:
         ending = _ending(desk, opened.head, reset, now_ms)
         own = (key, letter.key)
@@ -107,28 +107,28 @@ async def reset_run(
     return head, outcome.revision, closed
 
 
-async def _take_away(desk: Desk, fence: Unchanged, letter: Letter) -> Lost | None:
+async def _take_away(desk: WorkerContext, fence: Unchanged, letter: InboxMessage) -> Lost | None:
     outcome = await desk.committer.propose([fence], [Delete(letter.key)])
     return outcome if isinstance(outcome, Lost) else None
 
 
-def _ending(desk: Desk, head: Head, reset: Reset, now_ms: int) -> Draft:
+def _ending(desk: WorkerContext, head: RunHead, reset: Reset, now_ms: int) -> HistoryDraft:
     """The end of the open run; parent and children stay with the id."""
-    ending = Draft(desk.keys, head, now_ms, identity=desk.identity)
+    ending = HistoryDraft(desk.keys, head, now_ms, identity=desk.identity)
     reason = f"reset to event {reset.event_id}: {reset.reason}"
     ending.add(ev.WorkflowExecutionTerminated(reason, reset.identity))
     ending.change(parent=None, children=())
-    ending.close(Closing(Status.TERMINATED, reason=reason, new_run_id=reset.new_run_id))
+    ending.close(RunClosure(ExecutionStatus.TERMINATED, reason=reason, new_run_id=reset.new_run_id))
     return ending
 
 
-def _head(events: Sequence[ev.HistoryEvent], base: Head, reset: Reset, now_ms: int) -> Head:
+def _head(events: Sequence[ev.HistoryEvent], base: RunHead, reset: Reset, now_ms: int) -> RunHead:
     """Runs again whatever it was when it stood here; its time begins anew."""
     head = fold(events)
     span_ms = base.run_deadline_ms - base.started_ms if base.run_deadline_ms else 0
     return head._replace(
         run_id=reset.new_run_id,
-        status=Status.RUNNING,
+        status=ExecutionStatus.RUNNING,
         paused_activity=0,
         due=True,
         last_ms=max(head.last_ms, now_ms),
@@ -140,7 +140,9 @@ def _head(events: Sequence[ev.HistoryEvent], base: Head, reset: Reset, now_ms: i
     )
 
 
-def _segments(desk: Desk, head: Head, events: Sequence[ev.HistoryEvent]) -> Iterator[Put]:
+def _segments(
+    desk: WorkerContext, head: RunHead, events: Sequence[ev.HistoryEvent]
+) -> Iterator[Put]:
     for first in range(0, len(events), SEGMENT_EVENTS_MAX):
         part = events[first : first + SEGMENT_EVENTS_MAX]
         key = desk.keys.event(head.workflow_id, head.run_id, part[0].event_id)

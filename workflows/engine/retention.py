@@ -17,9 +17,9 @@ from core.errors import UnusableValue
 from core.store.kv import Delete, Get, KeyValue, Unchanged
 from core.store.pump import Committed
 from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.desk import Desk
+from workflows.engine.desk import WorkerContext
 from workflows.engine.reading import closed_head_of, read_whole_history
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 
 RETENTION_S = 24 * 3600.0
 """How long a closed execution stays in the store."""
@@ -52,14 +52,14 @@ class Archive(NamedTuple):
 class ClosedRuns:
     """The closed runs of one shard, the oldest first: (closed_ms, workflow id, run id)."""
 
-    def __init__(self, desk: Desk, shard: int) -> None:
+    def __init__(self, desk: WorkerContext, shard: int) -> None:
         self._desk = desk
         self._shard = shard
         self._heap: list[tuple[int, str, str]] = []
         self._is_read = False
-        self._closed_meanwhile: list[Head] | None = None
+        self._closed_meanwhile: list[RunHead] | None = None
 
-    def add(self, head: Head) -> None:
+    def add(self, head: RunHead) -> None:
         """A run has closed. Before the shard is read this tells nothing new."""
         if self._is_read:
             heapq.heappush(self._heap, _entry(head))
@@ -94,11 +94,13 @@ class ClosedRuns:
         return None
 
 
-def _entry(head: Head) -> tuple[int, str, str]:
+def _entry(head: RunHead) -> tuple[int, str, str]:
     return head.closed_ms, head.workflow_id, head.run_id
 
 
-async def retire(desk: Desk, closed: ClosedRuns, fence: Unchanged, archive: Archive) -> int:
+async def retire(
+    desk: WorkerContext, closed: ClosedRuns, fence: Unchanged, archive: Archive
+) -> int:
     """Archive what is due in a shard, as far as a step goes; how many.
 
     Raises SessionLost, StoreUnavailable, OSError.
@@ -123,7 +125,7 @@ async def retire(desk: Desk, closed: ClosedRuns, fence: Unchanged, archive: Arch
 
 
 async def _retire_one(
-    desk: Desk, fence: Unchanged, archive: Archive, entry: tuple[int, str, str]
+    desk: WorkerContext, fence: Unchanged, archive: Archive, entry: tuple[int, str, str]
 ) -> None:
     _, workflow_id, run_id = entry
     keys = desk.keys
@@ -144,7 +146,7 @@ async def _retire_one(
         _log.info("workflow %s, run %s, is archived by its new owner", workflow_id, run_id)
 
 
-async def prune(desk: Desk, archive: Archive) -> int:
+async def prune(desk: WorkerContext, archive: Archive) -> int:
     """Delete archived executions that are too old, as far as a step goes. Raises OSError."""
     before_ms = desk.clock.now_ms() - round(archive.archive_retention_s * 1000)
     return await asyncio.to_thread(archive.files.prune, before_ms)

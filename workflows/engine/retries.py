@@ -16,19 +16,19 @@ from workflows.model.failures import Failure, FailureKind
 from workflows.model.policies import RetryPolicy, RetryState, Timeouts, TimeoutType
 
 
-class Again(NamedTuple):
+class RetryAfter(NamedTuple):
     """Another attempt, after this pause."""
 
     pause_s: float
 
 
-class GiveUp(NamedTuple):
+class StopRetrying(NamedTuple):
     """No further attempt, and why."""
 
     state: RetryState
 
 
-Verdict = Again | GiveUp
+Verdict = RetryAfter | StopRetrying
 
 _UNBOUND = Retrying()
 BOUNDS_OF_ALL = (TimeoutType.SCHEDULE_TO_CLOSE, TimeoutType.SCHEDULE_TO_START)
@@ -60,17 +60,17 @@ def after_failure(
 ) -> Verdict:
     """What follows attempt number ``attempt`` of an activity scheduled ``age_s`` ago."""
     if failure.kind is FailureKind.CANCELED:
-        return GiveUp(RetryState.CANCEL_REQUESTED)
+        return StopRetrying(RetryState.CANCEL_REQUESTED)
     if failure.kind is FailureKind.TIMEOUT and failure.type in BOUNDS_OF_ALL:
-        return GiveUp(RetryState.TIMEOUT)
+        return StopRetrying(RetryState.TIMEOUT)
     if failure.non_retryable or failure.type in policy.non_retryable:
-        return GiveUp(RetryState.NON_RETRYABLE_FAILURE)
+        return StopRetrying(RetryState.NON_RETRYABLE_FAILURE)
     state = RetryCallState(_UNBOUND, None, (), {})
     state.attempt_number = attempt
     if stop_of(policy)(state):
-        return GiveUp(RetryState.MAXIMUM_ATTEMPTS_REACHED)
+        return StopRetrying(RetryState.MAXIMUM_ATTEMPTS_REACHED)
     pause_s = failure.next_retry_delay_s or wait_of(policy)(state)
     bound_s = timeouts.schedule_to_close_s
     if bound_s and age_s + pause_s >= bound_s:
-        return GiveUp(RetryState.TIMEOUT)
-    return Again(pause_s)
+        return StopRetrying(RetryState.TIMEOUT)
+    return RetryAfter(pause_s)

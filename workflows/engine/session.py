@@ -42,17 +42,17 @@ END_S_MAX = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Fence(NamedTuple):
+class SessionFence(NamedTuple):
     """Value of ``commit/<name>``: the session's lease and its transactions so far."""
 
     lease: int
     seq: int
 
 
-FENCE = StateCodec(Fence)
+FENCE = StateCodec(SessionFence)
 
 
-class Session:
+class WorkerSession:
     """One lease from ``open`` to its loss or ``close``. ``lost`` is set once and for all."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Session:
         """Take a lease and place the fence. Raises StoreUnavailable, OutcomeUnknown."""
         asked = self._monotonic()
         self.lease = await self._store.grant_lease(self._ttl_s)
-        value = FENCE.encode(Fence(self.lease, 0))
+        value = FENCE.encode(SessionFence(self.lease, 0))
         result = await self._store.commit([Absent(self.key)], [Put(self.key, value, self.lease)])
         assert result.succeeded, "the name of a session is random"
         self.revision = result.revision
@@ -148,16 +148,16 @@ async def open_session(
     *,
     ttl_s: int = WORKER_TTL_S,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Session:
+) -> WorkerSession:
     """A new session, after a bounded wait for the store. Raises StoreUnavailable."""
 
-    async def attempt() -> Session:
-        session = Session(store, keys, name, ttl_s=ttl_s, monotonic=monotonic)
+    async def attempt() -> WorkerSession:
+        session = WorkerSession(store, keys, name, ttl_s=ttl_s, monotonic=monotonic)
         try:
             await session.open()
         except OutcomeUnknown as error:
             raise StoreUnavailable(error.message, remedy="try again") from error
         return session
 
-    found: Session = await waiting_for_store()(attempt)
+    found: WorkerSession = await waiting_for_store()(attempt)
     return found

@@ -17,11 +17,11 @@ from core.errors import LostRace, OrbweaverError, SessionLost, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
 from workflows.engine.beginning import reserved_head
-from workflows.engine.desk import Desk
+from workflows.engine.desk import WorkerContext
 from workflows.engine.execution import STORE_PAUSE_S, Execution
 from workflows.engine.faults import LOOK_AGAIN_S, UNREADABLE
 from workflows.engine.reading import owned_head_of
-from workflows.engine.records import Head, Letter, Start, decode_message
+from workflows.engine.records import InboxMessage, RunHead, Start, decode_message
 from workflows.engine.resets import reset_run
 from workflows.engine.retention import ClosedRuns
 from workflows.engine.strangers import answer_stranger, may_start
@@ -35,7 +35,7 @@ RESUMES_AT_ONCE = 32
 class Shard:
     """One shard under one fence."""
 
-    def __init__(self, desk: Desk, number: int, fence: Unchanged) -> None:
+    def __init__(self, desk: WorkerContext, number: int, fence: Unchanged) -> None:
         self.number = number
         self.fence = fence
         self.executions: dict[str, Execution] = {}
@@ -45,7 +45,7 @@ class Shard:
         self._early: list[tuple[bytes, bytes, int]] = []
         self._early_mail: list[tuple[str, int]] = []
         self._strangers: set[asyncio.Task[None]] = set()
-        self._starting: dict[str, list[Letter]] = {}
+        self._starting: dict[str, list[InboxMessage]] = {}
         self._unread: dict[str, bytes] = {}
         self._skipped: dict[str, int] = {}
         """Newest revision of a message or signal that came while a head could not be used."""
@@ -159,7 +159,7 @@ class Shard:
 
     # -------------------------------------------------------------- what executions report
 
-    def closed(self, execution: Execution, head: Head) -> None:
+    def closed(self, execution: Execution, head: RunHead) -> None:
         """A run is closed; without a successor the id is free."""
         self._desk.closings(head)
         self.closed_runs.add(head)
@@ -177,7 +177,7 @@ class Shard:
             return
         await self._reload(execution)
 
-    async def reset(self, execution: Execution | None, letter: Letter) -> Lost | None:
+    async def reset(self, execution: Execution | None, letter: InboxMessage) -> Lost | None:
         """Another run takes over from a point in a history; Lost: try again, the store changed."""
         made = await reset_run(self._desk, self.fence, execution, letter)
         if made is None or isinstance(made, Lost):
@@ -221,7 +221,7 @@ class Shard:
         _, workflow_id, name = self._desk.keys.inbox_name(key)
         if self._stopped or self._is_unread(workflow_id, revision):
             return
-        letter = Letter(key, name, revision, decode_message(value), len(value))
+        letter = InboxMessage(key, name, revision, decode_message(value), len(value))
         execution = self.executions.get(workflow_id)
         message = letter.message
         if isinstance(message, Start):
@@ -235,7 +235,7 @@ class Shard:
         else:
             self._to_stranger(letter)
 
-    def _start(self, execution: Execution | None, letter: Letter, start: Start) -> None:
+    def _start(self, execution: Execution | None, letter: InboxMessage, start: Start) -> None:
         if execution is not None and start.started.run_id == execution.head.run_id:
             execution.deliver(letter)
         elif start.reserved:
@@ -253,7 +253,7 @@ class Shard:
             starting.add_done_callback(lambda _: self._let_mail_go(workflow_id))
 
     def _begin(
-        self, head: Head, revision: int, letter: Letter, before: Execution | None = None
+        self, head: RunHead, revision: int, letter: InboxMessage, before: Execution | None = None
     ) -> None:
         execution = Execution(self._desk, self, head, revision)
         if before is not None:
@@ -264,7 +264,7 @@ class Shard:
         execution.chores.arm(head)
         execution.deliver(letter)
 
-    async def _start_child(self, letter: Letter, start: Start) -> None:
+    async def _start_child(self, letter: InboxMessage, start: Start) -> None:
         """A parent only asks; whether the id is free is found out here."""
         workflow_id = start.started.workflow_id
         allowed = await may_start(self._desk, start)
@@ -279,10 +279,10 @@ class Shard:
         for waiting in () if self._stopped else self._starting.pop(workflow_id, ()):
             self._hand_over(workflow_id, waiting)
 
-    def _to_stranger(self, letter: Letter) -> None:
+    def _to_stranger(self, letter: InboxMessage) -> None:
         self._spawn(partial(self._stranger, letter))
 
-    async def _stranger(self, letter: Letter) -> None:
+    async def _stranger(self, letter: InboxMessage) -> None:
         """A message to an id without an open run. Raises LostRace: there is one by now."""
         again = await answer_stranger(self._desk, self.fence, letter)
         if again is None:
@@ -293,7 +293,7 @@ class Shard:
         elif await self.reset(None, again) is not None:
             raise LostRace(f"a run of {workflow_id} has begun while an older one was to be reset")
 
-    def _hand_over(self, workflow_id: str, letter: Letter) -> None:
+    def _hand_over(self, workflow_id: str, letter: InboxMessage) -> None:
         execution = self.executions.get(workflow_id)
         if execution is not None:
             execution.deliver(letter)

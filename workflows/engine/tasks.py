@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from core.errors import UnusableValue
-from workflows.engine.desk import Desk
-from workflows.engine.draft import BYTES_MAX, WRITES_MAX, Draft
+from workflows.engine.desk import WorkerContext
+from workflows.engine.draft import BYTES_MAX, WRITES_MAX, HistoryDraft
 from workflows.engine.effects import apply_commands
 from workflows.engine.reading import read_whole_history
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
@@ -25,10 +25,10 @@ from workflows.model.payloads import Payload
 TYPE_REMEDY = "run a worker that has it, or end the execution with `orbctl workflow terminate`"
 
 
-class Code:
+class WorkflowCode:
     """The workflow code of one run, as far as it has been brought up."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: WorkerContext) -> None:
         self._desk = desk
         self._interpreter: Interpreter | None = None
         self._unfed: list[HistoryEvent] = []
@@ -47,7 +47,7 @@ class Code:
             fed = self._interpreter.last_event_id
             self._unfed.extend(event for event in events if event.event_id > fed)
 
-    def check_type(self, stored: Head) -> None:
+    def check_type(self, stored: RunHead) -> None:
         """Raises UnusableValue for a workflow type that this worker does not have."""
         known = self._desk.registry.workflows
         if stored.workflow_type not in known:
@@ -58,7 +58,7 @@ class Code:
             key = self._desk.keys.open(stored.workflow_id)
             raise UnusableValue("open execution", key, why, TYPE_REMEDY)
 
-    async def bring_up(self, stored: Head) -> None:
+    async def bring_up(self, stored: RunHead) -> None:
         """Make sure that the interpreter has all that is stored.
 
         Raises UnusableValue when that is not for this worker, StoreUnavailable.
@@ -76,7 +76,9 @@ class Code:
             self._interpreter, self._unfed = interpreter, events
         desk.cache.used(self, self.drop)
 
-    def run_task(self, draft: Draft, updates: Sequence[UpdateRequest]) -> Sequence[UpdateRejection]:
+    def run_task(
+        self, draft: HistoryDraft, updates: Sequence[UpdateRequest]
+    ) -> Sequence[UpdateRejection]:
         """Do a task on top of the draft's events. Raises WorkflowTaskError, LimitExceeded."""
         assert self._interpreter is not None, "bring_up comes first"
         started_at = time.perf_counter()
@@ -117,7 +119,7 @@ class Code:
             raise
 
 
-def _check_bounds(draft: Draft) -> None:
+def _check_bounds(draft: HistoryDraft) -> None:
     head = draft.head
     if head.next_event_id - 1 > limits.HISTORY_EVENTS_MAX and head.is_open:
         raise LimitExceeded(

@@ -12,10 +12,10 @@ from workflows.engine.faults import UNREADABLE
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
 from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
-from workflows.engine.records import Attempt, Head
+from workflows.engine.records import Attempt, RunHead
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 LIST_MAX = 10_000
 """Executions of one list."""
@@ -25,11 +25,11 @@ class Filter(NamedTuple):
     """What to list; empty parts match everything. ``attributes``: all must be equal."""
 
     workflow_type: str = ""
-    statuses: tuple[Status, ...] = ()
+    statuses: tuple[ExecutionStatus, ...] = ()
     attributes: Mapping[str, Payload] = {}
     id_prefix: str = ""
 
-    def matches(self, head: Head) -> bool:
+    def matches(self, head: RunHead) -> bool:
         """Whether the execution belongs into the list."""
         return (
             self.workflow_type in ("", head.workflow_type)
@@ -44,7 +44,7 @@ class Filter(NamedTuple):
 class Description(NamedTuple):
     """One run with what is pending. ``owner`` "" means that no worker has its shard now."""
 
-    head: Head
+    head: RunHead
     attempts: Mapping[int, Attempt]
     inbox: int
     owner: str
@@ -61,7 +61,7 @@ class Visibility:
         self._files = files
         self.left_out: list[UnusableValue] = []
 
-    async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[Head]:
+    async def heads(self, wanted: Filter = Filter()) -> AsyncIterator[RunHead]:
         """Open executions, then closed ones, shard by shard; at most ``LIST_MAX``.
 
         A head that cannot be read is left out (``left_out``).
@@ -89,7 +89,7 @@ class Visibility:
         found = (await self._store.read([Get(start, end, keys_only=True)])).ranges[0].kvs
         return [kv.key[len(start) :].decode(errors="replace") for kv in found]
 
-    async def newest_first(self, wanted: Filter = Filter()) -> list[Head]:
+    async def newest_first(self, wanted: Filter = Filter()) -> list[RunHead]:
         """The same, the newest first. Raises StoreUnavailable."""
         found = [head async for head in self.heads(wanted)]
         return sorted(found, key=lambda head: head.started_ms, reverse=True)
@@ -114,7 +114,9 @@ class Visibility:
             _session_of(owner[0]) if owner else "",
         )
 
-    async def history(self, workflow_id: str, run_id: str = "") -> tuple[Head, list[HistoryEvent]]:
+    async def history(
+        self, workflow_id: str, run_id: str = ""
+    ) -> tuple[RunHead, list[HistoryEvent]]:
         """One run with its events; from the archive by its run id. Raises ExecutionNotFound."""
         try:
             head = await find_run(self._store, self._keys, workflow_id, run_id)

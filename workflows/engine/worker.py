@@ -18,25 +18,25 @@ from typing import NamedTuple, Self
 from core.errors import Compacted, OrbweaverError, SessionLost, StoreUnavailable
 from core.store.faults import Faults
 from core.store.keys import Keys
-from core.store.kv import Absent, Change, Get, KeyValueStore, Put, ReadResult, Unchanged
+from core.store.kv import Absent, Get, KeyChange, KeyValueStore, Put, ReadResult, Unchanged
 from core.store.retrying import waiting_for_store
 from workflows.api.definitions import Registry
 from workflows.engine.activities import SLOTS, ActivityHost
-from workflows.engine.alarms import Alarms
+from workflows.engine.alarms import Deadlines
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.committer import Committer
-from workflows.engine.desk import Desk, StickyCache
+from workflows.engine.desk import StickyCache, WorkerContext
 from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.ownership import Ownership
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.engine.retention import Archive, prune, retire
-from workflows.engine.session import WORKER_TTL_S, Session, open_session
+from workflows.engine.session import WORKER_TTL_S, WorkerSession, open_session
 from workflows.engine.shard import Shard
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.threads import ACTIVITY_THREADS_MAX
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 PAUSE_S = 0.5
 """Between two sessions, after something failed; doubled while none of them gets to work."""
@@ -63,14 +63,14 @@ class WorkerOptions(NamedTuple):
     threads: int = ACTIVITY_THREADS_MAX
 
 
-class Term:
+class WorkerTerm:
     """One session of a worker: everything in it ends with the session."""
 
     def __init__(
         self,
-        desk: Desk,
-        session: Session,
-        on_closed: Callable[[Head], None],
+        desk: WorkerContext,
+        session: WorkerSession,
+        on_closed: Callable[[RunHead], None],
         ready: asyncio.Event,
         options: WorkerOptions,
     ) -> None:
@@ -162,14 +162,14 @@ class Term:
             for change in sorted(batch.changes, key=lambda each: (each.mod_revision, each.key)):
                 self._see(change)
 
-    def _see(self, change: Change) -> None:
+    def _see(self, change: KeyChange) -> None:
         """One change; a key that cannot be read is listed, and stops no other."""
         try:
             self._hand_over(change)
         except UNREADABLE as error:
             self.desk.faults.note("key", change.key, error, "delete the key: nothing reads it")
 
-    def _hand_over(self, change: Change) -> None:
+    def _hand_over(self, change: KeyChange) -> None:
         kind, rest = self.desk.keys.tail(change.key)
         if kind in ("owner", "worker"):
             if self._ownership.observe(change):
@@ -231,10 +231,10 @@ class Worker:
         faults: Faults | None = None,
     ) -> None:
         self.name = name
-        self.term: Term | None = None
+        self.term: WorkerTerm | None = None
         self.sessions = 0
         self.faults = WorkerFaults(keys, faults)
-        self.on_closed: list[Callable[[Head], None]] = []
+        self.on_closed: list[Callable[[RunHead], None]] = []
         self._store = store
         self._keys = WorkflowKeys(keys, options.queue)
         self._registry = registry
@@ -255,7 +255,7 @@ class Worker:
         """The shards it owns now."""
         return sorted(self.term.shards) if self.term is not None else []
 
-    def open_executions(self) -> Counter[Status]:
+    def open_executions(self) -> Counter[ExecutionStatus]:
         """How many executions there are in its shards, by status."""
         shards = self.term.shards.values() if self.term is not None else ()
         return Counter(one.head.status for shard in shards for one in shard.executions.values())
@@ -331,13 +331,13 @@ class Worker:
         )
         self.sessions += 1
         self.faults.clear_all()
-        desk = Desk(
+        desk = WorkerContext(
             store=self._store,
             keys=self._keys,
             committer=Committer(self._store, session),
             registry=self._registry,
             clock=clock,
-            alarms=Alarms(clock),
+            alarms=Deadlines(clock),
             activities=ActivityHost(
                 self._registry,
                 clock,
@@ -353,10 +353,10 @@ class Worker:
             closings=_nobody,
             dispossessed=_nobody,
         )
-        self.term = Term(desk, session, self._tell_closed, self._is_ready, options)
+        self.term = WorkerTerm(desk, session, self._tell_closed, self._is_ready, options)
         await self.term.run()
 
-    def _tell_closed(self, head: Head) -> None:
+    def _tell_closed(self, head: RunHead) -> None:
         for tell in self.on_closed:
             tell(head)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from core.domain.external import Address
-from core.service.binder import Binder, Choice
-from core.service.bindings import Bindings, Order
+from core.domain.external import ProviderAddress
+from core.service.binder import Binder, ProviderChoice
+from core.service.bindings import BindingRequest, Bindings
 from core.service.cooldown import COOL_DOWN_S, CoolDown
 from core.service.releaser import Releaser
 from core.store.keys import Keys
@@ -19,8 +19,12 @@ from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
 from workflows.api import activity
 from workflows.external.client import ProviderClient
-from workflows.external.values import Bound, GiveBack
-from workflows.external.wire import AllocateRequest, AskedAddress, ReleaseRequest
+from workflows.external.values import ProviderBinding, ProviderRelease
+from workflows.external.wire import (
+    ProviderAllocateRequest,
+    ProviderReleaseRequest,
+    RequestedAddress,
+)
 from workflows.jobs.writers import ShardWriters
 
 
@@ -53,17 +57,17 @@ class ExternalActivities:
         await self._provider.close()
 
     @activity.defn(name="allocate-ips")
-    async def allocate(self, order: Order) -> list[Bound]:
+    async def allocate(self, order: BindingRequest) -> list[ProviderBinding]:
         """Bind all addresses of an order, or fail."""
         asked = tuple(
-            AskedAddress(one.address, one.subnet, one.parent_mac) for one in order.addresses
+            RequestedAddress(one.address, one.subnet, one.parent_mac) for one in order.addresses
         )
-        request = AllocateRequest(order.pod, order.namespace, order.node, asked, order.uid)
+        request = ProviderAllocateRequest(order.pod, order.namespace, order.node, asked, order.uid)
         found = await self._provider.allocate(request, deadline_s=order.deadline_ms / 1000)
-        return [Bound(one.ip_address, one.mac_address, one.vlan_id) for one in found]
+        return [ProviderBinding(one.ip_address, one.mac_address, one.vlan_id) for one in found]
 
     @activity.defn(name="release-ip")
-    async def release(self, order: Order, one: Address) -> None:
+    async def release(self, order: BindingRequest, one: ProviderAddress) -> None:
         """Return when the address is not bound any more.
 
         The provider knows nothing of claims: an address that another claim has by now is that
@@ -72,7 +76,7 @@ class ExternalActivities:
         found = (await self._store.read([Get(self._keys.ip_of(one.address))])).ranges[0].kvs
         if found and (one.address, found[0].mod_revision) not in order.claims:
             return
-        request = ReleaseRequest(
+        request = ProviderReleaseRequest(
             order.pod,
             order.namespace,
             order.node,
@@ -84,9 +88,9 @@ class ExternalActivities:
         await self._provider.release(request)
 
     @activity.defn(name="record-bound")
-    async def record(self, order: Order, bound: list[Bound]) -> bool:
+    async def record(self, order: BindingRequest, bound: list[ProviderBinding]) -> bool:
         """Put what the provider chose into the endpoint; False: its claims have ended."""
-        choices = {one.address: Choice(one.mac, one.vlan) for one in bound}
+        choices = {one.address: ProviderChoice(one.mac, one.vlan) for one in bound}
         async with self._writers.borrowed() as (writer, cause):
             recorded = await self._binder(writer).record(order.key, order.claims, choices, cause)
         if recorded:
@@ -94,12 +98,12 @@ class ExternalActivities:
         return recorded
 
     @activity.defn(name="tell-failure")
-    async def tell(self, order: Order, why: str) -> None:
+    async def tell(self, order: BindingRequest, why: str) -> None:
         """Let whoever waits hear that it will not be bound; it is not taken back yet."""
         await self._settle(order, "failed", why)
 
     @activity.defn(name="release-claims")
-    async def end(self, back: GiveBack) -> tuple[str, ...]:
+    async def end(self, back: ProviderRelease) -> tuple[str, ...]:
         """End our claims; those that have ended are left alone."""
         order = back.order
         async with self._writers.borrowed() as (writer, cause):
@@ -112,7 +116,9 @@ class ExternalActivities:
                 break
         return done.addresses
 
-    async def _settle(self, order: Order, state: Literal["bound", "failed"], why: str) -> None:
+    async def _settle(
+        self, order: BindingRequest, state: Literal["bound", "failed"], why: str
+    ) -> None:
         """Answer the agent, unless it asks for more by now, or wants it back."""
         while (found := await self._bindings.find(order.key)).binding is not None:
             binding = found.binding

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.service.bindings import Order
+from core.service.bindings import BindingRequest
 from workflows.api import workflow
 from workflows.external.activities import ExternalActivities
-from workflows.external.values import Bound, GiveBack, Result
+from workflows.external.values import ProviderBinding, ProviderRelease, ProviderResult
 from workflows.model.errors import ApplicationError
 
 GIVE_BACK: Final = "give_back"
@@ -52,11 +52,11 @@ class ExternalBinding:
     """Binds an order, unless it is told to give back."""
 
     def __init__(self) -> None:
-        self._back: GiveBack | None = None
+        self._back: ProviderRelease | None = None
         self._doing = "binding"
 
     @workflow.signal
-    def give_back(self, back: GiveBack) -> None:
+    def give_back(self, back: ProviderRelease) -> None:
         """The first one counts; it may be sent again."""
         self._back = self._back or back
 
@@ -66,20 +66,20 @@ class ExternalBinding:
         return self._doing
 
     @workflow.run
-    async def run(self, order: Order) -> Result:
+    async def run(self, order: BindingRequest) -> ProviderResult:
         """What was bound. Fails if it could not be, once everything is taken back."""
         why = ""
         if self._back is None:
             bound, why = await self._bind(order)
             if not why and self._back is None:
-                return Result(tuple(bound))
+                return ProviderResult(tuple(bound))
         self._doing = "giving back"
-        await self._release(self._back or GiveBack(order, "unbound", why))
+        await self._release(self._back or ProviderRelease(order, "unbound", why))
         if why:
             raise ApplicationError(why, type="NotBound", non_retryable=True)
-        return Result((), "given back")
+        return ProviderResult((), "given back")
 
-    async def _bind(self, order: Order) -> tuple[list[Bound], str]:
+    async def _bind(self, order: BindingRequest) -> tuple[list[ProviderBinding], str]:
         """What was bound, and why it must not stay so; "" if it may."""
         left_s = order.deadline_ms / 1000 - workflow.now().timestamp()
         if left_s <= 0:
@@ -106,12 +106,12 @@ class ExternalBinding:
             return bound, ""
         return bound, "its claims ended while it was bound"
 
-    async def _told(self, order: Order, why: str) -> str:
+    async def _told(self, order: BindingRequest, why: str) -> str:
         """Nobody shall wait until everything is taken back."""
         await workflow.execute_activity(ExternalActivities.tell, order, why, options=BOOKING)
         return why
 
-    async def _release(self, back: GiveBack) -> None:
+    async def _release(self, back: ProviderRelease) -> None:
         for one in back.order.addresses:
             await workflow.execute_activity(
                 ExternalActivities.release, back.order, one, options=RELEASING

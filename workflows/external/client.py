@@ -25,9 +25,9 @@ from workflows.external.wire import (
     ANSWER_BYTES_MAX,
     RELEASE,
     TIMEOUT_HEADER,
-    AllocateRequest,
     BoundAddress,
-    ReleaseRequest,
+    ProviderAllocateRequest,
+    ProviderReleaseRequest,
     read_answer,
 )
 
@@ -63,7 +63,7 @@ class ProviderClient:
         await self.close()
 
     async def allocate(
-        self, request: AllocateRequest, *, deadline_s: float
+        self, request: ProviderAllocateRequest, *, deadline_s: float
     ) -> tuple[BoundAddress, ...]:
         """Bind all or fail; ``deadline_s`` is the caller's, in Unix seconds.
 
@@ -81,7 +81,7 @@ class ProviderClient:
         _, data = await self._post(ALLOCATE, msgspec.json.encode(request), timeout_s)
         return read_answer(data, request)
 
-    async def release(self, request: ReleaseRequest) -> None:
+    async def release(self, request: ProviderReleaseRequest) -> None:
         """Return when nothing is bound to the address. Raises ProviderRefused, ProviderError."""
         body = msgspec.json.encode(request)
         await self._post(RELEASE, body, self._settings.request_timeout_s, fine=GONE)

@@ -15,17 +15,17 @@ from typing import Final
 from core.concurrency import until_all
 from core.domain.evolution import EndpointKey
 from core.errors import Compacted, ExecutionFailed, OrbweaverError
-from core.service.bindings import BINDINGS, Binding, Bindings, Found
+from core.service.bindings import BINDINGS, Binding, Bindings, StoredBinding
 from core.service.releaser import releases_of
 from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kinds import key_text
 from core.store.kv import Get, KeyValueStore
 from core.store.retrying import waiting_for_store
-from workflows.engine.client import Client, Handle, StartOptions
+from workflows.engine.client import Client, StartOptions, WorkflowHandle
 from workflows.external.binding import GIVE_BACK, ExternalBinding
-from workflows.external.values import GiveBack
-from workflows.model.policies import IdConflictPolicy, Status
+from workflows.external.values import ProviderRelease
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy
 
 AWAY_PAUSE_S: Final = 0.5
 """Before following begins anew."""
@@ -42,7 +42,7 @@ ATTACH: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
 _log: Final = logging.getLogger(__name__)
 
 
-class Dispatcher:
+class ProviderDispatcher:
     """One cluster's; to be run by whoever leads."""
 
     def __init__(
@@ -112,13 +112,13 @@ class Dispatcher:
         while True:
             self._news.discard(key)
             try:
-                found: Found = await waiting_for_store()(self._bindings.find, key)
+                found: StoredBinding = await waiting_for_store()(self._bindings.find, key)
                 if found.binding is None or found.binding.state == "bound":
                     return
                 if found.revision == last:
                     await asyncio.sleep(AGAIN_PAUSE_S)
                 last = found.revision
-                if await _status(await self._begin(found.binding)) == Status.TERMINATED:
+                if await _status(await self._begin(found.binding)) == ExecutionStatus.TERMINATED:
                     await self._bindings.remove(key, found)
             except OrbweaverError as error:
                 if not error.retryable:
@@ -126,13 +126,13 @@ class Dispatcher:
                 _log.warning("the binding of %s/%s is looked at again: %s", *key, error)
                 await asyncio.sleep(AGAIN_PAUSE_S)
 
-    async def _begin(self, binding: Binding) -> Handle:
+    async def _begin(self, binding: Binding) -> WorkflowHandle:
         order = binding.order
         if binding.state == "asked":
             return await self._client.start(
                 ExternalBinding, order, id=order.workflow_id, options=ATTACH
             )
-        back = GiveBack(order, binding.reason, binding.why)
+        back = ProviderRelease(order, binding.reason, binding.why)
         return await self._client.signal_with_start(
             ExternalBinding, order, id=order.workflow_id, signal=GIVE_BACK, signal_args=[back]
         )
@@ -145,14 +145,14 @@ class Dispatcher:
                 for kv in found.ranges[0].kvs:
                     binding = self._faults.read(BINDINGS, self._keys, kv.key, kv.value)
                     if binding is not None:
-                        await self._look_at(Found(binding, kv.mod_revision))
+                        await self._look_at(StoredBinding(binding, kv.mod_revision))
             except OrbweaverError as error:
                 if not error.retryable:
                     raise
                 _log.warning("what is bound is looked at later: %s", error)
             await asyncio.sleep(LOOK_S)
 
-    async def _look_at(self, found: Found) -> None:
+    async def _look_at(self, found: StoredBinding) -> None:
         assert found.binding is not None
         order = found.binding.order
         addresses = [address for address, _ in order.claims]
@@ -162,10 +162,10 @@ class Dispatcher:
             await self._bindings.write(found, Binding(order, "returning", ENDED))
 
 
-async def _status(handle: Handle) -> str:
+async def _status(handle: WorkflowHandle) -> str:
     """How an execution has ended."""
     try:
         await handle.result()
     except ExecutionFailed as error:
         return error.status
-    return Status.COMPLETED
+    return ExecutionStatus.COMPLETED

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.domain.events import ReleaseReason
-from core.service.bindings import Order
+from core.service.bindings import BindingRequest
 
 
-class GiveBack(NamedTuple):
+class ProviderRelease(NamedTuple):
     """What shall be given back, and why."""
 
-    order: Order
+    order: BindingRequest
     reason: ReleaseReason
     evidence: str
 
 
-class Bound(NamedTuple):
+class ProviderBinding(NamedTuple):
     """What the provider chose for one address; "" and 0: nothing."""
 
     address: str
@@ -24,8 +24,8 @@ class Bound(NamedTuple):
     vlan: int = 0
 
 
-class Result(NamedTuple):
+class ProviderResult(NamedTuple):
     """``bound`` after a bind; empty after giving back, which ``why`` tells of."""
 
-    bound: tuple[Bound, ...]
+    bound: tuple[ProviderBinding, ...]
     why: str = ""

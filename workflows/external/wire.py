@@ -17,7 +17,7 @@ TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 ANSWER_BYTES_MAX: Final = 1 << 20
 
 
-class AskedAddress(msgspec.Struct, frozen=True, rename="camel"):
+class RequestedAddress(msgspec.Struct, frozen=True, rename="camel"):
     """One address that shall be bound."""
 
     ip_address: str
@@ -25,13 +25,13 @@ class AskedAddress(msgspec.Struct, frozen=True, rename="camel"):
     parent_nic_mac: str
 
 
-class AllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ProviderAllocateRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """All addresses of one Pod, bound together."""
 
     pod_name: str
     pod_namespace: str
     node_name: str
-    addresses: tuple[AskedAddress, ...] = msgspec.field(name="iaasIPsAllocationRequest")
+    addresses: tuple[RequestedAddress, ...] = msgspec.field(name="iaasIPsAllocationRequest")
     pod_uid: str = msgspec.field(name="podUID", default="")
 
 
@@ -43,13 +43,13 @@ class BoundAddress(msgspec.Struct, frozen=True, rename="camel"):
     vlan_id: int = 0
 
 
-class AllocateAnswer(msgspec.Struct, frozen=True, rename="camel"):
-    """The answer to an ``AllocateRequest``."""
+class ProviderAllocateResponse(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer to an ``ProviderAllocateRequest``."""
 
     addresses: tuple[BoundAddress, ...] = msgspec.field(name="iaasIPsAllocationResponse")
 
 
-class ReleaseRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ProviderReleaseRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One address that shall not be bound any more."""
 
     pod_name: str
@@ -61,10 +61,10 @@ class ReleaseRequest(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     parent_nic_mac: str = ""
 
 
-_answers = msgspec.json.Decoder(AllocateAnswer)
+_answers = msgspec.json.Decoder(ProviderAllocateResponse)
 
 
-def read_answer(data: bytes, request: AllocateRequest) -> tuple[BoundAddress, ...]:
+def read_answer(data: bytes, request: ProviderAllocateRequest) -> tuple[BoundAddress, ...]:
     """What was bound: exactly what was asked for. Raises ProviderError."""
     try:
         found = _answers.decode(data).addresses

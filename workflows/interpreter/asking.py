@@ -7,7 +7,7 @@ from workflows.model.errors import LimitExceeded, QueryError
 from workflows.model.limits import COMMANDS_MAX
 
 
-class Asked:
+class CommandBuffer:
     """Collects commands. While ``reading`` (a query or validator runs) nothing may be asked."""
 
     __slots__ = ("_commands", "reading")

@@ -7,8 +7,8 @@ from typing import Any
 
 from workflows.api.futures import Future, Loop
 from workflows.api.options import ChildOptions
-from workflows.interpreter.asking import Asked
-from workflows.interpreter.operations import Operation, Pending, Wish
+from workflows.interpreter.asking import CommandBuffer
+from workflows.interpreter.operations import OpenOperations, Operation, OperationRequest
 from workflows.model import events as ev
 from workflows.model.errors import (
     ApplicationError,
@@ -25,7 +25,7 @@ ALREADY_STARTED = "WorkflowAlreadyStarted"
 """The type of the cause when a child's id is taken."""
 
 
-class Child:
+class ChildState:
     """A child as its parent sees it: ``started`` gives its run id, ``closed`` its result."""
 
     def __init__(self, number: int, name: str, workflow_id: str, loop: Loop) -> None:
@@ -45,11 +45,11 @@ class Child:
 class Children:
     """The open children of one run."""
 
-    def __init__(self, loop: Loop, asked: Asked, next_request: Callable[[], int]) -> None:
+    def __init__(self, loop: Loop, asked: CommandBuffer, next_request: Callable[[], int]) -> None:
         self._loop = loop
-        self._pending = Pending(loop, asked, "PENDING_CHILDREN_MAX", PENDING_CHILDREN_MAX)
+        self._pending = OpenOperations(loop, asked, "PENDING_CHILDREN_MAX", PENDING_CHILDREN_MAX)
         self._next_request = next_request
-        self._open: dict[int, Child] = {}
+        self._open: dict[int, ChildState] = {}
 
     def start(
         self,
@@ -58,7 +58,7 @@ class Children:
         options: ChildOptions,
         parent_id: str,
         result_type: object,
-    ) -> Child:
+    ) -> ChildState:
         """Ask for a child; its id is the parent's with its number, unless the options say one."""
         number = self._pending.next_number()
         workflow_id = options.workflow_id or f"{parent_id}/{number}"
@@ -73,8 +73,8 @@ class Children:
             id_reuse_policy=options.id_reuse,
             search_attributes=options.search_attributes or {},
         )
-        child = Child(number, name, workflow_id, self._loop)
-        wish = Wish(
+        child = ChildState(number, name, workflow_id, self._loop)
+        wish = OperationRequest(
             command,
             f"child {name} {workflow_id}",
             result_type,
@@ -103,7 +103,7 @@ class Children:
         return True
 
     @staticmethod
-    def _close(child: Child, closed: Operation, event: ev.Attributes) -> None:
+    def _close(child: ChildState, closed: Operation, event: ev.Attributes) -> None:
         match event:
             case ev.ChildWorkflowExecutionCompleted():
                 closed.resolve(event.result)
@@ -121,7 +121,7 @@ class Children:
                 refused = ApplicationError(event.message, type=ALREADY_STARTED, non_retryable=True)
                 closed.set_error(child.error("the child did not start", refused))
 
-    def _forget(self, child: Child) -> None:
+    def _forget(self, child: ChildState) -> None:
         self._open.pop(child.number, None)
         if child.started.done():
             return

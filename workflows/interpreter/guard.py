@@ -22,7 +22,7 @@ from contextvars import Context
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from workflows.api.context import CURRENT, Runtime
+from workflows.api.context import CURRENT, WorkflowRuntime
 from workflows.api.forbidden import FORBIDDEN, shown_name
 from workflows.api.inspection import reached_modules
 from workflows.model.errors import ForbiddenCallError
@@ -106,7 +106,7 @@ def _swap(names: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) 
             names[name] = function
 
 
-def _refusal(run: Runtime, message: str) -> ForbiddenCallError:
+def _refusal(run: WorkflowRuntime, message: str) -> ForbiddenCallError:
     error = ForbiddenCallError(message)
     _refused.setdefault(id(run), error)
     return error
@@ -121,7 +121,7 @@ def check() -> None:
 
 
 @contextmanager
-def on_duty(run: Runtime, loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
+def on_duty(run: WorkflowRuntime, loop: asyncio.AbstractEventLoop | None) -> Iterator[None]:
     """Code of ``run`` runs inside, guarded. Several may be on duty at once.
 
     The last to leave puts everything back, if need be at the end of the pass of ``loop``.

@@ -10,7 +10,7 @@ from typing import Any
 
 from workflows.api.definitions import Handler, WorkflowDefinition, handler_of
 from workflows.api.futures import Future, Loop, Task
-from workflows.interpreter.asking import Asked
+from workflows.interpreter.asking import CommandBuffer
 from workflows.model import events as ev
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.errors import (
@@ -36,7 +36,7 @@ class Messages:
     def __init__(
         self,
         loop: Loop,
-        asked: Asked,
+        asked: CommandBuffer,
         definition: WorkflowDefinition,
         on_error: Callable[[BaseException], None],
     ) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from workflows.api.futures import Future, Loop
-from workflows.interpreter.asking import Asked
+from workflows.interpreter.asking import CommandBuffer
 from workflows.model.commands import Command
 from workflows.model.errors import LimitExceeded, PayloadError
 from workflows.model.payloads import Payload, from_payload
 from workflows.model.policies import CancellationType
 
 
-class Wish(NamedTuple):
+class OperationRequest(NamedTuple):
     """What is asked for, and how it is taken back.
 
     ``result_type`` is what the caller expects; ``take_back`` makes the command that asks for the
@@ -36,7 +36,9 @@ class Operation(Future[Any]):
 
     __slots__ = ("_asked", "_forget", "_requested", "wish")
 
-    def __init__(self, loop: Loop, asked: Asked, wish: Wish, forget: Callable[[], object]) -> None:
+    def __init__(
+        self, loop: Loop, asked: CommandBuffer, wish: OperationRequest, forget: Callable[[], object]
+    ) -> None:
         super().__init__(loop, wish.label)
         self._asked = asked
         self._forget = forget
@@ -70,12 +72,12 @@ class Operation(Future[Any]):
         super()._finish(result, error)
 
 
-class Pending:
+class OpenOperations:
     """The open operations of one kind, by number. ``limit`` bounds them, ``name`` is its name."""
 
     __slots__ = ("_asked", "_last", "_limit", "_loop", "_name", "_open")
 
-    def __init__(self, loop: Loop, asked: Asked, name: str, limit: int) -> None:
+    def __init__(self, loop: Loop, asked: CommandBuffer, name: str, limit: int) -> None:
         self._loop = loop
         self._asked = asked
         self._name = name
@@ -91,12 +93,12 @@ class Pending:
         self._last += 1
         return self._last
 
-    def start(self, number: int, wish: Wish) -> Operation:
+    def start(self, number: int, wish: OperationRequest) -> Operation:
         """Ask for it and keep it until its outcome is known."""
         self._asked.ask(wish.command)
         return self.listen(number, wish)
 
-    def listen(self, number: int, wish: Wish) -> Operation:
+    def listen(self, number: int, wish: OperationRequest) -> Operation:
         """Keep a second operation for something that was asked for already."""
         operation = Operation(self._loop, self._asked, wish, lambda: self._open.pop(number, None))
         self._open[number] = operation

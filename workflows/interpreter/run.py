@@ -13,12 +13,12 @@ from typing import Any
 
 from workflows.api.definitions import WorkflowDefinition
 from workflows.api.futures import Future, Loop, Task
-from workflows.api.options import ActivityOptions, ChildOptions, Info
-from workflows.interpreter.asking import Asked
-from workflows.interpreter.children import Child, Children
+from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
+from workflows.interpreter.asking import CommandBuffer
+from workflows.interpreter.children import Children, ChildState
 from workflows.interpreter.closing import closing_command
 from workflows.interpreter.messages import Messages
-from workflows.interpreter.operations import Pending, Wish
+from workflows.interpreter.operations import OpenOperations, OperationRequest
 from workflows.model import events as ev
 from workflows.model.errors import LimitExceeded, UnhandledError, WorkflowTaskError
 from workflows.model.ids import ID_RULE, is_id
@@ -43,12 +43,14 @@ class Run:
         self.started = first.attributes
         self.start_time_ms = first.event_time_ms
         self.loop = Loop()
-        self.asked = Asked()
-        self.activities = Pending(
+        self.asked = CommandBuffer()
+        self.activities = OpenOperations(
             self.loop, self.asked, "PENDING_ACTIVITIES_MAX", PENDING_ACTIVITIES_MAX
         )
-        self.timers = Pending(self.loop, self.asked, "PENDING_TIMERS_MAX", PENDING_TIMERS_MAX)
-        self.externals = Pending(
+        self.timers = OpenOperations(
+            self.loop, self.asked, "PENDING_TIMERS_MAX", PENDING_TIMERS_MAX
+        )
+        self.externals = OpenOperations(
             self.loop, self.asked, "PENDING_EXTERNAL_MAX", PENDING_EXTERNAL_MAX
         )
         self.children = Children(self.loop, self.asked, self.externals.next_number)
@@ -124,11 +126,11 @@ class Run:
 
     # -------------------------------------------------------------------- what the code may call
 
-    def info(self) -> Info:
+    def info(self) -> WorkflowInfo:
         """What the run knows of itself."""
         event_id, task = self._task_started
         started = self.started
-        return Info(
+        return WorkflowInfo(
             started.workflow_type,
             started.workflow_id,
             started.run_id,
@@ -166,7 +168,7 @@ class Run:
             raise LimitExceeded(f"a timer of {seconds} s: TIMER_S_MAX is {TIMER_S_MAX:g}")
         number = self.timers.next_number()
         command = ev.TimerStarted(number, seconds)
-        wish = Wish(command, label, take_back=lambda: ev.TimerCanceled(number))
+        wish = OperationRequest(command, label, take_back=lambda: ev.TimerCanceled(number))
         return self.timers.start(number, wish)
 
     def start_activity(
@@ -178,7 +180,7 @@ class Run:
         command = ev.ActivityTaskScheduled(
             number, name, payloads, timeouts=options.timeouts, retry_policy=options.retry.recorded
         )
-        wish = Wish(
+        wish = OperationRequest(
             command,
             f"activity {name} #{number}",
             result_type,
@@ -189,7 +191,7 @@ class Run:
 
     def start_child(
         self, name: str, args: Sequence[object], options: ChildOptions, result_type: object
-    ) -> Child:
+    ) -> ChildState:
         """Start another workflow that belongs to this one."""
         if options.workflow_id:
             self._check_id(options.workflow_id)
@@ -207,7 +209,9 @@ class Run:
         command = ev.SignalExternalWorkflowExecutionInitiated(
             number, kind, workflow_id, name, payloads, run_id
         )
-        return self.externals.start(number, Wish(command, f"signal {name} to {workflow_id}"))
+        return self.externals.start(
+            number, OperationRequest(command, f"signal {name} to {workflow_id}")
+        )
 
     def cancel_external(self, target: tuple[str, str, str]) -> Future[None]:
         """Ask ``target`` (type, id, run id or "") to end in order."""
@@ -217,7 +221,9 @@ class Run:
         command = ev.RequestCancelExternalWorkflowExecutionInitiated(
             number, kind, workflow_id, run_id=run_id
         )
-        return self.externals.start(number, Wish(command, f"cancellation of {workflow_id}"))
+        return self.externals.start(
+            number, OperationRequest(command, f"cancellation of {workflow_id}")
+        )
 
     def _check_id(self, workflow_id: str) -> None:
         """Raises LimitExceeded; what a history has recorded is not judged again."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workflows.api.context import Runtime
+from workflows.api.context import WorkflowRuntime
 from workflows.interpreter import guard
 from workflows.interpreter.watchdog import watchdog
 
@@ -17,7 +17,7 @@ watched = watchdog.watched
 
 
 @contextmanager
-def running(run: Runtime) -> Iterator[None]:
+def running(run: WorkflowRuntime) -> Iterator[None]:
     """Code of ``run`` runs inside; asyncio's loop is out of its sight."""
     loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for exactly this: event loops
     with guard.on_duty(run, loop):

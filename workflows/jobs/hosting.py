@@ -19,7 +19,7 @@ from core.audit.origin import cause_of
 from core.concurrency import until_all
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import ExecutionNotFound, LogCorrupt, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.cooldown import COOL_DOWN_S
@@ -40,24 +40,24 @@ from workflows.engine.worker import Worker, WorkerOptions
 from workflows.external.activities import ExternalActivities
 from workflows.external.binding import ExternalBinding
 from workflows.external.client import ProviderClient
-from workflows.external.dispatching import Dispatcher as BindingDispatcher
+from workflows.external.dispatching import ProviderDispatcher as BindingDispatcher
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.archiving.archive import WORKFLOW_ID as ARCHIVE_ID
 from workflows.jobs.archiving.archive import ArchiveLog
 from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
-from workflows.jobs.autopools.dispatching import Dispatcher
-from workflows.jobs.autopools.reconciling import AutoPoolActivities, PoolsPlace
+from workflows.jobs.autopools.dispatching import ApplicationDispatcher
+from workflows.jobs.autopools.reconciling import AutoPoolActivities, PoolPlanner
 from workflows.jobs.noticing import IF_GONE
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
 from workflows.jobs.quarantine.probe import ProbeQuarantine
 from workflows.jobs.quarantine.probing import NoProber, Prober
-from workflows.jobs.reclaim.facts import FactsSource
-from workflows.jobs.reclaim.listening import Beginner, Listener
+from workflows.jobs.reclaim.facts import ReclaimFactsSource
+from workflows.jobs.reclaim.listening import ChangeListener, WorkflowStarter
 from workflows.jobs.reclaim.pod import ReclaimPod
-from workflows.jobs.reclaim.records import StandaloneFacts
-from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
 from workflows.jobs.reclaim.resolving import PodActivities
 from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
 from workflows.jobs.reclaim.scanning import ReclaimActivities
@@ -82,14 +82,14 @@ class JobSettings(NamedTuple):
     cool_down_s: int = COOL_DOWN_S
 
 
-class Sources(NamedTuple):
+class JobSources(NamedTuple):
     """Where the jobs get their knowledge of the cluster; None: from records, standalone.
 
     ``prober`` asks on a link who uses a quarantined address; ``archive`` None: nobody archives.
     ``faults``: where what cannot be read is reported.
     """
 
-    facts: FactsSource | None = None
+    facts: ReclaimFactsSource | None = None
     applications: ApplicationsSource | None = None
     prober: Prober = NoProber()
     archive: ArchiveActivities | None = None
@@ -106,18 +106,18 @@ class JobHost:
         name: str,
         settings: JobSettings = JobSettings(),
         *,
-        sources: Sources = Sources(),
+        sources: JobSources = JobSources(),
         options: WorkerOptions = WorkerOptions(),
         observer: Observer | None = None,
         telemetry: Telemetry | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
         self._keys, telemetry = keys, telemetry or Telemetry()
-        source = sources.facts or StandaloneFacts(store, keys)
+        source = sources.facts or StandalonePodFacts(store, keys)
         self._settings, self._auto_pools, provider, cool_down_s = settings
         self._client = Client(store, keys, name=name, telemetry=telemetry)
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
-        self._beginner = Beginner(self._client, self._settings, find_cause)
+        self._beginner = WorkflowStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
         self.releases = Releases(
             store,
@@ -126,18 +126,20 @@ class JobHost:
             Handover(store, keys) if provider is not None else None,
             cool_down_s=cool_down_s,
         )
-        means = Means(store, keys, source, self._settings, observer or Observer(), self.releases)
+        means = ReclaimContext(
+            store, keys, source, self._settings, observer or Observer(), self.releases
+        )
         self.pods = PodActivities(means)
         scan = ReclaimActivities(means, self._begin_pod)
-        self.listener = Listener(means, self._beginner.begin, self._scan_now)
+        self.listener = ChangeListener(means, self._beginner.begin, self._scan_now)
         quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
         retirement = RetirementActivities(store, keys, self.writers)
         self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
         self._is_viewing = asyncio.Event()
         known = sources.applications or RecordedApplications(store, keys, self._view)
-        place = PoolsPlace(store, keys, known, self._view, self._auto_pools)
+        place = PoolPlanner(store, keys, known, self._view, self._auto_pools)
         pools = AutoPoolActivities(place, self.writers)
-        self._dispatcher = Dispatcher(place, self._client)
+        self._dispatcher = ApplicationDispatcher(place, self._client)
         self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
         self._external: ExternalActivities | None = None
         if provider is not None:
@@ -265,7 +267,7 @@ class JobHost:
         )
         _log.info("reclaiming is at work", extra={"fields": {"run": handle.run_id}})
 
-    async def _begin_pod(self, one: Trace) -> None:
+    async def _begin_pod(self, one: ReclaimDeadline) -> None:
         await self._beginner.begin(one)
 
     async def _scan_now(self) -> None:

@@ -36,7 +36,7 @@ IF_GONE: Final = StartOptions(conflict=IdConflictPolicy.USE_EXISTING)
 _log: Final = logging.getLogger(__name__)
 
 
-class Notice(NamedTuple):
+class RequiredExecution(NamedTuple):
     """An execution that must be there. Its signal has no arguments; ``news`` decides when.
 
     ``begins`` False: another execution begins it as its child; it is only told, if it is there.
@@ -50,10 +50,10 @@ class Notice(NamedTuple):
     begins: bool = True
 
 
-Notices = Callable[[Projection], Iterable[Notice]]
+Notices = Callable[[Projection], Iterable[RequiredExecution]]
 
 
-class Noticing:
+class ExecutionKeeper:
     """Tells what one projector sees. ``told``: notices that were given so far."""
 
     def __init__(
@@ -120,7 +120,7 @@ class Noticing:
                 return False
         return is_all_told
 
-    async def _give(self, client: Client, notice: Notice) -> None:
+    async def _give(self, client: Client, notice: RequiredExecution) -> None:
         workflow_id, news = notice.workflow_id, notice.news
         if workflow_id not in self._known or self._known[workflow_id] != news:
             await self._tell_one(client, notice)
@@ -131,7 +131,7 @@ class Noticing:
         self._sought.discard(workflow_id)
 
     @staticmethod
-    async def _tell_one(client: Client, notice: Notice) -> None:
+    async def _tell_one(client: Client, notice: RequiredExecution) -> None:
         workflow_id = notice.workflow_id
         if notice.begins:
             await client.signal_with_start(

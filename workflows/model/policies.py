@@ -115,7 +115,7 @@ class IdConflictPolicy(StrEnum):
     TERMINATE_EXISTING = "TerminateExisting"
 
 
-class Status(StrEnum):
+class ExecutionStatus(StrEnum):
     """Of an execution. PAUSED waits for a person: retry, reset, cancel or terminate."""
 
     RUNNING = "Running"
@@ -130,4 +130,4 @@ class Status(StrEnum):
     @property
     def open(self) -> bool:
         """Whether something can still happen to it."""
-        return self in {Status.RUNNING, Status.PAUSED}
+        return self in {ExecutionStatus.RUNNING, ExecutionStatus.PAUSED}

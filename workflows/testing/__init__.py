@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workflows.testing.environment import Environment, StuckError
-from workflows.testing.handle import Handle
+from workflows.testing.environment import StuckError, WorkflowEnvironment
+from workflows.testing.handle import SimulatedHandle
 from workflows.testing.replayer import replay, replay_file
 
-__all__ = ["Environment", "Handle", "StuckError", "replay", "replay_file"]
+__all__ = ["SimulatedHandle", "StuckError", "WorkflowEnvironment", "replay", "replay_file"]

@@ -27,10 +27,10 @@ from workflows.engine.telemetry import Telemetry
 from workflows.model import events as ev
 from workflows.model.errors import WorkflowError
 from workflows.model.payloads import to_payloads
-from workflows.model.policies import ParentClosePolicy, Status
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 from workflows.testing.clock import SkippedClock
-from workflows.testing.execution import Execution
-from workflows.testing.handle import Handle
+from workflows.testing.execution import SimulatedExecution
+from workflows.testing.handle import SimulatedHandle
 
 START_MS = 1_700_000_000_000
 """When the clock of an environment starts, by default."""
@@ -40,7 +40,7 @@ class StuckError(WorkflowError):
     """Nothing is left that could happen; the message says what is waited for."""
 
 
-class Environment:
+class WorkflowEnvironment:
     """A small world of executions with one clock."""
 
     def __init__(
@@ -55,7 +55,7 @@ class Environment:
         self.replays = replays
         self._clock = SkippedClock(start_ms)
         self._host = ActivityHost(registry, self._clock, Telemetry(), slots=slots)
-        self.runs: dict[str, list[Execution]] = {}
+        self.runs: dict[str, list[SimulatedExecution]] = {}
 
     @property
     def now_ms(self) -> int:
@@ -74,16 +74,16 @@ class Environment:
 
     def start(
         self, workflow: str | type[Any], *args: object, workflow_id: str = "workflow"
-    ) -> Handle:
+    ) -> SimulatedHandle:
         """Start a workflow; nothing of it runs before something is awaited."""
         name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name
         payloads = to_payloads(args, what=f"the arguments of {name}")
         self._begin(ev.WorkflowExecutionStarted(name, workflow_id, "", "test", payloads))
-        return Handle(self, workflow_id)
+        return SimulatedHandle(self, workflow_id)
 
-    def handle(self, workflow_id: str) -> Handle:
+    def handle(self, workflow_id: str) -> SimulatedHandle:
         """An execution that was started before, by a test or by a parent."""
-        return Handle(self, workflow_id)
+        return SimulatedHandle(self, workflow_id)
 
     async def settle(self) -> None:
         """Let everything happen that can happen without the clock moving on."""
@@ -116,9 +116,9 @@ class Environment:
 
     # --------------------------------------------------------------------- what moves the world
 
-    def _running(self) -> list[Execution]:
+    def _running(self) -> list[SimulatedExecution]:
         latest = [runs[-1] for runs in self.runs.values()]
-        return [execution for execution in latest if execution.status is Status.RUNNING]
+        return [execution for execution in latest if execution.status is ExecutionStatus.RUNNING]
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         """All that may be at work."""
@@ -152,7 +152,9 @@ class Environment:
 
     # ---------------------------------------------------------------- between the executions
 
-    def launched(self, execution: Execution, scheduled: ev.ActivityTaskScheduled) -> Running:
+    def launched(
+        self, execution: SimulatedExecution, scheduled: ev.ActivityTaskScheduled
+    ) -> Running:
         """Begin an activity at its first attempt; it reports to the execution."""
         here = execution.started
         job = Job(
@@ -170,15 +172,15 @@ class Environment:
         if runs and runs[-1].status.open:
             raise WorkflowError(f"{started.workflow_id} is running already")
         run_id = f"{started.workflow_id}-run-{len(runs) + 1}"
-        runs.append(Execution(self, started._replace(run_id=run_id)))
+        runs.append(SimulatedExecution(self, started._replace(run_id=run_id)))
 
-    def running(self, workflow_id: str) -> Execution | None:
+    def running(self, workflow_id: str) -> SimulatedExecution | None:
         """The open run of an id."""
         runs = self.runs.get(workflow_id)
         return runs[-1] if runs and runs[-1].status.open else None
 
     def started_child(
-        self, parent: Execution, command: ev.StartChildWorkflowExecutionInitiated
+        self, parent: SimulatedExecution, command: ev.StartChildWorkflowExecutionInitiated
     ) -> None:
         """Start it and tell the parent."""
         here = parent.started
@@ -202,7 +204,7 @@ class Environment:
         parent.record(ev.ChildWorkflowExecutionStarted(command.child_id, run_id))
 
     def signalled(
-        self, sender: Execution, command: ev.SignalExternalWorkflowExecutionInitiated
+        self, sender: SimulatedExecution, command: ev.SignalExternalWorkflowExecutionInitiated
     ) -> None:
         """Deliver it and tell the sender."""
         target = self.running(command.workflow_id)
@@ -213,7 +215,9 @@ class Environment:
         sender.record(ev.ExternalWorkflowExecutionSignaled(command.request_id))
 
     def cancel_wanted(
-        self, sender: Execution, command: ev.RequestCancelExternalWorkflowExecutionInitiated
+        self,
+        sender: SimulatedExecution,
+        command: ev.RequestCancelExternalWorkflowExecutionInitiated,
     ) -> None:
         """Deliver it and tell the sender."""
         target = self.running(command.workflow_id)
@@ -223,7 +227,7 @@ class Environment:
         target.record(ev.WorkflowExecutionCancelRequested())
         sender.record(ev.ExternalWorkflowExecutionCancelRequested(command.request_id))
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: SimulatedExecution) -> None:
         """It has ended: parent, children and the next run have to know."""
         end, started = execution.end, execution.started
         assert end is not None, "closed by an event"
@@ -245,7 +249,7 @@ class Environment:
                 parent.record(child_event(end, started.parent.child_id))
         self._close_children(execution)
 
-    def _close_children(self, parent: Execution) -> None:
+    def _close_children(self, parent: SimulatedExecution) -> None:
         for event in parent.history:
             if not isinstance(event.attributes, ev.StartChildWorkflowExecutionInitiated):
                 continue

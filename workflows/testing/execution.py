@@ -12,13 +12,13 @@ from typing import Protocol
 from workflows.api.definitions import Registry
 from workflows.engine.activities import Running
 from workflows.engine.folding import CLOSED_AS
-from workflows.engine.intake import Outcome, events_of, exhausted
+from workflows.engine.intake import ActivityOutcome, events_of, exhausted
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev
 from workflows.model.commands import Command, Decision, UpdateRequest
 from workflows.model.failures import Failure
 from workflows.model.limits import HISTORY_EVENTS_SUGGEST
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 class World(Protocol):
@@ -31,29 +31,33 @@ class World(Protocol):
     def now_ms(self) -> int:
         """Its clock."""
 
-    def launched(self, execution: Execution, scheduled: ev.ActivityTaskScheduled) -> Running:
+    def launched(
+        self, execution: SimulatedExecution, scheduled: ev.ActivityTaskScheduled
+    ) -> Running:
         """Begin an activity."""
 
     def started_child(
-        self, parent: Execution, command: ev.StartChildWorkflowExecutionInitiated
+        self, parent: SimulatedExecution, command: ev.StartChildWorkflowExecutionInitiated
     ) -> None:
         """Start it and tell the parent."""
 
     def signalled(
-        self, sender: Execution, command: ev.SignalExternalWorkflowExecutionInitiated
+        self, sender: SimulatedExecution, command: ev.SignalExternalWorkflowExecutionInitiated
     ) -> None:
         """Deliver it and tell the sender."""
 
     def cancel_wanted(
-        self, sender: Execution, command: ev.RequestCancelExternalWorkflowExecutionInitiated
+        self,
+        sender: SimulatedExecution,
+        command: ev.RequestCancelExternalWorkflowExecutionInitiated,
     ) -> None:
         """Deliver it and tell the sender."""
 
-    def closed(self, execution: Execution) -> None:
+    def closed(self, execution: SimulatedExecution) -> None:
         """It has ended: parent, children and the next run have to know."""
 
 
-class Execution:
+class SimulatedExecution:
     """One run. ``due``: something came in since its last task."""
 
     def __init__(self, world: World, started: ev.WorkflowExecutionStarted) -> None:
@@ -62,11 +66,11 @@ class Execution:
         self._fed = 0
         self.started = started
         self.history: list[ev.HistoryEvent] = []
-        self.status = Status.RUNNING
+        self.status = ExecutionStatus.RUNNING
         self.due = False
         self.end: ev.Attributes | None = None
         self.reason = ""
-        self.exhausted: Outcome | None = None
+        self.exhausted: ActivityOutcome | None = None
         self.waiting_for: tuple[str, ...] = ()
         self.activities: dict[int, ev.ActivityTaskScheduled] = {}
         self.running: dict[int, Running] = {}
@@ -117,32 +121,32 @@ class Execution:
             self._interpreter.close()
         self._interpreter, self._fed = None, 0
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, outcome: ActivityOutcome) -> None:
         """An activity came to an end, or to its last attempt."""
         self.running.pop(outcome.activity_id, None)
         if outcome.activity_id not in self.activities:
             return
         if outcome.is_pause:
-            if self.status is Status.RUNNING:
+            if self.status is ExecutionStatus.RUNNING:
                 self.exhausted = outcome
             self._pause(exhausted(outcome))
             return
         self._record_outcome(outcome)
 
-    def _record_outcome(self, outcome: Outcome) -> None:
+    def _record_outcome(self, outcome: ActivityOutcome) -> None:
         del self.activities[outcome.activity_id]
         started, closing = events_of(outcome)
         self.record(started, wakes=False)
         self.record(closing)
 
-    def _go_on_to_cancel(self, exhausted_one: Outcome) -> None:
+    def _go_on_to_cancel(self, exhausted_one: ActivityOutcome) -> None:
         """The code hears that the activity it was paused for has failed."""
         self._record_outcome(exhausted_one)
         self.unpause()
 
     def unpause(self) -> None:
         """The activities get their attempts again, from now on."""
-        self.status, self.reason, self.exhausted = Status.RUNNING, "", None
+        self.status, self.reason, self.exhausted = ExecutionStatus.RUNNING, "", None
         self.record(ev.WorkflowExecutionUnpaused(), wakes=False)
         for number, scheduled in self.activities.items():
             if number not in self.running:
@@ -150,8 +154,8 @@ class Execution:
 
     def _pause(self, paused: ev.WorkflowExecutionPaused) -> None:
         """Nothing goes on until ``unpause``."""
-        if self.status is Status.RUNNING:
-            self.status, self.reason = Status.PAUSED, paused.reason
+        if self.status is ExecutionStatus.RUNNING:
+            self.status, self.reason = ExecutionStatus.PAUSED, paused.reason
             self.record(paused, wakes=False)
 
     def _warm(self) -> Interpreter:

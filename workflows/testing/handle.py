@@ -15,28 +15,28 @@ from workflows.model.errors import (
 )
 from workflows.model.failures import error_of
 from workflows.model.payloads import Payload, from_payload, to_payloads
-from workflows.model.policies import Status
-from workflows.testing.execution import Execution
+from workflows.model.policies import ExecutionStatus
+from workflows.testing.execution import SimulatedExecution
 
 if TYPE_CHECKING:
-    from workflows.testing.environment import Environment
+    from workflows.testing.environment import WorkflowEnvironment
 
 
-class Handle:
+class SimulatedHandle:
     """The latest run of an id: it follows an execution that continues as new."""
 
-    def __init__(self, environment: Environment, workflow_id: str) -> None:
+    def __init__(self, environment: WorkflowEnvironment, workflow_id: str) -> None:
         self._environment = environment
         self._updates = 0
         self.workflow_id = workflow_id
 
     @property
-    def execution(self) -> Execution:
+    def execution(self) -> SimulatedExecution:
         """The latest run."""
         return self._environment.runs[self.workflow_id][-1]
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ExecutionStatus:
         """Of the latest run."""
         return self.execution.status
 
@@ -124,12 +124,12 @@ class Handle:
     async def retry(self) -> None:
         """Go on after a pause: the activity that failed gets its attempts again."""
         execution = self.execution
-        if execution.status is not Status.PAUSED:
+        if execution.status is not ExecutionStatus.PAUSED:
             raise WorkflowError(f"{self.workflow_id} is {execution.status}, not paused")
         execution.unpause()
         await self._environment.settle()
 
-    def _open(self) -> Execution:
+    def _open(self) -> SimulatedExecution:
         execution = self.execution
         if not execution.status.open:
             raise WorkflowError(f"{self.workflow_id} has ended: {execution.status}")

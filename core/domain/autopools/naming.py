@@ -54,7 +54,7 @@ class ApplicationKey(NamedTuple):
         return f"{gv}_{self.kind}_{self.namespace}_{self.name}"
 
 
-class Place(NamedTuple):
+class PoolScope(NamedTuple):
     """Where an automatic pool serves: one NIC and family of an application, out of one subnet."""
 
     application: ApplicationKey
@@ -63,7 +63,7 @@ class Place(NamedTuple):
     subnet: str
 
 
-def place_labels(place: Place) -> dict[str, str]:
+def place_labels(place: PoolScope) -> dict[str, str]:
     """The labels by which the pools of a place are found, whatever the application's UID."""
     application = place.application
     return {
@@ -89,7 +89,7 @@ def affinity(application: ApplicationKey) -> LabelSelector:
     return LabelSelector(dict(zip(APPLICATION_KEYS, parts, strict=True)))
 
 
-def pool_name(place: Place, uid: str, attempt: int = 1) -> str:
+def pool_name(place: PoolScope, uid: str, attempt: int = 1) -> str:
     """``auto4-web-eth0-1f2e3``; the second and later attempts end in ``-2``, ``-3``, ...
 
     The application's name is cut so that the whole is a DNS subdomain.
@@ -110,12 +110,12 @@ def application_of(labels: Mapping[str, str]) -> ApplicationKey | None:
     return ApplicationKey(gv, *(labels.get(key, "") for key in keys))
 
 
-def place_of(labels: Mapping[str, str], family: Family) -> Place | None:
+def place_of(labels: Mapping[str, str], family: Family) -> PoolScope | None:
     """Where an automatic pool with these labels serves; None when they do not say so."""
     application = application_of(labels)
     if application is None or INTERFACE not in labels or OWNER_SUBNET not in labels:
         return None
-    return Place(application, labels[INTERFACE], family, labels[OWNER_SUBNET])
+    return PoolScope(application, labels[INTERFACE], family, labels[OWNER_SUBNET])
 
 
 def is_reclaimable(labels: Mapping[str, str]) -> bool:

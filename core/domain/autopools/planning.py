@@ -16,7 +16,7 @@ from core.domain.addresses import parse_address
 from core.domain.autopools.naming import (
     IP_NUMBER,
     OWNER_UID,
-    Place,
+    PoolScope,
     affinity,
     is_reclaimable,
     owner_labels,
@@ -29,7 +29,7 @@ from core.domain.model import Claim, Pool, Subnet
 from core.domain.refusals import RefusalKind
 from core.domain.subnets import same_cidr, shared_out
 from core.domain.validation.normalising import normalise_pool
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 from core.errors import Refused
 
 NAMES_TRIED_MAX: Final = 16
@@ -43,10 +43,10 @@ RETRIED_RULES: Final = frozenset({INSUFFICIENT, SCALE_DOWN})
 Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
-class PoolWish(NamedTuple):
+class DesiredPool(NamedTuple):
     """The pool that an application wants at a place: ``size`` addresses, counted by ``sizing``."""
 
-    place: Place
+    place: PoolScope
     uid: str
     size: int
     number: IpNumber
@@ -70,7 +70,7 @@ class PoolPlan(NamedTuple):
         return (after - before) | (before - after)
 
 
-def find_pool(place: Place, uid: str, pools: Iterable[Pool]) -> Pool | None:
+def find_pool(place: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
     """The pool that serves a place now: the application's own, else one it may adopt.
 
     One that goes with an application of another UID is about to vanish and is passed over.
@@ -87,7 +87,7 @@ def find_pool(place: Place, uid: str, pools: Iterable[Pool]) -> Pool | None:
 
 
 def plan_pool(
-    wish: PoolWish, configuration: Configuration, claimed: Mapping[str, Claim]
+    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
 ) -> PoolPlan:
     """What to make of the pool. ``claimed``: at least the claims in it. Raises Refused."""
     subnet = _subnet(wish, configuration)
@@ -107,10 +107,10 @@ def plan_pool(
     return PoolPlan("none" if pool == existing else "refresh", existing, pool)
 
 
-def _subnet(wish: PoolWish, configuration: Configuration) -> Subnet:
+def _subnet(wish: DesiredPool, configuration: Configuration) -> Subnet:
     place = wish.place
     subnet = configuration.subnets.get(place.subnet)
-    subject = Subject("SpiderSubnet", place.subnet)
+    subject = ObjectReference("SpiderSubnet", place.subnet)
     if subnet is None:
         message = f"there is no SpiderSubnet/{place.subnet}"
         remedy = "create it, or correct the annotation in the Pod template"
@@ -126,7 +126,7 @@ def _subnet(wish: PoolWish, configuration: Configuration) -> Subnet:
     return subnet
 
 
-def _new_pool(wish: PoolWish, subnet: Subnet, configuration: Configuration) -> Pool:
+def _new_pool(wish: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
     """Gateway and routes are those of the subnet at this moment, and stay so."""
     name = _free_name(wish, configuration.pools)
     addresses = _take(wish.size, wish, subnet, configuration, name)
@@ -141,7 +141,7 @@ def _new_pool(wish: PoolWish, subnet: Subnet, configuration: Configuration) -> P
     return normalise_pool(_with_addresses(_labelled(pool, wish), addresses))
 
 
-def _free_name(wish: PoolWish, pools: Mapping[str, Pool]) -> str:
+def _free_name(wish: DesiredPool, pools: Mapping[str, Pool]) -> str:
     """The first name that nothing has; an older pool of this place may still have the best one."""
     for attempt in range(1, NAMES_TRIED_MAX + 1):
         name = pool_name(wish.place, wish.uid, attempt)
@@ -150,11 +150,13 @@ def _free_name(wish: PoolWish, pools: Mapping[str, Pool]) -> str:
     name = pool_name(wish.place, wish.uid)
     message = f"this and {NAMES_TRIED_MAX - 1} further names are taken by other pools"
     remedy = "delete the pools of these names that nobody needs"
-    raise _refused(Subject("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy)
+    raise _refused(
+        ObjectReference("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy
+    )
 
 
 def _take(
-    count: int, wish: PoolWish, subnet: Subnet, configuration: Configuration, name: str
+    count: int, wish: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
 ) -> AddressSet:
     """The lowest addresses that no pool has, nobody reserved and no stranger uses."""
     family = subnet.family
@@ -172,7 +174,9 @@ def _take(
             f" in SpiderSubnet/{wish.place.subnet}"
         )
         remedy = "add addresses to the subnet, or take some from its other pools"
-        raise _refused(Subject("SpiderIPPool", name), "Forbidden", INSUFFICIENT, message, remedy)
+        raise _refused(
+            ObjectReference("SpiderIPPool", name), "Forbidden", INSUFFICIENT, message, remedy
+        )
     return free.window(0, count)
 
 
@@ -190,12 +194,12 @@ def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
             f" {unused.size} of {addresses.size} addresses are free"
         )
         remedy = "it is done as soon as enough of its Pods are gone"
-        subject = Subject("SpiderIPPool", pool.name)
+        subject = ObjectReference("SpiderIPPool", pool.name)
         raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
     return _with_addresses(pool, addresses - unused.window(0, surplus))
 
 
-def _labelled(pool: Pool, wish: PoolWish) -> Pool:
+def _labelled(pool: Pool, wish: DesiredPool) -> Pool:
     """Whose it is; the annotations are ours alone, labels of others stay."""
     ours = {**place_labels(wish.place), **owner_labels(wish.uid, reclaim=wish.reclaim)}
     return pool._replace(labels={**pool.labels, **ours}, annotations={IP_NUMBER: str(wish.number)})
@@ -206,6 +210,6 @@ def _with_addresses(pool: Pool, addresses: AddressSet) -> Pool:
 
 
 def _refused(
-    subject: Subject, kind: RefusalKind, rule: str, message: str, remedy: str = ""
+    subject: ObjectReference, kind: RefusalKind, rule: str, message: str, remedy: str = ""
 ) -> Refused:
     return Refused((subject.refuse(kind, rule, "spec.ips", message, remedy),))

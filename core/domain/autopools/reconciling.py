@@ -14,7 +14,7 @@ from typing import Final, Literal, NamedTuple
 from core.domain.autopools.applications import Application, require_controller, skip_reason
 from core.domain.autopools.naming import (
     OWNER_UID,
-    Place,
+    PoolScope,
     application_of,
     is_reclaimable,
 )
@@ -22,7 +22,7 @@ from core.domain.autopools.planning import (
     INSUFFICIENT,
     RETRIED_RULES,
     Action,
-    PoolWish,
+    DesiredPool,
     find_pool,
     plan_pool,
 )
@@ -38,7 +38,7 @@ from core.errors import OrbweaverError, Refused, WrongInput
 StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
 
 
-class Step(NamedTuple):
+class ReconcileStep(NamedTuple):
     """One thing to do, or the reason why it is not done.
 
     ``command`` is None for ``wait`` (addresses of a pool that goes are still held) and ``refuse``.
@@ -63,7 +63,7 @@ def plan_application(
     default: IpNumber,
     *,
     enabled: bool = True,
-) -> tuple[Step, ...]:
+) -> tuple[ReconcileStep, ...]:
     """The steps for a living application, none when everything is so already.
 
     ``claimed``: the claims by address inside its pools; more do no harm. ``default``: the cluster's
@@ -98,7 +98,7 @@ def named_subnets(application: Application | None) -> frozenset[str]:
 
 def plan_departure(
     uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
-) -> tuple[Step, ...]:
+) -> tuple[ReconcileStep, ...]:
     """The steps for an application that is gone: pools that go with it retire, and go when free.
 
     Whoever asks has seen that no controller of the application lives on in its place.
@@ -114,7 +114,9 @@ def plan_departure(
     return tuple(_drop(pool, claimed, "its application is gone", retire=True) for pool in going)
 
 
-def _wishes(application: Application, default: IpNumber, *, enabled: bool) -> tuple[PoolWish, ...]:
+def _wishes(
+    application: Application, default: IpNumber, *, enabled: bool
+) -> tuple[DesiredPool, ...]:
     """A pool for each NIC and family. Raises WrongInput."""
     if skip_reason(application):
         return ()
@@ -127,24 +129,24 @@ def _wishes(application: Application, default: IpNumber, *, enabled: bool) -> tu
     size = pool_size(application, request.number, default)
     number = default if request.number is None else request.number
     return tuple(
-        PoolWish(place, application.uid, size, number, request.reclaim)
+        DesiredPool(place, application.uid, size, number, request.reclaim)
         for place in places(application, request)
     )
 
 
-def places(application: Application, request: SubnetRequest) -> Iterator[Place]:
+def places(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
     """Where its pools serve, IPv4 before IPv6 for each NIC."""
     for nic in request.nics:
         for family, subnet in nic.families():
-            yield Place(application.key, nic.interface, family, subnet)
+            yield PoolScope(application.key, nic.interface, family, subnet)
 
 
 def _leftovers(
     application: Application,
     configuration: Configuration,
     claimed: Mapping[str, Claim],
-    wishes: tuple[PoolWish, ...],
-) -> Iterator[Step]:
+    wishes: tuple[DesiredPool, ...],
+) -> Iterator[ReconcileStep]:
     """Pools of the application that no wish is about any more."""
     pools = configuration.pools
     serving = {
@@ -164,20 +166,20 @@ def _leftovers(
             yield _drop(pool, claimed, "the Pod template asks for it no more", retire=False)
 
 
-def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool) -> Step:
+def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool) -> ReconcileStep:
     held = sum(claim.pool == pool.name for claim in claimed.values())
     command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
     if not held:
-        return Step("delete", pool.name, reason, command, pool.ips)
+        return ReconcileStep("delete", pool.name, reason, command, pool.ips)
     told = f"{reason}; addresses still held: {held}"
     if retire and not pool.retiring:
-        return Step("retire", pool.name, told, command, again=True)
-    return Step("wait", pool.name, told, again=True)
+        return ReconcileStep("retire", pool.name, told, command, again=True)
+    return ReconcileStep("wait", pool.name, told, again=True)
 
 
 def _step(
-    wish: PoolWish, configuration: Configuration, claimed: Mapping[str, Claim]
-) -> tuple[Step, ...]:
+    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
+) -> tuple[ReconcileStep, ...]:
     try:
         plan = plan_pool(wish, configuration, claimed)
     except Refused as error:
@@ -188,7 +190,7 @@ def _step(
     reason = _REASONS[plan.action].format(wish=wish, place=wish.place)
     items = tuple(plan.addresses.to_items())
     command, subnet = ApplyAutoPool(wish), wish.place.subnet
-    return (Step(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
+    return (ReconcileStep(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
 
 
 _REASONS: Final[Mapping[Action, str]] = {
@@ -200,7 +202,7 @@ _REASONS: Final[Mapping[Action, str]] = {
 }
 
 
-def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> Step:
+def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
     """A step that cannot be made, with what would help."""
     refusals = [one for one in getattr(error, "refusals", ()) if isinstance(one, Refusal)]
     rules = {one.rule for one in refusals}
@@ -208,4 +210,4 @@ def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> Step:
     remedy = "; ".join(one.remedy for one in refusals if one.remedy) or error.remedy
     again = bool(rules) and rules <= RETRIED_RULES
     where = subnet if INSUFFICIENT in rules else ""
-    return Step("refuse", pool, text, again=again, remedy=remedy, subnet=where)
+    return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=where)

@@ -27,7 +27,7 @@ _OWNERS: Final[Mapping[tuple[str, str], FixedKind]] = {
 _HOLDERS: Final[Mapping[str, FixedKind]] = {"statefulset": "statefulset", "vm": "vm"}
 
 
-class Switches(Protocol):
+class FixedAddressSwitches(Protocol):
     """enableStatefulSet and enableKubevirtStaticIP.
 
     See docs/reference/configuration.md, "conf.yml".
@@ -66,7 +66,7 @@ def replica_of(name: str) -> Replica | None:
     return Replica(found[1], int(found[2]))
 
 
-def kind_of_pod(name: str, owner: Owner | None, switches: Switches) -> FixedKind | None:
+def kind_of_pod(name: str, owner: Owner | None, switches: FixedAddressSwitches) -> FixedKind | None:
     """How a Pod's addresses are fixed; ``owner`` is its controller."""
     if owner is None:
         return None
@@ -77,12 +77,12 @@ def kind_of_pod(name: str, owner: Owner | None, switches: Switches) -> FixedKind
     return kind
 
 
-def kind_of_holder(holder: str, switches: Switches) -> FixedKind | None:
+def kind_of_holder(holder: str, switches: FixedAddressSwitches) -> FixedKind | None:
     """How the addresses of this holder are fixed; one that was switched off counts as a Pod."""
     return _switched_on(_HOLDERS.get(holder.partition("/")[0]), switches)
 
 
-def _switched_on(kind: FixedKind | None, switches: Switches) -> FixedKind | None:
+def _switched_on(kind: FixedKind | None, switches: FixedAddressSwitches) -> FixedKind | None:
     if kind == "statefulset":
         return kind if switches.stateful_sets else None
     return kind if switches.vms else None

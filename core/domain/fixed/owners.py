@@ -36,7 +36,7 @@ class VmState(NamedTuple):
     deleting: bool = False
 
 
-class Missing(NamedTuple):
+class MissingOwner(NamedTuple):
     """An object that was not found. ``certain``: it is gone; else nobody can tell.
 
     ``direct``: somebody who must know said so (an operator), so that one observation is enough.
@@ -52,23 +52,23 @@ class Missing(NamedTuple):
 class OwnerFacts(Protocol):
     """What is known of owners."""
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
         ...
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """The VM instance of that name."""
         ...
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """The VM of that name."""
         ...
 
 
-UNASKED: Final = Missing(certain=False, why="its owner was not asked for")
+UNASKED: Final = MissingOwner(certain=False, why="its owner was not asked for")
 
 T = TypeVar("T")
-Found = Mapping[tuple[str, str], T | Missing]
+Found = Mapping[tuple[str, str], T | MissingOwner]
 """By namespace and name."""
 
 
@@ -87,14 +87,14 @@ class KnownOwners:
         self._vmis = vmis
         self._vms = vms
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """The StatefulSet of that name."""
         return self._sets.get((namespace, name), UNASKED)
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """The VM instance of that name."""
         return self._vmis.get((namespace, name), UNASKED)
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """The VM of that name."""
         return self._vms.get((namespace, name), UNASKED)

@@ -11,9 +11,9 @@ from typing import Final
 from core.domain.events import RecordDefined
 from core.domain.evolution import RecordKey
 from core.domain.fixed.kinds import STATEFUL_SET
-from core.domain.fixed.owners import Missing, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import MissingOwner, StatefulSetState, VmiState, VmState
 
-UNLISTED: Final = Missing(certain=False, why="nobody lists owners here")
+UNLISTED: Final = MissingOwner(certain=False, why="nobody lists owners here")
 
 
 class RecordOwners:
@@ -24,17 +24,17 @@ class RecordOwners:
     def __init__(self, records: Mapping[RecordKey, RecordDefined]) -> None:
         self._records = records
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """As its record says."""
         record = self._records.get((STATEFUL_SET, namespace, name))
         if record is None:
             return UNLISTED
         return StatefulSetState(namespace, name, record.replicas, record.ordinals_start)
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Nobody knows."""
         return UNLISTED
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """Nobody knows."""
         return UNLISTED

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.domain.addresses import Address, parse_address
-from core.domain.assignment import Offer
+from core.domain.assignment import PoolOffer
 from core.domain.model import Claim, Endpoint, Nic
 
 
@@ -26,7 +26,7 @@ class Retrieval(NamedTuple):
 
 
 def retrieve(
-    endpoint: Endpoint, claims: Mapping[str, Claim], offers: Mapping[str, Offer]
+    endpoint: Endpoint, claims: Mapping[str, Claim], offers: Mapping[str, PoolOffer]
 ) -> Retrieval:
     """What becomes of each NIC.
 
@@ -58,7 +58,7 @@ def missing_of(
     )
 
 
-def _is_offered(address: Address, offer: Offer | None) -> bool:
+def _is_offered(address: Address, offer: PoolOffer | None) -> bool:
     return offer is not None and not offer.is_closed and offer.contains(address)
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from core.domain.fixed.kinds import replica_of
-from core.domain.fixed.owners import Missing, OwnerFacts
+from core.domain.fixed.owners import MissingOwner, OwnerFacts
 from core.domain.model import FixedKind
 
 
 class Validity(NamedTuple):
-    """``state``, and why, in words for the evidence. ``unanswered`` as in ``Missing``."""
+    """``state``, and why, in words for the evidence. ``unanswered`` as in ``MissingOwner``."""
 
     state: Literal["valid", "invalid", "unknown"]
     why: str
@@ -39,7 +39,7 @@ def _replica(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     if replica is None:
         return Validity("invalid", f"{name} is no name of a replica")
     owner = facts.stateful_set(namespace, replica.stateful_set)
-    if isinstance(owner, Missing):
+    if isinstance(owner, MissingOwner):
         return _missing(owner)
     last = owner.start + owner.replicas - 1
     wanted = f"StatefulSet {namespace}/{owner.name} wants {_range(owner.start, last)}"
@@ -55,7 +55,7 @@ def _range(first: int, last: int) -> str:
 
 def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     instance = facts.vmi(namespace, name)
-    if isinstance(instance, Missing):
+    if isinstance(instance, MissingOwner):
         if not instance.certain:
             return _missing(instance)
     elif not instance.deleting:
@@ -63,14 +63,14 @@ def _machine(namespace: str, name: str, facts: OwnerFacts) -> Validity:
     elif not instance.of_vm:
         return Validity("invalid", f"VM instance {namespace}/{name} is being deleted, without a VM")
     machine = facts.vm(namespace, name)
-    if isinstance(machine, Missing):
+    if isinstance(machine, MissingOwner):
         return _missing(machine)
     if machine.deleting:
         return Validity("invalid", f"VM {namespace}/{name} is being deleted")
     return Validity("valid", f"VM {namespace}/{name} exists")
 
 
-def _missing(found: Missing) -> Validity:
+def _missing(found: MissingOwner) -> Validity:
     if found.certain:
         return Validity("invalid", found.why)
     return Validity("unknown", found.why, found.unanswered)

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
-from core.domain.fixed.kinds import VM_INSTANCE, Switches, kind_of_pod
-from core.domain.fixed.owners import Missing, OwnerFacts, StatefulSetState, VmiState, VmState
+from core.domain.fixed.kinds import VM_INSTANCE, FixedAddressSwitches, kind_of_pod
+from core.domain.fixed.owners import MissingOwner, OwnerFacts, StatefulSetState, VmiState, VmState
 from core.domain.model import FixedKind, Owner
 from core.domain.reclaim.evidence import Moment
 
@@ -69,11 +69,11 @@ class PodState(NamedTuple):
             return self.restart_policy == "Always"
         return self.phase == "Failed" and self.restart_policy != "Never" and self.reason != EVICTED
 
-    def fixed(self, switches: Switches) -> FixedKind | None:
+    def fixed(self, switches: FixedAddressSwitches) -> FixedKind | None:
         """Whether its addresses are fixed, by its controller and the settings."""
         return kind_of_pod(self.name, self.owner, switches)
 
-    def endpoint_key(self, switches: Switches) -> tuple[str, str]:
+    def endpoint_key(self, switches: FixedAddressSwitches) -> tuple[str, str]:
         """(namespace, name) of its endpoint: a VM's is named after the VM instance."""
         if self.owner is not None and self.fixed(switches) == "vm":
             return self.namespace, self.owner.name
@@ -87,7 +87,7 @@ class NodeState(NamedTuple):
     ready: bool
 
 
-class Listing(NamedTuple):
+class KindListing(NamedTuple):
     """How objects of one kind were listed: when it began, and whether to the end."""
 
     taken: Moment
@@ -102,7 +102,7 @@ class ClusterFacts(OwnerFacts, Protocol):
         """When this was so: the time of the observation."""
         ...
 
-    def pod(self, namespace: str, name: str) -> PodState | Missing:
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """The Pod of that name."""
         ...
 
@@ -118,12 +118,12 @@ class ClusterFacts(OwnerFacts, Protocol):
         """A living Pod that reports the address as its own, from whatever was seen."""
         ...
 
-    def node(self, name: str) -> NodeState | Missing:
+    def node(self, name: str) -> NodeState | MissingOwner:
         """The Node of that name."""
         ...
 
 
-class Objects(NamedTuple):
+class ListedObjects(NamedTuple):
     """What listings returned."""
 
     pods: Iterable[PodState] = ()
@@ -149,7 +149,7 @@ class ClusterSnapshot:
     )  # fmt: skip
 
     def __init__(
-        self, objects: Objects, listings: Mapping[Kind, Listing], claims_read: Moment
+        self, objects: ListedObjects, listings: Mapping[Kind, KindListing], claims_read: Moment
     ) -> None:
         self._pods = {(pod.namespace, pod.name): pod for pod in objects.pods}
         self._nodes = {one.name: one for one in objects.nodes}
@@ -175,7 +175,7 @@ class ClusterSnapshot:
         pods = listings.get("Pod")
         self.seen = claims_read if pods is None else pods.taken
 
-    def pod(self, namespace: str, name: str) -> PodState | Missing:
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Only from a listing that is trusted, else nobody can tell."""
         return self._answer("Pod", self._pods.get((namespace, name)), f"{namespace}/{name}")
 
@@ -191,32 +191,32 @@ class ClusterSnapshot:
         """From any listing."""
         return self._reporters.get(address)
 
-    def node(self, name: str) -> NodeState | Missing:
+    def node(self, name: str) -> NodeState | MissingOwner:
         """Only from a listing that is trusted."""
         return self._answer("Node", self._nodes.get(name), name)
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """Only from a listing that is trusted."""
         found = self._stateful_sets.get((namespace, name))
         return self._answer("StatefulSet", found, f"{namespace}/{name}")
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """Only from a listing that is trusted."""
         found = self._vmis.get((namespace, name))
         return self._answer("VirtualMachineInstance", found, f"{namespace}/{name}")
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """Only from a listing that is trusted."""
         found = self._vms.get((namespace, name))
         return self._answer("VirtualMachine", found, f"{namespace}/{name}")
 
-    def _answer(self, kind: Kind, found: T | None, name: str) -> T | Missing:
+    def _answer(self, kind: Kind, found: T | None, name: str) -> T | MissingOwner:
         doubt = self._doubts[kind]
         if doubt:
-            return Missing(certain=False, why=doubt)
+            return MissingOwner(certain=False, why=doubt)
         if found is not None:
             return found
-        return Missing(certain=True, why=f"{kind} {name} is gone")
+        return MissingOwner(certain=True, why=f"{kind} {name} is gone")
 
 
 def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
@@ -232,7 +232,7 @@ def _launchers(pods: Iterable[PodState]) -> dict[tuple[str, str], PodState]:
     return found
 
 
-def doubt_of(kind: Kind, size: int, listing: Listing | None, claims_read: Moment) -> str:
+def doubt_of(kind: Kind, size: int, listing: KindListing | None, claims_read: Moment) -> str:
     """Why a listing proves nothing; "" when it can be trusted."""
     if listing is None:
         return f"nobody has listed {kind} objects"

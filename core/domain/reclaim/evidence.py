@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
-from core.domain.evolution import EndpointKey, Held
+from core.domain.evolution import EndpointKey, RevisedClaim
 from core.domain.model import Endpoint
 
 OBSERVATIONS_MIN: Final = 2
@@ -73,7 +73,7 @@ class Evidence(NamedTuple):
         return f"{self.finding}: {self.words[:EVIDENCE_CHARS_MAX]} ({self.source}, {when})"
 
 
-class Fence(NamedTuple):
+class ReclaimFence(NamedTuple):
     """What exactly was judged: the endpoint's Pod and sandboxes, and the claims by revision.
 
     ``uid`` "" and no containers: there was no endpoint. A release whose fence no longer holds is
@@ -92,7 +92,7 @@ class Fence(NamedTuple):
         return (endpoint.uid, endpoint.holder, containers_of(endpoint)) == self[:3]
 
 
-class Subject(NamedTuple):
+class ObservationSubject(NamedTuple):
     """What a sighting is about: a whole endpoint, or the claims beside it of one holder."""
 
     key: EndpointKey
@@ -103,11 +103,11 @@ class Subject(NamedTuple):
     """Such claims come in parts that fit into one transaction."""
 
 
-class Sighting(NamedTuple):
+class Observation(NamedTuple):
     """The same finding about the same fence, seen ``times`` times."""
 
     finding: Finding
-    fence: Fence
+    fence: ReclaimFence
     first: Moment
     last: Moment
     times: int = 1
@@ -122,25 +122,29 @@ class Sighting(NamedTuple):
         return self.span_s >= span_s and self.times >= OBSERVATIONS_MIN
 
 
-def sighted(before: Sighting | None, finding: Finding, fence: Fence, at: Moment) -> Sighting:
+def sighted(
+    before: Observation | None, finding: Finding, fence: ReclaimFence, at: Moment
+) -> Observation:
     """One more observation; a new beginning if anything is different, the observer too."""
     if before is None or (before.finding, before.fence) != (finding, fence):
-        return Sighting(finding, fence, at, at)
+        return Observation(finding, fence, at, at)
     if at == before.last:
         return before
     if at.is_before(before.last):
-        return Sighting(finding, fence, at, at)
-    return Sighting(finding, fence, before.first, at, before.times + 1)
+        return Observation(finding, fence, at, at)
+    return Observation(finding, fence, before.first, at, before.times + 1)
 
 
-def fence_of(endpoint: Endpoint | None, claims: tuple[tuple[str, Held], ...]) -> Fence:
+def fence_of(
+    endpoint: Endpoint | None, claims: tuple[tuple[str, RevisedClaim], ...]
+) -> ReclaimFence:
     """The fence of what is judged now."""
     revisions = tuple((address, held.revision) for address, held in claims)
     if len(revisions) > 1:
         revisions = tuple(sorted(revisions))
     if endpoint is None:
-        return Fence("", "", (), revisions)
-    return Fence(endpoint.uid, endpoint.holder, containers_of(endpoint), revisions)
+        return ReclaimFence("", "", (), revisions)
+    return ReclaimFence(endpoint.uid, endpoint.holder, containers_of(endpoint), revisions)
 
 
 def containers_of(endpoint: Endpoint) -> tuple[str, ...]:

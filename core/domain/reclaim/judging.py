@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.fixed.validity import Validity, validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import (
@@ -22,7 +22,7 @@ from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Finding, utc
 from core.domain.reclaim.settings import ReclaimSettings
 
 
-class Suspect(NamedTuple):
+class SuspectPod(NamedTuple):
     """Who holds the addresses. ``uid`` "": only the name is known (a fixed holder's claim).
 
     ``addresses``: those that would be released. ``claimed_by``: the UID that the claims themselves
@@ -37,7 +37,7 @@ class Suspect(NamedTuple):
     claimed_by: str = ""
 
 
-class Verdict(NamedTuple):
+class ReclaimVerdict(NamedTuple):
     """One observation; ``finding`` None means keep.
 
     ``until_s``: when it may look different (Unix seconds), 0 if nobody can say. ``direct``: one is
@@ -61,14 +61,14 @@ class Rules(NamedTuple):
     now_s: float
 
 
-def keep(why: str, until_s: float = 0.0) -> Verdict:
+def keep(why: str, until_s: float = 0.0) -> ReclaimVerdict:
     """The address stays."""
-    return Verdict(None, why, until_s)
+    return ReclaimVerdict(None, why, until_s)
 
 
-def _keep_fixed(validity: Validity) -> Verdict:
+def _keep_fixed(validity: Validity) -> ReclaimVerdict:
     """The address stays with its owner, or because nobody can tell."""
-    return Verdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
+    return ReclaimVerdict(None, f"fixed: {validity.why}", unanswered=validity.unanswered)
 
 
 def holder_uid(holder: str) -> str:
@@ -77,12 +77,12 @@ def holder_uid(holder: str) -> str:
     return uid if kind == "pod" else ""
 
 
-def judge(suspect: Suspect, rules: Rules) -> Verdict:
+def judge(suspect: SuspectPod, rules: Rules) -> ReclaimVerdict:
     """Whether the suspect's addresses are free, by what is known now."""
     return unless_in_use(_by_name(suspect, rules), suspect, rules.facts)
 
 
-def judge_deleted(suspect: Suspect, words: str, rules: Rules) -> Verdict:
+def judge_deleted(suspect: SuspectPod, words: str, rules: Rules) -> ReclaimVerdict:
     """The same when the API has reported the deletion of the suspect's Pod."""
     if suspect.fixed is not None:
         validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
@@ -92,10 +92,12 @@ def judge_deleted(suspect: Suspect, words: str, rules: Rules) -> Verdict:
         other = rules.facts.launcher(suspect.namespace, suspect.name)
         if other is not None and other.uid != suspect.uid:
             return keep(f"Pod {_path(other)} of the same VM is still there")
-    return unless_in_use(Verdict("deleted", words, direct=True), suspect, rules.facts)
+    return unless_in_use(ReclaimVerdict("deleted", words, direct=True), suspect, rules.facts)
 
 
-def unless_in_use(verdict: Verdict, suspect: Suspect, facts: ClusterFacts) -> Verdict:
+def unless_in_use(
+    verdict: ReclaimVerdict, suspect: SuspectPod, facts: ClusterFacts
+) -> ReclaimVerdict:
     """The verdict, unless a living Pod reports the address or is the suspect's own."""
     if verdict.finding is None:
         return verdict
@@ -112,11 +114,11 @@ def unless_in_use(verdict: Verdict, suspect: Suspect, facts: ClusterFacts) -> Ve
     return verdict
 
 
-def _by_name(suspect: Suspect, rules: Rules) -> Verdict:
+def _by_name(suspect: SuspectPod, rules: Rules) -> ReclaimVerdict:
     pod = rules.facts.pod(suspect.namespace, suspect.name)
-    if isinstance(pod, Missing):
+    if isinstance(pod, MissingOwner):
         if not pod.certain:
-            return Verdict(None, pod.why, unanswered=pod.unanswered)
+            return ReclaimVerdict(None, pod.why, unanswered=pod.unanswered)
         # A VM's launcher is not named as its endpoint is, and the one that had the last ADD may
         # have ended before the one that a migration was to leave.
         launcher = rules.facts.pod_of_uid(suspect.uid) if suspect.uid else None
@@ -135,21 +137,21 @@ def _by_name(suspect: Suspect, rules: Rules) -> Verdict:
     return _fixed(suspect, fixed, pod, rules)
 
 
-def _absent(suspect: Suspect, missing: Missing, rules: Rules) -> Verdict:
+def _absent(suspect: SuspectPod, missing: MissingOwner, rules: Rules) -> ReclaimVerdict:
     """There is no Pod: the owner decides about fixed addresses, nobody about others."""
     if suspect.fixed is None:
-        return Verdict("pod-gone", missing.why, direct=missing.direct)
+        return ReclaimVerdict("pod-gone", missing.why, direct=missing.direct)
     validity = validity_of(suspect.fixed, suspect.namespace, suspect.name, rules.facts)
     if validity.keeps:
         return _keep_fixed(validity)
-    return Verdict("owner-gone", f"{missing.why}, {validity.why}")
+    return ReclaimVerdict("owner-gone", f"{missing.why}, {validity.why}")
 
 
-def _other_uid(suspect: Suspect, pod: PodState, rules: Rules) -> Verdict:
+def _other_uid(suspect: SuspectPod, pod: PodState, rules: Rules) -> ReclaimVerdict:
     fixed = pod.fixed(rules.settings) or suspect.fixed
     words = f"Pod {_path(pod)} has UID {pod.uid} now, the address belongs to UID {suspect.uid}"
     if fixed is None:
-        return Verdict("uid-changed", words)
+        return ReclaimVerdict("uid-changed", words)
     if set(pod.ips) & set(suspect.addresses):
         return keep(f"fixed: Pod {_path(pod)} reports the address")
     validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
@@ -157,35 +159,35 @@ def _other_uid(suspect: Suspect, pod: PodState, rules: Rules) -> Verdict:
         # It may report other networks alone, and use the address until it has ended.
         return keep(f"{validity.why}, but Pod {_path(pod)} of the same VM is still there")
     if pod.ips:
-        return Verdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
+        return ReclaimVerdict("uid-changed", f"{words}, and got {', '.join(pod.ips)} elsewhere")
     if validity.keeps:
         return _keep_fixed(validity)
-    return Verdict("owner-gone", f"{words}, and {validity.why}")
+    return ReclaimVerdict("owner-gone", f"{words}, and {validity.why}")
 
 
-def _living(pod: PodState, rules: Rules) -> Verdict:
+def _living(pod: PodState, rules: Rules) -> ReclaimVerdict:
     """Only one setting, off by default, can take addresses from a living Pod."""
     if pod.ips or pod.phase != "Running" or pod.fixed(rules.settings) is not None:
         return keep("its Pod is living")
     if not rules.settings.running_without_address:
         return keep("its Pod is running, though without an address")
-    return Verdict("no-address", f"Pod {_path(pod)} is running and reports no address")
+    return ReclaimVerdict("no-address", f"Pod {_path(pod)} is running and reports no address")
 
 
-def _fixed(suspect: Suspect, fixed: FixedKind, pod: PodState, rules: Rules) -> Verdict:
+def _fixed(suspect: SuspectPod, fixed: FixedKind, pod: PodState, rules: Rules) -> ReclaimVerdict:
     """A fixed Pod that is being deleted or has finished."""
     validity = validity_of(fixed, suspect.namespace, suspect.name, rules.facts)
     if validity.keeps:
         return _keep_fixed(validity)
     if pod.deletion_s is None or pod.is_final:
-        return Verdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
+        return ReclaimVerdict("owner-gone", f"Pod {_path(pod)} is {pod.phase}, {validity.why}")
     until_s = deletion_deadline(pod, pod.deletion_s, rules.settings)
     if rules.now_s >= until_s:
         return keep(f"{validity.why}, but Pod {_path(pod)} is still there")
     return _terminating(pod, until_s)
 
 
-def _stateless(pod: PodState, rules: Rules) -> Verdict:
+def _stateless(pod: PodState, rules: Rules) -> ReclaimVerdict:
     """A stateless Pod that is being deleted or has finished."""
     if pod.deletion_s is None:
         return _finished(pod, rules)
@@ -193,10 +195,10 @@ def _stateless(pod: PodState, rules: Rules) -> Verdict:
     if rules.now_s < until_s:
         return _terminating(pod, until_s)
     words = f"Pod {_path(pod)} should have ended by {utc(pod.deletion_s)}"
-    return _if_node_allows(pod, Verdict("stuck-terminating", words), rules)
+    return _if_node_allows(pod, ReclaimVerdict("stuck-terminating", words), rules)
 
 
-def _finished(pod: PodState, rules: Rules) -> Verdict:
+def _finished(pod: PodState, rules: Rules) -> ReclaimVerdict:
     """The grace counts from the last container's end; without one, from our first observation."""
     how = "was evicted" if pod.reason == EVICTED else f"has {pod.phase.lower()}"
     words = f"Pod {_path(pod)} {how}"
@@ -206,20 +208,22 @@ def _finished(pod: PodState, rules: Rules) -> Verdict:
         if pod.may_restart:
             return keep(f"{words}, but nobody says when its containers ended")
         span_s = max(grace_s, OBSERVATION_GAP_S)
-        return _if_node_allows(pod, Verdict("finished", words, span_s=span_s), rules)
+        return _if_node_allows(pod, ReclaimVerdict("finished", words, span_s=span_s), rules)
     until_s = ended_s + grace_s
     if rules.now_s < until_s:
         return keep(f"{words}, its grace goes on", until_s)
-    return _if_node_allows(pod, Verdict("finished", f"{words} by {utc(ended_s)}"), rules)
+    return _if_node_allows(pod, ReclaimVerdict("finished", f"{words} by {utc(ended_s)}"), rules)
 
 
-def _terminating(pod: PodState, until_s: float) -> Verdict:
+def _terminating(pod: PodState, until_s: float) -> ReclaimVerdict:
     if pod.ips:
         return keep(f"Pod {_path(pod)} is terminating", until_s)
-    return Verdict("terminating-without-address", f"Pod {_path(pod)} is terminating, without IPs")
+    return ReclaimVerdict(
+        "terminating-without-address", f"Pod {_path(pod)} is terminating, without IPs"
+    )
 
 
-def _if_node_allows(pod: PodState, verdict: Verdict, rules: Rules) -> Verdict:
+def _if_node_allows(pod: PodState, verdict: ReclaimVerdict, rules: Rules) -> ReclaimVerdict:
     allowed, words = node_says(pod, rules.facts, rules.settings)
     if not allowed:
         return keep(f"{verdict.why}; {words}")
@@ -232,7 +236,7 @@ def node_says(pod: PodState, facts: ClusterFacts, settings: ReclaimSettings) -> 
     See docs/reference/reclaim-rules.md, "Node switches".
     """
     node = facts.node(pod.node)
-    if isinstance(node, Missing):
+    if isinstance(node, MissingOwner):
         return False, node.why
     if node.ready:
         return settings.on_ready_node, _node_words(node.name, "ready", settings.on_ready_node)

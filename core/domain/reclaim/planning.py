@@ -13,25 +13,25 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.addresses import parse_address
-from core.domain.evolution import EndpointKey, Held, Ledger
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
 from core.domain.fixed.kinds import kind_of_holder
 from core.domain.model import Claim, Endpoint
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
     OBSERVATIONS_MIN,
     Evidence,
-    Fence,
     Finding,
-    Sighting,
+    Observation,
+    ObservationSubject,
+    ReclaimFence,
     Source,
-    Subject,
     fence_of,
     sighted,
 )
 from core.domain.reclaim.judging import (
+    ReclaimVerdict,
     Rules,
-    Suspect,
-    Verdict,
+    SuspectPod,
     holder_uid,
     judge,
     judge_deleted,
@@ -39,7 +39,7 @@ from core.domain.reclaim.judging import (
     unless_in_use,
 )
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace, trace
+from core.domain.reclaim.tracing import ReclaimDeadline, trace
 
 STEPS_MAX: Final = 50_000
 """Steps of one plan; the next scan goes on."""
@@ -50,8 +50,8 @@ CLAIMS_A_STEP_MAX: Final = 32
 SIGHTINGS_MAX: Final = 100_000
 """Subjects remembered as seen; others begin anew with the next scan."""
 
-Sightings = Mapping[Subject, Sighting]
-Claims = tuple[tuple[str, Held], ...]
+Sightings = Mapping[ObservationSubject, Observation]
+Claims = tuple[tuple[str, RevisedClaim], ...]
 
 PLAN_FULL: Final = "the plan is full, the next scan looks again"
 
@@ -62,10 +62,10 @@ class ReclaimStep(NamedTuple):
     ``subject.stray`` says which. ``fence``: what must still be so when it is made.
     """
 
-    subject: Subject
+    subject: ObservationSubject
     addresses: tuple[str, ...]
     evidence: Evidence
-    fence: Fence
+    fence: ReclaimFence
 
     @property
     def key(self) -> EndpointKey:
@@ -78,7 +78,7 @@ class ReclaimStep(NamedTuple):
         return not self.subject.stray
 
 
-class Kept(NamedTuple):
+class KeptClaims(NamedTuple):
     """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown.
 
     ``unanswered``: who must know did not answer, and may if it is asked again.
@@ -99,9 +99,9 @@ class ReclaimPlan(NamedTuple):
     """
 
     steps: tuple[ReclaimStep, ...]
-    kept: tuple[Kept, ...]
-    traces: tuple[Trace, ...]
-    sightings: dict[Subject, Sighting]
+    kept: tuple[KeptClaims, ...]
+    traces: tuple[ReclaimDeadline, ...]
+    sightings: dict[ObservationSubject, Observation]
     look_again_s: float | None = None
 
 
@@ -113,7 +113,7 @@ class _Holding(NamedTuple):
     endpoint shows without a claim.
     """
 
-    subject: Subject
+    subject: ObservationSubject
     endpoint: Endpoint | None
     claims: Claims
     addresses: tuple[str, ...]
@@ -126,7 +126,7 @@ class _Holding(NamedTuple):
             return self.subject.stray
         return self.endpoint.holder
 
-    def suspect(self, settings: ReclaimSettings) -> Suspect:
+    def suspect(self, settings: ReclaimSettings) -> SuspectPod:
         """As ``judging`` wants it."""
         holder, endpoint = self.holder, self.endpoint
         known = endpoint is not None and endpoint.holder == holder
@@ -134,7 +134,7 @@ class _Holding(NamedTuple):
         uid = endpoint.uid if endpoint is not None and known else by
         fixed = kind_of_holder(holder, settings)
         claimed = self.addresses if self.claims else ()
-        return Suspect(*self.subject.key, uid, fixed, claimed, by)
+        return SuspectPod(*self.subject.key, uid, fixed, claimed, by)
 
 
 def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
@@ -146,7 +146,7 @@ def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
     return scan.plan()
 
 
-def resolve(one: Trace, ledger: Ledger, rules: Rules) -> ReclaimStep | Kept | None:
+def resolve(one: ReclaimDeadline, ledger: Ledger, rules: Rules) -> ReclaimStep | KeptClaims | None:
     """What becomes of a Pod whose trace is over; None when nothing of it is left.
 
     A reported deletion is evidence by itself; else the news was the first observation, and this is
@@ -185,9 +185,9 @@ class _Scan:
         self._rules = rules
         self._before = before
         self._steps: list[ReclaimStep] = []
-        self._kept: list[Kept] = []
-        self._traces: list[Trace] = []
-        self._sightings: dict[Subject, Sighting] = {}
+        self._kept: list[KeptClaims] = []
+        self._traces: list[ReclaimDeadline] = []
+        self._sightings: dict[ObservationSubject, Observation] = {}
         self._waits_until_s: list[float] = []
 
     def look(self, holding: _Holding) -> None:
@@ -215,7 +215,7 @@ class _Scan:
         found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
         return ReclaimPlan(*found, self._sightings, again)
 
-    def _see(self, holding: _Holding, finding: Finding) -> Sighting:
+    def _see(self, holding: _Holding, finding: Finding) -> Observation:
         fence = fence_of(holding.endpoint, holding.claims)
         before = self._before.get(holding.subject)
         sighting = sighted(before, finding, fence, self._rules.facts.seen)
@@ -223,18 +223,18 @@ class _Scan:
             self._sightings[holding.subject] = sighting
         return sighting
 
-    def _keep(self, holding: _Holding, verdict: Verdict, *, traced: bool = False) -> None:
+    def _keep(self, holding: _Holding, verdict: ReclaimVerdict, *, traced: bool = False) -> None:
         self._kept.append(_kept(holding, verdict))
         if verdict.until_s and not traced:
             self._waits_until_s.append(verdict.until_s)
 
-    def _follow(self, suspect: Suspect) -> bool:
+    def _follow(self, suspect: SuspectPod) -> bool:
         """A deadline runs: tell whoever keeps traces. Whether there is one."""
         facts, settings, _ = self._rules
         pod = facts.pod(suspect.namespace, suspect.name)
         if isinstance(pod, PodState) and pod.uid == suspect.uid:
             found = trace(pod, facts, settings, facts.seen)
-            if isinstance(found, Trace):
+            if isinstance(found, ReclaimDeadline):
                 self._traces.append(found)
                 return True
         return False
@@ -252,13 +252,13 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
         yield holding
     if len(shown) == len(ledger.claims):
         return
-    strays: defaultdict[Subject, list[tuple[str, Held]]] = defaultdict(list)
+    strays: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
     for address, held in ledger.claims.items():
         if address not in shown:
             claim = held.claim
             if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.unread:
                 continue  # its endpoint may show it (I6)
-            subject = Subject((claim.namespace, claim.pod), claim.holder)
+            subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
             strays[subject].append((address, held))
     for subject, found in strays.items():
         endpoint_there = ledger.endpoints.get(subject.key)
@@ -270,7 +270,11 @@ def _holdings(ledger: Ledger) -> Iterator[_Holding]:
             claims = tuple(found[start : start + CLAIMS_A_STEP_MAX])
             addresses = tuple(address for address, _ in claims)
             yield _Holding(
-                Subject(*subject[:2], part), endpoint_there, claims, addresses, superseded
+                ObservationSubject(*subject[:2], part),
+                endpoint_there,
+                claims,
+                addresses,
+                superseded,
             )
 
 
@@ -282,7 +286,9 @@ def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
     )
 
 
-def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: Claims) -> bool:
+def _is_superseded(
+    strays: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
+) -> bool:
     """Whether stateless claims are older than those of another Pod that has the name now.
 
     Not for VMs, whose endpoint has no Pod's name.
@@ -294,19 +300,21 @@ def _is_superseded(strays: list[tuple[str, Held]], endpoint: Endpoint, claims: C
     return bool(claims) and newest < min(held.revision for _, held in claims)
 
 
-def _holding(endpoint: Endpoint, claims: Mapping[str, Held]) -> _Holding:
+def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
     """An endpoint as it is judged."""
     own = _shown(endpoint, claims)
     if own:
         addresses = tuple([address for address, _ in own])
     else:
         addresses = tuple([address for address, _ in endpoint.addresses()])
-    return _Holding(Subject((endpoint.namespace, endpoint.name)), endpoint, own, addresses)
+    return _Holding(
+        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, own, addresses
+    )
 
 
-def _shown(endpoint: Endpoint, claims: Mapping[str, Held]) -> Claims:
+def _shown(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
     """The claims that an endpoint shows and its holder has."""
-    found: dict[str, Held] = {}
+    found: dict[str, RevisedClaim] = {}
     for nic in endpoint.nics:
         for cidr in (nic.ipv4, nic.ipv6):
             held = claims.get(cidr.partition("/")[0]) if cidr else None
@@ -323,7 +331,7 @@ def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
     )
 
 
-def _inconsistency(holding: _Holding, suspect: Suspect, rules: Rules) -> Verdict | None:
+def _inconsistency(holding: _Holding, suspect: SuspectPod, rules: Rules) -> ReclaimVerdict | None:
     """What the state keys say against each other, whatever the Pods do; None if nothing.
 
     An endpoint without any claim holds nothing. A claim that another Pod of the same name has left
@@ -333,23 +341,23 @@ def _inconsistency(holding: _Holding, suspect: Suspect, rules: Rules) -> Verdict
     if endpoint is None:
         return None
     if not holding.claims and rules.settings.outdated_endpoints:
-        return Verdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
+        return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
     if not holding.superseded:
         return None
     newer = f"Pod {'/'.join(endpoint.key)}, UID {endpoint.uid}, has come after it"
-    verdict = Verdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
+    verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
     return unless_in_use(verdict, suspect, rules.facts)
 
 
-def _step(holding: _Holding, evidence: Evidence, fence: Fence | None = None) -> ReclaimStep:
+def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = None) -> ReclaimStep:
     fence = fence or fence_of(holding.endpoint, holding.claims)
     claimed = holding.addresses if holding.claims else ()
     return ReclaimStep(holding.subject, claimed, evidence, fence)
 
 
-def _kept(holding: _Holding, verdict: Verdict) -> Kept:
+def _kept(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
     said = verdict.why, verdict.until_s, verdict.unanswered
-    return Kept(holding.subject.key, holding.addresses, *said)
+    return KeptClaims(holding.subject.key, holding.addresses, *said)
 
 
 def _times(count: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from core.domain.evolution import EndpointKey, Ledger
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.fixed.records import UNLISTED, RecordOwners
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
@@ -17,7 +17,7 @@ from core.domain.reclaim.evidence import Moment
 UNSEEN: Final = "nobody lists Pods here: its DEL, the runtime's GC or an operator's word ends it"
 
 
-class Word(NamedTuple):
+class DeletionNotice(NamedTuple):
     """What an operator says is gone, and why; ``who`` goes into the evidence."""
 
     who: str
@@ -31,24 +31,24 @@ class StandaloneCluster(RecordOwners):
 
     __slots__ = ("_endpoints", "_word", "seen")
 
-    def __init__(self, ledger: Ledger, word: Word, seen: Moment) -> None:
+    def __init__(self, ledger: Ledger, word: DeletionNotice, seen: Moment) -> None:
         super().__init__(ledger.records)
         self._endpoints = ledger.endpoints
         self._word = word
         self.seen = seen
 
-    def pod(self, namespace: str, name: str) -> PodState | Missing:
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Gone if the operator says so, else nobody can tell."""
         who, reason, pods, nodes = self._word
         key = namespace, name
         if key in pods:
             why = f"{who} says that Pod {namespace}/{name} is gone: {reason}"
-            return Missing(certain=True, why=why, direct=True)
+            return MissingOwner(certain=True, why=why, direct=True)
         endpoint = self._endpoints.get(key)
         if endpoint is not None and endpoint.node in nodes:
             why = f"{who} says that node {endpoint.node} is gone: {reason}"
-            return Missing(certain=True, why=why, direct=True)
-        return Missing(certain=False, why=UNSEEN)
+            return MissingOwner(certain=True, why=why, direct=True)
+        return MissingOwner(certain=False, why=UNSEEN)
 
     def pod_of_uid(self, uid: str) -> PodState | None:
         """Nobody knows."""
@@ -62,6 +62,6 @@ class StandaloneCluster(RecordOwners):
         """Nobody reports."""
         return None
 
-    def node(self, name: str) -> NodeState | Missing:
+    def node(self, name: str) -> NodeState | MissingOwner:
         """Nobody knows."""
         return UNLISTED

@@ -13,7 +13,7 @@ from typing import Final, TypeVar, overload
 
 from core.domain import globs
 from core.domain.addresses import V4, V6, Family
-from core.domain.autopools.naming import Place, place_of
+from core.domain.autopools.naming import PoolScope, place_of
 from core.domain.model import Pool
 
 PATTERNS_MAX: Final = 256
@@ -63,9 +63,9 @@ class PoolCatalog(Mapping[str, Pool]):
         }
 
     @cached_property
-    def automatic(self) -> dict[Place, tuple[str, ...]]:
+    def automatic(self) -> dict[PoolScope, tuple[str, ...]]:
         """Names of the automatic pools that are not on their way out, by place, sorted."""
-        found: dict[Place, list[str]] = {}
+        found: dict[PoolScope, list[str]] = {}
         for name, pool in sorted(self._pools.items()):
             place = None if pool.retiring else place_of(pool.labels, pool.family)
             if place is not None:

@@ -15,14 +15,14 @@ from core.domain import addresses, labels
 from core.domain.addresses import AddressSyntaxError, Family
 from core.domain.autopools.applications import application_key
 from core.domain.autopools.naming import APPLICATION_KEYS, OWNER_NAME, affinity
-from core.domain.facts import Facts
+from core.domain.facts import RequestFacts
 from core.domain.model import Pool
 from core.domain.selection import multus
 from core.domain.selection.reasoning import bracketed
 from core.domain.selection.request import FAMILY_NAMES, SelectionRequest, SelectionSettings
 
 
-class Decision(NamedTuple):
+class FilterDecision(NamedTuple):
     """The opinion of a rule; see ``Verdict`` for the fields."""
 
     accepted: bool
@@ -31,12 +31,12 @@ class Decision(NamedTuple):
     detail: str = ""
 
 
-ACCEPTED: Final = Decision(accepted=True, rule="every rule")
-_ACCEPTED_AUTO_POOL: Final = Decision(accepted=True, rule="auto-pool")
-_ACCEPTED_MULTUS_NAME: Final = Decision(accepted=True, rule="multus-name")
+ACCEPTED: Final = FilterDecision(accepted=True, rule="every rule")
+_ACCEPTED_AUTO_POOL: Final = FilterDecision(accepted=True, rule="auto-pool")
+_ACCEPTED_MULTUS_NAME: Final = FilterDecision(accepted=True, rule="multus-name")
 
 
-class Scene:
+class FilterInput:
     """One NIC and family of one request, with all that the rules look at.
 
     ``asked``: the request is about this very NIC, not one that is allocated along with it.
@@ -47,7 +47,7 @@ class Scene:
         interface: str,
         family: Family,
         request: SelectionRequest,
-        facts: Facts,
+        facts: RequestFacts,
         settings: SelectionSettings,
         *,
         asked: bool,
@@ -65,10 +65,10 @@ class Scene:
         return multus.resolve(self.interface, self.facts.pod, self.settings)
 
 
-Rule: TypeAlias = Callable[[Pool, Scene], Decision | None]
+Rule: TypeAlias = Callable[[Pool, FilterInput], FilterDecision | None]
 
 
-def judge(pool: Pool, scene: Scene) -> Decision:
+def judge(pool: Pool, scene: FilterInput) -> FilterDecision:
     """What the first rule with an opinion says; accepted if none has one."""
     for rule in RULES:
         decision = rule(pool, scene)
@@ -77,7 +77,7 @@ def judge(pool: Pool, scene: Scene) -> Decision:
     return ACCEPTED
 
 
-def alive(pool: Pool, _: Scene) -> Decision | None:
+def alive(pool: Pool, _: FilterInput) -> FilterDecision | None:
     """Rules a and b."""
     if pool.retiring:
         return _rejected("terminating", f"terminating IPPool {pool.name}")
@@ -86,7 +86,7 @@ def alive(pool: Pool, _: Scene) -> Decision | None:
     return None
 
 
-def right_family(pool: Pool, scene: Scene) -> Decision | None:
+def right_family(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rules c and d."""
     if pool.family == scene.family:
         return None
@@ -99,7 +99,7 @@ def right_family(pool: Pool, scene: Scene) -> Decision | None:
     )
 
 
-def node_fits(pool: Pool, scene: Scene) -> Decision | None:
+def node_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rule e. An unknown node has no labels."""
     if pool.node_names:
         if scene.facts.pod.node in pool.node_names:
@@ -117,7 +117,7 @@ def node_fits(pool: Pool, scene: Scene) -> Decision | None:
     return _rejected("node-affinity", f"unmatched Node affinity of IPPool {pool.name}", detail)
 
 
-def namespace_fits(pool: Pool, scene: Scene) -> Decision | None:
+def namespace_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rule f. An unknown namespace has no labels."""
     if pool.namespace_names:
         if scene.facts.pod.namespace in pool.namespace_names:
@@ -139,7 +139,7 @@ def namespace_fits(pool: Pool, scene: Scene) -> Decision | None:
     )
 
 
-def pod_fits(pool: Pool, scene: Scene) -> Decision | None:
+def pod_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rule g. An automatic pool goes by the application alone and skips what follows."""
     if pool.pod_affinity is None:
         return None
@@ -161,7 +161,7 @@ def pod_fits(pool: Pool, scene: Scene) -> Decision | None:
     )
 
 
-def multus_fits(pool: Pool, scene: Scene) -> Decision | None:
+def multus_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rule h. Without ``multusName`` nobody asks which net-attach-def the NIC has."""
     if not pool.multus_names:
         return None
@@ -185,7 +185,7 @@ def multus_fits(pool: Pool, scene: Scene) -> Decision | None:
     )
 
 
-def master_fits(pool: Pool, scene: Scene) -> Decision | None:
+def master_fits(pool: Pool, scene: FilterInput) -> FilterDecision | None:
     """Rule i. Only the NIC being set up has a master that the agent could read."""
     request = scene.request
     if not request.match_master_subnet or not scene.asked:
@@ -222,8 +222,8 @@ RULES: Final[tuple[Rule, ...]] = (
 """In the order of the specification."""
 
 
-def _rejected(rule: str, reason: str, detail: str = "") -> Decision:
-    return Decision(accepted=False, rule=rule, reason=reason, detail=detail)
+def _rejected(rule: str, reason: str, detail: str = "") -> FilterDecision:
+    return FilterDecision(accepted=False, rule=rule, reason=reason, detail=detail)
 
 
 def _application(parts: Iterable[str]) -> str:

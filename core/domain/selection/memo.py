@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from core.domain.addresses import Family
-from core.domain.facts import Facts
+from core.domain.facts import RequestFacts
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import Selection, SelectionRequest, SelectionSettings
@@ -35,7 +35,7 @@ class SelectionMemo:
     def select(
         self,
         request: SelectionRequest,
-        facts: Facts,
+        facts: RequestFacts,
         catalog: PoolCatalog,
         settled: frozenset[tuple[str, Family]] = frozenset(),
     ) -> Selection:
@@ -53,7 +53,7 @@ class SelectionMemo:
         return found
 
 
-def _key(request: SelectionRequest, facts: Facts) -> Hashable:
+def _key(request: SelectionRequest, facts: RequestFacts) -> Hashable:
     """All that a selection depends on beside pools and settings."""
     pod, namespace, node = facts
     return (

@@ -21,7 +21,7 @@ INTERFACE_CHARS_MAX: Final = 15  # IFNAMSIZ of Linux without the closing NUL
 _JSON_MARKS: Final = frozenset('[{"')
 
 
-class Network(NamedTuple):
+class NetworkSelectionElement(NamedTuple):
     """One entry of an annotation; ``interface`` "" if it does not name one."""
 
     namespace: str
@@ -57,7 +57,7 @@ def qualified(name: str, default_namespace: str) -> str:
     return name if "/" in name else f"{default_namespace}/{name}"
 
 
-def parse_networks(text: str, default_namespace: str) -> list[Network]:
+def parse_networks(text: str, default_namespace: str) -> list[NetworkSelectionElement]:
     """Read either syntax of Multus: a JSON list, or ``namespace/name@interface`` with commas.
 
     Raises BadInput.
@@ -98,24 +98,24 @@ def _attached_network(interface: str, pod: PodFacts) -> Resolution:
     )
 
 
-def _from_short_form(item: str, default_namespace: str) -> Network:
+def _from_short_form(item: str, default_namespace: str) -> NetworkSelectionElement:
     path, _, interface = item.partition("@")
     namespace, slash, name = path.rpartition("/")
     if "@" in interface or "/" in namespace or (slash and not namespace):
         raise BadInput(f"'{item}' is not of the form namespace/name@interface")
-    return Network(namespace or default_namespace, name, interface)
+    return NetworkSelectionElement(namespace or default_namespace, name, interface)
 
 
-def _from_object(entry: object, default_namespace: str) -> Network:
+def _from_object(entry: object, default_namespace: str) -> NetworkSelectionElement:
     value = jsontext.members(entry, "each network")
-    return Network(
+    return NetworkSelectionElement(
         jsontext.text(value.get("namespace"), "namespace") or default_namespace,
         jsontext.text(value.get("name"), "name"),
         jsontext.text(value.get("interface"), "interface"),
     )
 
 
-def _check(network: Network) -> None:
+def _check(network: NetworkSelectionElement) -> None:
     if not network.name:
         raise BadInput("a network without a name")
     interface = network.interface

@@ -26,10 +26,10 @@ from core.domain.selection.request import (
     SOURCE_POD_IPPOOLS,
     SOURCE_POD_SUBNETS,
     Candidates,
+    CandidateVerdict,
     Demand,
     Note,
     Selection,
-    Verdict,
 )
 from core.errors import AllocationError, NoPoolAvailable, WrongInput
 
@@ -144,12 +144,12 @@ def missing_pool(interface: str, family: Family, name: str, why: str = "") -> Al
 
 def missing_pool_of(error: AllocationError) -> str:
     """The pool whose absence fails a request, "" if that is not the reason."""
-    verdicts = (one for one in error.verdicts if isinstance(one, Verdict))
+    verdicts = (one for one in error.verdicts if isinstance(one, CandidateVerdict))
     return next((one.pool for one in verdicts if one.rule == MISSING), "")
 
 
 def all_filtered_out(
-    pod: PodFacts, lost: Iterable[Verdict], verdicts: tuple[Verdict, ...]
+    pod: PodFacts, lost: Iterable[CandidateVerdict], verdicts: tuple[CandidateVerdict, ...]
 ) -> NoPoolAvailable:
     """``lost``: the verdicts of one NIC and family, all rejections."""
     lost = tuple(lost)
@@ -177,7 +177,7 @@ def describe(selection: Selection) -> str:
     return "\n".join([*lines, *_note_lines(selection.notes)])
 
 
-def describe_verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
+def describe_verdicts(verdicts: Iterable[CandidateVerdict]) -> Iterator[str]:
     """One line per verdict: what became of the pool, by which rule, and why."""
     for verdict in verdicts:
         if verdict.accepted:
@@ -187,8 +187,10 @@ def describe_verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
             yield f"  {verdict.pool}: rejected by {verdict.rule}: {verdict.reason}{detail}"
 
 
-def _unusable(interface: str, family: Family, name: str, rule: str, reason: str) -> Verdict:
-    return Verdict(interface, family, name, accepted=False, rule=rule, reason=reason)
+def _unusable(
+    interface: str, family: Family, name: str, rule: str, reason: str
+) -> CandidateVerdict:
+    return CandidateVerdict(interface, family, name, accepted=False, rule=rule, reason=reason)
 
 
 def _trial(demand: Demand) -> str:

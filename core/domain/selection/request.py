@@ -123,7 +123,7 @@ class Demand(NamedTuple):
     clean_gateway: bool
 
 
-class Verdict(NamedTuple):
+class CandidateVerdict(NamedTuple):
     """What became of one candidate.
 
     ``rule``: stable slug of the rule that decided. ``reason``: the text of a failed ADD, empty for
@@ -149,7 +149,7 @@ class Selection(NamedTuple):
     source: str
     unnamed: bool
     demands: tuple[Demand, ...]
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[CandidateVerdict, ...]
     nics: tuple[NicPools, ...]
     notes: tuple[Note, ...] = ()
     routes: tuple[Route, ...] = ()

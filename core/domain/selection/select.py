@@ -15,19 +15,19 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 
 from core.domain.addresses import Family
-from core.domain.facts import Facts
+from core.domain.facts import RequestFacts
 from core.domain.model import Pool
 from core.domain.routes import requested_routes
 from core.domain.selection import filters, order, reasoning, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
     Candidates,
+    CandidateVerdict,
     Demand,
     NicPools,
     Selection,
     SelectionRequest,
     SelectionSettings,
-    Verdict,
 )
 from core.domain.selection.sources import Context
 from core.errors import AllocationError
@@ -35,7 +35,7 @@ from core.errors import AllocationError
 
 def select(
     request: SelectionRequest,
-    facts: Facts,
+    facts: RequestFacts,
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
     settled: Container[tuple[str, Family]] = (),
@@ -57,7 +57,7 @@ def select(
 
 def candidates(
     request: SelectionRequest,
-    facts: Facts,
+    facts: RequestFacts,
     pools: Mapping[str, Pool],
     settings: SelectionSettings,
 ) -> Candidates:
@@ -86,8 +86,8 @@ def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selecti
         if (nic.interface, family) not in settled
     ]
     demands: list[Demand] = []
-    verdicts: list[Verdict] = []
-    lost: list[Verdict] = []
+    verdicts: list[CandidateVerdict] = []
+    lost: list[CandidateVerdict] = []
     asked = found.asked(context.request)
     for nic, family, pools in named:
         judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
@@ -140,15 +140,15 @@ def _existing(
 
 def _judge(
     nic: NicPools, family: Family, pools: list[Pool], context: Context, *, asked: bool
-) -> tuple[list[Verdict], list[Pool]]:
+) -> tuple[list[CandidateVerdict], list[Pool]]:
     """The verdict on each pool, and the pools that were accepted."""
     request, facts, _, settings = context
-    scene = filters.Scene(nic.interface, family, request, facts, settings, asked=asked)
-    verdicts: list[Verdict] = []
+    scene = filters.FilterInput(nic.interface, family, request, facts, settings, asked=asked)
+    verdicts: list[CandidateVerdict] = []
     survivors: list[Pool] = []
     for pool in pools:
         decision = filters.judge(pool, scene)
-        verdicts.append(Verdict(nic.interface, family, pool.name, *decision))
+        verdicts.append(CandidateVerdict(nic.interface, family, pool.name, *decision))
         if decision.accepted:
             survivors.append(pool)
     return verdicts, survivors

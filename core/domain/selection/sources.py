@@ -16,10 +16,10 @@ from core.domain.autopools.applications import (
     application_of_pod,
     require_controller,
 )
-from core.domain.autopools.naming import OWNER_UID, Place
+from core.domain.autopools.naming import OWNER_UID, PoolScope
 from core.domain.autopools.requests import NicSubnets, read_request
 from core.domain.autopools.sizing import NO_MORE, pool_size
-from core.domain.facts import Facts
+from core.domain.facts import RequestFacts
 from core.domain.selection import reasoning
 from core.domain.selection.annotations import (
     AUTO_POOLS_DISABLED,
@@ -56,7 +56,7 @@ class Context(NamedTuple):
     """Everything that selection may look at."""
 
     request: SelectionRequest
-    facts: Facts
+    facts: RequestFacts
     catalog: PoolCatalog
     settings: SelectionSettings
 
@@ -126,7 +126,7 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
     """The one automatic pool of the application at this place, of its UID where that is known."""
     pod = context.facts.pod
     application = application_key(pod)
-    place = Place(application, interface, family, subnet)
+    place = PoolScope(application, interface, family, subnet)
     uid = pod.owner.uid if pod.owner else ""
     names = tuple(
         name

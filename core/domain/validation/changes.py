@@ -14,7 +14,7 @@ from core.domain.address_set import AddressSet
 from core.domain.addresses import parse_address
 from core.domain.model import Claim, Pool, Reservation, Subnet
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 
 REFUSAL_ADDRESSES_MAX: Final = 8
 """How many of the addresses in use a refusal names; the count is always told."""
@@ -22,7 +22,7 @@ REFUSAL_ADDRESSES_MAX: Final = 8
 RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orbctl delete --drain`"
 
 
-def immutable(subject: Subject, field: str, value: object) -> Refusal:
+def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
     """A field that keeps the value it was created with, in the words of the public system."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
@@ -30,7 +30,7 @@ def immutable(subject: Subject, field: str, value: object) -> Refusal:
 
 
 def immutable_network_rule(
-    subject: Subject, existing: Pool | Subnet, wanted: Pool | Subnet
+    subject: ObjectReference, existing: Pool | Subnet, wanted: Pool | Subnet
 ) -> Iterator[Refusal]:
     """IP version and CIDR of a pool or subnet stay what they were."""
     if wanted.family != existing.family:
@@ -40,14 +40,14 @@ def immutable_network_rule(
 
 
 def immutable_reservation_rule(
-    subject: Subject, existing: Reservation, reservation: Reservation
+    subject: ObjectReference, existing: Reservation, reservation: Reservation
 ) -> Iterator[Refusal]:
     """The IP version stays what it was."""
     if reservation.family != existing.family:
         yield immutable(subject, "spec.ipVersion", existing.family)
 
 
-def retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refusal]:
+def retiring_rule(subject: ObjectReference, existing: Pool, pool: Pool) -> Iterator[Refusal]:
     """Of a retiring pool only labels and annotations may change."""
     if existing._replace(labels=pool.labels, annotations=pool.annotations) != pool:
         message = "the pool is being retired: only its labels and annotations may change"
@@ -56,7 +56,7 @@ def retiring_rule(subject: Subject, existing: Pool, pool: Pool) -> Iterator[Refu
 
 
 def addresses_in_use_rule(
-    subject: Subject, lost: AddressSet | None, claimed: Mapping[str, Claim]
+    subject: ObjectReference, lost: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
     """A claimed address stays in its pool (compared parsed, not as text)."""
     held = _held(lost, claimed)
@@ -69,7 +69,7 @@ def addresses_in_use_rule(
 
 
 def empty_pool_rule(
-    subject: Subject, addresses: AddressSet | None, claimed: Mapping[str, Claim]
+    subject: ObjectReference, addresses: AddressSet | None, claimed: Mapping[str, Claim]
 ) -> Iterator[Refusal]:
     """A pool is deleted only when nothing is claimed in it."""
     held = _held(addresses, claimed)

@@ -30,7 +30,7 @@ from core.domain.configuration import pool_addresses
 from core.domain.labels import problems
 from core.domain.model import Pool, Route, Subnet
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject, shortened
+from core.domain.validation.shared import ObjectReference, shortened
 
 SUBNETS_KEPT_MAX: Final = 16_384
 """How many parsed subnets are kept ready, since a new pool meets every other one."""
@@ -41,7 +41,9 @@ RANGES_SHOWN_MAX: Final = 4
 DEFAULT_ROUTES: Final = ("0.0.0.0/0", "::/0")
 
 
-def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+def subnet_rule(
+    subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
     """Rule 2: a canonical CIDR of the family that is equal to each other pool's or apart from it.
 
     Retiring pools count too. Of several overlapping pools the first by name is reported.
@@ -58,7 +60,7 @@ def subnet_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iter
         yield subject.refuse("Invalid", "subnet-overlap", "spec.subnet", message, remedy)
 
 
-def cidr_rule(subject: Subject, pool: Pool | Subnet) -> Iterator[Refusal]:
+def cidr_rule(subject: ObjectReference, pool: Pool | Subnet) -> Iterator[Refusal]:
     """The first half of rule 2: a canonical CIDR of the family."""
     field = "spec.subnet"
     try:
@@ -74,7 +76,9 @@ def cidr_rule(subject: Subject, pool: Pool | Subnet) -> Iterator[Refusal]:
         yield subject.refuse("Invalid", "subnet-canonical", field, message, f"write {cidr}")
 
 
-def content_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+def content_rules(
+    subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
     """Rules 3 and 4 together: the first failure of the addresses, and all of podAffinity's.
 
     ``pool.subnet`` has passed ``subnet_rule``.
@@ -83,7 +87,9 @@ def content_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> It
     yield from _pod_affinity_rule(subject, pool)
 
 
-def _address_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+def _address_rules(
+    subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
     """Rule 3. Each part relies on those before it: whoever reads on after a refusal may crash."""
     cidr = cidr_of_subnet(pool.subnet)
     yield from _items_rule(subject, pool, cidr)
@@ -92,7 +98,7 @@ def _address_rules(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
     yield from routes_rule(subject, pool, cidr)
 
 
-def _items_rule(subject: Subject, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
+def _items_rule(subject: ObjectReference, pool: Pool, cidr: Cidr) -> Iterator[Refusal]:
     """3(a): every item of ips and excludeIPs parses and lies in the subnet."""
     for path, rule, message in faulty_items(pool, cidr):
         yield subject.refuse("Invalid", rule, "spec.subnet", f"{path}: {message}")
@@ -112,7 +118,9 @@ def faulty_items(pool: Pool | Subnet, cidr: Cidr) -> Iterator[tuple[str, str, st
                 yield path, "item-outside-subnet", f"{text} is not inside {cidr}"
 
 
-def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> Iterator[Refusal]:
+def _disjoint_rule(
+    subject: ObjectReference, pool: Pool, pools: Mapping[str, Pool]
+) -> Iterator[Refusal]:
     """3(b): no address belongs to another pool of the subnet; the first one by name is reported."""
     own = pool_addresses(pool)
     for name in sorted(other.name for other in pools.values() if other.subnet == pool.subnet):
@@ -132,7 +140,7 @@ def _disjoint_rule(subject: Subject, pool: Pool, pools: Mapping[str, Pool]) -> I
             return
 
 
-def gateway_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
+def gateway_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """3(c): an address of the subnet that the pool does not hand out (compared parsed)."""
     if not pool.gateway:
         return
@@ -153,7 +161,7 @@ def gateway_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[
             return
 
 
-def routes_rule(subject: Subject, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
+def routes_rule(subject: ObjectReference, pool: Pool | Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """3(d): no default route, no destination twice, destinations of the family, gateways near."""
     seen: set[str] = set()
     for index, route in enumerate(pool.routes or ()):
@@ -194,7 +202,7 @@ def _fault_of_address(text: str, cidr: Cidr) -> str:
     return ""
 
 
-def _pod_affinity_rule(subject: Subject, pool: Pool) -> Iterator[Refusal]:
+def _pod_affinity_rule(subject: ObjectReference, pool: Pool) -> Iterator[Refusal]:
     """Rule 4: what Kubernetes says of the selector; auto pools select by application only."""
     selector, field = pool.pod_affinity, "spec.podAffinity"
     if selector is None:

@@ -13,7 +13,7 @@ from core.domain.autopools.applications import BUILT_IN
 from core.domain.events import RecordDefined
 from core.domain.refusals import Refusal
 from core.domain.validation.services import service_rules, slice_rules
-from core.domain.validation.shared import Subject, key_name_rule, shortened
+from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
 
 SERVICE_KINDS: Final = ("Service", "EndpointSlice")
 RECORD_KINDS: Final = ("Pod", "Namespace", "Node", *BUILT_IN, *SERVICE_KINDS)
@@ -26,7 +26,7 @@ NOTE_BYTES_MAX: Final = 1024
 """Of a reason, and of evidence: what the note of a Kubernetes Event may have."""
 
 
-def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
+def record_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
     """A known kind, names that fit into a key, a namespace where the kind has one."""
     if record.kind not in RECORD_KINDS:
         message = f"{shortened(record.kind)!r} is not one of {', '.join(RECORD_KINDS)}"
@@ -45,7 +45,7 @@ def record_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
         yield from slice_rules(subject, record.slice)
 
 
-def _count_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
+def _count_rules(subject: ObjectReference, record: RecordDefined) -> Iterator[Refusal]:
     for field, count in (
         ("spec.replicas", record.replicas),
         ("spec.ordinals.start", record.ordinals_start),
@@ -55,7 +55,7 @@ def _count_rules(subject: Subject, record: RecordDefined) -> Iterator[Refusal]:
             yield subject.refuse("Invalid", "record-count", field, message)
 
 
-def address_rule(subject: Subject, address: str) -> Iterator[Refusal]:
+def address_rule(subject: ObjectReference, address: str) -> Iterator[Refusal]:
     """One address of either family, no range and no prefix."""
     try:
         parse_address(address)
@@ -63,13 +63,13 @@ def address_rule(subject: Subject, address: str) -> Iterator[Refusal]:
         yield subject.refuse("Invalid", "address-syntax", "address", str(error))
 
 
-def reason_rule(subject: Subject, reason: str) -> Iterator[Refusal]:
+def reason_rule(subject: ObjectReference, reason: str) -> Iterator[Refusal]:
     """Whoever sets an address aside says why."""
     if not reason:
         yield subject.refuse("Required", "reason", "reason", "say why the address is set aside")
 
 
-def note_rule(subject: Subject, field: str, note: str) -> Iterator[Refusal]:
+def note_rule(subject: ObjectReference, field: str, note: str) -> Iterator[Refusal]:
     """A text for people is bounded."""
     size = len(note.encode("utf-8", "replace"))
     if size > NOTE_BYTES_MAX:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from core.domain.addresses import AddressSyntaxError, SyntaxFault, parse_range
 from core.domain.model import Reservation
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 
 
-def items_rule(subject: Subject, reservation: Reservation) -> Iterator[Refusal]:
+def items_rule(subject: ObjectReference, reservation: Reservation) -> Iterator[Refusal]:
     """Every item of ``ips`` is an address or a range of the family; all bad ones are reported."""
     for index, text in enumerate(reservation.ips):
         try:

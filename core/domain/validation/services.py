@@ -8,7 +8,7 @@ from typing import Final
 from core.domain.addresses import AddressSyntaxError, parse_address
 from core.domain.refusals import Refusal
 from core.domain.services import EndpointSlice, Service, ServicePort
-from core.domain.validation.shared import Subject, key_name_rule, shortened
+from core.domain.validation.shared import ObjectReference, key_name_rule, shortened
 
 PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
 PORT_MAX: Final = 65_535
@@ -19,7 +19,7 @@ ENDPOINTS_MAX: Final = 1_000
 """Of one slice, as Kubernetes has it."""
 
 
-def service_rules(subject: Subject, service: Service) -> Iterator[Refusal]:
+def service_rules(subject: ObjectReference, service: Service) -> Iterator[Refusal]:
     """ClusterIPs are addresses, ports are ports, affinity lasts a day at most."""
     for address in service.addresses:
         yield from _address(subject, "spec.clusterIPs", address)
@@ -30,7 +30,7 @@ def service_rules(subject: Subject, service: Service) -> Iterator[Refusal]:
         yield subject.refuse("Invalid", "service-affinity", field, message)
 
 
-def slice_rules(subject: Subject, slice_: EndpointSlice) -> Iterator[Refusal]:
+def slice_rules(subject: ObjectReference, slice_: EndpointSlice) -> Iterator[Refusal]:
     """A slice belongs to a Service, and its endpoints have addresses of its family."""
     yield from key_name_rule(subject, slice_.service, "metadata.labels[kubernetes.io/service-name]")
     yield from _ports(subject, "ports", slice_.ports)
@@ -43,7 +43,7 @@ def slice_rules(subject: Subject, slice_: EndpointSlice) -> Iterator[Refusal]:
             yield from _address(subject, "endpoints.addresses", address, slice_.family)
 
 
-def _address(subject: Subject, field: str, text: str, family: int = 0) -> Iterator[Refusal]:
+def _address(subject: ObjectReference, field: str, text: str, family: int = 0) -> Iterator[Refusal]:
     try:
         parsed = parse_address(text)
     except AddressSyntaxError as error:
@@ -54,7 +54,7 @@ def _address(subject: Subject, field: str, text: str, family: int = 0) -> Iterat
         yield subject.refuse("Invalid", "slice-family", field, message)
 
 
-def _ports(subject: Subject, field: str, ports: Sequence[ServicePort]) -> Iterator[Refusal]:
+def _ports(subject: ObjectReference, field: str, ports: Sequence[ServicePort]) -> Iterator[Refusal]:
     for one in ports:
         if not 1 <= one.port <= PORT_MAX:
             message = f"{one.port} is not between 1 and {PORT_MAX}"

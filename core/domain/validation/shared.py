@@ -45,7 +45,7 @@ _MESSAGE_CHARS_MAX: Final = 1000
 _VALUE_OVERHEAD_BYTES: Final = 5
 
 
-class Subject(NamedTuple):
+class ObjectReference(NamedTuple):
     """The object that refusals speak of; ``str()`` is ``Kind/name`` or ``Kind/namespace/name``."""
 
     kind: str
@@ -70,7 +70,7 @@ def require(refusals: Iterable[Refusal]) -> None:
         raise Refused(found)
 
 
-def unknown(subject: Subject) -> Refused:
+def unknown(subject: ObjectReference) -> Refused:
     """The error for a name that nothing has."""
     return Refused((subject.refuse("NotFound", "unknown-name", "", "there is no such object"),))
 
@@ -97,7 +97,7 @@ def family_of_item(text: str) -> Family | None:
 
 
 def resolve_family(
-    ip_version: int | None, derived: Family | None, subject: Subject, source: str
+    ip_version: int | None, derived: Family | None, subject: ObjectReference, source: str
 ) -> Family:
     """``spec.ipVersion`` as given, else ``derived``: first half of rule 1.
 
@@ -120,7 +120,9 @@ def resolve_family(
     raise Refused((subject.refuse("NotSupported", "ip-version", field, message),))
 
 
-def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> Iterator[Refusal]:
+def family_enabled_rule(
+    subject: ObjectReference, family: Family, *, enabled: bool
+) -> Iterator[Refusal]:
     """The cluster uses this IP version: second half of rule 1.
 
     See docs/reference/admission.md, "SpiderIPPool".
@@ -135,7 +137,7 @@ def family_enabled_rule(subject: Subject, family: Family, *, enabled: bool) -> I
         )
 
 
-def object_name_rule(subject: Subject) -> Iterator[Refusal]:
+def object_name_rule(subject: ObjectReference) -> Iterator[Refusal]:
     """The name of a pool or reservation: a DNS subdomain, in the words of Kubernetes."""
     name, field = subject.name, "metadata.name"
     if len(name) > SUBDOMAIN_CHARS_MAX:
@@ -146,7 +148,7 @@ def object_name_rule(subject: Subject) -> Iterator[Refusal]:
         yield subject.refuse("Invalid", "name", field, message)
 
 
-def key_name_rule(subject: Subject, name: str, field: str) -> Iterator[Refusal]:
+def key_name_rule(subject: ObjectReference, name: str, field: str) -> Iterator[Refusal]:
     """A name that a runtime chose and that becomes part of a key: no "/", no blanks, bounded."""
     if len(name) > SUBDOMAIN_CHARS_MAX or not is_name(name):
         yield subject.refuse(
@@ -159,7 +161,7 @@ def key_name_rule(subject: Subject, name: str, field: str) -> Iterator[Refusal]:
 
 
 def size_rule(
-    subject: Subject,
+    subject: ObjectReference,
     value: object,
     labels: Mapping[str, str],
     annotations: Mapping[str, str],

@@ -28,14 +28,14 @@ from core.domain.validation.pools import (
     routes_rule,
     shown,
 )
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 
 POOLS_SHOWN_MAX: Final = 8
 """How many pools a refusal names; their number is always told."""
 
 
 def subnets_apart_rule(
-    subject: Subject, subnet: Subnet, subnets: Mapping[str, Subnet]
+    subject: ObjectReference, subnet: Subnet, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
     """No other subnet has an address of this CIDR, nor the same CIDR; the first one by name."""
     cidr = cidr_of_subnet(subnet.subnet)
@@ -48,7 +48,7 @@ def subnets_apart_rule(
 
 
 def pools_inside_rule(
-    subject: Subject, subnet: Subnet, pools: Mapping[str, Pool]
+    subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
     """Every pool there is: of another CIDR and apart, or of this one and inside; the first fault.
 
@@ -78,7 +78,7 @@ def pools_inside_rule(
             return
 
 
-def subnet_content_rules(subject: Subject, subnet: Subnet) -> Iterator[Refusal]:
+def subnet_content_rules(subject: ObjectReference, subnet: Subnet) -> Iterator[Refusal]:
     """Items, gateway and routes: the first failure. The CIDR is known to be good."""
     cidr = cidr_of_subnet(subnet.subnet)
     rules = chain(
@@ -89,7 +89,9 @@ def subnet_content_rules(subject: Subject, subnet: Subnet) -> Iterator[Refusal]:
     yield from islice(rules, 1)
 
 
-def retiring_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> Iterator[Refusal]:
+def retiring_subnet_rule(
+    subject: ObjectReference, existing: Subnet, subnet: Subnet
+) -> Iterator[Refusal]:
     """Of a retiring subnet only labels and annotations may change."""
     if existing._replace(labels=subnet.labels, annotations=subnet.annotations) != subnet:
         message = "the subnet is being retired: only its labels and annotations may change"
@@ -98,7 +100,7 @@ def retiring_subnet_rule(subject: Subject, existing: Subnet, subnet: Subnet) -> 
 
 
 def shares_kept_rule(
-    subject: Subject, subnet: Subnet, pools: Mapping[str, Pool]
+    subject: ObjectReference, subnet: Subnet, pools: Mapping[str, Pool]
 ) -> Iterator[Refusal]:
     """Addresses that a pool has cannot be removed from its subnet; the first pool by name."""
     kept = pool_addresses(subnet)
@@ -115,7 +117,7 @@ def shares_kept_rule(
             return
 
 
-def no_pools_rule(subject: Subject, pools: Sequence[Pool]) -> Iterator[Refusal]:
+def no_pools_rule(subject: ObjectReference, pools: Sequence[Pool]) -> Iterator[Refusal]:
     """A subnet is deleted only when no pool belongs to it."""
     if pools:
         names = ", ".join(pool.name for pool in pools[:POOLS_SHOWN_MAX])
@@ -127,7 +129,7 @@ def no_pools_rule(subject: Subject, pools: Sequence[Pool]) -> Iterator[Refusal]:
 
 
 def owner_rules(
-    subject: Subject, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
+    subject: ObjectReference, pool: Pool, existing: Pool | None, subnets: Mapping[str, Subnet]
 ) -> Iterator[Refusal]:
     """A pool stays inside its subnet; an automatic one has what planning gave it.
 
@@ -156,13 +158,13 @@ def owner_rules(
         yield subject.refuse("Forbidden", "auto-pool-share", "spec.ips", message, remedy)
 
 
-def _items_rule(subject: Subject, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
+def _items_rule(subject: ObjectReference, subnet: Subnet, cidr: Cidr) -> Iterator[Refusal]:
     """Every item of ips and excludeIPs parses and lies in the CIDR; reported at the item."""
     for path, rule, message in faulty_items(subnet, cidr):
         yield subject.refuse("Invalid", rule, path, message)
 
 
-def _unreadable(subject: Subject, name: str, error: AddressSyntaxError) -> Refusal:
+def _unreadable(subject: ObjectReference, name: str, error: AddressSyntaxError) -> Refusal:
     message = f"{name} cannot be read: {error}"
     remedy = f"correct the addresses of {name}"
     return subject.refuse("Internal", "item-syntax", "spec.ips", message, remedy)

@@ -15,7 +15,7 @@ from core.manifests.crds.structural import Schema, schema_of
 from core.manifests.kinds.addresses import NETWORK_RULES
 from core.manifests.kinds.coordinators import CLUSTER_RULES, CoordinatorReport, CoordinatorSpec
 from core.manifests.kinds.endpoints import EndpointReport
-from core.manifests.kinds.fields import API_VERSION, RULES, Rule
+from core.manifests.kinds.fields import API_VERSION, RULES, ValidationRule
 from core.manifests.kinds.multus_configs import MULTUS_RULES, MultusConfigSpec
 from core.manifests.kinds.pools import (
     RESERVATION_RULES,
@@ -33,7 +33,7 @@ WIDE: Final = 10
 """The priority of columns that only ``-o wide`` shows."""
 
 
-class Column(NamedTuple):
+class PrinterColumn(NamedTuple):
     """A printer column."""
 
     name: str
@@ -47,7 +47,7 @@ class Column(NamedTuple):
         return found | ({"priority": self.priority} if self.priority else {})
 
 
-class Kind(NamedTuple):
+class CustomResourceKind(NamedTuple):
     """One kind: its names, and the schemas of what is below ``spec`` and ``status``."""
 
     name: str
@@ -55,7 +55,7 @@ class Kind(NamedTuple):
     description: str
     spec: Schema | None
     status: Schema | None
-    columns: tuple[Column, ...] = ()
+    columns: tuple[PrinterColumn, ...] = ()
     selectable: tuple[str, ...] = ()
     namespaced: bool = False
     subresource: bool = True
@@ -73,21 +73,21 @@ class Kind(NamedTuple):
 
 
 _NETWORK_COLUMNS: Final = (
-    Column("VERSION", ".spec.ipVersion", "string"),
-    Column("SUBNET", ".spec.subnet"),
-    Column("ALLOCATED-IP-COUNT", ".status.allocatedIPCount", "integer"),
-    Column("TOTAL-IP-COUNT", ".status.totalIPCount", "integer"),
+    PrinterColumn("VERSION", ".spec.ipVersion", "string"),
+    PrinterColumn("SUBNET", ".spec.subnet"),
+    PrinterColumn("ALLOCATED-IP-COUNT", ".status.allocatedIPCount", "integer"),
+    PrinterColumn("TOTAL-IP-COUNT", ".status.totalIPCount", "integer"),
 )
 _FIRST: Final = ".status.current.ips[0]"
 _APP_NAMESPACE: Final = r".spec.podAffinity.matchLabels['ipam\.spidernet\.io/app\-namespace']"
 
 
-def _ruled(schema: Schema, rules: tuple[Rule, ...]) -> Schema:
+def _ruled(schema: Schema, rules: tuple[ValidationRule, ...]) -> Schema:
     return schema | {RULES: [{"rule": one.expression, "message": one.message} for one in rules]}
 
 
 KINDS: Final = (
-    Kind(
+    CustomResourceKind(
         "SpiderIPPool",
         "sp",
         "Addresses that Pods get, and which Pods may have them.",
@@ -95,15 +95,15 @@ KINDS: Final = (
         schema_of(PoolReport, "What is held of the pool: a report, never read."),
         (
             *_NETWORK_COLUMNS,
-            Column("DEFAULT", ".spec.default", "boolean"),
-            Column("DISABLE", ".spec.disable", "boolean", WIDE),
-            Column("NodeName", ".spec.nodeName", priority=WIDE),
-            Column("MultusName", ".spec.multusName", priority=WIDE),
-            Column("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE),
+            PrinterColumn("DEFAULT", ".spec.default", "boolean"),
+            PrinterColumn("DISABLE", ".spec.disable", "boolean", WIDE),
+            PrinterColumn("NodeName", ".spec.nodeName", priority=WIDE),
+            PrinterColumn("MultusName", ".spec.multusName", priority=WIDE),
+            PrinterColumn("APP-NAMESPACE", _APP_NAMESPACE, priority=WIDE),
         ),
         (".spec.subnet", ".spec.ipVersion", ".spec.default", ".spec.disable"),
     ),
-    Kind(
+    CustomResourceKind(
         "SpiderSubnet",
         "ss",
         "Addresses that the pools of one CIDR share out among themselves.",
@@ -112,35 +112,35 @@ KINDS: Final = (
         _NETWORK_COLUMNS,
         (".spec.subnet", ".spec.ipVersion"),
     ),
-    Kind(
+    CustomResourceKind(
         "SpiderReservedIP",
         "sr",
         "Addresses that no pool hands out.",
         _ruled(schema_of(ReservationSpec, "What is reserved."), RESERVATION_RULES),
         schema_of(ReservationReport, "Whether the reservation is in force: a report, never read."),
-        (Column("VERSION", ".spec.ipVersion"),),
+        (PrinterColumn("VERSION", ".spec.ipVersion"),),
         (".spec.ipVersion",),
     ),
-    Kind(
+    CustomResourceKind(
         "SpiderEndpoint",
         "se",
         "What one Pod or virtual machine holds: a report, never read.",
         None,
         schema_of(EndpointReport, "Interfaces, addresses and owner."),
         (
-            Column("INTERFACE", f"{_FIRST}.interface"),
-            Column("IPV4POOL", f"{_FIRST}.ipv4Pool"),
-            Column("IPV4", f"{_FIRST}.ipv4"),
-            Column("IPV6POOL", f"{_FIRST}.ipv6Pool"),
-            Column("IPV6", f"{_FIRST}.ipv6"),
-            Column("NODE", ".status.current.node"),
+            PrinterColumn("INTERFACE", f"{_FIRST}.interface"),
+            PrinterColumn("IPV4POOL", f"{_FIRST}.ipv4Pool"),
+            PrinterColumn("IPV4", f"{_FIRST}.ipv4"),
+            PrinterColumn("IPV6POOL", f"{_FIRST}.ipv6Pool"),
+            PrinterColumn("IPV6", f"{_FIRST}.ipv6"),
+            PrinterColumn("NODE", ".status.current.node"),
         ),
         (".status.current.node", ".status.current.uid"),
         namespaced=True,
         subresource=False,
         required=(),
     ),
-    Kind(
+    CustomResourceKind(
         "SpiderMultusConfig",
         "smc",
         "A network of Multus, from which its NetworkAttachmentDefinition is made.",
@@ -153,7 +153,7 @@ KINDS: Final = (
         subresource=False,
         required=(),
     ),
-    Kind(
+    CustomResourceKind(
         "SpiderCoordinator",
         "scc",
         "How the traffic of Pods with several interfaces is put in order, cluster-wide.",
@@ -163,7 +163,7 @@ KINDS: Final = (
 )
 
 
-def definition_of(kind: Kind) -> Schema:
+def definition_of(kind: CustomResourceKind) -> Schema:
     """The CustomResourceDefinition of one kind."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -188,7 +188,7 @@ def definition_of(kind: Kind) -> Schema:
     }
 
 
-def _version(kind: Kind) -> Schema:
+def _version(kind: CustomResourceKind) -> Schema:
     found: Schema = {"name": VERSION, "served": True, "storage": True}
     if kind.columns:
         found["additionalPrinterColumns"] = [column.shown() for column in kind.columns]
@@ -199,7 +199,7 @@ def _version(kind: Kind) -> Schema:
     return found | {"schema": {"openAPIV3Schema": _root(kind)}}
 
 
-def _root(kind: Kind) -> Schema:
+def _root(kind: CustomResourceKind) -> Schema:
     properties: Schema = {
         "apiVersion": {"description": f"Always {API_VERSION}.", "type": "string"},
         "kind": {"description": f"Always {kind.name}.", "type": "string"},

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from msgspec import Struct
 
-from core.manifests.kinds.fields import ROUTE_CHARS_MAX, ROUTES_MAX, Int64, Rule, told
+from core.manifests.kinds.fields import ROUTE_CHARS_MAX, ROUTES_MAX, Int64, ValidationRule, told
 
 ITEMS_MAX: Final = 8192
 """Items of ``ips`` or ``excludeIPs``; an item may be a range of any size."""
@@ -42,7 +42,7 @@ def for_both_ends(item: str, rule: str) -> str:
     return " && ".join(f"({rule.format(end)})" for end in ends_of(item))
 
 
-ITEM_RULE: Final = Rule(
+ITEM_RULE: Final = ValidationRule(
     for_both_ends("self", "isIP({0}) || {0}." + MAPPED),
     "must be an address or a range of two addresses, such as 10.6.0.10-10.6.0.20",
 )
@@ -56,32 +56,32 @@ Item = Annotated[
     ),
 ]
 SUBNET_RULES: Final = (
-    Rule(
+    ValidationRule(
         "isCIDR(self) && string(cidr(self).masked()) == self",
         "must be a CIDR in canonical form, host bits zero, such as 10.6.0.0/16",
     ),
-    Rule("self == oldSelf", "is immutable: make a new object"),
+    ValidationRule("self == oldSelf", "is immutable: make a new object"),
 )
-GATEWAY_RULE: Final = Rule(f"self == '' || {is_address('self')}", "must be an address")
-DEFAULT_ROUTE_RULE: Final = Rule(
+GATEWAY_RULE: Final = ValidationRule(f"self == '' || {is_address('self')}", "must be an address")
+DEFAULT_ROUTE_RULE: Final = ValidationRule(
     "!(self in ['0.0.0.0/0', '::/0'])", "must not be the default route: use gateway"
 )
 
-FAMILY_RULE: Final = Rule(
+FAMILY_RULE: Final = ValidationRule(
     "!has(self.ipVersion) || !isCIDR(self.subnet)"
     " || cidr(self.subnet).ip().family() == self.ipVersion",
     "subnet is not of the IP version that ipVersion names",
 )
-IMMUTABLE_FAMILY_RULE: Final = Rule(
+IMMUTABLE_FAMILY_RULE: Final = ValidationRule(
     "!has(oldSelf.ipVersion) || !has(self.ipVersion) || self.ipVersion == oldSelf.ipVersion",
     "ipVersion is immutable: make a new object",
 )
 
 
-def _inside(field: str) -> Rule:
+def _inside(field: str) -> ValidationRule:
     """Every item of a list lies in the subnet."""
     inside = "!isIP({0}) || cidr(self.subnet).containsIP({0})"
-    return Rule(
+    return ValidationRule(
         f"!has(self.{field}) || !isCIDR(self.subnet)"
         f" || self.{field}.all(item, {for_both_ends('item', inside)})",
         f"{field} must lie in subnet",
@@ -93,17 +93,17 @@ NETWORK_RULES: Final = (
     IMMUTABLE_FAMILY_RULE,
     _inside("ips"),
     _inside("excludeIPs"),
-    Rule(
+    ValidationRule(
         "!has(self.gateway) || !isIP(self.gateway) || !isCIDR(self.subnet)"
         " || cidr(self.subnet).containsIP(self.gateway)",
         "gateway must lie in subnet",
     ),
-    Rule(
+    ValidationRule(
         "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one,"
         " !isIP(one.gw) || cidr(self.subnet).containsIP(one.gw))",
         "the gw of every route must lie in subnet",
     ),
-    Rule(
+    ValidationRule(
         "!has(self.routes) || !isCIDR(self.subnet) || self.routes.all(one, !isCIDR(one.dst)"
         " || cidr(one.dst).ip().family() == cidr(self.subnet).ip().family())",
         "the dst of every route must be of the family of subnet",
@@ -130,7 +130,7 @@ class RouteSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields=True)
         str,
         told(
             "The next hop, an address inside the subnet.",
-            rules=(Rule(is_address("self"), "must be an address"),),
+            rules=(ValidationRule(is_address("self"), "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),
     ]

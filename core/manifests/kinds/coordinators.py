@@ -10,10 +10,12 @@ from typing import Annotated, Final
 from msgspec import Struct, field
 
 from core.manifests.kinds.addresses import ADDRESS_CHARS_MAX, CIDR_CHARS_MAX, is_address
-from core.manifests.kinds.fields import ROUTES_MAX, Rule, told
+from core.manifests.kinds.fields import ROUTES_MAX, ValidationRule, told
 
 NETWORKS_MAX: Final = 256
-_NETWORK_RULE: Final = Rule(f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR")
+_NETWORK_RULE: Final = ValidationRule(
+    f"isCIDR(self) || {is_address('self')}", "must be an address or a CIDR"
+)
 
 
 class PolicyRoute(Struct, rename="camel", frozen=True):
@@ -31,7 +33,7 @@ class PolicyRoute(Struct, rename="camel", frozen=True):
         str,
         told(
             "The next hop.",
-            rules=(Rule(is_address("self"), "must be an address"),),
+            rules=(ValidationRule(is_address("self"), "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),
     ]
@@ -109,7 +111,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
         str | None,
         told(
             "An address for veth0 inside Pods; empty: none.",
-            rules=(Rule(f"self == '' || {is_address('self')}", "must be an address"),),
+            rules=(ValidationRule(f"self == '' || {is_address('self')}", "must be an address"),),
             maxLength=ADDRESS_CHARS_MAX,
         ),
     ] = None
@@ -118,7 +120,7 @@ class CoordinatorSpec(Struct, rename="camel", frozen=True):
     ] = field(default=None, name="vethMTU")
 
 
-CLUSTER_RULES: Final = (Rule("has(self.podCIDRType)", "podCIDRType is required"),)
+CLUSTER_RULES: Final = (ValidationRule("has(self.podCIDRType)", "podCIDRType is required"),)
 
 
 class CoordinatorReport(Struct, rename="camel", frozen=True):

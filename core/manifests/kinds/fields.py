@@ -30,14 +30,14 @@ CONDITIONS_MAX: Final = 16
 INT64_MAX: Final = 2**63 - 1
 
 
-class Rule(NamedTuple):
+class ValidationRule(NamedTuple):
     """A CEL expression over ``self`` that must hold, and what to tell when it does not."""
 
     expression: str
     message: str
 
 
-def told(description: str, *, rules: Sequence[Rule] = (), **schema: object) -> Meta:
+def told(description: str, *, rules: Sequence[ValidationRule] = (), **schema: object) -> Meta:
     """Say what a field means; ``schema`` are OpenAPI keywords."""
     if rules:
         schema[RULES] = [{"rule": one.expression, "message": one.message} for one in rules]

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 from msgspec import Struct, field
 
 from core.manifests.kinds.coordinators import CoordinatorSpec
-from core.manifests.kinds.fields import NAME_CHARS_MAX, Rule, told
+from core.manifests.kinds.fields import NAME_CHARS_MAX, ValidationRule, told
 
 POOLS_MAX: Final = 256
 MASTERS_MAX: Final = 64
@@ -57,11 +57,11 @@ Pools = Annotated[NetworkPools | None, told("The default pools of the network.")
 ResourceName = Annotated[
     str | None, told("The extended resource of the device plugin.", maxLength=317)
 ]
-_UNMATCHED: Final = Rule(
+_UNMATCHED: Final = ValidationRule(
     "!has(self.ippools) || !has(self.ippools.matchMasterSubnet) || !self.ippools.matchMasterSubnet",
     "ippools.matchMasterSubnet is for sriov, ib-sriov and ipoib",
 )
-_BONDED: Final = Rule(
+_BONDED: Final = ValidationRule(
     "size(self.master) < 2 || (has(self.bond) && self.bond.name != '')",
     "several masters need bond with a name",
 )
@@ -104,7 +104,7 @@ class VlanSpec(LinkSpec, rename="camel", frozen=True):
 
 
 VLAN_RULES: Final = (
-    Rule(
+    ValidationRule(
         "self.vlanMode != 'auto' || !has(self.vlanID)",
         "vlanMode auto chooses the VLAN itself: leave vlanID out",
     ),
@@ -131,11 +131,11 @@ class SriovSpec(Struct, rename="camel", frozen=True):
     ippools: Pools = None
 
 
-_RESOURCE_RULE: Final = Rule(
+_RESOURCE_RULE: Final = ValidationRule(
     "has(self.resourceName) && self.resourceName != ''", "resourceName is required"
 )
 SRIOV_RULES: Final = (
-    Rule(
+    ValidationRule(
         "(has(self.minTxRateMbps) ? self.minTxRateMbps : 0)"
         " <= (has(self.maxTxRateMbps) ? self.maxTxRateMbps : 0)",
         "minTxRateMbps is more than maxTxRateMbps",
@@ -177,7 +177,9 @@ class IpoibSpec(Struct, rename="camel", frozen=True):
     ippools: Pools = None
 
 
-IPOIB_RULES: Final = (Rule("has(self.master) && self.master != ''", "master is required"),)
+IPOIB_RULES: Final = (
+    ValidationRule("has(self.master) && self.master != ''", "master is required"),
+)
 
 
 class Trunk(Struct, rename="camel", frozen=True):
@@ -189,7 +191,7 @@ class Trunk(Struct, rename="camel", frozen=True):
 
 
 TRUNK_RULES: Final = (
-    Rule(
+    ValidationRule(
         "!has(self.maxID) || (has(self.minID) && self.minID <= self.maxID)",
         "maxID needs a minID that is not greater",
     ),
@@ -248,11 +250,13 @@ class MultusConfigSpec(Struct, rename="camel", frozen=True):
 
 MULTUS_RULES: Final = (
     *(
-        Rule(f"self.cniType != '{name}' || has(self.{block})", f"cniType {name} needs {block}")
+        ValidationRule(
+            f"self.cniType != '{name}' || has(self.{block})", f"cniType {name} needs {block}"
+        )
         for name, block in TYPES.items()
     ),
     *(
-        Rule(
+        ValidationRule(
             f"!has(self.{block}) || self.cniType == '{name}'",
             f"{block} is for cniType {name} only",
         )

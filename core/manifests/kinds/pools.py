@@ -25,16 +25,16 @@ from core.manifests.kinds.fields import (
     NAME_CHARS_MAX,
     NAMES_MAX,
     Conditions,
-    Rule,
     SelectorSpec,
     StrictMetadata,
+    ValidationRule,
     told,
 )
 
 Names = list[Annotated[str, told("A name.", maxLength=NAME_CHARS_MAX)]]
 Count = {"format": "int64", "minimum": 0}
 
-SELECTOR_OPERATORS_RULE: Final = Rule(
+SELECTOR_OPERATORS_RULE: Final = ValidationRule(
     "!has(self.matchExpressions) || self.matchExpressions.all(one,"
     " one.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist'])",
     "an operator is In, NotIn, Exists or DoesNotExist",
@@ -151,11 +151,11 @@ class ReservationSpec(Struct, rename="camel", frozen=True, forbid_unknown_fields
 
 RESERVATION_RULES: Final = (
     IMMUTABLE_FAMILY_RULE,
-    Rule(
+    ValidationRule(
         "has(self.ipVersion) || (has(self.ips) && size(self.ips) > 0)",
         "needs ips, from which ipVersion follows, or ipVersion",
     ),
-    Rule(
+    ValidationRule(
         "!has(self.ipVersion) || !has(self.ips) || self.ips.all(item, "
         + for_both_ends("item", "!isIP({0}) || ip({0}).family() == self.ipVersion")
         + ")",

@@ -19,7 +19,7 @@ from core.domain.addresses import (
     parse_written_cidr,
 )
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject, shortened
+from core.domain.validation.shared import ObjectReference, shortened
 from core.manifests.kinds.coordinators import CoordinatorSpec, PolicyRoute
 
 CIDR_TYPES: Final = ("auto", "cluster", "calico", "cilium", "none")
@@ -27,7 +27,7 @@ RP_FILTER_MAX: Final = 2
 _MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
 
 
-def coordinator_rules(subject: Subject, spec: CoordinatorSpec) -> Iterator[Refusal]:
+def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterator[Refusal]:
     """Every broken rule, in the public system's order and at its paths."""
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
         message = f"{shortened(spec.pod_cidr_type)!r} is none of {', '.join(CIDR_TYPES)}"
@@ -53,7 +53,7 @@ def coordinator_rules(subject: Subject, spec: CoordinatorSpec) -> Iterator[Refus
         yield subject.refuse("Invalid", "veth-mtu", "spec.vethMTU", "an MTU is more than 0")
 
 
-def _route_rule(subject: Subject, field: str, route: PolicyRoute) -> Iterator[Refusal]:
+def _route_rule(subject: ObjectReference, field: str, route: PolicyRoute) -> Iterator[Refusal]:
     destination, gateway = _family(route.dst), _address_family(route.gw)
     if destination is None:
         message = f"dst {shortened(route.dst)!r} is neither an address nor a CIDR"

@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.networks.rules import KIND, Network
+from core.manifests.networks.rules import KIND, ReviewedNetwork
 from core.manifests.reading import objects
 
 NAMESPACE_UNSAID: Final = "default"
@@ -25,14 +25,14 @@ class _Manifest(Struct, rename="camel", frozen=True):
     spec: MultusConfigSpec
 
 
-def networks(text: str) -> Iterator[Network]:
+def networks(text: str) -> Iterator[ReviewedNetwork]:
     """Every SpiderMultusConfig of the text, in order; other kinds are passed over."""
     for place, value in objects(text):
         if isinstance(value, Mapping) and value.get("kind") == KIND:
             yield network_of(value, place)
 
 
-def network_of(value: Mapping[str, object], place: str = "object") -> Network:
+def network_of(value: Mapping[str, object], place: str = "object") -> ReviewedNetwork:
     """One that came as plain values, from YAML or from an API server."""
     try:
         manifest = msgspec.convert(value, _Manifest)
@@ -41,7 +41,7 @@ def network_of(value: Mapping[str, object], place: str = "object") -> Network:
     if manifest.api_version != API_VERSION:
         raise BadInput(f"{place}: apiVersion: {KIND} has {API_VERSION}", subject="apiVersion")
     metadata = manifest.metadata
-    return Network(
+    return ReviewedNetwork(
         metadata.namespace or NAMESPACE_UNSAID,
         metadata.name,
         metadata.annotations or {},

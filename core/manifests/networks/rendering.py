@@ -41,7 +41,7 @@ SEVERAL: Final = 2
 Plugin = dict[str, Json]
 
 
-class Attachment(NamedTuple):
+class NetworkAttachment(NamedTuple):
     """The NAD; ``config`` None: Multus looks a file up by the NAD's name."""
 
     name: str
@@ -54,11 +54,11 @@ def attachment_name(name: str, annotations: Mapping[str, str]) -> str:
     return annotations.get(CR_NAME) or name
 
 
-def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> Attachment:
+def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) -> NetworkAttachment:
     """The NAD of a completed and valid spec. Raises BadInput for a bad item of the chain."""
     called = attachment_name(name, annotations)
     if spec.cni_type == CUSTOM:
-        return Attachment(called, dict(annotations), spec.custom_cni or None)
+        return NetworkAttachment(called, dict(annotations), spec.custom_cni or None)
     config = {
         "cniVersion": annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT),
         "name": annotations.get(CONFIG_NAME) or called,
@@ -66,7 +66,7 @@ def render(name: str, annotations: Mapping[str, str], spec: MultusConfigSpec) ->
     }
     resource = _resource(spec)
     told = dict(annotations) | ({RESOURCE_NAME: resource} if resource else {})
-    return Attachment(called, told, dumps(config))
+    return NetworkAttachment(called, told, dumps(config))
 
 
 def _plugins(spec: MultusConfigSpec) -> list[Json]:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from core.domain.refusals import Refusal, RefusalKind
-from core.domain.validation.shared import Subject, object_name_rule
+from core.domain.validation.shared import ObjectReference, object_name_rule
 from core.errors import BadInput
 from core.manifests.kinds.multus_configs import (
     TYPES,
@@ -53,7 +53,7 @@ PATHS: Final = {
 """Where the public system reports the faults of a type's block."""
 
 
-class Network(NamedTuple):
+class ReviewedNetwork(NamedTuple):
     """A SpiderMultusConfig as the webhook sees it; ``before``: the old annotations of an update."""
 
     namespace: str
@@ -63,9 +63,9 @@ class Network(NamedTuple):
     before: Mapping[str, str] | None = None
 
 
-def network_rules(network: Network) -> Iterator[Refusal]:
+def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
     """Every broken rule in order; the public system reports the first."""
-    subject = Subject(KIND, network.name, network.namespace)
+    subject = ObjectReference(KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_Judge(subject, network))
     if network.spec.coordinator is not None:
@@ -86,14 +86,14 @@ def owned_attachment(namespace: str, name: str, owner: str) -> str:
     )
 
 
-def _annotation_rules(subject: Subject, network: Network) -> Iterator[Refusal]:
+def _annotation_rules(subject: ObjectReference, network: ReviewedNetwork) -> Iterator[Refusal]:
     field = "metadata.annotations"
     called = network.annotations.get(CR_NAME)
     if network.before is not None and called is not None and called != network.before.get(CR_NAME):
         message = f"{CR_NAME} cannot be changed or added later"
         yield subject.refuse("Invalid", "immutable", field, message, "make another network")
     if called is not None:
-        for refusal in object_name_rule(Subject(KIND, called)):
+        for refusal in object_name_rule(ObjectReference(KIND, called)):
             yield subject.refuse("Invalid", "nad-name", field, f"{CR_NAME}: {refusal.message}")
     version = network.annotations.get(CNI_VERSION, CNI_VERSION_DEFAULT)
     if version not in CNI_VERSIONS:
@@ -138,7 +138,7 @@ def _type_rules(judge: _Judge) -> Iterator[Refusal]:
 class _Judge:
     """Rules of one spec; each method yields what it has against it."""
 
-    def __init__(self, subject: Subject, network: Network) -> None:
+    def __init__(self, subject: ObjectReference, network: ReviewedNetwork) -> None:
         self.spec = network.spec
         self.kind = network.spec.cni_type or CUSTOM
         self._subject = subject

@@ -16,9 +16,9 @@ from core.errors import StoreRejected
 from core.store.etcd import messages
 from core.store.etcd.calls import Calls
 from core.store.etcd.channel import Method
-from core.store.etcd.messages import Message
+from core.store.etcd.messages import ProtobufMessage
 from core.store.etcd.settings import EtcdSettings
-from core.store.roles import ROOT_USER, Permission, Role
+from core.store.roles import ROOT_USER, EtcdRole, Permission
 
 _EXISTS: Final = ("etcdserver: user name already exists", "etcdserver: role name already exists")
 _UNGUESSABLE_BYTES: Final = 32
@@ -26,7 +26,7 @@ _UNGUESSABLE_BYTES: Final = 32
 _log: Final = logging.getLogger(__name__)
 
 
-async def switch_on(settings: EtcdSettings, roles: Sequence[Role]) -> None:
+async def switch_on(settings: EtcdSettings, roles: Sequence[EtcdRole]) -> None:
     """Make roles and users as they should be, then require authentication.
 
     Raises StoreUnavailable, StoreRejected (the certificate or user is not root's).
@@ -50,7 +50,7 @@ class _Control:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def call(self, method: Method, request: Message) -> Any:
+    async def call(self, method: Method, request: ProtobufMessage) -> Any:
         """Raises StoreUnavailable, StoreRejected."""
         return await self._calls.repeat(method, request)
 
@@ -60,7 +60,7 @@ class _Control:
         await self._make("user_add", messages.AuthUserAddRequest(name=user, password=password))
         await self.call("user_grant", messages.AuthUserGrantRoleRequest(user=user, role=role))
 
-    async def make_role(self, role: Role) -> None:
+    async def make_role(self, role: EtcdRole) -> None:
         """The role with exactly its permissions."""
         await self._make("role_add", messages.AuthRoleAddRequest(name=role.name))
         found = await self.call("role_get", messages.AuthRoleGetRequest(role=role.name))
@@ -77,7 +77,7 @@ class _Control:
             if (one.start, one.end) not in ranges:
                 await self.call("role_revoke", _revoke(role.name, one))
 
-    async def _make(self, method: Method, request: Message) -> None:
+    async def _make(self, method: Method, request: ProtobufMessage) -> None:
         try:
             await self.call(method, request)
         except StoreRejected as error:
@@ -89,7 +89,9 @@ def _may_write(permission: messages.PermissionMessage) -> bool:
     return permission.permType == messages.READWRITE
 
 
-def _revoke(role: str, permission: Permission) -> Message:
+def _revoke(role: str, permission: Permission) -> ProtobufMessage:
     start, end = permission.start.decode(), permission.end.decode()  # text in this one message
-    request: Message = messages.AuthRoleRevokePermissionRequest(role=role, key=start, range_end=end)
+    request: ProtobufMessage = messages.AuthRoleRevokePermissionRequest(
+        role=role, key=start, range_end=end
+    )
     return request

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from core.store.etcd import messages
-from core.store.etcd.channel import Link
-from core.store.etcd.failures import CALL_ERRORS, CallFailed, Failure, Nature, judged
+from core.store.etcd.channel import EndpointChannel
+from core.store.etcd.failures import CALL_ERRORS, CallFailed, CallFailure, CallState, judged
 from core.store.etcd.keep_alive import Metadata
 from core.store.etcd.settings import EtcdSettings
 
@@ -35,7 +35,7 @@ class Tokens:
         """Whether a refused token can be replaced by a new one."""
         return bool(self._user)
 
-    async def renew(self, link: Link, stale: Metadata | None) -> Metadata:
+    async def renew(self, link: EndpointChannel, stale: Metadata | None) -> Metadata:
         """Replace ``stale``; calls that failed together share one new token.
 
         Raises CallFailed; nothing was written, whatever went wrong here.
@@ -50,7 +50,7 @@ class Tokens:
         if self.renewable:
             self.metadata = None
 
-    async def _authenticate(self, link: Link) -> Metadata:
+    async def _authenticate(self, link: EndpointChannel) -> Metadata:
         request = messages.AuthenticateRequest(name=self._user, password=self._password)
         authenticate = link.methods["authenticate"]
         try:
@@ -59,7 +59,7 @@ class Tokens:
             failure = judged(error).failure
             if failure.text.startswith(_AUTH_IS_OFF):
                 return _REQUIRE_LEADER
-            if failure.nature is Nature.UNKNOWN:
-                failure = Failure(Nature.NOTHING_WRITTEN, failure.text, failure.timed_out)
+            if failure.nature is CallState.UNKNOWN:
+                failure = CallFailure(CallState.NOTHING_WRITTEN, failure.text, failure.timed_out)
             raise CallFailed(failure) from error
         return (*_REQUIRE_LEADER, ("token", answer.token))

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from core.store.etcd.auth import Tokens
-from core.store.etcd.channel import Endpoints, Link, Method
+from core.store.etcd.channel import EndpointChannel, Endpoints, Method
 from core.store.etcd.failures import (
     CALL_ERRORS,
     CallFailed,
-    Failure,
-    Nature,
+    CallFailure,
+    CallState,
     judged,
     read_error,
     write_error,
@@ -30,7 +30,7 @@ from core.store.etcd.settings import RETRY_WAIT_S_MAX, EtcdSettings
 _FIRST_WAIT_S = 0.02
 _LAST_ATTEMPT_S = 0.05
 
-_MOVE_ON = frozenset({Nature.NOTHING_WRITTEN, Nature.UNKNOWN})
+_MOVE_ON = frozenset({CallState.NOTHING_WRITTEN, CallState.UNKNOWN})
 """Natures of failures that another endpoint may not have."""
 
 
@@ -83,7 +83,7 @@ class Calls:
         try:
             answer = await self._repeated(method, request)
         except CallFailed as failed:
-            if failed.failure.nature is Nature.COMPACTED:
+            if failed.failure.nature is CallState.COMPACTED:
                 self.observe(method, started)
                 raise
             error = read_error(failed.failure, self.endpoint)
@@ -92,16 +92,16 @@ class Calls:
         self.observe(method, started)
         return answer
 
-    async def open_watch(self) -> tuple[Link, Any]:
+    async def open_watch(self) -> tuple[EndpointChannel, Any]:
         """A link and a new watch stream over it. Raises CallFailed."""
         self._check_open()
         link = await self._endpoints.ready()
         metadata = self._tokens.metadata or await self._tokens.renew(link, None)
         return link, link.watch(metadata=metadata)
 
-    def watch_failed(self, link: Link, failure: Failure) -> None:
+    def watch_failed(self, link: EndpointChannel, failure: CallFailure) -> None:
         """Make the next ``open_watch`` use another endpoint, or a new token."""
-        if failure.nature is Nature.STALE_TOKEN:
+        if failure.nature is CallState.STALE_TOKEN:
             self._tokens.forget()
         else:
             self._endpoints.failed(link)
@@ -155,7 +155,7 @@ class Calls:
             try:
                 return await self._send(link, method, request, timeout_s, metadata)
             except CallFailed as failed:
-                if failed.failure.nature is not Nature.STALE_TOKEN:
+                if failed.failure.nature is not CallState.STALE_TOKEN:
                     raise
             # etcd judges the identity before the request: nothing was written. One that comes from
             # a certificate is stale only for as long as etcd takes up a change of its roles.
@@ -168,7 +168,12 @@ class Calls:
             raise
 
     async def _send(
-        self, link: Link, method: Method, request: Request, timeout_s: float, metadata: Metadata
+        self,
+        link: EndpointChannel,
+        method: Method,
+        request: Request,
+        timeout_s: float,
+        metadata: Metadata,
     ) -> Any:
         try:
             return await link.methods[method](request, timeout=timeout_s, metadata=metadata)
@@ -177,4 +182,4 @@ class Calls:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise CallFailed(Failure(Nature.NOTHING_WRITTEN, "the store is closed"))
+            raise CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the store is closed"))

@@ -18,7 +18,7 @@ import grpc
 from grpc import ChannelConnectivity
 
 from core.store.etcd import messages
-from core.store.etcd.failures import CallFailed, Failure, Nature
+from core.store.etcd.failures import CallFailed, CallFailure, CallState
 from core.store.etcd.keep_alive import KeepAlives
 from core.store.etcd.settings import (
     CONNECT_ATTEMPT_S,
@@ -89,7 +89,7 @@ class Certificates(NamedTuple):
     cert: bytes | None
 
 
-class Link:
+class EndpointChannel:
     """The channel to one endpoint and its calls."""
 
     def __init__(self, endpoint: str, channel: grpc.aio.Channel) -> None:
@@ -152,14 +152,14 @@ class Endpoints:
         self._certificates = _read_certificates(settings)
         self._links = _links(settings, self._certificates)
         self._current = secrets.randbelow(len(self._links))
-        self._connecting: asyncio.Task[Link | None] | None = None
+        self._connecting: asyncio.Task[EndpointChannel | None] | None = None
 
     @property
-    def current(self) -> Link:
+    def current(self) -> EndpointChannel:
         """The link that calls use now."""
         return self._links[self._current]
 
-    async def ready(self) -> Link:
+    async def ready(self) -> EndpointChannel:
         """A link whose connection is up. Raises CallFailed when no endpoint has one."""
         link = self._links[self._current]
         if link.is_ready:
@@ -172,10 +172,12 @@ class Endpoints:
         found = None if connecting.cancelled() else connecting.result()
         if found is None:
             names = ", ".join(each.endpoint for each in self._links)
-            raise CallFailed(Failure(Nature.NOTHING_WRITTEN, f"no connection to any of {names}"))
+            raise CallFailed(
+                CallFailure(CallState.NOTHING_WRITTEN, f"no connection to any of {names}")
+            )
         return found
 
-    def failed(self, link: Link) -> None:
+    def failed(self, link: EndpointChannel) -> None:
         """Move on from ``link``, unless somebody already did."""
         if self._links[self._current] is link:
             self._current = (self._current + 1) % len(self._links)
@@ -186,7 +188,7 @@ class Endpoints:
             self._connecting.cancel()
         await _close(self._links)
 
-    async def _connect(self) -> Link | None:
+    async def _connect(self) -> EndpointChannel | None:
         await self._renew_certificates()
         first = self._current
         for step in range(len(self._links)):
@@ -212,20 +214,20 @@ class Endpoints:
             await _close(replaced)
 
 
-def _links(settings: EtcdSettings, certificates: Certificates) -> tuple[Link, ...]:
+def _links(settings: EtcdSettings, certificates: Certificates) -> tuple[EndpointChannel, ...]:
     credentials = grpc.ssl_channel_credentials(*certificates) if settings.secure else None
     return tuple(_link(each, credentials) for each in settings.endpoints)
 
 
-def _link(endpoint: str, credentials: grpc.ChannelCredentials | None) -> Link:
+def _link(endpoint: str, credentials: grpc.ChannelCredentials | None) -> EndpointChannel:
     target = endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
     options: Sequence[tuple[str, int]] = CHANNEL_OPTIONS
     if credentials is None:
-        return Link(target, grpc.aio.insecure_channel(target, options=options))
-    return Link(target, grpc.aio.secure_channel(target, credentials, options=options))
+        return EndpointChannel(target, grpc.aio.insecure_channel(target, options=options))
+    return EndpointChannel(target, grpc.aio.secure_channel(target, credentials, options=options))
 
 
-async def _close(links: Sequence[Link]) -> None:
+async def _close(links: Sequence[EndpointChannel]) -> None:
     for link in links:
         await link.channel.close()
 

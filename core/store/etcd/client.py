@@ -13,7 +13,7 @@ from core.errors import OutcomeUnknown, StoreRejected
 from core.store.alarms import full
 from core.store.etcd import messages, reads, wire
 from core.store.etcd.calls import CallObserver, Calls
-from core.store.etcd.failures import CallFailed, Nature, read_error
+from core.store.etcd.failures import CallFailed, CallState, read_error
 from core.store.etcd.settings import EtcdSettings
 from core.store.etcd.txn_encoder import encode_txn
 from core.store.etcd.watch import watch
@@ -120,7 +120,7 @@ class EtcdStore:
         try:
             await self._calls.repeat("compact", messages.CompactionRequest(revision=revision))
         except CallFailed as failed:
-            if failed.failure.nature is not Nature.COMPACTED:
+            if failed.failure.nature is not CallState.COMPACTED:
                 raise read_error(failed.failure, self.endpoint) from failed
 
     async def close(self) -> None:

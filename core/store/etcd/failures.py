@@ -24,7 +24,7 @@ from core.errors import (
 from core.store.alarms import full
 
 
-class Nature(Enum):
+class CallState(Enum):
     """What is known after a call that failed."""
 
     REFUSED = "refused"
@@ -47,10 +47,10 @@ NO_SPACE: Final = "etcdserver: mvcc: database space exceeded"
 """etcd's words once its database has reached the quota (the alarm NOSPACE)."""
 
 
-class Failure(NamedTuple):
+class CallFailure(NamedTuple):
     """One failed call: its nature, and etcd's or gRPC's own words."""
 
-    nature: Nature
+    nature: CallState
     text: str
     timed_out: bool = False
 
@@ -104,24 +104,24 @@ _REFUSING_CODES = frozenset(
 _TOO_LARGE_TO_RECEIVE = "grpc: received message larger than max"
 
 
-def classify(code: StatusCode, details: str) -> Failure:
+def classify(code: StatusCode, details: str) -> CallFailure:
     """Judge a failed call by its status and its text."""
     text = details or code.name
     if details.startswith(_STALE_TOKEN):
-        return Failure(Nature.STALE_TOKEN, text)
+        return CallFailure(CallState.STALE_TOKEN, text)
     if details.startswith(_NEVER_SENT):
-        return Failure(Nature.NOTHING_WRITTEN, text)
+        return CallFailure(CallState.NOTHING_WRITTEN, text)
     if code is StatusCode.OUT_OF_RANGE and "has been compacted" in details:
-        return Failure(Nature.COMPACTED, text)
+        return CallFailure(CallState.COMPACTED, text)
     if code in _REFUSING_CODES or details.startswith((_TOO_LARGE_TO_RECEIVE, *_NOT_PERMITTED)):
-        return Failure(Nature.REFUSED, text)
-    return Failure(Nature.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
+        return CallFailure(CallState.REFUSED, text)
+    return CallFailure(CallState.UNKNOWN, text, timed_out=code is StatusCode.DEADLINE_EXCEEDED)
 
 
 class CallFailed(Exception):
     """A failed call inside this package; callers outside see the error tree instead."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: CallFailure) -> None:
         super().__init__(failure.text)
         self.failure = failure
 
@@ -144,17 +144,17 @@ def judged(error: BaseException) -> CallFailed:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise error
-        return CallFailed(Failure(Nature.UNKNOWN, "the connection was closed meanwhile"))
+        return CallFailed(CallFailure(CallState.UNKNOWN, "the connection was closed meanwhile"))
     if isinstance(error, grpc.aio.UsageError):
-        return CallFailed(Failure(Nature.NOTHING_WRITTEN, "the connection is closed"))
-    return CallFailed(Failure(Nature.UNKNOWN, str(error)))
+        return CallFailed(CallFailure(CallState.NOTHING_WRITTEN, "the connection is closed"))
+    return CallFailed(CallFailure(CallState.UNKNOWN, str(error)))
 
 
-def write_error(failure: Failure, endpoint: str) -> StoreError:
+def write_error(failure: CallFailure, endpoint: str) -> StoreError:
     """The error of a failed write: only what is certain counts as not written."""
-    if failure.nature is Nature.NOTHING_WRITTEN:
+    if failure.nature is CallState.NOTHING_WRITTEN:
         return _unavailable(failure, endpoint)
-    if failure.nature is Nature.UNKNOWN:
+    if failure.nature is CallState.UNKNOWN:
         unknown = OutcomeUnknown(
             f"the answer of a write was lost: {failure.text}",
             subject=endpoint,
@@ -165,7 +165,7 @@ def write_error(failure: Failure, endpoint: str) -> StoreError:
     return _rejected(failure, endpoint)
 
 
-def read_error(failure: Failure, endpoint: str) -> StoreError:
+def read_error(failure: CallFailure, endpoint: str) -> StoreError:
     """The error of a failed read, or of any call that may be repeated without harm."""
     if failure.is_full:
         return full(endpoint)
@@ -175,12 +175,12 @@ def read_error(failure: Failure, endpoint: str) -> StoreError:
             subject=endpoint,
             remedy="look at etcd's health and load, then try again",
         )
-    if failure.nature in (Nature.NOTHING_WRITTEN, Nature.UNKNOWN):
+    if failure.nature in (CallState.NOTHING_WRITTEN, CallState.UNKNOWN):
         return _unavailable(failure, endpoint)
     return _rejected(failure, endpoint)
 
 
-def _unavailable(failure: Failure, endpoint: str) -> StoreUnavailable:
+def _unavailable(failure: CallFailure, endpoint: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"etcd cannot be used now: {failure.text}",
         subject=endpoint,
@@ -188,7 +188,7 @@ def _unavailable(failure: Failure, endpoint: str) -> StoreUnavailable:
     )
 
 
-def _rejected(failure: Failure, endpoint: str) -> StoreRejected:
+def _rejected(failure: CallFailure, endpoint: str) -> StoreRejected:
     if failure.text.startswith(_LEASE_GONE):
         return LeaseGone(
             f"etcd refuses the request: {failure.text}",

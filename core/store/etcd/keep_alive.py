@@ -30,7 +30,7 @@ class KeepAlives:
 
     async def renew(
         self,
-        request: messages.Message,
+        request: messages.ProtobufMessage,
         *,
         timeout: float,  # noqa: ASYNC109  # the signature of gRPC's own unary calls
         metadata: Metadata,
@@ -42,7 +42,7 @@ class KeepAlives:
         except TimeoutError:
             raise _failed(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded") from None
 
-    async def _exchange(self, request: messages.Message, metadata: Metadata) -> Any:
+    async def _exchange(self, request: messages.ProtobufMessage, metadata: Metadata) -> Any:
         call = self._opened(metadata)
         answer = None
         try:

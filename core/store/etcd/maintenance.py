@@ -10,7 +10,7 @@ from typing import Any, Final
 from core.store.etcd import messages
 from core.store.etcd.calls import Calls
 from core.store.etcd.channel import Method
-from core.store.etcd.messages import Message
+from core.store.etcd.messages import ProtobufMessage
 from core.store.etcd.settings import EtcdSettings
 
 DEFRAGMENT_S_MAX: Final = 120.0
@@ -48,7 +48,7 @@ class EtcdMaintenance:
                 await _call(self._settings, "alarm", request)
 
 
-async def _call(settings: EtcdSettings, method: Method, request: Message) -> Any:
+async def _call(settings: EtcdSettings, method: Method, request: ProtobufMessage) -> Any:
     calls = Calls(settings)
     try:
         return await calls.repeat(method, request)

@@ -13,7 +13,7 @@ from etcd3 import etcdrpc as _rpc
 from google.protobuf import unknown_fields as _unknown_fields
 
 
-class Message(Protocol):
+class ProtobufMessage(Protocol):
     """What every protobuf message can do."""
 
     def SerializeToString(self) -> bytes:  # noqa: N802  # protobuf's name
@@ -21,7 +21,7 @@ class Message(Protocol):
         ...
 
 
-Request = Message | bytes
+Request = ProtobufMessage | bytes
 """A request, or the bytes of one."""
 
 

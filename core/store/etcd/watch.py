@@ -31,12 +31,12 @@ from core.errors import Compacted, StoreUnavailable
 from core.event_loop import until_tick_s
 from core.store.etcd import messages
 from core.store.etcd.calls import Calls
-from core.store.etcd.channel import Link
+from core.store.etcd.channel import EndpointChannel
 from core.store.etcd.failures import (
     CALL_ERRORS,
     CallFailed,
-    Failure,
-    Nature,
+    CallFailure,
+    CallState,
     classify,
     judged,
     read_error,
@@ -51,8 +51,8 @@ from core.store.etcd.wire import changes_after
 from core.store.kv import (
     WATCH_PROGRESS_S,
     WATCH_SILENT_S_MAX,
-    Change,
     IsWhole,
+    KeyChange,
     WatchBatch,
 )
 
@@ -89,8 +89,8 @@ async def watch(
         except CallFailed as failed:
             error = read_error(failed.failure, calls.endpoint)
             calls.observe("watch", started, error)
-            is_stale = failed.failure.nature is Nature.STALE_TOKEN
-            refused = failed.failure.nature is Nature.REFUSED
+            is_stale = failed.failure.nature is CallState.STALE_TOKEN
+            refused = failed.failure.nature is CallState.REFUSED
             if calls.closed or refused or (is_stale and was_stale):
                 raise error from failed
             was_stale = is_stale
@@ -148,16 +148,16 @@ class _EarlyRevisions:
         self._passed = [0] * len(ranges)
         self._is_whole = is_whole
 
-    def new(self, changes: Sequence[Change]) -> list[Change]:
+    def new(self, changes: Sequence[KeyChange]) -> list[KeyChange]:
         """Those of the changes that were not passed on by an earlier stream."""
         return [one for one in changes if one.mod_revision > self._passed[self._range_of(one)]]
 
-    def take(self, held: Sequence[Change]) -> list[Change]:
+    def take(self, held: Sequence[KeyChange]) -> list[KeyChange]:
         """The changes of whole revisions, up to the first one that is not whole.
 
         Never one behind it: a key changes in the order of revisions.
         """
-        whole: list[Change] = []
+        whole: list[KeyChange] = []
         for _, group in groupby(held, key=attrgetter("mod_revision")):
             changes = list(group)
             if not self._is_whole(changes):
@@ -167,7 +167,7 @@ class _EarlyRevisions:
             self._passed[self._range_of(one)] = one.mod_revision
         return whole
 
-    def _range_of(self, change: Change) -> int:
+    def _range_of(self, change: KeyChange) -> int:
         return bisect_right(self._starts, change.key) - 1
 
 
@@ -178,10 +178,10 @@ class _Stream:
         self._calls = calls
         self._early = early
         self._asking_at: asyncio.TimerHandle | None = None
-        self._link: Link | None = None
+        self._link: EndpointChannel | None = None
         self._call: Any = None
         self._merging = False
-        self._held: list[Change] = []
+        self._held: list[KeyChange] = []
         self._ask_now = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
 
@@ -199,7 +199,9 @@ class _Stream:
                     missing -= response.created
                     self._hold(changes_after(response, after), response.header.revision)
         except TimeoutError as error:
-            raise CallFailed(Failure(Nature.UNKNOWN, "a watch was not created in time")) from error
+            raise CallFailed(
+                CallFailure(CallState.UNKNOWN, "a watch was not created in time")
+            ) from error
         # Only now: before all watches are created, an answer about progress may overtake changes.
         self._asking = asyncio.create_task(self._ask())
 
@@ -217,7 +219,7 @@ class _Stream:
             elif _is_progress(response) and response.header.revision >= position:
                 return self._release(response.header.revision)
 
-    def give_up(self, failure: Failure) -> None:
+    def give_up(self, failure: CallFailure) -> None:
         """Let the next stream avoid what broke this one."""
         if self._link is not None:
             self._calls.watch_failed(self._link, failure)
@@ -238,7 +240,7 @@ class _Stream:
                 return await self._receive()
         except TimeoutError as error:
             text = f"a watch received nothing for {WATCH_SILENT_S_MAX:g} s"
-            raise CallFailed(Failure(Nature.UNKNOWN, text)) from error
+            raise CallFailed(CallFailure(CallState.UNKNOWN, text)) from error
 
     async def _receive(self) -> messages.WatchResponse:
         try:
@@ -246,7 +248,7 @@ class _Stream:
         except CALL_ERRORS as error:
             raise judged(error) from error
         if response is grpc.aio.EOF:
-            raise CallFailed(Failure(Nature.UNKNOWN, "etcd ended the watch"))
+            raise CallFailed(CallFailure(CallState.UNKNOWN, "etcd ended the watch"))
         if response.compact_revision:
             raise Compacted(response.compact_revision)
         if response.canceled:
@@ -254,13 +256,13 @@ class _Stream:
         received: messages.WatchResponse = response
         return received
 
-    async def _write(self, request: messages.Message) -> None:
+    async def _write(self, request: messages.ProtobufMessage) -> None:
         try:
             await self._call.write(request)
         except CALL_ERRORS as error:
             raise judged(error) from error
 
-    def _hold(self, changes: Sequence[Change], newest: int) -> None:
+    def _hold(self, changes: Sequence[KeyChange], newest: int) -> None:
         if self._early is not None:
             changes = self._early.new(changes)
         if len(self._held) + len(changes) > WATCH_HELD_CHANGES_MAX:
@@ -273,7 +275,7 @@ class _Stream:
             self._ask_soon()
         self._held += changes
 
-    def _take_whole(self) -> tuple[Change, ...]:
+    def _take_whole(self) -> tuple[KeyChange, ...]:
         """What need not wait for etcd's confirmation."""
         if self._early is None:
             return ()
@@ -318,12 +320,12 @@ class _Stream:
                 await self._write(request)
 
 
-def _create_request(start: bytes, end: bytes, after: int) -> messages.Message:
+def _create_request(start: bytes, end: bytes, after: int) -> messages.ProtobufMessage:
     # From ``after`` itself, whose changes are dropped again: so etcd refuses exactly the positions
     # that were compacted away. From one later it would accept the last of them, whose deletions
     # are gone.
     create = messages.WatchCreateRequest(key=start, range_end=end, start_revision=max(after, 1))
-    request: messages.Message = messages.WatchRequest(create_request=create)
+    request: messages.ProtobufMessage = messages.WatchRequest(create_request=create)
     return request
 
 
@@ -331,7 +333,7 @@ def _is_progress(response: messages.WatchResponse) -> bool:
     return response.watch_id == messages.PROGRESS_WATCH_ID and not response.created
 
 
-def _failure_of(reason: str) -> Failure:
+def _failure_of(reason: str) -> CallFailure:
     """The reason of a cancelled watch, which etcd gives as the text of a gRPC status."""
     head, _, details = reason.rpartition("desc = ")
     refused = "PermissionDenied" in head

@@ -13,8 +13,8 @@ from core.errors import StoreRejected
 from core.store.etcd import messages
 from core.store.kv import (
     TXN_OPERATIONS_MAX,
-    Change,
     Get,
+    KeyChange,
     KeyValue,
     RangeResult,
     TxnResult,
@@ -34,7 +34,7 @@ def check_operations(*lists: Sequence[object]) -> None:
         )
 
 
-def range_request(get: Get, revision: int) -> messages.Message:
+def range_request(get: Get, revision: int) -> messages.ProtobufMessage:
     """One range, at ``revision`` or with 0 at the newest."""
     request = messages.RangeRequest(
         key=get.start,
@@ -47,7 +47,7 @@ def range_request(get: Get, revision: int) -> messages.Message:
     if get.oldest_first:
         request.sort_target = messages.SORT_MOD
         request.sort_order = messages.SORT_ASCEND
-    built: messages.Message = request
+    built: messages.ProtobufMessage = request
     return built
 
 
@@ -83,12 +83,12 @@ def alarm_names(response: Any) -> tuple[str, ...]:
     return tuple(sorted({name for name in found if name}))
 
 
-def changes_after(response: messages.WatchResponse, revision: int) -> list[Change]:
+def changes_after(response: messages.WatchResponse, revision: int) -> list[KeyChange]:
     """The changes a watch message carries, without those already seen at ``revision``."""
     changes = []
     for event in response.events:
         kv = event.kv
         if kv.mod_revision > revision:
             value = None if event.type == messages.EVENT_DELETE else kv.value
-            changes.append(Change(kv.key, value, kv.mod_revision))
+            changes.append(KeyChange(kv.key, value, kv.mod_revision))
     return changes

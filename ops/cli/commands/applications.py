@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import ExecutionNotFound, NotFound
 from ops.cli.output import Format, heading, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
-    from ops.cli.applications import Line
+    from ops.cli.applications import ApplicationLine
     from ops.cli.workloads import Told
 
 LOOK: Final = "look at all of them: `orbctl get applications -A`"
 
 
 async def describe_applications(
-    session: Session, ledger: Ledger, told: Told | None, key: tuple[str, str], output: Format
+    session: ClusterSession, ledger: Ledger, told: Told | None, key: tuple[str, str], output: Format
 ) -> None:
     """All applications of that namespace and name, whatever their kind; ``told`` None: by records.
 
@@ -45,7 +45,7 @@ def _not_found(name: str, told: Told | None) -> NotFound:
     return NotFound(f"no application {name} asks for a pool of its own, or has one", remedy=LOOK)
 
 
-async def _describe(session: Session, line: Line) -> None:
+async def _describe(session: ClusterSession, line: ApplicationLine) -> None:
     from core.domain.autopools.applications import replicas_of, skip_reason
     from ops.cli.applications import POOL_COLUMNS, pool_rows, word_of
 
@@ -74,7 +74,7 @@ async def _describe(session: Session, line: Line) -> None:
                 print(f"    → {step.remedy}")
 
 
-async def _workflow(session: Session, line: Line) -> str:
+async def _workflow(session: ClusterSession, line: ApplicationLine) -> str:
     """The newest execution that looks after its pools."""
     from workflows.engine.keys import WorkflowKeys
     from workflows.engine.reading import find_run

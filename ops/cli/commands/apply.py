@@ -11,7 +11,7 @@ from ops.cli import writing
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
 from ops.cli.kinds import object_name
-from ops.cli.session import Session, read_text
+from ops.cli.session import ClusterSession, read_text
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
@@ -32,7 +32,7 @@ def apply(
     """
     commands = read_commands(file)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         return await (_try_all if dry_run else _apply_all)(session, commands)
 
     perform(context, action)
@@ -56,7 +56,7 @@ def read_commands(paths: list[str]) -> list[Command]:
     return commands
 
 
-async def _apply_all(session: Session, commands: list[Command]) -> Exit:
+async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
     before = await _present(session, commands)
     worst = Exit.OK
     for command in commands:
@@ -70,7 +70,7 @@ async def _apply_all(session: Session, commands: list[Command]) -> Exit:
     return worst
 
 
-async def _present(session: Session, commands: list[Command]) -> Ledger:
+async def _present(session: ClusterSession, commands: list[Command]) -> Ledger:
     """Those objects of the commands that are there; nothing else is read."""
     from core.domain.evolution import Ledger
     from core.store.kv import TXN_OPERATIONS_MAX, Get
@@ -101,7 +101,7 @@ def _key_of(keys: Keys, command: Command) -> bytes:
             return b""
 
 
-async def _try_all(session: Session, commands: list[Command]) -> Exit:
+async def _try_all(session: ClusterSession, commands: list[Command]) -> Exit:
     from core.projections.fork import Fork
     from core.store.state import read_ledger
 

@@ -12,8 +12,8 @@ import typer
 from core.errors import BadInput
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail
-from ops.cli.output import Column, counted, moment, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import TableColumn, counted, moment, pairs, show_table, show_value
+from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Seal the live log now, see the archive, give up its oldest files.")
 
 _COLUMNS: Final = (
-    Column("NUMBER", right=True),
-    Column("POSITIONS"),
-    Column("EVENTS", right=True),
-    Column("BYTES", right=True),
-    Column("SEALED"),
-    Column("FILE", wide=True),
+    TableColumn("NUMBER", right=True),
+    TableColumn("POSITIONS"),
+    TableColumn("EVENTS", right=True),
+    TableColumn("BYTES", right=True),
+    TableColumn("SEALED"),
+    TableColumn("FILE", wide=True),
 )
 
 
@@ -45,7 +45,7 @@ def seal(
         return
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         sealed = await _seal(session, upto)
         if output.is_plain:
             show_value(sealed._asdict(), output)
@@ -62,7 +62,7 @@ def seal(
     perform(context, action)
 
 
-async def _seal(session: Session, upto: int | None) -> Sealed:
+async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
     """Seal, and make room first where etcd is full."""
     from core.archive.archiver import Archiver
     from core.store.alarms import NOSPACE
@@ -73,7 +73,7 @@ async def _seal(session: Session, upto: int | None) -> Sealed:
     return await archiver.seal(upto)
 
 
-async def _seal_full(session: Session, upto: int | None) -> Sealed:
+async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
     from core.archive.full import ROOT_REMEDY, FullLogArchiver
     from core.store.etcd.maintenance import EtcdMaintenance
 
@@ -93,7 +93,7 @@ def list_(context: typer.Context) -> None:
     """Show the files of the archive, and what was given up before them."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.archive.cursor import read_cursor
         from core.archive.pruning import sized
         from core.archive.sealed import SealedLog
@@ -129,7 +129,7 @@ def prune(
         raise BadInput("give --older-than or --keep-bytes", subject="retention")
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.archive.cursor import read_cursor
         from core.archive.pruning import Pruner, Retention, sized, surplus
         from core.archive.sealed import SealedLog

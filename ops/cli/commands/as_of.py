@@ -10,9 +10,9 @@ from core.errors import BadInput, NotFound
 from ops.cli.commands.get import ALLOWED, complete_kind
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.kinds import Kind, kind_of, plural, split_name
+from ops.cli.kinds import ObjectKind, kind_of, plural, split_name
 from ops.cli.output import Format, heading, moment, show, show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -30,28 +30,28 @@ def as_of(
 ) -> None:
     """Show pools, claims and the rest as they were, from the log and its archive."""
     output = globals_of(context).output
-    said = kind_of(kind, (*ALLOWED, Kind.ADDRESS)) if kind else None
+    said = kind_of(kind, (*ALLOWED, ObjectKind.ADDRESS)) if kind else None
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         ledger, stood = await session.read(lambda: _past(session, when))
         if output is not Format.NAME and not output.is_plain:
             typer.echo(stood, err=bool(said))
         if said is None:
             _everything(ledger, output)
-        elif said is Kind.ADDRESS:
+        elif said is ObjectKind.ADDRESS:
             _address(ledger, name)
         else:
-            from ops.cli.selecting import Wish, listing_of
+            from ops.cli.selecting import ObjectSelection, listing_of
 
             space, plain_name = split_name(name, namespace)
-            wish = Wish(said, plain_name, space, output)
+            wish = ObjectSelection(said, plain_name, space, output)
             show(listing_of(ledger, wish), output, single=bool(name))
         return Exit.OK
 
     perform(context, action)
 
 
-async def _past(session: Session, when: str) -> tuple[Ledger, str]:
+async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
     from core.archive.replay import open_log
     from core.audit.past import as_of_position, as_of_time
 
@@ -71,10 +71,16 @@ async def _past(session: Session, when: str) -> tuple[Ledger, str]:
 
 
 def _everything(ledger: Ledger, output: Format) -> None:
-    from ops.cli.selecting import Wish, listing_of
+    from ops.cli.selecting import ObjectSelection, listing_of
 
-    kinds = (Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.QUARANTINE, Kind.ENDPOINT)
-    found = {kind: listing_of(ledger, Wish(kind, "", "", output)) for kind in kinds}
+    kinds = (
+        ObjectKind.POOL,
+        ObjectKind.SUBNET,
+        ObjectKind.RESERVATION,
+        ObjectKind.QUARANTINE,
+        ObjectKind.ENDPOINT,
+    )
+    found = {kind: listing_of(ledger, ObjectSelection(kind, "", "", output)) for kind in kinds}
     if output.is_plain:
         items: dict[str, Any] = {plural(kind): list(one.manifests) for kind, one in found.items()}
         show_value({"position": ledger.position, **items}, output)

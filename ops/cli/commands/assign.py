@@ -15,12 +15,12 @@ from core.errors import BadInput, NotFound
 from ops.cli.context import perform
 from ops.cli.exits import Exit
 from ops.cli.kinds import split_name
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.addresses import Address
     from core.domain.model import Endpoint, Nic
-    from core.projections.configuration_view import Snapshot
+    from core.projections.configuration_view import ConfigurationSnapshot
     from core.service.assigner import Assigned
 
 
@@ -42,7 +42,7 @@ def assign(
     """Give a Pod addresses by name: free ones that their pools may hand out, all or none."""
     key = split_name(pod, namespace)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.domain.claims import holder_of
         from core.domain.facts import PodReference
         from core.domain.model import Endpoint
@@ -68,7 +68,7 @@ def assign(
     perform(context, action)
 
 
-async def _assign(session: Session, wanted: Endpoint) -> Assigned:
+async def _assign(session: ClusterSession, wanted: Endpoint) -> Assigned:
     from core.projections.configuration_view import ConfigurationView
     from core.service.assigner import Assigner
 
@@ -84,7 +84,7 @@ async def _assign(session: Session, wanted: Endpoint) -> Assigned:
         await view.close()
 
 
-def _nic(texts: list[str], snapshot: Snapshot, pools: list[str]) -> Nic:
+def _nic(texts: list[str], snapshot: ConfigurationSnapshot, pools: list[str]) -> Nic:
     """The NIC with these addresses, each of the pool that has it. Raises BadInput, NotFound."""
     from core.domain.addresses import AddressSyntaxError, parse_address
     from core.domain.assignment import with_address
@@ -108,7 +108,7 @@ def _nic(texts: list[str], snapshot: Snapshot, pools: list[str]) -> Nic:
     return nic
 
 
-def _pool_of(address: Address, snapshot: Snapshot, named: list[str]) -> str:
+def _pool_of(address: Address, snapshot: ConfigurationSnapshot, named: list[str]) -> str:
     """The one pool that may hand the address out, or has it at all. Raises NotFound, BadInput."""
     from core.domain.configuration import pool_addresses
 

@@ -17,22 +17,22 @@ from core.errors import BadInput, Refused
 from ops.cli import writing
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
-from ops.cli.kinds import NAMESPACED, RECORD_KINDS, Kind, kind_of, object_name, split_name
-from ops.cli.session import Session, read_text
+from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
+from ops.cli.session import ClusterSession, read_text
 
 if TYPE_CHECKING:
     from core.domain.commands import Command, DeletePool, DeleteSubnet
 
 ALLOWED: Final = (
-    *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION),
+    *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.RESERVATION),
     *RECORD_KINDS,
-    *(Kind.QUARANTINE, Kind.ENDPOINT),
+    *(ObjectKind.QUARANTINE, ObjectKind.ENDPOINT),
 )
 DRAIN_S_DEFAULT: Final = 30.0
 DRAIN_POLL_S: Final = 0.5
 INSTEAD: Final = {
-    Kind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
-    Kind.ENDPOINT: "use `orbctl release POD --reason ...`",
+    ObjectKind.QUARANTINE: "use `orbctl quarantine lift ADDRESS`",
+    ObjectKind.ENDPOINT: "use `orbctl release POD --reason ...`",
 }
 
 
@@ -59,7 +59,7 @@ def delete(
         raise BadInput("give a kind and names, or -f FILE", subject="filename")
     commands = _of_files(file) if file else _of_names(kind, names or [], namespace)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         worst = Exit.OK
         for command in commands:
             done = await _delete(session, command, drain_s=timeout if drain else None)
@@ -88,11 +88,11 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
         raise BadInput(f"{kind} is not deleted like this", subject=word, remedy=INSTEAD[kind])
     if not names:
         raise BadInput(f"which {kind}? give a name", subject=word)
-    if kind is Kind.POOL:
+    if kind is ObjectKind.POOL:
         return [DeletePool(name) for name in names]
-    if kind is Kind.RESERVATION:
+    if kind is ObjectKind.RESERVATION:
         return [DeleteReservation(name) for name in names]
-    if kind is Kind.SUBNET:
+    if kind is ObjectKind.SUBNET:
         return [DeleteSubnet(name) for name in names]
     if kind in NAMESPACED:
         said = RECORD_KINDS[kind]
@@ -100,7 +100,7 @@ def _of_names(word: str, names: list[str], namespace: str) -> list[Command]:
     return [DeleteRecord(RECORD_KINDS[kind], "", name) for name in names]
 
 
-async def _delete(session: Session, command: Command, drain_s: float | None) -> Exit:
+async def _delete(session: ClusterSession, command: Command, drain_s: float | None) -> Exit:
     from core.domain.commands import DeletePool, DeleteSubnet
 
     try:
@@ -115,7 +115,9 @@ async def _delete(session: Session, command: Command, drain_s: float | None) -> 
     return Exit.OK
 
 
-async def _drain(session: Session, command: DeletePool | DeleteSubnet, drain_s: float) -> None:
+async def _drain(
+    session: ClusterSession, command: DeletePool | DeleteSubnet, drain_s: float
+) -> None:
     """Retire, then delete as soon as nothing is left inside. Raises Refused when time is over."""
     from core.domain.commands import DeletePool, RetirePool, RetireSubnet
 
@@ -137,7 +139,7 @@ async def _drain(session: Session, command: DeletePool | DeleteSubnet, drain_s: 
             return
 
 
-async def _empty(session: Session, subnet: str) -> None:
+async def _empty(session: ClusterSession, subnet: str) -> None:
     """Delete the pools of a subnet in which nothing is claimed any more. Raises Refused."""
     from core.domain.commands import DeletePool, DeleteSubnet
     from core.domain.subnets import controlled

@@ -11,9 +11,9 @@ from core.errors import BadInput, NotFound
 from ops.cli.commands.get import complete_kind
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, report_unread
-from ops.cli.kinds import Kind, kind_of, split_name
-from ops.cli.output import Column, Format, heading, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.kinds import ObjectKind, kind_of, split_name
+from ops.cli.output import Format, TableColumn, heading, pairs, show_table, show_value
+from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from core.domain.model import Endpoint, Pool, Quarantine, Subnet
 
 DESCRIBED: Final = (
-    *(Kind.POOL, Kind.SUBNET, Kind.APPLICATION),
-    *(Kind.ENDPOINT, Kind.POD, Kind.ADDRESS),
+    *(ObjectKind.POOL, ObjectKind.SUBNET, ObjectKind.APPLICATION),
+    *(ObjectKind.ENDPOINT, ObjectKind.POD, ObjectKind.ADDRESS),
 )
 HOLDERS_SHOWN_MAX: Final = 20
 FACTS_SHOWN_MAX: Final = 10
@@ -49,18 +49,18 @@ def describe(
     said = kind_of(kind, DESCRIBED)
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.store.state import read_ledger
 
         ledger = await read_ledger(session.store, session.keys)
         report_unread(ledger)
-        if said is Kind.POOL:
+        if said is ObjectKind.POOL:
             await _pool(session, ledger, name, output)
-        elif said is Kind.SUBNET:
+        elif said is ObjectKind.SUBNET:
             await _subnet(session, ledger, name, output)
-        elif said is Kind.ADDRESS:
+        elif said is ObjectKind.ADDRESS:
             await _address(session, ledger, name, output)
-        elif said is Kind.APPLICATION:
+        elif said is ObjectKind.APPLICATION:
             from ops.cli.commands.applications import describe_applications
 
             told = await told_applications(kubeconfig, ledger)
@@ -72,7 +72,7 @@ def describe(
     perform(context, action)
 
 
-async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> None:
+async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
     from ops.cli.counting import claims_by_pool
     from ops.manifests import pool_manifest
 
@@ -87,14 +87,19 @@ async def _pool(session: Session, ledger: Ledger, name: str, output: Format) -> 
     if held:
         heading(f"\nHolders ({len(held):,})")
         shown = held if output is Format.WIDE else held[:HOLDERS_SHOWN_MAX]
-        columns = (Column("ADDRESS"), Column("HELD BY"), Column("NODE"), Column("OWNER"))
+        columns = (
+            TableColumn("ADDRESS"),
+            TableColumn("HELD BY"),
+            TableColumn("NODE"),
+            TableColumn("OWNER"),
+        )
         show_table(columns, [_holder_row(address, ledger) for address in shown])
         if len(shown) < len(held):
             print(f"... {len(held) - len(shown):,} more (-o wide shows all)")
     await _history(session, "pool", name)
 
 
-async def _subnet(session: Session, ledger: Ledger, name: str, output: Format) -> None:
+async def _subnet(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
     from core.domain.subnets import shares
     from ops.manifests import subnet_manifest
 
@@ -108,7 +113,7 @@ async def _subnet(session: Session, ledger: Ledger, name: str, output: Format) -
     found = shares(name, ledger.pools)
     if found:
         heading(f"\nPools ({len(found):,})")
-        columns = (Column("POOL"), Column("ADDRESSES"), Column("APPLICATION"))
+        columns = (TableColumn("POOL"), TableColumn("ADDRESSES"), TableColumn("APPLICATION"))
         rows = [(one.pool, _shortened(one.ips), one.application or "-") for one in found]
         shown = rows if output is Format.WIDE else rows[:HOLDERS_SHOWN_MAX]
         show_table(columns, shown)
@@ -203,7 +208,9 @@ def _quarantine_in(pool: Pool, ledger: Ledger) -> str:
     return "\n".join(f"{one.address}: {one.reason}" for one in found)
 
 
-async def _endpoint(session: Session, ledger: Ledger, key: tuple[str, str], output: Format) -> None:
+async def _endpoint(
+    session: ClusterSession, ledger: Ledger, key: tuple[str, str], output: Format
+) -> None:
     from ops.manifests import endpoint_manifest
 
     endpoint = ledger.endpoints.get(key)
@@ -271,7 +278,7 @@ def _nics(endpoint: Endpoint, ledger: Ledger) -> None:
         )
 
 
-async def _address(session: Session, ledger: Ledger, text: str, output: Format) -> None:
+async def _address(session: ClusterSession, ledger: Ledger, text: str, output: Format) -> None:
     from core.domain.addresses import AddressSyntaxError, parse_address
 
     try:
@@ -334,14 +341,14 @@ def _quarantine_words(quarantine: Quarantine) -> str:
     return f"{quarantine.reason} ({seen})" if seen else quarantine.reason
 
 
-async def _rests(session: Session, address: Address) -> bool:
+async def _rests(session: ClusterSession, address: Address) -> bool:
     from core.store.kv import Get
 
     found = await session.store.read([Get(session.keys.rest(*address))])
     return bool(found.ranges[0].kvs)
 
 
-async def _history(session: Session, kind: str, name: str) -> None:
+async def _history(session: ClusterSession, kind: str, name: str) -> None:
     """The newest facts, below what is so now."""
     from core.archive.replay import open_log
     from core.audit.facts import parse_subject

@@ -16,11 +16,11 @@ from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, report
 from ops.cli.kinds import split_name
 from ops.cli.output import show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.events import RecordDefined
-    from core.domain.selection.request import Verdict
+    from core.domain.selection.request import CandidateVerdict
     from ops.cli.trying import Explanation, Trial
 
 UID_UNSAID: Final = "not-given"
@@ -56,7 +56,7 @@ def explain(
     node = node or _node_of(records)
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.domain.facts import PodReference
         from core.domain.selection.request import SelectionRequest
         from ops.cli import trying
@@ -113,7 +113,7 @@ def _node_of(records: list[RecordDefined]) -> str:
     return nodes[0] if len(nodes) == 1 else ""
 
 
-async def _uid_of_endpoint(session: Session, key: tuple[str, str]) -> str:
+async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str:
     """The UID of the Pod that has addresses under this name now."""
     from core.store.codec import ENDPOINT
     from core.store.kv import Get
@@ -190,5 +190,5 @@ def _plain(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _plain_verdict(verdict: Verdict) -> dict[str, Any]:
+def _plain_verdict(verdict: CandidateVerdict) -> dict[str, Any]:
     return {name: value for name, value in verdict._asdict().items() if value != ""}

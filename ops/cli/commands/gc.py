@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from core.errors import NotFound
-from nodeagent.settings.environment import KUBECONFIG, Environment
+from nodeagent.settings.environment import KUBECONFIG, EnvironmentVariables
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail, report_unread
 from ops.cli.kinds import split_name
-from ops.cli.output import Column, Format, counted, heading, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.session import ClusterSession
 from ops.cli.witness import Ask, witness
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
-    from core.domain.reclaim.planning import Kept, ReclaimPlan, ReclaimStep
+    from core.domain.reclaim.planning import KeptClaims, ReclaimPlan, ReclaimStep
     from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import Word
+    from core.domain.reclaim.standalone import DeletionNotice
     from core.service.releaser import Released
 
 SHOWN_MAX: Final = 50
@@ -65,7 +65,7 @@ def gc(
 ) -> None:
     """Release leaked addresses, each with its evidence; show why others are kept."""
     from core.domain.reclaim.settings import ReclaimSettings
-    from core.domain.reclaim.standalone import Word
+    from core.domain.reclaim.standalone import DeletionNotice
 
     output = globals_of(context).output
     pods = frozenset(split_name(text, namespace) for text in gone or ())
@@ -74,10 +74,10 @@ def gc(
         fail("--gone and --gone-node need a --reason", Exit.USAGE, "say what proves it")
     settings = ReclaimSettings(outdated_endpoints=outdated_endpoints)
     # Beside a controller the cluster is known, and records tell nothing of its Pods.
-    cluster = kubeconfig or Environment(os.environ).kubeconfig()
+    cluster = kubeconfig or EnvironmentVariables(os.environ).kubeconfig()
 
-    async def action(session: Session) -> Exit:
-        word = Word(session.actor.partition("/")[2], reason, pods, nodes)
+    async def action(session: ClusterSession) -> Exit:
+        word = DeletionNotice(session.actor.partition("/")[2], reason, pods, nodes)
         async with witness(session, cluster, word, settings) as ask:
             looks = _Looks(session, word, settings, ask)
             plan = await looks.look()
@@ -102,7 +102,9 @@ def gc(
 class _Looks:
     """The observations of one command: one observer, with one pair of clocks."""
 
-    def __init__(self, session: Session, word: Word, settings: ReclaimSettings, ask: Ask) -> None:
+    def __init__(
+        self, session: ClusterSession, word: DeletionNotice, settings: ReclaimSettings, ask: Ask
+    ) -> None:
         from core.service.observer import Observer
 
         self._session = session
@@ -134,7 +136,7 @@ class _Looks:
         return await self.look(plan)
 
 
-def _check_names(ledger: Ledger, word: Word) -> None:
+def _check_names(ledger: Ledger, word: DeletionNotice) -> None:
     held = {(one.claim.namespace, one.claim.pod) for one in ledger.claims.values()}
     for key in sorted(word.pods):
         if key not in ledger.endpoints and key not in held:
@@ -144,7 +146,9 @@ def _check_names(ledger: Ledger, word: Word) -> None:
         raise NotFound(f"no Pod on node {node} has addresses")
 
 
-async def _release(session: Session, plan: ReclaimPlan) -> list[tuple[ReclaimStep, Released]]:
+async def _release(
+    session: ClusterSession, plan: ReclaimPlan
+) -> list[tuple[ReclaimStep, Released]]:
     """Carry out the plan, a transaction for each step."""
     from core.service.cooldown import CoolDown
     from core.service.reclaimer import Reclaimer
@@ -165,7 +169,7 @@ async def _release(session: Session, plan: ReclaimPlan) -> list[tuple[ReclaimSte
 def _show(plan: ReclaimPlan, *, wide: bool) -> None:
     if plan.steps:
         heading(f"To release: {_counted(plan)}")
-        columns = (Column("ADDRESSES"), Column("ENDPOINT"), Column("EVIDENCE"))
+        columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("EVIDENCE"))
         show_table(columns, ((*_who(one), str(one.evidence)) for one in plan.steps))
     else:
         heading("Nothing to release")
@@ -173,7 +177,7 @@ def _show(plan: ReclaimPlan, *, wide: bool) -> None:
         return
     heading(f"\nKept: {counted(len(plan.kept), 'endpoint')}")
     kept = plan.kept if wide else plan.kept[:SHOWN_MAX]
-    columns = (Column("ADDRESSES"), Column("ENDPOINT"), Column("WHY"))
+    columns = (TableColumn("ADDRESSES"), TableColumn("ENDPOINT"), TableColumn("WHY"))
     show_table(columns, ((*_who(one), _why(one)) for one in kept))
     if len(kept) < len(plan.kept):
         print(f"... {len(plan.kept) - len(kept):,} more (-o wide shows them)")
@@ -197,11 +201,11 @@ def _counted(plan: ReclaimPlan) -> str:
     return f"{addresses} of {counted(len(plan.steps), 'endpoint')}"
 
 
-def _who(one: ReclaimStep | Kept) -> tuple[str, str]:
+def _who(one: ReclaimStep | KeptClaims) -> tuple[str, str]:
     return " ".join(one.addresses) or "-", "/".join(one.key)
 
 
-def _why(one: Kept) -> str:
+def _why(one: KeptClaims) -> str:
     from core.domain.reclaim.evidence import utc
 
     return f"{one.why} (until {utc(one.until_s)})" if one.until_s else one.why

@@ -8,21 +8,28 @@ import typer
 
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, report_unread
-from ops.cli.kinds import KINDS, RECORD_KINDS, Kind, kind_of, split_name
+from ops.cli.kinds import KINDS, RECORD_KINDS, ObjectKind, kind_of, split_name
 from ops.cli.output import show
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
-    from ops.cli.output import Listing
-    from ops.cli.selecting import Wish
+    from ops.cli.output import ObjectListing
+    from ops.cli.selecting import ObjectSelection
     from ops.cli.workloads import Told
 
 ALLOWED: Final = (
-    *(Kind.POOL, Kind.SUBNET, Kind.RESERVATION, Kind.ENDPOINT, Kind.QUARANTINE, Kind.RECORD),
+    *(
+        ObjectKind.POOL,
+        ObjectKind.SUBNET,
+        ObjectKind.RESERVATION,
+        ObjectKind.ENDPOINT,
+        ObjectKind.QUARANTINE,
+        ObjectKind.RECORD,
+    ),
     *RECORD_KINDS,
-    Kind.APPLICATION,
+    ObjectKind.APPLICATION,
 )
 
 
@@ -54,10 +61,10 @@ def get(
     said = kind_of(kind, ALLOWED)
     space, name = split_name(name, "" if all_namespaces else namespace)
 
-    async def action(session: Session) -> Exit:
-        from ops.cli.selecting import Wish, nothing
+    async def action(session: ClusterSession) -> Exit:
+        from ops.cli.selecting import ObjectSelection, nothing
 
-        wish = Wish(said, name, space, globals_of(context).output)
+        wish = ObjectSelection(said, name, space, globals_of(context).output)
         ledger, listing, told = await _read(session, wish, kubeconfig)
         if listing.names or wish.output.is_plain:
             show(listing, wish.output, single=bool(wish.name))
@@ -70,29 +77,31 @@ def get(
 
 
 async def _read(
-    session: Session, wish: Wish, kubeconfig: str
-) -> tuple[Ledger, Listing, Told | None]:
+    session: ClusterSession, wish: ObjectSelection, kubeconfig: str
+) -> tuple[Ledger, ObjectListing, Told | None]:
     """The state as far as the wish needs it, the listing, and who told of applications."""
     from core.domain.evolution import Ledger
     from core.store.state import read_configuration, read_ledger
     from ops.cli.selecting import listing_of
 
-    if wish.kind in (Kind.ENDPOINT, Kind.APPLICATION) or (
-        wish.kind is Kind.POOL and wish.output.is_plain
+    if wish.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION) or (
+        wish.kind is ObjectKind.POOL and wish.output.is_plain
     ):
         ledger = await read_ledger(session.store, session.keys)
         told = None
-        if wish.kind is Kind.APPLICATION:
+        if wish.kind is ObjectKind.APPLICATION:
             told = await told_applications(kubeconfig, ledger)
         return ledger, listing_of(ledger, wish, told), told
     ledger = Ledger()
     await read_configuration(session.store, session.keys, ledger)
-    if wish.kind is Kind.POOL:
+    if wish.kind is ObjectKind.POOL:
         return ledger, await _counted_pools(session, ledger, wish), None
     return ledger, listing_of(ledger, wish), None
 
 
-async def _counted_pools(session: Session, ledger: Ledger, wish: Wish) -> Listing:
+async def _counted_pools(
+    session: ClusterSession, ledger: Ledger, wish: ObjectSelection
+) -> ObjectListing:
     """The table of pools, with claims counted by etcd and not read."""
     from core.domain.configuration import pool_addresses
     from core.errors import NotFound

@@ -9,11 +9,11 @@ import typer
 from core.errors import NotFound
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.output import Column, Format, age, moment, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, age, moment, show_table, show_value
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.audit.facts import Fact, History, Stamp, Subject, SubjectKind
+    from core.audit.facts import Fact, History, HistorySubject, Stamp, SubjectKind
 
 
 def history(
@@ -33,7 +33,7 @@ def history(
     """Tell the life of an address, a Pod's addresses or a pool, out of the log and its archive."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         found = await session.read(lambda: _find(session, subject, namespace))
         if output.is_plain:
             show_value(_plain(found), output)
@@ -46,10 +46,10 @@ def history(
     perform(context, action)
 
 
-async def _find(session: Session, text: str, namespace: str) -> History:
+async def _find(session: ClusterSession, text: str, namespace: str) -> History:
     """The history; a single word that is no pool may be a Pod of the namespace, or else."""
     from core.archive.replay import open_log
-    from core.audit.facts import SUBJECTS, Subject, parse_subject
+    from core.audit.facts import SUBJECTS, HistorySubject, parse_subject
     from core.audit.history import history as history_of
 
     view = await open_log(session.store, session.keys, session.archive)
@@ -57,13 +57,13 @@ async def _find(session: Session, text: str, namespace: str) -> History:
     found = await history_of(view, subject)
     for kind, name in _others(subject, text, namespace):
         if not found.facts:
-            found = await history_of(view, Subject(kind, name))
+            found = await history_of(view, HistorySubject(kind, name))
     if not found.facts:
         raise NotFound(f"the log knows nothing of {subject}", remedy=SUBJECTS)
     return found
 
 
-def _others(subject: Subject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
+def _others(subject: HistorySubject, text: str, namespace: str) -> list[tuple[SubjectKind, str]]:
     """What else the text may name, in the order in which it is tried."""
     if subject == ("pool", text):
         return [
@@ -95,26 +95,26 @@ def _show(found: History, now_ms: int, *, wide: bool) -> None:
 
 
 _HOLDING_COLUMNS = (
-    Column("ADDRESS"),
-    Column("FROM"),
-    Column("TO"),
-    Column("LASTED", right=True),
-    Column("HELD BY"),
-    Column("NODE"),
-    Column("POOL"),
-    Column("ENDED"),
-    Column("UID", wide=True),
-    Column("POSITIONS", wide=True),
-    Column("ACTOR", wide=True),
-    Column("TRACE", wide=True),
+    TableColumn("ADDRESS"),
+    TableColumn("FROM"),
+    TableColumn("TO"),
+    TableColumn("LASTED", right=True),
+    TableColumn("HELD BY"),
+    TableColumn("NODE"),
+    TableColumn("POOL"),
+    TableColumn("ENDED"),
+    TableColumn("UID", wide=True),
+    TableColumn("POSITIONS", wide=True),
+    TableColumn("ACTOR", wide=True),
+    TableColumn("TRACE", wide=True),
 )
 _POOL_COLUMNS = (
-    Column("WHEN"),
-    Column("AGO", right=True),
-    Column("WHAT"),
-    Column("BY"),
-    Column("DETAIL"),
-    Column("POSITION", wide=True, right=True),
+    TableColumn("WHEN"),
+    TableColumn("AGO", right=True),
+    TableColumn("WHAT"),
+    TableColumn("BY"),
+    TableColumn("DETAIL"),
+    TableColumn("POSITION", wide=True, right=True),
 )
 
 

@@ -15,15 +15,15 @@ import typer
 from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail, refusals_of, report_refusals, report_unread
 from ops.cli.foreign import reading
-from ops.cli.output import Column, Format, counted, heading, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
     from core.domain.refusals import Refusal
     from core.domain.takeover import TakeOver
-    from core.projections.fork import Step
-    from core.service.takeover import Outcome
+    from core.projections.fork import SimulatedStep
+    from core.service.takeover import TakeoverResult
 
 FINDINGS_SHOWN_MAX: Final = 50
 
@@ -59,7 +59,7 @@ def spiderpool(
     output = globals_of(context).output
     read = reading(file or (), kubeconfig, kube_context)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         dump = await read()
         plan, refusals = await _rehearse(session, plan_take_over(dump.cluster))
         said = _plain(plan, refusals, dump.passed_over)
@@ -86,7 +86,7 @@ def spiderpool(
     perform(context, action)
 
 
-async def _rehearse(session: Session, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
+async def _rehearse(session: ClusterSession, whole: TakeOver) -> tuple[TakeOver, list[Refusal]]:
     """What is left to do, and what would be refused of it."""
     from core.domain.takeover import remaining
     from core.projections.fork import Fork
@@ -103,12 +103,12 @@ async def _rehearse(session: Session, whole: TakeOver) -> tuple[TakeOver, list[R
     return plan._replace(first=_effective(first), last=_effective(last)), refusals
 
 
-def _effective(steps: list[Step]) -> tuple[Command, ...]:
+def _effective(steps: list[SimulatedStep]) -> tuple[Command, ...]:
     """The commands that would change something, or be refused."""
     return tuple(step.command for step in steps if step.events or step.refusals)
 
 
-async def _carry_out(session: Session, plan: TakeOver) -> Outcome:
+async def _carry_out(session: ClusterSession, plan: TakeOver) -> TakeoverResult:
     from core.projections.configuration_view import ConfigurationView
     from core.service.assigner import Assigner
     from core.service.takeover import TakeOverRun
@@ -127,7 +127,7 @@ async def _carry_out(session: Session, plan: TakeOver) -> Outcome:
         await view.close()
 
 
-async def _missing(session: Session, plan: TakeOver) -> list[str]:
+async def _missing(session: ClusterSession, plan: TakeOver) -> list[str]:
     """The addresses of the plan that are not claimed for whom it says."""
     from core.store.state import read_ledger
 
@@ -148,12 +148,14 @@ def _show(plan: TakeOver, passed_over: dict[str, int], *, wide: bool) -> None:
     if plan.findings:
         heading(f"\nWhat was not as it should be: {counted(len(plan.findings), 'finding')}")
         shown = plan.findings if wide else plan.findings[:FINDINGS_SHOWN_MAX]
-        show_table((Column("OBJECT"), Column("FINDING"), Column("DONE ABOUT IT")), shown)
+        show_table(
+            (TableColumn("OBJECT"), TableColumn("FINDING"), TableColumn("DONE ABOUT IT")), shown
+        )
         if len(shown) < len(plan.findings):
             print(f"... {len(plan.findings) - len(shown):,} more (-o wide shows them)")
 
 
-def _show_outcome(outcome: Outcome, addresses: int, missing: Sequence[str]) -> None:
+def _show_outcome(outcome: TakeoverResult, addresses: int, missing: Sequence[str]) -> None:
     changes = counted(outcome.commands, "change of configuration", "changes of configuration")
     print(f"{changes}, {counted(outcome.endpoints, 'endpoint')} taken over")
     print(f"verified: {addresses - len(missing):,} of {counted(addresses, 'address', 'addresses')}")
@@ -184,7 +186,7 @@ def _plain(
     }
 
 
-def _plain_outcome(outcome: Outcome, missing: Sequence[str]) -> dict[str, Any]:
+def _plain_outcome(outcome: TakeoverResult, missing: Sequence[str]) -> dict[str, Any]:
     refused = [refusal for error in outcome.refused for refusal in refusals_of(error)]
     return {
         "refusals": [refusal._asdict() for refusal in refused],

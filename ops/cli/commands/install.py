@@ -12,7 +12,7 @@ from core.errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ops.installer import Change
+    from ops.installer import FileChange
 
 BIN_DIRECTORY = Path("/opt/cni/bin")
 CONF_DIRECTORY = Path("/etc/cni/net.d")
@@ -53,6 +53,6 @@ def _read(path: Path) -> dict[str, object]:
     return found
 
 
-def _show(changes: Iterable[Change]) -> None:
+def _show(changes: Iterable[FileChange]) -> None:
     for change in changes:
         print(f"{change.path} {change.action}")

@@ -13,7 +13,7 @@ from core.errors import BadInput, LogError
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, report
 from ops.cli.output import counted, heading, pairs, show, show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 from ops.cli.times import parse_time
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def export(
         raise BadInput("a raw export is the whole log", subject="raw")
     target = None if file == STANDARD_OUTPUT else file
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.archive.replay import open_log
 
         view = await open_log(session.store, session.keys, session.archive)
@@ -120,9 +120,9 @@ def _fold(
 
 
 def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
-    from ops.cli.kinds import Kind
+    from ops.cli.kinds import ObjectKind
     from ops.cli.output import Format
-    from ops.cli.selecting import Wish, listing_of
+    from ops.cli.selecting import ObjectSelection, listing_of
 
     ledger = checker.ledger
     pairs(
@@ -136,4 +136,6 @@ def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
         print(f"  {line}")
     if ledger.pools:
         heading("\nPools")
-        show(listing_of(ledger, Wish(Kind.POOL, "", "", Format.TABLE)), Format.TABLE)
+        show(
+            listing_of(ledger, ObjectSelection(ObjectKind.POOL, "", "", Format.TABLE)), Format.TABLE
+        )

@@ -9,7 +9,7 @@ import typer
 from core.errors import BadInput
 from ops.cli.context import globals_of
 from ops.cli.exits import Exit
-from ops.cli.output import Column, show_table, show_value
+from ops.cli.output import TableColumn, show_table, show_value
 
 if TYPE_CHECKING:
     from nodeagent.nodeprep.examining import Examination
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
 
-_COLUMNS: Final = (Column("CHECK"), Column("VERDICT"), Column("FOUND"), Column("WHAT TO DO"))
+_COLUMNS: Final = (
+    TableColumn("CHECK"),
+    TableColumn("VERDICT"),
+    TableColumn("FOUND"),
+    TableColumn("WHAT TO DO"),
+)
 GATEWAYS_MAX: Final = 64
 
 Gateways = Annotated[

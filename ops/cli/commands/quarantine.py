@@ -12,7 +12,7 @@ from ops.cli.commands.get import get
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
 from ops.cli.output import show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.commands import Command
@@ -38,7 +38,7 @@ def add(
 
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         print(done if await writing.apply(session, command) else f"{done} already")
         for note in await _notes(session, address):
             typer.echo(note, err=True)
@@ -66,7 +66,7 @@ def probe(
 ) -> None:
     """Probe an address now; one that a person has set aside is not probed."""
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from workflows.engine.client import Client
         from workflows.jobs.quarantine.probe import PROBE_NOW, probe_id
 
@@ -93,7 +93,7 @@ def show(
     """Show why an address is set aside, what its probes have said, and when the next one comes."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.domain.quarantine import seen_in_words
         from workflows.engine.client import Client
         from workflows.jobs.quarantine.probe import probe_id
@@ -118,7 +118,7 @@ def list_(context: typer.Context) -> None:
     get(context, "quarantine")
 
 
-async def _notes(session: Session, text: str) -> list[str]:
+async def _notes(session: ClusterSession, text: str) -> list[str]:
     """What a person may not expect of an address that is set aside. The text is an address."""
     from core.domain.addresses import parse_address
     from core.domain.configuration import readable_addresses
@@ -143,7 +143,7 @@ async def _notes(session: Session, text: str) -> list[str]:
     return notes
 
 
-async def _read(session: Session, text: str) -> Quarantine:
+async def _read(session: ClusterSession, text: str) -> Quarantine:
     """The quarantine of an address, however it is written. Raises BadInput, NotFound."""
     from core.domain.addresses import AddressSyntaxError, parse_address
     from core.store.codec import QUARANTINE
@@ -160,7 +160,7 @@ async def _read(session: Session, text: str) -> Quarantine:
 
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         print(done if await writing.apply(session, command) else f"{done} already")
         return Exit.OK
 

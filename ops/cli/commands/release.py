@@ -16,7 +16,7 @@ from ops.cli.context import confirm, perform
 from ops.cli.exits import Exit, fail
 from ops.cli.kinds import split_name
 from ops.cli.output import counted
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.claims import ReleaseDecision
@@ -37,7 +37,7 @@ def release(
 ) -> None:
     """Release all addresses of the Pod that has this name or holds this address."""
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         endpoint = await find_endpoint(session, holder, namespace)
         _describe(endpoint)
         count = counted(len(endpoint.addresses()), "address", "addresses")
@@ -55,7 +55,7 @@ def release(
     perform(context, action)
 
 
-async def find_endpoint(session: Session, text: str, namespace: str) -> Endpoint:
+async def find_endpoint(session: ClusterSession, text: str, namespace: str) -> Endpoint:
     """The endpoint of that name, or that holds that address. Raises NotFound."""
     from core.domain.addresses import AddressSyntaxError, parse_address
     from core.store.codec import CLAIM, ENDPOINT
@@ -79,7 +79,7 @@ async def find_endpoint(session: Session, text: str, namespace: str) -> Endpoint
     return ENDPOINT.decode(found[0].value)
 
 
-async def _release(session: Session, shown: Endpoint, reason: str) -> Released:
+async def _release(session: ClusterSession, shown: Endpoint, reason: str) -> Released:
     from core.domain.claims import ReleaseDecision
     from core.service.releaser import ReleaseOrder
 

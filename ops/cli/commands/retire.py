@@ -15,21 +15,26 @@ from core.errors import BadInput, ExecutionNotFound, NotFound
 from ops.cli import writing
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.kinds import Kind, kind_of, object_name
-from ops.cli.output import Column, Format, counted, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.kinds import ObjectKind, kind_of, object_name
+from ops.cli.output import Format, TableColumn, counted, pairs, show_table, show_value
+from ops.cli.session import ClusterSession
 from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
     from core.domain.commands import Retirable
     from core.domain.retirement import InUse
-    from workflows.jobs.retirement.words import AtDeadline, Left, Order
+    from workflows.jobs.retirement.words import AtDeadline, RemainingClaims, RetirementRequest
 
 app = typer.Typer(
     no_args_is_help=True, help="Let pools and subnets go when they are empty, and take it back."
 )
 
-_COLUMNS: Final = (Column("OBJECT"), Column("LEFT"), Column("EXECUTION"), Column("ID", wide=True))
+_COLUMNS: Final = (
+    TableColumn("OBJECT"),
+    TableColumn("LEFT"),
+    TableColumn("EXECUTION"),
+    TableColumn("ID", wide=True),
+)
 WAIT: Final = "wait"
 REFUSE: Final = "refuse"
 
@@ -77,7 +82,7 @@ def list_(context: typer.Context) -> None:
     """Show what is retiring, and what is in its way."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         found = [
             (kind, name, *await _state(session, kind, name)) for kind, name in await _all(session)
         ]
@@ -102,7 +107,7 @@ def show(context: typer.Context, kind: KindWord, name: Name) -> None:
     """Show who is in the way of one retirement."""
     what, output = _kind(kind), globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         left, ran = await _state(session, what, name)
         if left.state == "gone":
             raise NotFound(f"there is no {what} {name}", subject=name)
@@ -129,7 +134,7 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
     """Let a pool or subnet serve again."""
     what = _kind(kind)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.domain.commands import Reinstate
         from workflows.engine.client import Client
 
@@ -155,9 +160,9 @@ def _retire(
     if give_back and not deadline_s:
         raise BadInput("--give-back needs a --deadline", subject="give-back")
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.domain.retirement import deletion
-        from workflows.jobs.retirement.words import Order
+        from workflows.jobs.retirement.words import RetirementRequest
 
         at_deadline: AtDeadline = "reinstate" if give_back else "wait"
         for name in names:
@@ -166,14 +171,16 @@ def _retire(
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
-            await _order(session, kind, Order(name, deadline_s, at_deadline, session.actor))
+            await _order(
+                session, kind, RetirementRequest(name, deadline_s, at_deadline, session.actor)
+            )
             print(f"{object_name(command)} {'retiring' if done else 'retiring already'}")
         return Exit.OK
 
     perform(context, action)
 
 
-async def _order(session: Session, kind: Retirable, order: Order) -> None:
+async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
     """Begin the execution, or give the one that is there this order."""
     from workflows.engine.client import Client
     from workflows.jobs.retirement.words import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
@@ -185,7 +192,7 @@ async def _order(session: Session, kind: Retirable, order: Order) -> None:
         )
 
 
-async def _all(session: Session) -> list[tuple[Retirable, str]]:
+async def _all(session: ClusterSession) -> list[tuple[Retirable, str]]:
     from core.domain.evolution import Ledger
     from core.store.state import read_configuration
 
@@ -196,7 +203,9 @@ async def _all(session: Session) -> list[tuple[Retirable, str]]:
     return [*(("subnet", name) for name in subnets), *(("pool", name) for name in pools)]
 
 
-async def _state(session: Session, kind: Retirable, name: str) -> tuple[Left, str]:
+async def _state(
+    session: ClusterSession, kind: Retirable, name: str
+) -> tuple[RemainingClaims, str]:
     """What is left, and the status of the execution ("": there is none)."""
     from workflows.engine.keys import WorkflowKeys
     from workflows.engine.visibility import Visibility
@@ -222,7 +231,11 @@ def _said(deadline: str, in_use: str) -> tuple[float, InUse]:
 
 
 def _kind(word: str) -> Retirable:
-    return "pool" if kind_of(word, (Kind.POOL, Kind.SUBNET)) is Kind.POOL else "subnet"
+    return (
+        "pool"
+        if kind_of(word, (ObjectKind.POOL, ObjectKind.SUBNET)) is ObjectKind.POOL
+        else "subnet"
+    )
 
 
 def _id(kind: Retirable, name: str) -> str:
@@ -231,11 +244,11 @@ def _id(kind: Retirable, name: str) -> str:
     return retirement_id(kind, name)
 
 
-def _left(kind: Retirable, left: Left) -> str:
+def _left(kind: Retirable, left: RemainingClaims) -> str:
     return counted(left.claims, "claim") if kind == "pool" else counted(left.pool_count, "pool")
 
 
-def _document(kind: Retirable, name: str, left: Left, ran: str) -> dict[str, object]:
+def _document(kind: Retirable, name: str, left: RemainingClaims, ran: str) -> dict[str, object]:
     return {
         "kind": kind,
         "name": name,

@@ -14,14 +14,14 @@ from ops.cli.commands.apply import read_commands
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit, report_unread
 from ops.cli.kinds import object_name
-from ops.cli.output import Column, Format, counted, heading, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.autopools.reconciling import Step as PoolStep
+    from core.domain.autopools.reconciling import ReconcileStep as PoolStep
     from core.domain.commands import Command
     from core.domain.evolution import Ledger
-    from core.projections.fork import Fork, Holding, PoolEffect, Step
+    from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
     from core.projections.tally import PoolCounts
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
@@ -42,7 +42,7 @@ def simulate(
     commands = _deletions(file) if delete else read_commands(file)
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.projections.fork import Fork
         from core.store.state import read_ledger
 
@@ -53,7 +53,7 @@ def simulate(
         planned = [plan for plan in _planned(fork.ledger) if plan not in already]
         plans = [_carried_out(plan, fork) for plan in planned]
         noticed = list(islice(fork.noticed(), HOLDINGS_SHOWN_MAX + 1))
-        found = Found(steps, plans, noticed)
+        found = SimulationResult(steps, plans, noticed)
         if output.is_plain:
             show_value(_plain(found, fork.effects()), output)
         else:
@@ -63,18 +63,18 @@ def simulate(
     perform(context, action)
 
 
-class Plan(NamedTuple):
+class AutomaticPoolPlan(NamedTuple):
     """What the controllers would do next for one application's automatic pools."""
 
     application: str
     step: PoolStep
 
 
-class Found(NamedTuple):
+class SimulationResult(NamedTuple):
     """Everything that a simulation has found; ``noticed`` may have one more than is shown."""
 
-    steps: list[Step]
-    plans: list[Plan]
+    steps: list[SimulatedStep]
+    plans: list[AutomaticPoolPlan]
     noticed: list[Holding]
 
     @property
@@ -85,14 +85,16 @@ class Found(NamedTuple):
         )
 
 
-def _planned(ledger: Ledger) -> list[Plan]:
+def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
     """The steps for every application that has a record, as the controllers plan them."""
     from ops.cli.applications import lines_of
 
-    return [Plan(str(line.key), step) for line in lines_of(ledger) for step in line.steps]
+    return [
+        AutomaticPoolPlan(str(line.key), step) for line in lines_of(ledger) for step in line.steps
+    ]
 
 
-def _carried_out(plan: Plan, fork: Fork) -> Plan:
+def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     """The plan after it was tried; an application before it may have taken the addresses."""
     from core.domain.autopools.reconciling import refused_step
     from core.errors import Refused
@@ -114,7 +116,7 @@ def _deletions(paths: list[str]) -> list[Command]:
     return [delete_command(manifest) for text in texts for manifest in load_documents(text)]
 
 
-def _show(found: Found, fork: Fork, *, wide: bool) -> None:
+def _show(found: SimulationResult, fork: Fork, *, wide: bool) -> None:
     from core.domain.events import TYPE_NAMES
 
     for step in found.steps:
@@ -139,7 +141,7 @@ def _show(found: Found, fork: Fork, *, wide: bool) -> None:
         print("\nno holder would notice")
 
 
-def _show_refused(name: str, step: Step) -> None:
+def _show_refused(name: str, step: SimulatedStep) -> None:
     print(f"{name}: refused")
     for refusal in step.refusals:
         where = f"{refusal.field}: " if refusal.field else ""
@@ -152,10 +154,15 @@ def _show_refused(name: str, step: Step) -> None:
             print(f"      {one.address}  {one.namespace}/{one.pod}")
 
 
-_PLAN_COLUMNS = (Column("APPLICATION"), Column("STEP"), Column("POOL"), Column("WHY"))
+_PLAN_COLUMNS = (
+    TableColumn("APPLICATION"),
+    TableColumn("STEP"),
+    TableColumn("POOL"),
+    TableColumn("WHY"),
+)
 
 
-def _plan_row(plan: Plan) -> tuple[str, ...]:
+def _plan_row(plan: AutomaticPoolPlan) -> tuple[str, ...]:
     from ops.cli.applications import word_of
 
     step = plan.step
@@ -164,12 +171,12 @@ def _plan_row(plan: Plan) -> tuple[str, ...]:
 
 
 _EFFECT_COLUMNS = (
-    Column("POOL"),
-    Column("TOTAL", right=True),
-    Column("FREE", right=True),
-    Column("CLAIMED", right=True, wide=True),
-    Column("RESERVED", right=True),
-    Column("QUARANTINED", right=True),
+    TableColumn("POOL"),
+    TableColumn("TOTAL", right=True),
+    TableColumn("FREE", right=True),
+    TableColumn("CLAIMED", right=True, wide=True),
+    TableColumn("RESERVED", right=True),
+    TableColumn("QUARANTINED", right=True),
 )
 
 
@@ -194,13 +201,18 @@ def _change(effect: PoolEffect, field: str) -> str:
 
 def _show_holdings(noticed: list[Holding]) -> None:
     rows = [(one.address, f"{one.namespace}/{one.pod}", one.pool, one.why) for one in noticed]
-    columns = (Column("ADDRESS"), Column("HELD BY"), Column("POOL"), Column("WHAT"))
+    columns = (
+        TableColumn("ADDRESS"),
+        TableColumn("HELD BY"),
+        TableColumn("POOL"),
+        TableColumn("WHAT"),
+    )
     show_table(columns, rows[:HOLDINGS_SHOWN_MAX])
     if len(rows) > HOLDINGS_SHOWN_MAX:
         print(f"and more; only the first {HOLDINGS_SHOWN_MAX:,} are listed")
 
 
-def _plain(found: Found, effects: list[PoolEffect]) -> dict[str, Any]:
+def _plain(found: SimulationResult, effects: list[PoolEffect]) -> dict[str, Any]:
     from core.domain.events import TYPE_NAMES
 
     return {

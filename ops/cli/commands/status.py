@@ -10,8 +10,8 @@ import typer
 
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.output import Column, age, counted, heading, moment, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import TableColumn, age, counted, heading, moment, pairs, show_table, show_value
+from ops.cli.session import ClusterSession
 from ops.settings import CONTROLLER_ROLE
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NEWEST_HEADS_MAX: Final = 64
 """Heads asked for the newest event; the newest of them nearly always has it."""
 
 
-class Status:
+class ClusterStatus:
     """What was read, at one revision."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def status(context: typer.Context) -> None:
     """Show etcd, the writers with their epochs, the live log, the archive and the projector."""
     said = globals_of(context)
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         found = await _read(session)
         if said.output.is_plain:
             show_value(_plain(session, found), said.output)
@@ -62,7 +62,7 @@ def status(context: typer.Context) -> None:
     perform(context, action)
 
 
-async def _read(session: Session) -> Status:
+async def _read(session: ClusterSession) -> ClusterStatus:
     from core.archive.cursor import CURSORS, cursor_key
     from core.audit.scan import scan
     from core.projections.checkpoint import CHECKPOINT, CHECKPOINT_KIND
@@ -72,7 +72,7 @@ async def _read(session: Session) -> Status:
     from core.store.kv import Get
     from ops.kinds import STATUS_KINDS
 
-    keys, found, faults = session.keys, Status(), Faults(logged=False)
+    keys, found, faults = session.keys, ClusterStatus(), Faults(logged=False)
 
     def read(kind: KeyKind[T], answer: RangeResult) -> T | None:
         kv = answer.first
@@ -109,7 +109,7 @@ async def _read(session: Session) -> Status:
 
 
 async def _newest_event(
-    session: Session, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
+    session: ClusterSession, found: Sequence[KeyValue], heads: Mapping[str, WriterHead]
 ) -> int:
     """The newest live event: a head may also change without one, so its segment is asked for."""
     from core.store.kinds import key_text
@@ -129,7 +129,7 @@ async def _newest_event(
     return max((kv.mod_revision for answer in answers for kv in answer.kvs), default=0)
 
 
-def _show(session: Session, found: Status) -> None:
+def _show(session: ClusterSession, found: ClusterStatus) -> None:
     endpoints = ", ".join(session.settings.etcd.endpoints)
     holds = (
         f"{counted(found.counts['ip'], 'claim')} of {counted(found.counts['endpoint'], 'endpoint')}"
@@ -148,7 +148,11 @@ def _show(session: Session, found: Status) -> None:
     )
     print()
     show_table(
-        (Column("WRITER"), Column("EPOCH", right=True), Column("SEGMENTS", right=True)),
+        (
+            TableColumn("WRITER"),
+            TableColumn("EPOCH", right=True),
+            TableColumn("SEGMENTS", right=True),
+        ),
         [(name, str(head.epoch), str(head.seq)) for name, head in sorted(found.heads.items())],
     )
     _show_unreadable(found.unreadable)
@@ -171,14 +175,14 @@ def _alarm(alarms: Sequence[str]) -> str:
     return str(alarmed(alarms)) if alarms else ""
 
 
-def _live(found: Status) -> str:
+def _live(found: ClusterStatus) -> str:
     from core.archive.archiver import LIVE_SEGMENTS_MAX
 
     share = 100 * found.live / LIVE_SEGMENTS_MAX
     return f"{counted(found.live, 'segment')}, {share:.0f} % of the bound of {LIVE_SEGMENTS_MAX:,}"
 
 
-def _archive(session: Session, cursor: ArchiveCursor | None) -> str:
+def _archive(session: ClusterSession, cursor: ArchiveCursor | None) -> str:
     if cursor is None or not cursor.files:
         return "nothing sealed yet"
     sealed = age(session.now_ms() - cursor.clock_ms)
@@ -186,14 +190,14 @@ def _archive(session: Session, cursor: ArchiveCursor | None) -> str:
     return f"{files}, everything up to position {cursor.position}, {sealed} ago by the log's clock"
 
 
-def _leader(session: Session, found: Status) -> str:
+def _leader(session: ClusterSession, found: ClusterStatus) -> str:
     if found.leader is None:
         return "nobody leads: reports, metrics and the archive stand still; Pods are not affected"
     leader, epoch = found.leader
     return f"{leader.name} leads for {age(session.now_ms() - leader.since_ms)}, epoch {epoch}"
 
 
-def _projector(session: Session, found: Status) -> str:
+def _projector(session: ClusterSession, found: ClusterStatus) -> str:
     checkpoint = found.checkpoint
     if checkpoint is None:
         return "has never published"
@@ -204,7 +208,7 @@ def _projector(session: Session, found: Status) -> str:
     return f"{level}, published {age(session.now_ms() - checkpoint.at_ms)} ago"
 
 
-def _plain(session: Session, found: Status) -> dict[str, Any]:
+def _plain(session: ClusterSession, found: ClusterStatus) -> dict[str, Any]:
     cursor, checkpoint = found.archive, found.checkpoint
     return {
         "cluster": session.settings.cluster,

@@ -10,16 +10,16 @@ from core.errors import BadInput, NotFound
 from ops.cli.commands.release import find_endpoint
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.output import Column, Format, heading, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, heading, show_table, show_value
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.addresses import Address
-    from nodeagent.clusterip.balancing import Balance, Frontend
-    from nodeagent.paths.walking import Leg, Stop
+    from nodeagent.clusterip.balancing import BackendGroup, Frontend
+    from nodeagent.paths.walking import PathHop, PathSegment
 
 COLUMNS: Final = tuple(
-    map(Column, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
+    map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
 )
 PROTOCOLS: Final = ("tcp", "udp")
 PORT_MAX: Final = 65_535
@@ -27,7 +27,7 @@ SOCKET_PATH: Final = "/var/run/spidernet/spiderpool.sock"
 BPFFS: Final = "/sys/fs/bpf"
 
 
-class Target(NamedTuple):
+class TraceTarget(NamedTuple):
     """Where packets shall go; ``port`` 0: nobody says."""
 
     address: Address
@@ -45,9 +45,9 @@ class Target(NamedTuple):
 class Traced(NamedTuple):
     """What was found for one target. ``backend``: what sockets are told in its place."""
 
-    target: Target
+    target: TraceTarget
     backend: str
-    legs: list[Leg]
+    legs: list[PathSegment]
 
 
 def trace_path(
@@ -85,7 +85,7 @@ def trace_path(
         _tell(context, pod, netns, [target], protocol, bpffs)
         return
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         path = netns or await _namespace(session, pod, namespace, socket)
         targets = [target] if target else await _addresses(session, destination, namespace)
         _tell(context, pod, path, targets, protocol, bpffs)
@@ -94,7 +94,7 @@ def trace_path(
     perform(context, action)
 
 
-def _target(text: str) -> Target | None:
+def _target(text: str) -> TraceTarget | None:
     """The address that a text names; None: it names a Pod. Raises BadInput."""
     from core.domain.addresses import AddressSyntaxError, parse_address
 
@@ -106,13 +106,13 @@ def _target(text: str) -> Target | None:
     except AddressSyntaxError:
         return None
     if not with_port:
-        return Target(address)
+        return TraceTarget(address)
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= PORT_MAX):
         raise BadInput(f"{port[:16]!r} is no port", subject=text)
-    return Target(address, int(port))
+    return TraceTarget(address, int(port))
 
 
-async def _namespace(session: Session, pod: str, namespace: str, socket: str) -> str:
+async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     from pathlib import Path
 
     from nodeagent.paths.finding import namespace_of
@@ -122,11 +122,11 @@ async def _namespace(session: Session, pod: str, namespace: str, socket: str) ->
     return namespace_of(containers, Path(socket).with_name("datapath"))
 
 
-async def _addresses(session: Session, pod: str, namespace: str) -> list[Target]:
+async def _addresses(session: ClusterSession, pod: str, namespace: str) -> list[TraceTarget]:
     from core.domain.addresses import parse_address
 
     endpoint = await find_endpoint(session, pod, namespace)
-    found = [Target(parse_address(address)) for address, _ in endpoint.addresses()]
+    found = [TraceTarget(parse_address(address)) for address, _ in endpoint.addresses()]
     if not found:
         raise NotFound(f"Pod {endpoint.namespace}/{endpoint.name} has no addresses")
     return found
@@ -136,7 +136,7 @@ def _tell(
     context: typer.Context,
     pod: str,
     netns: str,
-    targets: list[Target],
+    targets: list[TraceTarget],
     protocol: str,
     bpffs: str,
 ) -> None:
@@ -149,18 +149,20 @@ def _tell(
         _show(pod, one, form)
 
 
-def _traced(pod: str, netns: str, targets: list[Target], protocol: str, bpffs: str) -> list[Traced]:
+def _traced(
+    pod: str, netns: str, targets: list[TraceTarget], protocol: str, bpffs: str
+) -> list[Traced]:
     from pathlib import Path
 
     from nodeagent.clusterip.installing import served
-    from nodeagent.netlink.namespaces import Namespace, Visitor
+    from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
     from nodeagent.paths.asking import Stack
     from nodeagent.paths.walking import legs
 
-    visitor = Visitor()
+    visitor = NetnsExecutor()
     try:
         with (
-            Namespace.open(netns) as inside,
+            NetworkNamespace.open(netns) as inside,
             visitor.session(inside) as in_pod,
             visitor.session(visitor.home) as on_node,
         ):
@@ -176,7 +178,7 @@ def _traced(pod: str, netns: str, targets: list[Target], protocol: str, bpffs: s
 
 
 def _backend(
-    target: Target, protocol: str, frontends: dict[Frontend, Balance]
+    target: TraceTarget, protocol: str, frontends: dict[Frontend, BackendGroup]
 ) -> tuple[str, Address]:
     """What a socket that asks for the target is told, in words, and the address it goes to."""
     from core.domain.addresses import format_address, parse_address
@@ -207,7 +209,7 @@ def _show(pod: str, traced: Traced, form: Format) -> None:
         print(f"{leg.name}: {leg.end}")
 
 
-def _row(leg: Leg, stop: Stop) -> tuple[str, ...]:
+def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
     from nodeagent.paths.asking import route_text, rule_text, table_name
 
     answer = stop.answer

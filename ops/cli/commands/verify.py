@@ -13,12 +13,12 @@ import typer
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
 from ops.cli.output import Format, counted, heading, show_value
-from ops.cli.session import Session
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.audit.repair import Repaired
     from core.audit.state import Difference
-    from core.audit.verify import Fault, Report
+    from core.audit.verify import LogFault, VerificationReport
     from core.store.faults import ContainedFault
 
 SHOWN_MAX: Final = 50
@@ -34,7 +34,7 @@ def verify(
     """Check the whole log, its archive and the state keys against each other."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from core.audit.verify import verify as verify_all
         from ops.kinds import ALL_KINDS
 
@@ -56,7 +56,7 @@ def verify(
     perform(context, action)
 
 
-async def _repair(session: Session, report: Report) -> Repaired:
+async def _repair(session: ClusterSession, report: VerificationReport) -> Repaired:
     from core.audit.repair import repair
 
     return await session.write(
@@ -64,7 +64,7 @@ async def _repair(session: Session, report: Report) -> Repaired:
     )
 
 
-def _show(report: Report, *, wide: bool) -> None:
+def _show(report: VerificationReport, *, wide: bool) -> None:
     files = f" and {counted(report.files, 'archive file')}" if report.files else ""
     size = f"{counted(report.events, 'event')} in {counted(report.segments, 'segment')}{files}"
     print(f"log    {size}: {'whole' if not report.faults else 'DAMAGED'}")
@@ -88,7 +88,7 @@ def _show(report: Report, *, wide: bool) -> None:
     _list("Notes", list(report.notes), wide=wide)
 
 
-def _damage(fault: Fault) -> str:
+def _damage(fault: LogFault) -> str:
     where = "" if fault.subject in fault.text else f"{fault.subject}: "
     return f"{where}{fault.text}" + (f"\n    → {fault.remedy}" if fault.remedy else "")
 
@@ -133,7 +133,7 @@ def _list(title: str, lines: list[str], *, wide: bool) -> None:
         print(f"  ... {len(lines) - len(shown):,} more (-o wide shows them)")
 
 
-def _plain(report: Report, repaired: Repaired | None) -> dict[str, Any]:
+def _plain(report: VerificationReport, repaired: Repaired | None) -> dict[str, Any]:
     return {
         "clean": report.is_clean,
         "revision": report.revision,

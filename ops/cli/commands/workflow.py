@@ -11,12 +11,12 @@ import typer
 
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
-from ops.cli.output import Column, Format, age, counted, moment, pairs, show_table, show_value
-from ops.cli.session import Session
+from ops.cli.output import Format, TableColumn, age, counted, moment, pairs, show_table, show_value
+from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from workflows.engine.client import Client
-    from workflows.engine.records import Head
+    from workflows.engine.records import RunHead
     from workflows.engine.visibility import Description, Visibility
     from workflows.model.events import HistoryEvent
 
@@ -29,20 +29,20 @@ Reason = Annotated[str, typer.Option("--reason", help="for people, kept in the h
 Arguments = Annotated[list[str] | None, typer.Argument(help="arguments, JSON or plain text")]
 
 _COLUMNS = (
-    Column("ID"),
-    Column("TYPE"),
-    Column("STATUS"),
-    Column("AGE", right=True),
-    Column("EVENTS", right=True),
-    Column("WAITS FOR"),
-    Column("RUN", wide=True),
+    TableColumn("ID"),
+    TableColumn("TYPE"),
+    TableColumn("STATUS"),
+    TableColumn("AGE", right=True),
+    TableColumn("EVENTS", right=True),
+    TableColumn("WAITS FOR"),
+    TableColumn("RUN", wide=True),
 )
 _EVENT_COLUMNS = (
-    Column("EVENT", right=True),
-    Column("AT"),
-    Column("AFTER", right=True),
-    Column("WHAT"),
-    Column("DETAIL"),
+    TableColumn("EVENT", right=True),
+    TableColumn("AT"),
+    TableColumn("AFTER", right=True),
+    TableColumn("WHAT"),
+    TableColumn("DETAIL"),
 )
 DETAIL_CHARS_MAX = 120
 HIDDEN = frozenset(
@@ -69,7 +69,7 @@ def list_(
     wanted = Filter(workflow_type, _statuses(status or []), _attributes(attribute or []))
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         visibility = _visibility(session, queue)
         heads = await visibility.newest_first(wanted)
         if output.is_plain:
@@ -93,7 +93,7 @@ def describe(
     """Show where an execution stands and what it waits for."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         found = await _visibility(session, queue).describe(workflow_id, run)
         if output.is_plain:
             show_value(_head_document(found.head), output)
@@ -111,7 +111,7 @@ def history(
     """Show the timeline of one run; of an archived one by its run id."""
     output = globals_of(context).output
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from msgspec import json
 
         from workflows.model.codec import to_json
@@ -138,7 +138,7 @@ def start(
     """Begin an execution of a type that workers have; the id must not belong to an open one."""
     values = [_value(text) for text in arguments or []]
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         known = await _visibility(session, queue).types()
         if workflow_type not in known:
             raise _unknown_type(workflow_type, queue, known)
@@ -270,7 +270,7 @@ def _detail(event: HistoryEvent, hidden: frozenset[str]) -> str:
     return text if len(text) <= DETAIL_CHARS_MAX else f"{text[: DETAIL_CHARS_MAX - 1]}…"
 
 
-def _row(head: Head, now_ms: int) -> tuple[str, ...]:
+def _row(head: RunHead, now_ms: int) -> tuple[str, ...]:
     end_ms = head.closed_ms or now_ms
     return (
         head.workflow_id,
@@ -283,7 +283,7 @@ def _row(head: Head, now_ms: int) -> tuple[str, ...]:
     )
 
 
-def _waits_for(head: Head) -> str:
+def _waits_for(head: RunHead) -> str:
     if not head.is_open:
         return head.reason or "-"
     if head.reason:
@@ -321,14 +321,14 @@ def _describe(found: Description, now_ms: int) -> None:
         print(f"  activity {activity_id}: attempt {attempt.attempt}{why}")
 
 
-def _head_document(head: Head) -> dict[str, Any]:
+def _head_document(head: RunHead) -> dict[str, Any]:
     from msgspec import to_builtins
 
     fields: dict[str, Any] = to_builtins(head._asdict())
     return {name: value for name, value in fields.items() if value not in ("", None, [], {}, 0)}
 
 
-def _visibility(session: Session, queue: str) -> Visibility:
+def _visibility(session: ClusterSession, queue: str) -> Visibility:
     from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
     from workflows.engine.keys import WorkflowKeys
     from workflows.engine.visibility import Visibility
@@ -337,7 +337,7 @@ def _visibility(session: Session, queue: str) -> Visibility:
     return Visibility(session.store, WorkflowKeys(session.keys, queue), files)
 
 
-def _client(session: Session, queue: str) -> Client:
+def _client(session: ClusterSession, queue: str) -> Client:
     from workflows.engine.client import Client
 
     return Client(session.store, session.keys, name="orbctl", queue=queue)
@@ -356,7 +356,7 @@ def _unknown_type(name: str, queue: str, known: list[str]) -> Exception:
 def _change(
     context: typer.Context, queue: str, act: Callable[[Client], Awaitable[str | None]], done: str
 ) -> None:
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         with _told_as_errors():
             async with _client(session, queue) as client:
                 answer = await act(client)
@@ -369,7 +369,7 @@ def _change(
 def _ask(context: typer.Context, queue: str, ask: Callable[[Client], Awaitable[object]]) -> None:
     """Print the answer as JSON."""
 
-    async def action(session: Session) -> Exit:
+    async def action(session: ClusterSession) -> Exit:
         from msgspec import json
 
         with _told_as_errors():
@@ -394,15 +394,15 @@ def _told_as_errors() -> Iterator[None]:
 
 def _statuses(names: list[str]) -> tuple[Any, ...]:
     from core.errors import BadInput
-    from workflows.model.policies import Status
+    from workflows.model.policies import ExecutionStatus
 
-    known = {status.value.lower(): status for status in Status}
+    known = {status.value.lower(): status for status in ExecutionStatus}
     unknown = [name for name in names if name.lower() not in known]
     if unknown:
         raise BadInput(
             f"{unknown[0]!r} is no status of an execution",
             subject="--status",
-            remedy=f"use {', '.join(status.value for status in Status)}",
+            remedy=f"use {', '.join(status.value for status in ExecutionStatus)}",
         )
     return tuple(known[name.lower()] for name in names)
 

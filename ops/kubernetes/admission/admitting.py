@@ -14,18 +14,18 @@ import asyncio
 import logging
 from typing import Final
 
-from core.domain.admissions import Conflict, PendingAdmission, admitted_value, extent_of
+from core.domain.admissions import AdmissionConflict, PendingAdmission, admitted_value, extent_of
 from core.domain.commands import ApplyPool, ApplySubnet, Command
 from core.domain.model import Pool, Subnet
 from core.domain.refusals import Refusal
 from core.domain.validation.normalising import normalise_pool, normalise_subnet
 from core.errors import BadInput, OrbweaverError, Refused
 from core.kubernetes.api import Api, Object
-from core.service.admissions import Admissions, Pending
+from core.service.admissions import Admissions, PendingAdmissions
 from core.service.configurator import Configurator
 from core.store.retrying import racing
-from ops.kubernetes.admission.reviews import Question
-from ops.kubernetes.resources import Kind, command_of
+from ops.kubernetes.admission.reviews import AdmissionRequest
+from ops.kubernetes.resources import TranslatedKind, command_of
 
 STORING_S_MAX: Final = 75.0
 """From a review to the object in the API server: its request timeout of 60 s, and clocks."""
@@ -36,7 +36,7 @@ SWEEP_S: Final = 10.0
 SWEPT_MAX: Final = 100
 """Pending admissions of one look, each a request to the API server at most."""
 
-_KINDS: Final = {"pool": Kind.POOL, "subnet": Kind.SUBNET}
+_KINDS: Final = {"pool": TranslatedKind.POOL, "subnet": TranslatedKind.SUBNET}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -73,13 +73,15 @@ class Admitter:
             if one.review in arrived or not await self._counts(one):
                 await self._admissions.remove(one)
 
-    async def admit(self, question: Question, command: Command) -> None:
+    async def admit(self, question: AdmissionRequest, command: Command) -> None:
         """Admit the object, and remember it unless the review is a dry run.
 
         Raises Refused, StoreError, ApiError, LostRace, NotReady.
         """
         while True:
-            conflicts: tuple[Conflict, ...] = await racing()(self._conflicts, question, command)
+            conflicts: tuple[AdmissionConflict, ...] = await racing()(
+                self._conflicts, question, command
+            )
             for one in conflicts:
                 if await self._counts(one.admission):
                     raise Refused(tuple(map(_explained, one.refusals)))
@@ -87,7 +89,9 @@ class Admitter:
             if not conflicts:
                 return
 
-    async def _conflicts(self, question: Question, command: Command) -> tuple[Conflict, ...]:
+    async def _conflicts(
+        self, question: AdmissionRequest, command: Command
+    ) -> tuple[AdmissionConflict, ...]:
         """What forbids the object; nothing: it is admitted and remembered."""
         async with self._turn:
             pending = await self._admissions.read()
@@ -97,7 +101,9 @@ class Admitter:
                 await self._remember(question, value, pending)
         return found.conflicts
 
-    async def _remember(self, question: Question, value: Pool | Subnet, since: Pending) -> None:
+    async def _remember(
+        self, question: AdmissionRequest, value: Pool | Subnet, since: PendingAdmissions
+    ) -> None:
         metadata = question.object["metadata"]
         admission = PendingAdmission(
             question.uid,

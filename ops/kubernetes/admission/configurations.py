@@ -39,7 +39,7 @@ _COMMON: Final[Object] = {
 }
 
 
-class Client(NamedTuple):
+class WebhookClientConfig(NamedTuple):
     """How the API server reaches us: a service in a namespace, or a URL without the path."""
 
     ca_pem: bytes
@@ -58,7 +58,10 @@ class Client(NamedTuple):
 
 
 def configurations(
-    client: Client, *, guards_deletion: bool, injection: InjectionSettings | None = None
+    client: WebhookClientConfig,
+    *,
+    guards_deletion: bool,
+    injection: InjectionSettings | None = None,
 ) -> Iterator[Object]:
     """The mutating and the validating one."""
     for verb, kind in (
@@ -76,7 +79,7 @@ def configurations(
         }
 
 
-def _webhook(verb: str, kind: str, client: Client, *, guards_deletion: bool) -> Object:
+def _webhook(verb: str, kind: str, client: WebhookClientConfig, *, guards_deletion: bool) -> Object:
     group, _, version = API_VERSION.partition("/")
     operations = ["CREATE", "UPDATE"]
     remembers = verb == "validate" and kind in REMEMBERED_KINDS
@@ -105,7 +108,7 @@ def _changed(kind: str) -> str:
     return _CHANGED + "".join(_CHANGED_METADATA.format(part) for part in parts)
 
 
-def _of_pods(client: Client, injection: InjectionSettings) -> Object:
+def _of_pods(client: WebhookClientConfig, injection: InjectionSettings) -> Object:
     """The Pod webhook, for the namespaces of its settings."""
     name = "kubernetes.io/metadata.name"
     wanted = [("NotIn", injection.exclude), ("In", injection.include)]

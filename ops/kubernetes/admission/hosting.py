@@ -17,7 +17,7 @@ from core.supervision import Supervisor, TaskSpec
 from core.teardown import Teardown
 from nodeagent.doors.connections import ConnectionCounts
 from ops.kubernetes.admission.admitting import Admitter
-from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.judging import AdmissionValidator
 from ops.kubernetes.admission.pods import PodInjection
 from ops.kubernetes.admission.serving import Admission, WebhookPort
 from ops.kubernetes.certificates.keeping import CertificateKeeper
@@ -62,7 +62,7 @@ class AdmissionHost:
         api = Api(await open_connection(self._settings.kubeconfig))
         admitter = Admitter(api, self._configurator, self._admissions)
         subnets_enabled = self._settings.subnets_enabled
-        judge = Judge(
+        judge = AdmissionValidator(
             api,
             self._configurator,
             admitter,

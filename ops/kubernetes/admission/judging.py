@@ -14,16 +14,16 @@ from core.domain.configuration import pool_addresses
 from core.domain.model import Pool
 from core.domain.refusals import Refusal
 from core.domain.validation.changes import immutable
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object
 from core.service.configurator import Configurator
 from ops.kubernetes.admission.admitting import Admitter
-from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, Question
-from ops.kubernetes.resources import FINALIZER, Kind, command_of, controlling_subnet
+from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
+from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
 
 
-class Judge:
+class AdmissionValidator:
     """Judges questions; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
 
     ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets at all.
@@ -44,7 +44,7 @@ class Judge:
         self._guards_deletion = guards_deletion
         self._subnets_enabled = subnets_enabled
 
-    async def judge(self, question: Question) -> tuple[Refusal, ...]:
+    async def judge(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
         """Why not; nothing means yes. Raises StoreError, ApiError."""
         if question.operation == DELETE:
             return await self._deletion(question)
@@ -63,7 +63,7 @@ class Judge:
             message = f"an object that is stored cannot be read: {error}"
             return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
 
-    async def _change(self, question: Question) -> tuple[Refusal, ...]:
+    async def _change(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
         """A creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
         if question.operation == CREATE and await self._is_taken(question):
             return (_already_exists(question),)
@@ -78,12 +78,12 @@ class Judge:
         await self._admitter.admit(question, command)
         return ()
 
-    async def _is_taken(self, question: Question) -> bool:
+    async def _is_taken(self, question: AdmissionRequest) -> bool:
         """Whether the API server has an object of that name."""
-        kind = Kind(f"{question.kind.lower()}s")
+        kind = TranslatedKind(f"{question.kind.lower()}s")
         return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
 
-    async def _require_controller(self, question: Question, pool: Pool) -> None:
+    async def _require_controller(self, question: AdmissionRequest, pool: Pool) -> None:
         """A SpiderSubnet that controls the pool exists, and has its CIDR.
 
         See docs/reference/admission.md, "SpiderIPPool", rule 5.
@@ -93,7 +93,7 @@ class Judge:
         owner = controlling_subnet(question.object)
         if owner is None or not pool_addresses(pool):
             return
-        subnet = await self._api.find(Kind.SUBNET.path(owner.name))
+        subnet = await self._api.find(TranslatedKind.SUBNET.path(owner.name))
         subject = _subject(question)
         if subnet is None or subnet["metadata"]["uid"] != owner.uid:
             message = f"failed to get controller Subnet {owner.name}: there is no such object"
@@ -106,7 +106,7 @@ class Judge:
             refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
             raise Refused((refusal,))
 
-    async def _deletion(self, question: Question) -> tuple[Refusal, ...]:
+    async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
         """Refused only where a switch says so, and only while something is held."""
         if not self._guards_deletion:
             return ()
@@ -141,14 +141,14 @@ def says_the_same(new: Object, old: Object) -> bool:
     return new.get("spec") == old.get("spec") and labels[0] == labels[1]
 
 
-def _require_same_family(question: Question) -> None:
+def _require_same_family(question: AdmissionRequest) -> None:
     """IP versions are compared before one that does not exist is refused. Raises Refused."""
     new, old = ((one.get("spec") or {}).get("ipVersion") for one in (question.object, question.old))
     if new is not None and old is not None and new != old:
         raise Refused((immutable(_subject(question), "spec.ipVersion", old),))
 
 
-def _already_exists(question: Question) -> Refusal:
+def _already_exists(question: AdmissionRequest) -> Refusal:
     """In the words of the API server."""
     plural = f"{question.kind.lower()}s"
     name = question.object["metadata"]["name"]
@@ -156,7 +156,7 @@ def _already_exists(question: Question) -> Refusal:
     return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
 
 
-def _of_leaving(question: Question) -> tuple[Refusal, ...]:
+def _of_leaving(question: AdmissionRequest) -> tuple[Refusal, ...]:
     """What is being deleted may lose its finalizer, and nothing else of it may change."""
     if FINALIZER not in (question.object["metadata"].get("finalizers") or []):
         return ()
@@ -164,14 +164,14 @@ def _of_leaving(question: Question) -> tuple[Refusal, ...]:
     return (_subject(question).refuse("Forbidden", "terminating", "", message),)
 
 
-def _identified(question: Question) -> Object:
+def _identified(question: AdmissionRequest) -> Object:
     """With a UID: what is being created has none in a mutating webhook."""
     one = question.object
     return one | {"metadata": {"uid": question.uid} | one["metadata"]}
 
 
-def _subject(question: Question) -> Subject:
-    return Subject(question.kind, question.name)
+def _subject(question: AdmissionRequest) -> ObjectReference:
+    return ObjectReference(question.kind, question.name)
 
 
 def _refusals(error: Refused) -> tuple[Refusal, ...]:

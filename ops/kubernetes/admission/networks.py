@@ -19,7 +19,7 @@ from core.domain.addresses import (
     parse_written_cidr,
 )
 from core.domain.refusals import Refusal
-from core.domain.validation.shared import Subject
+from core.domain.validation.shared import ObjectReference
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
@@ -27,9 +27,9 @@ from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
 from core.manifests.networks.defaults import completed, injected_labels
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name
-from core.manifests.networks.rules import KIND, Network, network_rules, owned_attachment
+from core.manifests.networks.rules import KIND, ReviewedNetwork, network_rules, owned_attachment
 from ops.kubernetes.admission.judging import says_the_same
-from ops.kubernetes.admission.reviews import UPDATE, Question
+from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER
 
 COORDINATOR: Final = "SpiderCoordinator"
@@ -82,11 +82,11 @@ def filled_in_network(one: Object) -> Object:
     return after
 
 
-def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
+def judge_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
     """Why not; creation and change alike, also while it is being deleted."""
     if question.operation == UPDATE and says_the_same(question.object, question.old):
         return ()
-    subject = Subject(COORDINATOR, question.name)
+    subject = ObjectReference(COORDINATOR, question.name)
     try:
         spec = msgspec.convert(question.object.get("spec") or {}, CoordinatorSpec)
     except msgspec.ValidationError as error:
@@ -97,14 +97,14 @@ def judge_coordinator(question: Question) -> tuple[Refusal, ...]:
     return tuple(coordinator_rules(subject, spec))
 
 
-async def judge_network(question: Question, api: Api) -> tuple[Refusal, ...]:
+async def judge_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
     """The first thing that is wrong, as in the public system. Raises ApiError."""
     if question.operation == UPDATE and _is_the_same_network(question):
         return ()
     try:
         network = network_of(question.object)
     except BadInput as error:
-        subject = Subject(KIND, question.name, question.namespace)
+        subject = ObjectReference(KIND, question.name, question.namespace)
         return (subject.refuse("Invalid", "unreadable", "spec", error.message),)
     if question.operation == UPDATE:
         network = network._replace(before=question.old["metadata"].get("annotations") or {})
@@ -114,13 +114,13 @@ async def judge_network(question: Question, api: Api) -> tuple[Refusal, ...]:
     return await _foreign_nad(network, api)
 
 
-def _is_the_same_network(question: Question) -> bool:
+def _is_the_same_network(question: AdmissionRequest) -> bool:
     """Its annotations name the NAD, and what is injected into Pods."""
     new, old = (one["metadata"].get("annotations") or {} for one in (question.object, question.old))
     return new == old and says_the_same(question.object, question.old)
 
 
-async def _foreign_nad(network: Network, api: Api) -> tuple[Refusal, ...]:
+async def _foreign_nad(network: ReviewedNetwork, api: Api) -> tuple[Refusal, ...]:
     """A NAD that is owned by nobody is taken over, another network's is not."""
     name = attachment_name(network.name, network.annotations)
     try:
@@ -129,7 +129,7 @@ async def _foreign_nad(network: Network, api: Api) -> tuple[Refusal, ...]:
         return ()
     for owner in nad["metadata"].get("ownerReferences") or []:
         if owner["kind"] == KIND and owner["name"] != network.name:
-            subject = Subject(KIND, network.name, network.namespace)
+            subject = ObjectReference(KIND, network.name, network.namespace)
             message = owned_attachment(network.namespace, name, owner["name"])
             return (subject.refuse("Invalid", "nad-owned", "metadata.annotations", message),)
     return ()

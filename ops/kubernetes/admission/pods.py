@@ -20,7 +20,7 @@ from core.manifests.networks.injection import Injected, asks, inject
 from core.manifests.networks.reading import network_of
 from core.manifests.networks.rendering import attachment_name
 from core.manifests.networks.slots import SlotSettings, may_need_slots, with_slots
-from ops.kubernetes.admission.reviews import Question, allowed, denied, patch_between
+from ops.kubernetes.admission.reviews import AdmissionRequest, allowed, denied, patch_between
 from ops.kubernetes.attachments import NETWORKS
 
 PATH: Final = "/mutate--v1-pod"
@@ -42,7 +42,7 @@ class PodInjection:
         """Follow the networks until cancelled."""
         await self._informer.run()
 
-    async def mutate(self, question: Question) -> bytes:
+    async def mutate(self, question: AdmissionRequest) -> bytes:
         """The Pod with what it asks for, or why not. Raises ApiError."""
         pod, namespace = question.object, await self._namespace(question.namespace)
         if not (asks(pod, namespace) or may_need_slots(pod, self._slots)):

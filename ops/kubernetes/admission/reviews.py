@@ -46,7 +46,7 @@ _CAUSES: Final = {
 }
 
 
-class Question(NamedTuple):
+class AdmissionRequest(NamedTuple):
     """One request of the API server. ``object`` is empty for DELETE, ``old`` for CREATE."""
 
     uid: str
@@ -106,7 +106,7 @@ class _Review(Struct, rename="camel"):
     request: _Request
 
 
-def read_question(body: bytes, kind: str, group: str) -> Question:
+def read_question(body: bytes, kind: str, group: str) -> AdmissionRequest:
     """The request of a review about an object of this kind. Raises BadInput, MalformedReview."""
     try:
         review = msgspec.json.decode(body, type=_Review)
@@ -124,7 +124,7 @@ def read_question(body: bytes, kind: str, group: str) -> Question:
     if asked.namespace and not is_dns_label(asked.namespace):
         told = repr(asked.namespace[:_QUOTED_CHARS_MAX])
         raise MalformedReview(f"{told} is not the name of a namespace", asked.uid)
-    return Question(
+    return AdmissionRequest(
         asked.uid,
         asked.kind.kind,
         asked.operation,
@@ -160,7 +160,7 @@ def allowed(uid: str, patch: Sequence[Object] = ()) -> bytes:
 
 
 def denied(
-    question: Question, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
+    question: AdmissionRequest, refusals: Sequence[Refusal], *, name: str = "", reason: str = ""
 ) -> bytes:
     """No: the refusals are the causes of one Status, as the API server words its own.
 

@@ -24,7 +24,7 @@ from core.projections.projector import Projector
 from nodeagent.doors.bodies import BodyRefused, whole_body
 from nodeagent.doors.connections import ConnectionCounts
 from nodeagent.doors.tcp_port import TcpPort
-from ops.kubernetes.admission.judging import Judge
+from ops.kubernetes.admission.judging import AdmissionValidator
 from ops.kubernetes.admission.mutating import filled_in
 from ops.kubernetes.admission.networks import (
     COORDINATOR,
@@ -36,7 +36,7 @@ from ops.kubernetes.admission.networks import (
 from ops.kubernetes.admission.pods import PATH, PodInjection
 from ops.kubernetes.admission.reviews import (
     DELETE,
-    Question,
+    AdmissionRequest,
     allowed,
     denied,
     patch_between,
@@ -62,7 +62,7 @@ KINDS: Final = (
 HEALTH_PATH: Final = "/webhook-health-check"
 
 _log: Final = logging.getLogger(__name__)
-Answer = Callable[[Question], Awaitable[bytes]]
+Answer = Callable[[AdmissionRequest], Awaitable[bytes]]
 
 
 def path_of(verb: str, kind: str) -> str:
@@ -80,7 +80,7 @@ class Admission:
         self,
         api: Api,
         projector: Projector,
-        judge: Judge,
+        judge: AdmissionValidator,
         pods: PodInjection | None = None,
         *,
         subnets_enabled: bool = True,
@@ -105,13 +105,13 @@ class Admission:
         app.router.add_get(HEALTH_PATH, _well)
         return app
 
-    async def mutate(self, question: Question) -> bytes:
+    async def mutate(self, question: AdmissionRequest) -> bytes:
         """Yes, with a patch of what is filled in."""
         one = question.object
         after = self._filled_in(question.kind, one)
         return allowed(question.uid, patch_between(one, after))
 
-    async def validate(self, question: Question) -> bytes:
+    async def validate(self, question: AdmissionRequest) -> bytes:
         """Yes, or no with every cause."""
         if question.kind == COORDINATOR:
             refusals = () if question.operation == DELETE else judge_coordinator(question)

@@ -37,14 +37,14 @@ _USAGES: Final = {
 }
 
 
-class Identity(NamedTuple):
+class KeyPair(NamedTuple):
     """A certificate and its key, in PEM."""
 
     certificate: bytes
     key: bytes
 
 
-class Wanted(NamedTuple):
+class CertificateRequest(NamedTuple):
     """What a certificate shall say. ``usages``: server, client. ``days``: how long it lasts."""
 
     common_name: str
@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
     days: int = CERTIFICATE_DAYS
 
 
-def make_authority(common_name: str, now: dt.datetime) -> Identity:
+def make_authority(common_name: str, now: dt.datetime) -> KeyPair:
     """A new authority that vouches for itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(common_name)
@@ -63,7 +63,7 @@ def make_authority(common_name: str, now: dt.datetime) -> Identity:
     return _signed(builder, key, key)
 
 
-def issue(authority: Identity, wanted: Wanted, now: dt.datetime) -> Identity:
+def issue(authority: KeyPair, wanted: CertificateRequest, now: dt.datetime) -> KeyPair:
     """A new key, and the authority's certificate for it. Raises BadInput."""
     issuer, issuer_key = read(authority.certificate), _read_key(authority.key)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -109,7 +109,7 @@ def vouches(authority: bytes, certificate: bytes) -> bool:
     return True
 
 
-def belongs(identity: Identity) -> bool:
+def belongs(identity: KeyPair) -> bool:
     """Whether the key is the certificate's. Raises BadInput."""
     return read(identity.certificate).public_key() == _read_key(identity.key).public_key()
 
@@ -142,12 +142,12 @@ def _signed(
     builder: x509.CertificateBuilder,
     key: ec.EllipticCurvePrivateKey,
     issuer_key: ec.EllipticCurvePrivateKey,
-) -> Identity:
+) -> KeyPair:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = builder.add_extension(identifier, critical=False)
     certificate = builder.sign(issuer_key, hashes.SHA256())
     written = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Identity(certificate.public_bytes(Encoding.PEM), written)
+    return KeyPair(certificate.public_bytes(Encoding.PEM), written)
 
 
 def _read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:

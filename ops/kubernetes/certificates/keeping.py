@@ -22,8 +22,8 @@ from typing import Final
 from core.errors import ApiConflict, ApiError, ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from ops.kubernetes.admission.configurations import NAME
-from ops.kubernetes.certificates.authority import Identity, Wanted, bundle, split
-from ops.kubernetes.certificates.rotation import Kept, ends, next_step
+from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, bundle, split
+from ops.kubernetes.certificates.rotation import StoredAuthorities, ends, next_step
 from ops.kubernetes.settings import SecretSettings
 
 LOOK_S: Final = 60.0
@@ -48,7 +48,7 @@ class CertificateKeeper:
     def __init__(self, api: Api, settings: SecretSettings) -> None:
         self._api = api
         self._settings = settings
-        self._wanted = Wanted(COMMON_NAME, settings.names)
+        self._wanted = CertificateRequest(COMMON_NAME, settings.names)
 
     async def open(self) -> None:
         """Return when there are files to serve; however long the API server is away."""
@@ -90,7 +90,7 @@ class CertificateKeeper:
     def _now(self) -> dt.datetime:
         return dt.datetime.fromtimestamp(self._api.clock_s, dt.UTC)
 
-    async def _read(self) -> tuple[Kept | None, Object | None]:
+    async def _read(self) -> tuple[StoredAuthorities | None, Object | None]:
         """What is kept, None where it cannot be used; and the Secret, None where there is none."""
         path = f"{SECRETS.format(self._settings.namespace)}/{self._settings.name}"
         try:
@@ -103,7 +103,7 @@ class CertificateKeeper:
             _log.warning("Secret %s is of no use and is made anew: %s", path, error)
             return None, secret
 
-    async def _write(self, kept: Kept, secret: Object | None) -> None:
+    async def _write(self, kept: StoredAuthorities, secret: Object | None) -> None:
         """Write the next step, unless another replica has written meanwhile."""
         path = SECRETS.format(self._settings.namespace)
         values = (bundle(kept.authorities), kept.authority_key, *kept.issued)
@@ -125,7 +125,7 @@ class CertificateKeeper:
         fields = {"secret": self._settings.name, "until": ends(kept).isoformat()}
         _log.info("the webhook's certificates were renewed", extra={"fields": fields})
 
-    async def _trusts(self, kept: Kept) -> bool:
+    async def _trusts(self, kept: StoredAuthorities) -> bool:
         """Whether every webhook configuration knows the newest authority."""
         for path in CONFIGURATIONS:
             one = await self._configuration(path)
@@ -134,7 +134,7 @@ class CertificateKeeper:
                     return False
         return True
 
-    async def _spread(self, kept: Kept) -> bool:
+    async def _spread(self, kept: StoredAuthorities) -> bool:
         """Tell the webhook configurations of all authorities; whether one had to be told."""
         wanted = base64.b64encode(bundle(kept.authorities)).decode()
         is_news = False
@@ -160,7 +160,7 @@ class CertificateKeeper:
             return None
 
 
-def _kept(secret: Object) -> Kept:
+def _kept(secret: Object) -> StoredAuthorities:
     """Raises BadInput."""
     data = secret.get("data") or {}
     try:
@@ -169,7 +169,7 @@ def _kept(secret: Object) -> Kept:
         )
     except (binascii.Error, ValueError, TypeError) as error:
         raise BadInput(f"not base64: {error}", subject="Secret") from None
-    return Kept(split(authorities), key, Identity(certificate, own))
+    return StoredAuthorities(split(authorities), key, KeyPair(certificate, own))
 
 
 def _bundle_of(webhook: Object) -> str:
@@ -183,7 +183,7 @@ def _known(webhook: Object) -> tuple[bytes, ...]:
         return ()
 
 
-def _write_files(directory: Path, issued: Identity) -> None:
+def _write_files(directory: Path, issued: KeyPair) -> None:
     """The key first: who reads between the two sees an error, and reads again. Raises OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, content in (("tls.key", issued.key), ("tls.crt", issued.certificate)):

@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 from core.errors import ApiNotFound
 from core.kubernetes.api import Api, Object
 from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
-from ops.kubernetes.certificates.authority import Identity, Wanted, make_authority
+from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
 from ops.kubernetes.certificates.keeping import SECRETS
-from ops.kubernetes.certificates.rotation import Kept, is_good, is_usable, issued_by
+from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825
 """Long, because only an upgrade of the chart brings a new one."""
@@ -32,7 +32,7 @@ MEMBER: Final = "etcd-member"
 _log: Final = logging.getLogger(__name__)
 
 
-class Names(NamedTuple):
+class SecretNames(NamedTuple):
     """Of the Secrets, and the domain below which members are found."""
 
     authority: str
@@ -44,12 +44,12 @@ class Names(NamedTuple):
     domain: str
 
 
-async def make_certificates(api: Api, namespace: str, names: Names) -> list[str]:
+async def make_certificates(api: Api, namespace: str, names: SecretNames) -> list[str]:
     """Make what is missing or due; the Secrets that were written. Raises ApiError."""
     now = dt.datetime.now(dt.UTC)
     secrets = _Secrets(api, namespace)
     authority = await secrets.read(names.authority)
-    nobody = Identity(b"", b"")
+    nobody = KeyPair(b"", b"")
     if authority is None or not is_usable(_kept(authority, nobody), now):
         authority = make_authority("orbweaver-etcd authority", now)
         await secrets.write(names.authority, authority, authority)
@@ -67,17 +67,17 @@ async def make_certificates(api: Api, namespace: str, names: Names) -> list[str]
     return secrets.written
 
 
-def _kept(authority: Identity, own: Identity) -> Kept:
-    return Kept((authority.certificate,), authority.key, own)
+def _kept(authority: KeyPair, own: KeyPair) -> StoredAuthorities:
+    return StoredAuthorities((authority.certificate,), authority.key, own)
 
 
-def _member(domain: str) -> Wanted:
+def _member(domain: str) -> CertificateRequest:
     names = (domain, f"*.{domain}", "localhost", "127.0.0.1", "::1")
-    return Wanted(MEMBER, names, ("server", "client"), CERTIFICATE_DAYS)
+    return CertificateRequest(MEMBER, names, ("server", "client"), CERTIFICATE_DAYS)
 
 
-def _client(user: str) -> Wanted:
-    return Wanted(user, (), ("client",), CERTIFICATE_DAYS)
+def _client(user: str) -> CertificateRequest:
+    return CertificateRequest(user, (), ("client",), CERTIFICATE_DAYS)
 
 
 class _Secrets:
@@ -89,7 +89,7 @@ class _Secrets:
         self._path = SECRETS.format(namespace)
         self._found: dict[str, Object] = {}
 
-    async def read(self, name: str) -> Identity | None:
+    async def read(self, name: str) -> KeyPair | None:
         """None where there is none, or nothing of use in it."""
         try:
             secret = self._found[name] = await self._api.get(f"{self._path}/{name}")
@@ -100,9 +100,9 @@ class _Secrets:
             certificate, key = (base64.b64decode(data[field]) for field in ("tls.crt", "tls.key"))
         except (KeyError, binascii.Error):
             return None
-        return Identity(certificate, key)
+        return KeyPair(certificate, key)
 
-    async def write(self, name: str, authority: Identity, own: Identity) -> None:
+    async def write(self, name: str, authority: KeyPair, own: KeyPair) -> None:
         """Raises ApiConflict when somebody else writes at the same time: the Job is run again."""
         values = {"ca.crt": authority.certificate, "tls.crt": own.certificate, "tls.key": own.key}
         data = {field: base64.b64encode(value).decode() for field, value in values.items()}

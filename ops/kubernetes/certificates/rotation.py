@@ -14,8 +14,8 @@ from typing import Final, NamedTuple
 
 from core.errors import BadInput
 from ops.kubernetes.certificates.authority import (
-    Identity,
-    Wanted,
+    CertificateRequest,
+    KeyPair,
     belongs,
     is_due,
     is_valid,
@@ -30,23 +30,27 @@ AUTHORITIES_MAX: Final = 3
 """Kept in one bundle; older ones are dropped."""
 
 
-class Kept(NamedTuple):
+class StoredAuthorities(NamedTuple):
     """Certificates of authorities in PEM, the newest first with its key; and what it issued."""
 
     authorities: tuple[bytes, ...]
     authority_key: bytes
-    issued: Identity
+    issued: KeyPair
 
 
-def all_new(wanted: Wanted, now: dt.datetime) -> Kept:
+def all_new(wanted: CertificateRequest, now: dt.datetime) -> StoredAuthorities:
     """Where nothing can be kept."""
     authority = make_authority(f"{wanted.common_name} authority", now)
-    return Kept((authority.certificate,), authority.key, issue(authority, wanted, now))
+    return StoredAuthorities((authority.certificate,), authority.key, issue(authority, wanted, now))
 
 
 def next_step(
-    kept: Kept | None, wanted: Wanted, now: dt.datetime, *, is_trusted: bool
-) -> Kept | None:
+    kept: StoredAuthorities | None,
+    wanted: CertificateRequest,
+    now: dt.datetime,
+    *,
+    is_trusted: bool,
+) -> StoredAuthorities | None:
     """What to write next; None when all is well.
 
     ``is_trusted``: everybody who must trust the newest authority does.
@@ -57,22 +61,22 @@ def next_step(
         authority = make_authority(f"{wanted.common_name} authority", now)
         older = [one for one in kept.authorities if is_valid(one, now)]
         trusted = (authority.certificate, *older)[:AUTHORITIES_MAX]
-        return Kept(trusted, authority.key, kept.issued)
+        return StoredAuthorities(trusted, authority.key, kept.issued)
     if is_good(kept, wanted, now) or not (is_trusted or _is_lost(kept, now)):
         return None
     return kept._replace(issued=issued_by(kept, wanted, now))
 
 
-def issued_by(kept: Kept, wanted: Wanted, now: dt.datetime) -> Identity:
+def issued_by(kept: StoredAuthorities, wanted: CertificateRequest, now: dt.datetime) -> KeyPair:
     """A new certificate of the newest authority. Raises BadInput."""
     return issue(_newest(kept), wanted, now)
 
 
-def _newest(kept: Kept) -> Identity:
-    return Identity(kept.authorities[0], kept.authority_key)
+def _newest(kept: StoredAuthorities) -> KeyPair:
+    return KeyPair(kept.authorities[0], kept.authority_key)
 
 
-def is_usable(kept: Kept, now: dt.datetime) -> bool:
+def is_usable(kept: StoredAuthorities, now: dt.datetime) -> bool:
     """Whether the newest authority is one, and can still issue."""
     try:
         return bool(kept.authorities) and belongs(_newest(kept)) and is_valid(_newest(kept)[0], now)
@@ -80,7 +84,7 @@ def is_usable(kept: Kept, now: dt.datetime) -> bool:
         return False
 
 
-def is_good(kept: Kept, wanted: Wanted, now: dt.datetime) -> bool:
+def is_good(kept: StoredAuthorities, wanted: CertificateRequest, now: dt.datetime) -> bool:
     """Whether what was issued needs no successor."""
     certificate = kept.issued.certificate
     try:
@@ -94,7 +98,7 @@ def is_good(kept: Kept, wanted: Wanted, now: dt.datetime) -> bool:
         return False
 
 
-def _is_lost(kept: Kept, now: dt.datetime) -> bool:
+def _is_lost(kept: StoredAuthorities, now: dt.datetime) -> bool:
     """Whether nobody can take what was issued any more, so that waiting protects nothing."""
     try:
         certificate = kept.issued.certificate
@@ -104,6 +108,6 @@ def _is_lost(kept: Kept, now: dt.datetime) -> bool:
         return True
 
 
-def ends(kept: Kept) -> dt.datetime:
+def ends(kept: StoredAuthorities) -> dt.datetime:
     """Until when what was issued can be used. Raises BadInput."""
     return read(kept.issued.certificate).not_valid_after_utc

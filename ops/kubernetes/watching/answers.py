@@ -10,19 +10,19 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.owners import KnownOwners, Missing, StatefulSetState, VmiState, VmState
+from core.domain.fixed.owners import KnownOwners, MissingOwner, StatefulSetState, VmiState, VmState
 from core.domain.reclaim.cluster import NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
 from ops.kubernetes.watching.pods import PodTable, instance_of
-from ops.kubernetes.watching.suspects import Suspect
+from ops.kubernetes.watching.suspects import SuspectHolder
 
-UNASKED: Final = Missing(certain=False, why="nobody has asked about this Pod")
+UNASKED: Final = MissingOwner(certain=False, why="nobody has asked about this Pod")
 
-PodAnswers = Mapping[ObjectKey, PodState | Missing]
+PodAnswers = Mapping[ObjectKey, PodState | MissingOwner]
 
 
-class Answers:
+class LedgerFacts:
     """``ClusterFacts`` from the answers about Pods and owners, and from Pods that were seen.
 
     ``doubts``: VM instances whose Pods could not be listed. Nothing is known of those.
@@ -45,7 +45,7 @@ class Answers:
         pods: PodAnswers,
         owners: KnownOwners,
         nodes: Mapping[str, NodeState],
-        doubts: Mapping[ObjectKey, Missing] = {},
+        doubts: Mapping[ObjectKey, MissingOwner] = {},
     ) -> None:
         self.seen = seen
         self._doubts = doubts
@@ -57,7 +57,7 @@ class Answers:
         self._reporters: dict[str, PodState] = {}
 
     def remember(
-        self, ledger: Ledger, suspects: Mapping[ObjectKey, Suspect], table: PodTable
+        self, ledger: Ledger, suspects: Mapping[ObjectKey, SuspectHolder], table: PodTable
     ) -> None:
         """Add what was seen about the UIDs, VMs and addresses of those who are not clear."""
         asked = self._asked_launchers()
@@ -74,7 +74,7 @@ class Answers:
                 if pod.is_living:
                     self._reporters[address] = pod
 
-    def pod(self, namespace: str, name: str) -> PodState | Missing:
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """As it was answered, or as it was seen where that keeps everything."""
         key = namespace, name
         return self._doubts.get(key) or self._pods.get(key, UNASKED)
@@ -91,19 +91,19 @@ class Answers:
         """From whatever was seen."""
         return self._reporters.get(address)
 
-    def node(self, name: str) -> NodeState | Missing:
+    def node(self, name: str) -> NodeState | MissingOwner:
         """As it was last seen; its state is a switch, and no evidence."""
-        return self._nodes.get(name) or Missing(certain=False, why=f"nobody knows Node {name}")
+        return self._nodes.get(name) or MissingOwner(certain=False, why=f"nobody knows Node {name}")
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """As it was answered."""
         return self._owners.stateful_set(namespace, name)
 
-    def vmi(self, namespace: str, name: str) -> VmiState | Missing:
+    def vmi(self, namespace: str, name: str) -> VmiState | MissingOwner:
         """As it was answered."""
         return self._doubts.get((namespace, name)) or self._owners.vmi(namespace, name)
 
-    def vm(self, namespace: str, name: str) -> VmState | Missing:
+    def vm(self, namespace: str, name: str) -> VmState | MissingOwner:
         """As it was answered."""
         return self._owners.vm(namespace, name)
 

@@ -17,7 +17,7 @@ from typing import Final
 from core.concurrency import until_all
 from core.domain.autopools.applications import BUILT_IN, PARENTS, Application, is_built_in
 from core.domain.autopools.naming import ApplicationKey
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Transition
 from core.kubernetes.workloads.applications import COLLECTIONS, application_of
@@ -44,7 +44,7 @@ class KubernetesApplications:
             each.seen.attend(self._on_change)
         self._third_parties = ThirdParties(api, self._note_change)
         self._known: dict[ApplicationKey, Application] = {}
-        self._unknown: dict[ApplicationKey, tuple[float, Missing]] = {}
+        self._unknown: dict[ApplicationKey, tuple[float, MissingOwner]] = {}
         self._steady_s = steady_s
         self._news = asyncio.Event()
         self._is_asking_again = False
@@ -70,13 +70,13 @@ class KubernetesApplications:
         """See ``ApplicationsSource``: as they were last seen."""
         return self._known
 
-    async def find(self, key: ApplicationKey) -> Application | Missing:
+    async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         """See ``ApplicationsSource``: as the API server says now."""
         until_s, unknown = self._unknown.get(key, (0.0, None))
         if unknown is not None and self._steady_s() < until_s:
             return unknown
         found = await self._ask(key)
-        if isinstance(found, Missing) and not found.certain:
+        if isinstance(found, MissingOwner) and not found.certain:
             if len(self._unknown) >= UNKNOWN_MAX:
                 self._unknown.clear()
             self._unknown[key] = self._steady_s() + UNKNOWN_S, found
@@ -92,13 +92,15 @@ class KubernetesApplications:
         await self._news.wait()
         self._news.clear()
 
-    async def _ask(self, key: ApplicationKey) -> Application | Missing:
+    async def _ask(self, key: ApplicationKey) -> Application | MissingOwner:
         if not is_built_in(key):
             return await self._third_parties.find(key)
         where = key.namespace, key.name
         found = (await self.kinds[key.kind].ask([where]))[where]
         if found is None:  # its controller is the application in its place
-            return Missing(certain=False, why=f"{key.kind} {'/'.join(where)} belongs to another")
+            return MissingOwner(
+                certain=False, why=f"{key.kind} {'/'.join(where)} belongs to another"
+            )
         return found
 
     def _ask_again(self) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
 from core.concurrency import until_all
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import NEVER_EMPTY
 from core.errors import ApiError, ApiNotFound, NotReady
 from core.kubernetes.api import Api, Object, segment
-from core.kubernetes.informer import Follower, ObjectKey, key_of
+from core.kubernetes.informer import ObjectKey, Reflector, key_of
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Collection(Generic[T]):
         optional: bool = False,
     ) -> None:
         self.kind = kind
-        self.seen = Follower(api, path, keep)
+        self.seen = Reflector(api, path, keep)
         self.served = not optional
         self.watching = False
         self.reads = 0
@@ -75,7 +75,7 @@ class Collection(Generic[T]):
         finally:
             self.watching = False
 
-    async def ask(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | Missing]:
+    async def ask(self, keys: Iterable[ObjectKey]) -> Mapping[ObjectKey, T | MissingOwner]:
         """What is so of these names now."""
         wanted = frozenset(keys)
         found: dict[ObjectKey, T] = {}
@@ -86,7 +86,7 @@ class Collection(Generic[T]):
                 await self._list(wanted, found)
         except (ApiError, NotReady) as error:
             why = f"{self.kind} objects cannot be read: {error}"
-            missing = Missing(certain=False, why=why, unanswered=error.retryable)
+            missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
             return dict.fromkeys(wanted, missing)
         return {key: found[key] if key in found else self._gone(key) for key in wanted}
 
@@ -133,5 +133,5 @@ class Collection(Generic[T]):
         namespace, name = map(segment, key)
         return f"{group}/namespaces/{namespace}/{plural}/{name}"
 
-    def _gone(self, key: ObjectKey) -> Missing:
-        return Missing(certain=True, why=f"{self.kind} {'/'.join(key)} is gone")
+    def _gone(self, key: ObjectKey) -> MissingOwner:
+        return MissingOwner(certain=True, why=f"{self.kind} {'/'.join(key)} is gone")

@@ -13,20 +13,20 @@ from typing import Final
 
 from core.concurrency import until_all
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import Switches
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.kinds import FixedAddressSwitches
+from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import ClusterFacts, NodeState, PodState
 from core.domain.reclaim.evidence import Moment
 from core.errors import ApiError, NotReady
 from core.kubernetes.api import Api
 from core.kubernetes.informer import ObjectKey, Transition
 from core.kubernetes.workloads.pods import node_state, pod_state
-from ops.kubernetes.watching.answers import Answers, PodAnswers
+from ops.kubernetes.watching.answers import LedgerFacts, PodAnswers
 from ops.kubernetes.watching.collection import Collection
-from ops.kubernetes.watching.news import News, deletion_of
-from ops.kubernetes.watching.owners import Owners
+from ops.kubernetes.watching.news import PendingChanges, deletion_of
+from ops.kubernetes.watching.owners import OwnerWatch
 from ops.kubernetes.watching.pods import PODS, PodTable, instance_of
-from ops.kubernetes.watching.suspects import Seen, questions
+from ops.kubernetes.watching.suspects import WatchedObjects, questions
 from workflows.jobs.reclaim.facts import Change, PodChange
 
 NODES: Final = "/api/v1/nodes"
@@ -36,16 +36,16 @@ LISTED_S_MAX: Final = 30.0
 MAY_WE_LIST: Final = "does the API server answer, and may we list?"
 
 
-class KubernetesFacts:
+class ApiServerFacts:
     """A ``FactsSource``; ``run`` keeps it up to date. ``switches``: whose addresses are fixed."""
 
-    def __init__(self, api: Api, switches: Switches) -> None:
+    def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
         self.pods = Collection(api, "Pod", PODS, pod_state)
         self.nodes = Collection(api, "Node", NODES, node_state)
-        self.owners = Owners(api, self._look_soon)
+        self.owners = OwnerWatch(api, self._look_soon)
         self.table = PodTable(self.pods.seen)
         self._switches = switches
-        self._listeners: set[News] = set()
+        self._listeners: set[PendingChanges] = set()
         self.pods.seen.attend(self._on_pod)
         self.nodes.seen.attend(self._on_node)
 
@@ -72,18 +72,18 @@ class KubernetesFacts:
         if not (self.pods.seen.listed.is_set() and self.nodes.seen.listed.is_set()):
             raise NotReady(self.pods.fault or self.nodes.fault, remedy=MAY_WE_LIST)
         closely = len(ledger.endpoints) <= 1
-        seen = Seen(self.table.named, self._of_uid, self.owners.seen())
+        seen = WatchedObjects(self.table.named, self._of_uid, self.owners.seen())
         asked = questions(ledger, self._switches, seen, closely=closely)
         owners = await self.owners.ask(asked.owners())
         launchers, doubts = await self._launchers(asked.machines(owners))
         pods = {**asked.answers, **launchers, **await self._ask(asked.pods)}
-        found = Answers(claims_read, pods, owners, self._nodes(), doubts)
+        found = LedgerFacts(claims_read, pods, owners, self._nodes(), doubts)
         found.remember(ledger, asked.suspects, self.table)
         return found
 
     async def changes(self) -> AsyncIterator[Change]:
         """See ``FactsSource``."""
-        news = News()
+        news = PendingChanges()
         self._listeners.add(news)
         try:
             if not self.pods.seen.listed.is_set():
@@ -99,24 +99,24 @@ class KubernetesFacts:
         for each in (self.pods, self.nodes):
             if not each.seen.objects:
                 why = f"the API server shows no {each.kind} at all, which no cluster does"
-                return dict.fromkeys(keys, Missing(certain=False, why=why))
+                return dict.fromkeys(keys, MissingOwner(certain=False, why=why))
         return await self.pods.ask(keys)
 
     async def _launchers(
         self, machines: frozenset[ObjectKey]
-    ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, Missing]]:
+    ) -> tuple[dict[ObjectKey, PodState], dict[ObjectKey, MissingOwner]]:
         """The Pods of VM instances as the API server lists them, and the VMs it did not answer for.
 
         A launcher is not named after its VM, so one that the watch lacks is found by no name.
         """
         found: dict[ObjectKey, PodState] = {}
-        doubts: dict[ObjectKey, Missing] = {}
+        doubts: dict[ObjectKey, MissingOwner] = {}
         for namespace in sorted({namespace for namespace, _ in machines}):
             try:
                 pods = await self.pods.within(namespace)
             except ApiError as error:
                 why = f"the Pods of namespace {namespace} could not be listed: {error}"
-                missing = Missing(certain=False, why=why, unanswered=error.retryable)
+                missing = MissingOwner(certain=False, why=why, unanswered=error.retryable)
                 doubts |= {key: missing for key in machines if key[0] == namespace}
                 continue
             found |= {

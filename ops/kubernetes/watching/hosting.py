@@ -10,13 +10,13 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from core.domain.fixed.kinds import Switches
+from core.domain.fixed.kinds import FixedAddressSwitches
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from ops.kubernetes.settings import KubernetesSettings
 from ops.kubernetes.watching.applications import KubernetesApplications
 from ops.kubernetes.watching.collection import Collection
-from ops.kubernetes.watching.facts import KubernetesFacts
+from ops.kubernetes.watching.facts import ApiServerFacts
 
 _log: Final = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class Watched(NamedTuple):
 class ClusterWatch:
     """``facts`` and ``applications`` are the sources of the jobs."""
 
-    def __init__(self, api: Api, switches: Switches) -> None:
-        self.facts = KubernetesFacts(api, switches)
+    def __init__(self, api: Api, switches: FixedAddressSwitches) -> None:
+        self.facts = ApiServerFacts(api, switches)
         self.applications = KubernetesApplications(api)
         self._api = api
 
@@ -69,7 +69,9 @@ def _standing(purpose: str, one: Collection[Any]) -> Watched:
     return Watched(purpose, one.kind, len(one.seen.objects), one.reads, one.fault)
 
 
-async def watch_of(settings: KubernetesSettings | None, switches: Switches) -> ClusterWatch | None:
+async def watch_of(
+    settings: KubernetesSettings | None, switches: FixedAddressSwitches
+) -> ClusterWatch | None:
     """The cluster of the settings; None: standalone. Raises BadInput without credentials.
 
     Nothing is waited for: while the API server is away nothing is freed, and all else goes on.

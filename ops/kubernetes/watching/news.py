@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from core.domain.reclaim.cluster import PodState
-from workflows.jobs.reclaim.facts import Change, LookSoon, PodChange
+from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
 
 WAITING_MAX: Final = 100_000
 """Changes that one listener has not taken yet; what comes then is left to a scan."""
@@ -18,12 +18,12 @@ WAITING_MAX: Final = 100_000
 LOOK_GAP_S: Final = 1.0
 
 
-class News:
+class PendingChanges:
     """What one listener has not heard yet."""
 
     def __init__(self) -> None:
         self._pods: dict[str, PodChange] = {}
-        self._look: LookSoon | None = None
+        self._look: ScanRequest | None = None
         self._is_pausing = False
         self._arrived = asyncio.Event()
 
@@ -41,7 +41,7 @@ class News:
     def look(self, why: str) -> None:
         """Something that no change of a Pod tells."""
         if self._look is None:
-            self._look, self._is_pausing = LookSoon(why), True
+            self._look, self._is_pausing = ScanRequest(why), True
             asyncio.get_running_loop().call_later(LOOK_GAP_S, self._end_pause)
 
     async def next(self) -> Change:

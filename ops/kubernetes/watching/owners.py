@@ -25,7 +25,7 @@ VMS: Final = "/apis/kubevirt.io/v1/virtualmachines"
 V = TypeVar("V", VmiState, VmState)
 
 
-class Owners:
+class OwnerWatch:
     """``look_soon`` is called when one of them may want its addresses no more."""
 
     def __init__(self, api: Api, look_soon: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVar
 
 from core.domain.fixed.kinds import VM_INSTANCE
 from core.domain.reclaim.cluster import PodState
-from core.kubernetes.informer import Follower, ObjectKey, Transition
+from core.kubernetes.informer import ObjectKey, Reflector, Transition
 
 PODS: Final = "/api/v1/pods"
 
@@ -29,7 +29,7 @@ class _Put(Protocol):
 class PodTable:
     """Follows a follower."""
 
-    def __init__(self, pods: Follower[PodState]) -> None:
+    def __init__(self, pods: Reflector[PodState]) -> None:
         self._pods = pods
         self._uids: Index[str] = {}
         self._reporters: Index[str] = {}

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.evolution import Ledger
-from core.domain.fixed.kinds import FixedSettings, Switches, kind_of_holder
-from core.domain.fixed.owners import Missing, OwnerFacts
+from core.domain.fixed.kinds import FixedAddressSwitches, FixedSettings, kind_of_holder
+from core.domain.fixed.owners import MissingOwner, OwnerFacts
 from core.domain.fixed.validity import validity_of
 from core.domain.model import FixedKind
 from core.domain.reclaim.cluster import PodState
@@ -23,7 +23,7 @@ from core.kubernetes.informer import ObjectKey
 _ALL: Final = FixedSettings()
 
 
-class Suspect(NamedTuple):
+class SuspectHolder(NamedTuple):
     """Who holds something under one name: UIDs of Pods, and how it is fixed.
 
     ``is_vm``: the name is that of a VM instance, whether or not VMs have fixed addresses now.
@@ -34,7 +34,7 @@ class Suspect(NamedTuple):
     is_vm: bool = False
 
 
-class Seen(NamedTuple):
+class WatchedObjects(NamedTuple):
     """What watches have shown: the Pod of a name, the Pod of a UID, owners."""
 
     named: Callable[[ObjectKey], PodState | None]
@@ -42,12 +42,12 @@ class Seen(NamedTuple):
     owners: OwnerFacts
 
 
-class Questions(NamedTuple):
+class PodLookups(NamedTuple):
     """``suspects`` are not clear, so ``pods`` are asked about; ``answers`` are clear without."""
 
-    suspects: Mapping[ObjectKey, Suspect]
+    suspects: Mapping[ObjectKey, SuspectHolder]
     pods: frozenset[ObjectKey]
-    answers: Mapping[ObjectKey, PodState | Missing]
+    answers: Mapping[ObjectKey, PodState | MissingOwner]
 
     def owners(self) -> set[tuple[FixedKind, ObjectKey]]:
         """Whose owners are asked about."""
@@ -62,10 +62,12 @@ class Questions(NamedTuple):
         )
 
 
-def questions(ledger: Ledger, switches: Switches, seen: Seen, *, closely: bool) -> Questions:
+def questions(
+    ledger: Ledger, switches: FixedAddressSwitches, seen: WatchedObjects, *, closely: bool
+) -> PodLookups:
     """What is not clear; ``closely``: nothing is. Linear in the ledger, which may be large."""
     suspects = dict(_strays(ledger, switches))
-    answers: dict[ObjectKey, PodState | Missing] = {}
+    answers: dict[ObjectKey, PodState | MissingOwner] = {}
     for key, endpoint in ledger.endpoints.items():
         # Nearly all are of a living Pod that has what is its own, so that is asked first.
         pod = seen.named(key)
@@ -73,7 +75,7 @@ def questions(ledger: Ledger, switches: Switches, seen: Seen, *, closely: bool) 
         if pod is not None and is_own and not closely and key not in suspects:
             answers[key] = pod
             continue
-        known = suspects.get(key, Suspect())
+        known = suspects.get(key, SuspectHolder())
         suspects[key] = _joined(known, endpoint.holder, endpoint.uid, switches)
     for key, one in list(suspects.items()) if not closely else ():
         wanted = _wanted(key, one, seen)
@@ -84,35 +86,37 @@ def questions(ledger: Ledger, switches: Switches, seen: Seen, *, closely: bool) 
     for one in suspects.values():
         found = (seen.of_uid(uid) for uid in one.uids)
         pods.update((pod.namespace, pod.name) for pod in found if pod is not None)
-    return Questions(suspects, frozenset(pods), answers)
+    return PodLookups(suspects, frozenset(pods), answers)
 
 
-def _strays(ledger: Ledger, switches: Switches) -> Mapping[ObjectKey, Suspect]:
+def _strays(ledger: Ledger, switches: FixedAddressSwitches) -> Mapping[ObjectKey, SuspectHolder]:
     """Holders of claims that the endpoint of their name does not speak of."""
-    found: dict[ObjectKey, Suspect] = {}
+    found: dict[ObjectKey, SuspectHolder] = {}
     endpoints = ledger.endpoints
     for held in ledger.claims.values():
         claim = held.claim
         key = claim.namespace, claim.pod
         shown = endpoints.get(key)
         if shown is None or shown.holder != claim.holder:
-            found[key] = _joined(found.get(key, Suspect()), claim.holder, "", switches)
+            found[key] = _joined(found.get(key, SuspectHolder()), claim.holder, "", switches)
     return found
 
 
-def _joined(known: Suspect, holder: str, uid: str, switches: Switches) -> Suspect:
+def _joined(
+    known: SuspectHolder, holder: str, uid: str, switches: FixedAddressSwitches
+) -> SuspectHolder:
     uids = {one for one in (uid, holder_uid(holder)) if one}
     kind = kind_of_holder(holder, switches)
     is_vm = known.is_vm or kind_of_holder(holder, _ALL) == "vm"
-    return Suspect(known.uids | uids, known.kinds | ({kind} if kind else set()), is_vm)
+    return SuspectHolder(known.uids | uids, known.kinds | ({kind} if kind else set()), is_vm)
 
 
-def _wanted(key: ObjectKey, one: Suspect, seen: Seen) -> Missing | None:
+def _wanted(key: ObjectKey, one: SuspectHolder, seen: WatchedObjects) -> MissingOwner | None:
     """That nobody has to look for a Pod, since the owner wants its address without one."""
     if seen.named(key) is not None:
         return None
     for kind in one.kinds:
         found = validity_of(kind, *key, seen.owners)
         if found.state == "valid":
-            return Missing(certain=False, why=f"fixed: {found.why}")
+            return MissingOwner(certain=False, why=f"fixed: {found.why}")
     return None

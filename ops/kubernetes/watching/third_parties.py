@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from core.domain.autopools.naming import ApplicationKey
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.errors import ApiError
 from core.kubernetes.api import Api, Object
 from core.kubernetes.discovery import served_kind
@@ -47,21 +47,21 @@ class ThirdParties:
                         group.create_task(self._kinds[kind].run())
                 await self._new.wait()
 
-    async def find(self, key: ApplicationKey) -> Missing:
+    async def find(self, key: ApplicationKey) -> MissingOwner:
         """Whether it is gone; it is Missing in any case, since nobody can tell what it wants."""
         where = key.namespace, key.name
         try:
             found = await self._collection((key.api_version, key.kind))
         except ApiError as error:
-            return Missing(certain=False, why=f"{key.kind} objects cannot be found: {error}")
+            return MissingOwner(certain=False, why=f"{key.kind} objects cannot be found: {error}")
         if found is None:
-            return Missing(certain=False, why=f"the API server has no kind {key.kind}")
+            return MissingOwner(certain=False, why=f"the API server has no kind {key.kind}")
         if found.fault or where not in found.seen.objects:
             answer = (await found.ask([where]))[where]
-            if isinstance(answer, Missing):
+            if isinstance(answer, MissingOwner):
                 return answer
         why = f"{key.kind} {key.namespace}/{key.name} is a third party: its Pods tell what it wants"
-        return Missing(certain=False, why=why)
+        return MissingOwner(certain=False, why=why)
 
     async def _collection(self, kind: Kind) -> Collection[str] | None:
         """Objects of a kind; None where the API server does not have it. Raises ApiError."""

@@ -13,14 +13,14 @@ from core.store.kv import Get, KeyValue, KeyValueStore
 from tests.workflows.engine.sample import World, registry
 from workflows.api.definitions import Registry
 from workflows.engine.checker import violations
-from workflows.engine.client import Client, Handle
+from workflows.engine.client import Client, WorkflowHandle
 from workflows.engine.clock import Clock
 from workflows.engine.reading import history_of, read_history
-from workflows.engine.records import HEAD, Head
+from workflows.engine.records import HEAD, RunHead
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import Worker, WorkerOptions
 from workflows.model.events import HistoryEvent
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 DEADLINE_S = 60.0
 """How long a test waits for what must come."""
@@ -70,22 +70,22 @@ class Stage:
         handle = await self.client.start(workflow, *args, id=id)
         return await within(handle.result())
 
-    async def history(self, handle: Handle) -> list[HistoryEvent]:
+    async def history(self, handle: WorkflowHandle) -> list[HistoryEvent]:
         """The events of a run."""
         return await read_history(self.store, self.client.keys, handle.workflow_id, handle.run_id)
 
-    async def types(self, handle: Handle) -> list[str]:
+    async def types(self, handle: WorkflowHandle) -> list[str]:
         """The names of a run's events."""
         return [event.event_type for event in await self.history(handle)]
 
-    async def head(self, workflow_id: str, run_id: str = "") -> Head:
+    async def head(self, workflow_id: str, run_id: str = "") -> RunHead:
         """Where a run stands."""
         return (await self.visibility.describe(workflow_id, run_id)).head
 
-    async def until_status(self, workflow_id: str, status: Status) -> Head:
+    async def until_status(self, workflow_id: str, status: ExecutionStatus) -> RunHead:
         """Wait until the newest run of an id has this status."""
 
-        async def there() -> Head | None:
+        async def there() -> RunHead | None:
             head = await self.head(workflow_id)
             return head if head.status is status else None
 

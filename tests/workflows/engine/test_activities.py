@@ -18,7 +18,7 @@ from workflows.engine.worker import WorkerOptions
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import ActivityTaskStarted
 from workflows.model.limits import PAYLOAD_ERROR_BYTES, PAYLOAD_WARN_BYTES
-from workflows.model.policies import RetryPolicy, Status
+from workflows.model.policies import ExecutionStatus, RetryPolicy
 
 
 async def test_attempts_leave_no_trace_in_the_history(stage: Stage) -> None:
@@ -39,7 +39,7 @@ async def test_after_the_last_attempt_the_execution_is_paused_with_its_reason(
     stage.world.failures_left = 3
     await stage.worker()
     await stage.client.start(Chain, ["a"], id="one")
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
 
     assert "a did not work" in head.reason
     assert head.paused_activity == 1
@@ -49,7 +49,7 @@ async def test_a_paused_execution_goes_on_after_retry(stage: Stage) -> None:
     stage.world.failures_left = 3
     await stage.worker()
     handle = await stage.client.start(Chain, ["a", "b"], id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     await stage.client.retry("one", "the disk is back")
 
     assert await within(handle.result()) == ["A", "B"]
@@ -86,7 +86,7 @@ async def test_a_paused_execution_that_is_cancelled_goes_on_to_compensate(stage:
     failing = Failing()
     await stage.worker(registry=_saga(failing))
     handle = await stage.client.start(Saga, True, id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     await handle.cancel("no use")
 
     assert (await within(handle.result()))[0] == "UNDO"
@@ -100,7 +100,7 @@ async def test_a_pause_that_a_cancellation_ends_survives_its_worker(stage: Stage
     failing = Failing()
     first = await stage.worker(registry=_saga(failing))
     handle = await stage.client.start(Saga, True, id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     await first.close()
     await handle.cancel()
     await stage.worker(registry=_saga(failing))
@@ -112,7 +112,7 @@ async def test_a_signal_reaches_a_paused_execution(stage: Stage) -> None:
     stage.world.failures_left = 3
     await stage.worker()
     handle = await stage.client.start(Chain, ["a"], id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     await handle.signal("anything")
 
     async def recorded() -> bool:
@@ -133,10 +133,10 @@ async def test_a_paused_execution_can_be_terminated(stage: Stage) -> None:
     stage.world.failures_left = 3
     await stage.worker()
     handle = await stage.client.start(Chain, ["a"], id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     await handle.terminate("hopeless")
 
-    assert await stage.until_status("one", Status.TERMINATED)
+    assert await stage.until_status("one", ExecutionStatus.TERMINATED)
 
 
 async def test_only_a_paused_execution_can_be_retried(stage: Stage) -> None:
@@ -168,7 +168,7 @@ async def test_a_cancelled_execution_stops_its_activity(stage: Stage) -> None:
     handle = await stage.client.start(Waiting, "wait", [10, 0, 0, 0], id="one")
     await within(stage.world.begun.wait())
     await handle.cancel()
-    await stage.until_status("one", Status.CANCELED)
+    await stage.until_status("one", ExecutionStatus.CANCELED)
 
     events = await stage.types(handle)
     assert events.index("ActivityTaskCancelRequested") < events.index("ActivityTaskCanceled")
@@ -198,7 +198,7 @@ async def test_an_activity_that_was_to_stop_when_its_worker_died_is_not_begun_ag
     await worker.abandon()
     await stage.worker(registry=both)
 
-    await stage.until_status("one", Status.CANCELED)
+    await stage.until_status("one", ExecutionStatus.CANCELED)
     assert stage.world.calls == ["deaf"]
 
 
@@ -249,7 +249,7 @@ async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(stage: Stage
     first = await stage.worker(clock=clock, options=WorkerOptions(ttl_s=1))
     stage.world.failures_left = 2
     handle = await stage.client.start(Waiting, "work_or_wait", [20, 0, 60, 2, 1], id="one")
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     clock.offset_ms = 3_600_000
     await stage.client.retry("one")
     await within(stage.world.begun.wait())
@@ -263,7 +263,7 @@ async def test_a_retry_counts_the_time_anew_whoever_goes_on_with_it(stage: Stage
 async def test_a_result_that_is_too_large_fails_the_activity_by_name(stage: Stage) -> None:
     await stage.worker()
     await stage.client.start(Greedy, PAYLOAD_ERROR_BYTES - 100, id="fits")
-    assert await stage.until_status("fits", Status.COMPLETED)
+    assert await stage.until_status("fits", ExecutionStatus.COMPLETED)
 
     with pytest.raises(LimitExceeded, match="PAYLOAD_ERROR_BYTES"):
         await stage.client.start(Chain, ["x" * PAYLOAD_ERROR_BYTES], id="one")
@@ -272,7 +272,7 @@ async def test_a_result_that_is_too_large_fails_the_activity_by_name(stage: Stag
 async def test_an_argument_that_is_too_large_pauses_the_execution_by_name(stage: Stage) -> None:
     await stage.worker()
     await stage.client.start(Greedy, PAYLOAD_ERROR_BYTES + 100, id="one")
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
 
     assert "PAYLOAD_ERROR_BYTES" in head.reason
 

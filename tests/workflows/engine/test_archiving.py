@@ -19,14 +19,14 @@ from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.archive_files import DAY_MS, ExecutionFiles, file_name
 from workflows.engine.client import Client
 from workflows.engine.keys import WorkflowKeys, new_id, shard_of
-from workflows.engine.records import Head
+from workflows.engine.records import RunHead
 from workflows.engine.retention import Archive
 from workflows.engine.worker import WorkerOptions
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
-def _head(day: int) -> Head:
-    return Head("one", new_id(0), "Chain", Status.COMPLETED, closed_ms=day * DAY_MS + 1)
+def _head(day: int) -> RunHead:
+    return RunHead("one", new_id(0), "Chain", ExecutionStatus.COMPLETED, closed_ms=day * DAY_MS + 1)
 
 
 def test_old_days_are_given_up_first_and_step_by_step(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ from core.store.keys import Keys
 from core.store.kv import Delete, Put
 from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.alarms import CANCELLED_MIN, Alarms
+from workflows.engine.alarms import CANCELLED_MIN, Deadlines
 from workflows.engine.calls import Updates
 from workflows.engine.client import StartOptions
 from workflows.engine.clock import SystemClock
-from workflows.engine.draft import Draft
+from workflows.engine.draft import HistoryDraft
 from workflows.engine.inboxes import INBOX_MESSAGES_MAX
 from workflows.engine.keys import WorkflowKeys, new_id
-from workflows.engine.records import Head, Letter, Signal, Update, encode_message
+from workflows.engine.records import InboxMessage, RunHead, Signal, Update, encode_message
 from workflows.model import limits
 from workflows.model.errors import LimitExceeded
-from workflows.model.policies import IdConflictPolicy, Status
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy
 
 
 async def test_a_history_that_is_full_pauses_the_execution_by_name(
@@ -30,7 +30,7 @@ async def test_a_history_that_is_full_pauses_the_execution_by_name(
     monkeypatch.setattr(limits, "HISTORY_EVENTS_MAX", 200)
     await stage.worker()
     handle = await stage.client.start(Endless, id="one")
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_EVENTS_MAX" in head.reason
     assert len(await stage.history(handle)) in range(200, 205)
@@ -42,7 +42,7 @@ async def test_a_history_that_has_too_many_bytes_pauses_the_execution_by_name(
     monkeypatch.setattr(limits, "HISTORY_BYTES_MAX", 4_000)
     await stage.worker()
     await stage.client.start(Endless, id="one")
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
 
     assert "HISTORY_BYTES_MAX is 4000" in head.reason
 
@@ -107,11 +107,14 @@ async def test_a_workflow_that_signals_too_often_is_refused(
 def test_updates_whose_transaction_was_lost_are_asked_again() -> None:
     keys = WorkflowKeys(Keys("test"))
     letters = [
-        Letter(b"", str(n), 1, Update(str(n), "take", lease=1))
+        InboxMessage(b"", str(n), 1, Update(str(n), "take", lease=1))
         for n in range(limits.UPDATES_IN_FLIGHT_MAX)
     ]
     updates = Updates()
-    asked = [updates.requests(letters, Draft(keys, Head("one", "run", "Basket"), 0)) for _ in "ab"]
+    asked = [
+        updates.requests(letters, HistoryDraft(keys, RunHead("one", "run", "Basket"), 0))
+        for _ in "ab"
+    ]
 
     assert asked[0] == asked[1]
     assert len(asked[0]) == limits.UPDATES_IN_FLIGHT_MAX
@@ -127,10 +130,10 @@ async def test_the_id_of_a_child_has_the_same_limit_as_any_other(stage: Stage) -
     await stage.worker()
     for number, child_id in enumerate(("x" * (limits.ID_BYTES_MAX + 1), "é" * 200, "line\nfeed")):
         handle = await stage.client.start(Parent, child_id, id=str(number))
-        head = await stage.until_status(str(number), Status.PAUSED)
+        head = await stage.until_status(str(number), ExecutionStatus.PAUSED)
         assert "ID_BYTES_MAX" in head.reason
         await handle.terminate()
-        await stage.until_status(str(number), Status.TERMINATED)
+        await stage.until_status(str(number), ExecutionStatus.TERMINATED)
 
 
 async def test_taking_the_place_of_a_run_that_nothing_ends_has_a_deadline(
@@ -161,7 +164,7 @@ async def test_messages_that_no_worker_takes_are_bounded(stage: Stage) -> None:
 
 
 def test_cancelled_alarms_leave_the_heap() -> None:
-    alarms = Alarms(SystemClock())
+    alarms = Deadlines(SystemClock())
     kept = alarms.after(60, lambda: None)
     for _ in range(100 * CANCELLED_MIN):
         alarms.after(3600, lambda: None).cancel()

@@ -10,14 +10,14 @@ from core.store.keys import Keys
 from core.store.kv import Get, IsWhole, Put, ReadResult, WatchBatch
 from core.store.memory import MemoryStore
 from tests.workflows.engine.stage import within
-from workflows.engine.closings import Closings
+from workflows.engine.closings import Completions
 from workflows.engine.keys import WorkflowKeys
-from workflows.engine.records import HEAD, Head
-from workflows.model.policies import Status
+from workflows.engine.records import HEAD, RunHead
+from workflows.model.policies import ExecutionStatus
 
 KEYS = WorkflowKeys(Keys("test"))
 RUN = "0" * 32
-ENDED = Head("one", RUN, "Basket", Status.COMPLETED)
+ENDED = RunHead("one", RUN, "Basket", ExecutionStatus.COMPLETED)
 
 
 class ForgetfulStore(MemoryStore):
@@ -53,7 +53,7 @@ class ForgetfulStore(MemoryStore):
 
 async def test_a_run_that_ends_while_the_watch_begins_anew_is_heard_of() -> None:
     store = ForgetfulStore()
-    closings = Closings(store, KEYS)
+    closings = Completions(store, KEYS)
 
     assert await within(closings.of("one", RUN)) == ENDED
     closings.close()
@@ -87,7 +87,7 @@ class CountingStore(MemoryStore):
             yield batch
 
 
-async def _closed(store: MemoryStore, run_id: str) -> Head:
+async def _closed(store: MemoryStore, run_id: str) -> RunHead:
     ended = ENDED._replace(run_id=run_id)
     await store.commit([], [Put(KEYS.closed("one", run_id), HEAD.encode(ended))])
     return ended
@@ -95,13 +95,13 @@ async def _closed(store: MemoryStore, run_id: str) -> Head:
 
 async def _opened(store: MemoryStore) -> int:
     return (
-        await store.commit([], [Put(KEYS.open("one"), HEAD.encode(Head("one", RUN, "")))])
+        await store.commit([], [Put(KEYS.open("one"), HEAD.encode(RunHead("one", RUN, "")))])
     ).revision
 
 
 async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_looked_up() -> None:
     store = CountingStore()
-    closings = Closings(store, KEYS)
+    closings = Completions(store, KEYS)
     first = await _closed(store, "1" * 32)
     assert await within(closings.of("one", "1" * 32)) == first
     before = store.reads
@@ -120,7 +120,7 @@ async def test_the_end_of_a_run_that_began_after_what_the_watch_has_told_is_not_
 async def test_an_end_before_the_wait_is_found_however_far_the_watch_has_come() -> None:
     for is_held_up in (False, True):
         store = CountingStore()
-        closings = Closings(store, KEYS)
+        closings = Completions(store, KEYS)
         first = await _closed(store, "1" * 32)
         assert await within(closings.of("one", "1" * 32)) == first
         if is_held_up:

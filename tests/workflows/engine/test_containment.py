@@ -20,21 +20,21 @@ from tests.workflows.engine.sample import Basket, Chain, Companion, Dynasty, Sle
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api.definitions import Registry
 from workflows.engine import execution, intake, shard
-from workflows.engine.client import Handle
-from workflows.engine.draft import Draft
+from workflows.engine.client import WorkflowHandle
+from workflows.engine.draft import HistoryDraft
 from workflows.engine.keys import SHARDS, WorkflowKeys, new_id, shard_of
-from workflows.engine.ownership import HOLDER, Holder
-from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildNews, Head, encode_message
+from workflows.engine.ownership import HOLDER, OwnerRecord
+from workflows.engine.records import ATTEMPT, HEAD, Attempt, ChildEvent, RunHead, encode_message
 from workflows.engine.worker import Worker, WorkerOptions
 from workflows.model.codec import decode_history, encode_history
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 class Row(NamedTuple):
     """A kind of value: where it lies for an open run, and one of the right type but impossible."""
 
     kind: str
-    key: Callable[[WorkflowKeys, Handle], bytes]
+    key: Callable[[WorkflowKeys, WorkflowHandle], bytes]
     impossible: Callable[[bytes], bytes]
 
 
@@ -48,7 +48,7 @@ def _gap(value: bytes) -> bytes:
 
 
 def _news(_: bytes) -> bytes:
-    return encode_message(ChildNews(1, "0" * 32, Status.FAILED))
+    return encode_message(ChildEvent(1, "0" * 32, ExecutionStatus.FAILED))
 
 
 ROWS = (
@@ -71,7 +71,7 @@ DUST = {
 def _new_field(value: bytes) -> bytes:
     """Of a head or attempt of a newer version."""
     version, fields = msgspec.msgpack.decode(value) if value else (1, [1])
-    known = list(Head._fields if value else Attempt._fields)
+    known = list(RunHead._fields if value else Attempt._fields)
     return msgspec.msgpack.encode([version, [*fields, *([0] * (len(known) - len(fields))), "new"]])
 
 
@@ -234,7 +234,7 @@ async def test_a_key_that_cannot_be_read_stops_nothing(stage: Stage, key: bytes)
     await stage.store.commit([], [Delete(whole)])
 
 
-@pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(Holder("ghost"))])
+@pytest.mark.parametrize("value", [*DUST.values(), lambda _: HOLDER.encode(OwnerRecord("ghost"))])
 async def test_owners_and_workers_that_no_process_holds_keep_no_shard(
     stage: Stage, value: Callable[[bytes], bytes]
 ) -> None:
@@ -279,7 +279,7 @@ async def test_a_worker_without_the_workflow_type_leaves_its_executions_to_other
     assert await stage.run(Chain, ["a"], id=BESIDE) == ["A"]
     assert "it has Chain" in fault.why
     head = await stage.head("one")
-    assert (head.status, head.signals) == (Status.RUNNING, 1)
+    assert (head.status, head.signals) == (ExecutionStatus.RUNNING, 1)
 
     await old.close()
     await stage.worker()
@@ -293,7 +293,7 @@ async def test_an_execution_of_an_unknown_type_can_be_terminated(stage: Stage) -
     await _listed(worker, "open execution")
     await handle.terminate("never existed")
 
-    assert (await stage.until_status("one", Status.TERMINATED)).reason == "never existed"
+    assert (await stage.until_status("one", ExecutionStatus.TERMINATED)).reason == "never existed"
     await _unlisted(worker)
 
 
@@ -303,7 +303,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     monkeypatch.setattr(execution, "STORE_PAUSE_S", 0.001)
     broken, real = True, intake.take_timer
 
-    def take_timer(draft: Draft, timer_id: int) -> None:
+    def take_timer(draft: HistoryDraft, timer_id: int) -> None:
         if broken:
             raise RuntimeError("a fault of our own")
         real(draft, timer_id)
@@ -311,7 +311,7 @@ async def test_a_step_that_fails_by_a_bug_pauses_the_execution_with_the_reason(
     monkeypatch.setattr(execution, "take_timer", take_timer)
     worker = await stage.worker()
     handle = await stage.client.start(Sleeper, 0.01, id="one")
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
     fault = await _listed(worker, "open execution")
 
     assert "a fault of our own" in head.reason

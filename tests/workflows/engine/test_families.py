@@ -20,20 +20,20 @@ from tests.workflows.engine.sample import (
 )
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.client import Handle
+from workflows.engine.client import WorkflowHandle
 from workflows.engine.keys import shard_of
 from workflows.engine.reading import read_history
 from workflows.engine.retention import Archive
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import WorkerOptions
-from workflows.model.policies import ParentClosePolicy, Status
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
 
 
 async def test_a_parent_gets_the_result_of_its_child(stage: Stage) -> None:
     await stage.worker()
 
     assert await stage.run(Parent, "child") == ["A", "B"]
-    assert (await stage.head("child")).status is Status.COMPLETED
+    assert (await stage.head("child")).status is ExecutionStatus.COMPLETED
 
 
 async def test_a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) -> None:
@@ -46,13 +46,13 @@ async def test_a_child_whose_id_is_taken_fails_in_the_parent(stage: Stage) -> No
 @pytest.mark.parametrize(
     ("policy", "status"),
     [
-        (ParentClosePolicy.TERMINATE, Status.TERMINATED),
-        (ParentClosePolicy.REQUEST_CANCEL, Status.CANCELED),
-        (ParentClosePolicy.ABANDON, Status.RUNNING),
+        (ParentClosePolicy.TERMINATE, ExecutionStatus.TERMINATED),
+        (ParentClosePolicy.REQUEST_CANCEL, ExecutionStatus.CANCELED),
+        (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
 async def test_a_child_ends_with_its_parent_as_was_promised(
-    stage: Stage, policy: ParentClosePolicy, status: Status
+    stage: Stage, policy: ParentClosePolicy, status: ExecutionStatus
 ) -> None:
     await stage.worker()
     await stage.run(Forgetful, policy)
@@ -77,11 +77,11 @@ async def test_a_child_that_never_told_of_its_start_ends_with_its_parent(stage: 
     await stage.worker()
     await stage.run(Hasty, ParentClosePolicy.TERMINATE)
 
-    async def ended() -> list[Status]:
+    async def ended() -> list[ExecutionStatus]:
         found = await stage.visibility.newest_first()
         return [one.status for one in found if one.workflow_id == "taken" and not one.is_open]
 
-    assert await eventually(ended) == [Status.TERMINATED]
+    assert await eventually(ended) == [ExecutionStatus.TERMINATED]
 
 
 async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run(
@@ -98,7 +98,7 @@ async def test_a_child_of_an_earlier_run_is_not_taken_for_one_of_the_present_run
     assert await within(handle.result()) == ["new"]
 
 
-async def _has(stage: Stage, handle: Handle, child: str) -> bool:
+async def _has(stage: Stage, handle: WorkflowHandle, child: str) -> bool:
     """Whether the newest run of a parent has been told that its child has started."""
     found = (await stage.head(handle.workflow_id)).children
     return any(one.workflow_id == child and one.run_id for one in found)
@@ -141,7 +141,7 @@ async def test_a_reset_ends_the_open_run_and_keeps_later_signals(stage: Stage) -
     await handle.signal("close")
 
     assert await within(stage.client.result("one", new_run)) == ["thing"]
-    assert (await stage.head("one", handle.run_id)).status is Status.TERMINATED
+    assert (await stage.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
 
 
 async def test_a_run_that_was_reset_has_the_activities_it_waits_for_done_again(
@@ -226,4 +226,4 @@ async def test_an_open_execution_is_never_archived(stage: Stage, tmp_path: Path)
         return len(list(tmp_path.glob("*/*.zst"))) == 3
 
     await eventually(archived)
-    assert (await stage.head("open")).status is Status.RUNNING
+    assert (await stage.head("open")).status is ExecutionStatus.RUNNING

@@ -10,7 +10,7 @@ import pytest
 from core.errors import CallRejected, DeadlineExceeded, ExecutionFailed, ExecutionNotFound
 from tests.workflows.engine.sample import Basket, Chain, Courier, Relay, Sleeper, Tally
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 async def test_signals_arrive_in_the_order_in_which_they_were_sent(stage: Stage) -> None:
@@ -257,7 +257,7 @@ async def test_lists_find_executions_by_type_status_and_attributes(stage: Stage)
 
     assert await ids(attributes={"mood": "sleepy"}) == ["s"]
     assert await ids(workflow_type="Chain") == ["c"]
-    assert await ids(statuses=(Status.RUNNING,)) == ["s"]
+    assert await ids(statuses=(ExecutionStatus.RUNNING,)) == ["s"]
     assert sorted(await ids()) == ["c", "s"]
 
 

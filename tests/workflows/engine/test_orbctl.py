@@ -12,11 +12,11 @@ from core.store.kv import Put
 from core.store.memory import MemoryStore
 from ops.cli.exits import Exit
 from ops.cli.main import run
-from ops.cli.session import Surroundings
+from ops.cli.session import ProcessContext
 from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 class KeptStore(MemoryStore):
@@ -38,11 +38,11 @@ class Town:
     def say(self, *arguments: str) -> tuple[int, str]:
         """One run of orbctl: its exit code and what it printed."""
         given = ["--cluster", self.stage.keys.cluster, "workflow", *arguments]
-        code = run(given, Surroundings(open_store=lambda _: self.store))
+        code = run(given, ProcessContext(open_store=lambda _: self.store))
         said = self._capsys.readouterr()
         return code, said.out + said.err
 
-    def work_until(self, workflow_id: str, status: Status) -> None:
+    def work_until(self, workflow_id: str, status: ExecutionStatus) -> None:
         """Let a worker do what there is to do."""
 
         async def work() -> None:
@@ -67,7 +67,7 @@ class Town:
         await eventually(asleep)
         stage.world.failures_left = 3
         await stage.client.start(Chain, ["b"], id="stuck")
-        await within(stage.until_status("stuck", Status.PAUSED))
+        await within(stage.until_status("stuck", ExecutionStatus.PAUSED))
         await stage.close()
 
 
@@ -131,9 +131,9 @@ def test_a_history_as_json_is_a_fixture_for_the_replayer(town: Town) -> None:
 
 def test_what_a_person_changes_reaches_the_execution(town: Town) -> None:
     assert town.say("retry", "stuck", "--reason", "repaired")[0] == 0
-    town.work_until("stuck", Status.COMPLETED)
+    town.work_until("stuck", ExecutionStatus.COMPLETED)
     assert town.say("terminate", "asleep", "--reason", "enough")[0] == 0
-    town.work_until("asleep", Status.TERMINATED)
+    town.work_until("asleep", ExecutionStatus.TERMINATED)
     assert "enough" in town.say("describe", "asleep")[1]
 
 
@@ -147,7 +147,7 @@ def test_a_reset_names_the_new_run(town: Town) -> None:
 def test_an_execution_can_be_started_once(town: Town) -> None:
     code, said = town.say("start", "Chain", "new", '["a", "b"]')
     again, refusal = town.say("start", "Chain", "new", "[]")
-    town.work_until("new", Status.COMPLETED)
+    town.work_until("new", ExecutionStatus.COMPLETED)
 
     assert code == 0
     assert said.startswith("started run ")
@@ -175,7 +175,7 @@ async def test_queries_and_updates_print_what_the_code_answers(
 
     async def say(*arguments: str) -> tuple[int, str]:
         at = ["--etcd", etcd.endpoints[0], "--cluster", stage.keys.cluster, "workflow"]
-        code = await asyncio.to_thread(run, [*at, *arguments], Surroundings())
+        code = await asyncio.to_thread(run, [*at, *arguments], ProcessContext())
         said = capsys.readouterr()
         return code, said.out + said.err
 

@@ -12,7 +12,7 @@ from tests.workflows.engine.sample import Chain, Waiting, registry
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import activity, workflow
 from workflows.engine.worker import WorkerOptions
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 LEASE_S = 4
 """Long enough that a busy machine is not taken for an event loop that is blocked."""
@@ -68,7 +68,7 @@ async def test_threads_are_bounded_and_one_that_is_late_keeps_its_own(stage: Sta
     both = registry(stage.world, blocking.block)
     await stage.worker(registry=both, options=WorkerOptions(threads=2))
     late = await stage.client.start(Waiting, "block", [0.5, 0, 0, 2], id="late")
-    head = await stage.until_status("late", Status.COMPLETED)
+    head = await stage.until_status("late", ExecutionStatus.COMPLETED)
     assert head.result == "TimeoutError StartToClose"
     third = await stage.client.start(Waiting, "block", [20, 0, 0, 0], id="third")
 
@@ -93,5 +93,5 @@ async def test_a_plain_activity_hears_of_its_cancellation_by_its_heartbeat(
     await asyncio.to_thread(blocking.begun.wait, 20)
     await handle.cancel()
 
-    await stage.until_status("one", Status.CANCELED)
+    await stage.until_status("one", ExecutionStatus.CANCELED)
     assert blocking.beats == ["the run does not want this attempt any more"]

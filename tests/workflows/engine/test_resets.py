@@ -14,7 +14,7 @@ from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine import execution
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.records import HEAD
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 class ResetStore(FaultyStore):
@@ -61,7 +61,7 @@ async def _reset(stage: Stage, *, reads: int = 0, races: int = 0) -> int:
     await eventually(done)
     left = (await stage.store.read([Get(*stage.client.keys.inbox_of("one"))])).ranges[0]
     assert await within(stage.client.query("one", "count")) == 1
-    assert (await stage.head("one", handle.run_id)).status is Status.TERMINATED
+    assert (await stage.head("one", handle.run_id)).status is ExecutionStatus.TERMINATED
     return left.count
 
 

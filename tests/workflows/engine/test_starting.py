@@ -8,14 +8,14 @@ from core.errors import AlreadyStarted, BadInput, ExecutionFailed, ExecutionNotF
 from tests.workflows.engine.sample import Basket, Chain, Counting, Poisoned, Sleeper
 from tests.workflows.engine.stage import Stage, within
 from workflows.engine.client import StartOptions
-from workflows.model.policies import IdConflictPolicy, IdReusePolicy, Status
+from workflows.model.policies import ExecutionStatus, IdConflictPolicy, IdReusePolicy
 
 
 async def test_an_execution_runs_its_activities_and_returns(stage: Stage) -> None:
     await stage.worker()
 
     assert await stage.run(Chain, ["a", "b"], 0.01) == ["A", "B"]
-    assert (await stage.head("one")).status is Status.COMPLETED
+    assert (await stage.head("one")).status is ExecutionStatus.COMPLETED
 
 
 async def test_an_execution_waits_for_a_worker_to_come(stage: Stage) -> None:
@@ -64,7 +64,7 @@ async def test_the_existing_execution_can_be_terminated_instead(stage: Stage) ->
     again = await within(stage.client.start(Chain, ["a"], id="one", options=options))
 
     assert await within(again.result()) == ["A"]
-    assert (await stage.head("one", first.run_id)).status is Status.TERMINATED
+    assert (await stage.head("one", first.run_id)).status is ExecutionStatus.TERMINATED
 
 
 async def test_a_completed_id_may_be_used_again_by_default(stage: Stage) -> None:
@@ -137,7 +137,7 @@ async def test_a_run_continues_as_new_with_the_same_id(stage: Stage) -> None:
     runs = await stage.visibility.newest_first()
     assert len(runs) == 4
     assert continued_from in {head.run_id for head in runs}
-    assert sum(head.status is Status.CONTINUED_AS_NEW for head in runs) == 3
+    assert sum(head.status is ExecutionStatus.CONTINUED_AS_NEW for head in runs) == 3
 
 
 async def test_a_run_ends_when_its_time_is_over(stage: Stage) -> None:

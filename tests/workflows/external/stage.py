@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.domain.external import addresses_of
 from core.domain.model import Endpoint
-from core.service.bindings import Order
+from core.service.bindings import BindingRequest
 from core.service.provider import ProviderSettings
 from core.store.codec import ENDPOINT
 from core.store.kv import Get
@@ -15,9 +15,9 @@ from workflows.api.definitions import Registry
 from workflows.external.activities import ExternalActivities
 from workflows.external.binding import GIVE_BACK, ExternalBinding
 from workflows.external.client import ProviderClient
-from workflows.external.values import GiveBack
+from workflows.external.values import ProviderRelease
 from workflows.jobs.writers import ShardWriters
-from workflows.testing import Environment, Handle
+from workflows.testing import SimulatedHandle, WorkflowEnvironment
 
 PARENTS = {"eth0": "0c:00:00:00:00:01", "net1": "0c:00:00:00:00:02"}
 REQUEST_S = 0.2
@@ -35,14 +35,14 @@ class Scene:
         )
         self.writers = ShardWriters(node.store, node.keys)
         acts = ExternalActivities(node.store, node.keys, self.writers, self.client, cool_down_s=0)
-        self.env = Environment(Registry([ExternalBinding], acts.all), replays=replays)
+        self.env = WorkflowEnvironment(Registry([ExternalBinding], acts.all), replays=replays)
 
     async def claim(self, *interfaces: str, name: str = "web") -> Endpoint:
         """ADDs of one Pod."""
         added = [await self.node.add(pod(name), each) for each in interfaces or ("eth0",)]
         return added[-1].endpoint
 
-    async def order(self, endpoint: Endpoint, wait_s: float = 100.0) -> Order:
+    async def order(self, endpoint: Endpoint, wait_s: float = 100.0) -> BindingRequest:
         """What an agent would ask for."""
         addresses = sorted(address for address, _ in endpoint.addresses())
         gets = [Get(self.node.keys.ip_of(address)) for address in addresses]
@@ -54,17 +54,17 @@ class Scene:
         deadline_ms = self.env.now_ms + round(wait_s * 1000)
         bound = addresses_of(endpoint, PARENTS)
         where = (endpoint.namespace, endpoint.name, endpoint.name, endpoint.uid, endpoint.node)
-        return Order(*where, bound, claims, deadline_ms)
+        return BindingRequest(*where, bound, claims, deadline_ms)
 
-    def start(self, order: Order) -> Handle:
+    def start(self, order: BindingRequest) -> SimulatedHandle:
         """Begin to bind."""
         return self.env.start(ExternalBinding, order, workflow_id=order.workflow_id)
 
-    async def give_back(self, order: Order, evidence: str = "CNI DEL") -> Handle:
+    async def give_back(self, order: BindingRequest, evidence: str = "CNI DEL") -> SimulatedHandle:
         """As signal_with_start does."""
         run = self.env.running(order.workflow_id)
         handle = self.env.handle(order.workflow_id) if run else self.start(order)
-        await handle.signal(GIVE_BACK, GiveBack(order, "deleted", evidence))
+        await handle.signal(GIVE_BACK, ProviderRelease(order, "deleted", evidence))
         return handle
 
     async def endpoint(self, name: str = "web") -> Endpoint | None:

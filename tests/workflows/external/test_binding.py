@@ -11,7 +11,7 @@ from tests.workflows.external.fake_provider import FakeProvider, Fault
 from tests.workflows.external.stage import PARENTS, Scene, town
 from workflows.external.wire import ALLOCATE, RELEASE
 from workflows.model.errors import ApplicationError
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 async def test_what_the_provider_chose_is_the_result_and_in_the_endpoint(scene: Scene) -> None:
@@ -114,7 +114,7 @@ async def test_an_address_stays_claimed_until_the_provider_has_let_go(scene: Sce
     await scene.env.advance(600)
 
     assert await scene.claimed() == set(scene.provider.bound)
-    assert back.status is Status.RUNNING
+    assert back.status is ExecutionStatus.RUNNING
     scene.provider.away = None
     assert (await back.result()).why == "given back"
     assert not await scene.claimed()
@@ -127,7 +127,7 @@ async def test_a_provider_that_does_not_come_back_is_left_to_a_human(scene: Scen
     back = await scene.give_back(order)
     await scene.env.advance(3 * 3600)
 
-    assert back.status is Status.PAUSED
+    assert back.status is ExecutionStatus.PAUSED
     assert await scene.claimed()
     scene.provider.away = None
     await back.retry()

@@ -13,12 +13,16 @@ from core.errors import BadInput, DeadlineExceeded, ProviderError, ProviderRefus
 from core.service.provider import ProviderSettings, provider_settings
 from tests.workflows.external.fake_provider import FakeProvider, Fault
 from workflows.external.client import ProviderClient
-from workflows.external.wire import AllocateRequest, AskedAddress, ReleaseRequest
-
-ASKED = AllocateRequest(
-    "web", "shop", "node-a", (AskedAddress("10.6.0.9", "10.6.0.0/16", "m"),), "u"
+from workflows.external.wire import (
+    ProviderAllocateRequest,
+    ProviderReleaseRequest,
+    RequestedAddress,
 )
-FREE = ReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
+
+ASKED = ProviderAllocateRequest(
+    "web", "shop", "node-a", (RequestedAddress("10.6.0.9", "10.6.0.0/16", "m"),), "u"
+)
+FREE = ProviderReleaseRequest("web", "shop", "node-a", "10.6.0.0/16", "10.6.0.9")
 NOW_S = 1_000.0
 
 

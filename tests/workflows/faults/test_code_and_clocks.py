@@ -16,7 +16,7 @@ from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.api import workflow
 from workflows.api.definitions import Registry
 from workflows.engine.client import StartOptions
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 QUICK = workflow.ActivityOptions(start_to_close_s=20)
 
@@ -80,7 +80,7 @@ async def test_unpatched_code_pauses_a_sleeping_execution_until_better_code_come
     await _asleep(stage)
     await old.close()
     wrong = await stage.worker(registry=_registry(stage.world, Unpatched))
-    head = await stage.until_status("one", Status.PAUSED)
+    head = await stage.until_status("one", ExecutionStatus.PAUSED)
     await wrong.close()
     await stage.worker(registry=_registry(stage.world, Patched))
     await stage.client.retry("one", "the change is patched")
@@ -99,7 +99,7 @@ async def test_a_question_in_between_does_not_keep_better_code_from_going_on(
     await old.close()
     changing = _registry(stage.world, Unpatched)
     await stage.worker(registry=changing)
-    await stage.until_status("one", Status.PAUSED)
+    await stage.until_status("one", ExecutionStatus.PAUSED)
     with pytest.raises(CallRejected, match="the history expects"):
         await handle.query("anything")
     changing.workflows.update(_registry(stage.world, Patched).workflows)
@@ -138,7 +138,9 @@ async def test_a_run_has_its_time_whoever_sets_the_clock(stage: Stage, offset_ms
     clock.offset_ms = offset_ms
     await stage.client.signal("long", "put", "thing")
 
-    assert (await stage.until_status("short", Status.TIMED_OUT)).status is Status.TIMED_OUT
+    assert (
+        await stage.until_status("short", ExecutionStatus.TIMED_OUT)
+    ).status is ExecutionStatus.TIMED_OUT
     assert await within(stage.client.query("long", "count")) == 1
 
 
@@ -177,4 +179,4 @@ async def test_a_clock_that_jumps_ahead_fires_no_timer_of_a_living_worker(stage:
 
     head = await stage.head("one")
     assert head.timers
-    assert head.status is Status.RUNNING
+    assert head.status is ExecutionStatus.RUNNING

@@ -17,18 +17,18 @@ from tests.workflows.faults.conftest import judge
 from tests.workflows.faults.killing import KillingStore, Moment, bury
 from workflows.api import activity
 from workflows.api.definitions import Registry
-from workflows.engine.client import Handle
-from workflows.engine.draft import Draft
+from workflows.engine.client import WorkflowHandle
+from workflows.engine.draft import HistoryDraft
 from workflows.engine.execution import Execution
 from workflows.engine.worker import Worker
 from workflows.model.events import WorkflowExecutionSignaled
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 WRITES_MAX = 60
 """More than any of these executions needs."""
 
 
-async def _story(stage: Stage) -> list[Handle]:
+async def _story(stage: Stage) -> list[WorkflowHandle]:
     """Activities, timers, a child, signals: what a worker may be killed in."""
     basket = await stage.client.signal_with_start(
         Basket, id="basket", signal="put", signal_args=["thing"]
@@ -158,8 +158,8 @@ async def test_a_stale_owner_cannot_write_even_if_it_tries(stage: Stage) -> None
     assert await stage.head("basket") == before
 
 
-def _empty_draft(execution: Execution) -> Draft:
-    draft = Draft(execution._desk.keys, execution.head, 0)
+def _empty_draft(execution: Execution) -> HistoryDraft:
+    draft = HistoryDraft(execution._desk.keys, execution.head, 0)
     draft.add(WorkflowExecutionSignaled("put", ("stolen",)))
     return draft
 
@@ -180,7 +180,7 @@ async def test_an_activity_that_kills_its_worker_ends_up_paused(stage: Stage) ->
         await within(stores[-1].died.wait())
         await bury(stage, worker)
     await stage.worker("survivor", registry=known)
-    head = await stage.until_status("deadly", Status.PAUSED)
+    head = await stage.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 3" in head.reason
     assert "ActivityTaskCompleted" not in await stage.types(handle)

@@ -18,7 +18,7 @@ from tests.support.etcd import EtcdCluster
 from tests.workflows.engine.sample import Basket, Chain, Deadly, Parent, Steady
 from tests.workflows.engine.stage import Stage, eventually, within
 from tests.workflows.faults.conftest import judge
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 pytestmark = pytest.mark.etcd
 
@@ -160,7 +160,7 @@ async def test_an_activity_that_kills_its_process_ends_up_paused(
             assert await poisoned.died() == signal.SIGKILL
             Counters.kills += 1
     await stage.worker("survivor")
-    head = await stage.until_status("deadly", Status.PAUSED)
+    head = await stage.until_status("deadly", ExecutionStatus.PAUSED)
 
     assert "lost in attempt 2" in head.reason
     assert "ActivityTaskCompleted" not in await stage.types(handle)

@@ -13,7 +13,7 @@ from workflows.api.definitions import Registry
 from workflows.interpreter import Interpreter
 from workflows.model.codec import decode_history, encode_history, from_json, to_json
 from workflows.model.errors import ApplicationError
-from workflows.testing import Environment
+from workflows.testing import WorkflowEnvironment
 
 QUICK = workflow.ActivityOptions(start_to_close_s=60)
 Program = list[Any]
@@ -96,9 +96,9 @@ def nested(programs: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 PROGRAMS = st.lists(st.recursive(SIMPLE, nested, max_leaves=8), max_size=5)
 
 
-async def lived(program: Program, pokes: list[int], *, replays: bool) -> Environment:
+async def lived(program: Program, pokes: list[int], *, replays: bool) -> WorkflowEnvironment:
     """Run it, with a signal after each of these pauses in seconds."""
-    env = Environment(REGISTRY, replays=replays)
+    env = WorkflowEnvironment(REGISTRY, replays=replays)
     handle = env.start(AnyProgram, program)
     for pause_s in pokes:
         await env.advance(pause_s)

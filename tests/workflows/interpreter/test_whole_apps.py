@@ -16,7 +16,7 @@ import pytest
 from tests.workflows.interpreter.script import Script
 from workflows.api.definitions import Registry
 from workflows.model.errors import ForbiddenCallError
-from workflows.testing import Environment
+from workflows.testing import WorkflowEnvironment
 
 _numbers = itertools.count()
 Make = Callable[[str, str], ModuleType]
@@ -122,7 +122,7 @@ async def test_a_module_that_is_imported_while_the_guard_is_in_place_is_guarded_
 async def test_an_app_in_one_file_works(make: Make) -> None:
     app = make("app", ONE_FILE)
 
-    said = await Environment(Registry([app.App], [app.stamp])).execute(app.App)
+    said = await WorkflowEnvironment(Registry([app.App], [app.stamp])).execute(app.App)
     assert said.endswith("True True True")
 
 

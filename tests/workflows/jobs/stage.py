@@ -12,21 +12,21 @@ from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.service.observer import Observer
 from tests.reclaim.scripted import Cluster, News, seconds
 from tests.reclaim.stage import Stage
 from workflows.api.definitions import Registry
 from workflows.jobs.reclaim.facts import PodChange
-from workflows.jobs.reclaim.listening import Heard, Listener, Origin
-from workflows.jobs.reclaim.pod import NEWS, Outcome, ReclaimPod, workflow_id
-from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.listening import ChangeListener, DeadlineCause, ObservedChange
+from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, ReclaimResult, workflow_id
+from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
 from workflows.jobs.reclaim.resolving import PodActivities
-from workflows.jobs.reclaim.scan import Orders, ReclaimScan
+from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
 from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
-from workflows.testing.environment import Environment
+from workflows.testing.environment import WorkflowEnvironment
 
 
 class ScriptedFacts:
@@ -44,7 +44,7 @@ class ScriptedFacts:
         return self.cluster.snapshot(claims_read)
 
     async def changes(self) -> AsyncIterator[PodChange]:
-        """Nothing: a script's news go to ``Listener.take``."""
+        """Nothing: a script's news go to ``ChangeListener.take``."""
         nothing: tuple[PodChange, ...] = ()
         for change in nothing:
             yield change
@@ -59,14 +59,14 @@ class JobStage(Stage):
         self.settings = settings
         self.facts = ScriptedFacts(self.cluster)
         self.observer = self.new_observer()
-        self.begun: dict[str, Trace] = {}
+        self.begun: dict[str, ReclaimDeadline] = {}
         self.is_prepared = False
 
     def new_observer(self, *, ahead_s: float = 0.0) -> Observer:
         """Another controller, with a calendar that may be ahead."""
         return Observer(lambda: self.cluster.now_s + ahead_s, lambda: self.cluster.now_s)
 
-    async def begin(self, orders: Orders = Orders()) -> None:
+    async def begin(self, orders: ScanSettings = ScanSettings()) -> None:
         """Start the scan's execution; the first look is at once."""
         await self.prepare()
         self.handle = self.environment.start(ReclaimScan, orders, workflow_id="reclaim")
@@ -78,24 +78,24 @@ class JobStage(Stage):
         means = await self._means()
         self._scan = ReclaimActivities(means, self._begin)
         self._pods = PodActivities(means)
-        self.listener = Listener(means, self._begin, self._nothing)
+        self.listener = ChangeListener(means, self._begin, self._nothing)
         registry = Registry(
             [ReclaimScan, ReclaimPod],
             [self._scan.observe, self._scan.release, self._pods.resolve],
         )
         start_ms = round(self.cluster.now_s * 1000)
-        self.environment = Environment(registry, replays=True, start_ms=start_ms)
+        self.environment = WorkflowEnvironment(registry, replays=True, start_ms=start_ms)
         self.is_prepared = True
 
     async def take_settings(self) -> None:
         """What is done from now on goes by the present settings and observer."""
         self._scan._means = self._pods._means = means = await self._means()
-        self.listener = Listener(means, self._begin, self._nothing)
+        self.listener = ChangeListener(means, self._begin, self._nothing)
 
-    async def _means(self) -> Means:
+    async def _means(self) -> ReclaimContext:
         keys = (await self.agent("operator")).keys
         releases = Releases(self.store, keys, self.writers, cool_down_s=0)
-        return Means(self.store, keys, self.facts, self.settings, self.observer, releases)
+        return ReclaimContext(self.store, keys, self.facts, self.settings, self.observer, releases)
 
     async def tick(self, text: str) -> str:
         rest = seconds(text)
@@ -124,11 +124,11 @@ class JobStage(Stage):
     async def tell(self, news: News) -> None:
         """What a watcher hears of a Pod goes to the listener; it may begin something."""
         change = PodChange(news.pod, news.report)
-        await self.listener.take(Heard(change, self.observer.moment()))
+        await self.listener.take(ObservedChange(change, self.observer.moment()))
 
-    async def outcome(self, one: str) -> Outcome:
+    async def outcome(self, one: str) -> ReclaimResult:
         """How a Pod's execution ended, by its id."""
-        found: Outcome = await self.environment.handle(one).result()
+        found: ReclaimResult = await self.environment.handle(one).result()
         return found
 
     async def close(self) -> None:
@@ -136,7 +136,7 @@ class JobStage(Stage):
             await self.writers.close()
         await super().close()
 
-    async def _begin(self, one: Trace, origin: Origin = Origin()) -> None:
+    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
         name = workflow_id(one)
         if self.environment.running(name) is not None:
             await self.environment.handle(name).signal(NEWS, one)

@@ -12,7 +12,7 @@ from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pool
 from tests.workflows.jobs.town import Town
 from workflows.engine.keys import WorkflowKeys
-from workflows.jobs.reclaim.books import BookRef, Books
+from workflows.jobs.reclaim.books import ScanStateRef, ScanStates
 from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
 
 BLUE = ApplyPool(pool("blue", "10.6.0.1-10.6.0.9"))
@@ -64,7 +64,7 @@ async def test_a_book_that_cannot_be_read_is_as_good_as_gone(dust: bytes) -> Non
     store, keys = MemoryStore(), Keys("test")
     for kind in ("sighting", "step"):
         await store.commit([], [Put(keys.root + f"job/reclaim/one/{kind}/000000".encode(), dust)])
-    books, book = Books(store, keys, 60), BookRef("one", 1, 1, 1)
+    books, book = ScanStates(store, keys, 60), ScanStateRef("one", 1, 1, 1)
 
     assert await books.sightings(book) == {}
     assert await books.steps(book, 0) is None

@@ -11,17 +11,17 @@ from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.service.observer import Observer
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 from tests.workflows.engine.stage import eventually
 from workflows.jobs.reclaim import listening
-from workflows.jobs.reclaim.facts import Change, LookSoon, PodChange
-from workflows.jobs.reclaim.listening import Listener, Origin
-from workflows.jobs.reclaim.records import StandaloneFacts
-from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
+from workflows.jobs.reclaim.listening import ChangeListener, DeadlineCause
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 
@@ -33,7 +33,7 @@ class Tellers:
     """A source whose watch breaks off a few times, then tells some news and stays."""
 
     def __init__(self, node: Node, breaks: int, news: list[str]) -> None:
-        self._real = StandaloneFacts(node.store, node.keys)
+        self._real = StandalonePodFacts(node.store, node.keys)
         self._breaks = breaks
         self._news = news
         self.asked = 0
@@ -47,7 +47,7 @@ class Tellers:
             raise StoreUnavailable("the watch broke off")
         for name in self._news:
             if name == LOOK:
-                yield LookSoon("a StatefulSet is gone")
+                yield ScanRequest("a StatefulSet is gone")
             else:
                 yield PodChange(PodState("shop", name, f"uid-{name}"), GONE)
         await asyncio.Event().wait()
@@ -62,10 +62,10 @@ class Desk:
         self.gate = asyncio.Event()
         self.gate.set()
         releases = Releases(node.store, node.keys, ShardWriters(node.store, node.keys))
-        means = Means(node.store, node.keys, source, settings, Observer(), releases)
-        self.listener = Listener(means, self._begin, self._scan_now)
+        means = ReclaimContext(node.store, node.keys, source, settings, Observer(), releases)
+        self.listener = ChangeListener(means, self._begin, self._scan_now)
 
-    async def _begin(self, one: Trace, origin: Origin) -> None:
+    async def _begin(self, one: ReclaimDeadline, origin: DeadlineCause) -> None:
         await self.gate.wait()
         self.begun.append(one.pod)
 

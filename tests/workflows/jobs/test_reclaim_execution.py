@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from core.store.kv import Get
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim.scan import Orders
+from workflows.jobs.reclaim.scan import ScanSettings
 from workflows.model.errors import LimitExceeded
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 LEAK = "pod shop/{0} uid={0}\ndelete pod shop/{0} how=unseen"
 
 
 async def test_it_looks_every_interval_and_on_the_signal(stage: JobStage) -> None:
-    await stage.begin(Orders(interval_s=60))
+    await stage.begin(ScanSettings(interval_s=60))
     await stage.tick("190s")
     assert stage.facts.asked == 4
 
@@ -38,7 +38,7 @@ async def test_a_pod_that_takes_no_more_news_stops_no_look(
     await stage.begin()
     assert stage.begun
 
-    async def refuse(_: Trace) -> None:
+    async def refuse(_: ReclaimDeadline) -> None:
         raise LimitExceeded("SIGNALS_MAX")
 
     monkeypatch.setattr(stage._scan, "_begin", refuse)
@@ -49,9 +49,9 @@ async def test_a_pod_that_takes_no_more_news_stops_no_look(
 
 
 async def test_new_orders_change_the_rhythm_of_a_wait_that_has_begun(stage: JobStage) -> None:
-    await stage.begin(Orders(interval_s=3_600))
+    await stage.begin(ScanSettings(interval_s=3_600))
     await stage.tick("1m")
-    await stage.handle.signal("orders", Orders(interval_s=90))
+    await stage.handle.signal("orders", ScanSettings(interval_s=90))
     await stage.tick("31s")
 
     assert stage.facts.asked == 2
@@ -95,7 +95,7 @@ async def test_a_step_that_fails_blocks_no_other_and_comes_again(
     paused = await stage.status()
     assert (paused["paused"], paused["released"]) == (1, 2)
     assert "this one never works" in str(paused["paused_steps"])
-    assert stage.handle.status is Status.RUNNING
+    assert stage.handle.status is ExecutionStatus.RUNNING
 
     broken.clear()
     await stage.tick("11m")
@@ -163,5 +163,5 @@ async def test_a_cancelled_execution_ends_and_frees_nothing_more(stage: JobStage
     await stage.handle.cancel("enough")
     await stage.tick("1m")
 
-    assert stage.handle.status is Status.CANCELED
+    assert stage.handle.status is ExecutionStatus.CANCELED
     assert await stage.held() == {"10.6.0.11"}

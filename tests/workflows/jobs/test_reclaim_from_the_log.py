@@ -21,7 +21,7 @@ from workflows.engine.keys import WorkflowKeys
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.visibility import Filter, Visibility
 from workflows.jobs.hosting import JobHost
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
@@ -89,7 +89,7 @@ async def test_a_deleted_node_and_a_deleted_pod_free_what_they_held_and_no_more(
         visible = Visibility(store, WorkflowKeys(node.keys, "default"))
         ended = [
             head.workflow_id
-            async for head in visible.heads(Filter("reclaim-pod", (Status.COMPLETED,)))
+            async for head in visible.heads(Filter("reclaim-pod", (ExecutionStatus.COMPLETED,)))
         ]
         assert "reclaim/shop/web-0/uid-web-0" in ended
         released = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.fixed.owners import Missing, StatefulSetState
+from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.reclaim.cluster import ClusterSnapshot
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S
 from core.domain.reclaim.settings import ReclaimSettings
@@ -13,7 +13,7 @@ from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released
 from tests.reclaim.scripted import News
 from tests.workflows.jobs.stage import JobStage
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 WEB = "reclaim/shop/web-0/1"
 DB = "reclaim/shop/db-1/1"
@@ -143,7 +143,7 @@ async def test_a_release_that_fails_is_tried_a_bounded_number_of_times(
     await stage.tick("2m")
 
     assert [late - tries[0] for late in tries] == [0, 5, 10, 15, 20]
-    assert stage.environment.handle(WEB).status is Status.COMPLETED
+    assert stage.environment.handle(WEB).status is ExecutionStatus.COMPLETED
     assert "left to the scan after 5 tries" in (await stage.outcome(WEB)).why
 
 
@@ -153,10 +153,10 @@ def no_answers(stage: JobStage, monkeypatch: pytest.MonkeyPatch, for_s: float) -
     answered = ClusterSnapshot.stateful_set
     began_s = stage.cluster.now_s
 
-    def ask(self: ClusterSnapshot, namespace: str, name: str) -> StatefulSetState | Missing:
+    def ask(self: ClusterSnapshot, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         asked.append(stage.cluster.now_s - began_s)
         if asked[-1] < for_s:
-            return Missing(certain=False, why="the API server is away", unanswered=True)
+            return MissingOwner(certain=False, why="the API server is away", unanswered=True)
         return answered(self, namespace, name)
 
     monkeypatch.setattr(ClusterSnapshot, "stateful_set", ask)

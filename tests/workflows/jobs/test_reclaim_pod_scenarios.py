@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from tests.reclaim.scripted import News
 from tests.reclaim.test_scenarios import SCRIPTS, played
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim.pod import Outcome
+from workflows.jobs.reclaim.pod import ReclaimResult
 from workflows.jobs.reclaim.resolving import NOTHING_LEFT
 
 FORGETFUL = "> restart\n"
@@ -52,11 +52,11 @@ class PodStage(JobStage):
             said += [line for each in self.begun.items() if (line := await self._ended(*each))]
         return "\n".join(said)
 
-    async def _ended(self, name: str, one: Trace) -> str:
+    async def _ended(self, name: str, one: ReclaimDeadline) -> str:
         if self.environment.running(name) is not None or name in self._told:
             return ""
         self._told.add(name)
-        found: Outcome = await self.environment.handle(name).result()
+        found: ReclaimResult = await self.environment.handle(name).result()
         path = "/".join(one.endpoint)
         if found.released:
             self.released |= set(found.released)
@@ -72,7 +72,7 @@ class PodStage(JobStage):
         if self.watching:
             self._news.append(news)
 
-    async def _follow(self, one: Trace) -> None:
+    async def _follow(self, one: ReclaimDeadline) -> None:
         await self._begin(one)
 
 

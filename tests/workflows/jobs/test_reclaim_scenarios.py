@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.workflows.jobs.stage import JobStage
-from workflows.jobs.reclaim.scan import Orders
+from workflows.jobs.reclaim.scan import ScanSettings
 
 
 async def test_a_pod_deleted_with_a_lost_del_is_released_after_the_second_look(
@@ -130,7 +130,7 @@ async def test_switched_off_rules_release_nothing(stage: JobStage) -> None:
         delete pod shop/web-0 grace=30s
         """
     )
-    await stage.begin(Orders(interval_s=60))
+    await stage.begin(ScanSettings(interval_s=60))
     await stage.tick("10m")
 
     assert await stage.held() == {"10.6.0.11"}

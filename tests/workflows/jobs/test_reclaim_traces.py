@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from core.audit.origin import cause_of
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import AddressesReleased, RecordDefined
-from core.domain.evolution import Held
+from core.domain.evolution import RevisedClaim
 from core.store.memory import MemoryStore
 from ops.controller.tracing import tracers
 from tests.support import nodes
@@ -67,7 +67,7 @@ async def test_the_cause_of_a_claim_is_found_by_the_claim_alone() -> None:
         await node.apply(pool("main", "10.6.0.10-10.6.0.200"))
         for name in ("web-0", "web-1", "web-2"):
             await node.add(pod(name))
-        claims: list[Held] = list((await node.truth()).claims.values())
+        claims: list[RevisedClaim] = list((await node.truth()).claims.values())
         await node.apply(pool("other", "10.7.0.1", subnet="10.7.0.0/16"))
 
         found = [await cause_of(node.store, node.keys, one) for one in claims]

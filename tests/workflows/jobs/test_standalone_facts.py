@@ -12,7 +12,7 @@ import pytest
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.kv import Get, ReadResult
@@ -23,8 +23,8 @@ from tests.workflows.engine.stage import eventually, within
 from workflows.jobs import deletions
 from workflows.jobs.reclaim.books import EMPTY
 from workflows.jobs.reclaim.facts import PodChange
-from workflows.jobs.reclaim.records import StandaloneFacts
-from workflows.jobs.reclaim.releasing import Means, Releases
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
 from workflows.jobs.reclaim.scanning import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 
@@ -40,7 +40,7 @@ class Desk(NamedTuple):
     node: Node
     other: Node
     activities: ReclaimActivities
-    facts: StandaloneFacts
+    facts: StandalonePodFacts
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ async def desk() -> AsyncIterator[Desk]:
     async with Node(store) as node, Node(store, "node-b") as other:
         await node.apply(pool("main", "10.6.0.10-10.6.0.40"))
         keys = Keys("test")
-        facts = StandaloneFacts(store, keys)
+        facts = StandalonePodFacts(store, keys)
         releases = Releases(store, keys, ShardWriters(store, keys))
-        means = Means(store, keys, facts, ReclaimSettings(), Observer(), releases)
+        means = ReclaimContext(store, keys, facts, ReclaimSettings(), Observer(), releases)
 
-        async def begin(one: Trace) -> None:
+        async def begin(one: ReclaimDeadline) -> None:
             raise AssertionError(f"no deadline is known without Kubernetes: {one}")
 
         yield Desk(node, other, ReclaimActivities(means, begin), facts)
@@ -207,7 +207,7 @@ async def test_nodes_whose_records_are_deleted_together_cost_one_read_of_all_end
             await nodes[0].apply(ApplyRecord(RecordDefined("Node", "", node.name)))
             await node.add(pod(f"web-{node.name}"))
         await nodes[0].apply(*(DeleteRecord("Node", "", name) for name in names))
-    changes = StandaloneFacts(store, Keys("test")).changes()
+    changes = StandalonePodFacts(store, Keys("test")).changes()
 
     told = [await within(anext(changes)) for _ in names]
 

@@ -17,7 +17,7 @@ from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import KillingStore
 from workflows.engine.client import Client
 from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
-from workflows.jobs.noticing import Noticing
+from workflows.jobs.noticing import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
 """A query waits so long for a controller that may be dead; then it is asked again."""
@@ -42,7 +42,9 @@ class Town:
         await self._stack.enter_async_context(self.node)
         await self._stack.enter_async_context(self.client)
         projector = Projector(self.store, self.node.keys)
-        noticing = Noticing(self.store, self.node.keys, projector, NOTICES, "leader", period_s=0.01)
+        noticing = ExecutionKeeper(
+            self.store, self.node.keys, projector, NOTICES, "leader", period_s=0.01
+        )
         for running in (projector.run(), noticing.run()):
             self._begin(asyncio.ensure_future(running))
         return self

@@ -7,7 +7,7 @@ from typing import NamedTuple, get_type_hints
 
 import pytest
 
-from workflows.engine.retries import Again, after_failure
+from workflows.engine.retries import RetryAfter, after_failure
 from workflows.model import errors, events, limits
 from workflows.model.codec import (
     decode_history,
@@ -19,7 +19,7 @@ from workflows.model.commands import COMMAND_NAMES, IDENTITY, Command, same
 from workflows.model.events import EVENT_TYPES, HistoryEvent
 from workflows.model.failures import Failure, FailureKind, error_of, failure_of
 from workflows.model.payloads import from_payload, to_payload
-from workflows.model.policies import RetryPolicy, Status, Timeouts
+from workflows.model.policies import ExecutionStatus, RetryPolicy, Timeouts
 
 FAILURE = Failure(
     FailureKind.ACTIVITY,
@@ -123,7 +123,7 @@ def test_an_endless_chain_of_causes_and_an_endless_message_are_cut() -> None:
 
 def pause_s(policy: RetryPolicy, attempt: int) -> float:
     verdict = after_failure(policy, Timeouts(), FAILURE, attempt=attempt, age_s=0)
-    assert isinstance(verdict, Again)
+    assert isinstance(verdict, RetryAfter)
     return verdict.pause_s
 
 
@@ -159,7 +159,10 @@ def test_a_value_without_a_plain_form_is_refused_by_name() -> None:
 
 
 def test_only_running_and_paused_executions_are_open() -> None:
-    assert {status for status in Status if status.open} == {Status.RUNNING, Status.PAUSED}
+    assert {status for status in ExecutionStatus if status.open} == {
+        ExecutionStatus.RUNNING,
+        ExecutionStatus.PAUSED,
+    }
 
 
 def test_the_tree_of_errors_is_drawn_as_it_is() -> None:

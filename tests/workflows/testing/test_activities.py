@@ -9,8 +9,8 @@ from typing import Any
 
 from workflows.api import activity, workflow
 from workflows.api.definitions import Registry
-from workflows.model.policies import Status
-from workflows.testing import Environment
+from workflows.model.policies import ExecutionStatus
+from workflows.testing import WorkflowEnvironment
 
 Body = Callable[[int], Awaitable[object]]
 
@@ -50,7 +50,7 @@ class Play:
             assert self.body is not None
             return await self.body(number)
 
-        self.env = Environment(Registry([Asking], [act]), slots=slots)
+        self.env = WorkflowEnvironment(Registry([Asking], [act]), slots=slots)
 
     async def run(self, body: Body, count: int = 1, attempts: int = 0, **bounds: float) -> object:
         self.body = body
@@ -153,7 +153,7 @@ async def test_a_cancelled_execution_stops_what_is_at_work_and_what_waits_for_a_
     await play.env.settle()
     await handle.cancel()
 
-    assert handle.status is Status.CANCELED
+    assert handle.status is ExecutionStatus.CANCELED
     assert play.numbers == [0]
 
 
@@ -169,7 +169,7 @@ async def test_retry_makes_the_attempts_of_a_paused_execution_anew() -> None:
     play.body = fragile
     handle = play.env.start(Asking, 2, {"start_to_close_s": 10.0}, 2)
     await play.env.advance(5)
-    assert handle.status is Status.PAUSED
+    assert handle.status is ExecutionStatus.PAUSED
     outage.clear()
     await handle.retry()
 
@@ -186,7 +186,7 @@ async def test_a_paused_execution_that_is_cancelled_hears_that_its_activity_fail
     play.body = fragile
     handle = play.env.start(Asking, 1, {"start_to_close_s": 10.0}, 2)
     await play.env.advance(5)
-    assert handle.status is Status.PAUSED
+    assert handle.status is ExecutionStatus.PAUSED
     await handle.cancel()
 
     assert await handle.result() == ["OSError"]

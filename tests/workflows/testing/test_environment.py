@@ -25,27 +25,27 @@ from workflows.model.errors import (
     QueryError,
     TerminatedError,
 )
-from workflows.model.policies import ParentClosePolicy, Status
-from workflows.testing import Environment, StuckError, replay
+from workflows.model.policies import ExecutionStatus, ParentClosePolicy
+from workflows.testing import StuckError, WorkflowEnvironment, replay
 
 
 @pytest.fixture(params=["warm", "replayed"])
-def env(request: pytest.FixtureRequest) -> Environment:
-    return Environment(REGISTRY, replays=request.param == "replayed")
+def env(request: pytest.FixtureRequest) -> WorkflowEnvironment:
+    return WorkflowEnvironment(REGISTRY, replays=request.param == "replayed")
 
 
-async def test_a_workflow_returns_what_its_activities_made(env: Environment) -> None:
+async def test_a_workflow_returns_what_its_activities_made(env: WorkflowEnvironment) -> None:
     assert await env.execute(Doubling, 3, 2) == 12
 
 
-async def test_a_history_of_the_environment_can_be_replayed(env: Environment) -> None:
+async def test_a_history_of_the_environment_can_be_replayed(env: WorkflowEnvironment) -> None:
     await env.execute(Doubling, 3, 2)
 
     assert replay(REGISTRY, env.handle("workflow").history).closed
 
 
 async def test_retries_wait_in_skipped_time_and_leave_one_start_in_the_history(
-    env: Environment,
+    env: WorkflowEnvironment,
 ) -> None:
     before = env.now_ms
 
@@ -64,26 +64,30 @@ async def test_after_the_last_attempt_the_execution_is_paused_until_somebody_say
             raise OSError("down")
         return times
 
-    env = Environment(Registry([Failing], [fragile]))
+    env = WorkflowEnvironment(Registry([Failing], [fragile]))
     handle = env.start(Failing, 7, "twice")
     with pytest.raises(StuckError, match=r"Paused.*activity 1 failed in its last attempt.*down"):
         await handle.result()
 
-    assert handle.status is Status.PAUSED
+    assert handle.status is ExecutionStatus.PAUSED
     outage.clear()
     await handle.retry()
     assert await handle.result() == 7
     assert "WorkflowExecutionFailed" not in handle.event_types
 
 
-async def test_a_type_that_is_not_retried_reaches_the_workflow_at_once(env: Environment) -> None:
+async def test_a_type_that_is_not_retried_reaches_the_workflow_at_once(
+    env: WorkflowEnvironment,
+) -> None:
     before = env.now_ms
 
     assert await env.execute(Poisoned) == "Poison"
     assert env.now_ms == before
 
 
-async def test_signals_queries_and_updates_reach_a_running_workflow(env: Environment) -> None:
+async def test_signals_queries_and_updates_reach_a_running_workflow(
+    env: WorkflowEnvironment,
+) -> None:
     handle = env.start(Basket)
     await handle.signal("put", "apple")
     await handle.signal("put", "pear")
@@ -95,7 +99,7 @@ async def test_signals_queries_and_updates_reach_a_running_workflow(env: Environ
     assert await handle.query("count") == 1
 
 
-async def test_a_refused_update_leaves_no_trace(env: Environment) -> None:
+async def test_a_refused_update_leaves_no_trace(env: WorkflowEnvironment) -> None:
     handle = env.start(Basket)
     with pytest.raises(ApplicationError, match="no plum here"):
         await handle.update("take", "plum")
@@ -106,7 +110,7 @@ async def test_a_refused_update_leaves_no_trace(env: Environment) -> None:
 
 
 async def test_a_query_that_asks_for_something_is_refused_and_changes_nothing(
-    env: Environment,
+    env: WorkflowEnvironment,
 ) -> None:
     handle = env.start(Basket)
     with pytest.raises(QueryError, match="may only look"):
@@ -118,18 +122,18 @@ async def test_a_query_that_asks_for_something_is_refused_and_changes_nothing(
     assert "ActivityTaskScheduled" not in handle.event_types
 
 
-async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: Environment) -> None:
+async def test_a_wait_with_a_timeout_ends_in_skipped_time(env: WorkflowEnvironment) -> None:
     before = env.now_ms
 
     assert await env.execute(Basket) == []
     assert env.now_ms - before == 3_600_000
 
 
-async def test_children_give_their_results_to_their_parent(env: Environment) -> None:
+async def test_children_give_their_results_to_their_parent(env: WorkflowEnvironment) -> None:
     assert await env.execute(Parent, 4) == 8 + 20
 
 
-async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: Environment) -> None:
+async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: WorkflowEnvironment) -> None:
     env.start(Sleeper, workflow_id="other")
     with pytest.raises(Exception, match="did not start"):
         await env.start(Parent, 4, workflow_id="parent").result()
@@ -138,14 +142,14 @@ async def test_a_child_whose_id_is_taken_fails_in_its_parent(env: Environment) -
 @pytest.mark.parametrize(
     ("policy", "status"),
     [
-        (ParentClosePolicy.TERMINATE, Status.TERMINATED),
-        (ParentClosePolicy.REQUEST_CANCEL, Status.CANCELED),
-        (ParentClosePolicy.ABANDON, Status.RUNNING),
+        (ParentClosePolicy.TERMINATE, ExecutionStatus.TERMINATED),
+        (ParentClosePolicy.REQUEST_CANCEL, ExecutionStatus.CANCELED),
+        (ParentClosePolicy.ABANDON, ExecutionStatus.RUNNING),
     ],
 )
 @pytest.mark.parametrize("then", ["", "Doubling"])
 async def test_a_closing_parent_treats_its_children_as_the_policy_says(
-    env: Environment, policy: ParentClosePolicy, status: Status, then: str
+    env: WorkflowEnvironment, policy: ParentClosePolicy, status: ExecutionStatus, then: str
 ) -> None:
     await env.execute(Forgetful, policy, then)
     await env.settle()
@@ -153,18 +157,18 @@ async def test_a_closing_parent_treats_its_children_as_the_policy_says(
     assert env.handle("child").status is status
 
 
-async def test_a_cancelled_workflow_cleans_up_and_ends_cancelled(env: Environment) -> None:
+async def test_a_cancelled_workflow_cleans_up_and_ends_cancelled(env: WorkflowEnvironment) -> None:
     handle = env.start(Sleeper)
     await env.settle()
     await handle.cancel("enough")
     with pytest.raises(CancelledError):
         await handle.result()
 
-    assert handle.status is Status.CANCELED
+    assert handle.status is ExecutionStatus.CANCELED
     assert "ActivityTaskCompleted" in handle.event_types
 
 
-async def test_a_terminated_workflow_is_not_asked(env: Environment) -> None:
+async def test_a_terminated_workflow_is_not_asked(env: WorkflowEnvironment) -> None:
     handle = env.start(Sleeper)
     await env.settle()
     handle.terminate("enough")
@@ -174,12 +178,12 @@ async def test_a_terminated_workflow_is_not_asked(env: Environment) -> None:
     assert "ActivityTaskScheduled" not in handle.event_types
 
 
-async def test_continue_as_new_goes_on_under_the_same_id(env: Environment) -> None:
+async def test_continue_as_new_goes_on_under_the_same_id(env: WorkflowEnvironment) -> None:
     assert await env.execute(Counting, 2) == "workflow-run-2"
     assert len(env.runs["workflow"]) == 3
 
 
-async def test_workflows_signal_and_cancel_each_other(env: Environment) -> None:
+async def test_workflows_signal_and_cancel_each_other(env: WorkflowEnvironment) -> None:
     basket = env.start(Basket, workflow_id="basket")
     sleeper = env.start(Sleeper, workflow_id="sleeper")
 
@@ -187,30 +191,30 @@ async def test_workflows_signal_and_cancel_each_other(env: Environment) -> None:
     assert await basket.result() == ["parcel"]
     await env.execute(Stopper, "sleeper", workflow_id="stopper")
     await env.settle()
-    assert sleeper.status is Status.CANCELED
+    assert sleeper.status is ExecutionStatus.CANCELED
 
 
-async def test_a_signal_to_nobody_is_a_failure_with_a_type(env: Environment) -> None:
+async def test_a_signal_to_nobody_is_a_failure_with_a_type(env: WorkflowEnvironment) -> None:
     assert await env.execute(Courier, "nobody") == "NoSuchExecution"
 
 
-async def test_advance_lets_a_given_time_go_by(env: Environment) -> None:
+async def test_advance_lets_a_given_time_go_by(env: WorkflowEnvironment) -> None:
     handle = env.start(Sleeper)
     await env.advance(86_399)
-    assert handle.status is Status.RUNNING
+    assert handle.status is ExecutionStatus.RUNNING
 
     await env.advance(1)
     assert await handle.result() == "slept"
 
 
-async def test_waiting_for_what_never_comes_says_so(env: Environment) -> None:
+async def test_waiting_for_what_never_comes_says_so(env: WorkflowEnvironment) -> None:
     env.start("Basket")
     with pytest.raises(StuckError, match="nothing is running"):
         await env.run_until(lambda: False)
 
 
 async def test_an_activity_that_is_not_registered_is_tried_again() -> None:
-    env = Environment(Registry([Failing]))
+    env = WorkflowEnvironment(Registry([Failing]))
     handle = env.start(Failing, 1)
     await env.settle()
 

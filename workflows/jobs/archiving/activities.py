@@ -32,7 +32,7 @@ LOOK_STALE_S: Final = 180.0
 _log: Final = logging.getLogger(__name__)
 
 
-class Look(NamedTuple):
+class SealCheck(NamedTuple):
     """How long the live log is, and whether it is to be sealed."""
 
     live_segments: int
@@ -74,14 +74,14 @@ class ArchiveActivities:
         return self.look, self.seal, self.prune
 
     @activity.defn(name="archive-look")
-    async def look(self) -> Look:
+    async def look(self) -> SealCheck:
         """Raises StoreUnavailable, OSError; ApplicationError of type ``NEEDS_A_PERSON``."""
         with _Told(self):
             with suppress(StoreFull, OutcomeUnknown):  # the next look makes it
                 await make_reserve(self._store, self._keys)
             self._live = await self._archiver.live_segments()
         self._looked_s = self._now_s()
-        return Look(self._live, needs_sealing(self._live))
+        return SealCheck(self._live, needs_sealing(self._live))
 
     @activity.defn(name="archive-seal")
     async def seal(self) -> Sealed:

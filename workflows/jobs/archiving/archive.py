@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from core.archive.archiver import Sealed
 from core.archive.pruning import Pruned
 from workflows.api import workflow
-from workflows.jobs.archiving.activities import ArchiveActivities, Look
+from workflows.jobs.archiving.activities import ArchiveActivities, SealCheck
 from workflows.jobs.archiving.pace import PAUSE_S_MIN, pause_s
 from workflows.jobs.patience import patient
 from workflows.jobs.telling import now_s, utc, words
@@ -36,7 +36,7 @@ PRUNE_S: Final = 3_600.0
 _STEP: Final = patient(STEP_S, STEPS_S)
 
 
-class Carry(NamedTuple):
+class ContinuedArchiving(NamedTuple):
     """Counts since the execution began, and the last look. Times are Unix seconds."""
 
     looks: int = 0
@@ -57,12 +57,12 @@ class ArchiveLog:
     """The execution. It holds counts and nothing of the log."""
 
     def __init__(self) -> None:
-        self._carry = Carry()
+        self._carry = ContinuedArchiving()
         self._pause_s = PAUSE_S_MIN
         self._wanted = False
 
     @workflow.run
-    async def run(self, carry: Carry = Carry()) -> None:
+    async def run(self, carry: ContinuedArchiving = ContinuedArchiving()) -> None:
         """Go on until cancelled."""
         self._carry = carry
         workflow.set_signal_handler(LOOK_NOW, self._want)
@@ -93,7 +93,7 @@ class ArchiveLog:
 
     async def _round(self) -> None:
         before = self._carry
-        look: Look = await workflow.execute_activity(ArchiveActivities.look, options=_STEP)
+        look: SealCheck = await workflow.execute_activity(ArchiveActivities.look, options=_STEP)
         self._pause_s = pause_s(look.live_segments, before.live, now_s() - before.at_s)
         self._note(looks=before.looks + 1, live=look.live_segments, at_s=now_s())
         if look.seal_is_due:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from core.domain.autopools.naming import ApplicationKey
 from workflows.api import workflow
-from workflows.jobs.autopools.reconciling import AutoPoolActivities, Look
+from workflows.jobs.autopools.reconciling import AutoPoolActivities, ReconcileResult
 from workflows.jobs.patience import patient
 from workflows.jobs.telling import FAULT_CHARS_MAX, words
 from workflows.model.limits import ID_BYTES_MAX
@@ -47,7 +47,7 @@ def workflow_id(key: ApplicationKey) -> str:
     return f"{name[: ID_BYTES_MAX - len(digest) - 1]}-{digest}"
 
 
-class Progress(NamedTuple):
+class ApplicationProgress(NamedTuple):
     """What one run leaves to the next."""
 
     looks: int = 0
@@ -61,12 +61,14 @@ class AutoPools:
     """The execution. It holds no pools, only words about them."""
 
     def __init__(self) -> None:
-        self._progress = Progress()
+        self._progress = ApplicationProgress()
         self._wanted = False
         self._phase = "looking"
 
     @workflow.run
-    async def run(self, key: ApplicationKey, progress: Progress = Progress()) -> Progress:
+    async def run(
+        self, key: ApplicationKey, progress: ApplicationProgress = ApplicationProgress()
+    ) -> ApplicationProgress:
         """Look until nothing is left; the result tells what was done."""
         self._progress = progress
         workflow.set_signal_handler(WAKE, self._wake)
@@ -107,14 +109,14 @@ class AutoPools:
         self._note(look)
         return not any(problem.again for problem in look.problems)
 
-    def _note(self, look: Look) -> None:
+    def _note(self, look: ReconcileResult) -> None:
         before = self._progress
         problems = tuple(str(problem) for problem in look.problems)
         done = (*before.done, *look.done)[-DONE_SHOWN_MAX:]
         if problems != before.problems:
             text = "; ".join(problems)[:FAULT_CHARS_MAX]
             workflow.upsert_search_attributes({"AutoPoolProblems": text})
-        self._progress = Progress(before.looks + 1, done, problems)
+        self._progress = ApplicationProgress(before.looks + 1, done, problems)
 
     async def _wait(self) -> None:
         self._phase = "waiting"

@@ -14,8 +14,8 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey
 from core.domain.autopools.records import application_in, record_key
 from core.domain.events import RecordDefined
-from core.domain.fixed.owners import Missing
-from core.projections.configuration_view import ConfigurationView, Snapshot
+from core.domain.fixed.owners import MissingOwner
+from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from workflows.jobs.deletions import Deletions
@@ -32,7 +32,7 @@ class ApplicationsSource(Protocol):
         """All that are known now; an unchanged application is the same object again."""
         ...
 
-    async def find(self, key: ApplicationKey) -> Application | Missing:
+    async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         """What is so of one application, as new as can be had."""
         ...
 
@@ -47,7 +47,7 @@ class RecordedApplications:
     def __init__(self, store: KeyValueStore, keys: Keys, view: ConfigurationView) -> None:
         self._view = view
         self._deletions = Deletions(store, keys)
-        self._seen: Snapshot = view.current
+        self._seen: ConfigurationSnapshot = view.current
         self._read: dict[tuple[str, str, str], tuple[RecordDefined, Application]] = {}
 
     async def listed(self) -> None:
@@ -67,12 +67,12 @@ class RecordedApplications:
             self._read[key] = held
         return {application.key: application for _, application in self._read.values()}
 
-    async def find(self, key: ApplicationKey) -> Application | Missing:
+    async def find(self, key: ApplicationKey) -> Application | MissingOwner:
         """See ``ApplicationsSource``. Raises StoreUnavailable, NotReady, LogCorrupt."""
         where = record_key(key)
         if where is None:
             why = f"{key.kind} {key.namespace}/{key.name} is a third party: nobody follows it"
-            return Missing(certain=False, why=why)
+            return MissingOwner(certain=False, why=why)
         await self._view.freshen()
         record = self._view.current.records.get(where)
         found = application_in(record) if record is not None else None
@@ -85,8 +85,8 @@ class RecordedApplications:
                 f"there is no record of {key.kind} {key.namespace}/{key.name};"
                 " apply its manifest with `orbctl apply -f`"
             )
-            return Missing(certain=False, why=why)
-        return Missing(certain=True, why=gone.words(where))
+            return MissingOwner(certain=False, why=why)
+        return MissingOwner(certain=True, why=gone.words(where))
 
     async def changed(self) -> None:
         """See ``ApplicationsSource``: the view has moved on."""

@@ -21,18 +21,18 @@ from core.domain.autopools.applications import Application
 from core.domain.autopools.naming import ApplicationKey, application_of, is_reclaimable
 from core.domain.autopools.reconciling import plan_application
 from core.domain.configuration import pool_addresses
-from core.domain.fixed.owners import Missing
+from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool
 from core.errors import Compacted, OrbweaverError
-from core.projections.configuration_view import Snapshot
-from core.service.needs import NEEDS, REPORTS, Report
+from core.projections.configuration_view import ConfigurationSnapshot
+from core.service.needs import NEEDS, REPORTS, ReconcileReport
 from core.store.kinds import key_text
-from core.store.kv import Change, Get
+from core.store.kv import Get, KeyChange
 from core.store.retrying import waiting_for_store
 from workflows.engine.client import Client
 from workflows.engine.faults import OF_ONE_EXECUTION
 from workflows.jobs.autopools.application import WAKE, AutoPools, workflow_id
-from workflows.jobs.autopools.reconciling import PoolsPlace
+from workflows.jobs.autopools.reconciling import PoolPlanner
 
 GAP_S: Final = 0.05
 """Between two sweeps: what changes together is looked at together."""
@@ -54,7 +54,7 @@ Ranges = dict[tuple[bytes, bytes], frozenset[ApplicationKey]]
 """Ranges of claims, and who waits for a release in them."""
 
 
-class Seen(NamedTuple):
+class LastReconciled(NamedTuple):
     """What was so when an application was last found in order, or woken. None: it is gone."""
 
     application: Application | None
@@ -62,19 +62,19 @@ class Seen(NamedTuple):
     subnets: tuple[int, ...] = ()
 
 
-class Dispatcher:
+class ApplicationDispatcher:
     """One cluster's; to be run by whoever leads."""
 
-    def __init__(self, place: PoolsPlace, client: Client) -> None:
+    def __init__(self, place: PoolPlanner, client: Client) -> None:
         self._place = place
         self._view = place.view
         self._client = client
         self._begin()
 
     def _begin(self) -> None:
-        self._seen: dict[ApplicationKey, Seen] = {}
+        self._seen: dict[ApplicationKey, LastReconciled] = {}
         self._needed: set[ApplicationKey] = set()
-        self._waiting: dict[ApplicationKey, Report] = {}
+        self._waiting: dict[ApplicationKey, ReconcileReport] = {}
         self._woken: dict[ApplicationKey, int] = {}
         self._settled: dict[ApplicationKey, int] = {}
         self._freed: set[ApplicationKey] = set()
@@ -113,12 +113,12 @@ class Dispatcher:
         found = await self._place.store.read([Get(*room) for room in rooms])
         for answer in found.ranges:
             for kv in answer.kvs:
-                self._hear(Change(kv.key, kv.value, kv.mod_revision))
+                self._hear(KeyChange(kv.key, kv.value, kv.mod_revision))
         async for batch in self._place.store.watch(rooms, after=found.revision):
             for change in batch.changes:
                 self._hear(change)
 
-    def _hear(self, change: Change) -> None:
+    def _hear(self, change: KeyChange) -> None:
         faults, keys = self._view.faults, self._place.keys
         if change.value is None:
             faults.clear(key_text(keys, change.key))
@@ -214,9 +214,11 @@ class Dispatcher:
                 raise
             await asyncio.sleep(GAP_S)
 
-    async def _sweep(self, called: set[ApplicationKey], snapshot: Snapshot) -> None:
+    async def _sweep(self, called: set[ApplicationKey], snapshot: ConfigurationSnapshot) -> None:
         """Wake those that were called, and those that have changed."""
-        changed: dict[ApplicationKey, Seen] = await waiting_for_store()(self._changed, snapshot)
+        changed: dict[ApplicationKey, LastReconciled] = await waiting_for_store()(
+            self._changed, snapshot
+        )
         for some in _chunks(list(called | changed.keys())):
             await asyncio.gather(*(self._wake(key) for key in some))
         self._seen |= changed
@@ -230,29 +232,31 @@ class Dispatcher:
         except OF_ONE_EXECUTION as error:
             _log.error("the automatic pools of %s are not looked at: %s", key, error)
 
-    async def _changed(self, snapshot: Snapshot) -> dict[ApplicationKey, Seen]:
+    async def _changed(
+        self, snapshot: ConfigurationSnapshot
+    ) -> dict[ApplicationKey, LastReconciled]:
         """Whose pools are not what they should be as far as anybody has looked."""
-        changed: dict[ApplicationKey, Seen] = {}
+        changed: dict[ApplicationKey, LastReconciled] = {}
         self._forget_settled(snapshot)
         own = _by_application(snapshot)
         known = self._place.source.known()
         stamp = _stamp(snapshot, ("subnets",))
         for key, application in known.items():
-            seen = Seen(application, tuple(own.get(key, ())), stamp)
+            seen = LastReconciled(application, tuple(own.get(key, ())), stamp)
             if self._seen.get(key) != seen:
                 if self._has_work(seen):
                     changed[key] = seen
                 else:
                     self._seen[key] = seen
         for key, pools in own.items():
-            seen = Seen(None, tuple(pools))
+            seen = LastReconciled(None, tuple(pools))
             if key not in known and self._seen.get(key) != seen and await self._is_gone(key, pools):
                 changed[key] = seen
         for key in self._seen.keys() - known.keys() - own.keys():
             del self._seen[key]
         return changed
 
-    def _forget_settled(self, snapshot: Snapshot) -> None:
+    def _forget_settled(self, snapshot: ConfigurationSnapshot) -> None:
         """Compare anew once the view has caught up with who was set in order.
 
         What was so before may be so again: a pool that was made and deleted at once.
@@ -262,7 +266,7 @@ class Dispatcher:
                 del self._settled[key]
                 self._seen.pop(key, None)
 
-    def _has_work(self, seen: Seen) -> bool:
+    def _has_work(self, seen: LastReconciled) -> bool:
         """Whether the activity would find anything: by its own plan, without other ones' pools."""
         assert seen.application is not None, "who is gone has no plan"
         settings = self._place.settings
@@ -279,9 +283,9 @@ class Dispatcher:
         if not any(is_reclaimable(pool.labels) for pool in pools):
             return False
         found = await self._place.source.find(key)
-        return isinstance(found, Missing) and found.certain
+        return isinstance(found, MissingOwner) and found.certain
 
-    def _unblocked(self, snapshot: Snapshot) -> Iterator[ApplicationKey]:
+    def _unblocked(self, snapshot: ConfigurationSnapshot) -> Iterator[ApplicationKey]:
         """Who waits for addresses of a subnet, now that something about subnets has changed."""
         newest = max(_stamp(snapshot, _TOPICS), default=0)
         for key, report in self._waiting.items():
@@ -291,7 +295,7 @@ class Dispatcher:
                 yield key
 
 
-def _by_application(snapshot: Snapshot) -> dict[ApplicationKey, list[Pool]]:
+def _by_application(snapshot: ConfigurationSnapshot) -> dict[ApplicationKey, list[Pool]]:
     found: dict[ApplicationKey, list[Pool]] = {}
     for pool in snapshot.catalog.values():
         key = application_of(pool.labels)
@@ -300,7 +304,7 @@ def _by_application(snapshot: Snapshot) -> dict[ApplicationKey, list[Pool]]:
     return found
 
 
-def _stamp(snapshot: Snapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
+def _stamp(snapshot: ConfigurationSnapshot, topics: tuple[str, ...]) -> tuple[int, ...]:
     """Changes with every change of these topics."""
     return tuple(
         revision

@@ -14,21 +14,21 @@ from typing import Final, NamedTuple, TypeAlias
 from core.domain.autopools.applications import is_built_in
 from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.reconciling import (
-    Step,
+    ReconcileStep,
     named_subnets,
     plan_application,
     plan_departure,
     refused_step,
 )
 from core.domain.autopools.settings import AutoPoolSettings
-from core.domain.configuration import Configuration, Switches, pool_addresses
-from core.domain.fixed.owners import Missing
+from core.domain.configuration import Configuration, FeatureSwitches, pool_addresses
+from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Claim, Pool
 from core.errors import LostRace, Refused
 from core.projections.configuration_view import ConfigurationView
 from core.service.command_scope import ScopeReader
 from core.service.configurator import Configurator
-from core.service.needs import Needs, Problem, Report
+from core.service.needs import PoolRequests, Problem, ReconcileReport
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
 from core.store.state import read_claims
@@ -54,18 +54,18 @@ DONE_MAX: Final = 64
 
 DONE: Final = "done"
 SO_ALREADY: Final = "so already"
-Outcome: TypeAlias = str | Step
+Outcome: TypeAlias = str | ReconcileStep
 
 
-class Look(NamedTuple):
-    """What a look did, and what is not as it should be (see ``Report``)."""
+class ReconcileResult(NamedTuple):
+    """What a look did, and what is not as it should be (see ``ReconcileReport``)."""
 
     position: int
     done: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
-class PoolsPlace(NamedTuple):
+class PoolPlanner(NamedTuple):
     """Where pools are planned: what the activity and the dispatcher share. The view is at work."""
 
     store: KeyValueStore
@@ -91,16 +91,16 @@ class PoolsPlace(NamedTuple):
 class AutoPoolActivities:
     """The activity and what it needs."""
 
-    def __init__(self, place: PoolsPlace, writers: ShardWriters) -> None:
+    def __init__(self, place: PoolPlanner, writers: ShardWriters) -> None:
         self._place = place
         self._writers = writers
-        self._needs = Needs(place.store, place.keys)
-        switches = Switches(place.settings.ipv4_enabled, place.settings.ipv6_enabled)
+        self._needs = PoolRequests(place.store, place.keys)
+        switches = FeatureSwitches(place.settings.ipv4_enabled, place.settings.ipv6_enabled)
         self._scopes = ScopeReader(place.store, place.keys, switches)
         self._changing = asyncio.Lock()
 
     @activity.defn(name="auto-pools-reconcile")
-    async def reconcile(self, key: ApplicationKey) -> Look:
+    async def reconcile(self, key: ApplicationKey) -> ReconcileResult:
         """Plan, carry out, and plan again until nothing is left to do.
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace, NotReady, WriterFenced; again helps.
@@ -110,32 +110,34 @@ class AutoPoolActivities:
             position, changed_at, steps = await self._plan(key)
             made = [(step, await self._carry_out(step)) for step in steps if step.command]
             done += [_told(step) for step, outcome in made if outcome is DONE]
-            refused = [outcome for _, outcome in made if isinstance(outcome, Step)]
+            refused = [outcome for _, outcome in made if isinstance(outcome, ReconcileStep)]
             if len(refused) == len(made):
                 break
         else:
             raise LostRace(f"the pools of {key} change all the time", subject=str(key))
         left = [*(step for step in steps if not step.command), *refused]
-        look = Look(position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left))
+        look = ReconcileResult(
+            position, tuple(done[:DONE_MAX]), tuple(_problem(step) for step in left)
+        )
         info = activity.info()
         await self._needs.report(
-            Report(look.position, info.workflow_id, key, look.problems, changed_at)
+            ReconcileReport(look.position, info.workflow_id, key, look.problems, changed_at)
         )
         return look
 
-    async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[Step, ...]]:
-        """The steps, and as of which revisions (see ``Report``)."""
+    async def _plan(self, key: ApplicationKey) -> tuple[int, int, tuple[ReconcileStep, ...]]:
+        """The steps, and as of which revisions (see ``ReconcileReport``)."""
         place, settings = self._place, self._place.settings
         need, position = await self._needs.told(key)
         found = await place.source.find(key)
         await place.view.freshen()
         changed_at = place.view.current.changed_at
-        application = need if isinstance(found, Missing) else found
+        application = need if isinstance(found, MissingOwner) else found
         # Of what it touches alone: each application is looked at, however many there are.
         configuration = await self._scopes.read_application(key, named_subnets(application))
         own = [pool for pool in configuration.pools.values() if application_of(pool.labels) == key]
         claimed = await self._claimed(own)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingOwner):
             if found.certain:
                 return position, changed_at, departure(own, configuration, claimed)
             if need is None or is_built_in(key):
@@ -153,7 +155,7 @@ class AutoPoolActivities:
             claimed |= await read_claims(self._place.store, self._place.keys, addresses)
         return claimed
 
-    async def _carry_out(self, step: Step) -> Outcome:
+    async def _carry_out(self, step: ReconcileStep) -> Outcome:
         """One step; a step that says why, when it is refused."""
         assert step.command is not None, "only steps with a command are carried out"
         place, settings = self._place, self._place.settings
@@ -175,22 +177,22 @@ class AutoPoolActivities:
 
 def departure(
     own: list[Pool], configuration: Configuration, claimed: dict[str, Claim]
-) -> tuple[Step, ...]:
+) -> tuple[ReconcileStep, ...]:
     """The steps for pools whose application is gone, whatever UID it had."""
     uids = sorted({pool.labels.get(OWNER_UID, "") for pool in own})
     return tuple(step for uid in uids for step in plan_departure(uid, configuration, claimed))
 
 
-def _unknown(missing: Missing, *, waits: bool) -> tuple[Step, ...]:
+def _unknown(missing: MissingOwner, *, waits: bool) -> tuple[ReconcileStep, ...]:
     """Nothing is done for an application that nobody knows; whoever waits for it is told."""
     if not waits:
         return ()
-    return (Step("refuse", "", missing.why, again=True),)
+    return (ReconcileStep("refuse", "", missing.why, again=True),)
 
 
-def _problem(step: Step) -> Problem:
+def _problem(step: ReconcileStep) -> Problem:
     return Problem(step.pool, step.subnet, step.reason, step.remedy, step.again)
 
 
-def _told(step: Step) -> str:
+def _told(step: ReconcileStep) -> str:
     return f"{STEP_WORDS[step.action]} {step.pool}: {step.reason}"

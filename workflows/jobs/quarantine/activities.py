@@ -11,16 +11,16 @@ from typing import Final
 from core.domain.addresses import parse_address
 from core.domain.commands import ReturnAddress
 from core.domain.configuration import pool_addresses
-from core.domain.model import Stranger
+from core.domain.model import ConflictingHost
 from core.service.command_scope import ScopeReader
 from core.store.codec import QUARANTINE
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from workflows.api import activity
-from workflows.jobs.quarantine.probing import Answer, Prober, Target
+from workflows.jobs.quarantine.probing import Prober, ProbeResult, ProbeTarget
 from workflows.jobs.writers import ShardWriters
 
-OVER: Final = Answer("over")
+OVER: Final = ProbeResult("over")
 
 
 class QuarantineActivities:
@@ -35,20 +35,20 @@ class QuarantineActivities:
         self._prober = prober
 
     @activity.defn(name="quarantine-check")
-    async def check(self, address: str, stranger: Stranger) -> bool:
+    async def check(self, address: str, stranger: ConflictingHost) -> bool:
         """Whether the address is still set aside for this stranger. Raises StoreUnavailable."""
         found = (await self._store.read([Get(self._keys.quarantine_of(address))])).ranges[0].kvs
         return bool(found) and QUARANTINE.decode(found[0].value).stranger == stranger
 
     @activity.defn(name="quarantine-probe")
-    async def probe(self, address: str, stranger: Stranger) -> Answer:
+    async def probe(self, address: str, stranger: ConflictingHost) -> ProbeResult:
         """Ask once. Raises StoreUnavailable."""
         if not await self.check(address, stranger):
             return OVER
-        return await self._prober.probe(Target(address, await self._witness(address)))
+        return await self._prober.probe(ProbeTarget(address, await self._witness(address)))
 
     @activity.defn(name="quarantine-return")
-    async def give_back(self, address: str, stranger: Stranger, reason: str) -> bool:
+    async def give_back(self, address: str, stranger: ConflictingHost, reason: str) -> bool:
         """Lift the quarantine; False if it was over. Raises as ``ShardWriters.apply``."""
         applied = await self._writers.apply(ReturnAddress(address, stranger, reason))
         return bool(applied.events)

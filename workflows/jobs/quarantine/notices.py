@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.projections.fold import Projection
-from workflows.jobs.noticing import Notice
-from workflows.jobs.quarantine.probe import LOOK, ProbeQuarantine, Suspect, probe_id
+from workflows.jobs.noticing import RequiredExecution
+from workflows.jobs.quarantine.probe import LOOK, ProbeQuarantine, QuarantinedAddress, probe_id
 
 
-def quarantine_notices(projection: Projection) -> Iterator[Notice]:
+def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each, told when the stranger is another one."""
     for address, one in projection.ledger.quarantine.items():
         if one.stranger is not None:
-            suspect = Suspect(address, one.stranger)
-            yield Notice(ProbeQuarantine, probe_id(address), (suspect,), LOOK, one.stranger)
+            suspect = QuarantinedAddress(address, one.stranger)
+            yield RequiredExecution(
+                ProbeQuarantine, probe_id(address), (suspect,), LOOK, one.stranger
+            )

@@ -10,12 +10,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from core.domain.model import Stranger
+from core.domain.model import ConflictingHost
 from workflows.api import workflow
 from workflows.jobs.patience import patient
 from workflows.jobs.quarantine.activities import QuarantineActivities
-from workflows.jobs.quarantine.probing import Answer
-from workflows.jobs.quarantine.schedule import SILENT_PROBES, Progress, after
+from workflows.jobs.quarantine.probing import ProbeResult
+from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
 from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 
@@ -36,14 +36,14 @@ def probe_id(address: str) -> str:
     return f"quarantine/{address}"
 
 
-class Suspect(NamedTuple):
+class QuarantinedAddress(NamedTuple):
     """An address, and the stranger it is set aside for."""
 
     address: str
-    stranger: Stranger
+    stranger: ConflictingHost
 
 
-class Outcome(NamedTuple):
+class ProbeOutcome(NamedTuple):
     """Whether the address was returned by this execution, after how many probes."""
 
     returned: bool
@@ -56,14 +56,16 @@ class ProbeQuarantine:
     """The execution."""
 
     def __init__(self) -> None:
-        self._suspect = Suspect("", Stranger())
-        self._progress = Progress()
+        self._suspect = QuarantinedAddress("", ConflictingHost())
+        self._progress = ProbeProgress()
         self._due_s = 0.0
         self._looks = False
         self._wanted = False
 
     @workflow.run
-    async def run(self, suspect: Suspect, progress: Progress = Progress()) -> Outcome:
+    async def run(
+        self, suspect: QuarantinedAddress, progress: ProbeProgress = ProbeProgress()
+    ) -> ProbeOutcome:
         """Until the quarantine is over."""
         self._suspect, self._progress = suspect, progress
         workflow.set_signal_handler(LOOK, self._look)
@@ -127,13 +129,13 @@ class ProbeQuarantine:
         except workflow.ActivityError:
             return True
 
-    async def _probe(self) -> Answer:
+    async def _probe(self) -> ProbeResult:
         try:
             return await workflow.execute_activity(
                 QuarantineActivities.probe, *self._suspect, options=_OPTIONS
             )
         except workflow.ActivityError as error:
-            return Answer("unable", text=words(error))
+            return ProbeResult("unable", text=words(error))
 
     async def _give_back(self) -> bool:
         """Whether there is nothing left to do; after a failure the next probe comes first."""
@@ -147,8 +149,8 @@ class ProbeQuarantine:
             return False
         return True
 
-    def _outcome(self, *, returned: bool) -> Outcome:
-        return Outcome(returned, self._progress.answers, self._progress.unable)
+    def _outcome(self, *, returned: bool) -> ProbeOutcome:
+        return ProbeOutcome(returned, self._progress.answers, self._progress.unable)
 
     def _tell(self) -> None:
         workflow.upsert_search_attributes(

@@ -13,14 +13,14 @@ Verdict = Literal["answered", "silent", "unable", "over"]
 """``over`` is no prober's word: the quarantine has ended, or is another one by now."""
 
 
-class Target(NamedTuple):
+class ProbeTarget(NamedTuple):
     """An address without prefix length, and the gateway of its pool, "" if it has none."""
 
     address: str
     witness: str = ""
 
 
-class Answer(NamedTuple):
+class ProbeResult(NamedTuple):
     """What came of a probe. ``mac``: who answered; ``text``: from where, or why not."""
 
     verdict: Verdict
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 class Prober(Protocol):
     """Whoever can ask on a link."""
 
-    async def probe(self, target: Target) -> Answer:
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Ask who uses the address. Failures of its own are ``unable``; it raises nothing."""
         ...
 
@@ -42,6 +42,6 @@ NO_PROBER: Final = "no interface to probe from is configured: set ORBWEAVER_PROB
 class NoProber:
     """A controller that is on no link of the Pods: addresses stay until a person lifts them."""
 
-    async def probe(self, target: Target) -> Answer:
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
         """Unable."""
-        return Answer("unable", text=NO_PROBER)
+        return ProbeResult("unable", text=NO_PROBER)

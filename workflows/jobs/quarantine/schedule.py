@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from workflows.jobs.quarantine.probing import Answer
+from workflows.jobs.quarantine.probing import ProbeResult
 
 SILENT_PROBES: Final = 3
 """Machines sleep, cables are moved: one silent moment proves little."""
@@ -23,7 +23,7 @@ PAUSE_S_MAX: Final = 6 * 3_600.0
 FACTOR: Final = 2.0
 
 
-class Progress(NamedTuple):
+class ProbeProgress(NamedTuple):
     """What has come of the probes so far.
 
     ``silent`` counts those in a row, ``answers`` and ``unable`` all. ``mac``: who answered last.
@@ -45,7 +45,7 @@ class Progress(NamedTuple):
         return self.silent >= SILENT_PROBES
 
 
-def after(progress: Progress, answer: Answer, at_s: float) -> Progress:
+def after(progress: ProbeProgress, answer: ProbeResult, at_s: float) -> ProbeProgress:
     """The progress after one more probe."""
     said = progress._replace(last=answer.verdict, text=answer.text, at_s=at_s)
     later_s = min(progress.pause_s * FACTOR, PAUSE_S_MAX)

@@ -1,7 +1,7 @@
 """Books: what one look has found, kept in the store because it does not fit into a history.
 
 A plan of 10,000 steps has megabytes, a payload 64 KiB. A book is written in parts under a lease of
-its own, and named by a ``BookRef``. Parts never change, so a book that can be read is the one that
+its own, and named by a ``ScanStateRef``. Parts never change, so a book that can be read is the one that
 was written. A book whose lease has ended is gone: what it remembered is seen anew, which costs time
 and frees nothing. Nothing here decides.
 
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 import zstandard
 
-from core.domain.reclaim.evidence import Sighting, Subject
+from core.domain.reclaim.evidence import Observation, ObservationSubject
 from core.domain.reclaim.planning import ReclaimStep
 from core.store.codec import UNREADABLE
 from core.store.keys import Keys
@@ -39,7 +39,7 @@ STEPS_KEPT_MAX: Final = 20_000
 PART_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of a part that is read, unpacked."""
 
-Pair = tuple[Subject, Sighting]
+Pair = tuple[ObservationSubject, Observation]
 
 _encoder = msgspec.msgpack.Encoder()
 _sightings = msgspec.msgpack.Decoder(list[Pair])
@@ -48,7 +48,7 @@ _raw = msgspec.msgpack.Decoder(list[object])
 _UNUSABLE: Final = (zstandard.ZstdError, *UNREADABLE)
 
 
-class BookRef(NamedTuple):
+class ScanStateRef(NamedTuple):
     """Where a book is. ``lease`` 0: an empty one, of which nothing is stored."""
 
     name: str = ""
@@ -57,10 +57,10 @@ class BookRef(NamedTuple):
     step_parts: int = 0
 
 
-EMPTY: Final = BookRef()
+EMPTY: Final = ScanStateRef()
 
 
-class Books:
+class ScanStates:
     """Writes and reads books; each write makes a new one."""
 
     def __init__(self, store: KeyValueStore, keys: Keys, ttl_s: int) -> None:
@@ -69,15 +69,15 @@ class Books:
         self._ttl_s = ttl_s
 
     async def write(
-        self, sightings: Mapping[Subject, Sighting], steps: Sequence[ReclaimStep]
-    ) -> BookRef:
+        self, sightings: Mapping[ObservationSubject, Observation], steps: Sequence[ReclaimStep]
+    ) -> ScanStateRef:
         """Keep these, up to the bounds. Raises StoreUnavailable, OutcomeUnknown."""
         seen = list(islice(sightings.items(), SIGHTINGS_KEPT_MAX))
         kept = steps[:STEPS_KEPT_MAX]
         if not seen and not kept:
             return EMPTY
         lease = await self._store.grant_lease(self._ttl_s)
-        book = BookRef(
+        book = ScanStateRef(
             f"{lease:016x}", lease, _parts(seen, SIGHTINGS_A_PART), _parts(kept, STEPS_A_PART)
         )
         for part in range(book.sighting_parts):
@@ -89,12 +89,12 @@ class Books:
             )
         return book
 
-    async def sightings(self, book: BookRef) -> dict[Subject, Sighting]:
+    async def sightings(self, book: ScanStateRef) -> dict[ObservationSubject, Observation]:
         """What was seen; nothing of a book that is gone or of another version.
 
         Raises StoreUnavailable.
         """
-        found: dict[Subject, Sighting] = {}
+        found: dict[ObservationSubject, Observation] = {}
         for part in range(book.sighting_parts):
             data = await self._get(book, "sighting", part)
             if data is None:
@@ -105,7 +105,7 @@ class Books:
                 return {}
         return found
 
-    async def steps(self, book: BookRef, part: int) -> list[ReclaimStep] | None:
+    async def steps(self, book: ScanStateRef, part: int) -> list[ReclaimStep] | None:
         """One part of the releases; None of a book that is gone. Raises StoreUnavailable."""
         data = await self._get(book, "step", part)
         try:
@@ -113,20 +113,22 @@ class Books:
         except _UNUSABLE:
             return None
 
-    async def drop(self, book: BookRef) -> None:
+    async def drop(self, book: ScanStateRef) -> None:
         """A book that nobody reads any more; dropping it again is fine."""
         if book.lease:
             await self._store.revoke_lease(book.lease)
 
-    async def _put(self, book: BookRef, kind: str, part: int, values: Sequence[object]) -> None:
+    async def _put(
+        self, book: ScanStateRef, kind: str, part: int, values: Sequence[object]
+    ) -> None:
         data = zstandard.compress(_encoder.encode(values))
         await self._store.commit([], [Put(self._key(book, kind, part), data, book.lease)])
 
-    async def _get(self, book: BookRef, kind: str, part: int) -> bytes | None:
+    async def _get(self, book: ScanStateRef, kind: str, part: int) -> bytes | None:
         found = (await self._store.read([Get(self._key(book, kind, part))])).ranges[0].kvs
         return found[0].value if found else None
 
-    def _key(self, book: BookRef, kind: str, part: int) -> bytes:
+    def _key(self, book: ScanStateRef, kind: str, part: int) -> bytes:
         return self._room + f"{book.name}/{kind}/{part:06d}".encode()
 
 

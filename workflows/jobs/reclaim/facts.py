@@ -27,16 +27,16 @@ class PodChange(NamedTuple):
     traceparent: str = ""
 
 
-class LookSoon(NamedTuple):
+class ScanRequest(NamedTuple):
     """Something that no change of a Pod tells may have freed addresses: a scan finds out."""
 
     why: str
 
 
-Change = PodChange | LookSoon
+Change = PodChange | ScanRequest
 
 
-class FactsSource(Protocol):
+class ReclaimFactsSource(Protocol):
     """Whoever knows the cluster."""
 
     async def facts(self, ledger: Ledger, claims_read: Moment) -> ClusterFacts:

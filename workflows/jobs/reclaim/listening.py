@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, NoReturn
 
 from core.domain.events import Cause
-from core.domain.evolution import Held
+from core.domain.evolution import RevisedClaim
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import Trace, TraceBook, Untraced, trace
+from core.domain.reclaim.tracing import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
 from core.errors import AlreadyStarted, ExecutionNotFound, OrbweaverError
 from core.store.state import read_endpoint
 from workflows.engine.client import Client, StartOptions
-from workflows.jobs.reclaim.facts import LookSoon, PodChange
+from workflows.jobs.reclaim.facts import PodChange, ScanRequest
 from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, workflow_id
-from workflows.jobs.reclaim.releasing import Means
+from workflows.jobs.reclaim.releasing import ReclaimContext
 from workflows.model.errors import WorkflowError
 
 AWAY_PAUSE_S: Final = 0.5
@@ -44,20 +44,20 @@ BEGINS_MAX: Final = 3
 FAULTS: Final = (OrbweaverError, WorkflowError)
 """Of the store, of the source, of an execution that takes no more signals."""
 
-FindCause = Callable[[Held], Awaitable[Cause | None]]
+FindCause = Callable[[RevisedClaim], Awaitable[Cause | None]]
 
 _log: Final = logging.getLogger(__name__)
 
 
-class Origin(NamedTuple):
+class DeadlineCause(NamedTuple):
     """What is behind a trace: the event that was heard, and one of the Pod's claims."""
 
     trigger: str = ""
     traceparent: str = ""
-    held: Held | None = None
+    held: RevisedClaim | None = None
 
 
-class Beginner:
+class WorkflowStarter:
     """Begins executions through a client of the jobs' queue.
 
     With ``find_cause`` an execution is linked to the CNI call that claimed the addresses.
@@ -70,7 +70,7 @@ class Beginner:
         self._retry_s = max(settings.trace_interval_s, AWAY_PAUSE_S)
         self._find_cause = find_cause
 
-    async def begin(self, one: Trace, origin: Origin = Origin()) -> None:
+    async def begin(self, one: ReclaimDeadline, origin: DeadlineCause = DeadlineCause()) -> None:
         """See that the Pod's execution is there and knows this. Raises what the client raises."""
         traceparent = origin.traceparent
         if self._find_cause is not None and origin.held is not None:
@@ -95,27 +95,27 @@ class Beginner:
             return
 
 
-class Heard(NamedTuple):
+class ObservedChange(NamedTuple):
     """A change, and when it was heard: the first observation."""
 
     change: PodChange
     seen: Moment
 
 
-class Listener:
+class ChangeListener:
     """``heard``, ``begun`` and ``left`` count changes since the start; ``left``: to the scan."""
 
     def __init__(
         self,
-        means: Means,
-        begin: Callable[[Trace, Origin], Awaitable[None]],
+        means: ReclaimContext,
+        begin: Callable[[ReclaimDeadline, DeadlineCause], Awaitable[None]],
         scan_now: Callable[[], Awaitable[None]],
     ) -> None:
         self._means = means
         self._settings = means.settings
         self._begin = begin
         self._scan_now = scan_now
-        self._book = TraceBook(means.settings.traces_max)
+        self._book = ReclaimDeadlines(means.settings.traces_max)
         self.heard = 0
         self.begun = 0
         self.left = 0
@@ -130,14 +130,14 @@ class Listener:
 
     async def run(self) -> NoReturn:
         """Listen until cancelled. Raises what no retry helps."""
-        queue: asyncio.Queue[Heard] = asyncio.Queue(max(self._settings.queue_max, 1))
+        queue: asyncio.Queue[ObservedChange] = asyncio.Queue(max(self._settings.queue_max, 1))
         async with asyncio.TaskGroup() as group:
             for _ in range(max(self._settings.workers, 1)):
                 group.create_task(self._act(queue))
             while True:
                 await self._hear(queue)
 
-    async def _hear(self, queue: asyncio.Queue[Heard]) -> None:
+    async def _hear(self, queue: asyncio.Queue[ObservedChange]) -> None:
         """Until the changes break off."""
         await self._make_up()
         try:
@@ -145,12 +145,12 @@ class Listener:
             _log.info("listening to news of Pods")
             async for change in self._means.facts.changes():
                 self._pause_s = AWAY_PAUSE_S
-                if isinstance(change, LookSoon):
+                if isinstance(change, ScanRequest):
                     _log.info("a scan is asked for: %s", change.why)
                     await self._make_up()
                     continue
                 self.heard += 1
-                await self._queue(queue, Heard(change, self._means.observer.moment()))
+                await self._queue(queue, ObservedChange(change, self._means.observer.moment()))
         except FAULTS as error:
             _log.warning("news of Pods broke off, a scan makes up for it: %s", error)
         finally:
@@ -165,7 +165,7 @@ class Listener:
         except FAULTS as error:
             _log.warning("no scan could be asked for: %s", error)
 
-    async def _queue(self, queue: asyncio.Queue[Heard], one: Heard) -> None:
+    async def _queue(self, queue: asyncio.Queue[ObservedChange], one: ObservedChange) -> None:
         if queue.qsize() >= CROWD_MAX:
             await self._leave_crowd(one.seen)
             return
@@ -184,7 +184,7 @@ class Listener:
             _log.info("%d changes of Pods wait: the next ones are left to a scan", CROWD_MAX)
             await self._make_up()
 
-    async def _act(self, queue: asyncio.Queue[Heard]) -> NoReturn:
+    async def _act(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
         while True:
             one = await queue.get()
             try:
@@ -192,7 +192,7 @@ class Listener:
             except FAULTS as error:
                 self._leave(one, str(error))
 
-    async def take(self, one: Heard) -> None:
+    async def take(self, one: ObservedChange) -> None:
         """Begin what the news calls for. Raises StoreUnavailable, and what beginning raises."""
         change, pod = one.change, one.change.pod
         key = pod.endpoint_key(self._settings)
@@ -202,14 +202,14 @@ class Listener:
             return
         facts = await self._means.facts.facts(ledger, self._means.observer.moment())
         found = trace(pod, facts, self._settings, one.seen, deleted=change.deleted)
-        if isinstance(found, Untraced):
+        if isinstance(found, NoDeadline):
             return
         self._forget_what_is_over()
         if not self._book.put(found):
             self._leave(one, "no trace has room (SPIDERPOOL_GC_MAX_PODENTRY_DB_CAP)")
             return
         held = next(iter(ledger.claims.values()), None)
-        await self._begin(found, Origin(change.trigger, change.traceparent, held))
+        await self._begin(found, DeadlineCause(change.trigger, change.traceparent, held))
         self.begun += 1
 
     def _forget_what_is_over(self) -> None:
@@ -217,7 +217,7 @@ class Listener:
             for one in self._book.due(self._means.observer.now_s()):
                 self._book.forget(one.uid)
 
-    def _leave(self, one: Heard, why: str) -> None:
+    def _leave(self, one: ObservedChange, why: str) -> None:
         self.left += 1
         pod = one.change.pod
         _log.warning("%s/%s is left to the scan: %s", pod.namespace, pod.name, why)

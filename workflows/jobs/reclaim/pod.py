@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from workflows.api import workflow
-from workflows.jobs.reclaim.resolving import PodActivities, Resolved
+from workflows.jobs.reclaim.resolving import PodActivities, PodResolution
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 NEWS: Final = "news"
@@ -24,14 +24,14 @@ LOOKS_MAX: Final = 100
 """Of one execution: as often as a grace may be prolonged before the scan takes over."""
 
 
-class Outcome(NamedTuple):
+class ReclaimResult(NamedTuple):
     """How it ended: ``released`` addresses, and what was found, in words."""
 
     released: tuple[str, ...]
     why: str
 
 
-def workflow_id(one: Trace) -> str:
+def workflow_id(one: ReclaimDeadline) -> str:
     """The execution of a Pod."""
     return f"reclaim/{one.endpoint[0]}/{one.pod}/{one.uid}"
 
@@ -41,10 +41,10 @@ class ReclaimPod:
     """The execution. What it knows is the trace; the newest news counts."""
 
     def __init__(self) -> None:
-        self._news: Trace | None = None
+        self._news: ReclaimDeadline | None = None
 
     @workflow.run
-    async def run(self, one: Trace, retry_s: float) -> Outcome:
+    async def run(self, one: ReclaimDeadline, retry_s: float) -> ReclaimResult:
         """Go on until there is nothing left to wait for. ``retry_s``: between two attempts."""
         for _ in range(LOOKS_MAX):
             one = await self._due(one)
@@ -52,16 +52,16 @@ class ReclaimPod:
                 PodActivities.resolve, one, options=_options(retry_s)
             )
             if not found.until_s and self._news is None:
-                return Outcome(found.released, found.why)
+                return ReclaimResult(found.released, found.why)
             one = _waiting(one, found)
-        return Outcome((), f"left to the scan after {LOOKS_MAX} looks")
+        return ReclaimResult((), f"left to the scan after {LOOKS_MAX} looks")
 
     @workflow.signal
-    def news(self, one: Trace) -> None:
+    def news(self, one: ReclaimDeadline) -> None:
         """Something has happened to the Pod since."""
         self._news = one
 
-    async def _due(self, one: Trace) -> Trace:
+    async def _due(self, one: ReclaimDeadline) -> ReclaimDeadline:
         """Wait for the time of the trace; news may bring another time."""
         while True:
             one, self._news = _newer(one, self._news), None
@@ -82,13 +82,13 @@ def _options(retry_s: float) -> workflow.ActivityOptions:
     return workflow.ActivityOptions(start_to_close_s=RESOLVE_S, retry=retry)
 
 
-def _newer(one: Trace, news: Trace | None) -> Trace:
+def _newer(one: ReclaimDeadline, news: ReclaimDeadline | None) -> ReclaimDeadline:
     """A deletion that was reported is never taken back; the first observation stays the first."""
     if news is None or one.reason == "deleted":
         return one
     return news if news.reason == "deleted" else news._replace(seen=one.seen)
 
 
-def _waiting(one: Trace, found: Resolved) -> Trace:
+def _waiting(one: ReclaimDeadline, found: PodResolution) -> ReclaimDeadline:
     """The trace for the next look: its new time, and who has seen it first."""
     return one._replace(deadline_s=found.until_s or one.deadline_s, seen=found.seen or one.seen)

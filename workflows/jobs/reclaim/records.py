@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 from core.domain.events import RecordDeleted, Recorded
 from core.domain.evolution import Ledger, RecordKey
 from core.domain.fixed.kinds import STATEFUL_SET, replica_of
-from core.domain.fixed.owners import Missing, StatefulSetState
+from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Endpoint
 from core.domain.reclaim.cluster import ClusterFacts, PodState
 from core.domain.reclaim.evidence import Moment
-from core.domain.reclaim.standalone import StandaloneCluster, Word
+from core.domain.reclaim.standalone import DeletionNotice, StandaloneCluster
 from core.errors import LogCorrupt
 from core.store.keys import Keys
 from core.store.kinds import ENDPOINTS
@@ -32,7 +32,7 @@ from workflows.jobs.reclaim.facts import PodChange
 POD: Final = "Pod"
 NODE: Final = "Node"
 
-NOBODY: Final = Word("", "")
+NOBODY: Final = DeletionNotice("", "")
 
 
 _log: Final = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ class RecordFacts(StandaloneCluster):
         ledger: Ledger,
         deletions: Mapping[RecordKey, Deletion],
         seen: Moment,
-        word: Word = NOBODY,
+        word: DeletionNotice = NOBODY,
     ) -> None:
         super().__init__(ledger, word, seen)
         self._gone = dict(_deletions_about(ledger, deletions)) if deletions else {}
         self._claimed = _newest_claims(ledger) if self._gone else {}
         self._recorded = _recorded_pods(ledger, self._gone)
 
-    def pod(self, namespace: str, name: str) -> PodState | Missing:
+    def pod(self, namespace: str, name: str) -> PodState | MissingOwner:
         """Gone if its record or its node's was deleted and nothing came after, else unknown."""
         said = super().pod(namespace, name)
         if not self._gone or isinstance(said, PodState) or said.certain:
@@ -68,18 +68,18 @@ class RecordFacts(StandaloneCluster):
             if found is None:
                 continue
             if self._claimed.get((namespace, name), 0) <= found.position:
-                return Missing(certain=True, why=found.words(key))
+                return MissingOwner(certain=True, why=found.words(key))
             late = f"Pod {namespace}/{name} got an address after its record was deleted"
-            return Missing(certain=False, why=late)
+            return MissingOwner(certain=False, why=late)
         return said
 
-    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | Missing:
+    def stateful_set(self, namespace: str, name: str) -> StatefulSetState | MissingOwner:
         """As its record says; gone if that was deleted, else unknown."""
         key: RecordKey = STATEFUL_SET, namespace, name
         found = self._gone.get(key)
         if found is None:
             return super().stateful_set(namespace, name)
-        return Missing(certain=True, why=found.words(key))
+        return MissingOwner(certain=True, why=found.words(key))
 
     def pod_of_uid(self, uid: str) -> PodState | None:
         """A Pod that an operator describes is living, unless it or its node is said to be gone."""
@@ -140,7 +140,7 @@ class EndpointsByNode(NamedTuple):
 NOTHING_READ: Final = EndpointsByNode(0, {})
 
 
-class StandaloneFacts:
+class StandalonePodFacts:
     """Follows the log for deleted records; what it has read it does not read again."""
 
     def __init__(self, store: KeyValueStore, keys: Keys) -> None:
@@ -149,7 +149,9 @@ class StandaloneFacts:
         self._reader = LogReader(store, keys)
         self._deletions = Deletions(store, keys)
 
-    async def facts(self, ledger: Ledger, claims_read: Moment, word: Word = NOBODY) -> ClusterFacts:
+    async def facts(
+        self, ledger: Ledger, claims_read: Moment, word: DeletionNotice = NOBODY
+    ) -> ClusterFacts:
         """See ``FactsSource``; ``word``: what an operator says besides.
 
         Raises StoreUnavailable, LogCorrupt.

@@ -20,7 +20,7 @@ from core.service.reclaimer import LATE, Reclaimer
 from core.service.releaser import Released
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore
-from workflows.jobs.reclaim.facts import FactsSource
+from workflows.jobs.reclaim.facts import ReclaimFactsSource
 from workflows.jobs.writers import ShardWriters
 
 
@@ -80,12 +80,12 @@ class Releases:
         return await self._handover.hand_over(step.key, decide, "reclaimed", evidence)
 
 
-class Means(NamedTuple):
+class ReclaimContext(NamedTuple):
     """What reclaiming works with in one process."""
 
     store: KeyValueStore
     keys: Keys
-    facts: FactsSource
+    facts: ReclaimFactsSource
     settings: ReclaimSettings
     observer: Observer
     releases: Releases

@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.judging import Rules
-from core.domain.reclaim.planning import Kept, resolve
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.planning import KeptClaims, resolve
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import NotReady, OrbweaverError
 from core.store.state import read_endpoint
 from workflows.api import activity
-from workflows.jobs.reclaim.releasing import Means, can_be_retried
+from workflows.jobs.reclaim.releasing import ReclaimContext, can_be_retried
 
 NOTHING_LEFT = "nothing of it is left: its addresses were released"
 
 _log = logging.getLogger(__name__)
 
 
-class Resolved(NamedTuple):
+class PodResolution(NamedTuple):
     """What one look came to. ``until_s``: look again then (Unix seconds), 0: it is over.
 
     ``seen``: the first observation of whoever looks now, where it is another one's.
@@ -39,13 +39,13 @@ class Resolved(NamedTuple):
 class PodActivities:
     """The activity and what it needs. It counts ``released`` addresses and ``failed`` attempts."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: ReclaimContext) -> None:
         self._means = means
         self.released = 0
         self.failed = 0
 
     @activity.defn(name="reclaim-pod")
-    async def resolve(self, one: Trace) -> Resolved:
+    async def resolve(self, one: ReclaimDeadline) -> PodResolution:
         """Release the Pod's addresses if they are free by now.
 
         Raises a failure that a retry helps, but for the last of ``tries_max`` attempts; that nobody
@@ -59,9 +59,9 @@ class PodActivities:
             if can_be_retried(error) and attempt < self._means.settings.tries_max:
                 raise
             _log.warning("reclaiming %s was left to the scan: %s", "/".join(one.endpoint), error)
-            return Resolved((), f"left to the scan after {attempt} tries: {error}")
+            return PodResolution((), f"left to the scan after {attempt} tries: {error}")
 
-    async def _resolve(self, one: Trace) -> Resolved:
+    async def _resolve(self, one: ReclaimDeadline) -> PodResolution:
         means = self._means
         claims_read = means.observer.moment()
         ledger = await read_endpoint(means.store, means.keys, one.endpoint)
@@ -73,14 +73,14 @@ class PodActivities:
         rules = Rules(facts, means.settings, means.observer.now_s())
         found = resolve(one, ledger, rules)
         if found is None:
-            return Resolved((), NOTHING_LEFT)
-        if isinstance(found, Kept):
+            return PodResolution((), NOTHING_LEFT)
+        if isinstance(found, KeptClaims):
             if found.unanswered:
                 raise NotReady(found.why, subject="/".join(one.endpoint))
-            return Resolved((), found.why, found.until_s, seen)
+            return PodResolution((), found.why, found.until_s, seen)
         done = await means.releases.make(found)
         if not done.revision:
             again_s = rules.now_s + means.settings.trace_interval_s
-            return Resolved((), done.why, again_s, seen)
+            return PodResolution((), done.why, again_s, seen)
         self.released += len(done.addresses)
-        return Resolved(done.addresses, str(found.evidence))
+        return PodResolution(done.addresses, str(found.evidence))

@@ -15,8 +15,13 @@ from typing import Final, NamedTuple
 from core.domain.reclaim.settings import ReclaimSettings
 from workflows.api import workflow
 from workflows.jobs.patience import patient
-from workflows.jobs.reclaim.books import EMPTY, BookRef
-from workflows.jobs.reclaim.scanning import ChunkDone, Observation, PausedStep, ReclaimActivities
+from workflows.jobs.reclaim.books import EMPTY, ScanStateRef
+from workflows.jobs.reclaim.scanning import (
+    ChunkDone,
+    PausedStep,
+    ReclaimActivities,
+    ScanObservation,
+)
 from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 
@@ -45,7 +50,7 @@ _LOOK: Final = patient(LOOK_S, LOOKS_S)
 _RELEASE: Final = patient(CHUNK_S, CHUNKS_S)
 
 
-class Orders(NamedTuple):
+class ScanSettings(NamedTuple):
     """How often, and how much at once. Times in seconds."""
 
     interval_s: float = 600.0
@@ -53,16 +58,16 @@ class Orders(NamedTuple):
     chunks_at_once: int = 3
 
 
-def orders_of(settings: ReclaimSettings) -> Orders:
+def orders_of(settings: ReclaimSettings) -> ScanSettings:
     """What the settings of a controller say."""
-    return Orders(
+    return ScanSettings(
         max(settings.scan_interval_s, LOOK_GAP_S_MIN),
         settings.on_demand_gap_s,
         max(settings.workers, 1),
     )
 
 
-class Tally(NamedTuple):
+class ScanCounts(NamedTuple):
     """Counts since the execution began; ``kept`` to ``paused`` are those of the last look."""
 
     looks: int = 0
@@ -74,14 +79,14 @@ class Tally(NamedTuple):
     paused: int = 0
 
 
-class Carry(NamedTuple):
+class ContinuedScan(NamedTuple):
     """What one look leaves to the next, and one run to the next. Times are Unix seconds."""
 
-    book: BookRef = EMPTY
-    outdated: BookRef = EMPTY
+    book: ScanStateRef = EMPTY
+    outdated: ScanStateRef = EMPTY
     last_s: float = 0.0
     again_s: float = 0.0
-    tally: Tally = Tally()
+    tally: ScanCounts = ScanCounts()
     paused: tuple[PausedStep, ...] = ()
     samples: tuple[str, ...] = ()
     fault: str = ""
@@ -93,12 +98,12 @@ class ReclaimScan:
     """The execution. It holds no claims and no plans, only counts and references."""
 
     def __init__(self) -> None:
-        self._orders = Orders()
-        self._carry = Carry()
+        self._orders = ScanSettings()
+        self._carry = ContinuedScan()
         self._phase = "starting"
 
     @workflow.run
-    async def run(self, orders: Orders, carry: Carry = Carry()) -> None:
+    async def run(self, orders: ScanSettings, carry: ContinuedScan = ContinuedScan()) -> None:
         """Go on until cancelled."""
         self._orders, self._carry = orders, carry
         workflow.set_signal_handler(SCAN_NOW, self._scan_now)
@@ -127,7 +132,7 @@ class ReclaimScan:
     def _scan_now(self) -> None:
         self._change(wanted=True)
 
-    def _take_orders(self, orders: Orders) -> None:
+    def _take_orders(self, orders: ScanSettings) -> None:
         self._orders = orders
 
     def _change(self, **fields: object) -> None:
@@ -181,7 +186,7 @@ class ReclaimScan:
             for part, done in zip(parts, found, strict=True):
                 self._count(part, done)
 
-    def _note(self, seen: Observation) -> None:
+    def _note(self, seen: ScanObservation) -> None:
         tally = self._carry.tally
         self._change(
             book=seen.book,

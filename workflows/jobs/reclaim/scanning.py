@@ -15,17 +15,17 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.judging import Rules
 from core.domain.reclaim.planning import ReclaimPlan, ReclaimStep, plan_scan
-from core.domain.reclaim.tracing import Trace
+from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import OrbweaverError
 from core.store.collector import collector_paused
 from core.store.state import read_ledger
 from workflows.api import activity
 from workflows.engine.faults import OF_ONE_EXECUTION
-from workflows.jobs.reclaim.books import BookRef, Books
-from workflows.jobs.reclaim.releasing import Means, can_be_retried
+from workflows.jobs.reclaim.books import ScanStateRef, ScanStates
+from workflows.jobs.reclaim.releasing import ReclaimContext, can_be_retried
 from workflows.model.errors import ApplicationError
 
-Begin = Callable[[Trace], Awaitable[None]]
+Begin = Callable[[ReclaimDeadline], Awaitable[None]]
 """Begins the execution of a Pod whose grace runs."""
 
 BOOK_TTL_S_MIN: Final = 3_600
@@ -46,14 +46,14 @@ WORDS_CHARS_MAX: Final = 300
 _log: Final = logging.getLogger(__name__)
 
 
-class Observation(NamedTuple):
+class ScanObservation(NamedTuple):
     """What a look found. ``book`` has the rest.
 
     ``seen_s`` and ``look_again_s`` are Unix seconds; 0: nothing is waiting. ``kept``: endpoints
     that stay, ``suspects``: those of them that were seen once. ``samples``: why some stay.
     """
 
-    book: BookRef
+    book: ScanStateRef
     revision: int
     seen_s: float
     endpoints: int
@@ -84,14 +84,14 @@ class ChunkDone(NamedTuple):
 class ReclaimActivities:
     """The activities and what they need. ``begin`` gets the Pods whose grace runs."""
 
-    def __init__(self, means: Means, begin: Begin) -> None:
+    def __init__(self, means: ReclaimContext, begin: Begin) -> None:
         ttl_s = max(BOOK_TTL_S_MIN, int(means.settings.scan_interval_s * BOOK_INTERVALS))
         self._means = means
         self._begin = begin
-        self._books = Books(means.store, means.keys, ttl_s)
+        self._books = ScanStates(means.store, means.keys, ttl_s)
 
     @activity.defn(name="reclaim-observe")
-    async def observe(self, before: BookRef, outdated: BookRef) -> Observation:
+    async def observe(self, before: ScanStateRef, outdated: ScanStateRef) -> ScanObservation:
         """Look at everything once. ``before``: the last look's book; ``outdated``: to be dropped.
 
         Raises StoreUnavailable, OutcomeUnknown, Compacted, LogError, and what the facts raise.
@@ -100,7 +100,7 @@ class ReclaimActivities:
         with collector_paused():
             return await self._observe(before)
 
-    async def _observe(self, before: BookRef) -> Observation:
+    async def _observe(self, before: ScanStateRef) -> ScanObservation:
         means = self._means
         claims_read = means.observer.moment()
         ledger = await read_ledger(means.store, means.keys)
@@ -111,7 +111,7 @@ class ReclaimActivities:
         plan = await asyncio.to_thread(plan_scan, ledger, rules, sightings)
         book = await self._books.write(plan.sightings, plan.steps)
         await self._begin_all(plan.traces[: means.settings.queue_max])
-        return Observation(
+        return ScanObservation(
             book,
             ledger.position,
             facts.seen.unix_s,
@@ -124,12 +124,12 @@ class ReclaimActivities:
             _why_kept(plan),
         )
 
-    async def _begin_all(self, traces: Sequence[Trace]) -> None:
+    async def _begin_all(self, traces: Sequence[ReclaimDeadline]) -> None:
         for first in range(0, len(traces), BEGUN_AT_ONCE):
             some = traces[first : first + BEGUN_AT_ONCE]
             await asyncio.gather(*(self._begin_one(one) for one in some))
 
-    async def _begin_one(self, one: Trace) -> None:
+    async def _begin_one(self, one: ReclaimDeadline) -> None:
         """One Pod's execution that takes no more news must not stop the look at all others."""
         try:
             await self._begin(one)
@@ -137,7 +137,7 @@ class ReclaimActivities:
             _log.warning("%s was not told of what a look found: %s", "/".join(one.endpoint), error)
 
     @activity.defn(name="reclaim-release")
-    async def release(self, book: BookRef, part: int) -> ChunkDone:
+    async def release(self, book: ScanStateRef, part: int) -> ChunkDone:
         """Carry out one part of a book.
 
         Raises a failure that a retry helps, after all steps were tried, and remembers what is done;

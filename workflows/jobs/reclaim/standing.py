@@ -18,7 +18,7 @@ from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.kinds import OPEN_HEADS
 from workflows.jobs.reclaim.scan import WORKFLOW_ID
 from workflows.model.payloads import Payload
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 LAST_SCAN: Final = "ReclaimLastScan"
 KEPT: Final = "ReclaimKept"
@@ -27,7 +27,7 @@ FAILED: Final = "ReclaimPaused"
 FAULT: Final = "ReclaimFault"
 
 
-class Standing(NamedTuple):
+class ScanStatus(NamedTuple):
     """The last scan. ``at_s``: Unix seconds, 0: there was none yet.
 
     ``kept``: endpoints that stay; ``released``: addresses, since the execution began;
@@ -47,13 +47,13 @@ def scan_key(keys: Keys) -> bytes:
     return WorkflowKeys(keys, DEFAULT_QUEUE).open(WORKFLOW_ID)
 
 
-async def read_standing(store: KeyValueStore, keys: Keys) -> Standing | None:
+async def read_standing(store: KeyValueStore, keys: Keys) -> ScanStatus | None:
     """None when no execution is there. Raises StoreUnavailable, LogCorrupt."""
     key = scan_key(keys)
     for kv in (await store.read([Get(key)])).ranges[0].kvs:
         head = OPEN_HEADS.decode(keys, kv.key, kv.value)
         try:
-            return _standing(head.search_attributes, paused=head.status is Status.PAUSED)
+            return _standing(head.search_attributes, paused=head.status is ExecutionStatus.PAUSED)
         except UNREADABLE as error:
             name = key_text(keys, key)
             what = f"what the scan of reclaiming says cannot be read: {words_of(error)}"
@@ -61,9 +61,9 @@ async def read_standing(store: KeyValueStore, keys: Keys) -> Standing | None:
     return None
 
 
-def _standing(attributes: Mapping[str, Payload], *, paused: bool) -> Standing:
+def _standing(attributes: Mapping[str, Payload], *, paused: bool) -> ScanStatus:
     text = str(attributes.get(LAST_SCAN) or "")
-    return Standing(
+    return ScanStatus(
         paused,
         datetime.fromisoformat(text).timestamp() if text else 0.0,
         int(attributes.get(KEPT) or 0),

@@ -19,14 +19,19 @@ from core.store.codec import CLAIM, POOL, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.api import activity
-from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, POOLS_NAMED_MAX, Holder, Left
+from workflows.jobs.retirement.words import (
+    HOLDERS_SHOWN_MAX,
+    POOLS_NAMED_MAX,
+    BlockingClaim,
+    RemainingClaims,
+)
 from workflows.jobs.writers import ShardWriters
 
 RANGES_PER_READ_MAX: Final = 100
 """Ranges of one read; etcd takes 128."""
 
-GONE: Final = Left("gone")
-SERVING: Final = Left("serving")
+GONE: Final = RemainingClaims("gone")
+SERVING: Final = RemainingClaims("serving")
 
 
 class RetirementActivities:
@@ -38,7 +43,7 @@ class RetirementActivities:
         self._writers = writers
 
     @activity.defn(name="retirement-step")
-    async def step(self, kind: Retirable, name: str) -> Left:
+    async def step(self, kind: Retirable, name: str) -> RemainingClaims:
         """Go on as far as it goes; what is left then.
 
         Raises StoreUnavailable, OutcomeUnknown, LostRace, WriterFenced.
@@ -52,7 +57,7 @@ class RetirementActivities:
         await self._writers.apply(Reinstate(kind, name))
 
 
-async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> Left:
+async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> RemainingClaims:
     """What is in the way of a deletion, as the keys say now. Raises StoreUnavailable."""
     if kind == "subnet":
         return await _look_at_subnet(store, keys, name)
@@ -62,15 +67,15 @@ async def look(store: KeyValueStore, keys: Keys, kind: Retirable, name: str) -> 
     pool = POOL.decode(found[0].value)
     if not pool.retiring:
         return SERVING
-    count, holders = 0, list[Holder]()
+    count, holders = 0, list[BlockingClaim]()
     for gets in _reads(keys, pool_addresses(pool)):
         for answer in (await store.read(gets)).ranges:
             count += answer.count
             holders += [_holder(keys, kv) for kv in answer.kvs]
-    return Left("held", count, tuple(holders[:HOLDERS_SHOWN_MAX]))
+    return RemainingClaims("held", count, tuple(holders[:HOLDERS_SHOWN_MAX]))
 
 
-async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> Left:
+async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> RemainingClaims:
     found = (await store.read([Get(keys.subnet(name))])).ranges[0].kvs
     if not found:
         return GONE
@@ -79,7 +84,7 @@ async def _look_at_subnet(store: KeyValueStore, keys: Keys, name: str) -> Left:
     step = AdvanceRetirement("subnet", name)
     configuration = (await ScopeReader(store, keys).read(step, may_write=False)).configuration
     pools = [pool.name for pool in controlled(name, configuration.pools)]
-    return Left("held", pool_count=len(pools), pools=tuple(pools[:POOLS_NAMED_MAX]))
+    return RemainingClaims("held", pool_count=len(pools), pools=tuple(pools[:POOLS_NAMED_MAX]))
 
 
 def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
@@ -96,6 +101,8 @@ def _reads(keys: Keys, addresses: AddressSet) -> Iterator[list[Get]]:
         ]
 
 
-def _holder(keys: Keys, kv: KeyValue) -> Holder:
+def _holder(keys: Keys, kv: KeyValue) -> BlockingClaim:
     claim = CLAIM.decode(kv.value)
-    return Holder(str(keys.address_in(kv.key)), f"{claim.namespace}/{claim.pod}", kv.mod_revision)
+    return BlockingClaim(
+        str(keys.address_in(kv.key)), f"{claim.namespace}/{claim.pod}", kv.mod_revision
+    )

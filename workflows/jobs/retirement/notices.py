@@ -10,30 +10,34 @@ from collections.abc import Iterator
 
 from core.domain.subnets import controlled, owner_of
 from core.projections.fold import Projection
-from workflows.jobs.noticing import Notice
+from workflows.jobs.noticing import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import LOOK, Order, retirement_id
+from workflows.jobs.retirement.words import LOOK, RetirementRequest, retirement_id
 
 
-def retirement_notices(projection: Projection) -> Iterator[Notice]:
+def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:
     """An execution for each, told when nothing is left in its way."""
     ledger = projection.ledger
     going = {name for name, subnet in ledger.subnets.items() if subnet.retiring}
     for name in going:
         is_empty = not controlled(name, ledger.pools)
-        yield Notice(
-            SubnetRetirement, retirement_id("subnet", name), (Order(name),), LOOK, is_empty
+        yield RequiredExecution(
+            SubnetRetirement,
+            retirement_id("subnet", name),
+            (RetirementRequest(name),),
+            LOOK,
+            is_empty,
         )
     for name, pool in ledger.pools.items():
         if not pool.retiring:
             continue
         tally = projection.tallies.get(name)
         is_empty = tally is None or not tally.held
-        yield Notice(
+        yield RequiredExecution(
             PoolRetirement,
             retirement_id("pool", name),
-            (Order(name),),
+            (RetirementRequest(name),),
             LOOK,
             is_empty,
             begins=owner_of(pool) not in going,

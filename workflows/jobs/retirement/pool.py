@@ -13,8 +13,14 @@ from core.domain.commands import Retirable
 from workflows.api import workflow
 from workflows.jobs.patience import patient
 from workflows.jobs.retirement.activities import RetirementActivities
-from workflows.jobs.retirement.vigil import Vigil
-from workflows.jobs.retirement.words import POOL_WORKFLOW, Carry, Left, Order, Outcome
+from workflows.jobs.retirement.vigil import RetirementWait
+from workflows.jobs.retirement.words import (
+    POOL_WORKFLOW,
+    ContinuedRetirement,
+    RemainingClaims,
+    RetirementRequest,
+    RetirementResult,
+)
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0
@@ -37,17 +43,21 @@ class PoolRetirement:
     """The execution."""
 
     def __init__(self) -> None:
-        self._vigil: Vigil | None = None
+        self._vigil: RetirementWait | None = None
 
     @workflow.run
-    async def run(self, order: Order, carry: Carry = Carry()) -> Outcome:
+    async def run(
+        self, order: RetirementRequest, carry: ContinuedRetirement = ContinuedRetirement()
+    ) -> RetirementResult:
         """Until the pool is deleted, or serves again."""
-        vigil = self._vigil = Vigil(order, carry)
+        vigil = self._vigil = RetirementWait(order, carry)
         try:
             while True:
                 state = await take_step(vigil, "pool", order.name)
                 if state != "held":
-                    return Outcome("deleted" if state == "gone" else "serving", vigil.took_s())
+                    return RetirementResult(
+                        "deleted" if state == "gone" else "serving", vigil.took_s()
+                    )
                 if vigil.is_overdue and vigil.order.at_deadline == "reinstate":
                     return await give_back(vigil, "pool", order.name)
                 if workflow.info().is_continue_as_new_suggested():
@@ -63,11 +73,11 @@ class PoolRetirement:
         return self._vigil.status() if self._vigil else {}
 
 
-async def take_step(vigil: Vigil, kind: Retirable, name: str) -> str:
+async def take_step(vigil: RetirementWait, kind: Retirable, name: str) -> str:
     """One step; the state it found, ``held`` if it failed for good."""
     vigil.looking()
     try:
-        left: Left = await workflow.execute_activity(
+        left: RemainingClaims = await workflow.execute_activity(
             RetirementActivities.step, kind, name, options=STEP
         )
     except workflow.ActivityError as error:
@@ -77,7 +87,7 @@ async def take_step(vigil: Vigil, kind: Retirable, name: str) -> str:
     return left.state
 
 
-async def give_back(vigil: Vigil, kind: Retirable, name: str) -> Outcome:
+async def give_back(vigil: RetirementWait, kind: Retirable, name: str) -> RetirementResult:
     """The object serves again. ActivityError when a rule forbids it."""
     await workflow.execute_activity(RetirementActivities.reinstate, kind, name, options=STEP)
-    return Outcome("serving", vigil.took_s())
+    return RetirementResult("serving", vigil.took_s())

@@ -13,13 +13,13 @@ from typing import Final, NoReturn
 
 from workflows.api import workflow
 from workflows.jobs.retirement.pool import PoolRetirement, give_back, take_step
-from workflows.jobs.retirement.vigil import Vigil
+from workflows.jobs.retirement.vigil import RetirementWait
 from workflows.jobs.retirement.words import (
     POOL_WORKFLOW,
     SUBNET_WORKFLOW,
-    Carry,
-    Order,
-    Outcome,
+    ContinuedRetirement,
+    RetirementRequest,
+    RetirementResult,
     retirement_id,
 )
 from workflows.model.payloads import Payload
@@ -37,20 +37,24 @@ class SubnetRetirement:
     """
 
     def __init__(self) -> None:
-        self._vigil: Vigil | None = None
+        self._vigil: RetirementWait | None = None
         self._children: dict[str, bool] = {}
         self._is_starting = False
 
     @workflow.run
-    async def run(self, order: Order, carry: Carry = Carry()) -> Outcome:
+    async def run(
+        self, order: RetirementRequest, carry: ContinuedRetirement = ContinuedRetirement()
+    ) -> RetirementResult:
         """Until the subnet is deleted, or serves again."""
-        vigil = self._vigil = Vigil(order, carry)
+        vigil = self._vigil = RetirementWait(order, carry)
         self._children = dict.fromkeys(carry.children, False)
         try:
             while True:
                 state = await take_step(vigil, "subnet", order.name)
                 if state != "held":
-                    return Outcome("deleted" if state == "gone" else "serving", vigil.took_s())
+                    return RetirementResult(
+                        "deleted" if state == "gone" else "serving", vigil.took_s()
+                    )
                 if vigil.is_overdue and vigil.order.at_deadline == "reinstate":
                     return await self._give_back(vigil)
                 if workflow.info().is_continue_as_new_suggested():
@@ -75,11 +79,11 @@ class SubnetRetirement:
             retirement_id("pool", name), parent_close=workflow.ParentClosePolicy.ABANDON
         )
 
-    def _continue(self, vigil: Vigil) -> NoReturn:
+    def _continue(self, vigil: RetirementWait) -> NoReturn:
         carry = vigil.carry()._replace(children=tuple(self._children))
         workflow.continue_as_new(vigil.order, carry)
 
-    async def _start_children(self, vigil: Vigil) -> None:
+    async def _start_children(self, vigil: RetirementWait) -> None:
         there = set(vigil.left.pools)
         self._children = {name: ours for name, ours in self._children.items() if name in there}
         for name in vigil.left.pools:
@@ -88,7 +92,7 @@ class SubnetRetirement:
 
     async def _start_child(self, name: str) -> None:
         """Goes on when the run is cancelled meanwhile, which must know the child then."""
-        order = Order(name, ordered_by=workflow.info().workflow_id)
+        order = RetirementRequest(name, ordered_by=workflow.info().workflow_id)
         self._is_starting = True
         try:
             child = await workflow.start_child(PoolRetirement, order, options=self._options(name))
@@ -110,7 +114,7 @@ class SubnetRetirement:
         if self._vigil is not None:
             self._vigil.wake()
 
-    async def _give_back(self, vigil: Vigil) -> Outcome:
+    async def _give_back(self, vigil: RetirementWait) -> RetirementResult:
         """The subnet first: until it serves, its pools may not."""
         outcome = await give_back(vigil, "subnet", vigil.order.name)
         await workflow.wait_condition(lambda: not self._is_starting)

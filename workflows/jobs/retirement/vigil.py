@@ -11,7 +11,13 @@ from contextlib import suppress
 from typing import Final
 
 from workflows.api import workflow
-from workflows.jobs.retirement.words import LOOK, ORDER, Carry, Left, Order
+from workflows.jobs.retirement.words import (
+    LOOK,
+    ORDER,
+    ContinuedRetirement,
+    RemainingClaims,
+    RetirementRequest,
+)
 from workflows.jobs.telling import now_s, utc, words
 from workflows.model.payloads import Payload
 
@@ -30,10 +36,10 @@ def pause_s(quiet_looks: int) -> float:
     return min(PAUSE_S_MIN * PAUSE_FACTOR**doublings, PAUSE_S_MAX)
 
 
-class Vigil:
+class RetirementWait:
     """The patience of one execution. Lives inside workflow code."""
 
-    def __init__(self, order: Order, carry: Carry) -> None:
+    def __init__(self, order: RetirementRequest, carry: ContinuedRetirement) -> None:
         self.order = order
         self.since_s = carry.since_s or now_s()
         self.ordered_s = carry.ordered_s or now_s()
@@ -57,7 +63,7 @@ class Vigil:
         """A look begins: it sees whatever was said before it."""
         self._woken = False
 
-    def found(self, left: Left) -> None:
+    def found(self, left: RemainingClaims) -> None:
         """Take in what a look found."""
         is_news = (left.in_the_way, left.state) != (self.left.in_the_way, self.left.state)
         self.quiet_looks = 0 if is_news else self.quiet_looks + 1
@@ -92,15 +98,15 @@ class Vigil:
             "fault": self.fault,
         }
 
-    def carry(self) -> Carry:
+    def carry(self) -> ContinuedRetirement:
         """For the next run."""
-        return Carry(self.since_s, self.ordered_s, self.quiet_looks, self.left)
+        return ContinuedRetirement(self.since_s, self.ordered_s, self.quiet_looks, self.left)
 
     def took_s(self) -> float:
         """How long it has taken so far."""
         return round(now_s() - self.since_s, 3)
 
-    def _take(self, order: Order) -> None:
+    def _take(self, order: RetirementRequest) -> None:
         self.order, self.ordered_s = order, now_s()
         self.wake()
 

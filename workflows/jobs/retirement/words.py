@@ -14,7 +14,7 @@ ORDER: Final = "order"
 """Signals: something may have changed; another order, its deadline counted from now."""
 
 HOLDERS_SHOWN_MAX: Final = 20
-"""Claims that ``Left`` names; it counts all of them."""
+"""Claims that ``RemainingClaims`` names; it counts all of them."""
 
 POOLS_NAMED_MAX: Final = 100
 """Pools of a subnet that are retired as children at the same time; the rest follow."""
@@ -27,7 +27,7 @@ def retirement_id(kind: Retirable, name: str) -> str:
     return f"retire/{kind}/{name}"
 
 
-class Order(NamedTuple):
+class RetirementRequest(NamedTuple):
     """What is to be retired and for how long at most.
 
     ``deadline_s``: seconds from the order on, 0 for none. When it is over, ``at_deadline`` says
@@ -40,7 +40,7 @@ class Order(NamedTuple):
     ordered_by: str = ""
 
 
-class Holder(NamedTuple):
+class BlockingClaim(NamedTuple):
     """A claim in the way; ``position`` is that of the event that made it."""
 
     address: str
@@ -48,7 +48,7 @@ class Holder(NamedTuple):
     position: int
 
 
-class Left(NamedTuple):
+class RemainingClaims(NamedTuple):
     """What a look found.
 
     ``held``: claims or pools are in the way. ``serving``: it does not retire (any more). ``gone``:
@@ -57,7 +57,7 @@ class Left(NamedTuple):
 
     state: Literal["held", "serving", "gone"] = "held"
     claims: int = 0
-    holders: tuple[Holder, ...] = ()
+    holders: tuple[BlockingClaim, ...] = ()
     pool_count: int = 0
     pools: tuple[str, ...] = ()
 
@@ -67,18 +67,18 @@ class Left(NamedTuple):
         return self.claims or self.pool_count
 
 
-class Outcome(NamedTuple):
+class RetirementResult(NamedTuple):
     """How a retirement ended: ``deleted``, or ``serving`` because somebody took it back."""
 
     state: Literal["deleted", "serving"]
     took_s: float = 0.0
 
 
-class Carry(NamedTuple):
+class ContinuedRetirement(NamedTuple):
     """What one run leaves to the next. Times are Unix seconds; 0: never."""
 
     since_s: float = 0.0
     ordered_s: float = 0.0
     quiet_looks: int = 0
-    left: Left = Left()
+    left: RemainingClaims = RemainingClaims()
     children: tuple[str, ...] = ()

@@ -26,9 +26,9 @@ from workflows.jobs.archiving import pace
 from workflows.jobs.archiving.activities import ArchiveActivities
 from workflows.jobs.archiving.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
 from workflows.jobs.archiving.pace import PAUSE_S_MAX
-from workflows.jobs.hosting import JobHost, Sources
-from workflows.testing.environment import Environment
-from workflows.testing.handle import Handle
+from workflows.jobs.hosting import JobHost, JobSources
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import SimulatedHandle
 
 WRITES_MAX = 16
 
@@ -47,11 +47,11 @@ class Stage:
         self.activities = ArchiveActivities(
             node.store, node.keys, self.files, retention, now_s=self._now_s
         )
-        self.environment = Environment(
+        self.environment = WorkflowEnvironment(
             Registry([ArchiveLog], list(self.activities.all)), replays=True
         )
 
-    async def begin(self) -> Handle:
+    async def begin(self) -> SimulatedHandle:
         handle = self.environment.start(ArchiveLog, workflow_id=WORKFLOW_ID)
         await self.environment.settle()
         return handle
@@ -167,7 +167,7 @@ async def test_counts_go_over_into_the_next_run(
 def _made(files: LocalFiles) -> Callable[..., JobHost]:
     def make(store: KeyValueStore, *args: object, **options: object) -> JobHost:
         archive = ArchiveActivities(store, args[0], files)  # type: ignore[arg-type]  # the keys
-        sources = Sources(archive=archive)
+        sources = JobSources(archive=archive)
         return partial(JobHost, store, sources=sources)(*args, **options)  # type: ignore[arg-type]
 
     return make

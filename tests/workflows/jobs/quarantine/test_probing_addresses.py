@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.commands import LiftQuarantine, QuarantineAddress
 from core.domain.events import QuarantineLifted
-from core.domain.model import Stranger
+from core.domain.model import ConflictingHost
 from core.errors import StoreUnavailable
 from core.projections.fold import Projection
 from core.store.memory import MemoryStore
@@ -16,28 +16,28 @@ from tests.support.nodes import Node, check_everything, pool
 from workflows.api.definitions import Registry
 from workflows.jobs.quarantine.activities import QuarantineActivities
 from workflows.jobs.quarantine.notices import quarantine_notices
-from workflows.jobs.quarantine.probe import Outcome, ProbeQuarantine
-from workflows.jobs.quarantine.probing import NO_PROBER, Answer, NoProber, Prober, Target
+from workflows.jobs.quarantine.probe import ProbeOutcome, ProbeQuarantine
+from workflows.jobs.quarantine.probing import NO_PROBER, NoProber, Prober, ProbeResult, ProbeTarget
 from workflows.jobs.quarantine.schedule import PAUSE_S, PAUSE_S_MAX
 from workflows.jobs.writers import ShardWriters
-from workflows.model.policies import Status
-from workflows.testing.environment import Environment
-from workflows.testing.handle import Handle
+from workflows.model.policies import ExecutionStatus
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import SimulatedHandle
 
 ADDRESS = "10.6.0.12"
-STRANGER = Stranger("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
-SILENT = Answer("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
-ANSWERED = Answer("answered", STRANGER.mac)
+STRANGER = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1_767_268_800_000)
+SILENT = ProbeResult("silent", text="on eth1 of c-1, where the gateway 10.6.0.1 answers")
+ANSWERED = ProbeResult("answered", STRANGER.mac)
 
 
 class ScriptedProber:
     """Answers what the script says, the last word for ever."""
 
-    def __init__(self, *script: Answer) -> None:
+    def __init__(self, *script: ProbeResult) -> None:
         self.script = list(script)
-        self.asked: list[Target] = []
+        self.asked: list[ProbeTarget] = []
 
-    async def probe(self, target: Target) -> Answer:
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
         self.asked.append(target)
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
@@ -49,13 +49,13 @@ class Stage:
         self.node = node
         self.writers = ShardWriters(node.store, node.keys)
 
-    async def begin(self, prober: Prober) -> Handle:
+    async def begin(self, prober: Prober) -> SimulatedHandle:
         """What the leader does when it sees the quarantine."""
         activities = QuarantineActivities(self.node.store, self.node.keys, self.writers, prober)
         registry = Registry(
             [ProbeQuarantine], [activities.check, activities.probe, activities.give_back]
         )
-        self.environment = Environment(registry, replays=True)
+        self.environment = WorkflowEnvironment(registry, replays=True)
         (notice,) = quarantine_notices(Projection(await self.node.truth()))
         handle = self.environment.start(
             notice.workflow, *notice.arguments, workflow_id=notice.workflow_id
@@ -63,7 +63,7 @@ class Stage:
         await self.environment.settle()
         return handle
 
-    async def aside(self, stranger: Stranger | None = STRANGER) -> None:
+    async def aside(self, stranger: ConflictingHost | None = STRANGER) -> None:
         await self.node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
 
     async def is_aside(self) -> bool:
@@ -87,7 +87,7 @@ async def test_three_silent_probes_bring_the_address_back_with_their_evidence(
     handle = await stage.begin(ScriptedProber(SILENT))
     await stage.environment.advance(2 * PAUSE_S)
     assert await stage.is_aside()
-    assert await handle.result() == Outcome(returned=True)
+    assert await handle.result() == ProbeOutcome(returned=True)
     (lifted,) = [one for one in await stage.node.log() if isinstance(one.event, QuarantineLifted)]
 
     assert lifted.event == QuarantineLifted(ADDRESS, f"silent 3 times, {SILENT.text}")
@@ -99,7 +99,7 @@ async def test_the_prober_is_told_the_gateway_of_the_pool_as_its_witness(stage: 
     prober = ScriptedProber(SILENT)
     await (await stage.begin(prober)).result()
 
-    assert prober.asked[0] == Target(ADDRESS, "10.6.0.1")
+    assert prober.asked[0] == ProbeTarget(ADDRESS, "10.6.0.1")
 
 
 async def test_a_stranger_that_goes_on_answering_keeps_the_address_aside(stage: Stage) -> None:
@@ -120,7 +120,7 @@ async def test_one_answer_among_silences_starts_the_count_anew(stage: Stage) -> 
     prober = ScriptedProber(SILENT, SILENT, ANSWERED, SILENT)
     outcome = await (await stage.begin(prober)).result()
 
-    assert outcome == Outcome(returned=True, answers=1)
+    assert outcome == ProbeOutcome(returned=True, answers=1)
     assert len(prober.asked) == 6
 
 
@@ -137,7 +137,7 @@ async def test_a_prober_that_cannot_ask_never_brings_an_address_back(stage: Stag
 
 async def test_a_prober_that_fails_never_brings_an_address_back(stage: Stage) -> None:
     class Broken:
-        async def probe(self, target: Target) -> Answer:
+        async def probe(self, target: ProbeTarget) -> ProbeResult:
             raise StoreUnavailable("the cable is out")
 
     await stage.aside()
@@ -145,7 +145,7 @@ async def test_a_prober_that_fails_never_brings_an_address_back(stage: Stage) ->
     await stage.environment.advance(86_400)
 
     assert await stage.is_aside()
-    assert handle.status is Status.RUNNING
+    assert handle.status is ExecutionStatus.RUNNING
 
 
 async def test_a_quarantine_that_a_person_lifts_ends_the_execution(stage: Stage) -> None:
@@ -154,7 +154,7 @@ async def test_a_quarantine_that_a_person_lifts_ends_the_execution(stage: Stage)
     handle = await stage.begin(prober)
     await stage.node.apply(LiftQuarantine(ADDRESS, "it was my laptop"))
 
-    assert await handle.result() == Outcome(returned=False)
+    assert await handle.result() == ProbeOutcome(returned=False)
     assert prober.asked == []
 
 
@@ -164,7 +164,7 @@ async def test_a_person_who_takes_an_address_over_keeps_it(stage: Stage) -> None
     await stage.environment.advance(2 * PAUSE_S)
     await stage.aside(None)
 
-    assert await handle.result() == Outcome(returned=False)
+    assert await handle.result() == ProbeOutcome(returned=False)
     assert await stage.is_aside()
 
 
@@ -175,7 +175,7 @@ async def test_another_stranger_is_another_execution(stage: Stage) -> None:
     await stage.aside(STRANGER._replace(seen_ms=STRANGER.seen_ms + 1))
     await handle.signal("look")
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
     assert await stage.is_aside()
 
 
@@ -186,7 +186,7 @@ async def test_a_probe_can_be_had_at_once(stage: Stage) -> None:
     await handle.signal("probe-now")
 
     assert len(prober.asked) == 1
-    assert handle.status is Status.RUNNING
+    assert handle.status is ExecutionStatus.RUNNING
 
 
 async def test_nobody_probes_what_a_person_has_set_aside(stage: Stage) -> None:
@@ -202,5 +202,5 @@ async def test_counts_go_over_into_the_next_run(
     await stage.aside()
     handle = await stage.begin(ScriptedProber(SILENT))
 
-    assert await handle.result() == Outcome(returned=True)
+    assert await handle.result() == ProbeOutcome(returned=True)
     assert len(stage.environment.runs[f"quarantine/{ADDRESS}"]) > 1

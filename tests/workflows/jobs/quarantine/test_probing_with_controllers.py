@@ -8,15 +8,15 @@ import pytest
 
 from core.domain.commands import QuarantineAddress
 from core.domain.events import QuarantineLifted
-from core.domain.model import Stranger
+from core.domain.model import ConflictingHost
 from core.store.kv import KeyValueStore
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.town import Town
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, Sources
-from workflows.jobs.quarantine.probing import Answer, Target
+from workflows.jobs.hosting import JobHost, JobSources
+from workflows.jobs.quarantine.probing import ProbeResult, ProbeTarget
 
 ADDRESS = "10.6.0.12"
 EXECUTION = f"quarantine/{ADDRESS}"
@@ -24,15 +24,15 @@ WRITES_MAX = 16
 
 
 class Silence:
-    async def probe(self, target: Target) -> Answer:
-        return Answer("silent", text="on a link of the test")
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        return ProbeResult("silent", text="on a link of the test")
 
 
-make = partial(JobHost, sources=Sources(prober=Silence()))
+make = partial(JobHost, sources=JobSources(prober=Silence()))
 
 
 async def _begin(node: Node) -> None:
-    stranger = Stranger("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
+    stranger = ConflictingHost("02:00:00:00:00:09", "agent/n1", "n1", "eth1", 1)
     await node.apply(pool("main", "10.6.0.10-10.6.0.20"))
     await node.apply(QuarantineAddress(ADDRESS, "answered a probe", "", stranger))
 

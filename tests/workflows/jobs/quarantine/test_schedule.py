@@ -5,23 +5,23 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.jobs.quarantine.probing import Answer
+from workflows.jobs.quarantine.probing import ProbeResult
 from workflows.jobs.quarantine.schedule import (
     PAUSE_S,
     PAUSE_S_MAX,
     SILENT_PROBES,
-    Progress,
+    ProbeProgress,
     after,
 )
 
-SILENT = Answer("silent")
-ANSWERED = Answer("answered", "02:00:00:00:00:01")
-UNABLE = Answer("unable", text="no link")
+SILENT = ProbeResult("silent")
+ANSWERED = ProbeResult("answered", "02:00:00:00:00:01")
+UNABLE = ProbeResult("unable", text="no link")
 ANSWERS = st.lists(st.sampled_from([SILENT, ANSWERED, UNABLE]), max_size=40)
 
 
-def played(answers: list[Answer]) -> Progress:
-    progress = Progress()
+def played(answers: list[ProbeResult]) -> ProbeProgress:
+    progress = ProbeProgress()
     for answer in answers:
         progress = after(progress, answer, 0.0)
     return progress
@@ -45,7 +45,9 @@ def test_pauses_double_while_somebody_answers_and_shrink_with_silence() -> None:
 
 
 @given(ANSWERS)
-def test_probes_that_could_not_be_made_never_bring_an_address_back(answers: list[Answer]) -> None:
+def test_probes_that_could_not_be_made_never_bring_an_address_back(
+    answers: list[ProbeResult],
+) -> None:
     without = [answer for answer in answers if answer.verdict != "unable"]
 
     assert played(answers).silent == played(without).silent
@@ -53,7 +55,7 @@ def test_probes_that_could_not_be_made_never_bring_an_address_back(answers: list
 
 
 @given(ANSWERS)
-def test_enough_means_the_last_word_of_every_prober_was_silence(answers: list[Answer]) -> None:
+def test_enough_means_the_last_word_of_every_prober_was_silence(answers: list[ProbeResult]) -> None:
     said = [answer.verdict for answer in answers if answer.verdict != "unable"]
 
     is_silent = len(said) >= SILENT_PROBES and set(said[-SILENT_PROBES:]) == {"silent"}

@@ -14,11 +14,11 @@ from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import Order, retirement_id
+from workflows.jobs.retirement.words import RetirementRequest, retirement_id
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
-from workflows.testing.environment import Environment
-from workflows.testing.handle import Handle
+from workflows.testing.environment import WorkflowEnvironment
+from workflows.testing.handle import SimulatedHandle
 
 
 class Stage:
@@ -31,7 +31,7 @@ class Stage:
         registry = Registry(
             [PoolRetirement, SubnetRetirement], [activities.step, activities.reinstate]
         )
-        self.environment = Environment(registry, replays=True)
+        self.environment = WorkflowEnvironment(registry, replays=True)
 
     async def subnet(self, *pools: Pool) -> None:
         """The subnet ``net`` with these pools in it."""
@@ -51,12 +51,14 @@ class Stage:
             await self.node.delete(pod(name))
         await self.tell()
 
-    async def retire(self, name: str, order: Order | None = None) -> Handle:
+    async def retire(self, name: str, order: RetirementRequest | None = None) -> SimulatedHandle:
         """Retire a pool, and look for the first time."""
         await self.node.apply(RetirePool(name))
-        return await self._started(PoolRetirement, "pool", order or Order(name))
+        return await self._started(PoolRetirement, "pool", order or RetirementRequest(name))
 
-    async def retire_subnet(self, order: Order = Order("net")) -> Handle:
+    async def retire_subnet(
+        self, order: RetirementRequest = RetirementRequest("net")
+    ) -> SimulatedHandle:
         """Retire the subnet, and look for the first time."""
         await self.node.apply(RetireSubnet(order.name))
         return await self._started(SubnetRetirement, "subnet", order)
@@ -72,7 +74,7 @@ class Stage:
                 )
             await self.environment.handle(notice.workflow_id).signal(notice.signal)
 
-    async def status(self, handle: Handle) -> dict[str, Payload]:
+    async def status(self, handle: SimulatedHandle) -> dict[str, Payload]:
         """What the execution answers."""
         found: dict[str, Payload] = await handle.query("status")
         return found
@@ -93,7 +95,9 @@ class Stage:
         await self.writers.close()
         await self.node.__aexit__(None, None, None)
 
-    async def _started(self, workflow: type, kind: str, order: Order) -> Handle:
+    async def _started(
+        self, workflow: type, kind: str, order: RetirementRequest
+    ) -> SimulatedHandle:
         workflow_id = retirement_id(kind, order.name)  # type: ignore[arg-type]  # one of the two
         handle = self.environment.start(workflow, order, workflow_id=workflow_id)
         await self.environment.settle()

@@ -11,16 +11,16 @@ from tests.support.nodes import pod
 from tests.workflows.jobs.retirement.stage import Stage, blue, red
 from workflows.jobs.retirement.pool import PoolRetirement
 from workflows.jobs.retirement.vigil import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
-from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, Order, Outcome
+from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, RetirementRequest, RetirementResult
 from workflows.jobs.writers import ShardWriters
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 async def test_an_empty_pool_is_deleted_at_once(stage: Stage) -> None:
     await stage.node.apply(blue())
     handle = await stage.retire("blue")
 
-    assert await handle.result() == Outcome("deleted", 0.0)
+    assert await handle.result() == RetirementResult("deleted", 0.0)
     assert await stage.retiring() == {}
 
 
@@ -37,14 +37,16 @@ async def test_a_pool_in_use_goes_with_its_last_claim_and_gives_out_none_meanwhi
 
     await stage.end("web-1")
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
     assert await stage.retiring() == {}
 
 
 async def test_status_tells_how_many_claims_are_left_whose_and_since_when(stage: Stage) -> None:
     await stage.node.apply(blue())
     await stage.pods("web-0", "web-1")
-    handle = await stage.retire("blue", Order("blue", deadline_s=3_600, ordered_by="ann"))
+    handle = await stage.retire(
+        "blue", RetirementRequest("blue", deadline_s=3_600, ordered_by="ann")
+    )
     status = await stage.status(handle)
     held = {one.claim.pod: (address, one.revision) for address, one in (
         await stage.node.truth()
@@ -76,7 +78,7 @@ async def test_a_cancelled_retirement_lets_the_pool_serve_again(stage: Stage) ->
     await stage.node.view.freshen()
     await stage.pods("web-1")
 
-    assert handle.status is Status.CANCELED
+    assert handle.status is ExecutionStatus.CANCELED
     assert await stage.retiring() == {"blue": False}
 
 
@@ -100,7 +102,7 @@ async def test_a_lost_word_costs_a_slow_look_and_nothing_else(stage: Stage) -> N
     assert await stage.retiring() == {"blue": True}
     await stage.environment.advance(2)
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
 
 
 async def test_days_without_news_costs_a_look_an_hour(stage: Stage) -> None:
@@ -111,7 +113,7 @@ async def test_days_without_news_costs_a_look_an_hour(stage: Stage) -> None:
     looks = handle.event_types.count("ActivityTaskScheduled")
 
     assert looks <= 2 * 24 + 7
-    assert handle.status is Status.RUNNING
+    assert handle.status is ExecutionStatus.RUNNING
 
 
 def test_pauses_grow_from_a_minute_to_an_hour() -> None:
@@ -123,7 +125,7 @@ def test_pauses_grow_from_a_minute_to_an_hour() -> None:
 async def test_a_deadline_that_is_over_is_told_and_the_pool_waits_on(stage: Stage) -> None:
     await stage.node.apply(blue())
     await stage.pods("web-0")
-    handle = await stage.retire("blue", Order("blue", deadline_s=90))
+    handle = await stage.retire("blue", RetirementRequest("blue", deadline_s=90))
     await stage.environment.advance(91)
     overdue = await stage.status(handle)
     await stage.end("web-0")
@@ -135,7 +137,7 @@ async def test_a_deadline_that_is_over_is_told_and_the_pool_waits_on(stage: Stag
 async def test_a_deadline_can_give_the_pool_back(stage: Stage) -> None:
     await stage.node.apply(blue())
     await stage.pods("web-0")
-    handle = await stage.retire("blue", Order("blue", 90, "reinstate"))
+    handle = await stage.retire("blue", RetirementRequest("blue", 90, "reinstate"))
     await stage.environment.advance(91)
 
     assert (await handle.result()).state == "serving"
@@ -145,9 +147,9 @@ async def test_a_deadline_can_give_the_pool_back(stage: Stage) -> None:
 async def test_another_order_moves_the_deadline(stage: Stage) -> None:
     await stage.node.apply(blue())
     await stage.pods("web-0")
-    handle = await stage.retire("blue", Order("blue", 90, "reinstate"))
+    handle = await stage.retire("blue", RetirementRequest("blue", 90, "reinstate"))
     await stage.environment.advance(60)
-    await handle.signal("order", Order("blue", 90, "reinstate"))
+    await handle.signal("order", RetirementRequest("blue", 90, "reinstate"))
     await stage.environment.advance(60)
     assert await stage.retiring() == {"blue": True}
     await stage.environment.advance(31)
@@ -160,7 +162,7 @@ async def test_a_step_never_touches_a_pool_of_that_name_that_was_made_anew(stage
     handle = await stage.retire("blue")
     await handle.result()
     await stage.node.apply(blue())
-    late = stage.environment.start(PoolRetirement, Order("blue"), workflow_id="late")
+    late = stage.environment.start(PoolRetirement, RetirementRequest("blue"), workflow_id="late")
 
     assert (await late.result()).state == "serving"
     assert await stage.retiring() == {"blue": False}
@@ -194,7 +196,7 @@ async def test_the_next_run_goes_on_where_the_last_one_was(
     monkeypatch.setattr("workflows.testing.execution.HISTORY_EVENTS_SUGGEST", 25)
     await stage.node.apply(blue())
     await stage.pods("web-0")
-    handle = await stage.retire("blue", Order("blue", deadline_s=86_400))
+    handle = await stage.retire("blue", RetirementRequest("blue", deadline_s=86_400))
     before = await stage.status(handle)
     await stage.environment.advance(3_600)
     after = await stage.status(handle)

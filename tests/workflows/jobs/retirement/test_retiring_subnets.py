@@ -10,16 +10,16 @@ from tests.workflows.interpreter.script import Script
 from tests.workflows.jobs.retirement.stage import Stage, blue, red
 from workflows.jobs.retirement import words
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import Order, Outcome
+from workflows.jobs.retirement.words import RetirementRequest, RetirementResult
 from workflows.model import events as ev
-from workflows.model.policies import Status
+from workflows.model.policies import ExecutionStatus
 
 
 async def test_a_subnet_without_pools_is_deleted_at_once(stage: Stage) -> None:
     await stage.subnet()
     handle = await stage.retire_subnet()
 
-    assert await handle.result() == Outcome("deleted", 0.0)
+    assert await handle.result() == RetirementResult("deleted", 0.0)
     assert (await stage.node.truth()).subnets == {}
 
 
@@ -33,9 +33,9 @@ async def test_a_subnet_goes_when_the_last_of_its_pools_has_gone(stage: Stage) -
 
     await stage.end("web-0")
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
     assert (await stage.node.truth()).subnets == {}
-    assert stage.environment.handle("retire/pool/blue").status is Status.COMPLETED
+    assert stage.environment.handle("retire/pool/blue").status is ExecutionStatus.COMPLETED
     assert await stage.events(PoolDeleted) == 2
 
 
@@ -46,10 +46,10 @@ async def test_a_cancelled_subnet_serves_again_with_the_pools_it_took_along(stag
     await handle.cancel()
     truth = await stage.node.truth()
 
-    assert handle.status is Status.CANCELED
+    assert handle.status is ExecutionStatus.CANCELED
     assert not truth.subnets["net"].retiring
     assert await stage.retiring() == {"blue": False}
-    assert stage.environment.handle("retire/pool/blue").status is Status.CANCELED
+    assert stage.environment.handle("retire/pool/blue").status is ExecutionStatus.CANCELED
 
 
 async def test_a_pool_that_was_retiring_before_keeps_its_own_retirement(stage: Stage) -> None:
@@ -75,13 +75,13 @@ async def test_a_pool_alone_cannot_leave_the_retirement_of_its_subnet(stage: Sta
     assert (await stage.status(handle))["children"] == ["blue"], "another child goes on"
     await stage.end("web-0")
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
 
 
 async def test_a_deadline_can_give_the_whole_subnet_back(stage: Stage) -> None:
     await stage.subnet(blue())
     await stage.pods("web-0")
-    handle = await stage.retire_subnet(Order("net", 600, "reinstate"))
+    handle = await stage.retire_subnet(RetirementRequest("net", 600, "reinstate"))
     await stage.environment.advance(601)
 
     assert (await handle.result()).state == "serving"
@@ -100,7 +100,7 @@ async def test_many_pools_have_children_some_at_a_time(
     assert list(await stage.retiring()) == ["p0"]
     await stage.end("web-0")
 
-    assert handle.status is Status.COMPLETED
+    assert handle.status is ExecutionStatus.COMPLETED
     assert await stage.events(PoolRetired) == 9
 
 
