@@ -14,7 +14,7 @@ from core.domain.events import Recorded
 from core.projections.checkpoint import CHECKPOINT_KIND
 from core.service.admissions import ADMISSIONS
 from core.service.bindings import BINDINGS
-from core.service.needs import NEEDS, REPORTS
+from core.service.pool_requests import NEEDS, REPORTS
 from core.service.refusals import REFUSALS
 from core.store.codec import SEGMENT_REMEDY, decode_segment
 from core.store.election import LEADERS

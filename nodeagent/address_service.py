@@ -23,11 +23,11 @@ from core.service.allocator import Added
 from nodeagent.container_lock import ContainerLock, require_caller
 from nodeagent.facts import FactsSource
 from nodeagent.gate import ADD_DEADLINE_S, BOUND_ADD_DEADLINE_S, DEL_DEADLINE_S, Gate
+from nodeagent.handlers.delete_handler import Deleted, DeleteHandler, DeleteOrder
 from nodeagent.masters import master_addresses
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.telemetry.metrics import AgentMetrics, WorkCounts
 from nodeagent.telemetry.tracing import Attributes, Span, Tracer, valid_traceparent
-from nodeagent.verbs.deleting import Deleted, DeleteHandler, DeleteOrder
 
 ALLOCATE: Final = "ipam.allocate"
 RELEASE: Final = "ipam.release"

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Final
 from core.domain.addresses import Family
 from core.errors import DatapathError, OutcomeUnknown, StoreUnavailable, WriterFenced
 from core.store.kv import KeyValueStore
-from core.store.retrying import waiting_for_store
+from core.store.retry_policies import waiting_for_store
 from core.teardown import Teardown
-from nodeagent.clusterip.joining import ClusterIps
+from nodeagent.clusterip.clusterip_setup import ClusterIps
 from nodeagent.clusterip.sources import RecordSource, ServiceSource
 from nodeagent.composition import STANDALONE, AgentParts, AgentSources, compose
-from nodeagent.doors.sockets import BACKLOG, ListeningSocket
-from nodeagent.doors.tcp_port import TcpPort
-from nodeagent.doors.tcp_ports import health_port, metrics_port
 from nodeagent.nodeprep.sysctls import tune
+from nodeagent.servers.sockets import BACKLOG, ListeningSocket
+from nodeagent.servers.tcp_port import TcpPort
+from nodeagent.servers.tcp_ports import health_port, metrics_port
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
-    from nodeagent.rdma.exporting import RdmaExposition
+    from nodeagent.rdma.rdma_exposition import RdmaExposition
     from nodeagent.rdma.values import Tenants
 
 DRAIN_S_MAX: Final = 20.0
@@ -171,7 +171,7 @@ class Agent:
         settings, parts = self.settings.devices, self.parts
         if settings is None:
             return
-        from nodeagent.devices.joining import Devices  # noqa: PLC0415  # costs only who offers
+        from nodeagent.devices.device_setup import Devices  # noqa: PLC0415  # costs only who offers
 
         known = (parts.facts, parts.visitor, parts.metrics, parts.supervisor)
         self._opened.push("the device plugin", Devices.joined(settings, *known).close)
@@ -205,7 +205,7 @@ class Agent:
     def _rdma_exposition(self) -> RdmaExposition | None:
         if not self.settings.rdma_metrics_enabled:
             return None
-        from nodeagent.rdma.exporting import RdmaExposition  # noqa: PLC0415  # costs only who asks
+        from nodeagent.rdma.rdma_exposition import RdmaExposition  # noqa: PLC0415  # costs only who asks
 
         node, parts = self.settings.node_name, self.parts
         return RdmaExposition.over(node, parts.visitor, self._tenants, parts.metrics)

@@ -14,7 +14,7 @@ from core.projections.configuration_view import ConfigurationView
 from core.service.allocator import Allocator, AllocatorSettings, Confirm
 from core.service.configurator import Configurator
 from core.service.cooldown import CoolDown
-from core.service.needs import PoolRequests
+from core.service.pool_requests import PoolRequests
 from core.service.refusals import Refusals
 from core.service.releaser import Releaser
 from core.store.faults import Faults
@@ -23,41 +23,41 @@ from core.store.kv import KeyValueStore
 from core.store.writer import Writer
 from core.supervision import Supervisor
 from nodeagent.address_service import AddressService, Allocate
-from nodeagent.coordinator.announcing import Announcer
+from nodeagent.conflict_detection.detector import DetectionSwitches, Detector
+from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefaults
 from nodeagent.coordinator.engine import Engine
-from nodeagent.coordinator.marks import PreferredReplyMarkRules
-from nodeagent.coordinator.records import AttachmentRecords
-from nodeagent.detection.detector import DetectionSwitches, Detector
-from nodeagent.doors import coordinator
-from nodeagent.doors.call_log import CallLog
-from nodeagent.doors.cni import ChainedPluginHandler, CniHandlers, CniServer
-from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.framed import FramedServer
-from nodeagent.doors.http_api import HttpApi
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.facts import FactsSource, StandaloneFacts
 from nodeagent.gate import Gate
+from nodeagent.handlers.add_handler import AddHandler
+from nodeagent.handlers.check_handler import CheckHandler
+from nodeagent.handlers.coordinator_handler import CoordinatorHandler
+from nodeagent.handlers.delete_handler import DeleteHandler
+from nodeagent.handlers.gc_handler import GcHandler
+from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
+from nodeagent.handlers.status import StatusHandler, StatusSettings
+from nodeagent.handlers.withdrawal_handler import WithdrawalHandler
 from nodeagent.health import AgentHealth, StoreWatchdog
-from nodeagent.ifacer import answering as ifacer
-from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.ifacer import ifacer_handler as ifacer
+from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor
+from nodeagent.servers import coordinator
+from nodeagent.servers.call_log import CallLog
+from nodeagent.servers.cni import ChainedPluginHandler, CniHandlers, CniServer
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.framed import FramedServer
+from nodeagent.servers.http_api import HttpApi
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.metrics import AgentMetrics
 from nodeagent.telemetry.observed import ObservedStore
 from nodeagent.telemetry.plugin_log import PluginLog
 from nodeagent.telemetry.tracing import Tracer
-from nodeagent.verbs.add_handler import AddHandler
-from nodeagent.verbs.checking import CheckHandler
-from nodeagent.verbs.collecting import GcHandler
-from nodeagent.verbs.coordinating import CoordinatorHandler
-from nodeagent.verbs.deleting import DeleteHandler
-from nodeagent.verbs.status import StatusHandler, StatusSettings
-from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
-from nodeagent.verbs.withdrawing import WithdrawalHandler
-from nodeagent.writing import TracedWriter
+from nodeagent.traced_writer import TracedWriter
 
 if TYPE_CHECKING:
-    from nodeagent.verbs.binding import Networks
+    from nodeagent.handlers.provider_binding import Networks
 
 
 class AgentParts(NamedTuple):
@@ -203,7 +203,7 @@ def _binding(
 ) -> Allocate:
     if sources.networks is None:
         return waiting.allocate_or_wait
-    from nodeagent.verbs.binding import BindingAllocator  # noqa: PLC0415  # costs only who binds
+    from nodeagent.handlers.provider_binding import BindingAllocator  # noqa: PLC0415  # costs only who binds
 
     binding = BindingAllocator(waiting.allocate_or_wait, store, keys, sources.networks, confirm)
     return binding.allocate_and_bind

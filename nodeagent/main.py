@@ -25,9 +25,9 @@ from core.supervision import EXIT_TASK_ENDED, Supervisor
 from core.teardown import Teardown
 from nodeagent.agent import Agent
 from nodeagent.composition import AgentSources
-from nodeagent.doors.connections import raise_open_files_limit
-from nodeagent.kubernetes.joining import joined
-from nodeagent.settings.loading import CONF_PATH, load_settings
+from nodeagent.kubernetes.cluster_connection import joined
+from nodeagent.servers.connections import raise_open_files_limit
+from nodeagent.settings.settings_loader import CONF_PATH, load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.logs import set_up_logging
 from nodeagent.telemetry.tracing import Tracer

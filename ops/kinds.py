@@ -7,7 +7,7 @@ from typing import Any, Final
 from core.kinds import CORE_KINDS, SEGMENTS
 from core.store.kinds import KeyKind
 from workflows.engine.kinds import ENGINE_KINDS
-from workflows.jobs.reclaim.books import BOOKS
+from workflows.jobs.reclaim.scan_states import BOOKS
 
 ALL_KINDS: Final[tuple[KeyKind[Any], ...]] = (*CORE_KINDS, *ENGINE_KINDS, BOOKS)
 

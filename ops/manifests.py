@@ -15,7 +15,7 @@ from core.domain.evolution import Ledger, RevisedClaim
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Subnet
 from core.domain.subnets import count, shares
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.writing import Allocation, PoolStatus, SubnetStatus, to_manifest
+from core.manifests.manifest_writer import Allocation, PoolStatus, SubnetStatus, to_manifest
 
 Plain = dict[str, Any]
 

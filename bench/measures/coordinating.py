@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from bench.figures import Figure, median_figure
 from bench.rig.lab import Lab
+from nodeagent.handlers.coordinator_handler import WORKERS
 from nodeagent.netlink.namespaces import NetworkNamespace
 from nodeagent.netlink.numbers import NUD_PERMANENT
-from nodeagent.verbs.coordinating import WORKERS
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node as LabNode
 from ops.lab.sandbox import Sandbox

@@ -31,9 +31,9 @@ from core.domain.reclaim.cluster import (
     NodeState,
     PodState,
 )
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import ExecutionNotFound
 from core.service.observer import Observer
 from core.store.keys import Keys
@@ -41,13 +41,13 @@ from core.store.kv import Get, KeyValueStore
 from tests.support.etcd import EtcdCluster
 from tests.support.nodes import CAUSE, Node, pod, pool
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, JobSources
-from workflows.jobs.reclaim.books import EMPTY
+from workflows.jobs.job_host import JobHost, JobSources
 from workflows.jobs.reclaim.facts import PodChange, ReclaimFactsSource
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
-from workflows.jobs.reclaim.scanning import ReclaimActivities
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.reclaim.scan_states import EMPTY
 from workflows.jobs.writers import ShardWriters
 
 POLL_S = 0.02

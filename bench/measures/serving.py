@@ -14,9 +14,9 @@ from statistics import median
 
 from bench.figures import Figure, median_figure, ratio_figure
 from bench.rig.lab import Lab
-from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress
-from nodeagent.clusterip.installing import Installation
-from nodeagent.clusterip.planning import Contents, plan
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
+from nodeagent.clusterip.installation import Installation
+from nodeagent.clusterip.map_plan import Contents, plan
 from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
 
 SERVICES = 10_000

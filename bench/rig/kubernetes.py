@@ -22,7 +22,7 @@ from core.domain.model import Pool
 from core.kubernetes.api import Object
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.writing import dump_yaml, to_manifest
+from core.manifests.manifest_writer import dump_yaml, to_manifest
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore, Put
 from core.store.state import read_ledger

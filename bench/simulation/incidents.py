@@ -21,7 +21,7 @@ from core.service.configurator import Configurator
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from core.store.writer import Writer
-from workflows.jobs.hosting import JobHost
+from workflows.jobs.job_host import JobHost
 
 REACHED_SHARE: Final = 0.99
 """A change has reached the cluster when so many of its nodes show it."""

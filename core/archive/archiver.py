@@ -17,13 +17,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from core.archive.building import FileBuilder
 from core.archive.cursor import CURSOR, KeptCursor, cursor_key, read_cursor
+from core.archive.file_builder import FileBuilder
 from core.archive.files import Files
 from core.archive.leftovers import sweep
-from core.archive.live import RANGES_PER_READ_MAX
+from core.archive.live_log import RANGES_PER_READ_MAX
 from core.archive.replay import LogView, open_log
-from core.archive.sealed import SealedLog
+from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt, StoreFull
 from core.store.keys import Keys
 from core.store.kv import Absent, Delete, Get, Guard, KeyValueStore, Put, TxnResult, Unchanged

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from core.archive.chain import CHAIN_START
 from core.archive.format import NO_FILE, FileLink
-from core.domain.possible import check_counts
+from core.domain.plausibility import check_counts
 from core.store.codec import StateCodec
 from core.store.keys import Keys
 from core.store.kinds import KeyKind

@@ -15,7 +15,7 @@ from core.archive.chain import chained
 from core.archive.cursor import SEGMENTS_SUFFIX, SNAPSHOT_SUFFIX, file_prefix, number_of
 from core.archive.files import Files
 from core.archive.format import FileLink, SealedFile
-from core.archive.sealed import SealedLog
+from core.archive.sealed_log import SealedLog
 from core.errors import LogCorrupt
 
 

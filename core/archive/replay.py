@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from core.archive.cursor import CURSORS, NOTHING_SEALED, cursor_key
 from core.archive.files import Files
-from core.archive.live import LiveLog
-from core.archive.sealed import SealedLog, sealed_alone
+from core.archive.live_log import LiveLog
+from core.archive.sealed_log import SealedLog, sealed_alone
 from core.domain.events import Recorded
 from core.errors import LogCorrupt, LogGap
 from core.store.faults import Faults

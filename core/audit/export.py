@@ -22,7 +22,7 @@ import msgspec
 from core.archive.chain import CHAIN_START, chained
 from core.archive.replay import LogView
 from core.domain.events import TYPE_NAMES, Recorded
-from core.domain.upcasting import VERSIONS
+from core.domain.upcasters import VERSIONS
 from core.errors import BadInput, LogCorrupt
 from core.store.kv import REQUEST_BYTES_MAX
 from core.store.log import Segment

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from core.archive.replay import LogView
 from core.audit.facts import INDEXED, Fact, FactList, History, HistorySubject, Stamp, stamp_of
-from core.audit.life import LIVES, ObjectHistory
+from core.audit.object_history import LIVES, ObjectHistory
 from core.domain.addresses import parse_address, parse_cidr
 from core.domain.events import (
     AddressesClaimed,

@@ -16,7 +16,7 @@ from core.archive.cursor import SNAPSHOT_SUFFIX
 from core.archive.files import Files
 from core.archive.leftovers import find_leftovers
 from core.archive.replay import LogView, open_log
-from core.archive.sealed import FileSummary, SealedLog
+from core.archive.sealed_log import FileSummary, SealedLog
 from core.audit.index_check import check_index
 from core.audit.ownership import foreign_changes
 from core.audit.repair import RepairStep, plan_heads, plan_repair

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from core.domain.autopools.planning import DesiredPool
+from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.events import RecordDefined
 from core.domain.model import ConflictingHost, Pool, Reservation, Subnet
 

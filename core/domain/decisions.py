@@ -15,8 +15,8 @@ from itertools import chain
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError
-from core.domain.autopools.naming import OWNER_NAME, OWNER_UID
-from core.domain.autopools.planning import find_pool, plan_pool
+from core.domain.autopools.names import OWNER_NAME, OWNER_UID
+from core.domain.autopools.pool_plan import find_pool, plan_pool
 from core.domain.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
@@ -60,7 +60,7 @@ from core.domain.validation.changes import (
     immutable_reservation_rule,
     retiring_rule,
 )
-from core.domain.validation.normalising import normalise_pool, normalise_reservation
+from core.domain.validation.normalization import normalise_pool, normalise_reservation
 from core.domain.validation.pools import content_rules, subnet_rule
 from core.domain.validation.records import record_rules
 from core.domain.validation.reservations import items_rule

@@ -2,7 +2,7 @@
 
 An event is a past-tense fact and never changes. Its wire name is ``TYPE_NAMES[type(event)]`` and
 its schema version ``SCHEMA_VERSION``; a field may be added at the end with a default, anything else
-is a new version with an upcaster (``core.domain.upcasting``). Events carry what a reader needs to
+is a new version with an upcaster (``core.domain.upcasters``). Events carry what a reader needs to
 fold them without looking anything up.
 """
 

@@ -29,7 +29,7 @@ from core.domain.events import (
 from core.domain.model import Pool, Subnet
 from core.domain.subnets import POOLS_PER_STEP_MAX, adopt, controlled, same_cidr
 from core.domain.validation.changes import immutable_network_rule
-from core.domain.validation.normalising import normalise_subnet
+from core.domain.validation.normalization import normalise_subnet
 from core.domain.validation.pools import cidr_rule
 from core.domain.validation.shared import (
     OBJECT_BYTES_MAX,

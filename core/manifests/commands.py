@@ -46,7 +46,7 @@ from core.manifests.kinds.pools import (
 )
 from core.manifests.kinds.records import OwnerReference, RecordManifest
 from core.manifests.kinds.services import ServiceManifest, ServiceSpec, SliceManifest
-from core.manifests.reading import Manifest
+from core.manifests.manifest_parser import Manifest
 from core.manifests.schemas import RecordBody
 from core.manifests.selectors import selector_of
 from core.manifests.services import service_of, slice_of

@@ -34,7 +34,7 @@ from core.manifests.commands import apply_command
 from core.manifests.kinds.endpoints import EndpointNic, EndpointReport
 from core.manifests.kinds.pools import PoolManifest, PoolReport
 from core.manifests.kinds.records import OpenMetadata
-from core.manifests.reading import Manifest, objects, read_object
+from core.manifests.manifest_parser import Manifest, objects, read_object
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.possible import check_counts
+from core.domain.plausibility import check_counts
 from core.store.codec import StateCodec
 from core.store.kinds import KeyKind
 

@@ -32,8 +32,8 @@ from core.domain.events import (
 from core.domain.evolution import EndpointKey, Ledger, RevisedClaim, claims_made
 from core.domain.model import Endpoint
 from core.domain.subnets import owner_of
-from core.projections.news import ChangeBuffer
-from core.projections.tally import PoolTally
+from core.projections.change_buffer import ChangeBuffer
+from core.projections.pool_tally import PoolTally
 
 _Move = Callable[[PoolTally, int], bool]
 

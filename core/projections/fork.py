@@ -30,7 +30,7 @@ from core.domain.refusals import Refusal
 from core.domain.subnet_decisions import wants_more
 from core.errors import Refused
 from core.projections.fold import Projection
-from core.projections.tally import PoolCounts
+from core.projections.pool_tally import PoolCounts
 
 _CAUSE = Cause("fork")
 

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from core.errors import Compacted, LogCorrupt, LogGap, StoreUnavailable
+from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
-from core.projections.news import ChangeBuffer
 from core.store.codec import SEGMENT_REMEDY, UNREADABLE, words_of
 from core.store.faults import Faults
 from core.store.keys import Keys

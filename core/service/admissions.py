@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from core.domain import possible
+from core.domain import plausibility
 from core.domain.admissions import PendingAdmission, extent_of
 from core.domain.model import Pool, Subnet
 from core.errors import LogCorrupt, LostRace, NotReady
@@ -28,7 +28,7 @@ def _check(admission: PendingAdmission) -> None:
     """Raises ValueError."""
     if (admission.pool is None) == (admission.subnet is None):
         raise ValueError("it is not of one pool or subnet")
-    possible.check_pool(admission.value)
+    plausibility.check_pool(admission.value)
 
 
 ADMISSION: Final = StateCodec(PendingAdmission, _check)

@@ -32,16 +32,22 @@ from core.domain.claims import (
 from core.domain.events import AddressesReleased, EndpointChanged, Release
 from core.domain.facts import PodReference, RequestFacts
 from core.domain.model import Endpoint
+from core.domain.selection.explanation import in_standard_mode, no_item_left
 from core.domain.selection.memo import SelectionMemo
-from core.domain.selection.reasoning import in_standard_mode, no_item_left
 from core.domain.selection.request import Candidates, Demand, SelectionSettings
 from core.domain.selection.select import candidates
 from core.errors import AllocationError, LostRace, RetriesExhausted, StoreUnavailable
 from core.projections.configuration_view import ConfigurationView
 from core.service.add_request import AddRequest
-from core.service.claiming import AddressesBeingClaimed
+from core.service.address_finder import Finder
+from core.service.allocation_attempt import (
+    AddressSources,
+    AllocationAttempt,
+    AttemptConstraints,
+    WantedAddress,
+)
+from core.service.claims_in_flight import AddressesBeingClaimed
 from core.service.cooldown import NO_LEASE, CoolDown
-from core.service.finding import Finder
 from core.service.free_addresses import FreeAddresses
 from core.service.limits import RECORDS_MAX, RecordLimit
 from core.service.proposals import (
@@ -52,14 +58,13 @@ from core.service.proposals import (
     release_in_claim,
 )
 from core.service.releaser import Releaser
-from core.service.retrieving import Retriever
-from core.service.rounds import AddressSources, AllocationAttempt, AttemptConstraints, WantedAddress
+from core.service.retriever import Retriever
 from core.store.batch import Lost, Proposal
 from core.store.codec import EventDraft
+from core.store.group_commit import Outcome
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.pump import Outcome
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 _ENDING_WORDS: Final[dict[Ending, str]] = {

@@ -26,7 +26,7 @@ from core.store.batch import Lost
 from core.store.codec import CLAIM, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 

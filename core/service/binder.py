@@ -24,7 +24,7 @@ from core.store.batch import Lost
 from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 LATE: Final = "these claims have ended already"

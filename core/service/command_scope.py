@@ -19,8 +19,8 @@ from core.domain.addresses import (
     parse_address,
     parse_cidr,
 )
-from core.domain.autopools.naming import ApplicationKey, pool_name
-from core.domain.autopools.planning import NAMES_TRIED_MAX, DesiredPool
+from core.domain.autopools.names import ApplicationKey, pool_name
+from core.domain.autopools.pool_plan import NAMES_TRIED_MAX, DesiredPool
 from core.domain.commands import (
     AdvanceRetirement,
     ApplyAutoPool,
@@ -46,7 +46,7 @@ from core.domain.evolution import Ledger
 from core.domain.model import Pool, Subnet
 from core.domain.names import SUBDOMAIN_CHARS_MAX, is_name
 from core.domain.subnets import owner_of
-from core.domain.validation.normalising import normalise_pool
+from core.domain.validation.normalization import normalise_pool
 from core.service.indexer import build_index
 from core.store.index import COMPLETE, FAMILIES, TOPICS, Index, IndexIncomplete, Topic
 from core.store.keys import Keys

@@ -37,7 +37,7 @@ from core.store.index import COMPLETE
 from core.store.keys import Keys
 from core.store.kinds import STATE_REMEDY, key_text
 from core.store.kv import Delete, Guard, KeyValueStore, NothingNewer, Put, Write
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.state import read_claims
 from core.store.writer import Writer
 

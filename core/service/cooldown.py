@@ -16,8 +16,8 @@ from typing import Final
 from core.concurrency import SharedWork
 from core.errors import LeaseGone, StoreError
 from core.store.batch import Proposal
+from core.store.group_commit import Outcome
 from core.store.kv import KeyValueStore
-from core.store.pump import Outcome
 from core.store.writer import Writer
 from core.supervision import BackgroundTasks
 

@@ -23,7 +23,7 @@ from core.domain.addresses import parse_address
 from core.domain.choice import is_scarce, spread_index
 from core.domain.events import Release
 from core.errors import LostRace
-from core.service.finding import Finder, FreeAddress
+from core.service.address_finder import Finder, FreeAddress
 
 SCARCE_S: Final = 60.0
 """How long a pool counts as nearly full after the last read that says so."""

@@ -21,7 +21,7 @@ from core.service.proposals import StoredEndpoint, endpoint_changed
 from core.service.releaser import Released, ReleaseOrder, Releaser, releases_of
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, KeyValueStore, Unchanged
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 HANDED_OVER: Final = "handed over: the network provider lets go of its addresses first"

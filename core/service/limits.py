@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from core.domain.address_set import AddressSet
 from core.errors import AddressesUsedOut
-from core.service.finding import Finder
+from core.service.address_finder import Finder
 
 RECORDS_MAX = 5_000
 """Default bound of claims in one pool."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.domain.events import AddressesReleased, Cause, Release
-from core.domain.reclaim.planning import ReclaimStep
+from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.service.cooldown import CoolDown
 from core.service.proposals import StoredEndpoint, endpoint_changed, release_proposal
 from core.service.releaser import Released, releases_of
@@ -20,7 +20,7 @@ from core.store.batch import Lost
 from core.store.codec import EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 LATE: Final = "it has changed since it was judged"

@@ -2,7 +2,7 @@
 
 Every release reads the endpoint and its claims, decides, and commits under guards that name exactly
 what was read. Of what this process has claimed itself it knows both without a read
-(``core.service.own_claims``). A lost race reads again; what is no longer there is no longer to be
+(``core.service.endpoint_claims``). A lost race reads again; what is no longer there is no longer to be
 released, which is success.
 """
 
@@ -16,13 +16,13 @@ from core.domain.events import AddressesReleased, Cause, Release, ReleaseReason
 from core.domain.evolution import EndpointKey
 from core.domain.model import Endpoint, Nic
 from core.service.cooldown import CoolDown
-from core.service.own_claims import EndpointClaims, KnownEndpoint
+from core.service.endpoint_claims import EndpointClaims, KnownEndpoint
 from core.service.proposals import StoredEndpoint, endpoint_changed, release_proposal
 from core.store.batch import Lost
 from core.store.codec import CLAIM, EventDraft
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore, RangeResult
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from core.store.writer import Writer
 
 

@@ -14,12 +14,12 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from core.domain import possible
+from core.domain import plausibility
 from core.domain.events import EVENT_TYPES, TYPE_NAMES, Cause, Event, RecordDefined, Recorded
 from core.domain.model import Claim, Endpoint, Pool, Quarantine, Reservation, Subnet
-from core.domain.upcasting import VERSIONS, upcast
+from core.domain.upcasters import VERSIONS, upcast
 from core.errors import LogCorrupt
-from core.store.trimming import trimmed
+from core.store.unknown_fields import trimmed
 
 SEGMENT_VERSION = 1
 STATE_VERSION = 1
@@ -202,10 +202,10 @@ class StateCodec(Generic[T]):
 
 
 CLAIM = StateCodec(Claim)
-ENDPOINT = StateCodec(Endpoint, possible.check_endpoint)
-POOL = StateCodec(Pool, possible.check_pool)
-SUBNET = StateCodec(Subnet, possible.check_pool)
-RESERVATION = StateCodec(Reservation, possible.check_reservation)
-QUARANTINE = StateCodec(Quarantine, possible.check_quarantine)
+ENDPOINT = StateCodec(Endpoint, plausibility.check_endpoint)
+POOL = StateCodec(Pool, plausibility.check_pool)
+SUBNET = StateCodec(Subnet, plausibility.check_pool)
+RESERVATION = StateCodec(Reservation, plausibility.check_reservation)
+QUARANTINE = StateCodec(Quarantine, plausibility.check_quarantine)
 RECORD = StateCodec(RecordDefined)
-HEAD = StateCodec(WriterHead, lambda head: possible.check_counts(head.seq, head.epoch))
+HEAD = StateCodec(WriterHead, lambda head: plausibility.check_counts(head.seq, head.epoch))

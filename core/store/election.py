@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from core.domain.possible import check_counts
+from core.domain.plausibility import check_counts
 from core.errors import OrbweaverError, OutcomeUnknown, StoreError, StoreUnavailable
 from core.event_loop import until_tick_s
 from core.store.codec import StateCodec

@@ -25,7 +25,7 @@ from typing import Final, Literal, get_args
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import ADDRESS_BITS, AddressSyntaxError, Cidr, Family, parse_cidr
-from core.domain.autopools.naming import ApplicationKey, application_of
+from core.domain.autopools.names import ApplicationKey, application_of
 from core.domain.configuration import pool_addresses
 from core.domain.model import Pool, Subnet
 from core.store.keys import Keys, range_end

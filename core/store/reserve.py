@@ -1,7 +1,7 @@
 """The reserve: one key whose only purpose is its size, so that a full etcd can be archived.
 
 A full etcd refuses every put, and archiving puts its cursor. Deleting the reserve, compacting and
-defragmenting gives that room. A controller makes the reserve; ``core.archive.full`` deletes it.
+defragmenting gives that room. A controller makes the reserve; ``core.archive.nospace`` deletes it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The writer: appends events to the log and writes the state they make, in one transaction each.
 
-Appends go through a pump (``core.store.pump``): one transaction is in flight, and what arrives
+Appends go through a pump (``core.store.group_commit``): one transaction is in flight, and what arrives
 meanwhile goes into the next one. Here a transaction gets its segment and its fence.
 
 Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
@@ -26,12 +26,12 @@ from core.errors import (
 )
 from core.store.batch import Proposal, TransactionBatch
 from core.store.codec import HEAD, WriterHead, encode_segment
+from core.store.group_commit import GroupCommit, Outcome
 from core.store.heads import head_from_log
 from core.store.keys import Keys, check_name
 from core.store.kinds import HEADS
 from core.store.kv import Get, KeyValue, KeyValueStore, Put, TxnResult, Unchanged
-from core.store.pump import GroupCommit, Outcome
-from core.store.retrying import settling
+from core.store.retry_policies import settling
 
 QUEUE_DEPTH_MAX = 4096
 """Proposals that may wait for the next transaction."""

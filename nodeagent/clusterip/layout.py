@@ -16,7 +16,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
-from nodeagent.clusterip.balancing import Frontend, TransportAddress
+from nodeagent.clusterip.frontends import Frontend, TransportAddress
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.calls import MapSpec
 

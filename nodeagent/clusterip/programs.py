@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from core.domain.addresses import Family
 from nodeagent.clusterip import layout
-from nodeagent.clusterip.balancing import MAPPED
+from nodeagent.clusterip.frontends import MAPPED
 from nodeagent.ebpf import numbers as n
 from nodeagent.ebpf.instructions import (
     Label,

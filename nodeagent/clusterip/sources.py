@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, Protocol
 from core.domain.events import RecordDefined
 from core.domain.services import EndpointSlice, Service
 from core.projections.configuration_view import ConfigurationSnapshot, ConfigurationView
-from nodeagent.clusterip.balancing import BackendGroup, Frontend, frontends_of
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, frontends_of
 
 SERVICE: Final = "Service"
 SLICE: Final = "EndpointSlice"

@@ -19,15 +19,15 @@ import msgspec
 
 from core.domain.model import Attachment
 from core.errors import BadInput, DatapathError
-from nodeagent.coordinator.announcing import Announcer
-from nodeagent.coordinator.comparing import differences
+from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.attachment_plan import mac_of, plan
+from nodeagent.coordinator.attachment_records import AttachmentRecord, AttachmentRecords
+from nodeagent.coordinator.differences import differences
 from nodeagent.coordinator.facts import VETH, PodStack, VethPair
-from nodeagent.coordinator.marks import ReplyMarkRules
 from nodeagent.coordinator.modes import NicSetup, decide
-from nodeagent.coordinator.planning import mac_of, plan
-from nodeagent.coordinator.reading import read_host, read_pod, read_veth
-from nodeagent.coordinator.records import AttachmentRecord, AttachmentRecords
+from nodeagent.coordinator.reply_mark_rules import ReplyMarkRules
 from nodeagent.coordinator.settings import CoordinatorSettings
+from nodeagent.coordinator.stack_reader import read_host, read_pod, read_veth
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep
 from nodeagent.netlink import replies, requests
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, write_sysctls

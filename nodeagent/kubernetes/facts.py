@@ -22,7 +22,7 @@ from core.domain.model import Endpoint
 from core.errors import ApiError, ApiNotFound, NotReady, WrongInput
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey, Reflector, Transition
-from core.kubernetes.worklist import WorkQueue
+from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.owners import stateful_set_state
 from core.kubernetes.workloads.pods import controller_of, is_alive, kept
 from nodeagent.facts import CONFIRM_S_MAX, MIGRATION, NAMESPACE_UNSAID, Liveness

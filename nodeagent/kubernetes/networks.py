@@ -19,8 +19,8 @@ from core.errors import BadInput, NotReady
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import ObjectKey, Reflector
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.networks.reading import network_of
-from core.manifests.networks.rendering import attachment_name, master_of
+from core.manifests.networks.nad_renderer import attachment_name, master_of
+from core.manifests.networks.network_parser import network_of
 
 NETWORKS: Final = f"/apis/{API_VERSION}/spidermultusconfigs"
 LINKS: Final = Path("/sys/class/net")

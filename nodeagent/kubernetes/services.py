@@ -15,7 +15,7 @@ from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.services import ServiceSpec, SliceBody
 from core.manifests.services import service_of, slice_of
-from nodeagent.clusterip.balancing import BackendGroup, Frontend
+from nodeagent.clusterip.frontends import BackendGroup, Frontend
 from nodeagent.clusterip.sources import ServiceIndex
 
 _log: Final = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from core.errors import ApiNotFound, ApiRejected
 from core.kubernetes.api import Api, Object
 from core.kubernetes.discovery import Served, served_kind
 from core.kubernetes.informer import ObjectKey, Reflector
-from core.kubernetes.worklist import WorkQueue
+from core.kubernetes.work_queue import WorkQueue
 from core.kubernetes.workloads.pods import addresses_of
 from nodeagent.rdma.values import Tenant
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from core import __version__
+from nodeagent.rdma.counter_help import UNKNOWN, WORDS
 from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant, Tenants
-from nodeagent.rdma.words import UNKNOWN, WORDS
 from nodeagent.telemetry.metrics import COMPATIBLE
 
 SAMPLES_MAX: Final = 50_000

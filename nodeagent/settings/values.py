@@ -16,7 +16,7 @@ from core.service.limits import RECORDS_MAX
 from core.service.provider import ProviderSettings
 from core.store.etcd import EtcdSettings
 from core.store.etcd.access import ETCD_ENDPOINT
-from nodeagent.clusterip.joining import ClusterIpSettings
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
 from nodeagent.coordinator.settings import WrittenSettings
 from nodeagent.settings.devices import DeviceSettings
 

@@ -9,31 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import (
     Application,
     is_built_in,
     replicas_of,
     skip_reason,
 )
-from core.domain.autopools.naming import (
+from core.domain.autopools.names import (
     IP_NUMBER,
     OWNER_UID,
     ApplicationKey,
     application_of,
     place_of,
 )
-from core.domain.autopools.reconciling import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.pool_size import NO_MORE, IpNumber, read_number
 from core.domain.autopools.records import application_in
-from core.domain.autopools.sizing import NO_MORE, IpNumber, read_number
 from core.domain.configuration import Configuration, pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool
 from core.domain.selection.request import FAMILY_NAMES
 from core.errors import BadInput
-from ops.cli.counting import claims_by_pool
 from ops.cli.listings import state_of
 from ops.cli.output import ObjectListing, TableColumn
+from ops.cli.pool_usage import claims_by_pool
 from ops.manifests import Plain
 
 if TYPE_CHECKING:

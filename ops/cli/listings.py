@@ -13,10 +13,10 @@ from core.domain.events import RecordDefined
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.domain.quarantine import seen_in_words
 from core.domain.subnets import SubnetCounts
-from core.manifests.writing import to_manifest
-from ops.cli.counting import PoolUsage
+from core.manifests.manifest_writer import to_manifest
 from ops.cli.kinds import ObjectKind
 from ops.cli.output import ObjectListing, TableColumn
+from ops.cli.pool_usage import PoolUsage
 from ops.manifests import Plain, endpoint_manifest, quarantine_manifest
 
 GROUP = "spiderpool.spidernet.io"

@@ -30,7 +30,7 @@ from ops.cli.commands import (
     gc,
     get,
     history,
-    importing,
+    import_command,
     install,
     log,
     nad,
@@ -94,7 +94,7 @@ _COMMANDS = (
 )
 for _command, _panel in _COMMANDS:
     app.command(rich_help_panel=_panel)(_command)
-app.add_typer(importing.app, name="import", rich_help_panel=_CHANGE)
+app.add_typer(import_command.app, name="import", rich_help_panel=_CHANGE)
 app.add_typer(retire.app, name="retire", rich_help_panel=_CHANGE)
 app.add_typer(quarantine.app, name="quarantine", rich_help_panel=_CHANGE)
 app.add_typer(archive.app, name="archive", rich_help_panel=_SYSTEM)

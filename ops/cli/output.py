@@ -72,7 +72,7 @@ def show_value(value: object, form: Format) -> None:
     if form is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
-        from core.manifests.writing import dump_yaml
+        from core.manifests.manifest_writer import dump_yaml
 
         assert isinstance(value, Mapping)
         sys.stdout.write(dump_yaml([value]))

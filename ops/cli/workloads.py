@@ -16,10 +16,10 @@ from nodeagent.settings.environment import KUBECONFIG, EnvironmentVariables
 
 if TYPE_CHECKING:
     from core.domain.autopools.applications import Application
-    from core.domain.autopools.naming import ApplicationKey
+    from core.domain.autopools.names import ApplicationKey
     from core.domain.evolution import Ledger
     from core.domain.fixed.owners import MissingOwner
-    from ops.kubernetes.watching.applications import KubernetesApplications
+    from ops.kubernetes.watches.applications import KubernetesApplications
 
 Kubeconfig = Annotated[
     str,
@@ -40,7 +40,7 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
         return None
     from core.kubernetes.api import Api
     from core.kubernetes.connection import open_connection
-    from ops.kubernetes.watching.applications import KubernetesApplications
+    from ops.kubernetes.watches.applications import KubernetesApplications
 
     api = Api(await open_connection(named))
     source = KubernetesApplications(api)
@@ -55,7 +55,7 @@ async def told_applications(kubeconfig: str, ledger: Ledger) -> Told | None:
 
 
 async def _told(source: KubernetesApplications, ledger: Ledger) -> Told:
-    from core.domain.autopools.naming import application_of
+    from core.domain.autopools.names import application_of
     from core.domain.autopools.requests import asks_for_pools
     from core.domain.fixed.owners import MissingOwner
 

@@ -23,30 +23,30 @@ from core.store.keys import Keys
 from core.store.kv import WATCH_SILENT_S_MAX, KeyValueStore
 from core.supervision import RESTARTS_MAX, Supervisor, TaskHealth, TaskSpec
 from core.teardown import Teardown
-from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.tcp_port import TcpPort
 from ops.controller.health import ControllerHealth, health_port
+from ops.controller.link_prober import LinkProber
 from ops.controller.metrics import ControllerMetrics, MetricSources, metrics_port
-from ops.controller.observing import STALE_S_MAX as OBSERVATION_STALE_S_MAX
-from ops.controller.observing import ControllerObserver
-from ops.controller.probing import LinkProber
+from ops.controller.observer import STALE_S_MAX as OBSERVATION_STALE_S_MAX
+from ops.controller.observer import ControllerObserver
 from ops.controller.settings import ControllerSettings
-from ops.kubernetes.hosting import KubernetesHost
+from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
-from ops.kubernetes.watching.hosting import ClusterWatch
+from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from ops.settings import CONTROLLER_ROLE
 from workflows.engine.archive_files import ARCHIVE_FOLDER, ExecutionFiles
 from workflows.engine.retention import Archive
 from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
-from workflows.jobs.archiving.activities import ArchiveActivities
-from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
-from workflows.jobs.hosting import JobSources as JobSources
-from workflows.jobs.noticing import ExecutionKeeper
-from workflows.jobs.quarantine.probing import NoProber
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
+from workflows.jobs.job_host import JobSources as JobSources
+from workflows.jobs.quarantine.prober import NoProber
+from workflows.jobs.required_executions import ExecutionKeeper
 
 if TYPE_CHECKING:
-    from ops.kubernetes.admission.hosting import AdmissionHost
+    from ops.kubernetes.admission.admission_host import AdmissionHost
 
 _log: Final = logging.getLogger(__name__)
 
@@ -231,6 +231,6 @@ def _admission(
     if settings is None or settings.webhook is None:
         return None
     # With all that makes certificates, which weighs a tenth of a controller that serves none.
-    from ops.kubernetes.admission.hosting import AdmissionHost
+    from ops.kubernetes.admission.admission_host import AdmissionHost
 
     return AdmissionHost(settings, settings.webhook, store, keys, projector, connections)

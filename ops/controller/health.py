@@ -20,15 +20,15 @@ from core.errors import NotReady, OrbweaverError
 from core.projections.projector import Projector
 from core.store.election import Election
 from core.supervision import TaskHealth
-from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
 from nodeagent.health import Check
-from ops.controller.observing import ControllerObserver
-from ops.kubernetes.watching.hosting import ClusterWatch
-from workflows.jobs.hosting import JobHost
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.tcp_port import HEALTH_CONNECTIONS_MAX, TcpPort
+from ops.controller.observer import ControllerObserver
+from ops.kubernetes.watches.cluster_watch import ClusterWatch
+from workflows.jobs.job_host import JobHost
 
 if TYPE_CHECKING:
-    from ops.kubernetes.admission.hosting import AdmissionHost
+    from ops.kubernetes.admission.admission_host import AdmissionHost
 
 LAG_S_MAX: Final = 30.0
 """A projection that has been behind for longer than this is not ready."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from ops.controller.observing import ControllerObserver
-from workflows.jobs.hosting import JobHost
-from workflows.jobs.reclaim.standing import ScanStatus
+from ops.controller.observer import ControllerObserver
+from workflows.jobs.job_host import JobHost
+from workflows.jobs.reclaim.scan_status import ScanStatus
 
 Values = Callable[[], Iterable[Observation]]
 

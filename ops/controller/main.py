@@ -1,6 +1,6 @@
 """The daemon ``orbweaver-controller``: settings, event loop, signals, exit codes.
 
-Without a command it serves; the commands of ``ops/controller/chores.py`` do one thing and end.
+Without a command it serves; the commands of ``ops/controller/hooks.py`` do one thing and end.
 Exit codes: 0 ended on a signal, 1 a failure that no retry helps, 2 settings that cannot be used,
 4 a task ended and used up its restarts.
 """
@@ -20,9 +20,9 @@ from core.errors import BadInput, OrbweaverError, TaskEnded
 from core.event_loop import loop_factory
 from core.supervision import EXIT_TASK_ENDED
 from core.teardown import Teardown
-from nodeagent.doors.connections import raise_open_files_limit
+from nodeagent.servers.connections import raise_open_files_limit
 from nodeagent.settings.environment import KUBECONFIG
-from nodeagent.settings.loading import CONF_PATH
+from nodeagent.settings.settings_loader import CONF_PATH
 from nodeagent.telemetry.logs import set_up_logging
 from ops.controller.settings import (
     TLS_CERTIFICATE,
@@ -47,7 +47,7 @@ CHORES: Final = (
     "copy-cni",
     "shutdown",
 )
-"""The commands of ``ops/controller/chores.py``."""
+"""The commands of ``ops/controller/hooks.py``."""
 
 _log: Final = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def run(config_path: str, options: Mapping[str, str]) -> int:
 def main() -> None:
     """Entry point of the console script."""
     if sys.argv[1:] and sys.argv[1] in CHORES:
-        from ops.controller.chores import main as do_chore
+        from ops.controller.hooks import main as do_chore
 
         do_chore()
         return
@@ -119,7 +119,7 @@ async def _serve(settings: ControllerSettings, tracers: TracerProvider | None) -
     from core.store.collector import freeze_modules
     from core.store.etcd import EtcdStore
     from ops.controller.controller import Controller
-    from ops.kubernetes.watching.hosting import watch_of
+    from ops.kubernetes.watches.cluster_watch import watch_of
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

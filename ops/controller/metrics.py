@@ -29,14 +29,14 @@ from core.domain.subnets import controlled, count
 from core.projections.projector import Projector
 from core.projections.publisher import Publisher
 from core.store.election import Election
-from nodeagent.doors.connections import ConnectionCounts
-from nodeagent.doors.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.tcp_port import METRICS_CONNECTIONS_MAX, TcpPort
 from nodeagent.telemetry.exposition import SERVICE_NAME
 from ops.controller.job_metrics import observe_jobs
-from ops.controller.observing import ControllerObserver
-from ops.kubernetes.watching.hosting import ClusterWatch, Watched
-from workflows.jobs.archiving.activities import ArchiveActivities
-from workflows.jobs.hosting import JobHost
+from ops.controller.observer import ControllerObserver
+from ops.kubernetes.watches.cluster_watch import ClusterWatch, Watched
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.job_host import JobHost
 
 _Samples = Iterable[Observation]
 

@@ -14,8 +14,8 @@ import typer
 
 from core.errors import OrbweaverError
 from ops.demo.datapath import COORDINATOR, able
-from ops.demo.scene import DemoState
-from ops.demo.stage import DemoFailed, DemoOutput
+from ops.demo.demo_output import DemoFailed, DemoOutput
+from ops.demo.demo_state import DemoState
 from ops.demo.steps import STEPS
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory

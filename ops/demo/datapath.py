@@ -11,13 +11,13 @@ import time
 from typing import Final
 
 from core.errors import DatapathError
-from nodeagent.clusterip.loading import trial
 from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.program_loader import trial
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor
-from nodeagent.nodeprep.abilities import abilities
-from ops.demo.scene import DemoState, MissingCapability
-from ops.demo.stage import expect
+from nodeagent.nodeprep.kernel_features import abilities
+from ops.demo.demo_output import expect
+from ops.demo.demo_state import DemoState, MissingCapability
 from ops.lab.groups import can_make
 from ops.lab.identity import LabFailed
 
@@ -98,7 +98,7 @@ def serve(scene: DemoState) -> None:
 
 
 def _asked(scene: DemoState, address: str) -> tuple[str, ...]:
-    words = ["-m", "ops.lab.talking", "ask", address, str(PORT), str(ASKED)]
+    words = ["-m", "ops.lab.pod_programs", "ask", address, str(PORT), str(ASKED)]
     scene.stage.command(f"python {' '.join(words)}", place="web-0")
     began = time.monotonic()
     while True:

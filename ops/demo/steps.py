@@ -9,8 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Final
 
 from ops.demo.datapath import meet_the_node, serve
-from ops.demo.scene import NAMESPACE, DemoState
-from ops.demo.stage import expect
+from ops.demo.demo_output import expect
+from ops.demo.demo_state import NAMESPACE, DemoState
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed
 from ops.lab.sandbox import Sandbox, addresses_in

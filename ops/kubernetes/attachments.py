@@ -17,11 +17,11 @@ from core.domain.refusals import Refusal
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import WorkQueue
+from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
 from core.manifests.networks.defaults import completed
-from core.manifests.networks.reading import network_of
-from core.manifests.networks.rendering import NetworkAttachment, attachment_name, render
+from core.manifests.networks.nad_renderer import NetworkAttachment, attachment_name, render
+from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.rules import KIND, network_rules, owned_attachment
 from ops.kubernetes.conditions import refused
 from ops.kubernetes.objects import ObjectWriter

@@ -16,7 +16,7 @@ from core.concurrency import until_first
 from core.errors import ApiNotFound, BadInput
 from core.kubernetes.api import Api, Object
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import WorkQueue
+from core.kubernetes.work_queue import WorkQueue
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes import cidrs
 from ops.kubernetes.cidrs import Cidrs

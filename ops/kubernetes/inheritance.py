@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.autopools.naming import OWNER_SUBNET
+from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.model import Pool, Subnet
 from core.domain.subnets import owner_of
 from core.kubernetes.api import Object

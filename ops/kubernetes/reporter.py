@@ -30,7 +30,7 @@ from core.errors import ApiError, ApiNotFound, ApiRejected, ApiUnavailable
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer, ObjectKey
 from core.manifests.kinds.fields import API_VERSION
-from core.projections.news import ChangeBuffer
+from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from ops.kubernetes.conditions import DesiredCondition, conditions, differ
 from ops.kubernetes.echoes import Echoes

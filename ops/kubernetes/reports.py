@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.domain.autopools.naming import OWNER_NAME
+from core.domain.autopools.names import OWNER_NAME
 from core.domain.evolution import EndpointKey, Ledger
 from core.domain.model import Endpoint, pod_holder
 from core.kubernetes.api import Object
-from core.manifests.writing import to_manifest
+from core.manifests.manifest_writer import to_manifest
 from core.projections.fold import Projection
-from core.projections.tally import PoolCounts
+from core.projections.pool_tally import PoolCounts
 from ops.kubernetes.conditions import DesiredCondition
 from ops.kubernetes.resources import FINALIZER, is_leaving
 from ops.manifests import endpoint_manifest, pool_manifest, subnet_manifest

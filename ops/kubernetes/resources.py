@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from core.domain.autopools.naming import OWNER_SUBNET
+from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.commands import ApplyPool, ApplyReservation, ApplySubnet, Command
 from core.domain.evolution import Ledger
 from core.domain.model import Owner, Pool, Reservation, Subnet
@@ -15,7 +15,7 @@ from core.kubernetes.api import Object, segment
 from core.kubernetes.workloads.pods import controller_of
 from core.manifests.commands import apply_command
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.reading import Manifest, read_object
+from core.manifests.manifest_parser import Manifest, read_object
 
 SOURCE: Final = "orbweaver.io/kubernetes-uid"
 """An annotation of values in the log: the UID of the custom resource they were made from.

@@ -16,17 +16,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.concurrency import until_first
-from core.domain.autopools.naming import OWNER_NAME
+from core.domain.autopools.names import OWNER_NAME
 from core.domain.model import Reservation
 from core.domain.subnets import subnet_for
 from core.errors import BadInput, Refused
 from core.kubernetes.api import Object
 from core.kubernetes.informer import Informer, ObjectKey
-from core.kubernetes.worklist import WorkQueue
-from ops.kubernetes.commanding import Commands
+from core.kubernetes.work_queue import WorkQueue
 from ops.kubernetes.conditions import APPLIED, draining, refused
-from ops.kubernetes.draining import ObjectFinalizer
 from ops.kubernetes.inheritance import handed_down
+from ops.kubernetes.object_finalizer import ObjectFinalizer
 from ops.kubernetes.objects import ObjectWriter
 from ops.kubernetes.resources import (
     TranslatedKind,
@@ -36,6 +35,7 @@ from ops.kubernetes.resources import (
     stored,
     table,
 )
+from ops.kubernetes.translator_commands import Commands
 
 RESYNC_S: Final = 300.0
 """Everything is looked at again after this long, in case somebody changed the log by hand."""

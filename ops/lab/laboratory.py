@@ -147,7 +147,7 @@ class Laboratory:
 
     def speaker(self, sandbox: Sandbox, port: int) -> Daemon:
         """Let a Pod say its name to whoever connects, from now on. Raises LabFailed."""
-        command = [sys.executable, "-m", "ops.lab.talking", "serve", sandbox.pod, str(port)]
+        command = [sys.executable, "-m", "ops.lab.pod_programs", "serve", sandbox.pod, str(port)]
         log = self.directory / f"{sandbox.pod}.log"
         made = Daemon(self.identity, sandbox.namespace, command, log, {})
         self._speakers.append(made)

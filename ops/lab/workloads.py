@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from core.manifests.writing import dump_yaml
+from core.manifests.manifest_writer import dump_yaml
 
 API_VERSION = "spiderpool.spidernet.io/v2beta1"
 PREFIX = "ipam.spidernet.io/"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.doors import framed
+from nodeagent.servers import framed
 from nodeagent.telemetry.plugin_log import LogTarget, PluginLog
 from tests.agent.node import Node
 

@@ -16,7 +16,7 @@ import pytest
 from core.domain.facts import PodReference
 from core.errors import CallerGone
 from nodeagent.container_lock import ContainerLock
-from nodeagent.doors.sockets import has_hung_up
+from nodeagent.servers.sockets import has_hung_up
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, frame
 

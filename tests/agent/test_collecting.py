@@ -12,8 +12,8 @@ from core.errors import LogCorrupt
 from core.store.kv import Put
 from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
+from nodeagent.handlers.missing_attachments import GC_TWICE_S, is_netns_gone
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.missing import GC_TWICE_S, is_netns_gone
 from tests.agent.node import Clock, Node, running
 
 
@@ -234,7 +234,7 @@ async def test_attachments_that_find_no_room_to_be_remembered_are_told(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("nodeagent.verbs.missing.MISSED_MAX", 1)
+    monkeypatch.setattr("nodeagent.handlers.missing_attachments.MISSED_MAX", 1)
     before = await pods(node)
 
     await collect(node)

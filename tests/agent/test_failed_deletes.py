@@ -26,7 +26,7 @@ from tests.support.faulty_store import Fault, FaultyStore
 async def test_a_delete_whose_requests_are_lost_fails_though_other_calls_are_answered(
     settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.store.retrying.SETTLE_S_MAX", 0.2)
+    monkeypatch.setattr("core.store.retry_policies.SETTLE_S_MAX", 0.2)
     faulty = FaultyStore(store)
     async with running(settings, faulty) as node:
         await node.pool("lan", "10.6.0.0/24", "10.6.0.10")

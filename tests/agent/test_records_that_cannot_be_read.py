@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.coordinator.records import AttachmentRecords
+from nodeagent.coordinator.attachment_records import AttachmentRecords
+from nodeagent.handlers.missing_attachments import is_netns_gone
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.missing import is_netns_gone
 from tests.agent.node import frame, running
 
 

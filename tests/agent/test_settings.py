@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.settings.loading import load_settings
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.settings.settings_loader import load_settings
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry import spans
 

@@ -15,7 +15,7 @@ import pytest
 from core.errors import BadInput
 from core.store.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.doors.sockets import ListeningSocket
+from nodeagent.servers.sockets import ListeningSocket
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, frame, running
 
@@ -80,7 +80,7 @@ def test_a_socket_that_does_not_listen_yet_is_not_taken_by_a_second_agent(
 
 def test_the_lock_of_a_socket_ends_with_its_process(short_path: Path) -> None:
     path = short_path / "s.sock"
-    code = "import sys; from nodeagent.doors.sockets import *; s = ListeningSocket(sys.argv[1]);"
+    code = "import sys; from nodeagent.servers.sockets import *; s = ListeningSocket(sys.argv[1]);"
     code += "print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

@@ -13,8 +13,8 @@ import pytest
 
 from core.store.memory import MemoryStore
 from nodeagent.agent import Agent
-from nodeagent.clusterip.joining import ClusterIps
-from nodeagent.doors import connections, tcp_port
+from nodeagent.clusterip.clusterip_setup import ClusterIps
+from nodeagent.servers import connections, tcp_port
 from nodeagent.settings.values import Settings
 from tests.agent.node import running
 from tests.support.descriptors import open_descriptors

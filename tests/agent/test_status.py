@@ -12,8 +12,8 @@ from core.domain.labels import LabelSelector
 from core.domain.model import Pool
 from core.store.memory import MemoryStore
 from nodeagent.agent import Agent
+from nodeagent.handlers.status import STATUS_CACHED_S
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.status import STATUS_CACHED_S
 from tests.agent.node import Clock, Node, running
 from tests.support.faulty_store import FaultyStore
 

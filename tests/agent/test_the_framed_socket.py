@@ -12,8 +12,8 @@ import pytest
 
 from core.service.add_request import HasHungUp
 from core.supervision import Supervisor
-from nodeagent.doors import framed
-from nodeagent.doors.framed import FramedServer
+from nodeagent.servers import framed
+from nodeagent.servers.framed import FramedServer
 from tests.agent.node import exchange, frame
 
 ANSWER_BYTES = 4 << 20

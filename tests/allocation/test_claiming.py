@@ -21,7 +21,7 @@ from core.errors import AddressesUsedOut, NoPoolAvailable, RetriesExhausted, Wro
 from core.service.allocator import AllocatorSettings
 from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Write
 from core.store.memory import MemoryStore
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from tests.support.nodes import Node, addresses, check_everything, pod, pool
 
 IPPOOLS = "ipam.spidernet.io/ippools"

@@ -10,7 +10,7 @@ from core.domain.claims import ReleaseDecision
 from core.domain.commands import ApplyPool, DeletePool, RetirePool
 from core.errors import Refused
 from core.service.configurator import RANGE_GUARDS_MAX
-from core.service.own_claims import ENDPOINTS_MAX
+from core.service.endpoint_claims import ENDPOINTS_MAX
 from core.service.releaser import ReleaseOrder
 from core.store.kv import (
     Delete,
@@ -23,7 +23,7 @@ from core.store.kv import (
     Write,
 )
 from core.store.memory import MemoryStore
-from core.store.retrying import racing
+from core.store.retry_policies import racing
 from tests.support.nodes import CAUSE, Node, addresses, check_everything, gather, pod, pool
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.archive import live as live_module
-from core.archive.live import LiveLog
+from core.archive import live_log as live_module
+from core.archive.live_log import LiveLog
 from core.archive.replay import open_log
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import HEAD, WriterHead

@@ -10,11 +10,11 @@ import pytest
 from core.archive.archiver import Archiver
 from core.archive.cursor import CURSOR, NOTHING_PRUNED, SNAPSHOT_SUFFIX, read_cursor
 from core.archive.format import NO_FILE
-from core.archive.pruning import Pruned, Pruner, Retention, Sized, sized, surplus
+from core.archive.pruner import Pruned, Pruner, Retention, Sized, sized, surplus
 from core.archive.replay import open_archive, open_log
-from core.archive.sealed import FileSummary
+from core.archive.sealed_log import FileSummary
 from core.audit.export import export_raw
-from core.audit.past import as_of_position, as_of_time
+from core.audit.state_at import as_of_position, as_of_time
 from core.audit.verify import verify
 from core.errors import BadInput, LogCorrupt
 from core.store.memory import MemoryStore

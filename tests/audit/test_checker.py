@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from core.domain.autopools.naming import OWNER_SUBNET
+from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.checker import RULES, Checker, check_log
 from core.domain.events import (
     AddressesClaimed,

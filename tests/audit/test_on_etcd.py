@@ -9,8 +9,8 @@ import pytest
 
 from core.audit.facts import parse_subject
 from core.audit.history import history
-from core.audit.past import as_of_position
 from core.audit.repair import repair
+from core.audit.state_at import as_of_position
 from core.audit.verify import verify
 from core.domain.events import Cause
 from core.store.etcd import EtcdSettings, EtcdStore

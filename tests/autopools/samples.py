@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from core.domain.autopools.application_plan import ReconcileStep, plan_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey, PoolScope
-from core.domain.autopools.planning import DesiredPool
-from core.domain.autopools.reconciling import ReconcileStep, plan_application
-from core.domain.autopools.sizing import NO_MORE, IpNumber
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
 from core.domain.model import Claim, Pool, Scale, Subnet
 from tests.subnets.samples import State
 

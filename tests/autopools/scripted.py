@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 
 from core.domain.autopools.applications import BUILT_IN, Application, is_built_in
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from core.domain.facts import PodFacts
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Owner, Scale

@@ -11,9 +11,9 @@ import itertools
 import shlex
 from collections.abc import Iterable, Mapping
 
+from core.domain.autopools.application_plan import ReconcileStep, plan_application, plan_departure
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import OWNER_UID, ApplicationKey, application_of
-from core.domain.autopools.reconciling import ReconcileStep, plan_application, plan_departure
+from core.domain.autopools.names import OWNER_UID, ApplicationKey, application_of
 from core.domain.autopools.records import derived_uid
 from core.domain.autopools.settings import AutoPoolSettings
 from core.domain.commands import (
@@ -34,13 +34,13 @@ from core.domain.selection.request import SelectionSettings
 from core.domain.subnets import count, shares
 from core.errors import OrbweaverError, Refused
 from core.service.allocator import AllocatorSettings
-from core.service.needs import PoolRequests
+from core.service.pool_requests import PoolRequests
 from core.store.kv import KeyValueStore
-from nodeagent.verbs.waiting import WAIT_S_MAX, WaitingAllocator
+from nodeagent.handlers.pool_wait import WAIT_S_MAX, WaitingAllocator
 from tests.autopools.scripted import Applications, annotations_of, key_of, pod_of, scale_of
 from tests.support.nodes import Node, addresses, check_everything
 from tests.workflows.engine.stage import eventually
-from workflows.jobs.hosting import JobHost, JobSettings, JobSources
+from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 
 
 class Stage:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.domain.autopools.naming import ApplicationKey
-from core.domain.autopools.planning import DesiredPool
+from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_plan import DesiredPool
 from core.domain.commands import ApplyAutoPool, ApplyReservation, ApplySubnet, Command, DropAutoPool
 from core.domain.configuration import pool_addresses
 from core.domain.events import PoolDefined

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from core.domain.addresses import V6
-from core.domain.autopools.naming import (
+from core.domain.autopools.names import (
     ApplicationKey,
     PoolScope,
     application_of,

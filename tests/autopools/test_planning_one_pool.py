@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from core.domain.addresses import V4, V6
-from core.domain.autopools.planning import DesiredPool, find_pool, plan_pool
-from core.domain.autopools.sizing import IpNumber
+from core.domain.autopools.pool_plan import DesiredPool, find_pool, plan_pool
+from core.domain.autopools.pool_size import IpNumber
 from core.domain.commands import (
     ApplyAutoPool,
     ApplyPool,

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain.autopools.applications import Application, replicas_of, skip_reason
-from core.domain.autopools.naming import ApplicationKey
-from core.domain.autopools.requests import NicSubnets, SubnetRequest, read_request
-from core.domain.autopools.sizing import (
+from core.domain.autopools.names import ApplicationKey
+from core.domain.autopools.pool_size import (
     KEY_DOCUMENTED,
     KEY_OBEYED,
     NO_MORE,
@@ -21,6 +20,7 @@ from core.domain.autopools.sizing import (
     pool_size,
     read_number,
 )
+from core.domain.autopools.requests import NicSubnets, SubnetRequest, read_request
 from core.domain.model import Scale
 from core.errors import BadInput, WrongInput
 

@@ -14,14 +14,14 @@ import pytest
 from core.domain.commands import DeleteRecord
 from core.domain.configuration import pool_addresses
 from core.manifests.commands import apply_command
-from core.manifests.reading import load_documents
+from core.manifests.manifest_parser import load_documents
 from core.store.memory import MemoryStore
 from core.store.state import read_ledger
 from nodeagent.settings.values import Settings
 from ops.lab import workloads
 from tests.agent.node import Node, running
 from tests.workflows.engine.stage import eventually
-from workflows.jobs.hosting import JobHost
+from workflows.jobs.job_host import JobHost
 
 ASKING = workloads.asking(ipv4="racks", number="+1")
 NO_POOL = 111

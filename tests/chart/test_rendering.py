@@ -12,7 +12,7 @@ import yaml
 
 from core import __version__
 from nodeagent.settings.conf_file import OrbweaverConf, parse_conf
-from nodeagent.settings.loading import load_settings as load_agent
+from nodeagent.settings.settings_loader import load_settings as load_agent
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
 from ops.kubernetes.settings import InjectionSettings
@@ -252,14 +252,14 @@ def test_every_command_exists(profile: str, rendered: dict[str, list[Object]]) -
     import typer
 
     from ops.cli.main import app
-    from ops.controller import chores
+    from ops.controller import hooks
 
     known = {
         "orbctl": {
             command.callback.__name__ for command in app.registered_commands if command.callback
         },
         "orbweaver-controller": {
-            name.replace("_", "-") for name in dir(chores) if not name.startswith("_")
+            name.replace("_", "-") for name in dir(hooks) if not name.startswith("_")
         },
         "orbweaver-agent": set(),
         "etcd": set(),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import DatapathError
-from nodeagent.clusterip.installing import Installation
-from nodeagent.clusterip.loading import trial
+from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.pods import cgroup2_mounts
+from nodeagent.clusterip.program_loader import trial
 from nodeagent.clusterip.programs import DesiredPrograms
 from tests.clusterip.world import World
 from tests.support.parts import CGROUPS, needs, require_namespaces

@@ -13,12 +13,12 @@ from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
 from core.errors import DatapathError
 from core.manifests.commands import apply_command
-from core.manifests.reading import load_documents
+from core.manifests.manifest_parser import load_documents
 from core.store.memory import MemoryStore
-from nodeagent.clusterip import following
-from nodeagent.clusterip.installing import ROOM, Installation
-from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.clusterip.planning import MapPlan, fit
+from nodeagent.clusterip import reconciler
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.clusterip.installation import ROOM, Installation
+from nodeagent.clusterip.map_plan import MapPlan, fit
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
@@ -130,7 +130,7 @@ async def test_counts_are_told_to_whoever_scrapes(node: Node) -> None:
 async def test_a_control_group_that_comes_later_is_waited_for(
     world: World, settings: Settings, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "PAUSE_S_MIN", 0.01)
+    monkeypatch.setattr(reconciler, "PAUSE_S_MIN", 0.01)
     later = world.cgroup.parent / f"{world.cgroup.name}-later"
     async with serving(world, settings, store, cgroup=str(later)) as node:
         counts = _counts(node)
@@ -153,7 +153,7 @@ async def test_what_the_kernel_refuses_is_tried_again_from_what_is_there(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(following, "PAUSE_S_MIN", 0.01)
+    monkeypatch.setattr(reconciler, "PAUSE_S_MIN", 0.01)
     write, refusals = Installation.write, iter(range(3))
 
     def refuse_at_first(installation: Installation, steps: MapPlan) -> None:
@@ -178,7 +178,7 @@ async def test_what_is_beyond_a_limit_is_told_by_its_name(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(following, "fit", partial(fit, frontends_max=1))
+    monkeypatch.setattr(reconciler, "fit", partial(fit, frontends_max=1))
     async with serving(world, settings, store) as node:
         await node.apply(*map(apply_command, load_documents(MANIFESTS)))
         await until(lambda: _counts(node)["left_out"]() == 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
-from nodeagent.clusterip.balancing import (
+from nodeagent.clusterip.frontends import (
     OTHER_PROXY,
     BackendGroup,
     Frontend,

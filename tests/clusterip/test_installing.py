@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from core.errors import BadInput, BpfRefused, DatapathError
-from nodeagent.clusterip.balancing import BackendGroup
-from nodeagent.clusterip.installing import LINKS, MAPS, ROOM, Installation, remove, served
-from nodeagent.clusterip.planning import understand
+from nodeagent.clusterip.frontends import BackendGroup
+from nodeagent.clusterip.installation import LINKS, MAPS, ROOM, Installation, remove, served
+from nodeagent.clusterip.map_plan import understand
 from nodeagent.clusterip.pods import can_pin, pods_cgroup
 from nodeagent.clusterip.programs import HOOKS, DesiredPrograms
 from nodeagent.ebpf.calls import MapSpec, create_map, load_program
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.netns
 OTHER_AGENT: Final = """
 import sys, time
 from pathlib import Path
-from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.programs import Wishes
 installation = Installation.open(Path(sys.argv[1]))
 installation.attach(Path(sys.argv[2]), Wishes(0))

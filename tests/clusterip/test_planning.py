@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress
 from nodeagent.clusterip.layout import (
     FrontendHead,
     Member,
@@ -19,7 +19,7 @@ from nodeagent.clusterip.layout import (
     unpack_member,
     unpack_place,
 )
-from nodeagent.clusterip.planning import Contents, MapPlan, StoredMaps, fit, plan, understand
+from nodeagent.clusterip.map_plan import Contents, MapPlan, StoredMaps, fit, plan, understand
 
 EMPTY = StoredMaps({}, {}, frozenset())
 

@@ -7,8 +7,8 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip.balancing import BackendGroup, Frontend
-from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.frontends import BackendGroup, Frontend
+from nodeagent.clusterip.installation import Installation
 from nodeagent.clusterip.programs import DesiredPrograms
 from tests.clusterip.world import BACKEND_PORT, BACKENDS, PORT, SERVICE, World, frontend, places
 

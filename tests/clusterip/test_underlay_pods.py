@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress, packed
-from nodeagent.clusterip.installing import Installation
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
+from nodeagent.clusterip.installation import Installation
 from nodeagent.netlink.namespaces import NetworkNamespace
 from tests.clusterip.world import World
 from tests.coordinator.world import SERVICES, Pod

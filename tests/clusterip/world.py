@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from nodeagent.clusterip.balancing import BackendGroup, Frontend, TransportAddress, packed
-from nodeagent.clusterip.installing import Installation
-from nodeagent.clusterip.planning import plan, understand
+from nodeagent.clusterip.frontends import BackendGroup, Frontend, TransportAddress, packed
+from nodeagent.clusterip.installation import Installation
+from nodeagent.clusterip.map_plan import plan, understand
 from nodeagent.clusterip.pods import cgroup2_mounts
 from nodeagent.clusterip.programs import DesiredPrograms
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace

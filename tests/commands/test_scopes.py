@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import Address
+from core.domain.autopools.application_plan import named_subnets, plan_application
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey, PoolScope
-from core.domain.autopools.planning import DesiredPool
-from core.domain.autopools.reconciling import named_subnets, plan_application
-from core.domain.autopools.sizing import NO_MORE, IpNumber
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
 from core.domain.commands import (
     AdvanceRetirement,
     ApplyAutoPool,

@@ -17,13 +17,13 @@ import aiohttp
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.doors import bodies, connections, framed, http_api, tcp_port
-from nodeagent.doors.bodies import BodyRefused, decompressed
-from nodeagent.doors.connections import raise_open_files_limit
-from nodeagent.doors.http_bodies import BODY_BYTES_MAX
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.servers import bodies, connections, framed, http_api, tcp_port
+from nodeagent.servers.bodies import BodyRefused, decompressed
+from nodeagent.servers.connections import raise_open_files_limit
+from nodeagent.servers.http_bodies import BODY_BYTES_MAX
+from nodeagent.servers.tcp_port import TcpPort
 from nodeagent.settings.values import Settings
-from ops.kubernetes.admission.serving import Admission, path_of
+from ops.kubernetes.admission.webhook_server import Admission, path_of
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.http_caller import over_socket, over_tcp
@@ -34,7 +34,7 @@ from tests.support.etcd import EtcdCluster
 if TYPE_CHECKING:
     from core.kubernetes.api import Api
     from core.projections.projector import Projector
-    from ops.kubernetes.admission.judging import AdmissionValidator
+    from ops.kubernetes.admission.admission_rules import AdmissionValidator
 
 IDLE = 1_100
 """More than the soft limit of open files that most systems start a process with."""

@@ -16,13 +16,13 @@ from core.archive.cursor import CURSOR, ArchiveCursor
 from core.archive.format import NO_FILE
 from core.domain.admissions import PendingAdmission
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from core.domain.events import Cause, PoolRetired, RecordDefined
 from core.domain.model import Claim, Endpoint, Nic, Pool, Quarantine, Reservation, Subnet
 from core.projections.checkpoint import CHECKPOINTS, Checkpoint
 from core.service.admissions import ADMISSION
 from core.service.bindings import BINDING, Binding, BindingRequest
-from core.service.needs import NEED, REPORT, ReconcileReport
+from core.service.pool_requests import NEED, REPORT, ReconcileReport
 from core.service.refusals import REFUSED, RefusedPool
 from core.store.codec import (
     CLAIM,

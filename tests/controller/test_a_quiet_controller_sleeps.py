@@ -11,8 +11,8 @@ from core.store.election import LEADER, Leader
 from core.store.keys import Keys
 from core.store.kv import KeyValueStore, Put
 from core.store.memory import MemoryStore
-from ops.controller import observing
-from ops.controller.observing import ControllerObserver
+from ops.controller import observer
+from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.projections.conftest import following
 from tests.support.nodes import Node, pod, pool
@@ -46,7 +46,7 @@ class CountedObserving(ControllerObserver):
 async def test_the_observer_asks_often_only_while_something_is_wrong_or_moves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(observing, "OBSERVE_PERIOD_S", PERIOD_S)
+    monkeypatch.setattr(observer, "OBSERVE_PERIOD_S", PERIOD_S)
     async with Node(MemoryStore()) as node, following(node) as one:
         await node.apply(pool("blue", "10.6.0.10-10.6.0.19"))
         await one.level_with(node)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core.archive.pruning import ARCHIVE_BYTES_MAX, Retention
+from core.archive.pruner import ARCHIVE_BYTES_MAX, Retention
+from core.domain.autopools.pool_size import IpNumber
 from core.domain.autopools.settings import AutoPoolSettings
-from core.domain.autopools.sizing import IpNumber
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import BadInput
 from core.service.provider import ProviderSettings

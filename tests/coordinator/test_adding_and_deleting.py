@@ -12,7 +12,7 @@ from core.domain.addresses import Family
 from core.errors import BadInput, DatapathError, NamespaceGone, NetlinkRefused
 from nodeagent.coordinator import engine as engines
 from nodeagent.coordinator.engine import AttachRequest
-from nodeagent.coordinator.marks import (
+from nodeagent.coordinator.reply_mark_rules import (
     IptablesReplyMarkRules,
     NftReplyMarkRules,
     PreferredReplyMarkRules,

@@ -22,10 +22,10 @@ from nodeagent.coordinator.cluster import ConfiguredSettings, CoordinatorDefault
 from nodeagent.coordinator.settings import WrittenSettings, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, PlanStep, neighbour_step, route_step
 from nodeagent.facts import FactsSource, Liveness
+from nodeagent.handlers.coordinator_handler import WORKERS, CoordinatorHandler
+from nodeagent.handlers.missing_attachments import GC_TWICE_S
 from nodeagent.netlink.numbers import RT_SCOPE_LINK
 from nodeagent.netlink.values import KernelRoute, Link, Neighbour, host_prefix
-from nodeagent.verbs.coordinating import WORKERS, CoordinatorHandler
-from nodeagent.verbs.missing import GC_TWICE_S
 from tests.coordinator.world import Node, Pod, World, batch
 
 pytestmark = pytest.mark.netns

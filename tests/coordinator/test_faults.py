@@ -12,7 +12,7 @@ import pytest
 
 from core.errors import BadInput, DatapathError
 from nodeagent.coordinator import engine as engines
-from nodeagent.coordinator.marks import PreferredReplyMarkRules
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.coordinator.steps import PlanStep
 from nodeagent.netlink.session import NetlinkSession, RequestOutcome
 from tests.coordinator.test_adding_and_deleting import settled

@@ -15,9 +15,9 @@ from typing import Any, Final
 import pytest
 
 from core.errors import BadInput
-from nodeagent.coordinator.marks import PreferredReplyMarkRules
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules
 from nodeagent.ifacer.conf import read_conf
-from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.ifacer.link_configurator import LinkConfigurator
 from ops.lab.namespaces import NamedNamespace
 from tests.coordinator.test_final_states import routes, rules
 from tests.coordinator.world import OUTSIDE, SERVICES, Node, Pod, World, batch

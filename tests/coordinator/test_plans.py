@@ -13,9 +13,9 @@ import pytest
 
 from core.domain.addresses import Address, parse_address, parse_cidr
 from core.errors import BadInput
+from nodeagent.coordinator.attachment_plan import mac_of, plan
 from nodeagent.coordinator.facts import HostStack, PodStack, VethPair
 from nodeagent.coordinator.modes import NicSetup, decide
-from nodeagent.coordinator.planning import mac_of, plan
 from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
 from nodeagent.coordinator.steps import AttachmentPlan, told
 from nodeagent.netlink.numbers import IFF_BROADCAST, IFF_LOOPBACK, IFF_MULTICAST, IFF_UP

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 
 from core.errors import FirewallBusy
-from nodeagent.coordinator.marks import (
+from nodeagent.coordinator.reply_mark_rules import (
     TABLE,
     IptablesReplyMarkRules,
     NftReplyMarkRules,
@@ -237,7 +237,7 @@ def test_a_lock_of_iptables_that_another_program_holds_asks_for_another_try(
     world: World, pod: Pod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pod.require_iptables()
-    monkeypatch.setattr("nodeagent.coordinator.marks.LOCK_S_MAX", 1)
+    monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.LOCK_S_MAX", 1)
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
     with (tmp_path / "xtables.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -249,7 +249,7 @@ def test_an_iptables_that_does_not_end_asks_for_another_try(
     world: World, pod: Pod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pod.require_iptables()
-    monkeypatch.setattr("nodeagent.coordinator.marks.IPTABLES_S_MAX", 0.0)
+    monkeypatch.setattr("nodeagent.coordinator.reply_mark_rules.IPTABLES_S_MAX", 0.0)
     with pytest.raises(FirewallBusy, match="another program changes rules"):
         IptablesReplyMarkRules(world.visitor).put(world.hold(pod.inside), (4,))
 

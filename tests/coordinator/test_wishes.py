@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.coordinator.wishes import default_route_nic, expected_nics
+from nodeagent.coordinator.pod_annotations import default_route_nic, expected_nics
 
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 

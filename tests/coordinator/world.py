@@ -18,10 +18,10 @@ from typing import Any, Final
 import pytest
 
 from core.domain.model import Attachment
-from nodeagent.coordinator.announcing import Announcer
+from nodeagent.coordinator.announcer import Announcer
+from nodeagent.coordinator.attachment_records import AttachmentRecords
 from nodeagent.coordinator.engine import AttachRequest, AttachResult, Engine
-from nodeagent.coordinator.marks import PreferredReplyMarkRules, ReplyMarkRules
-from nodeagent.coordinator.records import AttachmentRecords
+from nodeagent.coordinator.reply_mark_rules import PreferredReplyMarkRules, ReplyMarkRules
 from nodeagent.coordinator.settings import (
     CoordinatorSettings,
     WrittenSettings,

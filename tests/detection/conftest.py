@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from nodeagent.detection.detector import Detector
+from nodeagent.conflict_detection.detector import Detector
 from nodeagent.netlink.namespaces import NetnsExecutor
 from tests.support.link import Link
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from nodeagent.detection.detector import Detector
+from nodeagent.conflict_detection.detector import Detector
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.support.link import Station
 

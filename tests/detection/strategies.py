@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from nodeagent.detection.arp import REPLY, REQUEST, ArpPacket
-from nodeagent.detection.ndp import (
+from nodeagent.conflict_detection.arp import REPLY, REQUEST, ArpPacket
+from nodeagent.conflict_detection.ndp import (
     SOLICITED_NODE_PREFIX,
     UNSPECIFIED,
     Advertisement,

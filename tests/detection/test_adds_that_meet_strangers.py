@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from core.domain.commands import LiftQuarantine
 from core.domain.quarantine import seen_in_words
 from core.store.memory import MemoryStore
-from nodeagent.detection.detector import DetectionResult
+from nodeagent.conflict_detection.detector import DetectionResult
 from nodeagent.settings.values import Settings
 from nodeagent.telemetry.spans import SdkTracer
 from nodeagent.telemetry.tracing import Tracer

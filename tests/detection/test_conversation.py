@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.detection.arp import (
+from nodeagent.conflict_detection.arp import (
     REPLY,
     REQUEST,
     ArpPacket,
@@ -17,7 +17,17 @@ from nodeagent.detection.arp import (
     encode_arp,
     probe,
 )
-from nodeagent.detection.conversation import (
+from nodeagent.conflict_detection.ndp import (
+    ALL_NODES,
+    UNSPECIFIED,
+    Advertisement,
+    Solicitation,
+    decode_message,
+    encode_advertisement,
+    encode_solicitation,
+)
+from nodeagent.conflict_detection.probe_codecs import ARP, ND, ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_session import (
     CONFLICT_PROBES,
     CONFLICT_WINDOW_S,
     GATEWAY_PROBES,
@@ -30,16 +40,6 @@ from nodeagent.detection.conversation import (
     begin,
     hear,
     tick,
-)
-from nodeagent.detection.languages import ARP, ND, ProbeCodec, ProbeRequest
-from nodeagent.detection.ndp import (
-    ALL_NODES,
-    UNSPECIFIED,
-    Advertisement,
-    Solicitation,
-    decode_message,
-    encode_advertisement,
-    encode_solicitation,
 )
 
 OURS = bytes.fromhex("020000000001")

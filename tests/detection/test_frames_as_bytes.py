@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeagent.detection.arp import (
+from nodeagent.conflict_detection.arp import (
     REPLY,
     ArpPacket,
     announcement,
@@ -17,8 +17,8 @@ from nodeagent.detection.arp import (
     probe,
     request,
 )
-from nodeagent.detection.ethernet import BROADCAST, is_station
-from nodeagent.detection.ndp import (
+from nodeagent.conflict_detection.ethernet import BROADCAST, is_station
+from nodeagent.conflict_detection.ndp import (
     ALL_NODES,
     UNSPECIFIED,
     Advertisement,

@@ -14,14 +14,14 @@ import pytest
 
 from core.domain.model import Nic
 from core.errors import DetectionFailed
-from nodeagent.detection.arp import announcement, decode_arp
-from nodeagent.detection.detector import (
+from nodeagent.conflict_detection.arp import announcement, decode_arp
+from nodeagent.conflict_detection.detector import (
     ConflictingAddress,
     DetectionResult,
     DetectionSwitches,
     Detector,
 )
-from nodeagent.detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
+from nodeagent.conflict_detection.ndp import ALL_NODES, Advertisement, Solicitation, decode_message
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from tests.detection.detecting import detecting_on
 from tests.support.descriptors import open_descriptors

@@ -12,7 +12,7 @@ import pytest
 
 from core.domain.model import Nic
 from core.errors import DetectionFailed
-from nodeagent.detection.detector import (
+from nodeagent.conflict_detection.detector import (
     ConflictingAddress,
     DetectionResult,
     DetectionSwitches,

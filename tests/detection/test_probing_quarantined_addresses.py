@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ops.controller.probing import LinkProber
+from ops.controller.link_prober import LinkProber
 from tests.support.link import Link
-from workflows.jobs.quarantine.probing import ProbeTarget
+from workflows.jobs.quarantine.prober import ProbeTarget
 
 GATEWAY = "10.6.0.1"
 

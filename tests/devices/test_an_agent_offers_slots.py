@@ -11,8 +11,8 @@ from core.domain.commands import ApplyRecord
 from core.domain.devices import DeviceRules, HostNic, SubEniRule
 from core.domain.events import RecordDefined
 from core.store.memory import MemoryStore
-from nodeagent.devices.finding import nics
 from nodeagent.devices.kubelet_api import DIRECTORY
+from nodeagent.devices.nic_inventory import nics
 from nodeagent.netlink.namespaces import NetnsExecutor
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings

@@ -16,7 +16,7 @@ import pytest
 from core.domain.devices import DeviceRules, HostNic, NicRule, SubEniRule
 from core.domain.labels import LabelSelector
 from core.errors import NetlinkLost
-from nodeagent.devices.offering import DeviceAdvertiser, NodeView
+from nodeagent.devices.advertiser import DeviceAdvertiser, NodeView
 from nodeagent.devices.plugin import PATH_BYTES_MAX
 from tests.devices.kubelet import Kubelet
 

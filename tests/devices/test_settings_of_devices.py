@@ -11,7 +11,7 @@ from core.domain.labels import LabelSelector, Requirement
 from core.errors import BadInput
 from core.manifests.networks.slots import SlotSettings
 from nodeagent.settings.devices import DeviceSettings
-from nodeagent.settings.loading import load_settings
+from nodeagent.settings.settings_loader import load_settings
 from ops.controller.settings import load_settings as load_controller
 from ops.kubernetes.settings import InjectionSettings
 

@@ -8,9 +8,9 @@ import pytest
 
 from core.errors import SessionLost, StoreRejected, StoreUnavailable, WriterFenced
 from core.store.batch import Lost, Proposal, TransactionBatch
+from core.store.group_commit import Committed, GroupCommit
 from core.store.kv import Absent, Get, Put, TxnResult
 from core.store.memory import MemoryStore
-from core.store.pump import Committed, GroupCommit
 
 
 class Town:

@@ -28,7 +28,7 @@ from core.domain.events import (
 )
 from core.domain.labels import LabelSelector
 from core.domain.model import Endpoint, Nic, Pool, Quarantine, Reservation, Route, Subnet
-from core.domain.upcasting import upcast
+from core.domain.upcasters import upcast
 from core.errors import LogCorrupt, LogGap
 from core.store.codec import EventDraft, decode_segment, encode_segment
 from core.store.kv import Delete

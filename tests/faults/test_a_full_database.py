@@ -15,7 +15,7 @@ from core.store.etcd.calls import CallObserver
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, Put
 from nodeagent.settings.values import Settings
-from ops.controller.observing import ControllerObserver
+from ops.controller.observer import ControllerObserver
 from ops.settings import CONTROLLER_ROLE
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture

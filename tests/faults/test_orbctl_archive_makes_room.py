@@ -14,7 +14,7 @@ import pytest
 
 from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
-from core.archive.full import FullLogArchiver
+from core.archive.nospace import FullLogArchiver
 from core.domain.commands import ApplyRecord
 from core.domain.events import RecordDefined
 from core.errors import OutcomeUnknown, StoreFull, StoreRejected
@@ -29,7 +29,7 @@ from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a 
 from tests.agent.node import Node, running
 from tests.support.deadlines import looks
 from tests.support.etcd import EtcdCluster
-from workflows.jobs.archiving.activities import ArchiveActivities
+from workflows.jobs.archive.activities import ArchiveActivities
 
 pytestmark = pytest.mark.etcd
 

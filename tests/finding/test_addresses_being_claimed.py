@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from core.domain.addresses import Address
-from core.service import claiming
-from core.service.claiming import AddressesBeingClaimed
+from core.service import claims_in_flight
+from core.service.claims_in_flight import AddressesBeingClaimed
 
 SEVEN = Address(4, 7)
 
@@ -28,7 +28,7 @@ async def test_an_address_is_being_claimed_until_its_try_is_over() -> None:
 async def test_a_request_waits_for_the_end_of_another_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(claiming, "END_S_MAX", 3600.0)
+    monkeypatch.setattr(claims_in_flight, "END_S_MAX", 3600.0)
     all_tries = AddressesBeingClaimed()
     all_tries.add(SEVEN)
     waiting = asyncio.create_task(all_tries.next_end())
@@ -42,7 +42,7 @@ async def test_a_request_waits_for_the_end_of_another_one(
 
 
 async def test_it_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claiming, "END_S_MAX", 0.0)
+    monkeypatch.setattr(claims_in_flight, "END_S_MAX", 0.0)
     all_tries = AddressesBeingClaimed()
     all_tries.add(SEVEN)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from core.domain.address_set import AddressSet
 from core.domain.choice import Search, is_scarce, spread_index
-from core.service import finding
-from core.service.finding import Finder, FreeAddress, FreeRead
+from core.service import address_finder
+from core.service.address_finder import Finder, FreeAddress, FreeRead
 from core.store.keys import Keys
 from core.store.kv import Delete, Get, Put, ReadResult, Write
 from core.store.memory import MemoryStore
@@ -48,12 +48,12 @@ def find(
 @contextmanager
 def small_reads() -> Iterator[None]:
     """So that counting is tried, not only reading."""
-    usual = finding.READ_ADDRESSES_MAX
-    finding.READ_ADDRESSES_MAX = 7
+    usual = address_finder.READ_ADDRESSES_MAX
+    address_finder.READ_ADDRESSES_MAX = 7
     try:
         yield
     finally:
-        finding.READ_ADDRESSES_MAX = usual
+        address_finder.READ_ADDRESSES_MAX = usual
 
 
 @settings(max_examples=60)
@@ -108,7 +108,7 @@ def test_what_a_search_names_is_free_and_it_names_all_of_a_few(
     free = members - claimed - resting
     values = [value - BASE for value in read.values]
     assert set(values) <= free - avoid
-    assert len(values) == len(set(values)) == min(len(free - avoid), finding.VALUES_MAX)
+    assert len(values) == len(set(values)) == min(len(free - avoid), address_finder.VALUES_MAX)
     assert values == sorted(values, key=lambda value: (BASE + value < usable.nth(start), value))
     assert read.passed_over == bool(free & avoid)
     assert {value - BASE for value in counted.values} <= free - avoid
@@ -168,7 +168,7 @@ def test_the_longest_resting_address_is_taken_first() -> None:
 
 
 def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -> None:
-    count = 4 * finding.RESTING_READ_MIN
+    count = 4 * address_finder.RESTING_READ_MIN
 
     async def run() -> FreeAddress | None:
         store = MemoryStore()
@@ -183,7 +183,7 @@ def test_the_longest_resting_address_is_found_among_more_than_one_read_takes() -
 
 
 def test_a_resting_address_is_found_behind_any_number_that_cannot_be_had() -> None:
-    gap = set(range(1, 1 + 2 * finding.RESTING_READ_MIN))
+    gap = set(range(1, 1 + 2 * address_finder.RESTING_READ_MIN))
     last = max(gap) + 1
 
     found = find({0, last}, {0}, gap | {last}, set(), "x")

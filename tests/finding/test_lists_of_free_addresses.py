@@ -12,8 +12,8 @@ from core.domain.address_set import AddressSet
 from core.domain.events import Release
 from core.errors import AddressesUsedOut
 from core.service import free_addresses
+from core.service.address_finder import Finder, FreeAddress
 from core.service.allocator import AllocatorSettings
-from core.service.finding import Finder, FreeAddress
 from core.service.free_addresses import LOSSES_MIN, FreeAddresses
 from core.store.keys import Keys
 from core.store.kv import Get, Put, ReadResult

@@ -27,8 +27,8 @@ from core.store.log import START, LogReader
 from core.store.memory import MemoryStore
 from core.store.writer import Writer
 from nodeagent.facts import Liveness, StandaloneFacts
+from nodeagent.handlers.withdrawal_handler import Withdrawal, WithdrawalHandler
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.withdrawing import Withdrawal, WithdrawalHandler
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node, running
 from tests.support.faulty_store import FaultyStore

@@ -13,7 +13,7 @@ from core.domain.fixed.owners import MissingOwner, StatefulSetState
 from core.domain.model import Owner
 from core.domain.reclaim.evidence import Moment
 from core.errors import Refused
-from core.manifests.writing import dump_yaml, to_manifest
+from core.manifests.manifest_writer import dump_yaml, to_manifest
 from core.store.codec import CLAIM
 from core.store.keys import Keys
 from core.store.kv import Get

@@ -21,7 +21,7 @@ import pytest
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
 from nodeagent.ifacer.conf import read_conf
-from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.values import Settings
 from ops import installer

@@ -8,8 +8,8 @@ import pytest
 
 from core.errors import DatapathError
 from nodeagent.ifacer.conf import DesiredBond, InterfaceConfig
+from nodeagent.ifacer.link_plan import LinkPlan, NodeLinks, next_steps
 from nodeagent.ifacer.options import BondOptions
-from nodeagent.ifacer.planning import LinkPlan, NodeLinks, next_steps
 from nodeagent.netlink.numbers import IFF_UP
 from nodeagent.netlink.values import Link
 from nodeagent.netlink.wire import attribute

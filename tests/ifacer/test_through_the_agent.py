@@ -14,7 +14,7 @@ import pytest
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
 from nodeagent.ifacer.conf import InterfaceConfig
-from nodeagent.ifacer.preparing import LinkConfigurator
+from nodeagent.ifacer.link_configurator import LinkConfigurator
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, Reply, running

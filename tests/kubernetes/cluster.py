@@ -15,7 +15,7 @@ from core.domain.evolution import Ledger
 from core.projections.projector import Projector
 from core.store.election import LeaderTerm
 from core.store.etcd import EtcdSettings, EtcdStore
-from ops.kubernetes.hosting import KubernetesHost
+from ops.kubernetes.kubernetes_host import KubernetesHost
 from ops.kubernetes.settings import KubernetesSettings
 from tests.kubernetes.objects import Object, get
 from tests.support.kubernetes import ApiServer

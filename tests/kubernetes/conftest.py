@@ -13,7 +13,7 @@ import pytest
 
 from core.manifests.crds.definitions import KINDS, definition_of
 from core.manifests.kinds.fields import API_VERSION
-from core.manifests.writing import dump_yaml
+from core.manifests.manifest_writer import dump_yaml
 from tests.support.audit import Audit
 from tests.support.kmock_server import MockServer
 from tests.support.kubernetes import ASSETS, MERGE, ApiServer, missing_programs

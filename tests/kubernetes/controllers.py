@@ -29,14 +29,14 @@ from core.service.allocator import AllocatorSettings
 from core.service.observer import Observer
 from core.store.etcd import EtcdSettings, EtcdStore
 from core.store.kv import Get
-from ops.kubernetes.watching.hosting import ClusterWatch
+from ops.kubernetes.watches.cluster_watch import ClusterWatch
 from tests.kubernetes.objects import Object
 from tests.kubernetes.workloads import PODS, create_pod, sweep
 from tests.support.kubernetes import ApiServer
 from tests.support.nodes import Node, check_everything, pool
 from tests.workflows.engine.stage import DEADLINE_S, eventually
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, JobSettings, JobSources
+from workflows.jobs.job_host import JobHost, JobSettings, JobSources
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 from workflows.model.payloads import Payload
 

@@ -8,9 +8,9 @@ import pytest
 
 from core.domain.selection.request import SelectionSettings
 from core.errors import AllocationError
-from core.service.needs import PoolRequests
+from core.service.pool_requests import PoolRequests
 from core.service.refusals import Refusals
-from nodeagent.verbs.waiting import WaitingAllocator
+from nodeagent.handlers.pool_wait import WaitingAllocator
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import create, pool, replace
 from tests.support.kubernetes import ApiServer

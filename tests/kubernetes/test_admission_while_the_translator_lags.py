@@ -14,9 +14,9 @@ from core.service.admissions import Admissions
 from core.service.configurator import Configurator
 from core.store.kv import Put
 from core.store.writer import Writer
-from ops.kubernetes.admission import admitting
-from ops.kubernetes.admission.admitting import Admitter
-from ops.kubernetes.admission.judging import AdmissionValidator
+from ops.kubernetes.admission import pool_admission
+from ops.kubernetes.admission.admission_rules import AdmissionValidator
+from ops.kubernetes.admission.pool_admission import Admitter
 from ops.kubernetes.admission.reviews import CREATE, AdmissionRequest
 from tests.kubernetes.objects import path_of, pool, subnet
 from tests.kubernetes.webhooks import Webhooks, asked
@@ -104,7 +104,7 @@ async def test_what_was_admitted_and_never_stored_is_forgotten(
     assert await webhooks.create(pool("blue", ips=WIDE)) == ""
     await deleted(webhooks, "SpiderIPPool", "blue")
     held = await webhooks.create(pool("green", ips=WIDE))
-    monkeypatch.setattr(admitting, "STORING_S_MAX", -5.0)
+    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)
 
     assert "not in force yet" in held
     assert await webhooks.create(pool("green", ips=WIDE)) == ""
@@ -133,8 +133,8 @@ async def test_a_sweep_deletes_what_was_never_stored_and_keeps_the_rest(
     webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = webhooks.cluster
-    monkeypatch.setattr(admitting, "SWEPT_MAX", 1)
-    monkeypatch.setattr(admitting, "STORING_S_MAX", -5.0)  # clocks of two clients differ
+    monkeypatch.setattr(pool_admission, "SWEPT_MAX", 1)
+    monkeypatch.setattr(pool_admission, "STORING_S_MAX", -5.0)  # clocks of two clients differ
     for number in range(3):
         one = pool(f"p-{number}", ips=[f"10.6.0.{number + 1}"])
         assert await webhooks.create(one) == ""

@@ -13,8 +13,8 @@ from core.errors import NotReady
 from core.kubernetes.api import Object
 from nodeagent.cniwire.failures import TRY_AGAIN_LATER, failure_of
 from nodeagent.coordinator.settings import WrittenRoute, WrittenSettings, read_settings
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.coordinators import KubernetesCoordinator, kept_coordinator
-from nodeagent.kubernetes.joining import joined
 from nodeagent.settings.values import Settings
 from tests.kubernetes.cluster import until
 from tests.kubernetes.objects import coordinator, create, path_of, replace

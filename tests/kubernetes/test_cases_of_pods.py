@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.store.memory import MemoryStore
-from nodeagent.kubernetes.joining import Cluster
+from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
 from tests.agent.node import Node, running
 from tests.kubernetes.objects import Object

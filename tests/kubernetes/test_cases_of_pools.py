@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.autopools.naming import ApplicationKey, PoolScope
-from core.domain.autopools.planning import DesiredPool
-from core.domain.autopools.sizing import IpNumber
+from core.domain.autopools.names import ApplicationKey, PoolScope
+from core.domain.autopools.pool_plan import DesiredPool
+from core.domain.autopools.pool_size import IpNumber
 from core.domain.commands import ApplyAutoPool
-from core.manifests.writing import dump_yaml
+from core.manifests.manifest_writer import dump_yaml
 from ops.kubernetes.resources import FINALIZER
 from tests.kubernetes.cluster import Cluster
 from tests.kubernetes.objects import Object, create, get, path_of, pool, reservation, subnet

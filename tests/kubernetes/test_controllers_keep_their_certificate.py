@@ -15,11 +15,11 @@ import pytest
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
+from ops.kubernetes.admission.admission_host import AdmissionHost
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
-from ops.kubernetes.admission.hosting import AdmissionHost
-from ops.kubernetes.certificates import keeping
+from ops.kubernetes.certificates import certificate_keeper
 from ops.kubernetes.certificates.authority import AUTHORITY_DAYS, read, split, vouches
-from ops.kubernetes.certificates.keeping import CertificateKeeper
+from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import KubernetesSettings, SecretSettings, WebhookSettings
 from tests.chart.rendering import NAMESPACE, objects
 from tests.kubernetes.cluster import Cluster, until
@@ -212,8 +212,8 @@ async def test_nothing_is_written_when_all_is_well(
 async def test_webhooks_are_served_with_it_and_rotated_while_they_serve(
     server: ApiServer, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("ops.kubernetes.admission.serving.CERTIFICATES_POLL_S", 0.02)
-    monkeypatch.setattr(keeping, "LOOK_S", 0.02)
+    monkeypatch.setattr("ops.kubernetes.admission.webhook_server.CERTIFICATES_POLL_S", 0.02)
+    monkeypatch.setattr(certificate_keeper, "LOOK_S", 0.02)
     secret = replicas[0].settings._replace(directory=tmp_path / "served")
     webhook = WebhookSettings(secret.files, "127.0.0.1", 0, secret=secret)
     settings = KubernetesSettings(str(server.kubeconfig), webhook=webhook)

@@ -11,7 +11,7 @@ import pytest
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from ops.kubernetes.certificates.keeping import CertificateKeeper
+from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
 from ops.kubernetes.settings import SecretSettings
 from tests.chart.rendering import CHART, values_of
 from tests.kubernetes.objects import get, path_of, pool

@@ -14,10 +14,10 @@ from core.domain.selection.request import SelectionSettings
 from core.errors import NotReady
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from core.manifests.networks.rendering import CR_NAME
+from core.manifests.networks.nad_renderer import CR_NAME
 from core.service.provider import ProviderSettings
 from core.store.memory import MemoryStore
-from nodeagent.kubernetes.joining import joined
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.networks import KubernetesNetworks, mac_of
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture

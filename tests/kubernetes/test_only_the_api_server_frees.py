@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodeagent.kubernetes.joining import Cluster
+from nodeagent.kubernetes.cluster_connection import Cluster
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture

@@ -118,7 +118,7 @@ def test_while_the_api_server_is_away_nothing_is_called_gone(
     server: ApiServer, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settle(world, server, "web")
-    monkeypatch.setattr("ops.kubernetes.watching.applications.LISTED_S_MAX", 0.5)
+    monkeypatch.setattr("ops.kubernetes.watches.applications.LISTED_S_MAX", 0.5)
     away = tmp_path / "away.kubeconfig"
     away.write_text(server.kubeconfig.read_text().replace(server.url, "https://127.0.0.1:9"))
 

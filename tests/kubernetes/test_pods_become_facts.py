@@ -13,8 +13,8 @@ from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
 from core.kubernetes.workloads.pods import is_alive
 from core.store.memory import MemoryStore
+from nodeagent.kubernetes.cluster_connection import Cluster, joined
 from nodeagent.kubernetes.facts import KubernetesFacts
-from nodeagent.kubernetes.joining import Cluster, joined
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.autopools.naming import OWNER_KIND, OWNER_NAME, application_of
+from core.domain.autopools.names import OWNER_KIND, OWNER_NAME, application_of
 from core.domain.commands import ApplySubnet
 from core.domain.configuration import pool_addresses
 from core.domain.fixed.owners import MissingOwner
 from core.domain.model import Pool, Subnet
 from core.kubernetes.workloads.applications import COLLECTIONS
-from nodeagent.kubernetes.joining import joined
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture

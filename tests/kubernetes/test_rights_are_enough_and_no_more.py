@@ -10,7 +10,7 @@ import pytest
 
 from core.service.provider import ProviderSettings
 from core.store.election import LeaderTerm
-from nodeagent.kubernetes.joining import joined
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.values import Settings
 from ops.kubernetes.settings import CoordinatorReconcilerSettings, KubernetesSettings, LeaseSettings
 from tests.chart.rendering import NAMESPACE, objects

@@ -8,7 +8,7 @@ from core.domain.configuration import Configuration
 from core.domain.decisions import decide
 from core.errors import BadInput, Refused
 from core.manifests.commands import apply_command
-from core.manifests.reading import Manifest, read_object
+from core.manifests.manifest_parser import Manifest, read_object
 from core.manifests.schemas import SCHEMAS
 from tests.kubernetes.objects import (
     Object,

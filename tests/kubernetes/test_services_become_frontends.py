@@ -9,9 +9,9 @@ import pytest
 
 from core.kubernetes.api import Api
 from core.kubernetes.connection import open_connection
-from nodeagent.clusterip.balancing import address_text
-from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.kubernetes.joining import joined
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.clusterip.frontends import address_text
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.kubernetes.services import KubernetesServices, kept_service, kept_slice
 from nodeagent.settings.values import Settings
 from tests.kubernetes.cluster import until

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.model import Owner
-from nodeagent.kubernetes.joining import Cluster, joined
+from nodeagent.kubernetes.cluster_connection import Cluster, joined
 from nodeagent.kubernetes.tenants import NETWORK_STATUS, KubernetesTenants
 from nodeagent.rdma.values import Tenant
 from nodeagent.settings.values import Settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from core.manifests.writing import dump_yaml
+from core.manifests.manifest_writer import dump_yaml
 from tests.chart.rendering import NAMESPACE, PROFILES, objects, values_of
 from tests.kubernetes.identities import namespace_of
 from tests.support.kubernetes import ApiServer

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.autopools.naming import OWNER_SUBNET
+from core.domain.autopools.names import OWNER_SUBNET
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.networks import filled_in_network

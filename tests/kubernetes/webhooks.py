@@ -14,9 +14,9 @@ import trustme
 
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
+from ops.kubernetes.admission.admission_host import AdmissionHost
 from ops.kubernetes.admission.configurations import WebhookClientConfig, configurations
-from ops.kubernetes.admission.hosting import AdmissionHost
-from ops.kubernetes.admission.serving import path_of as hook_path
+from ops.kubernetes.admission.webhook_server import path_of as hook_path
 from ops.kubernetes.settings import (
     CertificateFiles,
     InjectionSettings,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from ops.demo.datapath import able
-from ops.demo.scene import ROOT
+from ops.demo.demo_state import ROOT
 from ops.lab.identity import LabFailed
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
@@ -50,7 +50,7 @@ def laboratory() -> Iterator[Laboratory]:
 
 def asked(node: Node, sandbox: Sandbox) -> dict[str, Any] | None:
     """What one question to the Service brought; None: it was not served."""
-    command = [sys.executable, "-m", "ops.lab.talking", "ask", "10.96.0.10", "80", "1"]
+    command = [sys.executable, "-m", "ops.lab.pod_programs", "ask", "10.96.0.10", "80", "1"]
     try:
         answer: dict[str, Any] = json.loads(node.run_in(sandbox, *command))
     except LabFailed:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.demo.scene import ROOT
+from ops.demo.demo_state import ROOT
 from ops.lab.laboratory import Laboratory
 from ops.lab.node import Node
 from ops.lab.runtime import CniFailed

@@ -16,8 +16,8 @@ import typer
 
 from ops.demo import __main__ as program
 from ops.demo.datapath import meet_the_node, serve
-from ops.demo.scene import ROOT, DemoState, MissingCapability
-from ops.demo.stage import DemoFailed, DemoOutput
+from ops.demo.demo_output import DemoFailed, DemoOutput
+from ops.demo.demo_state import ROOT, DemoState, MissingCapability
 from ops.demo.steps import STEPS
 from ops.lab.identity import LabIdentity
 from ops.lab.laboratory import Laboratory

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.demo.scene import ROOT
+from ops.demo.demo_state import ROOT
 from ops.lab.identity import MARK, new_identity
 from ops.lab.leftovers import Traces, remove, traces_of
 from tests.support.etcd import free_ports

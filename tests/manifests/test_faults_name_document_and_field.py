@@ -7,7 +7,7 @@ import pytest
 from core.errors import BadInput
 from core.manifests.faults import known_paths
 from core.manifests.kinds.pools import PoolManifest
-from core.manifests.reading import read_object
+from core.manifests.manifest_parser import read_object
 from tests.manifests.samples import POOL, RESERVATION, fault_of
 
 TYPES = {

@@ -15,7 +15,7 @@ from core.domain.model import Pool, Reservation, Route
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
 from core.errors import Refused
 from core.manifests.commands import apply_command, delete_command
-from core.manifests.reading import load_documents
+from core.manifests.manifest_parser import load_documents
 from tests.manifests.samples import (
     POOL,
     RESERVATION,

@@ -16,10 +16,10 @@ from core.domain.events import RecordDefined
 from core.domain.labels import LabelSelector, Requirement
 from core.domain.model import Pool, Reservation, Route
 from core.domain.services import EndpointSlice, Service, ServicePort, SliceEndpoint
-from core.domain.validation.normalising import normalise_pool
+from core.domain.validation.normalization import normalise_pool
 from core.manifests.commands import apply_command
-from core.manifests.reading import load_documents
-from core.manifests.writing import Allocation, PoolStatus, dump_yaml, to_manifest
+from core.manifests.manifest_parser import load_documents
+from core.manifests.manifest_writer import Allocation, PoolStatus, dump_yaml, to_manifest
 from tests.manifests.samples import POOL, pool_of, record_of, reservation_of
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import BadInput
-from core.manifests import documents, reading
+from core.manifests import documents, manifest_parser
 from core.manifests.documents import load_yaml
-from core.manifests.reading import Manifest, load_documents
+from core.manifests.manifest_parser import Manifest, load_documents
 from tests.manifests.samples import POOL, RESERVATION, fault_of
 
 LAUGHS = "".join(
@@ -79,7 +79,7 @@ def test_too_many_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_too_many_objects_in_lists_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "MANIFESTS_MAX", 2)
+    monkeypatch.setattr(manifest_parser, "MANIFESTS_MAX", 2)
     node = "{apiVersion: v1, kind: Node, metadata: {name: a}}"
 
     assert len(load_documents(f"{{apiVersion: v1, kind: List, items: [{node}, {node}]}}")) == 2

@@ -21,11 +21,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from nodeagent.rdma.words import WORDS
+from nodeagent.rdma.counter_help import WORDS
 from tests.controller.processes import ControllerProcess
 from tests.support import parts
 from tests.support.etcd import EtcdCluster, free_ports
-from workflows.jobs.archiving import archive
+from workflows.jobs.archive import archive
 from workflows.jobs.quarantine import probe
 from workflows.jobs.reclaim import scan
 

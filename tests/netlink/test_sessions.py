@@ -27,7 +27,7 @@ from nodeagent.netlink.values import (
     everywhere,
     host_prefix,
 )
-from ops.lab.namespaces import NamedNamespace as NamedNamespace
+from ops.lab.namespaces import NamedNamespace
 
 pytestmark = pytest.mark.netns
 

@@ -12,7 +12,7 @@ import pytest
 
 from core.manifests.kinds.multus_configs import MultusConfigSpec
 from core.manifests.networks.defaults import completed
-from core.manifests.networks.rendering import NetworkAttachment, render
+from core.manifests.networks.nad_renderer import NetworkAttachment, render
 from core.manifests.networks.rules import ReviewedNetwork, network_rules
 
 COORDINATOR = '{"tunePodRoutes":true,"mode":"auto","type":"coordinator"}'

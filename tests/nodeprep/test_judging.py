@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from nodeagent.nodeprep.abilities import KernelFeature
-from nodeagent.nodeprep.examining import Examination, GatewayAnswer
-from nodeagent.nodeprep.judging import Diagnosis, diagnose, worst
+from nodeagent.nodeprep.diagnosis import Diagnosis, diagnose, worst
+from nodeagent.nodeprep.examination import Examination, GatewayAnswer
+from nodeagent.nodeprep.kernel_features import KernelFeature
 from nodeagent.nodeprep.manager import Manager
 from nodeagent.nodeprep.nics import Gateway, MasterNic
 from nodeagent.nodeprep.sysctls import WANTED, SysctlValue
@@ -64,11 +64,15 @@ ILLS: dict[str, tuple[Examination, Diagnosis]] = {
                   "modprobe ipv6, or set enableIPv6: false"),
     ),
     "no macvlan": (
-        WELL._replace(abilities=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)),
+        WELL._replace(
+            abilities=(KernelFeature("macvlan links", "macvlan", "Operation not supported"),)
+        ),
         Diagnosis("macvlan links", "failed", "no: Operation not supported", "modprobe -a macvlan"),
     ),
     "no bonds": (
-        WELL._replace(abilities=(KernelFeature("bond links", "bonding", "Operation not supported"),)),
+        WELL._replace(
+            abilities=(KernelFeature("bond links", "bonding", "Operation not supported"),)
+        ),
         Diagnosis("bond links", "warning", "no: Operation not supported", "modprobe -a bonding"),
     ),
     "a sysctl": (

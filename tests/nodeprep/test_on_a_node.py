@@ -16,7 +16,7 @@ import pytest
 from core.errors import DatapathError
 from core.store.memory import MemoryStore
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace, read_sysctl
-from nodeagent.nodeprep.abilities import abilities
+from nodeagent.nodeprep.kernel_features import abilities
 from nodeagent.nodeprep.manager import Manager, read_manager
 from nodeagent.nodeprep.sysctls import WANTED, Sysctl, read, tune
 from nodeagent.settings.values import Settings

@@ -15,7 +15,7 @@ from core.projections.fold import Projection
 from core.store.etcd import EtcdSettings
 from core.store.memory import MemoryStore
 from core.store.writer import Writer
-from ops.cli.counting import count_pools
+from ops.cli.pool_usage import count_pools
 from ops.cli.session import FENCED_TRIES_MAX, ClusterSession, ProcessContext
 from ops.settings import ClusterSettings
 from tests.orbctl.world import World

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 import typer
 
-from ops.controller import chores
+from ops.controller import hooks
 from ops.controller.main import CHORES
 
 UNUSED: Final = (
@@ -40,6 +40,6 @@ print([name for name in {UNUSED!r} if name in sys.modules])
 
 
 def test_the_controller_knows_its_commands_without_importing_them() -> None:
-    group = typer.main.get_command(chores.commands())
+    group = typer.main.get_command(hooks.commands())
 
     assert tuple(group.commands) == CHORES  # type: ignore[attr-defined]

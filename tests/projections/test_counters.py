@@ -13,9 +13,9 @@ from core.domain.commands import ApplyReservation
 from core.domain.configuration import pool_addresses
 from core.domain.evolution import Ledger
 from core.domain.model import Pool, Reservation
+from core.projections.change_buffer import ChangeBuffer
 from core.projections.fold import Projection
-from core.projections.news import ChangeBuffer
-from core.projections.tally import PoolCounts, PoolTally
+from core.projections.pool_tally import PoolCounts, PoolTally
 from core.store.memory import MemoryStore
 from tests.projections.histories import OCTETS, Step, address_in, histories, recorded
 from tests.support import nodes

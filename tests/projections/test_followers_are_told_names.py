@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.commands import ApplySubnet, DeletePool
 from core.domain.model import Subnet
-from core.projections.news import ChangeBuffer
+from core.projections.change_buffer import ChangeBuffer
 from core.projections.projector import Projector
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool

@@ -8,7 +8,7 @@ from core.domain.claims import ReleaseDecision
 from core.domain.commands import ApplyRecord
 from core.domain.events import Cause, RecordDefined
 from core.domain.reclaim.evidence import Evidence, ObservationSubject, ReclaimFence, containers_of
-from core.domain.reclaim.planning import ReclaimStep
+from core.domain.reclaim.reclaim_plan import ReclaimStep
 from core.service.cooldown import CoolDown
 from core.service.handover import HANDED_OVER, Handover
 from core.service.releaser import ReleaseOrder, Releaser
@@ -18,7 +18,7 @@ from tests.provider.town import Town, eventually
 from tests.workflows.external.fake_provider import Fault
 from workflows.engine.client import Client
 from workflows.external.wire import ALLOCATE, RELEASE
-from workflows.jobs.reclaim.releasing import Releases
+from workflows.jobs.reclaim.releases import Releases
 from workflows.jobs.writers import ShardWriters
 
 pytestmark = pytest.mark.etcd

@@ -7,13 +7,13 @@ import sys
 
 from core.service.releaser import Releaser
 from core.store.memory import MemoryStore
+from nodeagent.handlers.pool_wait import WaitingAllocator
 from nodeagent.settings.values import Settings
-from nodeagent.verbs.waiting import WaitingAllocator
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture
 from tests.agent.conftest import short_path as short_path  # noqa: PLC0414  # a fixture
 from tests.agent.node import running
 
-MODULES = ("nodeagent.verbs.binding", "core.service.handover", "core.service.bindings")
+MODULES = ("nodeagent.handlers.provider_binding", "core.service.handover", "core.service.bindings")
 PROGRAM = f"""
 import sys
 import nodeagent.main

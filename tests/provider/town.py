@@ -12,11 +12,11 @@ from core.domain.facts import PodFacts
 from core.domain.reclaim.settings import ReclaimSettings
 from core.service.bindings import Bindings, StoredBinding
 from core.service.provider import ProviderSettings
-from nodeagent.verbs.binding import BindingAllocator, Times
+from nodeagent.handlers.provider_binding import BindingAllocator, Times
 from tests.agent.http_caller import over_socket
 from tests.agent.node import Node
 from tests.workflows.external.fake_provider import FakeProvider
-from workflows.jobs.hosting import JobHost, JobSettings
+from workflows.jobs.job_host import JobHost, JobSettings
 
 DEADLINE_S = 60.0
 PARENT = "0c:00:00:00:00:01"

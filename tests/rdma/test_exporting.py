@@ -10,9 +10,9 @@ from typing import cast
 
 import pytest
 
-from nodeagent.rdma import exporting
-from nodeagent.rdma.exporting import STALE_S_MAX, RdmaExposition, no_tenants
-from nodeagent.rdma.reading import CounterRead, CounterReader
+from nodeagent.rdma import rdma_exposition
+from nodeagent.rdma.counter_reader import CounterRead, CounterReader
+from nodeagent.rdma.rdma_exposition import STALE_S_MAX, RdmaExposition, no_tenants
 from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
 from nodeagent.telemetry.metrics import AgentMetrics
 from tests.agent.node import Clock
@@ -75,7 +75,7 @@ async def test_every_scrape_reads_anew(reader: Scripted) -> None:
 async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
     reader: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
+    monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
     clock = Clock()
     exposed = exposition(reader, AgentMetrics(), clock)
     while await counted(exposed) == []:
@@ -98,7 +98,7 @@ async def test_a_reading_that_hangs_keeps_no_scrape_and_is_not_made_twice(
 async def test_nothing_was_ever_read_is_no_text(
     reader: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "REFRESH_S_MAX", 0.01)
+    monkeypatch.setattr(rdma_exposition, "REFRESH_S_MAX", 0.01)
     reader.goes_on.clear()
     exposed = exposition(reader, AgentMetrics(), Clock())
 

@@ -11,7 +11,7 @@ from core.errors import NetlinkLost
 from nodeagent.netlink import ethtool
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.rdma import RdmaSocket
-from nodeagent.rdma.reading import READ_S_MAX, CounterReader
+from nodeagent.rdma.counter_reader import READ_S_MAX, CounterReader
 from nodeagent.rdma.values import RdmaPortLink
 from tests.rdma.kernel import EXCLUSIVE, SHARED, Device, Kernel, Port
 from tests.support.link import NAMESPACES, Link, ip

@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from core.domain.model import Owner
 from nodeagent.rdma import samples
-from nodeagent.rdma.reading import guid_of
+from nodeagent.rdma.counter_help import WORDS
+from nodeagent.rdma.counter_reader import guid_of
 from nodeagent.rdma.samples import counter_name, guid_text, samples_of, text_of
 from nodeagent.rdma.values import NamespacePorts, RdmaPortLink, Tenant
-from nodeagent.rdma.words import WORDS
 
 GOLDEN = Path(__file__).with_name("scrape.txt")
 CARD = 0x506B4B0300AABBCC

@@ -14,9 +14,9 @@ from core.domain.reclaim.cluster import (
     NodeState,
     PodState,
 )
+from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Observation, ObservationSubject
-from core.domain.reclaim.judging import Rules
-from core.domain.reclaim.planning import ReclaimPlan, plan_scan
+from core.domain.reclaim.reclaim_plan import ReclaimPlan, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.reclaim.scripted import KINDS, moment
 

@@ -13,11 +13,17 @@ from core.domain.events import Cause
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Claim, Endpoint, Nic
 from core.domain.reclaim.cluster import NodeState, PodState
+from core.domain.reclaim.deadlines import ReclaimDeadline, ReclaimDeadlines, trace
+from core.domain.reclaim.decision_table import Rules
 from core.domain.reclaim.evidence import Observation, ObservationSubject
-from core.domain.reclaim.judging import Rules
-from core.domain.reclaim.planning import KeptClaims, ReclaimPlan, ReclaimStep, plan_scan, resolve
+from core.domain.reclaim.reclaim_plan import (
+    KeptClaims,
+    ReclaimPlan,
+    ReclaimStep,
+    plan_scan,
+    resolve,
+)
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import ReclaimDeadline, ReclaimDeadlines, trace
 from core.errors import OrbweaverError
 from core.service.allocator import AllocatorSettings
 from core.service.reclaimer import Reclaimer

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.model import Owner, pod_holder
-from core.domain.reclaim import planning
+from core.domain.reclaim import reclaim_plan
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import (
     EVIDENCE_CHARS_MAX,
@@ -19,7 +19,7 @@ from core.domain.reclaim.evidence import (
     sighted,
     utc,
 )
-from core.domain.reclaim.planning import CLAIMS_A_STEP_MAX, plan_scan
+from core.domain.reclaim.reclaim_plan import CLAIMS_A_STEP_MAX, plan_scan
 from core.domain.reclaim.settings import ReclaimSettings
 from tests.reclaim.build import (
     DB,
@@ -239,12 +239,12 @@ def test_a_plan_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger()
     for i, ip in enumerate(IPS[:3]):
         hold(ledger, f"web-{i}", str(i), ip)
-    monkeypatch.setattr(planning, "STEPS_MAX", 2)
+    monkeypatch.setattr(reclaim_plan, "STEPS_MAX", 2)
 
     plan = twice(ledger)
 
     assert len(plan.steps) == 2
-    assert [one.why for one in plan.kept] == [planning.PLAN_FULL]
+    assert [one.why for one in plan.kept] == [reclaim_plan.PLAN_FULL]
 
 
 def test_evidence_reads_as_a_sentence_and_is_bounded() -> None:

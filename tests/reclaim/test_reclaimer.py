@@ -9,7 +9,7 @@ import pytest
 from core.domain.claims import ReleaseDecision
 from core.domain.events import AddressesReleased
 from core.domain.reclaim.evidence import Observation, ObservationSubject
-from core.domain.reclaim.planning import ReclaimStep, plan_scan
+from core.domain.reclaim.reclaim_plan import ReclaimStep, plan_scan
 from core.service.reclaimer import DONE, LATE, Reclaimer
 from core.service.releaser import ReleaseOrder
 from core.store.codec import CLAIM, ENDPOINT

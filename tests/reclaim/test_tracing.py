@@ -10,10 +10,10 @@ import pytest
 from core.domain.evolution import Ledger
 from core.domain.fixed.owners import StatefulSetState
 from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.deadlines import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
 from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
-from core.domain.reclaim.planning import KeptClaims, ReclaimStep, resolve
+from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimStep, resolve
 from core.domain.reclaim.settings import VARIABLES, ReclaimSettings
-from core.domain.reclaim.tracing import NoDeadline, ReclaimDeadline, ReclaimDeadlines, trace
 from tests.reclaim.build import DB, NOW_S, cluster, hold, rules
 from tests.reclaim.scripted import OBSERVER, moment
 

@@ -16,7 +16,7 @@ from core.domain.addresses import Family
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.labels import LabelSelector
 from core.domain.model import Pool
-from core.domain.selection import order
+from core.domain.selection import priority
 from core.domain.selection.annotations import POD_IPPOOL, POD_IPPOOLS
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
@@ -224,7 +224,7 @@ def test_the_order_of_trial_is_the_pairwise_comparison_and_stable(
 
     expected = sorted(written, key=functools.cmp_to_key(compare_as_the_specification_does))
 
-    assert order.in_order_of_trial(written) == tuple(one.name for one in expected)
+    assert priority.in_order_of_trial(written) == tuple(one.name for one in expected)
 
 
 JSON_VALUES = st.recursive(

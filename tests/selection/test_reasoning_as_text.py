@@ -6,7 +6,7 @@ import pytest
 
 from core.domain.facts import NamespaceFacts, NodeFacts, PodFacts, RequestFacts
 from core.domain.model import Pool
-from core.domain.selection import reasoning
+from core.domain.selection import explanation
 from core.domain.selection.annotations import POD_IPPOOLS
 from core.domain.selection.request import (
     CandidateVerdict,
@@ -43,7 +43,7 @@ def test_the_whole_reasoning_can_be_read_line_by_line() -> None:
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
     detail = "nodeName [n2], the Pod is on 'n1'"
-    assert reasoning.describe(selection).splitlines() == [
+    assert explanation.describe(selection).splitlines() == [
         "IPPools come from Pod annotation 'ipam.spidernet.io/ippools'",
         "NIC eth0 IPv4: try p3, p1",
         "  p1: accepted by every rule",
@@ -66,7 +66,7 @@ def test_the_verdicts_of_a_failure_can_be_read_too() -> None:
         select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
     verdicts = [one for one in caught.value.verdicts if isinstance(one, CandidateVerdict)]
-    assert list(reasoning.describe_verdicts(verdicts)) == [
+    assert list(explanation.describe_verdicts(verdicts)) == [
         "  off: rejected by disabled: disabled IPPool off",
         "  p1: accepted by every rule",
     ]
@@ -91,7 +91,7 @@ def test_a_prefix_keeps_everything_else_of_the_error() -> None:
     verdict = CandidateVerdict("eth0", 4, "a", False, "disabled", "disabled IPPool a")
     error = NoPoolAvailable("no", subject="Pod/a/b", remedy="do", verdicts=(verdict,))
 
-    prefixed = reasoning.in_standard_mode(error)
+    prefixed = explanation.in_standard_mode(error)
 
     assert type(prefixed) is NoPoolAvailable
     assert prefixed.message == "failed to allocate IP addresses in standard mode: no"
@@ -103,15 +103,15 @@ def test_an_error_without_verdicts_has_none() -> None:
 
 
 def test_several_reasons_are_bracketed_one_stands_alone_and_equal_ones_are_one() -> None:
-    assert reasoning.aggregate(["a"]) == "a"
-    assert reasoning.aggregate(["a", "b", "a"]) == "[a, b]"
+    assert explanation.aggregate(["a"]) == "a"
+    assert explanation.aggregate(["a", "b", "a"]) == "[a, b]"
 
 
 def test_a_pod_with_more_nics_than_items_is_told_so() -> None:
     ippools = '[{"ipv4": ["p1"]}, {"ipv4": ["p3"]}]'
     selection = select(SelectionRequest("eth0"), facts(ippools), POOLS, SelectionSettings())
 
-    error = reasoning.no_item_left(selection)
+    error = explanation.no_item_left(selection)
 
     assert error.message == (
         "no IPPool available, Pod annotation 'ipam.spidernet.io/ippools' has 2 items, "

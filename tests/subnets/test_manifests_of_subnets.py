@@ -13,8 +13,8 @@ from core.domain.commands import ApplySubnet, DeleteSubnet
 from core.domain.model import Route, Subnet
 from core.domain.subnets import Share
 from core.manifests.commands import apply_command, delete_command
-from core.manifests.reading import load_documents
-from core.manifests.writing import SubnetStatus, dump_yaml, to_manifest
+from core.manifests.manifest_parser import load_documents
+from core.manifests.manifest_writer import SubnetStatus, dump_yaml, to_manifest
 from tests.subnets.samples import NET
 
 TEXT = """\

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.autopools.naming import OWNER_SUBNET
+from core.domain.autopools.names import OWNER_SUBNET
 from core.domain.commands import ApplyPool, ApplySubnet
 from core.domain.configuration import Configuration, FeatureSwitches
 from core.domain.decisions import decide

@@ -12,7 +12,7 @@ from core import supervision
 from core.errors import LostRace, NotReady, TaskEnded
 from core.store.election import LeaderTerm
 from core.store.memory import MemoryStore
-from nodeagent.doors.tcp_port import TcpPort
+from nodeagent.servers.tcp_port import TcpPort
 from ops.controller import main
 from ops.controller.controller import Controller
 from ops.controller.settings import ControllerSettings, load_settings

@@ -26,7 +26,7 @@ from ops.kubernetes.settings import (
     SecretSettings,
     WebhookSettings,
 )
-from ops.kubernetes.watching.hosting import watch_of
+from ops.kubernetes.watches.cluster_watch import watch_of
 from tests.kubernetes import conftest as kubernetes
 from tests.supervision.crashing import CrashingSupervisor
 from tests.supervision.supervised import KUBERNETES, LEADER, REPLICA, WEBHOOKS

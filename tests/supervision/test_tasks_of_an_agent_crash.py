@@ -12,8 +12,8 @@ from core.domain.devices import DeviceRules, SubEniRule
 from core.service.provider import ProviderSettings
 from core.store.memory import MemoryStore
 from core.supervision import BACKOFF_S_MIN
-from nodeagent.clusterip.joining import ClusterIpSettings
-from nodeagent.kubernetes.joining import joined
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.kubernetes.cluster_connection import joined
 from nodeagent.settings.devices import DeviceSettings
 from nodeagent.settings.values import Settings
 from tests.agent.conftest import settings as settings  # noqa: PLC0414  # a fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.domain.address_set import AddressSet
 from core.domain.addresses import V4, V6, Family
 from core.domain.model import Pool, Reservation
-from core.domain.validation.normalising import (
+from core.domain.validation.normalization import (
     CIDR_LABEL,
     merge_items,
     normalise_pool,

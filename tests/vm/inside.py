@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from core.store.memory import MemoryStore
-from nodeagent.nodeprep.examining import examine
-from nodeagent.nodeprep.judging import diagnose
+from nodeagent.nodeprep.diagnosis import diagnose
+from nodeagent.nodeprep.examination import examine
 from nodeagent.settings.values import Settings
 from ops import installer
 from tests.agent.http_caller import over_tcp

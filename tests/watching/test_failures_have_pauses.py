@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 
 from core.errors import ApiExpired, ApiNotFound, ApiUnavailable
-from core.kubernetes import informer, worklist
+from core.kubernetes import informer, work_queue
 from core.kubernetes.api import Api, Object, WatchEvent
 from core.kubernetes.informer import Informer
-from core.kubernetes.worklist import WorkQueue
+from core.kubernetes.work_queue import WorkQueue
 from ops.kubernetes.attachments import NETWORKS, Attachments
 from ops.kubernetes.coordinators import COORDINATORS, Coordinators
 from ops.kubernetes.objects import ObjectWriter
@@ -35,7 +35,7 @@ async def turns() -> None:
 async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
     tries = 0
     done = asyncio.Event()
 
@@ -59,7 +59,7 @@ async def test_an_item_that_failed_a_whole_night_is_still_tried_again(
 async def test_an_item_that_no_code_expected_stops_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
     looked: list[str] = []
     done = asyncio.Event()
 
@@ -162,7 +162,7 @@ class WithoutCidrs(ScriptedApi):
 async def test_a_coordinator_is_told_about_once_however_often_its_status_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worklist, "RETRY_S_MIN", 0.0)
+    monkeypatch.setattr(work_queue, "RETRY_S_MIN", 0.0)
     api = WithoutCidrs()
     one = coordinator(podCIDRType="cluster")
     one["metadata"]["uid"] = "u1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.domain.reclaim.cluster import PodState
-from ops.kubernetes.watching import news
-from ops.kubernetes.watching.news import PendingChanges, deletion_of
+from ops.kubernetes.watches import pending_changes
+from ops.kubernetes.watches.pending_changes import PendingChanges, deletion_of
 from workflows.jobs.reclaim.facts import PodChange, ScanRequest
 
 ENDING = PodState("shop", "web-0", "u1", deletion_s=1.0)
@@ -35,7 +35,7 @@ async def test_a_reported_deletion_is_never_taken_back() -> None:
 
 
 async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
     one = PendingChanges()
     for number in range(9):
         one.look(f"reason {number}")
@@ -46,8 +46,8 @@ async def test_reasons_to_look_come_together(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_what_finds_no_room_is_left_to_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
-    monkeypatch.setattr(news, "WAITING_MAX", 1)
+    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "WAITING_MAX", 1)
     one = PendingChanges()
     one.tell(PodChange(ENDING))
     one.tell(PodChange(ENDING._replace(uid="u2")))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from core.domain.fixed.owners import StatefulSetState, VmiState, VmState
 from core.domain.model import Owner, Scale
 from core.domain.reclaim.cluster import NodeState, PodState

@@ -11,8 +11,8 @@ from core.domain.model import Claim, Endpoint, Nic, pod_holder
 from core.domain.reclaim.cluster import PodState
 from core.domain.reclaim.evidence import Moment
 from core.kubernetes.informer import ObjectKey
-from ops.kubernetes.watching.answers import LedgerFacts
-from ops.kubernetes.watching.suspects import PodLookups, WatchedObjects, questions
+from ops.kubernetes.watches.ledger_facts import LedgerFacts
+from ops.kubernetes.watches.suspects import PodLookups, WatchedObjects, questions
 
 SWITCHES = FixedSettings()
 NOBODY = KnownOwners({}, {}, {})

@@ -11,16 +11,16 @@ import pytest
 from core.domain.fixed.kinds import FixedSettings
 from core.domain.fixed.owners import MissingOwner
 from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.decision_table import Rules, SuspectPod, judge, judge_deleted
 from core.domain.reclaim.evidence import Moment
-from core.domain.reclaim.judging import Rules, SuspectPod, judge, judge_deleted
 from core.domain.reclaim.settings import ReclaimSettings
 from core.errors import ApiRejected, NotReady
 from core.kubernetes import informer
 from core.kubernetes.api import Api, Object
-from ops.kubernetes.watching import collection, news
-from ops.kubernetes.watching.facts import NODES, ApiServerFacts
-from ops.kubernetes.watching.owners import STATEFUL_SETS
-from ops.kubernetes.watching.pods import PODS
+from ops.kubernetes.watches import collection, pending_changes
+from ops.kubernetes.watches.facts import NODES, ApiServerFacts
+from ops.kubernetes.watches.owners import STATEFUL_SETS
+from ops.kubernetes.watches.pods import PODS
 from tests.watching.scripted import ScriptedApi
 from tests.watching.test_only_answers_free import endpoint, ledger
 from tests.workflows.engine.stage import within
@@ -69,7 +69,7 @@ class Town:
 
 @pytest.fixture
 async def town(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Town]:
-    monkeypatch.setattr(news, "LOOK_GAP_S", 0.0)
+    monkeypatch.setattr(pending_changes, "LOOK_GAP_S", 0.0)
     one = Town()
     for number in range(3):
         one.api.put(PODS, pod(number, phase="Running"), seen=False)

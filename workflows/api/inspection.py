@@ -16,7 +16,7 @@ import types
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from workflows.api.forbidden import reason_against
+from workflows.api.forbidden_calls import reason_against
 from workflows.model.errors import ForbiddenCallError
 
 MARK = "__orbweaver_role__"

@@ -36,7 +36,7 @@ from workflows.api.futures import Future, Task
 from workflows.api.inspection import MARK
 from workflows.api.logs import logger
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
-from workflows.api.waiting import (
+from workflows.api.waits import (
     first_done,
     gather,
     shield,

@@ -14,9 +14,9 @@ from contextlib import suppress
 
 from core.errors import StoreError
 from core.store.kv import Put
-from workflows.engine.desk import WorkerContext
 from workflows.engine.draft import HistoryDraft, PendingReply
 from workflows.engine.records import REPLY, InboxMessage, Reply, RunHead, Update
+from workflows.engine.worker_context import WorkerContext
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest
 from workflows.model.events import WorkflowExecutionUpdateCompleted

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from workflows.engine.folding import CLOSED_AS, fold
+from workflows.engine.head_projection import CLOSED_AS, fold
 from workflows.engine.records import RunHead
 from workflows.model import events as ev
 

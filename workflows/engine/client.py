@@ -21,6 +21,7 @@ from core.errors import (
     ExecutionFailed,
     ExecutionNotFound,
 )
+from core.store.group_commit import Committed
 from core.store.keys import Keys
 from core.store.kv import (
     Absent,
@@ -32,14 +33,13 @@ from core.store.kv import (
     Put,
     Write,
 )
-from core.store.pump import Committed
 from workflows.api.definitions import workflow_definition
-from workflows.engine.answers import Look, await_reply, recorded_update, result_of
 from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.beginning import reserved_head
+from workflows.engine.call_results import Look, await_reply, recorded_update, result_of
 from workflows.engine.client_session import ClientSession
 from workflows.engine.clock import Clock, SystemClock
-from workflows.engine.closings import Completions
+from workflows.engine.completions import Completions
+from workflows.engine.history_reader import closed_heads, find_run, head_of
 from workflows.engine.inboxes import (
     INBOX_MESSAGES_MAX,
     INBOX_URGENT_MAX,
@@ -47,7 +47,6 @@ from workflows.engine.inboxes import (
     count_inbox,
 )
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys, check_id, new_id
-from workflows.engine.reading import closed_heads, find_run, head_of
 from workflows.engine.records import (
     HEAD,
     Message,
@@ -63,8 +62,9 @@ from workflows.engine.records import (
     Update,
     encode_message,
 )
-from workflows.engine.strangers import reuse_allowed
+from workflows.engine.start_run import reserved_head
 from workflows.engine.telemetry import Telemetry
+from workflows.engine.undeliverable import reuse_allowed
 from workflows.model.errors import LimitExceeded
 from workflows.model.events import SearchAttributes, WorkflowExecutionStarted
 from workflows.model.failures import Failure, error_of

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from core.errors import OutcomeUnknown, SessionLost
 from core.store.batch import Lost
+from core.store.group_commit import Committed, Outcome
 from core.store.kv import Guard, KeyValueStore, Write
-from core.store.pump import Committed, Outcome
 from workflows.engine.committer import Committer
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.session import CLIENT_TTL_S, WorkerSession, open_session

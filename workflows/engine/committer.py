@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from core.errors import OutcomeUnknown, SessionLost, StoreUnavailable
 from core.store.batch import Proposal, TransactionBatch
+from core.store.group_commit import GroupCommit, Outcome
 from core.store.kv import Get, Guard, KeyValueStore, Put, TxnResult, Unchanged, Write
-from core.store.pump import GroupCommit, Outcome
 from workflows.engine.faults import UNREADABLE
 from workflows.engine.session import FENCE, SessionFence, WorkerSession
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workflows.engine.beginning import begun
 from workflows.engine.draft import HistoryDraft, RunClosure
 from workflows.engine.keys import new_id
 from workflows.engine.records import ChildRecord, RequestCancel, Sender, Signal, Start, Timer
+from workflows.engine.start_run import begun
 from workflows.model import events as ev
 from workflows.model import limits
 from workflows.model.commands import Command

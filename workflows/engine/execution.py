@@ -15,17 +15,16 @@ from typing import Protocol
 
 from core.errors import OrbweaverError, SessionLost, StoreRejected, UnusableValue
 from core.store.batch import Lost
+from core.store.group_commit import Committed
+from core.store.group_commit import Outcome as CommitOutcome
 from core.store.kv import Delete, Get, Guard, KeyValue, Unchanged, Write
-from core.store.pump import Committed
-from core.store.pump import Outcome as CommitOutcome
-from workflows.engine.alarms import Deadline
-from workflows.engine.arrivals import InboxBatch, RunInbox
 from workflows.engine.calls import Updates, refusal, write_reply
-from workflows.engine.chores import Housekeeping
 from workflows.engine.clock import instant
-from workflows.engine.desk import WorkerContext
+from workflows.engine.deadlines import Deadline
 from workflows.engine.draft import HistoryDraft, PendingReply
 from workflows.engine.faults import LOOK_AGAIN_S
+from workflows.engine.history_reader import attempts_of
+from workflows.engine.housekeeping import Housekeeping
 from workflows.engine.intake import (
     ActivityOutcome,
     pause_for_code,
@@ -35,7 +34,6 @@ from workflows.engine.intake import (
     take_timer,
 )
 from workflows.engine.keys import shard_of
-from workflows.engine.reading import attempts_of
 from workflows.engine.records import (
     InboxMessage,
     Query,
@@ -46,7 +44,9 @@ from workflows.engine.records import (
     RunHead,
     Terminate,
 )
+from workflows.engine.run_inbox import InboxBatch, RunInbox
 from workflows.engine.tasks import WorkflowCode
+from workflows.engine.worker_context import WorkerContext
 from workflows.model.commands import UpdateRejection
 from workflows.model.errors import LimitExceeded, WorkflowError
 from workflows.model.failures import failure_of

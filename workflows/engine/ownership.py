@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from core.store.codec import StateCodec
+from core.store.group_commit import Committed
 from core.store.kv import Absent, Delete, KeyChange, KeyValue, Put, Unchanged
-from core.store.pump import Committed
 from workflows.engine.committer import Committer
 from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import SHARDS, WorkflowKeys

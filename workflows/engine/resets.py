@@ -14,11 +14,11 @@ from typing import Protocol
 from core.errors import ExecutionNotFound, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Delete, Guard, Put, Unchanged, Write
-from workflows.engine.desk import WorkerContext
 from workflows.engine.draft import HistoryDraft, RunClosure
-from workflows.engine.folding import fold
-from workflows.engine.reading import find_run, read_whole_history
+from workflows.engine.head_projection import fold
+from workflows.engine.history_reader import find_run, read_whole_history
 from workflows.engine.records import HEAD, InboxMessage, Reset, RunHead
+from workflows.engine.worker_context import WorkerContext
 from workflows.model import events as ev
 from workflows.model.codec import encode_history
 from workflows.model.policies import ExecutionStatus

@@ -14,12 +14,12 @@ import logging
 from typing import NamedTuple
 
 from core.errors import UnusableValue
+from core.store.group_commit import Committed
 from core.store.kv import Delete, Get, KeyValue, Unchanged
-from core.store.pump import Committed
 from workflows.engine.archive_files import ExecutionFiles
-from workflows.engine.desk import WorkerContext
-from workflows.engine.reading import closed_head_of, read_whole_history
+from workflows.engine.history_reader import closed_head_of, read_whole_history
 from workflows.engine.records import RunHead
+from workflows.engine.worker_context import WorkerContext
 
 RETENTION_S = 24 * 3600.0
 """How long a closed execution stays in the store."""

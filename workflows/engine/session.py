@@ -28,7 +28,7 @@ from core.event_loop import until_tick_s
 from core.store.codec import StateCodec
 from core.store.keys import check_name
 from core.store.kv import Absent, KeyValueStore, Put
-from core.store.retrying import waiting_for_store
+from core.store.retry_policies import waiting_for_store
 from workflows.engine.keys import WorkflowKeys
 
 WORKER_TTL_S = 3

@@ -16,15 +16,15 @@ from functools import partial
 from core.errors import LostRace, OrbweaverError, SessionLost, UnusableValue
 from core.store.batch import Lost
 from core.store.kv import Get, KeyValue, Unchanged
-from workflows.engine.beginning import reserved_head
-from workflows.engine.desk import WorkerContext
 from workflows.engine.execution import STORE_PAUSE_S, Execution
 from workflows.engine.faults import LOOK_AGAIN_S, UNREADABLE
-from workflows.engine.reading import owned_head_of
+from workflows.engine.history_reader import owned_head_of
 from workflows.engine.records import InboxMessage, RunHead, Start, decode_message
 from workflows.engine.resets import reset_run
 from workflows.engine.retention import ClosedRuns
-from workflows.engine.strangers import answer_stranger, may_start
+from workflows.engine.start_run import reserved_head
+from workflows.engine.undeliverable import answer_stranger, may_start
+from workflows.engine.worker_context import WorkerContext
 
 _log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 
 from core.errors import UnusableValue
-from workflows.engine.desk import WorkerContext
 from workflows.engine.draft import BYTES_MAX, WRITES_MAX, HistoryDraft
 from workflows.engine.effects import apply_commands
-from workflows.engine.reading import read_whole_history
+from workflows.engine.history_reader import read_whole_history
 from workflows.engine.records import RunHead
+from workflows.engine.worker_context import WorkerContext
 from workflows.interpreter import Interpreter
 from workflows.model import limits
 from workflows.model.commands import UpdateRejection, UpdateRequest

@@ -9,9 +9,15 @@ from core.errors import ExecutionNotFound, UnusableValue
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.engine.archive_files import ExecutionFiles, archived
 from workflows.engine.faults import UNREADABLE
+from workflows.engine.history_reader import (
+    attempts_of,
+    closed_head_of,
+    find_run,
+    head_of,
+    read_history,
+)
 from workflows.engine.keys import SHARDS, WorkflowKeys, shard_of
 from workflows.engine.ownership import HOLDER
-from workflows.engine.reading import attempts_of, closed_head_of, find_run, head_of, read_history
 from workflows.engine.records import Attempt, RunHead
 from workflows.model.events import HistoryEvent
 from workflows.model.payloads import Payload

@@ -19,13 +19,12 @@ from core.errors import Compacted, OrbweaverError, SessionLost, StoreUnavailable
 from core.store.faults import Faults
 from core.store.keys import Keys
 from core.store.kv import Absent, Get, KeyChange, KeyValueStore, Put, ReadResult, Unchanged
-from core.store.retrying import waiting_for_store
+from core.store.retry_policies import waiting_for_store
 from workflows.api.definitions import Registry
 from workflows.engine.activities import SLOTS, ActivityHost
-from workflows.engine.alarms import Deadlines
 from workflows.engine.clock import Clock, SystemClock
 from workflows.engine.committer import Committer
-from workflows.engine.desk import StickyCache, WorkerContext
+from workflows.engine.deadlines import Deadlines
 from workflows.engine.faults import UNREADABLE, WorkerFaults
 from workflows.engine.keys import DEFAULT_QUEUE, WorkflowKeys
 from workflows.engine.ownership import Ownership
@@ -35,6 +34,7 @@ from workflows.engine.session import WORKER_TTL_S, WorkerSession, open_session
 from workflows.engine.shard import Shard
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.threads import ACTIVITY_THREADS_MAX
+from workflows.engine.worker_context import StickyCache, WorkerContext
 from workflows.model.limits import STICKY_CACHE_RUNS_MAX
 from workflows.model.policies import ExecutionStatus
 

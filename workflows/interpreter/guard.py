@@ -1,9 +1,9 @@
 """Keeps clock, randomness and I/O away from workflow code while it runs.
 
-As long as any run's code is running, the functions of ``workflows.api.forbidden`` are replaced, in
-their modules and in those of workflow code that imported them by name. What replaces them looks
-whether the caller is workflow code (a context variable) and refuses if it is; everybody else gets
-the real one. A refusal fails the workflow task even if the code swallows the error.
+While the code of any run executes, the functions of ``workflows.api.forbidden_calls`` are replaced
+in their modules and in modules of workflow code that imported them by name. The replacement refuses
+a call from workflow code, which a context variable marks, and passes on every other call.
+A refusal fails the workflow task even if the code swallows the error.
 
 Replacing them all costs as much as a short workflow task, and a worker at full rate does dozens of
 tasks in one pass of its event loop. So under an event loop they are put back at the end of the
@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from workflows.api.context import CURRENT, WorkflowRuntime
-from workflows.api.forbidden import FORBIDDEN, shown_name
+from workflows.api.forbidden_calls import FORBIDDEN, shown_name
 from workflows.api.inspection import reached_modules
 from workflows.model.errors import ForbiddenCallError
 

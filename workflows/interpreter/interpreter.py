@@ -21,11 +21,11 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from workflows.api.definitions import Registry
-from workflows.interpreter import turns
+from workflows.interpreter import workflow_task
+from workflows.interpreter.command_matcher import Matcher
+from workflows.interpreter.execution_context import running
 from workflows.interpreter.inputs import ENDED_FROM_OUTSIDE, NOT_FOR_CODE
-from workflows.interpreter.matching import Matcher
 from workflows.interpreter.run import PATCH, Run
-from workflows.interpreter.surroundings import running
 from workflows.model import events as ev
 from workflows.model.commands import COMMAND_NAMES, Decision, UpdateRejection, UpdateRequest
 from workflows.model.errors import HistoryError, QueryError
@@ -87,7 +87,7 @@ class Interpreter:
         if self._run is None or self._broken:
             raise QueryError("the run has no state to ask")
         with running(self._run):
-            return turns.ask(self._run, name, args)
+            return workflow_task.ask(self._run, name, args)
 
     def check_complete(self) -> None:
         """NonDeterminismError if code asked for more than the history recorded."""
@@ -182,13 +182,13 @@ class Interpreter:
             return None  # it failed or timed out: its inputs wait for the next one
         self._matcher.nothing_left(started.event_id, "the next workflow task")
         batch, self._inputs = self._inputs, []
-        turns.react(run, started, batch, replaying=outcome is not None)
+        workflow_task.react(run, started, batch, replaying=outcome is not None)
         rejections: tuple[UpdateRejection, ...] = ()
         if outcome is None:
             self._uncommitted = True
-            rejections = turns.take_updates(run, requests)
+            rejections = workflow_task.take_updates(run, requests)
         else:
-            turns.repeat_updates(run, _accepted(events, outcome))
+            workflow_task.repeat_updates(run, _accepted(events, outcome))
         commands = run.asked.take()
         self._matcher.expect(commands)
         return Decision(commands, rejections) if outcome is None else None

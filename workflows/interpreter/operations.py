@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from workflows.api.futures import Future, Loop
-from workflows.interpreter.asking import CommandBuffer
+from workflows.interpreter.command_buffer import CommandBuffer
 from workflows.model.commands import Command
 from workflows.model.errors import LimitExceeded, PayloadError
 from workflows.model.payloads import Payload, from_payload

@@ -14,11 +14,11 @@ from typing import Any
 from workflows.api.definitions import WorkflowDefinition
 from workflows.api.futures import Future, Loop, Task
 from workflows.api.options import ActivityOptions, ChildOptions, WorkflowInfo
-from workflows.interpreter.asking import CommandBuffer
 from workflows.interpreter.children import Children, ChildState
-from workflows.interpreter.closing import closing_command
+from workflows.interpreter.command_buffer import CommandBuffer
 from workflows.interpreter.messages import Messages
 from workflows.interpreter.operations import OpenOperations, OperationRequest
+from workflows.interpreter.run_completion import closing_command
 from workflows.model import events as ev
 from workflows.model.errors import LimitExceeded, UnhandledError, WorkflowTaskError
 from workflows.model.ids import ID_RULE, is_id

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from workflows.api.definitions import Registry
 from workflows.engine.activities import Running
-from workflows.engine.folding import CLOSED_AS
+from workflows.engine.head_projection import CLOSED_AS
 from workflows.engine.intake import ActivityOutcome, events_of, exhausted
 from workflows.interpreter import Interpreter
 from workflows.model import events as ev

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.autopools.naming import PREFIX, ApplicationKey
+from core.domain.autopools.names import PREFIX, ApplicationKey
 from core.domain.facts import PodFacts
 from core.domain.model import Owner, Scale
 from core.errors import WrongInput

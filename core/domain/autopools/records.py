@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Final
 
 from core.domain.autopools.applications import BUILT_IN, PARENTS, REPLICATED, Application
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from core.domain.events import RecordDefined
 from core.domain.model import Owner
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from core.domain.addresses import V4, V6, Family
-from core.domain.autopools.naming import IP_NUMBER, RECLAIM
-from core.domain.autopools.sizing import IpNumber, read_number
+from core.domain.autopools.names import IP_NUMBER, RECLAIM
+from core.domain.autopools.pool_size import IpNumber, read_number
 from core.domain.selection import jsontext
 from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
 from core.domain.selection.request import CLUSTER_INTERFACE, FAMILY_NAMES, NICS_MAX

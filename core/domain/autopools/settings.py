@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.domain.autopools.sizing import NO_MORE, IpNumber
+from core.domain.autopools.pool_size import NO_MORE, IpNumber
 
 
 class AutoPoolSettings(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Final, TypeVar, overload
 
 from core.domain import globs
 from core.domain.addresses import V4, V6, Family
-from core.domain.autopools.naming import PoolScope, place_of
+from core.domain.autopools.names import PoolScope, place_of
 from core.domain.model import Pool
 
 PATTERNS_MAX: Final = 256

@@ -18,7 +18,7 @@ from core.domain.addresses import Family
 from core.domain.facts import RequestFacts
 from core.domain.model import Pool
 from core.domain.routes import requested_routes
-from core.domain.selection import filters, order, reasoning, sources, wildcards
+from core.domain.selection import explanation, filters, priority, sources, wildcards
 from core.domain.selection.catalog import PoolCatalog
 from core.domain.selection.request import (
     Candidates,
@@ -52,7 +52,7 @@ def select(
     try:
         return _select(context, settled)
     except AllocationError as error:
-        raise reasoning.in_standard_mode(error) from error
+        raise explanation.in_standard_mode(error) from error
 
 
 def candidates(
@@ -93,12 +93,12 @@ def _select(context: Context, settled: Container[tuple[str, Family]]) -> Selecti
         judged, survivors = _judge(nic, family, pools, context, asked=nic is asked)
         verdicts += judged
         if survivors:
-            names = order.in_order_of_trial(survivors)
+            names = priority.in_order_of_trial(survivors)
             demands.append(Demand(nic.interface, family, names, nic.clean_gateway))
         else:
             lost = lost or judged
     if lost:
-        raise reasoning.all_filtered_out(context.facts.pod, lost, tuple(verdicts))
+        raise explanation.all_filtered_out(context.facts.pod, lost, tuple(verdicts))
     return Selection(
         found.source,
         found.unnamed,
@@ -118,7 +118,7 @@ def _check_asked(found: Candidates, context: Context) -> None:
         names = {nic.interface for nic in relevant}
         notes = tuple(note for note in found.notes if note.interface in names)
         interface = context.request.interface
-        raise reasoning.no_candidate(context.facts.pod, interface, found._replace(notes=notes))
+        raise explanation.no_candidate(context.facts.pod, interface, found._replace(notes=notes))
 
 
 def _existing(
@@ -127,13 +127,13 @@ def _existing(
     """The named pools; each must exist and be named once."""
     if len(set(names)) < len(names):
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise reasoning.duplicate_pool(context.facts.pod, interface, family, twice)
+        raise explanation.duplicate_pool(context.facts.pod, interface, family, twice)
     pools: list[Pool] = []
     for name in names:
         pool = context.catalog.get(name)
         if pool is None:
             why = context.catalog.unreadable.get(name, "")
-            raise reasoning.missing_pool(interface, family, name, why)
+            raise explanation.missing_pool(interface, family, name, why)
         pools.append(pool)
     return pools
 

@@ -16,11 +16,11 @@ from core.domain.autopools.applications import (
     application_of_pod,
     require_controller,
 )
-from core.domain.autopools.naming import OWNER_UID, PoolScope
+from core.domain.autopools.names import OWNER_UID, PoolScope
+from core.domain.autopools.pool_size import NO_MORE, pool_size
 from core.domain.autopools.requests import NicSubnets, read_request
-from core.domain.autopools.sizing import NO_MORE, pool_size
 from core.domain.facts import RequestFacts
-from core.domain.selection import reasoning
+from core.domain.selection import explanation
 from core.domain.selection.annotations import (
     AUTO_POOLS_DISABLED,
     NAMESPACE_IPV4_POOLS,
@@ -73,7 +73,7 @@ def collect(context: Context) -> Candidates:
         found = level(context)
         if found is not None:
             return found
-    raise reasoning.no_rule(context.catalog.unreadable)
+    raise explanation.no_rule(context.catalog.unreadable)
 
 
 def from_pod_subnets(context: Context) -> Candidates | None:
@@ -86,7 +86,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
     if not settings.auto_pools_enabled:
         raise AllocationError(
             AUTO_POOLS_DISABLED,
-            subject=reasoning.pod_subject(pod),
+            subject=explanation.pod_subject(pod),
             remedy="set enableAutoPoolForApplication, or name IPPools instead",
         )
     try:
@@ -97,7 +97,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
             if settings.enabled(family)
         }
     except (NoPoolAvailable, WrongInput) as error:
-        raise reasoning.prefixed(error, FROM_SUBNET) from None
+        raise explanation.prefixed(error, FROM_SUBNET) from None
     pools = (found.get(V4, ()), found.get(V6, ()))
     clean_gateway = context.request.clean_gateway
     return Candidates(SOURCE_POD_SUBNETS, (NicPools(nic.interface, *pools, clean_gateway),))
@@ -106,7 +106,7 @@ def from_pod_subnets(context: Context) -> Candidates | None:
 def _asked_nic(context: Context) -> NicSubnets:
     """The subnets of the NIC that is being set up. Raises WrongInput, NoPoolAvailable."""
     pod, interface = context.facts.pod, context.request.interface
-    subject = reasoning.pod_subject(pod)
+    subject = explanation.pod_subject(pod)
     request = read_request(pod.annotations, subject)
     application = application_of_pod(pod)
     require_controller(application.key)
@@ -136,7 +136,7 @@ def _automatic(context: Context, interface: str, family: Family, subnet: str) ->
     if len(names) == 1:
         return names
     who = f"application {application.kind}/{application.namespace}/{application.name}"
-    subject = reasoning.pod_subject(pod)
+    subject = explanation.pod_subject(pod)
     if names:
         what = f"has more than one automatic IPPool for NIC {interface}: {', '.join(names)}"
         remedy = "delete all of them but one"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from core.domain import globs
 from core.domain.addresses import V4, V6, Family
 from core.domain.selection.catalog import PoolCatalog
-from core.domain.selection.reasoning import bracketed
+from core.domain.selection.explanation import bracketed
 from core.domain.selection.request import (
     FAMILY_NAMES,
     Candidates,

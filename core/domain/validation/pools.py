@@ -25,7 +25,7 @@ from core.domain.addresses import (
     parse_cidr,
     parse_range,
 )
-from core.domain.autopools.naming import APPLICATION_KEYS, OWNER_NAME
+from core.domain.autopools.names import APPLICATION_KEYS, OWNER_NAME
 from core.domain.configuration import pool_addresses
 from core.domain.labels import problems
 from core.domain.model import Pool, Route, Subnet

@@ -16,7 +16,7 @@ from typing import Final
 
 from core.domain.address_set import AddressSet
 from core.domain.addresses import AddressSyntaxError, Cidr
-from core.domain.autopools.naming import OWNER_NAME
+from core.domain.autopools.names import OWNER_NAME
 from core.domain.configuration import pool_addresses
 from core.domain.model import Pool, Subnet
 from core.domain.refusals import Refusal

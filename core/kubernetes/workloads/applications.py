@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.domain.autopools.applications import BUILT_IN, Application
-from core.domain.autopools.naming import PREFIX, ApplicationKey
+from core.domain.autopools.names import PREFIX, ApplicationKey
 from core.domain.model import Scale
 from core.kubernetes.api import Object
 from core.kubernetes.workloads.pods import controller_of

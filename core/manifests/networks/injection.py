@@ -23,7 +23,7 @@ from core.manifests.kinds.multus_configs import (
     SriovSpec,
 )
 from core.manifests.networks.defaults import INJECTIONS
-from core.manifests.networks.rendering import SEVERAL
+from core.manifests.networks.nad_renderer import SEVERAL
 
 RDMA: Final = INJECTIONS[0]
 INJECTED_MAX: Final = 64

@@ -32,7 +32,7 @@ from core.manifests.kinds.multus_configs import (
 from core.manifests.networks.chain import chain_item
 from core.manifests.networks.coordinators import coordinator_rules
 from core.manifests.networks.defaults import CUSTOM, INJECTIONS
-from core.manifests.networks.rendering import CNI_VERSION, CNI_VERSION_DEFAULT, CR_NAME, SEVERAL
+from core.manifests.networks.nad_renderer import CNI_VERSION, CNI_VERSION_DEFAULT, CR_NAME, SEVERAL
 
 T = TypeVar("T")
 Injected = LinkSpec | SriovSpec | IbSriovSpec | IpoibSpec

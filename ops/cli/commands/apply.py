@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import BadInput, Refused
-from ops.cli import writing
+from ops.cli import apply_command
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, refusals_of, report_refusals, report_unread
 from ops.cli.kinds import object_name
@@ -41,7 +41,7 @@ def apply(
 def read_commands(paths: list[str]) -> list[Command]:
     """What the files ask for, in order. Raises BadInput, Refused."""
     from core.manifests.commands import apply_command
-    from core.manifests.reading import load_documents
+    from core.manifests.manifest_parser import load_documents
 
     commands: list[Command] = []
     for path in paths:
@@ -61,7 +61,7 @@ async def _apply_all(session: ClusterSession, commands: list[Command]) -> Exit:
     worst = Exit.OK
     for command in commands:
         try:
-            made = await writing.apply(session, command)
+            made = await apply_command.apply(session, command)
         except Refused as error:
             report_refusals(refusals_of(error))
             worst = Exit.REFUSED

@@ -18,7 +18,7 @@ from ops.cli.times import parse_length
 
 if TYPE_CHECKING:
     from core.archive.archiver import Sealed
-    from core.archive.pruning import Sized
+    from core.archive.pruner import Sized
 
 app = typer.Typer(help="Seal the live log now, see the archive, give up its oldest files.")
 
@@ -74,7 +74,7 @@ async def _seal(session: ClusterSession, upto: int | None) -> Sealed:
 
 
 async def _seal_full(session: ClusterSession, upto: int | None) -> Sealed:
-    from core.archive.full import ROOT_REMEDY, FullLogArchiver
+    from core.archive.nospace import ROOT_REMEDY, FullLogArchiver
     from core.store.etcd.maintenance import EtcdMaintenance
 
     typer.echo("etcd's database is full (alarm NOSPACE): making room for the archive", err=True)
@@ -95,8 +95,8 @@ def list_(context: typer.Context) -> None:
 
     async def action(session: ClusterSession) -> Exit:
         from core.archive.cursor import read_cursor
-        from core.archive.pruning import sized
-        from core.archive.sealed import SealedLog
+        from core.archive.pruner import sized
+        from core.archive.sealed_log import SealedLog
         from ops.cli.output import Format
 
         cursor = (await read_cursor(session.store, session.keys)).cursor
@@ -131,8 +131,8 @@ def prune(
 
     async def action(session: ClusterSession) -> Exit:
         from core.archive.cursor import read_cursor
-        from core.archive.pruning import Pruner, Retention, sized, surplus
-        from core.archive.sealed import SealedLog
+        from core.archive.pruner import Pruner, Retention, sized, surplus
+        from core.archive.sealed_log import SealedLog
 
         retention = Retention(parse_length(older_than), keep_bytes)
         cursor = (await read_cursor(session.store, session.keys)).cursor

@@ -41,7 +41,7 @@ def as_of(
         elif said is ObjectKind.ADDRESS:
             _address(ledger, name)
         else:
-            from ops.cli.selecting import ObjectSelection, listing_of
+            from ops.cli.object_selection import ObjectSelection, listing_of
 
             space, plain_name = split_name(name, namespace)
             wish = ObjectSelection(said, plain_name, space, output)
@@ -53,7 +53,7 @@ def as_of(
 
 async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
     from core.archive.replay import open_log
-    from core.audit.past import as_of_position, as_of_time
+    from core.audit.state_at import as_of_position, as_of_time
 
     view = await open_log(session.store, session.keys, session.archive)
     if when.isdigit():
@@ -71,7 +71,7 @@ async def _past(session: ClusterSession, when: str) -> tuple[Ledger, str]:
 
 
 def _everything(ledger: Ledger, output: Format) -> None:
-    from ops.cli.selecting import ObjectSelection, listing_of
+    from ops.cli.object_selection import ObjectSelection, listing_of
 
     kinds = (
         ObjectKind.POOL,

@@ -46,12 +46,12 @@ def assign(
         from core.domain.claims import holder_of
         from core.domain.facts import PodReference
         from core.domain.model import Endpoint
-        from ops.cli import trying
+        from ops.cli import dry_run
 
         store, keys = session.store, session.keys
-        snapshot = await trying.read_snapshot(store, keys, [])
+        snapshot = await dry_run.read_snapshot(store, keys, [])
         reference = PodReference(*key, uid or container, container)
-        facts = trying.facts_of(store, keys, snapshot, reference, node).pod
+        facts = dry_run.facts_of(store, keys, snapshot, reference, node).pod
         nic = _nic(addresses, snapshot, pools or [])._replace(
             interface=interface, container=container
         )

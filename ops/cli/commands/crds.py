@@ -18,7 +18,7 @@ def crds(
 ) -> None:
     """Print the CustomResourceDefinitions of the group spiderpool.spidernet.io."""
     from core.manifests.crds.definitions import KINDS, definition_of
-    from core.manifests.writing import dump_yaml
+    from core.manifests.manifest_writer import dump_yaml
 
     if directory is None:
         print(dump_yaml(map(definition_of, KINDS)), end="")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, Refused
-from ops.cli import writing
+from ops.cli import apply_command
 from ops.cli.context import perform, stdin_text
 from ops.cli.exits import Exit, exit_code, refusals_of, report_refusals
 from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, kind_of, object_name, split_name
@@ -71,7 +71,7 @@ def delete(
 
 def _of_files(paths: list[str]) -> list[Command]:
     from core.manifests.commands import delete_command
-    from core.manifests.reading import load_documents
+    from core.manifests.manifest_parser import load_documents
 
     return [
         delete_command(manifest)
@@ -107,7 +107,7 @@ async def _delete(session: ClusterSession, command: Command, drain_s: float | No
         if drain_s is not None and isinstance(command, DeletePool | DeleteSubnet):
             await _drain(session, command, drain_s)
         else:
-            await writing.apply(session, command)
+            await apply_command.apply(session, command)
     except Refused as error:
         report_refusals(refusals_of(error))
         return exit_code(error)
@@ -123,14 +123,14 @@ async def _drain(
 
     is_pool = isinstance(command, DeletePool)
     retire = RetirePool(command.name) if is_pool else RetireSubnet(command.name)
-    if await writing.apply(session, retire):
+    if await apply_command.apply(session, retire):
         print(f"{object_name(command)} retiring")
     deadline = time.monotonic() + drain_s
     while True:
         try:
             if not is_pool:
                 await _empty(session, command.name)
-            await writing.apply(session, command)
+            await apply_command.apply(session, command)
         except Refused:
             if time.monotonic() >= deadline:
                 raise
@@ -150,7 +150,7 @@ async def _empty(session: ClusterSession, subnet: str) -> None:
     refused: Refused | None = None
     for pool in controlled(subnet, scope.configuration.pools):
         try:
-            await writing.apply(session, DeletePool(pool.name))
+            await apply_command.apply(session, DeletePool(pool.name))
             print(f"{object_name(DeletePool(pool.name))} deleted")
         except Refused as error:
             refused = error

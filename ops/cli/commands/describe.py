@@ -73,7 +73,7 @@ def describe(
 
 
 async def _pool(session: ClusterSession, ledger: Ledger, name: str, output: Format) -> None:
-    from ops.cli.counting import claims_by_pool
+    from ops.cli.pool_usage import claims_by_pool
     from ops.manifests import pool_manifest
 
     pool = ledger.pools.get(name)
@@ -148,7 +148,7 @@ def _subnet_facts(subnet: Subnet, ledger: Ledger) -> list[tuple[str, str]]:
 
 def _pool_facts(pool: Pool, ledger: Ledger) -> list[tuple[str, str]]:
     from core.domain.addresses import format_range
-    from core.domain.autopools.naming import application_of
+    from core.domain.autopools.names import application_of
     from core.domain.subnets import owner_of
     from core.projections.fold import Projection
     from ops.cli.listings import state_of

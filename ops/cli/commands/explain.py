@@ -21,7 +21,7 @@ from ops.cli.session import ClusterSession
 if TYPE_CHECKING:
     from core.domain.events import RecordDefined
     from core.domain.selection.request import CandidateVerdict
-    from ops.cli.trying import Explanation, Trial
+    from ops.cli.dry_run import Explanation, Trial
 
 UID_UNSAID: Final = "not-given"
 """Stands for the UID that the Pod will have; it only decides where the search begins."""
@@ -59,15 +59,15 @@ def explain(
     async def action(session: ClusterSession) -> Exit:
         from core.domain.facts import PodReference
         from core.domain.selection.request import SelectionRequest
-        from ops.cli import trying
+        from ops.cli import dry_run
 
         asked = SelectionRequest(interface, tuple(ipv4_pool or ()), tuple(ipv6_pool or ()))
         store, keys = session.store, session.keys
-        snapshot = await trying.read_snapshot(store, keys, records)
+        snapshot = await dry_run.read_snapshot(store, keys, records)
         held_uid = uid or await _uid_of_endpoint(session, key) or UID_UNSAID
         who = PodReference(*key, held_uid, held_uid)
-        facts = trying.facts_of(store, keys, snapshot, who, node)
-        found = await trying.explain_add(store, keys, snapshot, facts, asked)
+        facts = dry_run.facts_of(store, keys, snapshot, who, node)
+        found = await dry_run.explain_add(store, keys, snapshot, facts, asked)
         if output.is_plain:
             show_value(_plain(found), output)
         else:
@@ -123,7 +123,7 @@ async def _uid_of_endpoint(session: ClusterSession, key: tuple[str, str]) -> str
 
 
 def _show(found: Explanation) -> None:
-    from core.domain.selection.reasoning import SOURCE_WORDS, describe_verdicts
+    from core.domain.selection.explanation import SOURCE_WORDS, describe_verdicts
     from core.domain.selection.request import FAMILY_NAMES
 
     pod = found.facts.pod

@@ -22,12 +22,12 @@ from ops.cli.context import confirm, globals_of, perform
 from ops.cli.exits import Exit, fail, report_unread
 from ops.cli.kinds import split_name
 from ops.cli.output import Format, TableColumn, counted, heading, show_table, show_value
+from ops.cli.pod_source import Ask, witness
 from ops.cli.session import ClusterSession
-from ops.cli.witness import Ask, witness
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
-    from core.domain.reclaim.planning import KeptClaims, ReclaimPlan, ReclaimStep
+    from core.domain.reclaim.reclaim_plan import KeptClaims, ReclaimPlan, ReclaimStep
     from core.domain.reclaim.settings import ReclaimSettings
     from core.domain.reclaim.standalone import DeletionNotice
     from core.service.releaser import Released
@@ -115,8 +115,8 @@ class _Looks:
 
     async def look(self, before: ReclaimPlan | None = None) -> ReclaimPlan:
         """One look at everything. Raises NotFound when the operator names what is not there."""
-        from core.domain.reclaim.judging import Rules
-        from core.domain.reclaim.planning import plan_scan
+        from core.domain.reclaim.decision_table import Rules
+        from core.domain.reclaim.reclaim_plan import plan_scan
         from core.store.state import read_ledger
 
         claims_read = self._observer.moment()

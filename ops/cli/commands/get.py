@@ -15,8 +15,8 @@ from ops.cli.workloads import Kubeconfig, told_applications
 
 if TYPE_CHECKING:
     from core.domain.evolution import Ledger
+    from ops.cli.object_selection import ObjectSelection
     from ops.cli.output import ObjectListing
-    from ops.cli.selecting import ObjectSelection
     from ops.cli.workloads import Told
 
 ALLOWED: Final = (
@@ -62,7 +62,7 @@ def get(
     space, name = split_name(name, "" if all_namespaces else namespace)
 
     async def action(session: ClusterSession) -> Exit:
-        from ops.cli.selecting import ObjectSelection, nothing
+        from ops.cli.object_selection import ObjectSelection, nothing
 
         wish = ObjectSelection(said, name, space, globals_of(context).output)
         ledger, listing, told = await _read(session, wish, kubeconfig)
@@ -82,7 +82,7 @@ async def _read(
     """The state as far as the wish needs it, the listing, and who told of applications."""
     from core.domain.evolution import Ledger
     from core.store.state import read_configuration, read_ledger
-    from ops.cli.selecting import listing_of
+    from ops.cli.object_selection import listing_of
 
     if wish.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION) or (
         wish.kind is ObjectKind.POOL and wish.output.is_plain
@@ -105,8 +105,8 @@ async def _counted_pools(
     """The table of pools, with claims counted by etcd and not read."""
     from core.domain.configuration import pool_addresses
     from core.errors import NotFound
-    from ops.cli.counting import count_pools
     from ops.cli.listings import pool_listing
+    from ops.cli.pool_usage import count_pools
 
     pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
     if wish.name and not pools:

@@ -82,7 +82,7 @@ def show_history(found: History, now_ms: int) -> None:
 
 
 def _show(found: History, now_ms: int, *, wide: bool) -> None:
-    from core.audit.life import LIVES
+    from core.audit.object_history import LIVES
 
     if found.dropped:
         typer.echo(f"{found.dropped:,} older facts are left out", err=True)

@@ -121,8 +121,8 @@ def _fold(
 
 def _show_replayed(checker: Checker, events: int, broken: list[str]) -> None:
     from ops.cli.kinds import ObjectKind
+    from ops.cli.object_selection import ObjectSelection, listing_of
     from ops.cli.output import Format
-    from ops.cli.selecting import ObjectSelection, listing_of
 
     ledger = checker.ledger
     pairs(

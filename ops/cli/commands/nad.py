@@ -46,8 +46,8 @@ def _definitions(text: str) -> tuple[list[dict[str, Any]], bool]:
     """The manifests, and whether one was refused; refusals are told. Raises BadInput."""
     from core.domain.validation.shared import REFUSALS_MAX
     from core.manifests.networks.defaults import completed
-    from core.manifests.networks.reading import networks
-    from core.manifests.networks.rendering import render
+    from core.manifests.networks.nad_renderer import render
+    from core.manifests.networks.network_parser import networks
     from core.manifests.networks.rules import network_rules
 
     made: list[dict[str, Any]] = []

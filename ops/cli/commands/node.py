@@ -12,8 +12,8 @@ from ops.cli.exits import Exit
 from ops.cli.output import TableColumn, show_table, show_value
 
 if TYPE_CHECKING:
-    from nodeagent.nodeprep.examining import Examination
-    from nodeagent.nodeprep.judging import Diagnosis
+    from nodeagent.nodeprep.diagnosis import Diagnosis
+    from nodeagent.nodeprep.examination import Examination
     from nodeagent.nodeprep.nics import Gateway, MasterNic
 
 app = typer.Typer(no_args_is_help=True, help="Look at the node that this runs on.")
@@ -44,8 +44,8 @@ def doctor(context: typer.Context, gateway: Gateways = None) -> None:
     import asyncio
     import os
 
-    from nodeagent.nodeprep.examining import examine
-    from nodeagent.nodeprep.judging import diagnose, worst
+    from nodeagent.nodeprep.diagnosis import diagnose, worst
+    from nodeagent.nodeprep.examination import examine
 
     if os.geteuid():
         raise BadInput("looking at a node takes root", subject="node doctor", remedy="use sudo")

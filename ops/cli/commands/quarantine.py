@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from core.errors import BadInput, NotFound
-from ops.cli import writing
+from ops.cli import apply_command
 from ops.cli.commands.get import get
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
@@ -39,7 +39,7 @@ def add(
     command, done = QuarantineAddress(address, reason, evidence), f"{address} quarantined"
 
     async def action(session: ClusterSession) -> Exit:
-        print(done if await writing.apply(session, command) else f"{done} already")
+        print(done if await apply_command.apply(session, command) else f"{done} already")
         for note in await _notes(session, address):
             typer.echo(note, err=True)
         return Exit.OK
@@ -161,7 +161,7 @@ async def _read(session: ClusterSession, text: str) -> Quarantine:
 
 def _apply(context: typer.Context, command: Command, done: str) -> None:
     async def action(session: ClusterSession) -> Exit:
-        print(done if await writing.apply(session, command) else f"{done} already")
+        print(done if await apply_command.apply(session, command) else f"{done} already")
         return Exit.OK
 
     perform(context, action)

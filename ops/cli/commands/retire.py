@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from core.errors import BadInput, ExecutionNotFound, NotFound
-from ops.cli import writing
+from ops.cli import apply_command
 from ops.cli.context import globals_of, perform
 from ops.cli.exits import Exit
 from ops.cli.kinds import ObjectKind, kind_of, object_name
@@ -23,7 +23,11 @@ from ops.cli.times import parse_length
 if TYPE_CHECKING:
     from core.domain.commands import Retirable
     from core.domain.retirement import InUse
-    from workflows.jobs.retirement.words import AtDeadline, RemainingClaims, RetirementRequest
+    from workflows.jobs.retirement.retirement_values import (
+        AtDeadline,
+        RemainingClaims,
+        RetirementRequest,
+    )
 
 app = typer.Typer(
     no_args_is_help=True, help="Let pools and subnets go when they are empty, and take it back."
@@ -138,7 +142,7 @@ def cancel(context: typer.Context, kind: KindWord, name: Name) -> None:
         from core.domain.commands import Reinstate
         from workflows.engine.client import Client
 
-        done = await writing.apply(session, Reinstate(what, name))
+        done = await apply_command.apply(session, Reinstate(what, name))
         async with Client(session.store, session.keys, name="orbctl") as client:
             with suppress(ExecutionNotFound):
                 await client.cancel(_id(what, name), f"taken back by {session.actor}")
@@ -162,12 +166,12 @@ def _retire(
 
     async def action(session: ClusterSession) -> Exit:
         from core.domain.retirement import deletion
-        from workflows.jobs.retirement.words import RetirementRequest
+        from workflows.jobs.retirement.retirement_values import RetirementRequest
 
         at_deadline: AtDeadline = "reinstate" if give_back else "wait"
         for name in names:
             command = deletion(kind, name, in_use)
-            done = await writing.apply(session, command)
+            done = await apply_command.apply(session, command)
             if in_use == REFUSE:
                 print(f"{object_name(command)} deleted")
                 continue
@@ -183,7 +187,7 @@ def _retire(
 async def _order(session: ClusterSession, kind: Retirable, order: RetirementRequest) -> None:
     """Begin the execution, or give the one that is there this order."""
     from workflows.engine.client import Client
-    from workflows.jobs.retirement.words import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
+    from workflows.jobs.retirement.retirement_values import ORDER, POOL_WORKFLOW, SUBNET_WORKFLOW
 
     workflow = POOL_WORKFLOW if kind == "pool" else SUBNET_WORKFLOW
     async with Client(session.store, session.keys, name="orbctl") as client:
@@ -239,7 +243,7 @@ def _kind(word: str) -> Retirable:
 
 
 def _id(kind: Retirable, name: str) -> str:
-    from workflows.jobs.retirement.words import retirement_id
+    from workflows.jobs.retirement.retirement_values import retirement_id
 
     return retirement_id(kind, name)
 

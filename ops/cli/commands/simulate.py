@@ -18,11 +18,11 @@ from ops.cli.output import Format, TableColumn, counted, heading, show_table, sh
 from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
-    from core.domain.autopools.reconciling import ReconcileStep as PoolStep
+    from core.domain.autopools.application_plan import ReconcileStep as PoolStep
     from core.domain.commands import Command
     from core.domain.evolution import Ledger
     from core.projections.fork import Fork, Holding, PoolEffect, SimulatedStep
-    from core.projections.tally import PoolCounts
+    from core.projections.pool_tally import PoolCounts
 
 HOLDINGS_SHOWN_MAX: Final = 1_000
 """Holders listed; beyond it their number alone is told."""
@@ -96,7 +96,7 @@ def _planned(ledger: Ledger) -> list[AutomaticPoolPlan]:
 
 def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
     """The plan after it was tried; an application before it may have taken the addresses."""
-    from core.domain.autopools.reconciling import refused_step
+    from core.domain.autopools.application_plan import refused_step
     from core.errors import Refused
 
     step = plan.step
@@ -108,7 +108,7 @@ def _carried_out(plan: AutomaticPoolPlan, fork: Fork) -> AutomaticPoolPlan:
 
 def _deletions(paths: list[str]) -> list[Command]:
     from core.manifests.commands import delete_command
-    from core.manifests.reading import load_documents
+    from core.manifests.manifest_parser import load_documents
     from ops.cli.context import stdin_text
     from ops.cli.session import read_text
 

@@ -15,8 +15,8 @@ from ops.cli.session import ClusterSession
 
 if TYPE_CHECKING:
     from core.domain.addresses import Address
-    from nodeagent.clusterip.balancing import BackendGroup, Frontend
-    from nodeagent.paths.walking import PathHop, PathSegment
+    from nodeagent.clusterip.frontends import BackendGroup, Frontend
+    from nodeagent.paths.path_trace import PathHop, PathSegment
 
 COLUMNS: Final = tuple(
     map(TableColumn, ("LEG", "STACK", "PACKET", "RULE", "TABLE", "ROUTE", "NEIGHBOUR"))
@@ -115,7 +115,7 @@ def _target(text: str) -> TraceTarget | None:
 async def _namespace(session: ClusterSession, pod: str, namespace: str, socket: str) -> str:
     from pathlib import Path
 
-    from nodeagent.paths.finding import namespace_of
+    from nodeagent.paths.pod_namespaces import namespace_of
 
     endpoint = await find_endpoint(session, pod, namespace)
     containers = {nic.container for nic in endpoint.nics if nic.container}
@@ -154,10 +154,10 @@ def _traced(
 ) -> list[Traced]:
     from pathlib import Path
 
-    from nodeagent.clusterip.installing import served
+    from nodeagent.clusterip.installation import served
     from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
-    from nodeagent.paths.asking import Stack
-    from nodeagent.paths.walking import legs
+    from nodeagent.paths.path_trace import legs
+    from nodeagent.paths.route_lookup import Stack
 
     visitor = NetnsExecutor()
     try:
@@ -182,8 +182,8 @@ def _backend(
 ) -> tuple[str, Address]:
     """What a socket that asks for the target is told, in words, and the address it goes to."""
     from core.domain.addresses import format_address, parse_address
-    from nodeagent.clusterip.balancing import PROTOCOLS as NUMBERS
-    from nodeagent.clusterip.balancing import address_text, packed
+    from nodeagent.clusterip.frontends import PROTOCOLS as NUMBERS
+    from nodeagent.clusterip.frontends import address_text, packed
 
     asked, number = packed(format_address(*target.address)), NUMBERS[protocol.upper()]
     for frontend in sorted(frontends):
@@ -210,7 +210,7 @@ def _show(pod: str, traced: Traced, form: Format) -> None:
 
 
 def _row(leg: PathSegment, stop: PathHop) -> tuple[str, ...]:
-    from nodeagent.paths.asking import route_text, rule_text, table_name
+    from nodeagent.paths.route_lookup import route_text, rule_text, table_name
 
     answer = stop.answer
     table = table_name(answer.route.table) if answer.route else "-"

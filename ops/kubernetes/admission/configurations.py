@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from core.kubernetes.api import Object
 from core.manifests.kinds.fields import API_VERSION
 from ops.kubernetes.admission.pods import PATH
-from ops.kubernetes.admission.serving import KINDS, path_of
+from ops.kubernetes.admission.webhook_server import KINDS, path_of
 from ops.kubernetes.settings import InjectionSettings
 
 NAME: Final = "spiderpool-controller"

@@ -25,10 +25,10 @@ from core.kubernetes.api import Api, Object, segment
 from core.manifests.kinds.coordinators import CoordinatorSpec
 from core.manifests.networks.coordinators import CIDR_TYPES, coordinator_rules
 from core.manifests.networks.defaults import completed, injected_labels
-from core.manifests.networks.reading import network_of
-from core.manifests.networks.rendering import attachment_name
+from core.manifests.networks.nad_renderer import attachment_name
+from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.rules import KIND, ReviewedNetwork, network_rules, owned_attachment
-from ops.kubernetes.admission.judging import says_the_same
+from ops.kubernetes.admission.admission_rules import says_the_same
 from ops.kubernetes.admission.reviews import UPDATE, AdmissionRequest
 from ops.kubernetes.resources import FINALIZER
 

@@ -17,8 +17,8 @@ from core.errors import ApiNotFound, ApiUnavailable, BadInput
 from core.kubernetes.api import Api, Object, segment
 from core.kubernetes.informer import Informer
 from core.manifests.networks.injection import Injected, asks, inject
-from core.manifests.networks.reading import network_of
-from core.manifests.networks.rendering import attachment_name
+from core.manifests.networks.nad_renderer import attachment_name
+from core.manifests.networks.network_parser import network_of
 from core.manifests.networks.slots import SlotSettings, may_need_slots, with_slots
 from ops.kubernetes.admission.reviews import AdmissionRequest, allowed, denied, patch_between
 from ops.kubernetes.attachments import NETWORKS

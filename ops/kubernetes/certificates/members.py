@@ -20,7 +20,7 @@ from core.errors import ApiNotFound
 from core.kubernetes.api import Api, Object
 from core.store.roles import AGENT_USER, CONTROLLER_USER, ROOT_USER
 from ops.kubernetes.certificates.authority import CertificateRequest, KeyPair, make_authority
-from ops.kubernetes.certificates.keeping import SECRETS
+from ops.kubernetes.certificates.certificate_keeper import SECRETS
 from ops.kubernetes.certificates.rotation import StoredAuthorities, is_good, is_usable, issued_by
 
 CERTIFICATE_DAYS: Final = 1_825

@@ -15,7 +15,7 @@ from workflows.api.definitions import Registry
 from workflows.engine.checker import violations
 from workflows.engine.client import Client, WorkflowHandle
 from workflows.engine.clock import Clock
-from workflows.engine.reading import history_of, read_history
+from workflows.engine.history_reader import history_of, read_history
 from workflows.engine.records import HEAD, RunHead
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import Worker, WorkerOptions

@@ -104,7 +104,7 @@ async def test_retiring_costs_what_is_retired_and_lists_nothing(
 async def test_the_result_of_an_archived_run_comes_from_the_archive(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.engine.closings.ABSENT_S_MAX", 0.0)
+    monkeypatch.setattr("workflows.engine.completions.ABSENT_S_MAX", 0.0)
     files = ExecutionFiles(tmp_path)
     archive = Archive(files, retention_s=0.0, sweep_s=0.01)
     await stage.worker(options=WorkerOptions(archive=archive))

@@ -11,10 +11,10 @@ from core.store.keys import Keys
 from core.store.kv import Delete, Put
 from tests.workflows.engine.sample import Basket, Courier, Endless, Parent, Sleeper
 from tests.workflows.engine.stage import Stage, eventually, within
-from workflows.engine.alarms import CANCELLED_MIN, Deadlines
 from workflows.engine.calls import Updates
 from workflows.engine.client import StartOptions
 from workflows.engine.clock import SystemClock
+from workflows.engine.deadlines import CANCELLED_MIN, Deadlines
 from workflows.engine.draft import HistoryDraft
 from workflows.engine.inboxes import INBOX_MESSAGES_MAX
 from workflows.engine.keys import WorkflowKeys, new_id

@@ -10,7 +10,7 @@ from core.store.keys import Keys
 from core.store.kv import Get, IsWhole, Put, ReadResult, WatchBatch
 from core.store.memory import MemoryStore
 from tests.workflows.engine.stage import within
-from workflows.engine.closings import Completions
+from workflows.engine.completions import Completions
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.records import HEAD, RunHead
 from workflows.model.policies import ExecutionStatus

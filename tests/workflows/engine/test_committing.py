@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from core.errors import SessionLost
+from core.store.group_commit import Committed
 from core.store.keys import Keys
 from core.store.kv import Absent, KeyValueStore, Put
 from core.store.memory import MemoryStore
-from core.store.pump import Committed
 from tests.support.faulty_store import FaultyStore
 from workflows.engine.committer import Committer
 from workflows.engine.keys import WorkflowKeys

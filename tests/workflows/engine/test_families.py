@@ -21,8 +21,8 @@ from tests.workflows.engine.sample import (
 from tests.workflows.engine.stage import Stage, eventually, within
 from workflows.engine.archive_files import ExecutionFiles
 from workflows.engine.client import WorkflowHandle
+from workflows.engine.history_reader import read_history
 from workflows.engine.keys import shard_of
-from workflows.engine.reading import read_history
 from workflows.engine.retention import Archive
 from workflows.engine.visibility import Visibility
 from workflows.engine.worker import WorkerOptions

@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator
 
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import ReclaimDeadline
 from core.service.observer import Observer
 from tests.reclaim.scripted import Cluster, News, seconds
 from tests.reclaim.stage import Stage
 from workflows.api.definitions import Registry
+from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause, ObservedChange
 from workflows.jobs.reclaim.facts import PodChange
-from workflows.jobs.reclaim.listening import ChangeListener, DeadlineCause, ObservedChange
 from workflows.jobs.reclaim.pod import NEWS, ReclaimPod, ReclaimResult, workflow_id
-from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
-from workflows.jobs.reclaim.resolving import PodActivities
+from workflows.jobs.reclaim.pod_activities import PodActivities
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.reclaim.scan import ReclaimScan, ScanSettings
-from workflows.jobs.reclaim.scanning import ReclaimActivities
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment

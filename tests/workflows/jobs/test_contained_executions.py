@@ -12,8 +12,8 @@ from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pool
 from tests.workflows.jobs.town import Town
 from workflows.engine.keys import WorkflowKeys
-from workflows.jobs.reclaim.books import ScanStateRef, ScanStates
 from workflows.jobs.reclaim.scan import WORKFLOW_ID as SCAN_ID
+from workflows.jobs.reclaim.scan_states import ScanStateRef, ScanStates
 
 BLUE = ApplyPool(pool("blue", "10.6.0.1-10.6.0.9"))
 RED = ApplyPool(pool("red", "10.6.1.1-10.6.1.9"))

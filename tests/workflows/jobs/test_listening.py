@@ -9,19 +9,19 @@ import pytest
 
 from core.domain.evolution import Ledger
 from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.evidence import Moment
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.service.observer import Observer
 from core.store.memory import MemoryStore
 from tests.support.nodes import Node, pod, pool
 from tests.workflows.engine.stage import eventually
-from workflows.jobs.reclaim import listening
+from workflows.jobs.reclaim import change_listener
+from workflows.jobs.reclaim.change_listener import ChangeListener, DeadlineCause
 from workflows.jobs.reclaim.facts import Change, PodChange, ScanRequest
-from workflows.jobs.reclaim.listening import ChangeListener, DeadlineCause
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
 from workflows.jobs.writers import ShardWriters
 from workflows.model.errors import LimitExceeded
 
@@ -87,7 +87,7 @@ async def node() -> AsyncIterator[Node]:
 async def test_a_watch_that_breaks_off_begins_again_and_each_time_a_scan_is_asked_for(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "AWAY_PAUSE_S", 0.001)
+    monkeypatch.setattr(change_listener, "AWAY_PAUSE_S", 0.001)
     source = Tellers(node, breaks=3, news=["web-0"])
     desk = Desk(node, source, ReclaimSettings())
     work = asyncio.ensure_future(desk.listener.run())
@@ -139,7 +139,7 @@ async def test_news_without_room_is_left_to_the_scan_and_counted(node: Node) -> 
 async def test_a_crowd_of_news_is_left_to_one_scan(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "CROWD_MAX", 1)
+    monkeypatch.setattr(change_listener, "CROWD_MAX", 1)
     news = [f"web-{number}" for number in (0, 1, 2, 3, 3, 3)]
     desk = Desk(node, Tellers(node, 0, news), ReclaimSettings(workers=1, on_demand_gap_s=3_600))
     desk.gate.clear()

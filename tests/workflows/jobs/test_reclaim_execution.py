@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.domain.reclaim.tracing import ReclaimDeadline
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.errors import StoreUnavailable
 from core.service.reclaimer import Reclaimer
 from core.service.releaser import Released

@@ -20,7 +20,7 @@ from tests.workflows.engine.stage import eventually
 from workflows.engine.keys import WorkflowKeys
 from workflows.engine.telemetry import Telemetry
 from workflows.engine.visibility import Filter, Visibility
-from workflows.jobs.hosting import JobHost
+from workflows.jobs.job_host import JobHost
 from workflows.model.policies import ExecutionStatus
 
 

@@ -21,7 +21,7 @@ from tests.support.etcd import EtcdCluster
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost
+from workflows.jobs.job_host import JobHost
 from workflows.jobs.reclaim.scan import SCAN_NOW, WORKFLOW_ID
 
 LEAKS = 60

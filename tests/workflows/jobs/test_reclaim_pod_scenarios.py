@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.reclaim.tracing import ReclaimDeadline
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from tests.reclaim.scripted import News
 from tests.reclaim.test_scenarios import SCRIPTS, played
 from tests.workflows.jobs.stage import JobStage
 from workflows.jobs.reclaim.pod import ReclaimResult
-from workflows.jobs.reclaim.resolving import NOTHING_LEFT
+from workflows.jobs.reclaim.pod_activities import NOTHING_LEFT
 
 FORGETFUL = "> restart\n"
 """What such a script shows lost is not lost any more: see ``test_reclaim_pod_execution``."""

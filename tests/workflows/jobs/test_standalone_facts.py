@@ -11,8 +11,8 @@ import pytest
 
 from core.domain.commands import ApplyRecord, DeleteRecord
 from core.domain.events import RecordDefined
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from core.domain.reclaim.settings import ReclaimSettings
-from core.domain.reclaim.tracing import ReclaimDeadline
 from core.service.observer import Observer
 from core.store.keys import Keys
 from core.store.kv import Get, ReadResult
@@ -21,11 +21,11 @@ from core.store.memory import MemoryStore
 from tests.support.nodes import Node, check_everything, pod, pool
 from tests.workflows.engine.stage import eventually, within
 from workflows.jobs import deletions
-from workflows.jobs.reclaim.books import EMPTY
 from workflows.jobs.reclaim.facts import PodChange
 from workflows.jobs.reclaim.records import StandalonePodFacts
-from workflows.jobs.reclaim.releasing import ReclaimContext, Releases
-from workflows.jobs.reclaim.scanning import ReclaimActivities
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.reclaim.scan_states import EMPTY
 from workflows.jobs.writers import ShardWriters
 
 RECORD = RecordDefined("Pod", "shop", "web-0")

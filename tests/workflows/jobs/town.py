@@ -16,8 +16,8 @@ from tests.support.nodes import Node, check_everything
 from tests.workflows.engine.stage import eventually, within
 from tests.workflows.faults.killing import KillingStore
 from workflows.engine.client import Client
-from workflows.jobs.hosting import NOTICES, JobHost, JobSettings
-from workflows.jobs.noticing import ExecutionKeeper
+from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
+from workflows.jobs.required_executions import ExecutionKeeper
 
 ANSWER_S_MAX = 0.5
 """A query waits so long for a controller that may be dead; then it is asked again."""

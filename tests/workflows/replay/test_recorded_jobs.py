@@ -8,7 +8,7 @@ import pytest
 
 from workflows.api.definitions import Registry
 from workflows.external.binding import ExternalBinding
-from workflows.jobs.archiving.archive import ArchiveLog
+from workflows.jobs.archive.archive import ArchiveLog
 from workflows.jobs.autopools.application import AutoPools
 from workflows.jobs.quarantine.probe import ProbeQuarantine
 from workflows.jobs.retirement.pool import PoolRetirement

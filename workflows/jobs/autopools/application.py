@@ -11,11 +11,11 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from workflows.api import workflow
-from workflows.jobs.autopools.reconciling import AutoPoolActivities, ReconcileResult
-from workflows.jobs.patience import patient
-from workflows.jobs.telling import FAULT_CHARS_MAX, words
+from workflows.jobs.autopools.pool_activities import AutoPoolActivities, ReconcileResult
+from workflows.jobs.descriptions import FAULT_CHARS_MAX, words
+from workflows.jobs.step_limits import patient
 from workflows.model.limits import ID_BYTES_MAX
 from workflows.model.payloads import Payload
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from core.domain.autopools.applications import Application
-from core.domain.autopools.naming import ApplicationKey
+from core.domain.autopools.names import ApplicationKey
 from core.domain.autopools.records import application_in, record_key
 from core.domain.events import RecordDefined
 from core.domain.fixed.owners import MissingOwner

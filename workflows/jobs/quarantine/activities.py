@@ -17,7 +17,7 @@ from core.store.codec import QUARANTINE
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValueStore
 from workflows.api import activity
-from workflows.jobs.quarantine.probing import Prober, ProbeResult, ProbeTarget
+from workflows.jobs.quarantine.prober import Prober, ProbeResult, ProbeTarget
 from workflows.jobs.writers import ShardWriters
 
 OVER: Final = ProbeResult("over")

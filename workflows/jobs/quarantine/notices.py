@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.projections.fold import Projection
-from workflows.jobs.noticing import RequiredExecution
 from workflows.jobs.quarantine.probe import LOOK, ProbeQuarantine, QuarantinedAddress, probe_id
+from workflows.jobs.required_executions import RequiredExecution
 
 
 def quarantine_notices(projection: Projection) -> Iterator[RequiredExecution]:

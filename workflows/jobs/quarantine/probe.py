@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 from core.domain.model import ConflictingHost
 from workflows.api import workflow
-from workflows.jobs.patience import patient
+from workflows.jobs.descriptions import now_s, utc, words
 from workflows.jobs.quarantine.activities import QuarantineActivities
-from workflows.jobs.quarantine.probing import ProbeResult
+from workflows.jobs.quarantine.prober import ProbeResult
 from workflows.jobs.quarantine.schedule import SILENT_PROBES, ProbeProgress, after
-from workflows.jobs.telling import now_s, utc, words
+from workflows.jobs.step_limits import patient
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "quarantine-probe"

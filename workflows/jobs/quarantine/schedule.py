@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from workflows.jobs.quarantine.probing import ProbeResult
+from workflows.jobs.quarantine.prober import ProbeResult
 
 SILENT_PROBES: Final = 3
 """Machines sleep, cables are moved: one silent moment proves little."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from core.domain.reclaim.tracing import ReclaimDeadline
+from core.domain.reclaim.deadlines import ReclaimDeadline
 from workflows.api import workflow
-from workflows.jobs.reclaim.resolving import PodActivities, PodResolution
+from workflows.jobs.reclaim.pod_activities import PodActivities, PodResolution
 
 WORKFLOW_TYPE: Final = "reclaim-pod"
 NEWS: Final = "news"

@@ -14,15 +14,15 @@ from typing import Final, NamedTuple
 
 from core.domain.reclaim.settings import ReclaimSettings
 from workflows.api import workflow
-from workflows.jobs.patience import patient
-from workflows.jobs.reclaim.books import EMPTY, ScanStateRef
-from workflows.jobs.reclaim.scanning import (
+from workflows.jobs.descriptions import now_s, utc, words
+from workflows.jobs.reclaim.scan_activities import (
     ChunkDone,
     PausedStep,
     ReclaimActivities,
     ScanObservation,
 )
-from workflows.jobs.telling import now_s, utc, words
+from workflows.jobs.reclaim.scan_states import EMPTY, ScanStateRef
+from workflows.jobs.step_limits import patient
 from workflows.model.payloads import Payload
 
 WORKFLOW_TYPE: Final = "reclaim-scan"

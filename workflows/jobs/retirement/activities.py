@@ -19,7 +19,7 @@ from core.store.codec import CLAIM, POOL, SUBNET
 from core.store.keys import Keys
 from core.store.kv import Get, KeyValue, KeyValueStore
 from workflows.api import activity
-from workflows.jobs.retirement.words import (
+from workflows.jobs.retirement.retirement_values import (
     HOLDERS_SHOWN_MAX,
     POOLS_NAMED_MAX,
     BlockingClaim,

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from core.domain.subnets import controlled, owner_of
 from core.projections.fold import Projection
-from workflows.jobs.noticing import RequiredExecution
+from workflows.jobs.required_executions import RequiredExecution
 from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.retirement_values import LOOK, RetirementRequest, retirement_id
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import LOOK, RetirementRequest, retirement_id
 
 
 def retirement_notices(projection: Projection) -> Iterator[RequiredExecution]:

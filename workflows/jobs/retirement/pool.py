@@ -11,16 +11,16 @@ from typing import Final
 
 from core.domain.commands import Retirable
 from workflows.api import workflow
-from workflows.jobs.patience import patient
 from workflows.jobs.retirement.activities import RetirementActivities
-from workflows.jobs.retirement.vigil import RetirementWait
-from workflows.jobs.retirement.words import (
+from workflows.jobs.retirement.retirement_values import (
     POOL_WORKFLOW,
     ContinuedRetirement,
     RemainingClaims,
     RetirementRequest,
     RetirementResult,
 )
+from workflows.jobs.retirement.retirement_wait import RetirementWait
+from workflows.jobs.step_limits import patient
 from workflows.model.payloads import Payload
 
 STEP_S: Final = 60.0

@@ -13,8 +13,7 @@ from typing import Final, NoReturn
 
 from workflows.api import workflow
 from workflows.jobs.retirement.pool import PoolRetirement, give_back, take_step
-from workflows.jobs.retirement.vigil import RetirementWait
-from workflows.jobs.retirement.words import (
+from workflows.jobs.retirement.retirement_values import (
     POOL_WORKFLOW,
     SUBNET_WORKFLOW,
     ContinuedRetirement,
@@ -22,6 +21,7 @@ from workflows.jobs.retirement.words import (
     RetirementResult,
     retirement_id,
 )
+from workflows.jobs.retirement.retirement_wait import RetirementWait
 from workflows.model.payloads import Payload
 
 CHILDREN_END_S: Final = 300.0

@@ -10,7 +10,7 @@ import pytest
 
 from core.archive.cursor import read_cursor
 from core.archive.files import LocalFiles
-from core.archive.pruning import Retention
+from core.archive.pruner import Retention
 from core.archive.replay import open_log
 from core.audit.facts import parse_subject
 from core.audit.history import history
@@ -21,12 +21,12 @@ from tests.support.nodes import Node, addresses, pod, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.town import Town
 from workflows.api.definitions import Registry
-from workflows.jobs.archiving import activities as activities_module
-from workflows.jobs.archiving import pace
-from workflows.jobs.archiving.activities import ArchiveActivities
-from workflows.jobs.archiving.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
-from workflows.jobs.archiving.pace import PAUSE_S_MAX
-from workflows.jobs.hosting import JobHost, JobSources
+from workflows.jobs.archive import activities as activities_module
+from workflows.jobs.archive import archive_interval
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.archive.archive import PRUNE_S, WORKFLOW_ID, ArchiveLog
+from workflows.jobs.archive.archive_interval import PAUSE_S_MAX
+from workflows.jobs.job_host import JobHost, JobSources
 from workflows.testing.environment import WorkflowEnvironment
 from workflows.testing.handle import SimulatedHandle
 
@@ -131,7 +131,7 @@ async def test_a_broken_archive_needs_a_person_and_is_told_at_once(tmp_path: Pat
 async def test_what_is_too_old_is_given_up_once_an_hour(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "PAUSE_S_MAX", PRUNE_S / 2)
+    monkeypatch.setattr(archive_interval, "PAUSE_S_MAX", PRUNE_S / 2)
     async with Node(MemoryStore()) as node:
         stage = Stage(node, tmp_path, Retention(age_s=2 * PRUNE_S, bytes_max=0))
         handle = await stage.begin()

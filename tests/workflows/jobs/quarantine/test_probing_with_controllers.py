@@ -15,8 +15,8 @@ from tests.support.nodes import Node, pool
 from tests.workflows.faults.killing import KillingStore, Moment
 from tests.workflows.jobs.town import Town
 from workflows.engine.client import Client
-from workflows.jobs.hosting import JobHost, JobSources
-from workflows.jobs.quarantine.probing import ProbeResult, ProbeTarget
+from workflows.jobs.job_host import JobHost, JobSources
+from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
 
 ADDRESS = "10.6.0.12"
 EXECUTION = f"quarantine/{ADDRESS}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.jobs.quarantine.probing import ProbeResult
+from workflows.jobs.quarantine.prober import ProbeResult
 from workflows.jobs.quarantine.schedule import (
     PAUSE_S,
     PAUSE_S_MAX,

@@ -13,8 +13,8 @@ from workflows.api.definitions import Registry
 from workflows.jobs.retirement.activities import RetirementActivities
 from workflows.jobs.retirement.notices import retirement_notices
 from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.retirement_values import RetirementRequest, retirement_id
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import RetirementRequest, retirement_id
 from workflows.jobs.writers import ShardWriters
 from workflows.model.payloads import Payload
 from workflows.testing.environment import WorkflowEnvironment

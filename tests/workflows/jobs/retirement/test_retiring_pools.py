@@ -10,8 +10,12 @@ from core.errors import AllocationError, StoreUnavailable
 from tests.support.nodes import pod
 from tests.workflows.jobs.retirement.stage import Stage, blue, red
 from workflows.jobs.retirement.pool import PoolRetirement
-from workflows.jobs.retirement.vigil import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
-from workflows.jobs.retirement.words import HOLDERS_SHOWN_MAX, RetirementRequest, RetirementResult
+from workflows.jobs.retirement.retirement_values import (
+    HOLDERS_SHOWN_MAX,
+    RetirementRequest,
+    RetirementResult,
+)
+from workflows.jobs.retirement.retirement_wait import PAUSE_S_MAX, PAUSE_S_MIN, pause_s
 from workflows.jobs.writers import ShardWriters
 from workflows.model.policies import ExecutionStatus
 

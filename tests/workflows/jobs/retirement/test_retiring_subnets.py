@@ -8,9 +8,9 @@ from core.domain.events import PoolDeleted, PoolRetired
 from tests.support.nodes import pool
 from tests.workflows.interpreter.script import Script
 from tests.workflows.jobs.retirement.stage import Stage, blue, red
-from workflows.jobs.retirement import words
+from workflows.jobs.retirement import retirement_values
+from workflows.jobs.retirement.retirement_values import RetirementRequest, RetirementResult
 from workflows.jobs.retirement.subnet import SubnetRetirement
-from workflows.jobs.retirement.words import RetirementRequest, RetirementResult
 from workflows.model import events as ev
 from workflows.model.policies import ExecutionStatus
 
@@ -91,7 +91,7 @@ async def test_a_deadline_can_give_the_whole_subnet_back(stage: Stage) -> None:
 async def test_many_pools_have_children_some_at_a_time(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(words, "POOLS_NAMED_MAX", 3)
+    monkeypatch.setattr(retirement_values, "POOLS_NAMED_MAX", 3)
     monkeypatch.setattr("workflows.jobs.retirement.activities.POOLS_NAMED_MAX", 3)
     pools = [pool(f"p{n}", f"10.6.{n}.10-10.6.{n}.19", subnet="10.6.0.0/16") for n in range(9)]
     await stage.subnet(*pools)

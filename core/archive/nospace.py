@@ -1,0 +1,123 @@
+"""Archiving while etcd's database is full (alarm NOSPACE).
+
+A full etcd allows reads, deletions and compaction, and refuses every put; it measures the file, so
+room appears only after compaction and defragmentation of every member. So the seal runs as always,
+and room is made right before the cursor, its only put: delete the reserve, compact, defragment,
+disarm the alarm. The order of the seal stays, and with it what a crash leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from core.archive.archiver import FILE_BYTES_MAX, Archiver, Sealed
+from core.archive.cursor import ArchiveCursor, read_cursor
+from core.archive.files import Files
+from core.archive.sealed_log import SealedLog
+from core.errors import Compacted, OutcomeUnknown, StoreFull, StoreRejected
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.reserve import delete_reserve, make_reserve
+from core.store.writer import unix_ms
+
+ROOT_REMEDY: Final = (
+    "as etcd's user root (Secret orbweaver-etcd-root) run `etcdctl defrag` for each member, then"
+    " run `orbctl archive` again (docs/operations.md, etcd is full)"
+)
+
+
+class Maintenance(Protocol):
+    """What makes room in the store's members."""
+
+    async def defragment(self) -> None:
+        """Rewrite every member's file. Raises StoreRejected without the right to."""
+        ...
+
+    async def disarm(self) -> None:
+        """Disarm the alarm NOSPACE."""
+        ...
+
+
+class SealedFull(NamedTuple):
+    """What was sealed; whether every member's file was defragmented afterwards."""
+
+    sealed: Sealed
+    is_defragmented: bool
+
+
+class FullLogArchiver:
+    """Seals the log of a full store, file after file."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        files: Files,
+        maintenance: Maintenance,
+        *,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        now_ms: Callable[[], int] = unix_ms,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._files = files
+        self._maintenance = maintenance
+        self._may_defragment = True
+        self._archiver = Archiver(
+            *(store, keys, files),
+            file_bytes_max=file_bytes_max,
+            now_ms=now_ms,
+            make_room=self._make_room,
+        )
+
+    async def seal(self, upto: int | None = None) -> SealedFull:
+        """Make room, seal, defragment again and make the reserve anew.
+
+        Raises as ``Archiver.seal``, and StoreFull when there is still no room: the remedy says why.
+        """
+        before = (await read_cursor(self._store, self._keys)).cursor
+        try:
+            await self._seal_all(before, upto)
+            await self._defragment()
+            await self._maintenance.disarm()
+            await make_reserve(self._store, self._keys)
+        except StoreFull as full:
+            if self._may_defragment:
+                raise
+            raise StoreFull(full.message, subject=full.subject, remedy=ROOT_REMEDY) from full
+        after = (await read_cursor(self._store, self._keys)).cursor
+        return SealedFull(self._difference(before, after), self._may_defragment)
+
+    async def _seal_all(self, before: ArchiveCursor, upto: int | None) -> None:
+        """Seal again while each round has sealed something: room for a file ends the view."""
+        position = before.position
+        while True:
+            try:
+                await self._archiver.seal(upto)
+            except (Compacted, StoreFull, OutcomeUnknown):
+                reached = (await read_cursor(self._store, self._keys)).cursor.position
+                if reached == position:
+                    raise
+                position = reached
+            else:
+                return
+
+    async def _make_room(self) -> None:
+        await self._store.compact(await delete_reserve(self._store, self._keys))
+        await self._defragment()
+        await self._maintenance.disarm()
+
+    async def _defragment(self) -> None:
+        """Without the right to, go on: an operator may have defragmented by hand before."""
+        try:
+            await self._maintenance.defragment()
+        except StoreRejected:
+            self._may_defragment = False
+
+    def _difference(self, before: ArchiveCursor, after: ArchiveCursor) -> Sealed:
+        segments = sum(after.seqs.values()) - sum(before.seqs.values())
+        summaries = SealedLog(self._files, after).summaries()
+        events = sum(one.events for one in summaries if one.number > before.files)
+        files = after.files - before.files
+        return Sealed(after.position, files, segments, events, segments)

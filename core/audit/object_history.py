@@ -1,0 +1,165 @@
+"""The life of a configuration object: how a pool, subnet, reservation or record came to be.
+
+That of an application is the life of its record and of its automatic pools. Follows events that it
+is given, and reads nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from core.audit.facts import Fact, FactKind, FactList, HistorySubject, stamp_of
+from core.domain.autopools.applications import BUILT_IN
+from core.domain.autopools.names import application_of
+from core.domain.events import (
+    PoolDefined,
+    PoolDeleted,
+    PoolRetired,
+    RecordDefined,
+    RecordDeleted,
+    Recorded,
+    ReservationDefined,
+    ReservationDeleted,
+    SubnetDefined,
+    SubnetDeleted,
+    SubnetRetired,
+)
+from core.domain.model import Pool, Reservation, Subnet, Workload
+
+LIVES: Final = frozenset(("pool", "subnet", "reservation", "record", "application"))
+"""The kinds of subjects that have a life."""
+
+Value = Pool | Subnet | Reservation | RecordDefined
+
+
+class _Change(NamedTuple):
+    """One object's event: ``value`` None: it was retired or deleted."""
+
+    kind: str
+    name: str
+    value: Value | None = None
+    retired: bool = False
+
+
+class ObjectHistory(FactList):
+    """Follows the life of one subject."""
+
+    def __init__(self, subject: HistorySubject) -> None:
+        super().__init__(subject)
+        self._values: dict[tuple[str, str], Value] = {}
+
+    def take(self, recorded: Recorded) -> None:
+        """Follow one more event."""
+        change = _change_of(recorded)
+        if change is None or not self._concerns(change):
+            return
+        key = change.kind, change.name
+        before = self._values.get(key)
+        if change.value is not None:
+            self._values[key] = change.value
+            self._defined(change, before, change.value, recorded)
+        elif change.retired:
+            if isinstance(before, Pool | Subnet):
+                self._values[key] = before._replace(retiring=True)
+            self._add("retired", change, recorded)
+        else:
+            self._values.pop(key, None)
+            self._add("deleted", change, recorded)
+
+    def _concerns(self, change: _Change) -> bool:
+        kind, name = self.subject
+        if kind != "application":
+            return change.kind == kind and change.name.casefold() == name.casefold()
+        if (change.kind, change.name) in self._values:
+            return True
+        match change.value:
+            case Pool():
+                owner = application_of(change.value.labels)
+                return owner is not None and f"{owner.namespace}/{owner.name}" == name
+            case RecordDefined(kind=record, namespace=namespace, name=own):
+                return record in BUILT_IN and f"{namespace}/{own}" == name
+            case _:
+                return False
+
+    def _defined(
+        self, change: _Change, before: Value | None, value: Value, recorded: Recorded
+    ) -> None:
+        if before is None:
+            self._add("defined", change, recorded, _described(value))
+        elif getattr(before, "retiring", False) and not getattr(value, "retiring", False):
+            self._add("reinstated", change, recorded)
+        else:
+            self._add("changed", change, recorded, _changes(before, value))
+
+    def _add(self, kind: FactKind, change: _Change, recorded: Recorded, text: str = "") -> None:
+        pool = change.name if change.kind == "pool" else ""
+        if self.subject.kind == "application":
+            text = f"{change.kind} {change.name}" + (f": {text}" if text else "")
+        name = self.subject.name
+        self.add(Fact(kind, name, stamp_of(recorded), pool=pool, text=text))
+
+
+def _change_of(recorded: Recorded) -> _Change | None:
+    match recorded.event:
+        case PoolDefined(pool):
+            return _Change("pool", pool.name, pool)
+        case SubnetDefined(subnet):
+            return _Change("subnet", subnet.name, subnet)
+        case ReservationDefined(reservation):
+            return _Change("reservation", reservation.name, reservation)
+        case RecordDefined(kind, namespace, name) as record:
+            return _Change("record", _path(kind, namespace, name), record)
+        case PoolRetired(name) | SubnetRetired(name) as event:
+            return _Change(_kind_of(event), name, retired=True)
+        case PoolDeleted(name) | SubnetDeleted(name) | ReservationDeleted(name) as event:
+            return _Change(_kind_of(event), name)
+        case RecordDeleted(kind, namespace, name):
+            return _Change("record", _path(kind, namespace, name))
+        case _:
+            return None
+
+
+def _kind_of(
+    event: PoolRetired | SubnetRetired | PoolDeleted | SubnetDeleted | ReservationDeleted,
+) -> str:
+    match event:
+        case PoolRetired() | PoolDeleted():
+            return "pool"
+        case SubnetRetired() | SubnetDeleted():
+            return "subnet"
+        case ReservationDeleted():
+            return "reservation"
+
+
+def _path(*parts: str) -> str:
+    """Kind, namespace if there is one, and name of a record."""
+    return "/".join(part for part in parts if part)
+
+
+def _described(value: Value) -> str:
+    match value:
+        case Reservation():
+            return ", ".join(value.ips) or "no addresses"
+        case RecordDefined(kind, namespace, name):
+            nothing = RecordDefined(kind, namespace, name)
+            pairs = zip(value._fields, nothing, value, strict=True)
+            return "; ".join(f"{field}: {_text(new)}" for field, old, new in pairs if old != new)
+        case Pool() | Subnet():
+            without = f" without {', '.join(value.exclude_ips)}" if value.exclude_ips else ""
+            return f"{value.subnet}: {', '.join(value.ips) or 'no addresses'}{without}"
+
+
+def _changes(before: Value, after: Value) -> str:
+    """The fields that differ, old and new."""
+    pairs = zip(after._fields, before, after, strict=True)
+    return "; ".join(
+        f"{field}: {_text(old)} -> {_text(new)}" for field, old, new in pairs if old != new
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Workload):
+        return f"annotations {value.annotations}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,213 @@
+"""All automatic pools of an application: the steps that make them what its template asks for.
+
+Pure and repeatable: the steps are commands, each decided anew under guards when it is carried out,
+and an application whose steps are done has none. What an older template or an older application of
+the name has left behind goes as soon as nothing is held in it: the subnet may change, the interface
+may change, and neither loops nor leaks (docs/reference/automatic-pool-rules.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, NamedTuple
+
+from core.domain.autopools.applications import Application, require_controller, skip_reason
+from core.domain.autopools.names import (
+    OWNER_UID,
+    PoolScope,
+    application_of,
+    is_reclaimable,
+)
+from core.domain.autopools.pool_plan import (
+    INSUFFICIENT,
+    RETRIED_RULES,
+    Action,
+    DesiredPool,
+    find_pool,
+    plan_pool,
+)
+from core.domain.autopools.pool_size import IpNumber, pool_size
+from core.domain.autopools.requests import SubnetRequest, read_request
+from core.domain.commands import ApplyAutoPool, DropAutoPool
+from core.domain.configuration import Configuration
+from core.domain.model import Claim, Pool
+from core.domain.refusals import Refusal
+from core.domain.selection.annotations import AUTO_POOLS_DISABLED
+from core.errors import OrbweaverError, Refused, WrongInput
+
+StepAction = Literal[Action, "delete", "retire", "wait", "refuse"]
+
+
+class ReconcileStep(NamedTuple):
+    """One thing to do, or the reason why it is not done.
+
+    ``command`` is None for ``wait`` (addresses of a pool that goes are still held) and ``refuse``.
+    ``again``: trying later may help without anybody changing the template or the subnet.
+    ``subnet``: where its addresses come from, or were looked for in vain.
+    """
+
+    action: StepAction
+    pool: str
+    reason: str
+    command: ApplyAutoPool | DropAutoPool | None = None
+    addresses: tuple[str, ...] = ()
+    again: bool = False
+    remedy: str = ""
+    subnet: str = ""
+
+
+def plan_application(
+    application: Application,
+    configuration: Configuration,
+    claimed: Mapping[str, Claim],
+    default: IpNumber,
+    *,
+    enabled: bool = True,
+) -> tuple[ReconcileStep, ...]:
+    """The steps for a living application, none when everything is so already.
+
+    ``claimed``: the claims by address inside its pools; more do no harm. ``default``: the cluster's
+    number of addresses. ``enabled``: the cluster makes automatic pools. What goes comes before what
+    comes, and what it gives up may come again: each step is planned on what the ones before it
+    leave. A template that cannot be read changes nothing.
+    """
+    try:
+        wishes = _wishes(application, default, enabled=enabled)
+    except WrongInput as error:
+        return (refused_step("", error),)
+    steps = list(_leftovers(application, configuration, claimed, wishes))
+    gone = {step.pool for step in steps if step.action == "delete"}
+    pools = {name: pool for name, pool in configuration.pools.items() if name not in gone}
+    left = configuration._replace(pools=pools)
+    for wish in wishes:
+        if configuration.enabled(wish.place.family):
+            steps += _step(wish, left, claimed)
+    return tuple(steps)
+
+
+def named_subnets(application: Application | None) -> frozenset[str]:
+    """The subnets that its template names; none when it cannot be read."""
+    try:
+        request = application and read_request(application.annotations, str(application))
+    except WrongInput:
+        return frozenset()
+    if not request:
+        return frozenset()
+    return frozenset(subnet for nic in request.nics for _, subnet in nic.families())
+
+
+def plan_departure(
+    uid: str, configuration: Configuration, claimed: Mapping[str, Claim]
+) -> tuple[ReconcileStep, ...]:
+    """The steps for an application that is gone: pools that go with it retire, and go when free.
+
+    Whoever asks has seen that no controller of the application lives on in its place.
+    """
+    pools = (pool for _, pool in sorted(configuration.pools.items()))
+    going = [
+        pool
+        for pool in pools
+        if application_of(pool.labels) is not None
+        and pool.labels.get(OWNER_UID) == uid
+        and is_reclaimable(pool.labels)
+    ]
+    return tuple(_drop(pool, claimed, "its application is gone", retire=True) for pool in going)
+
+
+def _wishes(
+    application: Application, default: IpNumber, *, enabled: bool
+) -> tuple[DesiredPool, ...]:
+    """A pool for each NIC and family. Raises WrongInput."""
+    if skip_reason(application):
+        return ()
+    request = read_request(application.annotations, str(application))
+    if request is None:
+        return ()
+    if not enabled:
+        raise WrongInput(AUTO_POOLS_DISABLED, subject=str(application))
+    require_controller(application.key)
+    size = pool_size(application, request.number, default)
+    number = default if request.number is None else request.number
+    return tuple(
+        DesiredPool(place, application.uid, size, number, request.reclaim)
+        for place in places(application, request)
+    )
+
+
+def places(application: Application, request: SubnetRequest) -> Iterator[PoolScope]:
+    """Where its pools serve, IPv4 before IPv6 for each NIC."""
+    for nic in request.nics:
+        for family, subnet in nic.families():
+            yield PoolScope(application.key, nic.interface, family, subnet)
+
+
+def _leftovers(
+    application: Application,
+    configuration: Configuration,
+    claimed: Mapping[str, Claim],
+    wishes: tuple[DesiredPool, ...],
+) -> Iterator[ReconcileStep]:
+    """Pools of the application that no wish is about any more."""
+    pools = configuration.pools
+    serving = {
+        pool.name
+        for wish in wishes
+        if (pool := find_pool(wish.place, wish.uid, pools.values())) is not None
+    }
+    for name, pool in sorted(pools.items()):
+        if application_of(pool.labels) != application.key or name in serving:
+            continue
+        if pool.labels.get(OWNER_UID) != application.uid:
+            if is_reclaimable(pool.labels):
+                yield _drop(pool, claimed, "its application was replaced", retire=True)
+            continue
+        goes = wishes[0].reclaim if wishes else is_reclaimable(pool.labels)
+        if goes or pool.retiring:
+            yield _drop(pool, claimed, "the Pod template asks for it no more", retire=False)
+
+
+def _drop(pool: Pool, claimed: Mapping[str, Claim], reason: str, *, retire: bool) -> ReconcileStep:
+    held = sum(claim.pool == pool.name for claim in claimed.values())
+    command = DropAutoPool(pool.name, pool.labels[OWNER_UID], retire)
+    if not held:
+        return ReconcileStep("delete", pool.name, reason, command, pool.ips)
+    told = f"{reason}; addresses still held: {held}"
+    if retire and not pool.retiring:
+        return ReconcileStep("retire", pool.name, told, command, again=True)
+    return ReconcileStep("wait", pool.name, told, again=True)
+
+
+def _step(
+    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
+) -> tuple[ReconcileStep, ...]:
+    try:
+        plan = plan_pool(wish, configuration, claimed)
+    except Refused as error:
+        known = find_pool(wish.place, wish.uid, configuration.pools.values())
+        return (refused_step(known.name if known else "", error, wish.place.subnet),)
+    if plan.action == "none":
+        return ()
+    reason = _REASONS[plan.action].format(wish=wish, place=wish.place)
+    items = tuple(plan.addresses.to_items())
+    command, subnet = ApplyAutoPool(wish), wish.place.subnet
+    return (ReconcileStep(plan.action, plan.pool.name, reason, command, items, subnet=subnet),)
+
+
+_REASONS: Final[Mapping[Action, str]] = {
+    "create": "{wish.size} addresses of {place.subnet} for {place.interface} IPv{place.family}",
+    "grow": "to {wish.size} addresses of {place.subnet}",
+    "shrink": "to {wish.size} addresses",
+    "adopt": "the application is back under another UID",
+    "refresh": "labels and number follow the Pod template",
+}
+
+
+def refused_step(pool: str, error: OrbweaverError, subnet: str = "") -> ReconcileStep:
+    """A step that cannot be made, with what would help."""
+    refusals = [one for one in getattr(error, "refusals", ()) if isinstance(one, Refusal)]
+    rules = {one.rule for one in refusals}
+    text = "; ".join(one.message for one in refusals) or error.message
+    remedy = "; ".join(one.remedy for one in refusals if one.remedy) or error.remedy
+    again = bool(rules) and rules <= RETRIED_RULES
+    where = subnet if INSUFFICIENT in rules else ""
+    return ReconcileStep("refuse", pool, text, again=again, remedy=remedy, subnet=where)

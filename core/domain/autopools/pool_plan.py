@@ -1,0 +1,215 @@
+"""One automatic pool as it should be: what exists, what is missing, what can be given back.
+
+Pure (docs/reference/automatic-pool-rules.md, "Planning"). The share of a subnet and the pool are
+one value, so nothing is allocated before the pool is written and nothing can leak. Asked again with
+what came of it, a plan changes nothing; asked under the guards of a transaction
+(``core.domain.decisions``), two of them never take the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, NamedTuple
+
+from core.domain.address_set import AddressSet
+from core.domain.addresses import parse_address
+from core.domain.autopools.names import (
+    IP_NUMBER,
+    OWNER_UID,
+    PoolScope,
+    affinity,
+    is_reclaimable,
+    owner_labels,
+    place_labels,
+    pool_name,
+)
+from core.domain.autopools.pool_size import IpNumber
+from core.domain.configuration import Configuration, pool_addresses, reserved_addresses
+from core.domain.model import Claim, Pool, Subnet
+from core.domain.refusals import RefusalKind
+from core.domain.subnets import same_cidr, shared_out
+from core.domain.validation.normalization import normalise_pool
+from core.domain.validation.shared import ObjectReference
+from core.errors import Refused
+
+NAMES_TRIED_MAX: Final = 16
+"""Names that are tried for a new pool: others may have the first ones."""
+
+INSUFFICIENT: Final = "insufficient-subnet"
+SCALE_DOWN: Final = "scale-down"
+RETRIED_RULES: Final = frozenset({INSUFFICIENT, SCALE_DOWN})
+"""Refusals that pass when addresses become free; any other one waits for a person."""
+
+Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
+
+
+class DesiredPool(NamedTuple):
+    """The pool that an application wants at a place: ``size`` addresses, counted by ``sizing``."""
+
+    place: PoolScope
+    uid: str
+    size: int
+    number: IpNumber
+    reclaim: bool = True
+
+
+class PoolPlan(NamedTuple):
+    """``before`` None: there is no such pool yet. ``action`` names the most that changes."""
+
+    action: Action
+    before: Pool | None
+    pool: Pool
+
+    @property
+    def addresses(self) -> AddressSet:
+        """The addresses that come to the pool or leave it."""
+        after = pool_addresses(self.pool)
+        if self.before is None:
+            return after
+        before = pool_addresses(self.before)
+        return (after - before) | (before - after)
+
+
+def find_pool(place: PoolScope, uid: str, pools: Iterable[Pool]) -> Pool | None:
+    """The pool that serves a place now: the application's own, else one it may adopt.
+
+    One that goes with an application of another UID is about to vanish and is passed over.
+    """
+    labels = place_labels(place)
+    found = [
+        pool
+        for pool in pools
+        if not pool.retiring
+        and all(pool.labels.get(key) == value for key, value in labels.items())
+        and (pool.labels.get(OWNER_UID) == uid or not is_reclaimable(pool.labels))
+    ]
+    return min(found, key=lambda pool: (pool.labels.get(OWNER_UID) != uid, pool.name), default=None)
+
+
+def plan_pool(
+    wish: DesiredPool, configuration: Configuration, claimed: Mapping[str, Claim]
+) -> PoolPlan:
+    """What to make of the pool. ``claimed``: at least the claims in it. Raises Refused."""
+    subnet = _subnet(wish, configuration)
+    existing = find_pool(wish.place, wish.uid, configuration.pools.values())
+    if existing is None:
+        pool = _new_pool(wish, subnet, configuration)
+        return PoolPlan("create", None, pool)
+    surplus = pool_addresses(existing).size - wish.size
+    pool = _labelled(existing, wish)
+    if surplus > 0:
+        return PoolPlan("shrink", existing, _shrunk(pool, surplus, claimed))
+    if surplus < 0:
+        more = _take(-surplus, wish, subnet, configuration, existing.name)
+        return PoolPlan("grow", existing, _with_addresses(pool, pool_addresses(pool) | more))
+    if existing.labels.get(OWNER_UID) != wish.uid:
+        return PoolPlan("adopt", existing, pool)
+    return PoolPlan("none" if pool == existing else "refresh", existing, pool)
+
+
+def _subnet(wish: DesiredPool, configuration: Configuration) -> Subnet:
+    place = wish.place
+    subnet = configuration.subnets.get(place.subnet)
+    subject = ObjectReference("SpiderSubnet", place.subnet)
+    if subnet is None:
+        message = f"there is no SpiderSubnet/{place.subnet}"
+        remedy = "create it, or correct the annotation in the Pod template"
+        raise _refused(subject, "NotFound", "unknown-name", message, remedy)
+    if subnet.family != place.family:
+        message = f"SpiderSubnet/{place.subnet} is of IPv{subnet.family}"
+        message += f", the Pod template names it for IPv{place.family}"
+        raise _refused(subject, "Invalid", "subnet-family", message)
+    if subnet.retiring:
+        message = f"SpiderSubnet/{place.subnet} is being retired"
+        message += ": no automatic pool is made or changed in it"
+        raise _refused(subject, "Forbidden", "retiring", message, "name another SpiderSubnet")
+    return subnet
+
+
+def _new_pool(wish: DesiredPool, subnet: Subnet, configuration: Configuration) -> Pool:
+    """Gateway and routes are those of the subnet at this moment, and stay so."""
+    name = _free_name(wish, configuration.pools)
+    addresses = _take(wish.size, wish, subnet, configuration, name)
+    pool = Pool(
+        name,
+        subnet.family,
+        subnet.subnet,
+        gateway=subnet.gateway,
+        routes=subnet.routes,
+        pod_affinity=affinity(wish.place.application),
+    )
+    return normalise_pool(_with_addresses(_labelled(pool, wish), addresses))
+
+
+def _free_name(wish: DesiredPool, pools: Mapping[str, Pool]) -> str:
+    """The first name that nothing has; an older pool of this place may still have the best one."""
+    for attempt in range(1, NAMES_TRIED_MAX + 1):
+        name = pool_name(wish.place, wish.uid, attempt)
+        if name not in pools:
+            return name
+    name = pool_name(wish.place, wish.uid)
+    message = f"this and {NAMES_TRIED_MAX - 1} further names are taken by other pools"
+    remedy = "delete the pools of these names that nobody needs"
+    raise _refused(
+        ObjectReference("SpiderIPPool", name), "Forbidden", "name-taken", message, remedy
+    )
+
+
+def _take(
+    count: int, wish: DesiredPool, subnet: Subnet, configuration: Configuration, name: str
+) -> AddressSet:
+    """The lowest addresses that no pool has, nobody reserved and no stranger uses."""
+    family = subnet.family
+    aside = (
+        parse_address(one.address).value
+        for one in configuration.quarantine.values()
+        if one.family == family
+    )
+    free = pool_addresses(subnet) - shared_out(subnet, same_cidr(subnet, configuration.pools))
+    free -= reserved_addresses(configuration.reservations, family)
+    free -= AddressSet.from_values(aside, family)
+    if free.size < count:
+        message = (
+            f"insufficient subnet FreeIPs, required '{count}' but only left '{free.size}'"
+            f" in SpiderSubnet/{wish.place.subnet}"
+        )
+        remedy = "add addresses to the subnet, or take some from its other pools"
+        raise _refused(
+            ObjectReference("SpiderIPPool", name), "Forbidden", INSUFFICIENT, message, remedy
+        )
+    return free.window(0, count)
+
+
+def _shrunk(pool: Pool, surplus: int, claimed: Mapping[str, Claim]) -> Pool:
+    """Without its lowest unused addresses; never a part of what was asked for."""
+    addresses = pool_addresses(pool)
+    held = [parse_address(address) for address in claimed]
+    used = AddressSet.from_values(
+        (one.value for one in held if one.family == pool.family), pool.family
+    )
+    unused = addresses - used
+    if unused.size < surplus:
+        message = (
+            f"failed to scale down by {surplus}: IPPool available free IPs are not enough,"
+            f" {unused.size} of {addresses.size} addresses are free"
+        )
+        remedy = "it is done as soon as enough of its Pods are gone"
+        subject = ObjectReference("SpiderIPPool", pool.name)
+        raise _refused(subject, "Forbidden", SCALE_DOWN, message, remedy)
+    return _with_addresses(pool, addresses - unused.window(0, surplus))
+
+
+def _labelled(pool: Pool, wish: DesiredPool) -> Pool:
+    """Whose it is; the annotations are ours alone, labels of others stay."""
+    ours = {**place_labels(wish.place), **owner_labels(wish.uid, reclaim=wish.reclaim)}
+    return pool._replace(labels={**pool.labels, **ours}, annotations={IP_NUMBER: str(wish.number)})
+
+
+def _with_addresses(pool: Pool, addresses: AddressSet) -> Pool:
+    return pool._replace(ips=tuple(addresses.to_items()), exclude_ips=())
+
+
+def _refused(
+    subject: ObjectReference, kind: RefusalKind, rule: str, message: str, remedy: str = ""
+) -> Refused:
+    return Refused((subject.refuse(kind, rule, "spec.ips", message, remedy),))

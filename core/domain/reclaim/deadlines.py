@@ -1,0 +1,148 @@
+"""Traces: which news about a Pod starts a deadline, and when it is over.
+
+See docs/reference/reclaim-rules.md, "Deadlines".
+
+``trace`` is asked with every add, update and delete of a Pod, ``ReclaimDeadlines`` keeps the answers up to
+a capacity, ``due`` says which are over. Fixed addresses that are still wanted get no trace, by the
+VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"), unless nobody has
+answered whether they are. A trace is a reason to look, never a reason to release by itself:
+``planning.resolve`` looks again when its time has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from core.domain.evolution import EndpointKey
+from core.domain.fixed.validity import validity_of
+from core.domain.reclaim.cluster import ClusterFacts, PodState
+from core.domain.reclaim.decision_table import deletion_deadline, finished_at, node_says
+from core.domain.reclaim.evidence import OBSERVATION_GAP_S, Moment
+from core.domain.reclaim.settings import ReclaimSettings
+
+TraceReason = Literal["deleted", "deleting", "finished"]
+
+
+class ReclaimDeadline(NamedTuple):
+    """A Pod whose addresses may be free from ``stop_s`` on. Times are Unix seconds.
+
+    ``seen``: when the news first came, which is the first observation. ``deadline_s``: when its
+    grace ends. ``words``: what was reported, for the evidence.
+    """
+
+    endpoint: EndpointKey
+    pod: str
+    uid: str
+    node: str
+    reason: TraceReason
+    seen: Moment
+    deadline_s: float
+    words: str = ""
+
+    @property
+    def stop_s(self) -> float:
+        """When to look. Only a delete event is proof; others leave room for a second look."""
+        if self.reason == "deleted":
+            return self.deadline_s
+        return max(self.deadline_s, self.seen.unix_s + OBSERVATION_GAP_S)
+
+
+class NoDeadline(NamedTuple):
+    """No deadline starts, and why."""
+
+    why: str
+
+
+def trace(
+    pod: PodState,
+    facts: ClusterFacts,
+    settings: ReclaimSettings,
+    seen: Moment,
+    *,
+    deleted: str = "",
+) -> ReclaimDeadline | NoDeadline:
+    """What this news of a Pod starts.
+
+    ``deleted``: who has reported that its object is gone, in words; ``pod`` is its last state.
+    """
+    if not settings.enabled:
+        return NoDeadline("reclaiming is switched off")
+    if pod.host_network:
+        return NoDeadline("it uses the host's network")
+    namespace, name = key = pod.endpoint_key(settings)
+    fixed = pod.fixed(settings)
+    if fixed is not None:
+        validity = validity_of(fixed, namespace, name, facts)
+        if validity.keeps and not validity.unanswered:
+            return NoDeadline(f"fixed: {validity.why}")
+    deadline = _deadline(pod, settings, seen.unix_s, deleted=bool(deleted))
+    if isinstance(deadline, NoDeadline):
+        return deadline
+    reason, deadline_s = deadline
+    if reason != "deleted":
+        allowed, words = node_says(pod, facts, settings)
+        if not allowed:
+            return NoDeadline(words)
+    return ReclaimDeadline(key, pod.name, pod.uid, pod.node, reason, seen, deadline_s, deleted)
+
+
+def _deadline(
+    pod: PodState, settings: ReclaimSettings, seen_s: float, *, deleted: bool
+) -> tuple[TraceReason, float] | NoDeadline:
+    if deleted:
+        return "deleted", seen_s + settings.extra_delay_s
+    # A finished Pod that is being deleted waits for its deletion, as in the scan.
+    if pod.deletion_s is not None:
+        return "deleting", deletion_deadline(pod, pod.deletion_s, settings)
+    if not pod.is_final:
+        return NoDeadline("its Pod is living")
+    started_s = finished_at(pod)
+    if started_s is None:
+        return NoDeadline("nobody says when its containers ended")
+    return "finished", started_s + pod.grace_s + settings.extra_delay_s
+
+
+class ReclaimDeadlines:
+    """Traces by Pod UID, at most ``traces_max``: a Pod that finds no room is left to the scan.
+
+    A container of immutable values, as the ledger is.
+    """
+
+    __slots__ = ("_traces", "_traces_max", "dropped")
+
+    def __init__(self, traces_max: int) -> None:
+        self._traces: dict[str, ReclaimDeadline] = {}
+        self._traces_max = traces_max
+        self.dropped = 0
+        """Pods that found no room, ever."""
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def __iter__(self) -> Iterator[ReclaimDeadline]:
+        return iter(self._traces.values())
+
+    def put(self, new: ReclaimDeadline) -> bool:
+        """Keep it; a trace of the same Pod is replaced but for when it was first seen.
+
+        False when there is no room. A deletion that was reported is never taken back.
+        """
+        old = self._traces.get(new.uid)
+        if old is None and len(self._traces) >= self._traces_max:
+            self.dropped += 1
+            return False
+        if old is not None and old.reason == "deleted":
+            return True
+        first = new.seen if old is None or new.reason == "deleted" else old.seen
+        self._traces[new.uid] = new._replace(seen=first)
+        return True
+
+    def forget(self, uid: str) -> None:
+        """The Pod is dealt with, or living after all."""
+        self._traces.pop(uid, None)
+
+    def due(self, now_s: float) -> list[ReclaimDeadline]:
+        """Whose time has come, the oldest first. Linear in what is kept."""
+        over = [one for one in self._traces.values() if one.stop_s <= now_s]
+        return sorted(over, key=lambda one: one.stop_s)

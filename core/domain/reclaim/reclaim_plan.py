@@ -1,0 +1,364 @@
+"""From the state and the cluster to a plan: what is released, and why everything else stays.
+
+``plan_scan`` looks at every endpoint and claim once, linear in their number; ``resolve`` looks at
+one Pod whose trace is over. Both are pure: the same input gives the same plan. A plan names only
+claims that exist, each with the revision that fences its release (I3), and a step exists only with
+evidence (I6). What was seen once goes to ``sightings``, to be given to the next plan.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from core.domain.addresses import parse_address
+from core.domain.evolution import EndpointKey, Ledger, RevisedClaim
+from core.domain.fixed.kinds import kind_of_holder
+from core.domain.model import Claim, Endpoint
+from core.domain.reclaim.cluster import PodState
+from core.domain.reclaim.deadlines import ReclaimDeadline, trace
+from core.domain.reclaim.decision_table import (
+    ReclaimVerdict,
+    Rules,
+    SuspectPod,
+    holder_uid,
+    judge,
+    judge_deleted,
+    keep,
+    unless_in_use,
+)
+from core.domain.reclaim.evidence import (
+    OBSERVATIONS_MIN,
+    Evidence,
+    Finding,
+    Observation,
+    ObservationSubject,
+    ReclaimFence,
+    Source,
+    fence_of,
+    sighted,
+)
+from core.domain.reclaim.settings import ReclaimSettings
+
+STEPS_MAX: Final = 50_000
+"""Steps of one plan; the next scan goes on."""
+
+CLAIMS_A_STEP_MAX: Final = 32
+"""Claims beside an endpoint that one step ends: one transaction has room for them."""
+
+SIGHTINGS_MAX: Final = 100_000
+"""Subjects remembered as seen; others begin anew with the next scan."""
+
+Sightings = Mapping[ObservationSubject, Observation]
+Claims = tuple[tuple[str, RevisedClaim], ...]
+
+PLAN_FULL: Final = "the plan is full, the next scan looks again"
+
+
+class ReclaimStep(NamedTuple):
+    """One release to be made: the addresses of an endpoint, or claims that no endpoint shows.
+
+    ``subject.stray`` says which. ``fence``: what must still be so when it is made.
+    """
+
+    subject: ObservationSubject
+    addresses: tuple[str, ...]
+    evidence: Evidence
+    fence: ReclaimFence
+
+    @property
+    def key(self) -> EndpointKey:
+        """(namespace, name) of the endpoint."""
+        return self.subject.key
+
+    @property
+    def ends_endpoint(self) -> bool:
+        """Whether the endpoint itself goes."""
+        return not self.subject.stray
+
+
+class KeptClaims(NamedTuple):
+    """What stays, and why. ``until_s``: when it may be different (Unix seconds), 0 if unknown.
+
+    ``unanswered``: who must know did not answer, and may if it is asked again.
+    """
+
+    key: EndpointKey
+    addresses: tuple[str, ...]
+    why: str
+    until_s: float = 0.0
+    unanswered: bool = False
+
+
+class ReclaimPlan(NamedTuple):
+    """What one scan found.
+
+    ``traces``: Pods whose deadline runs. ``look_again_s``: the first moment at which another
+    scan could release more, None if nothing is waiting that has no trace.
+    """
+
+    steps: tuple[ReclaimStep, ...]
+    kept: tuple[KeptClaims, ...]
+    traces: tuple[ReclaimDeadline, ...]
+    sightings: dict[ObservationSubject, Observation]
+    look_again_s: float | None = None
+
+
+class _Holding(NamedTuple):
+    """An endpoint with the claims it shows, or the claims of one holder that no endpoint shows.
+
+    ``endpoint`` of the latter: the one of that name, if there is one; ``superseded``: another
+    Pod's endpoint of that name was made later. ``addresses``: those claimed, else those that the
+    endpoint shows without a claim.
+    """
+
+    subject: ObservationSubject
+    endpoint: Endpoint | None
+    claims: Claims
+    addresses: tuple[str, ...]
+    superseded: bool = False
+
+    @property
+    def holder(self) -> str:
+        """Who is judged."""
+        if self.subject.stray or self.endpoint is None:
+            return self.subject.stray
+        return self.endpoint.holder
+
+    def suspect(self, settings: ReclaimSettings) -> SuspectPod:
+        """As ``judging`` wants it."""
+        holder, endpoint = self.holder, self.endpoint
+        known = endpoint is not None and endpoint.holder == holder
+        by = holder_uid(holder)
+        uid = endpoint.uid if endpoint is not None and known else by
+        fixed = kind_of_holder(holder, settings)
+        claimed = self.addresses if self.claims else ()
+        return SuspectPod(*self.subject.key, uid, fixed, claimed, by)
+
+
+def plan_scan(ledger: Ledger, rules: Rules, before: Sightings) -> ReclaimPlan:
+    """One observation of everything. ``before``: the sightings of the scans before."""
+    scan = _Scan(rules, before)
+    if rules.settings.enabled:
+        for holding in _holdings(ledger):
+            scan.look(holding)
+    return scan.plan()
+
+
+def resolve(one: ReclaimDeadline, ledger: Ledger, rules: Rules) -> ReclaimStep | KeptClaims | None:
+    """What becomes of a Pod whose trace is over; None when nothing of it is left.
+
+    A reported deletion is evidence by itself; else the news was the first observation, and this is
+    the second.
+    """
+    endpoint = ledger.endpoints.get(one.endpoint)
+    if endpoint is None:
+        return None
+    holding = _holding(endpoint, ledger.claims)
+    if endpoint.uid != one.uid:
+        return _kept(holding, keep(f"the endpoint belongs to UID {endpoint.uid} now"))
+    if rules.now_s < one.stop_s:
+        return _kept(holding, keep("its deadline runs", one.stop_s))
+    suspect = holding.suspect(rules.settings)
+    last, times = one.seen, 1
+    source: Source = "event"
+    if one.reason == "deleted":
+        verdict = judge_deleted(suspect, one.words, rules)
+    else:
+        verdict = judge(suspect, rules)
+        source = "listing"
+        last, times = rules.facts.seen, OBSERVATIONS_MIN
+        missing_s = verdict.span_s - last.since(one.seen)
+        if verdict.finding is not None and missing_s > 0:
+            verdict = keep(f"seen once: {verdict.why}", rules.now_s + missing_s)
+    if verdict.finding is None:
+        return _kept(holding, verdict)
+    when = one.seen.unix_s, last.unix_s, times
+    return _step(holding, Evidence(verdict.finding, verdict.why, source, *when))
+
+
+class _Scan:
+    """Collects what one scan finds."""
+
+    def __init__(self, rules: Rules, before: Sightings) -> None:
+        self._rules = rules
+        self._before = before
+        self._steps: list[ReclaimStep] = []
+        self._kept: list[KeptClaims] = []
+        self._traces: list[ReclaimDeadline] = []
+        self._sightings: dict[ObservationSubject, Observation] = {}
+        self._waits_until_s: list[float] = []
+
+    def look(self, holding: _Holding) -> None:
+        """Judge one holding."""
+        suspect = holding.suspect(self._rules.settings)
+        verdict = _inconsistency(holding, suspect, self._rules) or judge(suspect, self._rules)
+        if verdict.finding is None:
+            self._keep(holding, verdict, traced=bool(verdict.until_s) and self._follow(suspect))
+            return
+        sighting = self._see(holding, verdict.finding)
+        if not verdict.direct and not sighting.is_enough(verdict.span_s):
+            again_s = self._rules.now_s + max(verdict.span_s - sighting.span_s, 0.0)
+            self._keep(holding, keep(f"seen {_times(sighting.times)}: {verdict.why}", again_s))
+        elif len(self._steps) >= STEPS_MAX:
+            self._keep(holding, keep(PLAN_FULL, self._rules.now_s))
+        else:
+            source: Source = "operator" if verdict.direct else "listing"
+            seen = sighting.first.unix_s, sighting.last.unix_s, sighting.times
+            evidence = Evidence(verdict.finding, verdict.why, source, *seen)
+            self._steps.append(_step(holding, evidence, sighting.fence))
+
+    def plan(self) -> ReclaimPlan:
+        """Everything found."""
+        again = min(self._waits_until_s, default=None)
+        found = tuple(self._steps), tuple(self._kept), tuple(self._traces)
+        return ReclaimPlan(*found, self._sightings, again)
+
+    def _see(self, holding: _Holding, finding: Finding) -> Observation:
+        fence = fence_of(holding.endpoint, holding.claims)
+        before = self._before.get(holding.subject)
+        sighting = sighted(before, finding, fence, self._rules.facts.seen)
+        if len(self._sightings) < SIGHTINGS_MAX:
+            self._sightings[holding.subject] = sighting
+        return sighting
+
+    def _keep(self, holding: _Holding, verdict: ReclaimVerdict, *, traced: bool = False) -> None:
+        self._kept.append(_kept(holding, verdict))
+        if verdict.until_s and not traced:
+            self._waits_until_s.append(verdict.until_s)
+
+    def _follow(self, suspect: SuspectPod) -> bool:
+        """A deadline runs: tell whoever keeps traces. Whether there is one."""
+        facts, settings, _ = self._rules
+        pod = facts.pod(suspect.namespace, suspect.name)
+        if isinstance(pod, PodState) and pod.uid == suspect.uid:
+            found = trace(pod, facts, settings, facts.seen)
+            if isinstance(found, ReclaimDeadline):
+                self._traces.append(found)
+                return True
+        return False
+
+
+def _holdings(ledger: Ledger) -> Iterator[_Holding]:
+    """Every endpoint, then every claim that its endpoint does not show, by holder."""
+    shown: set[str] = set()
+    for endpoint in ledger.endpoints.values():
+        holding = _holding(endpoint, ledger.claims)
+        if holding.claims:
+            shown.update(holding.addresses)
+        elif ledger.unread and _has_unread_claim(endpoint, ledger.unread):
+            continue
+        yield holding
+    if len(shown) == len(ledger.claims):
+        return
+    strays: defaultdict[ObservationSubject, list[tuple[str, RevisedClaim]]] = defaultdict(list)
+    for address, held in ledger.claims.items():
+        if address not in shown:
+            claim = held.claim
+            if f"endpoint/{claim.namespace}/{claim.pod}" in ledger.unread:
+                continue  # its endpoint may show it (I6)
+            subject = ObservationSubject((claim.namespace, claim.pod), claim.holder)
+            strays[subject].append((address, held))
+    for subject, found in strays.items():
+        endpoint_there = ledger.endpoints.get(subject.key)
+        superseded = endpoint_there is not None and _is_superseded(
+            found, endpoint_there, _shown(endpoint_there, ledger.claims)
+        )
+        found.sort()
+        for part, start in enumerate(range(0, len(found), CLAIMS_A_STEP_MAX)):
+            claims = tuple(found[start : start + CLAIMS_A_STEP_MAX])
+            addresses = tuple(address for address, _ in claims)
+            yield _Holding(
+                ObservationSubject(*subject[:2], part),
+                endpoint_there,
+                claims,
+                addresses,
+                superseded,
+            )
+
+
+def _has_unread_claim(endpoint: Endpoint, unread: Collection[str]) -> bool:
+    """Whether a claim that cannot be read may be this endpoint's: it is not one without any."""
+    return any(
+        "ip/{}/{:032x}".format(*parse_address(address)) in unread
+        for address, _ in endpoint.addresses()
+    )
+
+
+def _is_superseded(
+    strays: list[tuple[str, RevisedClaim]], endpoint: Endpoint, claims: Claims
+) -> bool:
+    """Whether stateless claims are older than those of another Pod that has the name now.
+
+    Not for VMs, whose endpoint has no Pod's name.
+    """
+    holder = strays[0][1].claim.holder
+    if not holder_uid(holder) or holder == endpoint.holder or endpoint.holder.startswith("vm/"):
+        return False
+    newest = max(held.revision for _, held in strays)
+    return bool(claims) and newest < min(held.revision for _, held in claims)
+
+
+def _holding(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> _Holding:
+    """An endpoint as it is judged."""
+    own = _shown(endpoint, claims)
+    if own:
+        addresses = tuple([address for address, _ in own])
+    else:
+        addresses = tuple([address for address, _ in endpoint.addresses()])
+    return _Holding(
+        ObservationSubject((endpoint.namespace, endpoint.name)), endpoint, own, addresses
+    )
+
+
+def _shown(endpoint: Endpoint, claims: Mapping[str, RevisedClaim]) -> Claims:
+    """The claims that an endpoint shows and its holder has."""
+    found: dict[str, RevisedClaim] = {}
+    for nic in endpoint.nics:
+        for cidr in (nic.ipv4, nic.ipv6):
+            held = claims.get(cidr.partition("/")[0]) if cidr else None
+            if held is not None and _is_of(held.claim, endpoint):
+                found[cidr.partition("/")[0]] = held
+    return tuple(found.items())
+
+
+def _is_of(claim: Claim, endpoint: Endpoint) -> bool:
+    return (
+        claim.holder == endpoint.holder
+        and claim.pod == endpoint.name
+        and claim.namespace == endpoint.namespace
+    )
+
+
+def _inconsistency(holding: _Holding, suspect: SuspectPod, rules: Rules) -> ReclaimVerdict | None:
+    """What the state keys say against each other, whatever the Pods do; None if nothing.
+
+    An endpoint without any claim holds nothing. A claim that another Pod of the same name has left
+    behind should have been ended by that Pod's ADD.
+    """
+    endpoint = holding.endpoint
+    if endpoint is None:
+        return None
+    if not holding.claims and rules.settings.outdated_endpoints:
+        return ReclaimVerdict("no-claim", f"endpoint {'/'.join(endpoint.key)} has no claim at all")
+    if not holding.superseded:
+        return None
+    newer = f"Pod {'/'.join(endpoint.key)}, UID {endpoint.uid}, has come after it"
+    verdict = ReclaimVerdict("uid-changed", f"{newer}; the claim belongs to {holding.holder}")
+    return unless_in_use(verdict, suspect, rules.facts)
+
+
+def _step(holding: _Holding, evidence: Evidence, fence: ReclaimFence | None = None) -> ReclaimStep:
+    fence = fence or fence_of(holding.endpoint, holding.claims)
+    claimed = holding.addresses if holding.claims else ()
+    return ReclaimStep(holding.subject, claimed, evidence, fence)
+
+
+def _kept(holding: _Holding, verdict: ReclaimVerdict) -> KeptClaims:
+    said = verdict.why, verdict.until_s, verdict.unanswered
+    return KeptClaims(holding.subject.key, holding.addresses, *said)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

@@ -1,0 +1,81 @@
+"""ARP packets as bytes and back (RFC 826; the uses of them are RFC 5227).
+
+Promise: ``decode_arp(encode_arp(packet)) == packet``; whatever else comes in is None, never an
+error, because everybody on the link may send anything. Pure; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from nodeagent.conflict_detection.ethernet import (
+    BROADCAST,
+    ETHERTYPE_ARP,
+    NO_MAC,
+    Ethernet,
+    decode_frame,
+    encode_frame,
+)
+
+REQUEST: Final = 1
+REPLY: Final = 2
+NO_IP: Final = bytes(4)
+
+_PACKET: Final = struct.Struct("!HHBBH6s4s6s4s")
+_HARDWARE_ETHERNET: Final = 1
+_PROTOCOL_IPV4: Final = 0x0800
+_SIZES: Final = (6, 4)
+_FIXED: Final = (_HARDWARE_ETHERNET, _PROTOCOL_IPV4, *_SIZES)
+
+
+class ArpPacket(NamedTuple):
+    """ARP for IPv4 on Ethernet. Hardware addresses of 6 bytes, IP addresses of 4."""
+
+    operation: int
+    sender_mac: bytes
+    sender_ip: bytes
+    target_mac: bytes
+    target_ip: bytes
+
+
+def probe(mac: bytes, address: bytes) -> ArpPacket:
+    """Ask whether anybody uses this address (RFC 5227, 2.1.1).
+
+    The sender's address is zero, so that no cache on the link learns from the question.
+    """
+    return ArpPacket(REQUEST, mac, NO_IP, NO_MAC, address)
+
+
+def request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
+    """Ask who has ``wanted``, on behalf of ``address`` (RFC 826)."""
+    return ArpPacket(REQUEST, mac, address, NO_MAC, wanted)
+
+
+def announcement(mac: bytes, address: bytes) -> ArpPacket:
+    """Say that this address is mine: sender and target are the same (RFC 5227, 2.3).
+
+    The target's hardware address is all ones, as the public system sends it
+    (docs/reference/coordinator.md, "MAC address"); receivers ignore that field.
+    """
+    return ArpPacket(REQUEST, mac, address, BROADCAST, address)
+
+
+def encode_arp(packet: ArpPacket, destination: bytes = BROADCAST) -> bytes:
+    """The frame that carries the packet."""
+    operation, sender_mac, sender_ip, target_mac, target_ip = packet
+    body = _PACKET.pack(*_FIXED, operation, sender_mac, sender_ip, target_mac, target_ip)
+    return encode_frame(Ethernet(destination, sender_mac, ETHERTYPE_ARP, body))
+
+
+def decode_arp(data: bytes) -> ArpPacket | None:
+    """The ARP packet of a frame; None: the frame carries none, or one of other sizes."""
+    frame = decode_frame(data)
+    if frame is None or frame.ethertype != ETHERTYPE_ARP or len(frame.payload) < _PACKET.size:
+        return None
+    *fixed, operation, sender_mac, sender_ip, target_mac, target_ip = _PACKET.unpack_from(
+        frame.payload
+    )
+    if tuple(fixed) != _FIXED or operation not in (REQUEST, REPLY):
+        return None
+    return ArpPacket(operation, sender_mac, sender_ip, target_mac, target_ip)

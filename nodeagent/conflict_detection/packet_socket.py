@@ -1,0 +1,344 @@
+"""Packet sockets on one NIC of a Pod: open them inside, speak from the event loop, close them late.
+
+Promise: a conversation ends in the time its state machine gives it, whatever the wire does; a frame
+that has arrived in time counts even where this process wakes late. Closing a packet socket waits
+for every CPU (8 to 24 ms), so a thread of its own does it. It draws no conclusions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from errno import ENETDOWN
+from typing import Final, NamedTuple
+
+from core.errors import Overloaded
+from nodeagent.conflict_detection.ethernet import ETHERTYPE_IPV6, is_station
+from nodeagent.conflict_detection.ndp import ALL_NODES, group_mac, solicited_node
+from nodeagent.conflict_detection.probe_codecs import ProbeCodec, ProbeRequest
+from nodeagent.conflict_detection.probe_session import (
+    CONFLICT_PROBES,
+    CONFLICT_WINDOW_S,
+    Finding,
+    ProbeStep,
+    begin,
+    hear,
+    tick,
+)
+from nodeagent.netlink.session import NetlinkSession
+
+FRAME_BYTES_MAX: Final = 2_048
+FRAMES_A_WAKE_MAX: Final = 64
+"""Read before the loop gets its turn again: a flood must not stop the agent."""
+
+CARRIER_S_MAX: Final = 2.0
+CARRIER_POLL_S: Final = 0.005
+"""A virtual function's link comes up after a while; what has no carrier by then is asked anyway."""
+
+IPVLAN: Final = "ipvlan"
+
+CLOSERS: Final = 4
+CLOSING_MAX: Final = 2_000
+"""Sockets that wait for a closer: two of every request that is let in."""
+
+_ARPHRD_ETHER: Final = 1
+_SIOCGIFFLAGS: Final = 0x8913  # include/uapi/linux/sockios.h
+_SIOCSIFFLAGS: Final = 0x8914
+_IFF_UP: Final = 0x1
+_IFF_RUNNING: Final = 0x40
+_SIOCGIFHWADDR: Final = 0x8927
+_IFREQ_HARDWARE: Final = struct.Struct("16sH6s16x")
+_IFREQ_FLAGS: Final = struct.Struct("16sH22x")
+_SOL_PACKET: Final = 263  # include/linux/socket.h
+_PACKET_ADD_MEMBERSHIP: Final = 1  # include/uapi/linux/if_packet.h, struct packet_mreq
+_PACKET_MR_MULTICAST: Final = 0
+_MREQ: Final = struct.Struct("iHH8s")
+
+
+class SocketCloser:
+    """Closes sockets without making anybody wait."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(CLOSERS, thread_name_prefix="wire-closer")
+        self._waiting = 0
+
+    def check_room(self) -> None:
+        """Raises Overloaded while too many sockets wait to be closed."""
+        if self._waiting >= CLOSING_MAX:
+            raise Overloaded(
+                f"{CLOSING_MAX} packet sockets wait to be closed",
+                subject="closing sockets",
+                remedy="try again; the kernel of this node is busy",
+            )
+
+    def close(self, packets: socket.socket) -> None:
+        """Close it soon."""
+        self._waiting += 1
+        self._threads.submit(packets.close).add_done_callback(self._closed)
+
+    def end(self) -> None:
+        """Return once everything is closed and the threads have ended: for a thread to wait in."""
+        self._threads.shutdown()
+
+    def _closed(self, _: object) -> None:
+        self._waiting -= 1
+
+
+class PacketSocket(NamedTuple):
+    """A packet socket of one family on one NIC. ``mac``: the NIC's hardware address at first."""
+
+    socket: socket.socket
+    interface: str
+    mac: bytes
+    language: ProbeCodec
+
+    def send(self, frame: bytes) -> None:
+        """Raises OSError."""
+        self.socket.send(frame)
+
+    def listen_to(self, address: bytes) -> None:
+        """Let the NIC hear what concerns an address that is not on it. Raises OSError."""
+        if self.language.ethertype != ETHERTYPE_IPV6:
+            return  # ARP is broadcast
+        index = socket.if_nametoindex(self.interface)
+        for group in (ALL_NODES, solicited_node(address)):
+            mac = group_mac(group)
+            request = _MREQ.pack(index, _PACKET_MR_MULTICAST, len(mac), mac)
+            self.socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
+
+
+def open_wires(
+    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...]:
+    """A wire for each language, listening to what concerns the address beside it.
+
+    Runs inside the NIC's namespace. Raises OSError, with nothing left open: no such NIC, one that
+    is down or no Ethernet.
+    """
+    wires: list[PacketSocket] = []
+    try:
+        for language, address in asked:
+            wire = _open(interface, language, closer)
+            wires.append(wire)
+            wire.listen_to(address)
+    except OSError:
+        for wire in wires:
+            closer.close(wire.socket)
+        raise
+    return tuple(wires)
+
+
+class MasterSocket(NamedTuple):
+    """The NIC hears no unicast answer yet: its master is asked, link ``number`` of the node."""
+
+    number: int
+    mac: bytes
+
+
+def open_in_pod(
+    interface: str, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...] | MasterSocket:
+    """As ``open_wires``, on a NIC that is set up first.
+
+    An ipvlan shares its master's hardware address, and gets only what is for an IP address that it
+    has already: answers to questions about a new one stay with the master.
+    """
+    set_up(interface)
+    with NetlinkSession.open() as session:
+        link = session.link(interface)
+    if link is not None and link.kind == IPVLAN:
+        return MasterSocket(link.parent, link.mac)
+    return open_wires(interface, asked, closer)
+
+
+def open_on_master(
+    way: MasterSocket, asked: Sequence[tuple[ProbeCodec, bytes]], closer: SocketCloser
+) -> tuple[PacketSocket, ...]:
+    """As ``open_wires``, on the master, in the node's namespace."""
+    try:
+        wires = open_wires(socket.if_indextoname(way.number), asked, closer)
+    except OSError as error:
+        raise OSError(f"its master, link {way.number}, cannot be asked: {error}") from error
+    if any(wire.mac != way.mac for wire in wires):
+        for wire in wires:
+            closer.close(wire.socket)
+        raise OSError(f"its master, link {way.number}, is not on this node")
+    return wires
+
+
+def open_speaker() -> socket.socket:
+    """A packet socket that hears nothing, for ``announce``; of the calling thread's namespace.
+
+    Raises OSError.
+    """
+    # Protocol 0 hears nothing until it is bound to one NIC, so that no other NIC's frame gets in.
+    return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+
+
+def announce(
+    packets: socket.socket, interface: str, addresses: Sequence[tuple[ProbeCodec, bytes]]
+) -> None:
+    """Tell the neighbours that the addresses are at the NIC, as its hardware address is now.
+
+    Raises OSError: the NIC is gone or down, or is no Ethernet.
+    """
+    kind, mac = _hardware(packets, interface)
+    if kind != _ARPHRD_ETHER:
+        raise _no_ethernet(interface, kind)
+    for language, address in addresses:
+        for frame in language.announcements(address, mac):
+            packets.sendto(frame, (interface, language.ethertype))
+
+
+def set_up(interface: str) -> None:
+    """Set the NIC up, in the namespace of the calling thread. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        flags = _flags(any_socket, interface)
+        if not flags & _IFF_UP:
+            request = _IFREQ_FLAGS.pack(interface.encode(), flags | _IFF_UP)
+            fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
+
+
+async def wait_for_carrier(packets: socket.socket, interface: str) -> None:
+    """Return once the NIC can send, and after ``CARRIER_S_MAX`` in any case."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + CARRIER_S_MAX
+    while not _flags(packets, interface) & _IFF_RUNNING:
+        if loop.time() >= until:
+            return
+        await asyncio.sleep(CARRIER_POLL_S)
+
+
+async def survey(wire: PacketSocket, address: bytes) -> tuple[bytes, ...]:
+    """Every hardware address that answers for ``address`` within one window. Raises OSError."""
+    question, heard = ProbeRequest(address, wire.mac), dict[bytes, None]()
+
+    def listen() -> None:
+        for frame in _waiting_frames(wire.socket):
+            mac = wire.language.stranger_in(frame, question)
+            if mac:
+                heard[mac] = None
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(wire.socket, listen)
+    try:
+        for _ in range(CONFLICT_PROBES):
+            wire.send(wire.language.conflict_probe(question))
+            await asyncio.sleep(CONFLICT_WINDOW_S / CONFLICT_PROBES)
+        listen()
+    finally:
+        loop.remove_reader(wire.socket)
+    return tuple(heard)
+
+
+async def converse(wire: PacketSocket, question: ProbeRequest) -> Finding:
+    """Hold the conversation. Raises OSError when not one frame could be sent."""
+    conversation = _Conversation(wire, question)
+    try:
+        return await conversation.over
+    finally:
+        conversation.hang_up()
+
+
+class _Conversation:
+    """One state machine on one wire."""
+
+    def __init__(self, wire: PacketSocket, question: ProbeRequest) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._wire = wire
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent = 0
+        self._fault: OSError | None = None
+        self.over: asyncio.Future[Finding] = self._loop.create_future()
+        self._loop.add_reader(wire.socket, self._on_frames)
+        step = begin(question, wire.language, self._loop.time())
+        self._state = step.state
+        self._take(step)
+
+    def hang_up(self) -> None:
+        """Neither hear nor say anything more."""
+        self._loop.remove_reader(self._wire.socket)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_frames(self) -> None:
+        for frame in _waiting_frames(self._wire.socket):
+            state = hear(self._state, self._wire.language, frame)
+            if state.finding is not None:
+                self._take(ProbeStep(state))
+                return
+
+    def _on_time(self) -> None:
+        self._on_frames()
+        self._take(tick(self._state, self._wire.language, self._loop.time()))
+
+    def _take(self, step: ProbeStep) -> None:
+        if self.over.done():
+            return
+        self._state = step.state
+        for frame in step.send:
+            self._say(frame)
+        if self._timer is not None:
+            self._timer.cancel()
+        if step.state.finding is None:
+            self._timer = self._loop.call_at(step.state.due, self._on_time)
+        elif self._fault is not None and not self._sent:
+            self.over.set_exception(self._fault)
+        else:
+            self.over.set_result(step.state.finding)
+
+    def _say(self, frame: bytes) -> None:
+        try:
+            self._wire.send(frame)
+            self._sent += 1
+        except OSError as error:
+            self._fault = error
+
+
+def _open(interface: str, language: ProbeCodec, closer: SocketCloser) -> PacketSocket:
+    packets = open_speaker()
+    try:
+        if not _flags(packets, interface) & _IFF_UP:
+            raise OSError(ENETDOWN, os.strerror(ENETDOWN))
+        packets.bind((interface, language.ethertype))
+        *_, hardware, mac = packets.getsockname()
+        if hardware != _ARPHRD_ETHER or not is_station(mac):
+            raise _no_ethernet(interface, hardware)
+        return PacketSocket(packets, interface, mac, language)
+    except OSError:
+        closer.close(packets)
+        raise
+
+
+def _no_ethernet(interface: str, kind: int) -> OSError:
+    return OSError(f"{interface} is no Ethernet: it has hardware type {kind}")
+
+
+def _hardware(packets: socket.socket, interface: str) -> tuple[int, bytes]:
+    request = _IFREQ_HARDWARE.pack(interface.encode(), 0, b"")
+    answer = fcntl.ioctl(packets, _SIOCGIFHWADDR, request)
+    _, kind, mac = _IFREQ_HARDWARE.unpack(answer)
+    return kind, mac
+
+
+def _waiting_frames(packets: socket.socket) -> Iterator[bytes]:
+    """What has come in, as far as the loop can spare the time.
+
+    An error of the socket says that the NIC went down: the next probe tells whether it matters.
+    """
+    for _ in range(FRAMES_A_WAKE_MAX):
+        try:
+            yield packets.recv(FRAME_BYTES_MAX)
+        except OSError:
+            return
+
+
+def _flags(packets: socket.socket, interface: str) -> int:
+    request = _IFREQ_FLAGS.pack(interface.encode(), 0)
+    flags: int = _IFREQ_FLAGS.unpack(fcntl.ioctl(packets, _SIOCGIFFLAGS, request))[1]
+    return flags

@@ -1,0 +1,223 @@
+"""From facts to a plan: what one NIC of one Pod needs, as netlink requests. Pure.
+
+Order, tables, priorities and hints are those of docs/reference/coordinator.md; tuning of routes is
+in ``tuning``. Promise: the same facts give the same plan; each step may be done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from core.domain.addresses import Address, Family
+from core.errors import BadInput
+from nodeagent.coordinator.facts import VETH, HostStack, PodStack, VethPair
+from nodeagent.coordinator.modes import REPLY_TABLE, NicSetup
+from nodeagent.coordinator.policy_routing import tuned
+from nodeagent.coordinator.priorities import Priorities
+from nodeagent.coordinator.settings import CoordinatorSettings
+from nodeagent.coordinator.steps import (
+    AttachmentPlan,
+    PlanStep,
+    neighbour_step,
+    route_step,
+    rule_step,
+)
+from nodeagent.netlink import requests
+from nodeagent.netlink.numbers import RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN
+from nodeagent.netlink.values import (
+    KernelRoute,
+    LinkAddress,
+    Mac,
+    Neighbour,
+    RoutingRule,
+    everywhere,
+    host_prefix,
+)
+
+RULE_PRIORITY: Final = 1_000
+MARK: Final = 0x1
+"""Bit 0: came in through veth0 and is answered through it."""
+
+MARK_MASK: Final = 0xFFFFFFFF
+
+
+def plan(
+    settings: CoordinatorSettings,
+    decision: NicSetup,
+    pod: PodStack,
+    host: HostStack,
+    veth: VethPair,
+    expected: frozenset[str] = frozenset(),
+) -> AttachmentPlan:
+    """Everything that is to be done. ``expected``: NICs that the Pod will get later.
+
+    Raises BadInput when the default-route NIC does not exist and will not, and as ``mac_of``.
+    """
+    source = _source_hint(settings, pod)
+    priorities = Priorities(pod.rules)
+    underlay_first = decision.mode == "underlay" and decision.first
+    steps: list[PlanStep] = []
+    if underlay_first:
+        steps += _veth_end(settings, pod, veth)
+    steps += _interface(settings, pod)
+    if decision.first:
+        steps += [
+            neighbour_step(Neighbour(veth.pod, address, veth.host_mac))
+            for address in host.node_addresses
+        ]
+    to_node = [
+        *_node_routes(decision, host, veth, source),
+        *_hijack_routes(settings, decision, host, veth, source),
+    ]
+    steps += map(route_step, to_node)
+    if underlay_first:
+        steps += _reply_path(pod, host, veth, source)
+        for family in pod.families:
+            priorities.taken(family, RULE_PRIORITY)
+    if settings.tune_pod_routes and (decision.mode == "overlay" or not decision.first):
+        # In overlay these are routes of the first NIC, and may have to move with it.
+        in_main = tuple(route for route in to_node if route.table == RT_TABLE_MAIN)
+        then = pod._replace(routes=(*pod.routes, *in_main))
+        steps += tuned(settings, decision, then, priorities, expected)
+    steps += _policy_routes(settings, decision, pod)
+    return AttachmentPlan(
+        tuple(steps),
+        tuple(_host_steps(settings, pod, veth)),
+        _sysctls(settings, pod, VETH if underlay_first else ""),
+        marked=underlay_first,
+    )
+
+
+def mac_of(settings: CoordinatorSettings, pod: PodStack) -> Mac:
+    """The MAC address that ``podMACPrefix`` asks for; b"" for none.
+
+    See docs/reference/coordinator.md, "MAC address".
+
+    Prefix, then the IPv4 address or the last four bytes of the IPv6 one, of the first address.
+    Raises BadInput for a NIC that cannot have one of its own.
+    """
+    if not settings.mac_prefix:
+        return b""
+    if pod.interface.kind == "ipvlan":
+        raise BadInput(
+            f"podMACPrefix: {pod.interface.name} is an ipvlan, which has its master's MAC address",
+            subject="podMACPrefix",
+            remedy="leave it empty for this network, or use macvlan",
+        )
+    return settings.mac_prefix + (pod.current[0].value & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def _source_hint(settings: CoordinatorSettings, pod: PodStack) -> Address | None:
+    """The first NIC's first IPv4 address. Old kernels refuse hints of IPv6, so it has none."""
+    first = pod.link(settings.first_nic)
+    if first is None:
+        return None
+    return next((a for a in pod.addresses_of(first.number) if a.family == 4), None)
+
+
+def _veth_end(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
+    yield PlanStep(requests.set_up(veth.pod))
+    address = settings.veth_address
+    if address is not None and (address.family == 6 or 4 in pod.families):
+        on_link = LinkAddress(veth.pod, address, host_prefix(address).prefix_length)
+        yield PlanStep(requests.add_address(on_link), requests.delete_address(on_link))
+
+
+def _interface(settings: CoordinatorSettings, pod: PodStack) -> Iterator[PlanStep]:
+    link = pod.interface
+    mac = mac_of(settings, pod)
+    if mac:
+        yield PlanStep(requests.set_mac(link.number, mac), requests.set_mac(link.number, link.mac))
+    if settings.tx_queue_len:
+        yield PlanStep(
+            requests.set_tx_queue_len(link.number, settings.tx_queue_len),
+            requests.set_tx_queue_len(link.number, link.tx_queue_len),
+        )
+
+
+def _node_routes(
+    decision: NicSetup, host: HostStack, veth: VethPair, source: Address | None
+) -> Iterator[KernelRoute]:
+    tables = (RT_TABLE_MAIN, decision.table) if decision.first else (decision.table,)
+    for address in host.node_addresses:
+        for table in tables:
+            yield _to_host(address, veth.pod, table, _hint(address.family, source))
+
+
+def _hijack_routes(
+    settings: CoordinatorSettings,
+    decision: NicSetup,
+    host: HostStack,
+    veth: VethPair,
+    source: Address | None,
+) -> Iterator[KernelRoute]:
+    if not decision.first and not settings.hijack_further_nics:
+        return
+    table = RT_TABLE_MAIN if decision.first else decision.table
+    for network in dict.fromkeys(settings.hijacked):
+        gateway = host.gateway(network.family)
+        if gateway is None:
+            continue
+        hint = _hint(network.family, source)
+        # What is written with host bits means its network.
+        plain = network._replace(address=network.first)
+        yield KernelRoute(plain, veth.pod, gateway, table, hint)
+
+
+def _reply_path(
+    pod: PodStack, host: HostStack, veth: VethPair, source: Address | None
+) -> Iterator[PlanStep]:
+    for family in pod.families:
+        yield rule_step(RoutingRule(family, REPLY_TABLE, RULE_PRIORITY, mark=MARK, mask=MARK_MASK))
+        gateway = host.gateway(family)
+        if gateway is not None:
+            hint = _hint(family, source)
+            yield route_step(KernelRoute(everywhere(family), veth.pod, gateway, REPLY_TABLE, hint))
+
+
+def _policy_routes(
+    settings: CoordinatorSettings, decision: NicSetup, pod: PodStack
+) -> Iterator[PlanStep]:
+    # No rule leads to the table of the first underlay NIC.
+    in_main = decision.mode == "underlay" and decision.first
+    table = RT_TABLE_MAIN if in_main else decision.table
+    for wanted in settings.policy_routes:
+        if wanted.destination.family in pod.families:
+            plain = wanted.destination._replace(address=wanted.destination.first)
+            yield route_step(KernelRoute(plain, pod.interface.number, wanted.gateway, table))
+
+
+def _host_steps(settings: CoordinatorSettings, pod: PodStack, veth: VethPair) -> Iterator[PlanStep]:
+    for family in pod.families:
+        # Shared by all Pods of the node, so nobody takes it back.
+        yield PlanStep(requests.add_rule(RoutingRule(family, settings.host_table, RULE_PRIORITY)))
+    for address in pod.current:
+        yield neighbour_step(Neighbour(veth.host, address, veth.pod_mac))
+    for address in pod.current:
+        yield route_step(_to_host(address, veth.host, settings.host_table, None))
+
+
+def _sysctls(settings: CoordinatorSettings, pod: PodStack, made: str) -> dict[str, str]:
+    links = [link.name for link in pod.links if not link.loopback]
+    links += [made] if made else []
+    wanted: dict[str, str] = {}
+    if 6 in pod.families:
+        # The links follow when "all" changes; where it says so already, some may be off for all
+        # that. The NIC is not: it has an IPv6 address.
+        names = ["all", "default", *(name for name in links if name != pod.interface.name)]
+        wanted |= {f"net/ipv6/conf/{name}/disable_ipv6": "0" for name in names}
+    if settings.rp_filter is not None:
+        # The kernel takes the stricter of "all" and the link's own.
+        names = ["all", *links]
+        wanted |= {f"net/ipv4/conf/{name}/rp_filter": str(settings.rp_filter) for name in names}
+    return wanted
+
+
+def _to_host(address: Address, link: int, table: int, source: Address | None) -> KernelRoute:
+    scope = RT_SCOPE_LINK if address.family == 4 else RT_SCOPE_UNIVERSE
+    return KernelRoute(host_prefix(address), link, table=table, source=source, scope=scope)
+
+
+def _hint(family: Family, source: Address | None) -> Address | None:
+    return source if family == 4 else None

@@ -1,0 +1,173 @@
+"""ADDs of Pods with automatic pools: served at once where possible, else when their pool is there.
+
+An ADD that finds its pool, and an address in it, waits for nobody (I8). Only one that would fail
+(no pool yet, or none that is large enough) tells the controllers its need and tries again with
+every report of theirs, until it is served, or a report says that no waiting will help, or
+``WAIT_S_MAX`` is over. Nothing is polled, and no pool is made here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from core.domain.autopools.applications import Application, application_of_pod, is_built_in
+from core.domain.autopools.names import OWNER_UID, PoolScope
+from core.domain.autopools.pool_size import NO_MORE, pool_size
+from core.domain.autopools.requests import SubnetRequest, read_request
+from core.domain.configuration import pool_addresses
+from core.domain.facts import PodFacts, RequestFacts
+from core.domain.selection.annotations import POD_SUBNET, POD_SUBNETS
+from core.domain.selection.explanation import missing_pool_of
+from core.domain.selection.request import SelectionSettings
+from core.errors import AddressesUsedOut, AllocationError, Compacted, PoolPending, WrongInput
+from core.projections.configuration_view import ConfigurationView
+from core.service.add_request import AddRequest
+from core.service.allocator import Added
+from core.service.pool_requests import PoolRequests, ReconcileReport
+from core.service.refusals import Refusals
+from nodeagent.address_service import Allocate
+
+WAIT_S_MAX: Final = 25.0
+"""Below the deadline of an ADD, so that the caller hears what was waited for."""
+
+WAITERS_MAX: Final = 250
+"""ADDs that wait at once: a part of all requests, so that the others still come in."""
+
+Curable = PoolPending | AddressesUsedOut
+
+
+class WaitingAllocator:
+    """An allocator that waits for automatic pools; ``on_wait`` hears of each ADD that has to."""
+
+    def __init__(
+        self,
+        allocate: Allocate,
+        needs: PoolRequests,
+        view: ConfigurationView,
+        settings: SelectionSettings,
+        *,
+        on_wait: Callable[[], None],
+        wait_s: float = WAIT_S_MAX,
+        refusals: Refusals | None = None,
+    ) -> None:
+        self._on_wait = on_wait
+        self._allocate = allocate
+        self._needs = needs
+        self._view = view
+        self._enabled = settings.subnets_enabled and settings.auto_pools_enabled
+        self._wait_s = wait_s
+        self._waiting = 0
+        self._refusals = refusals
+
+    async def allocate_or_wait(self, request: AddRequest, facts: RequestFacts) -> Added:
+        """See ``Allocator.allocate``, whose errors it raises."""
+        annotations = facts.pod.annotations
+        try:
+            if self._enabled and (POD_SUBNETS in annotations or POD_SUBNET in annotations):
+                return await self._allocate_from_automatic(request, facts)
+            return await self._allocate(request, facts)
+        except AllocationError as error:
+            name = missing_pool_of(error)
+            if self._refusals is None or not name:
+                raise
+            raise await self._refusals.explained(error, name) from None
+
+    async def _allocate_from_automatic(self, request: AddRequest, facts: RequestFacts) -> Added:
+        application = application_of_pod(facts.pod)
+        if self._is_outdated(application, facts.pod):
+            await self._needs.tell(application)
+        try:
+            return await self._allocate(request, facts)
+        except (PoolPending, AddressesUsedOut) as error:
+            if self._waiting >= WAITERS_MAX:
+                raise
+            return await self._wait(request, facts, application, error)
+
+    async def _wait(
+        self, request: AddRequest, facts: RequestFacts, application: Application, error: Curable
+    ) -> Added:
+        self._on_wait()
+        self._waiting += 1
+        report: ReconcileReport | None = None
+        try:
+            told = await self._needs.tell(application)
+            async with aclosing(self._reports(application, told)) as reports:
+                async for report in reports:
+                    try:
+                        return await self._allocate(request, facts)
+                    except (PoolPending, AddressesUsedOut) as again:
+                        error = again
+                    if not any(problem.again for problem in report.problems):
+                        break
+        finally:
+            self._waiting -= 1
+        raise explained(error, report, self._wait_s)
+
+    async def _reports(
+        self, application: Application, told: int
+    ) -> AsyncGenerator[ReconcileReport, None]:
+        """Reports about the need, until time is over."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._wait_s
+        async with aclosing(self._needs.reports(application.key, told)) as reports:
+            while True:
+                try:
+                    yield await asyncio.wait_for(anext(reports), ends - clock())
+                except (TimeoutError, Compacted):
+                    return
+
+    def _is_outdated(self, application: Application, pod: PodFacts) -> bool:
+        """Whether a third party's pool has another size than its Pod says: nobody else will tell.
+
+        The controllers follow built-in kinds by themselves.
+        """
+        if is_built_in(application.key):
+            return False
+        try:
+            request = read_request(pod.annotations, "")
+            size = pool_size(application, request.number, NO_MORE) if request else 0
+        except WrongInput:
+            return False  # the allocator says so
+        return request is not None and any(
+            found != size for found in self._sizes(application, request)
+        )
+
+    def _sizes(self, application: Application, request: SubnetRequest) -> list[int]:
+        """Of the automatic pools that are there."""
+        catalog = self._view.current.catalog
+        return [
+            pool_addresses(catalog[name]).size
+            for nic in request.nics
+            for family, subnet in nic.families()
+            for name in catalog.automatic.get(
+                PoolScope(application.key, nic.interface, family, subnet), ()
+            )
+            if catalog[name].labels.get(OWNER_UID) == application.uid
+        ]
+
+
+def explained(error: Curable, report: ReconcileReport | None, waited_s: float) -> AllocationError:
+    """The error with what the controllers say about it."""
+    if report is None:
+        what = f"no controller has looked at it within {waited_s:g} s"
+        remedy = "see whether one is there: `orbctl status`"
+    elif report.problems:
+        what = "; ".join(map(str, report.problems))
+        remedies = dict.fromkeys(one.remedy for one in report.problems if one.remedy)
+        remedy = "; ".join(remedies) or error.remedy
+        remedy += f"; `orbctl workflow describe {report.workflow}` says more"
+    elif isinstance(error, PoolPending):
+        what = "its own template does not ask for this pool"
+        remedy = "annotate the Pod template of the application, and its Pods by it alone"
+    else:
+        what = "the pool has as many addresses as its application asks for"
+        remedy = "raise ipam.spidernet.io/ippool-ip-number, such as +1 for rolling updates"
+    return type(error)(
+        f"{error.message}: {what}",
+        subject=error.subject,
+        remedy=remedy,
+        verdicts=error.verdicts,
+    )

@@ -1,0 +1,219 @@
+"""ADDs of NICs whose addresses a network provider has to bind: claimed, bound, then answered.
+
+    look at the binding ──▶ claim ──▶ ask the controllers ──▶ wait for what they say ──▶ answer
+
+Only with a provider, and asked is only for NICs that take part (docs/external-provider.md). No
+provider is spoken to here. An ADD that fails or cannot wait leaves nothing that is not on its way
+to be given back; one that is repeated attaches to what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Final, NamedTuple, Protocol
+
+from core.domain.claims import ReleaseDecision
+from core.domain.events import ReleaseReason
+from core.domain.external import NicFacts, addresses_of, parents_of
+from core.domain.facts import PodFacts, RequestFacts
+from core.domain.model import Endpoint
+from core.errors import Compacted, DeadlineExceeded, LostRace, NotReady, ProviderError
+from core.service.add_request import AddRequest
+from core.service.allocator import Added, Confirm
+from core.service.bindings import Binding, BindingRequest, Bindings
+from core.service.handover import Handover, claims_of
+from core.store.codec import ENDPOINT
+from core.store.keys import Keys
+from core.store.kv import Get, KeyValueStore
+from core.store.retry_policies import racing
+from nodeagent.address_service import Allocate
+
+BIND_S_MAX: Final = 90.0
+"""From the beginning of an ADD to its answer, below ``BOUND_ADD_DEADLINE_S`` of the gate."""
+
+BOOKS_S: Final = 5.0
+"""Of that, what is left after the last word of the provider for writing it down and hearing it."""
+
+
+class Networks(Protocol):
+    """Who knows the SpiderMultusConfigs behind the NICs of Pods."""
+
+    def nics(self, pod: PodFacts, interfaces: tuple[str, ...]) -> tuple[NicFacts, ...]:
+        """What is known of these NICs. Raises NotReady when nobody can tell now."""
+        ...
+
+
+class Times(NamedTuple):
+    """How long an ADD waits, and by which clock a controller shall know its deadline."""
+
+    bind_s: float = BIND_S_MAX
+    now_s: Callable[[], float] = time.time
+
+
+class _Asked(NamedTuple):
+    """``revision`` of the question, 0: it is bound already."""
+
+    order: BindingRequest
+    revision: int
+
+
+class BindingAllocator:
+    """An allocator whose answers are bound where a provider has to."""
+
+    def __init__(
+        self,
+        allocate: Allocate,
+        store: KeyValueStore,
+        keys: Keys,
+        networks: Networks,
+        confirm: Confirm,
+        times: Times = Times(),
+    ) -> None:
+        self._allocate = allocate
+        self._confirm = confirm
+        self._store = store
+        self._keys = keys
+        self._networks = networks
+        self._times = times
+        self._bindings = Bindings(store, keys)
+        self._handover = Handover(store, keys)
+
+    async def allocate_and_bind(self, request: AddRequest, facts: RequestFacts) -> Added:
+        """See ``Allocator.allocate``.
+
+        Raises ProviderError, NotReady, DeadlineExceeded, BadInput too.
+        """
+        ends = asyncio.get_running_loop().time() + self._times.bind_s
+        pod = facts.pod
+        parents_of(self._networks.nics(pod, (request.attachment.interface,)))
+        await self._admit(request, pod)
+        added = await self._allocate(request, facts)
+        order = await self._order(added.endpoint, pod)
+        if not order.addresses or pod.migrating:
+            return added
+        asked: _Asked = await racing()(self._ask, order, pod, ends)
+        if asked.revision:
+            await self._wait(asked, pod, ends)
+        return added._replace(endpoint=await self._endpoint(order))
+
+    async def _admit(self, request: AddRequest, pod: PodFacts) -> None:
+        """Claim nothing beside what is still being given back, or belongs to a Pod before."""
+        binding = (await self._bindings.find(pod.endpoint_key)).binding
+        if binding is None:
+            return
+        if not binding.is_ending:
+            if _continues(binding.order, pod):
+                return
+            await self._confirm(request.pod)
+            await self._give_back(pod, "superseded", f"Pod {pod.uid} asks for addresses")
+        raise _not_yet(binding)
+
+    async def _order(self, endpoint: Endpoint, pod: PodFacts) -> BindingRequest:
+        """What has to be bound of the endpoint; the claims are those that it has now."""
+        interfaces = tuple(nic.interface for nic in endpoint.nics if nic.interface and nic.ipv4)
+        parents = parents_of(self._networks.nics(pod, interfaces))
+        addresses = addresses_of(endpoint, parents)
+        claims = await claims_of(self._store, self._keys, endpoint) if addresses else ()
+        return BindingRequest(
+            *endpoint.key, pod.name, endpoint.uid, endpoint.node, addresses, claims
+        )
+
+    async def _ask(self, order: BindingRequest, pod: PodFacts, ends: float) -> _Asked:
+        """Say that it shall be bound."""
+        seen = await self._bindings.find(order.key)
+        binding = seen.binding
+        if binding is not None:
+            if not _texts(binding.order) <= _texts(order):
+                await self._give_back(pod, "unbound", "its addresses are others than those bound")
+                raise _not_yet(binding)
+            if binding.is_ending:
+                raise _not_yet(binding)
+            order = order._replace(uid=binding.order.uid, pod=binding.order.pod)
+            if binding.state == "bound" and binding.order.covers(order):
+                return _Asked(order, 0)
+        left_s = ends - asyncio.get_running_loop().time() - BOOKS_S
+        deadline_ms = round((self._times.now_s() + left_s) * 1000)
+        order = order._replace(deadline_ms=deadline_ms)
+        gone = () if binding is None else binding.gone
+        revision = await self._bindings.write(seen, Binding(order, "asked", gone=gone))
+        if not revision:
+            raise LostRace(f"the binding of {'/'.join(order.key)} changed meanwhile")
+        return _Asked(order, revision)
+
+    async def _wait(self, asked: _Asked, pod: PodFacts, ends: float) -> None:
+        """Return when it is bound."""
+        order = asked.order
+        try:
+            async with (
+                asyncio.timeout_at(ends),
+                aclosing(self._bindings.changes(order.key, asked.revision)) as changes,
+            ):
+                async for binding in changes:
+                    if _is_bound(order, binding):
+                        return
+        except (TimeoutError, Compacted):
+            why = f"the network provider did not bind it within {self._times.bind_s:g} s"
+            await self._give_back(pod, "unbound", why)
+            raise DeadlineExceeded(
+                f"{why}, and what it may have done is taken back",
+                subject="/".join(order.key),
+                remedy="see whether a controller is there: `orbctl status`; "
+                f"`orbctl workflow history {order.workflow_id}` says what it did",
+            ) from None
+
+    async def _give_back(self, pod: PodFacts, reason: ReleaseReason, why: str) -> None:
+        """Hand over what this Pod has, or when it is superseded what one before it had."""
+
+        def decide(endpoint: Endpoint) -> ReleaseDecision:
+            is_ours = (endpoint.uid, endpoint.node) == (pod.uid, pod.node)
+            return ReleaseDecision(is_ours == (reason != "superseded"), why)
+
+        await self._handover.hand_over(pod.endpoint_key, decide, reason, why)
+
+    async def _endpoint(self, order: BindingRequest) -> Endpoint:
+        """With the MACs and VLANs that the provider chose."""
+        kvs = (await self._store.read([Get(self._keys.endpoint(*order.key))])).ranges[0].kvs
+        if not kvs:
+            raise ProviderError(f"the addresses of {'/'.join(order.key)} were given back meanwhile")
+        return ENDPOINT.decode(kvs[0].value)
+
+
+def _continues(order: BindingRequest, pod: PodFacts) -> bool:
+    """Whether what was bound serves this Pod as well.
+
+    The same Pod, or the next one of a fixed address on the same NICs. The target of a live
+    migration has to leave its source what it uses.
+    """
+    same_node = pod.fixed is not None and order.node == pod.node
+    return order.uid == pod.uid or same_node or pod.migrating
+
+
+def _texts(order: BindingRequest) -> set[str]:
+    return {one.address for one in order.addresses}
+
+
+def _is_bound(order: BindingRequest, binding: Binding | None) -> bool:
+    """What a change of the binding means to who waits for it. Raises ProviderError."""
+    if binding is None or binding.is_ending:
+        meanwhile = f"the addresses of {'/'.join(order.key)} were given back meanwhile"
+        raise ProviderError(
+            meanwhile if binding is None or binding.state != "failed" else binding.why,
+            subject=order.workflow_id,
+            remedy=f"`orbctl workflow history {order.workflow_id}` says more",
+        )
+    return binding.state == "bound"
+
+
+def _not_yet(binding: Binding) -> NotReady:
+    order = binding.order
+    because = f" ({binding.why})" if binding.why else ""
+    return NotReady(
+        f"addresses of {'/'.join(order.key)} are being given back to the network provider"
+        f" first{because}",
+        subject=order.workflow_id,
+        remedy=f"the runtime tries again; `orbctl workflow describe {order.workflow_id}` says how "
+        "far it is",
+    )

@@ -1,0 +1,48 @@
+"""A call of the executable ``ifacer``: the configuration in, an empty result out.
+
+DEL, CHECK, GC and STATUS are answered by the executable itself, because nothing is ever removed and
+nothing is remembered; here they succeed as well. It needs neither etcd nor the view: a node can be
+prepared before the agent can hand out addresses.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from core.errors import DatapathError
+from nodeagent.cniwire.failures import NOT_PREPARED, CniFailure
+from nodeagent.gate import ADD_DEADLINE_S, Gate
+from nodeagent.ifacer.conf import InterfaceConfig, read_conf
+from nodeagent.ifacer.link_configurator import LinkConfigurator
+
+NAME: Final = "ifacer"
+
+
+class Ifacer:
+    """Answers the calls of its executable."""
+
+    def __init__(self, gate: Gate, preparer: LinkConfigurator) -> None:
+        self._gate = gate
+        self._preparer = preparer
+
+    async def answer(self, verb: str, variables: dict[str, str], stdin: bytes) -> bytes:
+        """Standard output. Raises CniFailure, NetlinkLost, RequestError."""
+        if verb != "ADD":
+            return b""
+        conf = read_conf(stdin)
+        if conf.wanted is not None:
+            await self._prepare(conf.wanted)
+        # What an earlier plugin of the chain said goes on; mostly there is none, and no result.
+        result = conf.previous or {"cniVersion": conf.cni_version, "dns": {}}
+        return msgspec.json.format(msgspec.json.encode(result), indent=4) + b"\n"
+
+    async def _prepare(self, wanted: InterfaceConfig) -> None:
+        try:
+            with self._gate.admit(ADD_DEADLINE_S):
+                await self._preparer.prepare(wanted)
+        except DatapathError as error:
+            if error.retryable:
+                raise
+            raise CniFailure(NOT_PREPARED, error.message, error.remedy) from error

@@ -1,0 +1,150 @@
+"""Bodies of the HTTP API, read as the public system reads them.
+
+Rules: docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
+Names match whatever their case, the last of a repeated name wins, what follows the document and
+unknown names are ignored. Every refusal has the public system's status and shape. It never looks at
+what the values mean.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from nodeagent.servers.bodies import whole_body
+
+JSON_TYPE: Final = "application/json"
+BODY_BYTES_MAX: Final = 1 << 20
+REQUIRED: Final = 602
+"""The public system's code of a missing member."""
+
+_WHITE: Final = " \t\r\n"
+
+
+class HttpRefusal(Exception):
+    """An answer of the shape ``{"code":…,"message":…}``; ``code`` is the status, or above 600."""
+
+    def __init__(self, status: int, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or status
+        self.message = message
+
+
+class AddArgs(msgspec.Struct, frozen=True, rename="camel"):
+    """IpamAddArgs; fields without a default are required, and may be ""."""
+
+    container_id: str = msgspec.field(name="containerID")
+    if_name: str
+    net_namespace: str
+    pod_namespace: str
+    pod_name: str
+    pod_uid: str = msgspec.field(name="podUID")
+    default_ipv4_pools: tuple[str, ...] = msgspec.field(name="defaultIPv4IPPool", default=())
+    default_ipv6_pools: tuple[str, ...] = msgspec.field(name="defaultIPv6IPPool", default=())
+    clean_gateway: bool = False
+    match_master_subnet: bool = False
+
+
+class DelArgs(msgspec.Struct, frozen=True, rename="camel"):
+    """IpamDelArgs."""
+
+    container_id: str = msgspec.field(name="containerID")
+    if_name: str
+    pod_namespace: str
+    pod_name: str
+    pod_uid: str = msgspec.field(name="podUID")
+    net_namespace: str = ""
+
+
+class BatchDelArgs(msgspec.Struct, frozen=True, rename="camel"):
+    """IpamBatchDelArgs."""
+
+    container_id: str = msgspec.field(name="containerID")
+    pod_namespace: str
+    pod_name: str
+    pod_uid: str = msgspec.field(name="podUID")
+    net_namespace: str = ""
+    conflict: bool = msgspec.field(name="isReleaseConflictIPs", default=False)
+
+
+class CoordinatorArgs(msgspec.Struct, frozen=True, rename="camel"):
+    """GetCoordinatorArgs."""
+
+    pod_name: str
+    pod_namespace: str
+
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+async def read_body(request: web.Request, kind: type[Body], name: str) -> Body:
+    """The body as ``kind``; ``name`` is the parameter's name. Raises HttpRefusal, BodyRefused."""
+    data = await whole_body(request, BODY_BYTES_MAX)
+    if data and request.content_type != JSON_TYPE:
+        said = request.headers.get("Content-Type", "")
+        raise HttpRefusal(
+            415, f'unsupported media type "{said[:100]}", only [{JSON_TYPE}] are allowed'
+        )
+    if not data:
+        raise _required(name)
+    return parse_body(data, kind, name)
+
+
+def parse_body(data: bytes, kind: type[Body], name: str) -> Body:
+    """The same for bytes. Raises HttpRefusal."""
+    fields = msgspec.structs.fields(kind)
+    members = _members(
+        data, name, {field.encode_name.lower(): field.encode_name for field in fields}
+    )
+    types: dict[str, Any] = {field.encode_name: field.type for field in fields}
+    values: dict[str, object] = {}
+    for key, value in members.items():
+        try:
+            values[key] = msgspec.convert(value, types[key])
+        except msgspec.ValidationError as error:
+            raise _unparsable(name, f"{key}: {error}") from None
+    for field in fields:
+        if field.required and field.encode_name not in values:
+            raise _required(field.encode_name)
+    return msgspec.convert(values, kind)
+
+
+def _members(data: bytes, name: str, known: dict[str, str]) -> dict[str, object]:
+    """The known members that are not null; nested values keep no order, and need none."""
+    try:
+        text = data.decode().lstrip(_WHITE)
+        document, _ = _decoder.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _unparsable(name, str(error)) from None
+    if document is None:
+        raise _required(name)
+    if not isinstance(document, _Pairs):
+        raise _unparsable(name, f"cannot read {type(document).__name__} as an object")
+    members = {known[key.lower()]: value for key, value in document.pairs if key.lower() in known}
+    return {key: value for key, value in members.items() if value is not None}
+
+
+class _Pairs:
+    """A JSON object with its members in order, repeated ones too."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        self.pairs = pairs
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"{text} is no JSON")
+
+
+_decoder = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_refuse_constant)
+
+
+def _required(name: str) -> HttpRefusal:
+    return HttpRefusal(422, f"{name} in body is required", REQUIRED)
+
+
+def _unparsable(name: str, why: str) -> HttpRefusal:
+    return HttpRefusal(400, f'parsing {name} body from "" failed, because {why}')

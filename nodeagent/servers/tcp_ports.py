@@ -1,0 +1,73 @@
+"""An agent's TCP ports: health for probes, metrics for scrapers. Both change nothing.
+
+Health (docs/reference/configuration.md, "Ports and health paths"): ``/v1/runtime/startup`` 200 once
+started, ``readiness`` when every check of ``/readyz`` passes. ``liveness`` fails only where a
+restart would help: an agent that waits for etcd is alive, a fenced one is not. ``/livez`` and
+``/readyz`` list the checks one a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from nodeagent.health import AgentHealth, Check
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.http_api import BASE, json_text, not_implemented
+from nodeagent.servers.tcp_port import HEALTH_CONNECTIONS_MAX, METRICS_CONNECTIONS_MAX, TcpPort
+
+_ANY: Final = "/{path:.*}"
+
+
+def health_port(health: AgentHealth, counts: ConnectionCounts | None = None) -> TcpPort:
+    """The port that probes ask."""
+
+    async def startup(_: web.Request) -> web.Response:
+        return web.Response(status=200 if health.started else 500)
+
+    async def readiness(_: web.Request) -> web.Response:
+        fault = await health.readiness_fault()
+        return web.Response() if fault is None else json_text(500, str(fault))
+
+    async def liveness(_: web.Request) -> web.Response:
+        return web.Response() if health.fenced is None else json_text(500, str(health.fenced))
+
+    async def livez(_: web.Request) -> web.Response:
+        return _listed("livez", [Check("fence", health.fenced)])
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _listed("readyz", await health.checks())
+
+    app = web.Application()
+    app.router.add_get(f"{BASE}/runtime/startup", startup)
+    app.router.add_get(f"{BASE}/runtime/readiness", readiness)
+    app.router.add_get(f"{BASE}/runtime/liveness", liveness)
+    app.router.add_get("/livez", livez)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_route("*", f"{BASE}{_ANY}", not_implemented)
+    return TcpPort(app, "health port", HEALTH_CONNECTIONS_MAX, counts)
+
+
+def metrics_port(
+    text: Callable[[], Awaitable[bytes]], content_type: str, counts: ConnectionCounts | None = None
+) -> TcpPort:
+    """The port that Prometheus scrapes: any path."""
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=await text(), headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.router.add_get(_ANY, exposition)
+    return TcpPort(app, "metrics port", METRICS_CONNECTIONS_MAX, counts)
+
+
+def _listed(name: str, checks: Sequence[Check]) -> web.Response:
+    lines = [
+        f"[+]{check.name} ok" if check.fault is None else f"[-]{check.name} failed: {check.fault}"
+        for check in checks
+    ]
+    passed = all(check.fault is None for check in checks)
+    lines.append(f"{name} check {'passed' if passed else 'failed'}")
+    return web.Response(status=200 if passed else 500, text="\n".join(lines) + "\n")

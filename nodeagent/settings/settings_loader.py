@@ -1,0 +1,171 @@
+"""conf.yml and the environment together: the settings of this process.
+
+Environment variables named ORBWEAVER_* win over the file; those of the public system say what the
+file cannot. Nothing else in the agent reads files or variables of configuration.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+from core.domain.fixed.kinds import FixedSettings
+from core.domain.selection.request import SelectionSettings
+from core.errors import BadInput
+from core.service.limits import RECORDS_MAX
+from core.store.etcd import EtcdSettings
+from core.store.etcd.access import ETCD_ENDPOINT, Access, etcd_settings
+from core.store.keys import check_name
+from nodeagent.clusterip.clusterip_setup import ClusterIpSettings
+from nodeagent.clusterip.pods import BPFFS
+from nodeagent.coordinator.settings import WrittenSettings, effective, read_settings
+from nodeagent.settings.allocation import address_order, cool_down_s
+from nodeagent.settings.conf_file import ClusterIpConf, EtcdConf, read_conf
+from nodeagent.settings.devices import device_settings
+from nodeagent.settings.environment import EnvironmentVariables
+from nodeagent.settings.provider import provider_of
+from nodeagent.settings.values import (
+    AGENT_NAMESPACE,
+    CLUSTER,
+    COORDINATOR,
+    HEALTH_PORT,
+    LISTEN_ADDRESS,
+    METRICS_PORT,
+    PLUGIN_LOG_PATH,
+    SOCKET_PATH,
+    Settings,
+)
+
+CONF_PATH: Final = "/tmp/spiderpool/config-map/conf.yml"  # noqa: S108  # docs/reference/configuration.md, "conf.yml"
+RECORDS_HIGHEST: Final = 1 << 31
+POOL_PAUSE_S_MAX: Final = 3_600
+POOL_RETRIES_MAX: Final = 10_000
+ETCD_NAMES: Final = Access(
+    *(
+        f"orbweaver.etcd.{key}"
+        for key in ("endpoints", "caFile", "certFile", "keyFile", "user", "passwordFile")
+    )
+)
+"""What the user calls the settings of etcd in conf.yml."""
+
+
+def load_settings(conf_path: str, variables: Mapping[str, str]) -> Settings:
+    """Everything decided for this process. Raises BadInput; its subject is the key or variable."""
+    conf = read_conf(Path(conf_path))
+    env = EnvironmentVariables(variables)
+    if not (conf.ipv4 or conf.ipv6):
+        raise BadInput(
+            "enableIPv4 and enableIPv6 are both false",
+            subject="enableIPv4",
+            remedy="switch one of them on",
+        )
+    ours, provider = conf.orbweaver, provider_of(conf)
+    return Settings(
+        node_name=_name(env.text("SPIDERPOOL_NODE_NAME", socket.gethostname(), required=True)),
+        cluster=check_name(env.text("ORBWEAVER_CLUSTER", ours.cluster or CLUSTER), "cluster"),
+        etcd=_etcd(ours.etcd, env),
+        socket_path=env.text("ORBWEAVER_SOCKET_PATH", conf.socket_path or SOCKET_PATH),
+        selection=SelectionSettings(
+            ipv4_enabled=conf.ipv4,
+            ipv6_enabled=conf.ipv6,
+            subnets_enabled=conf.subnets,
+            auto_pools_enabled=conf.auto_pools,
+            multus_cluster_network=env.text("MULTUS_CLUSTER_NETWORK"),
+            agent_namespace=env.text("SPIDERPOOL_POD_NAMESPACE", AGENT_NAMESPACE, required=True),
+        ),
+        fixed=FixedSettings(conf.stateful_sets, conf.vms),
+        detect_conflicts=conf.detect_conflicts,
+        detect_gateway=conf.detect_gateway,
+        tune_sysctls=conf.tune_sysctls,
+        release_conflicts=env.truth(
+            "SPIDERPOOL_ENABLED_RELEASE_CONFLICT_IPS", default=True, required=True
+        ),
+        announce_addresses=env.truth(
+            "ORBWEAVER_ANNOUNCE_ADDRESSES", default=ours.announce_addresses
+        ),
+        records_max=env.number("SPIDERPOOL_IPPOOL_MAX_ALLOCATED_IPS", RECORDS_MAX, RECORDS_HIGHEST),
+        pool_wait_s=_pool_wait(env),
+        address_order=address_order(ours, env),
+        cool_down_s=cool_down_s(ours, env),
+        listen_address=_listen(
+            env.text("ORBWEAVER_LISTEN_ADDRESS", ours.listen_address or LISTEN_ADDRESS[conf.ipv4])
+        ),
+        health_port=env.port("SPIDERPOOL_HEALTH_PORT", HEALTH_PORT),
+        metrics_enabled=env.truth("SPIDERPOOL_ENABLED_METRIC", default=False),
+        rdma_metrics_enabled=env.truth("SPIDERPOOL_ENABLED_RDMA_METRIC", default=False),
+        metrics_port=env.port("SPIDERPOOL_METRIC_HTTP_PORT", METRICS_PORT),
+        log_level=env.level("SPIDERPOOL_LOG_LEVEL", "info"),
+        plugin_log_path=env.text("ORBWEAVER_PLUGIN_LOG_PATH", PLUGIN_LOG_PATH),
+        otlp_endpoint=env.text("ORBWEAVER_TRACES_ENDPOINT", ours.traces_endpoint),
+        coordinator=_coordinator(ours.coordinator),
+        coordinator_name=_coordinator_name(env),
+        cluster_ip=_cluster_ip(ours.cluster_ip, env),
+        kubeconfig=env.kubeconfig(),
+        provider=provider,
+        devices=device_settings(conf.agent.devices, has_provider=provider is not None),
+    )
+
+
+def _coordinator(said: dict[str, Any]) -> WrittenSettings:
+    """The settings, known to be usable. Raises BadInput."""
+    try:
+        written = read_settings(said)
+        effective(written, written)
+    except BadInput as error:
+        error.subject = f"orbweaver.coordinator.{error.subject}"
+        raise
+    return written
+
+
+def _coordinator_name(env: EnvironmentVariables) -> str:
+    """By the controller's variables; an agent in Kubernetes follows one unless they say no."""
+    if not env.truth("SPIDERPOOL_COORDINATOR_ENABLED", default=True):
+        return ""
+    name = env.text("SPIDERPOOL_COORDINATOR_DEAFULT_NAME", COORDINATOR)
+    return check_name(name, "SPIDERPOOL_COORDINATOR_DEAFULT_NAME")
+
+
+def _cluster_ip(conf: ClusterIpConf, env: EnvironmentVariables) -> ClusterIpSettings:
+    return ClusterIpSettings(
+        env.truth("ORBWEAVER_CLUSTER_IP", default=conf.enabled),
+        env.text("ORBWEAVER_CLUSTER_IP_CGROUP", conf.cgroup),
+        env.text("ORBWEAVER_CLUSTER_IP_BPFFS", conf.bpffs or BPFFS),
+        env.truth("ORBWEAVER_CLUSTER_IP_HOST_NETWORK", default=conf.host_network),
+    )
+
+
+def _etcd(conf: EtcdConf, env: EnvironmentVariables) -> EtcdSettings:
+    said = Access(
+        env.text("ORBWEAVER_ETCD_ENDPOINTS", ",".join(conf.endpoints or (ETCD_ENDPOINT,))),
+        env.text("ORBWEAVER_ETCD_CA_FILE", conf.ca_file),
+        env.text("ORBWEAVER_ETCD_CERT_FILE", conf.cert_file),
+        env.text("ORBWEAVER_ETCD_KEY_FILE", conf.key_file),
+        env.text("ORBWEAVER_ETCD_USER", conf.user),
+        env.text("ORBWEAVER_ETCD_PASSWORD_FILE", conf.password_file),
+    )
+    return etcd_settings(said, env.text("ORBWEAVER_ETCD_PASSWORD"), ETCD_NAMES)
+
+
+def _name(name: str) -> str:
+    return check_name(name, "SPIDERPOOL_NODE_NAME")
+
+
+def _pool_wait(env: EnvironmentVariables) -> float:
+    """The public system says it as a pause and how often it is made; here nobody polls."""
+    pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
+    pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
+    return float(pause_s * pauses)
+
+
+def _listen(address: str) -> str:
+    try:
+        return str(ip_address(address))
+    except ValueError:
+        raise BadInput(
+            f"{address[:64]!r} is not an address",
+            subject="orbweaver.listenAddress",
+            remedy="use 127.0.0.1 for this host alone, 0.0.0.0 or :: for all",
+        ) from None

@@ -1,0 +1,138 @@
+"""Which objects are asked for, and the listing of them out of a state: of now, or of the past.
+
+Pure: the ledger was read before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from core.domain.addresses import parse_address
+from core.domain.configuration import pool_addresses
+from core.domain.evolution import Ledger
+from core.domain.subnets import controlled, count
+from core.errors import NotFound
+from core.projections.fold import Projection
+from ops.cli import listings
+from ops.cli.applications import application_listing, lines_of
+from ops.cli.kinds import NAMESPACED, RECORD_KINDS, ObjectKind, plural
+from ops.cli.output import Format, ObjectListing
+from ops.cli.pool_usage import PoolUsage, claims_by_pool
+from ops.manifests import pool_manifest, subnet_manifest
+
+if TYPE_CHECKING:
+    from ops.cli.workloads import Told
+
+
+class ObjectSelection(NamedTuple):
+    """``name`` "" means all; ``namespace`` "" means every one."""
+
+    kind: ObjectKind
+    name: str
+    namespace: str
+    output: Format
+
+    def wants(self, name: str, namespace: str = "") -> bool:
+        """Whether an object is meant; objects without a namespace are in every one."""
+        return self.name in ("", name) and (not namespace or self.namespace in ("", namespace))
+
+    @property
+    def full_name(self) -> str:
+        """As people read it."""
+        spaced = (
+            self.kind in (ObjectKind.ENDPOINT, ObjectKind.APPLICATION, *NAMESPACED)
+            and self.namespace
+        )
+        return f"{self.namespace}/{self.name}" if spaced else self.name
+
+
+def listing_of(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> ObjectListing:
+    """The objects meant. The ledger holds what the kind needs: for pools and endpoints all of it.
+
+    ``told``: of applications, as ``lines_of`` takes it.
+
+    Raises NotFound for a name that nothing has.
+    """
+    match wish.kind:
+        case ObjectKind.POOL:
+            listing = _pools(ledger, wish)
+        case ObjectKind.SUBNET:
+            listing = _subnets(ledger, wish)
+        case ObjectKind.RESERVATION:
+            found = [one for name, one in sorted(ledger.reservations.items()) if wish.wants(name)]
+            listing = listings.reservation_listing(found)
+        case ObjectKind.ENDPOINT:
+            listing = _endpoints(ledger, wish)
+        case ObjectKind.APPLICATION:
+            listing = _applications(ledger, wish, told)
+        case ObjectKind.QUARANTINE:
+            aside = sorted(ledger.quarantine.values(), key=lambda one: parse_address(one.address))
+            listing = listings.quarantine_listing([q for q in aside if wish.wants(q.address)])
+        case _:
+            listing = _records(ledger, wish)
+    if wish.name and not listing.names:
+        raise NotFound(f"there is no {wish.kind} {wish.full_name}")
+    return listing
+
+
+def nothing(ledger: Ledger, wish: ObjectSelection, told: Told | None = None) -> str:
+    """What to say when nothing was found, with a hint to other namespaces."""
+    everywhere = listing_of(ledger, wish._replace(namespace=""), told)
+    if everywhere.names:
+        return (
+            f"there are no {plural(wish.kind)} in namespace {wish.namespace};"
+            f" {len(everywhere.names)} in others (-A shows all)"
+        )
+    return f"there are no {plural(wish.kind)}"
+
+
+def _pools(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
+    pools = [pool for name, pool in sorted(ledger.pools.items()) if wish.wants(name)]
+    held = claims_by_pool(ledger)
+    tallies = {} if wish.output.is_plain else Projection(ledger).tallies
+    counts = {
+        pool.name: PoolUsage(len(held[pool.name]), tallies[pool.name].free.size if tallies else 0)
+        for pool in pools
+    }
+    manifests = [
+        pool_manifest(pool, held[pool.name], ledger) for pool in pools if wish.output.is_plain
+    ]
+    totals = {pool.name: pool_addresses(pool).clamped_size for pool in pools}
+    return listings.pool_listing(pools, counts, totals, manifests)
+
+
+def _subnets(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
+    found = [one for name, one in sorted(ledger.subnets.items()) if wish.wants(name)]
+    lines = [
+        listings.SubnetLine(one, count(one, ledger.pools), len(controlled(one.name, ledger.pools)))
+        for one in found
+    ]
+    manifests = [subnet_manifest(one, ledger) for one in found if wish.output.is_plain]
+    return listings.subnet_listing(lines, manifests)
+
+
+def _endpoints(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
+    found = [
+        one
+        for (namespace, name), one in sorted(ledger.endpoints.items())
+        if wish.wants(name, namespace)
+    ]
+    every_nic = wish.output is Format.WIDE
+    return listings.endpoint_listing(found, namespaced=not wish.namespace, every_nic=every_nic)
+
+
+def _applications(ledger: Ledger, wish: ObjectSelection, told: Told | None) -> ObjectListing:
+    every = lines_of(ledger, told)
+    lines = [line for line in every if wish.wants(line.key.name, line.key.namespace)]
+    return application_listing(lines, namespaced=not wish.namespace)
+
+
+def _records(ledger: Ledger, wish: ObjectSelection) -> ObjectListing:
+    kinds = [RECORD_KINDS[wish.kind]] if wish.kind in RECORD_KINDS else RECORD_KINDS.values()
+    return listings.record_listing(
+        [
+            record
+            for _, record in sorted(ledger.records.items())
+            if record.kind in kinds and wish.wants(record.name, record.namespace)
+        ]
+    )

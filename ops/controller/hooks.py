@@ -1,0 +1,209 @@
+"""Commands of ``orbweaver-controller`` that do one thing and end: what the chart's hooks run.
+
+    clean               after an uninstall: nothing of ours may keep anything from being deleted
+    make-defaults       objects that a new cluster begins with
+    etcd-certificates   those of an embedded etcd
+    etcd-access         roles and users of agents and controllers in etcd, and authentication
+    copy-cni            the node's CNI configurations, for a controller that is not root
+    shutdown            nothing: the public chart's preStop calls it
+
+Each says what it did, and ends with 1 where it could not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from core.errors import BadInput, OrbweaverError
+from core.store.roles import AGENT_USER, CONTROLLER_USER, roles_of
+from nodeagent.settings.environment import EnvironmentVariables
+from nodeagent.telemetry.logs import set_up_logging
+from ops.controller.settings import NAMESPACE
+from ops.kubernetes.settings import LeaseSettings
+from ops.settings import cluster_settings
+
+if TYPE_CHECKING:
+    from core.kubernetes.api import Api
+
+EXIT_FAILED: Final = 1
+EXIT_SETTINGS: Final = 2
+ETCD_WAIT_S: Final = 240.0
+"""A new etcd gets this long to come up, which is less than the Job of the chart may take."""
+FOLLOW_S: Final = 2.0
+"""How often the node's CNI configurations are compared with their copies."""
+
+NAMES: Final = "spiderpool-controller"
+
+_log: Final = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Do the one that the command line names."""
+    commands()()
+
+
+def commands() -> typer.Typer:
+    """All of them."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    for chore in (clean, make_defaults, etcd_certificates, etcd_access, copy_cni, shutdown):
+        app.command()(chore)
+    return app
+
+
+def clean(
+    validate: Annotated[str, typer.Option(help="The validating webhook configuration.")] = NAMES,
+    mutating: Annotated[str, typer.Option(help="The mutating webhook configuration.")] = NAMES,
+    secret: Annotated[str, typer.Option(help="The Secret of the webhooks' certificate.")] = "",
+) -> None:
+    """Take our webhooks and finalizers away, so that nothing hangs. Objects stay."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.cleanup import InstallationNames, clean
+
+        namespace = _namespace()
+        lease = LeaseSettings(namespace).name
+        freed = await clean(api, InstallationNames(namespace, lease, mutating, validate, secret))
+        _log.info("%d objects have no finalizer of ours any more", freed)
+
+    _with_api(work)
+
+
+def make_defaults(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Objects, in YAML.")],
+) -> None:
+    """Make the objects of a file that are not there; what is there stays as it is."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.defaults import make_all, read_objects
+
+        objects = read_objects(file.read_text("utf-8"), str(file))
+        async for one, made in make_all(api, objects):
+            name = f"{one['kind']}/{one['metadata']['name']}"
+            _log.info("%s %s", name, "was made" if made else "is there and stays as it is")
+
+    _with_api(work)
+
+
+def etcd_certificates(
+    authority: Annotated[str, typer.Option(help="Secret of the authority.")],
+    member: Annotated[str, typer.Option(help="Secret of the members.")],
+    agent: Annotated[str, typer.Option(help="Secret of the agents.")],
+    controller: Annotated[str, typer.Option(help="Secret of controllers and hooks.")],
+    root: Annotated[str, typer.Option(help="Secret of the Job that manages access.")],
+    metrics: Annotated[str, typer.Option(help="Secret of the reader of etcd's metrics.")],
+    domain: Annotated[str, typer.Option(help="The domain of the members' names.")],
+    namespace: Annotated[str, typer.Option(help="Where the Secrets are.")],
+) -> None:
+    """Make the certificates of an embedded etcd that are missing or due."""
+
+    async def work(api: Api) -> None:
+        from ops.kubernetes.certificates.members import SecretNames, make_certificates
+
+        names = SecretNames(authority, member, agent, controller, root, metrics, domain)
+        written = await make_certificates(api, namespace, names)
+        _log.info("%d Secrets were written", len(written))
+
+    _with_api(work)
+
+
+def etcd_access(
+    agent_user: Annotated[
+        str, typer.Option(help="Common name of the agents' certificate.")
+    ] = AGENT_USER,
+    controller_user: Annotated[
+        str, typer.Option(help="Common name of the controllers' certificate.")
+    ] = CONTROLLER_USER,
+) -> None:
+    """Give agents and controllers their roles in etcd, and require authentication.
+
+    etcd is the one of the ORBWEAVER_ETCD_* variables; the certificate there must be root's.
+    """
+    set_up_logging("info")
+
+    async def work() -> None:
+        from core.store.etcd.access_control import switch_on
+        from core.store.keys import Keys
+        from core.store.retry_policies import waiting_for_store
+
+        settings = cluster_settings(os.environ)
+        roles = roles_of(Keys(settings.cluster), agent_user, controller_user)
+        async for attempt in waiting_for_store(ETCD_WAIT_S):
+            with attempt:
+                await switch_on(settings.etcd, roles)
+
+    _run(work())
+
+
+def copy_cni(
+    source: Annotated[Path, typer.Argument(help="The node's directory.")],
+    target: Annotated[Path, typer.Argument(help="Where everybody here may read them.")],
+    *,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until a signal.")] = False,
+) -> None:
+    """Copy the node's CNI configurations to where a controller that is not root reads them."""
+    from ops.kubernetes.cni_files import mirror
+
+    set_up_logging("info")
+    target.mkdir(parents=True, exist_ok=True)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT) if follow else ():
+        signal.signal(number, lambda *_: ended.set())
+    while True:
+        try:
+            for name in mirror(source, target):
+                _log.info("%s is as the node has it", name)
+        except (BadInput, OSError) as error:
+            _log.warning("CNI configurations not copied: %s", error)
+            if not follow:
+                raise typer.Exit(EXIT_FAILED) from None
+        if not follow or ended.wait(FOLLOW_S):
+            return
+
+
+def shutdown() -> None:
+    """Do nothing: a signal ends the controller."""
+
+
+def _namespace() -> str:
+    found = EnvironmentVariables(os.environ).text(NAMESPACE, required=True)
+    if not found:
+        raise BadInput(f"{NAMESPACE} is not set", subject=NAMESPACE)
+    return found
+
+
+def _with_api(work: Callable[[Api], Awaitable[None]]) -> None:
+    """Do the work with an API server; ends the process."""
+    set_up_logging("info")
+
+    async def body() -> None:
+        from core.kubernetes.api import Api
+        from core.kubernetes.connection import open_connection
+
+        api = Api(await open_connection(EnvironmentVariables(os.environ).kubeconfig() or ""))
+        try:
+            await work(api)
+        finally:
+            await api.close()
+
+    _run(body())
+
+
+def _run(work: Coroutine[None, None, None]) -> None:
+    """Do the work; a failure is logged and ends the process with its exit code."""
+    try:
+        asyncio.run(work)
+    except BadInput as error:
+        _log.critical("settings: %s", error, extra={"fields": {"key": error.subject}})
+        raise typer.Exit(EXIT_SETTINGS) from None
+    except (OrbweaverError, OSError) as error:
+        _log.critical("not done: %s", error)
+        raise typer.Exit(EXIT_FAILED) from None

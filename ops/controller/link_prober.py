@@ -1,0 +1,50 @@
+"""The prober of a controller that is on a link of the Pods: ARP and neighbour discovery, for real.
+
+It asks as RFC 5227 and RFC 4862 have a newcomer ask: from no address, so that no neighbour learns
+anything wrong. Before the address it asks for the gateway; without an answer from there silence
+would prove nothing (I6).
+"""
+
+from __future__ import annotations
+
+from core.errors import OrbweaverError
+from nodeagent.conflict_detection.detector import Detector
+from nodeagent.netlink.namespaces import OWN, NetnsExecutor
+from workflows.jobs.quarantine.prober import ProbeResult, ProbeTarget
+
+
+class LinkProber:
+    """Probes from one interface. Make it inside the event loop that runs it."""
+
+    def __init__(self, interface: str, name: str, netns: str = OWN) -> None:
+        self._visitor = NetnsExecutor()
+        self._detector = Detector(self._visitor)
+        self._interface = interface
+        self._netns = netns
+        self._name = name
+
+    async def probe(self, target: ProbeTarget) -> ProbeResult:
+        """See ``Prober``."""
+        here = f"on {self._interface} of {self._name}"
+        if not target.witness:
+            why = "no pool with a gateway has the address: silence would prove nothing"
+            return ProbeResult("unable", text=f"{why} {here}")
+        try:
+            if not await self._ask(target.witness):
+                why = f"the gateway {target.witness} does not answer {here}: is it the right link?"
+                return ProbeResult("unable", text=why)
+            mac = await self._ask(target.address)
+        except OrbweaverError as error:
+            return ProbeResult("unable", text=str(error))
+        where = f"{here}, where the gateway {target.witness} answers"
+        return ProbeResult("answered", mac, where) if mac else ProbeResult("silent", text=where)
+
+    async def close(self) -> None:
+        """Close every socket, end the thread."""
+        await self._detector.close()
+        self._visitor.close()
+
+    async def _ask(self, address: str) -> str:
+        """The hardware address of who uses it, "" for nobody. Raises DetectionFailed."""
+        macs = await self._detector.who_answers(self._interface, address, self._netns)
+        return ", ".join(macs)

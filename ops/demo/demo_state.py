@@ -1,0 +1,144 @@
+"""What the steps of the demo share: the laboratory, its two nodes, the Pods, and orbctl."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from ops.demo.demo_output import DemoFailed, DemoOutput, expect
+from ops.lab.laboratory import Laboratory
+from ops.lab.node import Node
+from ops.lab.runtime import CniFailed
+from ops.lab.sandbox import Sandbox
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+"""Where a user stands who types the commands that are shown."""
+
+NAMESPACE: Final = "shop"
+
+
+class MissingCapability(NamedTuple):
+    """Why something cannot be shown on this machine; "" where it can."""
+
+    no_wires: str = ""
+    no_services: str = ""
+
+
+class DemoState:
+    """The state of the demo."""
+
+    def __init__(self, stage: DemoOutput, laboratory: Laboratory, able: MissingCapability) -> None:
+        self.stage = stage
+        self.able = able
+        self.laboratory = laboratory
+        self.pods: dict[str, Sandbox] = {}
+        self.remembered = ""
+        """A moment to look back at, ISO 8601."""
+
+    @property
+    def node_a(self) -> Node:
+        """The first node."""
+        return self.laboratory.nodes["node-a"]
+
+    @property
+    def node_b(self) -> Node:
+        """The second node."""
+        return self.laboratory.nodes["node-b"]
+
+    def remember(self) -> None:
+        """Keep this moment."""
+        seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1_000)
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        self.remembered = f"{stamp}.{milliseconds:03}Z"
+
+    def make(self, pod: str) -> Sandbox:
+        """A new sandbox for a Pod; a former one of that name is gone by now."""
+        self.pods[pod] = self.laboratory.sandbox(pod, NAMESPACE)
+        return self.pods[pod]
+
+    def replace(self, node: Node, failed: Sandbox) -> Sandbox:
+        """What a runtime does after a failed ADD: a new sandbox, then the DEL of the old one."""
+        failed.destroy()
+        fresh = self.laboratory.sandbox(failed.pod, NAMESPACE, failed.uid)
+        self.pods[failed.pod] = fresh
+        node.runtime.add(fresh)
+        node.runtime.delete(failed)
+        _check_configured(fresh)
+        return fresh
+
+    def attach(self, node: Node, pod: str) -> Sandbox:
+        """Make a Pod on a node and attach it. Raises CniFailed."""
+        sandbox = self.make(pod)
+        node.runtime.add(sandbox)
+        _check_configured(sandbox)
+        return sandbox
+
+    def show_call(self, node: Node, verb: str, what: str, plugin: str = "macvlan") -> None:
+        """Show how a runtime calls the plugin."""
+        words = (f"CNI_COMMAND={verb}", what, plugin, "<lab.conf")
+        self.stage.command(" ".join(filter(None, words)), place=node.name)
+
+    def refused(self, node: Node, sandbox: Sandbox) -> CniFailed:
+        """An ADD that must fail."""
+        try:
+            node.runtime.add(sandbox)
+        except CniFailed as error:
+            return error
+        raise DemoFailed(f"{sandbox.pod} was attached: {sandbox.addresses}")
+
+    def pinged(self, source: str, address: str) -> str:
+        """The time of a ping that must be answered."""
+        milliseconds = self.pods[source].ping(address)
+        expect(milliseconds is not None, f"{source} does not reach {address}")
+        return f"{milliseconds:.2f} ms"
+
+    def pinged_from(self, node: Node, address: str) -> str:
+        """The time of a node's ping that must be answered."""
+        milliseconds = node.namespace.ping(address)
+        expect(milliseconds is not None, f"{node.name} does not reach {address}")
+        return f"{milliseconds:.2f} ms"
+
+    def orbctl(self, line: str, *, code: int = 0) -> str:
+        """Show and run an orbctl command that must end with this exit code; what it says."""
+        self.stage.command(f"orbctl {line}")
+        said = self.quiet(line, code=code)
+        self.stage.output(said)
+        return said
+
+    def quiet(self, line: str, *, code: int = 0) -> str:
+        """Run an orbctl command; what it says."""
+        done = self.laboratory.orbctl(*shlex.split(line), directory=ROOT)
+        said = done.stderr + done.stdout
+        expect(done.returncode == code, f"orbctl {line}: exit code {done.returncode}\n{said}")
+        return said
+
+    def apply_with(self, path: str, replaced: Mapping[str, str]) -> None:
+        """Apply a file of the demo with texts replaced."""
+        edits = ";".join(f"s/{before}/{after}/" for before, after in replaced.items())
+        self.stage.command(f"sed '{edits}' {path} | orbctl apply -f -")
+        text = (ROOT / path).read_text("utf-8")
+        for before, after in replaced.items():
+            text = text.replace(before, after)
+        done = self.laboratory.orbctl("apply", "-f", "-", stdin=text)
+        expect(done.returncode == 0, f"orbctl apply: {done.stderr}")
+        self.stage.output(done.stdout)
+
+    def endpoints(self) -> dict[str, list[str]]:
+        """Pod -> the addresses it holds, by etcd."""
+        document = json.loads(self.quiet(f"get endpoints -n {NAMESPACE} -o json"))
+        return {one["metadata"]["name"]: sorted(_addresses(one)) for one in document["items"]}
+
+
+def _check_configured(sandbox: Sandbox) -> None:
+    held, configured = sandbox.addresses, sandbox.kernel_addresses()
+    expect(sorted(held) == sorted(configured), f"{sandbox.pod}: holds {held}, has {configured}")
+
+
+def _addresses(endpoint: dict[str, Any]) -> list[str]:
+    nics = endpoint["status"]["current"]["ips"]
+    found = [nic.get(family, "") for nic in nics for family in ("ipv4", "ipv6")]
+    return [address.partition("/")[0] for address in found if address]

@@ -1,0 +1,95 @@
+"""The webhooks inside a controller: every replica answers, whoever leads."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.projections.projector import Projector
+from core.service.admissions import Admissions
+from core.service.configurator import Configurator
+from core.store.keys import Keys, controller_writer
+from core.store.kv import KeyValueStore
+from core.store.writer import Writer
+from core.supervision import Supervisor, TaskSpec
+from core.teardown import Teardown
+from nodeagent.servers.connections import ConnectionCounts
+from ops.kubernetes.admission.admission_rules import AdmissionValidator
+from ops.kubernetes.admission.pods import PodInjection
+from ops.kubernetes.admission.pool_admission import Admitter
+from ops.kubernetes.admission.webhook_server import Admission, WebhookPort
+from ops.kubernetes.certificates.certificate_keeper import CertificateKeeper
+from ops.kubernetes.settings import KubernetesSettings, WebhookSettings
+
+PORT_SETTING: Final = "SPIDERPOOL_WEBHOOK_PORT"
+
+_log: Final = logging.getLogger(__name__)
+
+
+class AdmissionHost:
+    """Serves until cancelled; ``port`` is what it listens on, None before."""
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        webhook: WebhookSettings,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+        connections: ConnectionCounts | None = None,
+    ) -> None:
+        self._connections = connections
+        self.port: int | None = None
+        self.tasks = Supervisor()
+        self._settings = settings
+        self._webhook = webhook
+        self._projector = projector
+        self._admissions = Admissions(store, keys)
+        # A writer that is never opened: dry runs write nothing.
+        self._configurator = Configurator(
+            store,
+            keys,
+            Writer(store, keys, controller_writer("admission")),
+            ipv4_enabled=settings.ipv4_enabled,
+            ipv6_enabled=settings.ipv6_enabled,
+            subnets_enabled=settings.subnets_enabled,
+        )
+
+    async def run(self) -> None:
+        """Answer reviews until cancelled. Raises BadInput: credentials, certificate, port."""
+        api = Api(await open_connection(self._settings.kubeconfig))
+        admitter = Admitter(api, self._configurator, self._admissions)
+        subnets_enabled = self._settings.subnets_enabled
+        judge = AdmissionValidator(
+            api,
+            self._configurator,
+            admitter,
+            guards_deletion=self._webhook.guards_deletion,
+            subnets_enabled=subnets_enabled,
+        )
+        secret = self._webhook.secret
+        keeper = CertificateKeeper(api, secret) if secret is not None else None
+        injection = self._webhook.injection
+        pods = PodInjection(api, injection.slots) if injection is not None else None
+        admission = Admission(api, self._projector, judge, pods, subnets_enabled=subnets_enabled)
+        port = WebhookPort(admission, self._webhook.files, self._connections)
+        opened = Teardown()
+        opened.push("the API server", api.close)
+        opened.push("the webhook port", port.close)
+        opened.push("tasks of the webhooks", self.tasks.close)
+        try:
+            if keeper is not None:
+                await keeper.open()
+            await port.open(self._webhook.address, self._webhook.port, PORT_SETTING)
+            self.port = port.port
+            _log.info("webhooks are served", extra={"fields": {"port": port.port}})
+            self.tasks.start(TaskSpec("pending-admissions", admitter.run))
+            for name, each in (("webhook-certificate", keeper), ("injected-networks", pods)):
+                if each is not None:
+                    self.tasks.start(TaskSpec(name, each.run))
+            await port.keep_certificates()
+        finally:
+            self.port = None
+            await opened.close()

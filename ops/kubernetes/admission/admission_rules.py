@@ -1,0 +1,178 @@
+"""The rules of pools, subnets and reservations: dry runs of the commands that will follow.
+
+The same ``decide`` on what etcd has now, so that webhook, translator and ``orbctl apply --dry-run``
+never differ; beside it, on what was admitted before and is not translated yet (``admitting``). What
+only Kubernetes knows is asked of the API server: whether the name is taken, and whether the
+controller of a pool exists.
+"""
+
+from __future__ import annotations
+
+from core.domain.addresses import AddressSyntaxError
+from core.domain.commands import ApplyPool, ApplyReservation, Command, DeletePool, DeleteSubnet
+from core.domain.configuration import pool_addresses
+from core.domain.model import Pool
+from core.domain.refusals import Refusal
+from core.domain.validation.changes import immutable
+from core.domain.validation.shared import ObjectReference
+from core.errors import BadInput, Refused
+from core.kubernetes.api import Api, Object
+from core.service.configurator import Configurator
+from ops.kubernetes.admission.pool_admission import Admitter
+from ops.kubernetes.admission.reviews import CREATE, DELETE, UPDATE, AdmissionRequest
+from ops.kubernetes.resources import FINALIZER, TranslatedKind, command_of, controlling_subnet
+
+
+class AdmissionValidator:
+    """Judges questions; ``guards_deletion``: enableValidatingResourcesDeletedWebhook.
+
+    ``subnets_enabled``: enableSpiderSubnet, whether pools belong to subnets at all.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        configurator: Configurator,
+        admitter: Admitter,
+        *,
+        guards_deletion: bool,
+        subnets_enabled: bool = True,
+    ) -> None:
+        self._api = api
+        self._configurator = configurator
+        self._admitter = admitter
+        self._guards_deletion = guards_deletion
+        self._subnets_enabled = subnets_enabled
+
+    async def judge(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """Why not; nothing means yes. Raises StoreError, ApiError."""
+        if question.operation == DELETE:
+            return await self._deletion(question)
+        if question.operation == UPDATE and says_the_same(question.object, question.old):
+            return ()
+        if "deletionTimestamp" in question.object["metadata"]:
+            return _of_leaving(question)
+        try:
+            return await self._change(question)
+        except BadInput as error:
+            field = f"spec.{error.subject}" if error.subject else ""
+            return (_subject(question).refuse("Invalid", "unreadable", field, error.message),)
+        except Refused as error:
+            return _refusals(error)
+        except AddressSyntaxError as error:
+            message = f"an object that is stored cannot be read: {error}"
+            return (_subject(question).refuse("Internal", "unreadable", "spec.ips", message),)
+
+    async def _change(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """A creation or an update. Raises Refused, BadInput, AddressSyntaxError."""
+        if question.operation == CREATE and await self._is_taken(question):
+            return (_already_exists(question),)
+        if question.operation == UPDATE:
+            _require_same_family(question)
+        command = command_of(_identified(question))
+        if isinstance(command, ApplyReservation):
+            await self._configurator.dry_run(command)
+            return ()
+        if isinstance(command, ApplyPool) and self._subnets_enabled:
+            await self._require_controller(question, command.pool)
+        await self._admitter.admit(question, command)
+        return ()
+
+    async def _is_taken(self, question: AdmissionRequest) -> bool:
+        """Whether the API server has an object of that name."""
+        kind = TranslatedKind(f"{question.kind.lower()}s")
+        return await self._api.find(kind.path(question.object["metadata"]["name"])) is not None
+
+    async def _require_controller(self, question: AdmissionRequest, pool: Pool) -> None:
+        """A SpiderSubnet that controls the pool exists, and has its CIDR.
+
+        See docs/reference/admission.md, "SpiderIPPool", rule 5.
+
+        Kubernetes would delete the pool as garbage otherwise. Raises Refused.
+        """
+        owner = controlling_subnet(question.object)
+        if owner is None or not pool_addresses(pool):
+            return
+        subnet = await self._api.find(TranslatedKind.SUBNET.path(owner.name))
+        subject = _subject(question)
+        if subnet is None or subnet["metadata"]["uid"] != owner.uid:
+            message = f"failed to get controller Subnet {owner.name}: there is no such object"
+            remedy = "remove the ownerReference, or create the SpiderSubnet first"
+            refusal = subject.refuse("Internal", "no-controller", "spec.subnet", message, remedy)
+            raise Refused((refusal,))
+        if subnet["spec"]["subnet"] != pool.subnet:
+            message = f"its addresses are not contained in controller Subnet {owner.name}"
+            remedy = f"the CIDR of that SpiderSubnet is {subnet['spec']['subnet']}"
+            refusal = subject.refuse("Forbidden", "outside-owner", "spec.ips", message, remedy)
+            raise Refused((refusal,))
+
+    async def _deletion(self, question: AdmissionRequest) -> tuple[Refusal, ...]:
+        """Refused only where a switch says so, and only while something is held."""
+        if not self._guards_deletion:
+            return ()
+        name = question.name
+        match question.kind:
+            case "SpiderIPPool":
+                refusals = await self._try(DeletePool(name))
+            case "SpiderSubnet":
+                refusals = await self._try(DeleteSubnet(name))
+            case _:
+                return ()
+        return tuple(one for one in refusals if one.kind == "Forbidden")
+
+    async def _try(self, command: Command) -> tuple[Refusal, ...]:
+        try:
+            await self._configurator.dry_run(command)
+        except Refused as error:
+            return _refusals(error)
+        return ()
+
+
+def says_the_same(new: Object, old: Object) -> bool:
+    """Whether an update is of metadata alone, and not of labels that mean something to us."""
+    labels = [
+        {
+            key: value
+            for key, value in (one["metadata"].get("labels") or {}).items()
+            if "spider" in key
+        }
+        for one in (new, old)
+    ]
+    return new.get("spec") == old.get("spec") and labels[0] == labels[1]
+
+
+def _require_same_family(question: AdmissionRequest) -> None:
+    """IP versions are compared before one that does not exist is refused. Raises Refused."""
+    new, old = ((one.get("spec") or {}).get("ipVersion") for one in (question.object, question.old))
+    if new is not None and old is not None and new != old:
+        raise Refused((immutable(_subject(question), "spec.ipVersion", old),))
+
+
+def _already_exists(question: AdmissionRequest) -> Refusal:
+    """In the words of the API server."""
+    plural = f"{question.kind.lower()}s"
+    name = question.object["metadata"]["name"]
+    message = f'{plural}.spiderpool.spidernet.io "{name}" already exists'
+    return _subject(question).refuse("AlreadyExists", "name-taken", "", message)
+
+
+def _of_leaving(question: AdmissionRequest) -> tuple[Refusal, ...]:
+    """What is being deleted may lose its finalizer, and nothing else of it may change."""
+    if FINALIZER not in (question.object["metadata"].get("finalizers") or []):
+        return ()
+    message = f"a terminating {question.kind} cannot be changed"
+    return (_subject(question).refuse("Forbidden", "terminating", "", message),)
+
+
+def _identified(question: AdmissionRequest) -> Object:
+    """With a UID: what is being created has none in a mutating webhook."""
+    one = question.object
+    return one | {"metadata": {"uid": question.uid} | one["metadata"]}
+
+
+def _subject(question: AdmissionRequest) -> ObjectReference:
+    return ObjectReference(question.kind, question.name)
+
+
+def _refusals(error: Refused) -> tuple[Refusal, ...]:
+    return tuple(one for one in error.refusals if isinstance(one, Refusal))

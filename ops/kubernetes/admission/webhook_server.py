@@ -1,0 +1,224 @@
+"""The webhook server: HTTPS, one path for each kind and verb, and a health check.
+
+See docs/reference/admission.md.
+
+Paths are the public system's, so its webhook configurations work unchanged. Mutating answers never
+refuse. Certificates are files, as a mounted Secret has them; they are read again when they change,
+so that a rotation needs no restart. Must not be needed by any Pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from core.errors import BadInput, MalformedReview, OrbweaverError
+from core.kubernetes.api import Api, Object
+from core.manifests.kinds.fields import API_VERSION
+from core.projections.projector import Projector
+from nodeagent.servers.bodies import BodyRefused, whole_body
+from nodeagent.servers.connections import ConnectionCounts
+from nodeagent.servers.tcp_port import TcpPort
+from ops.kubernetes.admission.admission_rules import AdmissionValidator
+from ops.kubernetes.admission.mutation import filled_in
+from ops.kubernetes.admission.networks import (
+    COORDINATOR,
+    filled_in_coordinator,
+    filled_in_network,
+    judge_coordinator,
+    judge_network,
+)
+from ops.kubernetes.admission.pods import PATH, PodInjection
+from ops.kubernetes.admission.reviews import (
+    DELETE,
+    AdmissionRequest,
+    allowed,
+    denied,
+    patch_between,
+    read_question,
+    unable,
+)
+from ops.kubernetes.settings import CertificateFiles
+
+ANSWER_S_MAX: Final = 8.0
+"""Below the ten seconds that the API server waits."""
+
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""A review holds an object twice; etcd lets no object be larger than 1.5 MiB."""
+
+CONNECTIONS_MAX: Final = 256
+"""The API servers reuse a few connections each."""
+
+CERTIFICATES_POLL_S: Final = 10.0
+KINDS: Final = (
+    *("SpiderIPPool", "SpiderSubnet", "SpiderReservedIP"),
+    *("SpiderCoordinator", "SpiderMultusConfig"),
+)
+HEALTH_PATH: Final = "/webhook-health-check"
+
+_log: Final = logging.getLogger(__name__)
+Answer = Callable[[AdmissionRequest], Awaitable[bytes]]
+
+
+def path_of(verb: str, kind: str) -> str:
+    """``verb`` is mutate or validate."""
+    return f"/{verb}-spiderpool-spidernet-io-v2beta1-{kind.lower()}"
+
+
+class Admission:
+    """Answers reviews. ``projector`` is looked at for what is filled in, never for a refusal.
+
+    ``pods`` None: nobody asks about Pods.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        projector: Projector,
+        judge: AdmissionValidator,
+        pods: PodInjection | None = None,
+        *,
+        subnets_enabled: bool = True,
+    ) -> None:
+        self._api = api
+        self._projector = projector
+        self._judge = judge
+        self._pods = pods
+        self._subnets_enabled = subnets_enabled
+
+    def app(self) -> web.Application:
+        """The HTTP application."""
+        app = web.Application(client_max_size=BODY_BYTES_MAX)
+        group, _, _ = API_VERSION.partition("/")
+        for kind in KINDS:
+            mutate = _answering(self.mutate, kind, group)
+            app.router.add_post(path_of("mutate", kind), mutate)
+            validate = _answering(self.validate, kind, group)
+            app.router.add_post(path_of("validate", kind), validate)
+        if self._pods is not None:
+            app.router.add_post(PATH, _answering(self._pods.mutate, "Pod", ""))
+        app.router.add_get(HEALTH_PATH, _well)
+        return app
+
+    async def mutate(self, question: AdmissionRequest) -> bytes:
+        """Yes, with a patch of what is filled in."""
+        one = question.object
+        after = self._filled_in(question.kind, one)
+        return allowed(question.uid, patch_between(one, after))
+
+    async def validate(self, question: AdmissionRequest) -> bytes:
+        """Yes, or no with every cause."""
+        if question.kind == COORDINATOR:
+            refusals = () if question.operation == DELETE else judge_coordinator(question)
+        elif question.kind == "SpiderMultusConfig":
+            is_over = question.operation == DELETE
+            refusals = () if is_over else await judge_network(question, self._api)
+        else:
+            refusals = await self._judge.judge(question)
+        if refusals:
+            reason = "Forbidden" if question.operation == DELETE else ""
+            return denied(question, refusals, reason=reason)
+        return allowed(question.uid)
+
+    def _filled_in(self, kind: str, one: Object) -> Object:
+        if kind == COORDINATOR:
+            return filled_in_coordinator(one)
+        if kind == "SpiderMultusConfig":
+            return filled_in_network(one)
+        ledger = self._projector.projection.ledger
+        subnets = ledger.subnets if self._subnets_enabled else {}
+        return filled_in(one, ledger.pools, subnets)
+
+
+class WebhookPort:
+    """The port that the API server asks, with its certificates."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        files: CertificateFiles,
+        counts: ConnectionCounts | None = None,
+    ) -> None:
+        self._port = TcpPort(admission.app(), "webhook port", CONNECTIONS_MAX, counts)
+        self._files = files
+        self._stamp: tuple[int, ...] = ()
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    @property
+    def port(self) -> int:
+        """The port that it has."""
+        return self._port.port
+
+    async def open(self, address: str, port: int, setting: str) -> None:
+        """Listen; "" is every address, port 0 a free one. Raises BadInput about ``setting``."""
+        self._load()
+        await self._port.open(address, port, setting, self._tls)
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._port.close()
+
+    async def keep_certificates(self) -> None:
+        """Read the files again whenever they change; what cannot be read leaves the old ones."""
+        while True:
+            await asyncio.sleep(CERTIFICATES_POLL_S)
+            try:
+                if self._files.stamp() != self._stamp:
+                    self._load()
+                    _log.info("the webhook's certificate was read again")
+            except (BadInput, OSError) as error:
+                _log.warning("the webhook keeps its old certificate: %s", error)
+
+    def _load(self) -> None:
+        """Raises BadInput."""
+        files = self._files
+        try:
+            stamp = files.stamp()
+            self._tls.load_cert_chain(files.certificate, files.key)
+        except (OSError, ssl.SSLError) as error:
+            message = f"cannot use {files.certificate} and {files.key}: {error}"
+            raise BadInput(message, subject="tls-server-cert") from None
+        self._stamp = stamp
+
+
+def _answering(
+    answer: Answer, kind: str, group: str
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            question = read_question(await whole_body(request, BODY_BYTES_MAX), kind, group)
+        except BodyRefused as refused:
+            return web.Response(status=refused.status, text=refused.message)
+        except MalformedReview as error:
+            return _response(unable(error.uid, error.message, "BadRequest"))
+        except BadInput as error:
+            return web.Response(status=400, text=str(error))
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX):
+                body = await answer(question)
+        except (OrbweaverError, TimeoutError) as error:
+            why = str(error) or f"no answer within {ANSWER_S_MAX:g} s"
+            _log.warning("%s %s: %s", question.kind, question.name, why)
+            body = unable(question.uid, why)
+        except Exception as error:  # noqa: BLE001  # the API server needs an answer
+            # An answer names the object; a bare HTTP error would name only the webhook.
+            _log.exception("the review of %s %s failed", question.kind, question.name)
+            why = f"the review failed: {type(error).__name__}. See the log of the controller."
+            body = unable(question.uid, why, "InternalError")
+        return _response(body)
+
+    return handler
+
+
+def _response(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+async def _well(_: web.Request) -> web.Response:
+    return web.Response(text="ok")

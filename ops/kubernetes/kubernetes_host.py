@@ -1,0 +1,84 @@
+"""Kubernetes inside a controller: credentials, both directions, and their end; one at a time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from core.kubernetes.api import Api
+from core.kubernetes.connection import open_connection
+from core.kubernetes.informer import Informer, following
+from core.projections.projector import Projector
+from core.store.election import LeaderTerm
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.supervision import Supervisor, TaskSpec
+from core.teardown import Teardown
+from ops.kubernetes.attachments import Attachments
+from ops.kubernetes.coordinators import Coordinators
+from ops.kubernetes.leadership import LeaseReport
+from ops.kubernetes.objects import ObjectWriter
+from ops.kubernetes.reporter import Reporter
+from ops.kubernetes.resources import TranslatedKind
+from ops.kubernetes.settings import KubernetesSettings
+from ops.kubernetes.translator import Translator
+from ops.kubernetes.translator_commands import Commands
+
+_log: Final = logging.getLogger(__name__)
+
+
+class KubernetesHost:
+    """What a leading controller does for Kubernetes; its parts are there while it runs.
+
+    ``tasks`` runs all but the translator: a report that fails stops no translation.
+    """
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        store: KeyValueStore,
+        keys: Keys,
+        projector: Projector,
+        name: str,
+    ) -> None:
+        self.translator: Translator | None = None
+        self.reporter: Reporter | None = None
+        self.attachments: Attachments | None = None
+        self.tasks = Supervisor()
+        self._settings = settings
+        self._store = store
+        self._keys = keys
+        self._projector = projector
+        self._name = name
+
+    async def run(self, term: LeaderTerm | None = None) -> None:
+        """Work until cancelled. Raises BadInput without credentials, StoreError, LostRace."""
+        api = Api(await open_connection(self._settings.kubeconfig))
+        opened = Teardown()
+        opened.push("the API server", api.close)
+        commands = Commands(self._store, self._keys, self._projector, self._settings)
+        opened.push("the translator's writer", commands.close)
+        opened.push("tasks of Kubernetes", self.tasks.close)
+        try:
+            await commands.open()
+            objects = ObjectWriter(api, self._name)
+            informers = {kind: Informer(api, kind.collection) for kind in TranslatedKind}
+            self.translator = Translator(informers, commands, objects)
+            self.reporter = Reporter(api, self._projector, informers)
+            for kind, informer in informers.items():
+                self.tasks.start(following(f"watch-{kind.value}", informer.run, [informer]))
+            self.tasks.start(TaskSpec("status-reporter", self.reporter.run))
+            if self._settings.networks:
+                self.attachments = Attachments(api, objects)
+                self.tasks.start(TaskSpec("networks", self.attachments.run))
+            if self._settings.coordinator is not None:
+                coordinators = Coordinators(api, objects, self._settings.coordinator)
+                self.tasks.start(TaskSpec("coordinators", coordinators.run))
+            if self._settings.lease is not None and term is not None:
+                report = LeaseReport(api, self._settings.lease, term)
+                self.tasks.start(TaskSpec("lease-report", report.run))
+            _log.info("custom resources are translated")
+            await self.translator.run()
+        finally:
+            await opened.close()
+            self.translator = self.reporter = self.attachments = None

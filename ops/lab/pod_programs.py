@@ -1,0 +1,52 @@
+"""Two programs for Pods: one says its name to whoever connects, the other asks and counts.
+
+    python -m ops.lab.pod_programs serve NAME PORT
+    python -m ops.lab.pod_programs ask ADDRESS PORT TIMES
+
+``ask`` prints one JSON object: whom the socket believes to be connected with, and how often each
+name was heard. Standard library only, so that it starts quickly.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections import Counter
+from typing import Final, NoReturn
+
+NAME_BYTES_MAX: Final = 256
+ANSWER_S: Final = 5.0
+BACKLOG: Final = 64
+
+
+def serve(name: str, port: int) -> NoReturn:
+    """Say the name, on every address of both families, until killed."""
+    with socket.create_server(
+        ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG
+    ) as server:
+        while True:
+            client, _ = server.accept()
+            with client:
+                client.sendall(name.encode())
+
+
+def ask(address: str, port: int, times: int) -> dict[str, object]:
+    """Connect so many times; who was the peer, and who answered how often."""
+    peer, answers = "", Counter[str]()
+    for _ in range(times):
+        with socket.create_connection((address, port), timeout=ANSWER_S) as client:
+            host, number, *_ = client.getpeername()
+            peer = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+            answers[client.recv(NAME_BYTES_MAX).decode()] += 1
+    return {"peer": peer, "answers": dict(sorted(answers.items()))}
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["serve", name, port]:
+            serve(name, int(port))
+        case ["ask", address, port, times]:
+            print(json.dumps(ask(address, int(port), int(times))))
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,291 @@
+"""A worker for the jobs inside a controller: every replica has one, any of them may die.
+
+The executions belong to no replica. Whoever starts makes sure that they exist and tells them its
+settings; whoever owns their shard does their work, and when it dies another takes over. The one
+that leads listens to the news, and wakes those that are not always there. Told to stop, the worker
+lets what it is doing come to an end and gives its shards back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from core.audit.claim_cause import cause_of
+from core.concurrency import until_all
+from core.domain.autopools.settings import AutoPoolSettings
+from core.domain.reclaim.deadlines import ReclaimDeadline
+from core.domain.reclaim.settings import ReclaimSettings
+from core.errors import ExecutionNotFound, LogCorrupt, StoreUnavailable
+from core.projections.configuration_view import ConfigurationView
+from core.service.cooldown import COOL_DOWN_S
+from core.service.handover import Handover
+from core.service.observer import Observer
+from core.service.provider import ProviderSettings
+from core.store.faults import Faults
+from core.store.keys import Keys
+from core.store.kv import KeyValueStore
+from core.store.retry_policies import waiting_for_store
+from core.supervision import RESTARTS_MAX, Supervisor, TaskSpec
+from core.teardown import Teardown
+from workflows.api.definitions import Registry
+from workflows.engine.client import Client
+from workflows.engine.kinds import OPEN_HEADS
+from workflows.engine.telemetry import Telemetry
+from workflows.engine.worker import Worker, WorkerOptions
+from workflows.external.activities import ExternalActivities
+from workflows.external.binding import ExternalBinding
+from workflows.external.client import ProviderClient
+from workflows.external.provider_dispatcher import ProviderDispatcher as BindingDispatcher
+from workflows.jobs.archive.activities import ArchiveActivities
+from workflows.jobs.archive.archive import WORKFLOW_ID as ARCHIVE_ID
+from workflows.jobs.archive.archive import ArchiveLog
+from workflows.jobs.autopools.application import AutoPools
+from workflows.jobs.autopools.application_dispatcher import ApplicationDispatcher
+from workflows.jobs.autopools.applications import ApplicationsSource, RecordedApplications
+from workflows.jobs.autopools.pool_activities import AutoPoolActivities, PoolPlanner
+from workflows.jobs.quarantine.activities import QuarantineActivities
+from workflows.jobs.quarantine.notices import quarantine_notices
+from workflows.jobs.quarantine.probe import ProbeQuarantine
+from workflows.jobs.quarantine.prober import NoProber, Prober
+from workflows.jobs.reclaim.change_listener import ChangeListener, WorkflowStarter
+from workflows.jobs.reclaim.facts import ReclaimFactsSource
+from workflows.jobs.reclaim.pod import ReclaimPod
+from workflows.jobs.reclaim.pod_activities import PodActivities
+from workflows.jobs.reclaim.records import StandalonePodFacts
+from workflows.jobs.reclaim.releases import ReclaimContext, Releases
+from workflows.jobs.reclaim.scan import ORDERS, SCAN_NOW, WORKFLOW_ID, ReclaimScan, orders_of
+from workflows.jobs.reclaim.scan_activities import ReclaimActivities
+from workflows.jobs.required_executions import IF_GONE
+from workflows.jobs.retirement.activities import RetirementActivities
+from workflows.jobs.retirement.notices import retirement_notices
+from workflows.jobs.retirement.pool import PoolRetirement
+from workflows.jobs.retirement.subnet import SubnetRetirement
+from workflows.jobs.writers import ShardWriters
+
+NOTICES: Final = (retirement_notices, quarantine_notices)
+"""What the leader's ``Noticing`` asks which executions there must be."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class JobSettings(NamedTuple):
+    """What the cluster says of each job. ``provider`` None: no network provider binds addresses."""
+
+    reclaim: ReclaimSettings = ReclaimSettings()
+    auto_pools: AutoPoolSettings = AutoPoolSettings()
+    provider: ProviderSettings | None = None
+    cool_down_s: int = COOL_DOWN_S
+
+
+class JobSources(NamedTuple):
+    """Where the jobs get their knowledge of the cluster; None: from records, standalone.
+
+    ``prober`` asks on a link who uses a quarantined address; ``archive`` None: nobody archives.
+    ``faults``: where what cannot be read is reported.
+    """
+
+    facts: ReclaimFactsSource | None = None
+    applications: ApplicationsSource | None = None
+    prober: Prober = NoProber()
+    archive: ArchiveActivities | None = None
+    faults: Faults | None = None
+
+
+class JobHost:
+    """One replica's share of the jobs."""
+
+    def __init__(  # noqa: PLR0913  # each is one part that a caller may bring
+        self,
+        store: KeyValueStore,
+        keys: Keys,
+        name: str,
+        settings: JobSettings = JobSettings(),
+        *,
+        sources: JobSources = JobSources(),
+        options: WorkerOptions = WorkerOptions(),
+        observer: Observer | None = None,
+        telemetry: Telemetry | None = None,
+        supervisor: Supervisor | None = None,
+    ) -> None:
+        self._keys, telemetry = keys, telemetry or Telemetry()
+        source = sources.facts or StandalonePodFacts(store, keys)
+        self._settings, self._auto_pools, provider, cool_down_s = settings
+        self._client = Client(store, keys, name=name, telemetry=telemetry)
+        find_cause = partial(cause_of, store, keys) if telemetry.traces else None
+        self._beginner = WorkflowStarter(self._client, self._settings, find_cause)
+        self.writers = ShardWriters(store, keys)
+        self.releases = Releases(
+            store,
+            keys,
+            self.writers,
+            Handover(store, keys) if provider is not None else None,
+            cool_down_s=cool_down_s,
+        )
+        means = ReclaimContext(
+            store, keys, source, self._settings, observer or Observer(), self.releases
+        )
+        self.pods = PodActivities(means)
+        scan = ReclaimActivities(means, self._begin_pod)
+        self.listener = ChangeListener(means, self._beginner.begin, self._scan_now)
+        quarantine = QuarantineActivities(store, keys, self.writers, sources.prober)
+        retirement = RetirementActivities(store, keys, self.writers)
+        self._view = ConfigurationView(store, keys, supervisor, faults=sources.faults)
+        self._is_viewing = asyncio.Event()
+        known = sources.applications or RecordedApplications(store, keys, self._view)
+        place = PoolPlanner(store, keys, known, self._view, self._auto_pools)
+        pools = AutoPoolActivities(place, self.writers)
+        self._dispatcher = ApplicationDispatcher(place, self._client)
+        self._bindings = BindingDispatcher(store, keys, self._client, self._view.faults)
+        self._external: ExternalActivities | None = None
+        if provider is not None:
+            asking = ProviderClient(provider)
+            self._external = ExternalActivities(
+                store, keys, self.writers, asking, cool_down_s=cool_down_s
+            )
+        bound = ([ExternalBinding], self._external.all) if self._external else ([], ())
+        self._archive = sources.archive
+        archived = ([ArchiveLog], self._archive.all) if self._archive else ([], ())
+        registry = Registry(
+            [
+                *(ReclaimScan, ReclaimPod, PoolRetirement, SubnetRetirement),
+                *(ProbeQuarantine, AutoPools, *bound[0], *archived[0]),
+            ],
+            [
+                *(scan.observe, scan.release, self.pods.resolve),
+                *(retirement.step, retirement.reinstate),
+                *(quarantine.check, quarantine.probe, quarantine.give_back),
+                *(pools.reconcile, *bound[1], *archived[1]),
+            ],
+        )
+        self.worker = _WatchedWorker(
+            store,
+            keys,
+            registry,
+            name=name,
+            options=options,
+            telemetry=telemetry,
+            faults=self._view.faults,
+        )
+
+    @property
+    def reclaims(self) -> bool:
+        """Whether reclaiming is switched on."""
+        return self._settings.enabled
+
+    @property
+    def makes_pools(self) -> bool:
+        """Whether automatic pools are switched on."""
+        return self._auto_pools.enabled
+
+    async def run(self) -> None:
+        """Work until cancelled, then close. Raises what no retry helps."""
+        try:
+            await self.work()
+        finally:
+            await self.close()
+
+    async def work(self) -> None:
+        """Work until cancelled; again after a failure. Raises what no retry helps."""
+        await self._begin_viewing()
+        self.worker.start()
+        try:
+            await self.worker.ready()
+            await waiting_for_store()(self._begin)
+            await self.worker.ended()
+        finally:
+            await self.worker.close()
+
+    async def close(self) -> None:
+        """Close what the work needed; nothing may work afterwards."""
+        opened = Teardown()
+        opened.push("the jobs' client", self._client.close)
+        if self._external is not None:
+            opened.push("the network provider", self._external.close)
+        opened.push("the jobs' view", self._view.close)
+        opened.push("the jobs' writers", self.writers.close)
+        await opened.close()
+
+    async def _begin_viewing(self) -> None:
+        """However long etcd takes to be there."""
+        while not self._is_viewing.is_set():
+            try:
+                await waiting_for_store()(self._view.start)
+                self._is_viewing.set()
+            except StoreUnavailable as error:
+                _log.warning("waiting for etcd: %s", error)
+
+    async def lead(self) -> None:
+        """What only one replica does, until cancelled. Raises what no retry helps."""
+        await until_all(asyncio.Event().wait(), *(each.run() for each in self.leader_tasks()))
+
+    def leader_tasks(self) -> list[TaskSpec]:
+        """The tasks of the one replica that leads."""
+        tasks = []
+        if self._settings.enabled:
+            tasks.append(self._leader_task("pod-listener", self.listener.run))
+        if self._auto_pools.enabled:
+            tasks.append(self._leader_task("pool-dispatcher", self._dispatcher.run))
+        if self._external is not None:
+            tasks.append(self._leader_task("binding-dispatcher", self._bindings.run))
+        return tasks
+
+    def _leader_task(self, name: str, run: Callable[[], Coroutine[Any, Any, object]]) -> TaskSpec:
+        async def once_viewing() -> None:
+            await self._is_viewing.wait()
+            await run()
+
+        return TaskSpec(name, once_viewing, RESTARTS_MAX)
+
+    async def _begin(self) -> None:
+        """See that the executions are there; one that cannot be read keeps no other from it."""
+        if self._archive is not None:
+            await self._contained(self._client.start(ArchiveLog, id=ARCHIVE_ID, options=IF_GONE))
+        await self._contained(self._begin_reclaiming())
+
+    async def _contained(self, work: Awaitable[object]) -> None:
+        """Await it; what it cannot read is reported."""
+        try:
+            await work
+        except LogCorrupt as error:
+            key = error.subject.removeprefix(self._keys.root.decode())
+            self._view.faults.report(OPEN_HEADS.name, key, error)
+
+    async def _begin_reclaiming(self) -> None:
+        """With the settings of whoever started last."""
+        if not self._settings.enabled:
+            with suppress(ExecutionNotFound):
+                await self._client.cancel(WORKFLOW_ID, "reclaiming was switched off")
+            return
+        orders = orders_of(self._settings)
+        handle = await self._client.signal_with_start(
+            ReclaimScan, orders, id=WORKFLOW_ID, signal=ORDERS, signal_args=[orders]
+        )
+        _log.info("reclaiming is at work", extra={"fields": {"run": handle.run_id}})
+
+    async def _begin_pod(self, one: ReclaimDeadline) -> None:
+        await self._beginner.begin(one)
+
+    async def _scan_now(self) -> None:
+        orders = orders_of(self._settings)
+        await self._client.signal_with_start(ReclaimScan, orders, id=WORKFLOW_ID, signal=SCAN_NOW)
+
+
+class _WatchedWorker(Worker):
+    """A worker that tells when it has come to an end by itself."""
+
+    async def run(self) -> None:
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        try:
+            await super().run()
+        except Exception as error:
+            self._end.set_exception(error)
+            raise
+
+    async def ended(self) -> None:
+        """Wait for that; raises what ended it. Comes after ``ready``."""
+        await self._end
