@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help images demo test test-vm chaos check bench bench-quick format lock setup setup-run clean
+.PHONY: help images demo test test-vm chaos check house bench bench-quick format lock setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS ?=
@@ -34,6 +34,9 @@ check: setup ## style, types, layers and tidiness
 	@$(PYTHON) -m mypy --strict
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m pytest -q tests/tidy
+
+house: setup ## how readable names and documents are, one measure a line; ARGS=--list names what counts
+	@$(PYTHON) -m scripts.house $(ARGS)
 
 bench: setup ## tables, plots and JSON into bench/results/
 	@$(PYTHON) -m bench $(ARGS)

@@ -234,8 +234,7 @@ class AllocationError(OrbweaverError):
     """An ADD that got no addresses.
 
     ``sentinel`` is the short text that users match on (docs/reference/pool-selection.md, "Error
-    texts"). ``verdicts`` are the ``core.domain.selection.request.CandidateVerdict`` values reached before it
-    failed.
+    texts"). ``verdicts``: the ``core.domain.selection.request.CandidateVerdict`` of each pool.
     """
 
     sentinel: ClassVar[str] = "unknown"

@@ -109,12 +109,8 @@ def compose(
     monotonic: Callable[[], float],
 ) -> AgentParts:
     """All parts, not started."""
-    metrics, watchdog, gate, connections = (
-        AgentMetrics(),
-        StoreWatchdog(),
-        Gate(),
-        ConnectionCounts(),
-    )
+    metrics, watchdog = AgentMetrics(), StoreWatchdog()
+    gate, connections = Gate(), ConnectionCounts()
     store, keys = ObservedStore(plain_store, watchdog, metrics), Keys(settings.cluster)
     writer = _writer(store, keys, settings.node_name, tracer, on_fenced)
     supervisor, faults = sources.supervisor or Supervisor(), Faults()

@@ -2,9 +2,9 @@
 
 Pools, subnets, reservations, quarantine and standalone records; never claims: five thousand agents
 must not each receive every allocation. The view is a cache. A decision takes one
-``ConfigurationSnapshot``, decides on it, and guards the decision with the revisions of that same snapshot, so that a stale
-view costs a second try and never a wrong claim (I2). ``ready`` is false until the first
-load is done.
+``ConfigurationSnapshot``, decides on it, and guards the decision with the revisions of that same
+snapshot, so that a stale view costs a second try and never a wrong claim (I2). ``ready`` is false
+until the first load is done.
 """
 
 from __future__ import annotations
@@ -243,7 +243,11 @@ class ConfigurationView:
         for found in reversed(result.ranges):  # the guards first: they tell commands from strays
             for kv in found.kvs:
                 is_first = kv.create_revision == kv.mod_revision
-                self._intake.put(loaded, KeyChange(kv.key, kv.value, kv.mod_revision), is_first)
+                self._intake.put(
+                    loaded,
+                    KeyChange(kv.key, kv.value, kv.mod_revision),
+                    before_is_known=is_first,
+                )
         loaded.revision = self._confirmed = result.revision
         self._heard_at = time.monotonic()
         await self._publish(loaded)
@@ -330,7 +334,7 @@ class _Intake:
         return sorted(changes, key=lambda change: not change.key.startswith(self._guards))
 
     def put(
-        self, into: ConfigurationSnapshot, change: KeyChange, before_is_known: bool = True
+        self, into: ConfigurationSnapshot, change: KeyChange, *, before_is_known: bool = True
     ) -> None:
         """Take one change in. ``before_is_known``: the snapshot has what was there before it."""
         key, value, revision = change

@@ -2,8 +2,8 @@
 
 Every release reads the endpoint and its claims, decides, and commits under guards that name exactly
 what was read. Of what this process has claimed itself it knows both without a read
-(``core.service.endpoint_claims``). A lost race reads again; what is no longer there is no longer to be
-released, which is success.
+(``core.service.endpoint_claims``). After a lost race it reads again; a claim that is gone needs no
+release, which is success.
 """
 
 from __future__ import annotations

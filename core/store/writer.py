@@ -1,7 +1,7 @@
 """The writer: appends events to the log and writes the state they make, in one transaction each.
 
-Appends go through a pump (``core.store.group_commit``): one transaction is in flight, and what arrives
-meanwhile goes into the next one. Here a transaction gets its segment and its fence.
+Appends go through group commit (``core.store.group_commit``): one transaction is in flight, and
+appends that arrive meanwhile go into the next one. This module adds the segment and the fence.
 
 Promises: an append is answered ``Committed`` only if it is in etcd and ``Lost`` only if it is not
 and never will be (I9: a lost answer is settled by fencing the head and reading back). A second

@@ -1,8 +1,8 @@
 """Tell the network of a Pod that its addresses are at another MAC address now.
 
 Announcing is a courtesy: a failure is logged and fails no ADD (docs/reference/coordinator.md, "MAC
-address"). The frames are those of ``nodeagent.conflict_detection``. Nobody waits for the closing of a packet
-socket.
+address"). The frames are those of ``nodeagent.conflict_detection``. No caller waits until a packet
+socket is closed.
 """
 
 from __future__ import annotations

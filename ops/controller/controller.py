@@ -40,8 +40,7 @@ from workflows.engine.retention import Archive
 from workflows.engine.telemetry import Telemetry, TracerProvider
 from workflows.engine.worker import WorkerOptions
 from workflows.jobs.archive.activities import ArchiveActivities
-from workflows.jobs.job_host import NOTICES, JobHost, JobSettings
-from workflows.jobs.job_host import JobSources as JobSources
+from workflows.jobs.job_host import NOTICES, JobHost, JobSettings, JobSources
 from workflows.jobs.quarantine.prober import NoProber
 from workflows.jobs.required_executions import ExecutionKeeper
 

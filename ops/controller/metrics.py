@@ -247,6 +247,11 @@ def _observe_process(ours: Meter, sources: MetricSources) -> None:
         ),
         ("checkpoints_published", "Checkpoints written", lambda: sources.publisher.published),
         (
+            "views_published",
+            "Former name of checkpoints_published",
+            lambda: sources.publisher.published,
+        ),
+        (
             "archive_sealed_segments",
             "Segments moved into archive files",
             lambda: archiving.sealed_segments,

@@ -10,7 +10,7 @@ import pytest
 
 from nodeagent.netlink.namespaces import NetnsExecutor, NetworkNamespace
 from nodeagent.netlink.session import NetlinkSession
-from ops.lab.namespaces import NamedNamespace as NamedNamespace
+from ops.lab.namespaces import NamedNamespace
 from tests.support.parts import require_namespaces
 
 

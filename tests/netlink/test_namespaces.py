@@ -18,7 +18,7 @@ from nodeagent.netlink.namespaces import (
     write_sysctls,
 )
 from nodeagent.netlink.session import NetlinkSession
-from ops.lab.namespaces import NamedNamespace as NamedNamespace
+from ops.lab.namespaces import NamedNamespace
 from tests.support.descriptors import open_descriptors
 
 pytestmark = pytest.mark.netns

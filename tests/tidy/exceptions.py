@@ -26,7 +26,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
             "workflows/engine/shard.py": "guarded, and awaited when the term drains",
             "workflows/engine/worker.py": "the term awaits its parts, ready and close the worker",
             "workflows/external/provider_dispatcher.py": "awaited when the dispatcher ends",
-            "workflows/jobs/autopools/application_dispatcher.py": "awaited by the round of the watch",
+            "workflows/jobs/autopools/application_dispatcher.py": "awaited by its own round",
             "workflows/jobs/reclaim/change_listener.py": "a TaskGroup raises what ends a member",
             "workflows/testing/clock.py": "awaited by the same function; tests only",
         }.items()

@@ -119,13 +119,8 @@ class JobHost:
         find_cause = partial(cause_of, store, keys) if telemetry.traces else None
         self._beginner = WorkflowStarter(self._client, self._settings, find_cause)
         self.writers = ShardWriters(store, keys)
-        self.releases = Releases(
-            store,
-            keys,
-            self.writers,
-            Handover(store, keys) if provider is not None else None,
-            cool_down_s=cool_down_s,
-        )
+        handover = Handover(store, keys) if provider is not None else None
+        self.releases = Releases(store, keys, self.writers, handover, cool_down_s=cool_down_s)
         means = ReclaimContext(
             store, keys, source, self._settings, observer or Observer(), self.releases
         )

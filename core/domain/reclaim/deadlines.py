@@ -1,12 +1,12 @@
-"""Traces: which news about a Pod starts a deadline, and when it is over.
+"""Reclaim deadlines: which change of a Pod starts one, and when it is over.
 
 See docs/reference/reclaim-rules.md, "Deadlines".
 
-``trace`` is asked with every add, update and delete of a Pod, ``ReclaimDeadlines`` keeps the answers up to
-a capacity, ``due`` says which are over. Fixed addresses that are still wanted get no trace, by the
-VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"), unless nobody has
-answered whether they are. A trace is a reason to look, never a reason to release by itself:
-``planning.resolve`` looks again when its time has come.
+``trace`` judges every add, update and delete of a Pod, ``ReclaimDeadlines`` keeps the results up to
+a capacity, ``due`` returns those that are over. Fixed addresses that are still needed get no
+deadline, by the VM instance's name for VMs (docs/reference/fixed-address-rules.md, "KubeVirt"),
+unless that is unknown. A deadline is a reason to look, never a reason to release by itself:
+``reclaim_plan.resolve`` looks again when its time has come.
 """
 
 from __future__ import annotations

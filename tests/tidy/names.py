@@ -1,0 +1,100 @@
+"""Measures of the project's vocabulary: names of classes and modules, terms, references to pages.
+
+The rules are those of CONTRIBUTING.md, "Names". Everything here reads files and decides nothing;
+``tests/tidy/test_names.py`` states the limits, and ``scripts/house.py`` prints the measures.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from tests.tidy.sources import PRODUCT, ROOT, Source, python_sources, text_files
+
+GLOSSARY: Final = "docs/glossary.md"
+
+SHORT_MODULE_LINES: Final = 40
+"""A module with fewer lines usually belongs to its neighbour."""
+
+SHARED_MODULE_NAMES: Final = frozenset(
+    {"__init__", "__main__", "main", "model", "settings", "errors", "metrics", "values", "keys"}
+)
+"""Names that a convention gives to one module of each package."""
+
+NOUNS_IN_ING: Final = frozenset(
+    {"binding", "housekeeping", "policy_routing", "provider_binding", "testing", "tracing"}
+)
+"""Nouns of the field that end like a participle: they may name a module."""
+
+NAMED_BY_MOOD: Final = frozenset(
+    {
+        *("abilities", "arrivals", "beginning", "books", "chores", "closings", "desk", "doors"),
+        *("mail", "news", "own", "patience", "possible", "pump", "room", "scene", "strangers"),
+        *("surroundings", "verbs", "vigil", "wishes", "witness", "words"),
+    }
+)
+"""Module names that only their author could read."""
+
+_DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
+
+
+def product_modules() -> Iterator[Source]:
+    """The modules of the wheel."""
+    return (file for file in python_sources() if file.package in PRODUCT)
+
+
+def repeated_classes() -> dict[str, list[str]]:
+    """Public classes that are defined in more than one module of the product, with the modules."""
+    homes: dict[str, list[str]] = defaultdict(list)
+    for file in product_modules():
+        for node in file.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(file.path)
+    return {name: paths for name, paths in sorted(homes.items()) if len(paths) > 1}
+
+
+def unreadable_modules() -> list[str]:
+    """Modules and packages that are named by a participle or a mood, by path."""
+    found = set()
+    for file in product_modules():
+        path = PurePosixPath(file.path)
+        for part in (*path.parts[:-1], path.stem):
+            if part in NAMED_BY_MOOD or (part.endswith("ing") and part not in NOUNS_IN_ING):
+                found.add(file.path)
+    return sorted(found)
+
+
+def short_modules() -> list[str]:
+    """Modules under ``SHORT_MODULE_LINES`` lines, ``__init__`` and ``__main__`` aside."""
+    return [
+        file.path
+        for file in product_modules()
+        if not Path(file.path).stem.startswith("__")
+        and len(file.text.splitlines()) < SHORT_MODULE_LINES
+    ]
+
+
+def glossary_rows() -> int:
+    """Terms that a reader has to learn."""
+    lines = (ROOT / GLOSSARY).read_text(encoding="utf-8").splitlines()
+    return sum(line.startswith("| ") for line in lines) - 1
+
+
+def missing_documents() -> list[str]:
+    """References to pages that are not in the repository, as ``file: page``."""
+    files = [*((file.path, file.text) for file in python_sources()), *text_files()]
+    return sorted(
+        f"{path}: {page}"
+        for path, text in files
+        for page in _DOCUMENT.findall(text)
+        if not (ROOT / page).exists() and not (ROOT / Path(path).parent / page).exists()
+    )
+
+
+def product_lines() -> int:
+    """Lines of Python in the product, without empty ones."""
+    return sum(bool(line.strip()) for file in product_modules() for line in file.text.splitlines())

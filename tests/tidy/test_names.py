@@ -1,0 +1,23 @@
+"""One word per thing: the names of classes, modules and terms."""
+
+from __future__ import annotations
+
+from tests.tidy import names
+
+GLOSSARY_ROWS_MAX = 40
+
+
+def test_no_public_class_name_is_defined_twice() -> None:
+    assert names.repeated_classes() == {}
+
+
+def test_modules_are_named_by_nouns_of_the_field() -> None:
+    assert names.unreadable_modules() == []
+
+
+def test_the_glossary_stays_small() -> None:
+    assert names.glossary_rows() <= GLOSSARY_ROWS_MAX
+
+
+def test_every_document_that_is_named_is_in_the_repository() -> None:
+    assert names.missing_documents() == []
