@@ -1,6 +1,6 @@
 """Addresses, ranges and prefixes as plain integers, and their texts.
 
-Promise: one spelling in, one canonical spelling out, and the same strictness as the public system's
+Promise: one spelling in, one canonical spelling out, and the same strictness as Spiderpool's
 parser: no spaces, no leading zeros in IPv4 octets, no zones (docs/reference/admission.md,
 "Addresses and ranges"). Never guesses, never resolves names, never enumerates.
 

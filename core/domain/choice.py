@@ -1,7 +1,7 @@
 """Choosing an address inside a pool, without knowing who holds what.
 
 ``spread`` (the default): the holder's hash names a place in the pool's set, so that writers on many
-nodes do not meet; ``sequential``: the lowest free address, as the public system does. Both learn
+nodes do not meet; ``sequential``: the lowest free address, as Spiderpool does. Both learn
 from what failed transactions and reads have told (``Search.learn``), and both say honestly when
 they do not know enough to name an address (``Search.next`` answers None: read the truth). Pure: the
 hash is the only chance there is.

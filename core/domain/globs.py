@@ -1,6 +1,6 @@
 r"""Wildcards in pool names, with the meaning of Go's ``path/filepath.Match`` on Unix.
 
-Promise: the same answers as the public system gives (docs/reference/pool-selection.md, "Families
+Promise: the same answers as Spiderpool gives (docs/reference/pool-selection.md, "Families
 and wildcards"): ``*`` and ``?`` do not cross ``/``, ``[a-z]`` and ``[^a-z]`` may match one, ``\``
 escapes. A pattern that is malformed is refused whatever it is matched with, as Go's ``path.Match``
 does: its filepath twin overlooks a fault behind a star when the part before the star already

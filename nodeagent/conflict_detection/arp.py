@@ -55,7 +55,7 @@ def request(mac: bytes, address: bytes, wanted: bytes) -> ArpPacket:
 def announcement(mac: bytes, address: bytes) -> ArpPacket:
     """Say that this address is mine: sender and target are the same (RFC 5227, 2.3).
 
-    The target's hardware address is all ones, as the public system sends it
+    The target's hardware address is all ones, as Spiderpool sends it
     (docs/reference/coordinator.md, "MAC address"); receivers ignore that field.
     """
     return ArpPacket(REQUEST, mac, address, BROADCAST, address)

@@ -145,7 +145,7 @@ class NdProbe:
     def announcements(self, address: bytes, mac: bytes) -> tuple[bytes, ...]:
         """An unsolicited advertisement with override (RFC 4861, 7.2.6), then a solicitation.
 
-        The solicitation, for the own address, is what the public system sends
+        The solicitation, for the own address, is what Spiderpool sends
         (docs/reference/coordinator.md, "MAC address").
         """
         said = Advertisement(address, ALL_NODES, address, mac, override=True)

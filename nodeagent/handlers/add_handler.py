@@ -217,7 +217,7 @@ def _conflict(
 
 
 def _conflicts(request: AddRequest, strangers: Sequence[ConflictingAddress]) -> str:
-    """In the public system's words, which its users and tests look for."""
+    """In Spiderpool's words, which its users and tests look for."""
     return "; ".join(
         f"ip conflict: pod's interface {request.attachment.interface} with an conflicting ip"
         f" {address}, {address} is located at {mac}"

@@ -2,7 +2,7 @@
 
 See docs/reference/cni-configuration.md, "Bond options".
 
-Promise: the public system's reading: pieces without exactly one "=" and unknown keys mean nothing,
+Promise: Spiderpool's reading: pieces without exactly one "=" and unknown keys mean nothing,
 only numbers above zero are applied. A value of the wrong kind is refused by its key. Pure.
 """
 
@@ -40,7 +40,7 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "fail_over_mac": (13, 1),
     "xmit_hash_policy": (14, 1),
     "resend_igmp": (15, 4),
-    "peer_notif_delay": (16, 1),  # sets num_peer_notif, as in the public system
+    "peer_notif_delay": (16, 1),  # sets num_peer_notif, as in Spiderpool
     "all_slaves_active": (17, 1),
     "min_links": (18, 4),
     "lp_interval": (19, 4),

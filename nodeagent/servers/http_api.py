@@ -3,7 +3,7 @@
 See docs/reference/http-api.md, "Agent"; bodies: docs/reference/address-assignment.md, "Request
 bodies".
 
-For callers of the public system; our executables use the framed socket. Promise: status codes and
+For callers of Spiderpool; our executables use the framed socket. Promise: status codes and
 shapes of the table, bounded bodies, callers checked as at the framed door. It decides nothing.
 """
 
@@ -246,7 +246,7 @@ async def _only_trusted(request: web.Request, handler: Handler) -> web.StreamRes
 
 @web.middleware
 async def _in_shape(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure in the public system's shape."""
+    """Every failure in Spiderpool's shape."""
     try:
         return await handler(request)
     except HttpRefusal as refusal:
@@ -278,7 +278,7 @@ async def not_implemented(request: web.Request) -> web.Response:
 
 
 def json_text(status: int, text: str) -> web.Response:
-    """A JSON string, the public system's way to say what went wrong."""
+    """A JSON string, Spiderpool's way to say what went wrong."""
     return _json(status, text)
 
 

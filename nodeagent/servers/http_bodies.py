@@ -1,8 +1,8 @@
-"""Bodies of the HTTP API, read as the public system reads them.
+"""Bodies of the HTTP API, read as Spiderpool reads them.
 
 Rules: docs/reference/http-api.md, "Agent", docs/reference/address-assignment.md, "Request bodies".
 Names match whatever their case, the last of a repeated name wins, what follows the document and
-unknown names are ignored. Every refusal has the public system's status and shape. It never looks at
+unknown names are ignored. Every refusal has Spiderpool's status and shape. It never looks at
 what the values mean.
 """
 
@@ -19,7 +19,7 @@ from nodeagent.servers.bodies import whole_body
 JSON_TYPE: Final = "application/json"
 BODY_BYTES_MAX: Final = 1 << 20
 REQUIRED: Final = 602
-"""The public system's code of a missing member."""
+"""Spiderpool's code of a missing member."""
 
 _WHITE: Final = " \t\r\n"
 

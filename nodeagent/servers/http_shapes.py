@@ -2,7 +2,7 @@
 
 See docs/reference/http-api.md, "Agent".
 
-Members that are empty or zero are left out, as the public system does; the lists it sends as null
+Members that are empty or zero are left out, as Spiderpool does; the lists it sends as null
 are null.
 """
 

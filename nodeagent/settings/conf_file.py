@@ -3,7 +3,7 @@
 See docs/reference/configuration.md, "conf.yml".
 
 A key that is not said has the chart's default; unknown keys of the upper level are ignored as the
-public system does (the file is shared with other processes), unknown ones under ``orbweaver`` are
+Spiderpool does (the file is shared with other processes), unknown ones under ``orbweaver`` are
 refused, being typing errors. Every fault names its key.
 """
 

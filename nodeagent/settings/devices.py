@@ -3,7 +3,7 @@
 See docs/reference/configuration.md, "conf.yml".
 
 Agents offer by it, the Pod webhook asks by it, and a value that cannot be used keeps either from
-starting. Selectors are read in Kubernetes' own spelling, which the public system overlooks; another
+starting. Selectors are read in Kubernetes' own spelling, which Spiderpool overlooks; another
 spelling is refused there, because a selector that says nothing means every node.
 """
 

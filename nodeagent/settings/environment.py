@@ -1,4 +1,4 @@
-"""Environment variables, read as the public system reads them.
+"""Environment variables, read as Spiderpool reads them.
 
 See docs/reference/configuration.md, "Environment variables".
 

@@ -1,6 +1,6 @@
 """conf.yml and the environment together: the settings of this process.
 
-Environment variables named ORBWEAVER_* win over the file; those of the public system say what the
+Environment variables named ORBWEAVER_* win over the file; those of Spiderpool say what the
 file cannot. Nothing else in the agent reads files or variables of configuration.
 """
 
@@ -154,7 +154,7 @@ def _name(name: str) -> str:
 
 
 def _pool_wait(env: EnvironmentVariables) -> float:
-    """The public system says it as a pause and how often it is made; here nobody polls."""
+    """Spiderpool says it as a pause and how often it is made; here nobody polls."""
     pause_s = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_TIME_IN_SECOND", 2, POOL_PAUSE_S_MAX)
     pauses = env.number("SPIDERPOOL_WAIT_SUBNET_POOL_MAX_RETRIES", 25, POOL_RETRIES_MAX)
     return float(pause_s * pauses)

@@ -1,4 +1,4 @@
-"""Last, least, greatest and mean of a duration, which the public system's dashboards draw.
+"""Last, least, greatest and mean of a duration, which Spiderpool's dashboards draw.
 
 A histogram says more; these exist because their names are documented. Counts since the start.
 """

@@ -23,7 +23,7 @@ LEVELS: Final[dict[str, int]] = {
     "fatal": logging.CRITICAL,
     "panic": logging.CRITICAL,
 }
-"""The public system's names of levels, and the standard library's."""
+"""Spiderpool's names of levels, and the standard library's."""
 
 
 SECONDS_MAX: Final = 16

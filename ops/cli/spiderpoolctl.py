@@ -1,4 +1,4 @@
-"""``spiderpoolctl``: the public system's names for a part of orbctl.
+"""``spiderpoolctl``: Spiderpool's names for a part of orbctl.
 
 See docs/reference/spiderpoolctl.md.
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="See and change addresses, by the public system's names; orbctl can do more.",
+    help="See and change addresses, by Spiderpool's names; orbctl can do more.",
 )
 ip = typer.Typer(no_args_is_help=True, help="Show, release or set an address.")
 app.callback()(orbctl.options)

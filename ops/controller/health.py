@@ -5,7 +5,7 @@ with the log, every supervised task runs and hears from what it follows, some re
 jobs have their share of the executions; the one that leads hears news of Pods
 (docs/reference/configuration.md, "Ports and health paths"), in Kubernetes what must be watched is
 watched, and webhooks that are wanted are served: the API server asks whoever is ready. The
-compatible paths answer the same; those of the public system's API that do nothing there do nothing
+compatible paths answer the same; those of Spiderpool's API that do nothing there do nothing
 here either (docs/reference/http-api.md, "Controller"), but say which command does.
 """
 
@@ -151,7 +151,7 @@ def health_port(health: ControllerHealth, counts: ConnectionCounts | None = None
 
 
 async def not_implemented(request: web.Request) -> web.Response:
-    """What the public system answers, as JSON as there."""
+    """What Spiderpool answers, as JSON as there."""
     command = COMMANDS[request.method, request.path]
     text = f"{request.method} {request.path} is not implemented: use `{command}`"
     return web.json_response(text, status=501)

@@ -1,6 +1,6 @@
 """What Prometheus scrapes from a controller: pools, the projection, the lead, the archive.
 
-Names of the public system (docs/reference/metrics.md) where they mean the same: its per-pool rows
+Names of Spiderpool (docs/reference/metrics.md) where they mean the same: its per-pool rows
 are debug metrics there and here. Every value is read when somebody scrapes; labels never hold Pod
 names.
 """

@@ -1,6 +1,6 @@
 """The settings of a controller: conf.yml and environment variables, read once at start.
 
-Variables of the public system keep their names (docs/reference/configuration.md, "Controller"),
+Variables of Spiderpool keep their names (docs/reference/configuration.md, "Controller"),
 ours are the agent's (``ORBWEAVER_*``); a variable wins over the file. Nothing else reads either.
 """
 
@@ -118,7 +118,7 @@ def load_settings(conf_path: str, variables: Mapping[str, str]) -> ControllerSet
 
 
 def _lease_ttl_s(env: EnvironmentVariables) -> int:
-    """Our variable, else the public system's."""
+    """Our variable, else Spiderpool's."""
     public = env.number("SPIDERPOOL_LEADER_DURATION", LEASE_TTL_S, LEASE_TTL_S_MAX)
     said = env.number("ORBWEAVER_LEASE_TTL_SECONDS", public, LEASE_TTL_S_MAX)
     return max(LEASE_TTL_S_MIN, said)
@@ -139,7 +139,7 @@ def _kubernetes(conf: ConfFile, env: EnvironmentVariables) -> KubernetesSettings
 
 
 def _coordinator(env: EnvironmentVariables) -> CoordinatorReconcilerSettings | None:
-    """None: nobody keeps its status. The misspelling is the public system's.
+    """None: nobody keeps its status. The misspelling is Spiderpool's.
 
     See docs/reference/configuration.md, "Controller".
     """
@@ -221,7 +221,7 @@ def _retention(env: EnvironmentVariables) -> Retention:
 
 
 def _reclaim(conf: ConfFile, env: EnvironmentVariables) -> ReclaimSettings:
-    """What the variables of the public system say about reclaiming, and whose addresses stay."""
+    """What the variables of Spiderpool say about reclaiming, and whose addresses stay."""
     found: dict[str, bool | int | float] = {}
     for field, variable in VARIABLES.items():
         default = getattr(ReclaimSettings(), field)

@@ -35,7 +35,7 @@ SERVICE_CIDRS: Final = tuple(
     f"/apis/networking.k8s.io/{version}/servicecidrs" for version in ("v1", "v1beta1", "v1alpha1")
 )
 NO_MANAGER: Final = "No kube-controller-manager pod found, unable to get clusterCIDR"
-"""The public system's text, which users match."""
+"""Spiderpool's text, which users match."""
 
 NO_FLAGS: Final = (
     "neither kube-system/kubeadm-config nor the flags of the kube-controller-manager pod have the"

@@ -1,4 +1,4 @@
-"""Cases of the public system about which Pod gets which address, told through a whole agent.
+"""Cases of Spiderpool about which Pod gets which address, told through a whole agent.
 
 Ids are those of docs/compatibility.md. Cases that a scenario of another folder tells already are
 not repeated here.

@@ -1,4 +1,4 @@
-"""Cases of the public system about Pods with several NICs: which NIC a packet leaves by.
+"""Cases of Spiderpool about Pods with several NICs: which NIC a packet leaves by.
 
 Ids are those of docs/compatibility.md; the kernel of a Pod's namespace is asked.
 """

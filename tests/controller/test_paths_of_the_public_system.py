@@ -1,4 +1,4 @@
-"""Paths that the public system declares on a controller's port and does not serve.
+"""Paths that Spiderpool declares on a controller's port and does not serve.
 
 See docs/reference/http-api.md, "Controller".
 """

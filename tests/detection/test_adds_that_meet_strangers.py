@@ -1,6 +1,6 @@
 """ADD with detection switched on: a whole agent, real links, real strangers.
 
-The public system's cases C00007, C00009, C00018 and C00019 (docs/compatibility.md, "Cases"), and
+Spiderpool's cases C00007, C00009, C00018 and C00019 (docs/compatibility.md, "Cases"), and
 what ours does more: the next address in the same ADD, quarantine of that address alone.
 """
 

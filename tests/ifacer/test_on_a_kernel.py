@@ -1,6 +1,6 @@
 """Bonds and VLANs for real, in user-mode Linux: most hosts' kernels for tests have neither.
 
-The public system's cases N00001 to N00006 (docs/compatibility.md, "Others"), races, and what a
+Spiderpool's cases N00001 to N00006 (docs/compatibility.md, "Others"), races, and what a
 crash leaves behind.
 """
 
@@ -155,7 +155,7 @@ async def test_a_bond_gets_its_mode_options_and_members(host: Host) -> None:
 
 
 async def test_the_active_member_can_be_chosen_if_the_kernel_lets_it_be(host: Host) -> None:
-    """The public system sets it when the bond has no members yet, which no kernel accepts."""
+    """Spiderpool sets it when the bond has no members yet, which no kernel accepts."""
     bond = {"name": "bd0", "mode": 1, "options": "miimon=100;active_slave=ens4"}
     await host.prepare("ens3", "ens4", bond=bond)
     assert host.link("bd0")["linkinfo"]["info_data"]["active_slave"] == "ens4"

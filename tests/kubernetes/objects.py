@@ -1,4 +1,4 @@
-"""Custom resources as users of the public system write them, and shapes to make more from."""
+"""Custom resources as users of Spiderpool write them, and shapes to make more from."""
 
 from __future__ import annotations
 

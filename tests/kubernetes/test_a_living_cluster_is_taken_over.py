@@ -1,4 +1,4 @@
-"""``orbctl import spiderpool`` from an API server with objects as the public system writes them."""
+"""``orbctl import spiderpool`` from an API server with objects as Spiderpool writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases of the public system about what a SpiderCoordinator finds, on a real API server.
+"""Cases of Spiderpool about what a SpiderCoordinator finds, on a real API server.
 
 Ids are those of docs/compatibility.md.
 """

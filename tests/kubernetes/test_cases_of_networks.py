@@ -1,4 +1,4 @@
-"""Cases of the public system about networks and SpiderCoordinators, on a real API server.
+"""Cases of Spiderpool about networks and SpiderCoordinators, on a real API server.
 
 Ids are those of docs/compatibility.md. What is refused is refused by the schema or by the webhook,
 as a user meets it; nothing but dry runs is written for those cases.

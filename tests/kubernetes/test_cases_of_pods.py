@@ -1,4 +1,4 @@
-"""Cases of the public system about Pods as an API server has them: long ones, networks by name.
+"""Cases of Spiderpool about Pods as an API server has them: long ones, networks by name.
 
 Ids are those of docs/compatibility.md. An agent with the facts of a cluster answers the runtime.
 """

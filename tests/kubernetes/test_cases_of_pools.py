@@ -1,4 +1,4 @@
-"""Cases of the public system about pools, subnets and reservations, on a real API server.
+"""Cases of Spiderpool about pools, subnets and reservations, on a real API server.
 
 Ids are those of docs/compatibility.md. Everything goes through the webhooks, as users meet it.
 """

@@ -1,4 +1,4 @@
-"""Verdicts as the public system gives them: codes, reasons, fields and types of causes."""
+"""Verdicts as Spiderpool gives them: codes, reasons, fields and types of causes."""
 
 from __future__ import annotations
 

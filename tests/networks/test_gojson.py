@@ -1,4 +1,4 @@
-"""JSON as the public system spells it.
+"""JSON as Spiderpool spells it.
 
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 """

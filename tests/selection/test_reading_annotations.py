@@ -1,4 +1,4 @@
-"""JSON in annotations: read as tolerantly as the public system reads it, refused with a place."""
+"""JSON in annotations: read as tolerantly as Spiderpool reads it, refused with a place."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def cases() -> list[Case]:
 
 
 def catalogue() -> set[str]:
-    """Every id of the public system's list."""
+    """Every id of Spiderpool's list."""
     series = {f"{letter}{number:05}" for letter in LAST for number in range(1, LAST[letter] + 1)}
     return (series - UNUSED) | SINGLE | PROVIDER
 

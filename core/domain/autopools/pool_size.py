@@ -15,10 +15,10 @@ from core.domain.autopools.applications import Application, is_built_in, replica
 from core.errors import BadInput, WrongInput
 
 NUMBER_MAX: Final = 2**63 - 1
-"""What a 64-bit integer of the public system holds."""
+"""What a 64-bit integer of Spiderpool holds."""
 
 KEY_OBEYED: Final = "clusterSubnetAutoPoolDefaultRedundantIPNumber"
-"""The configuration key that the public system reads; it wins when both are given."""
+"""The configuration key that Spiderpool reads; it wins when both are given."""
 
 KEY_DOCUMENTED: Final = "clusterSubnetDefaultFlexibleIPNumber"
 """The configuration key that its chart writes and its documentation names."""

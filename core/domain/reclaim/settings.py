@@ -58,4 +58,4 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "tries_max": "SPIDERPOOL_GC_PODENTRY_MAX_RETRIES",
     }
 )
-"""Field -> environment variable of the controller (names of the public system)."""
+"""Field -> environment variable of the controller (names of Spiderpool)."""

@@ -19,7 +19,7 @@ AUTO_POOLS_DISABLED: Final = (
     f"it's invalid to use '{POD_SUBNETS}' or '{POD_SUBNET}' annotation when Auto-Pool feature is"
     " disabled"
 )
-"""In the words of the public system; scripts of users look for it."""
+"""In the words of Spiderpool; scripts of users look for it."""
 
 POD_IPPOOLS: Final = "ipam.spidernet.io/ippools"
 POD_IPPOOL: Final = "ipam.spidernet.io/ippool"

@@ -1,4 +1,4 @@
-"""Reading the JSON that users put into annotations, as tolerantly as the public system does.
+"""Reading the JSON that users put into annotations, as tolerantly as Spiderpool does.
 
 Promise: keys match in any letter case, the last of several equal ones wins, unknown ones are left
 alone, and null stands for "nothing" (docs/reference/pool-selection.md, "Annotations"). Numbers that

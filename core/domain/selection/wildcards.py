@@ -89,7 +89,7 @@ def _matching(pattern: str, family: Family, catalog: PoolCatalog) -> tuple[str, 
     try:
         return catalog.matching(pattern, family)
     except globs.BadPattern:
-        first = catalog.names[family][0]  # the public system names the pool it met first
+        first = catalog.names[family][0]  # Spiderpool names the pool it met first
         raise AllocationError(
             f"failed to match wildcard: {FAMILY_NAMES[family]} PoolName pattern '{pattern}', "
             f"character '{first}', error: syntax error in pattern",

@@ -23,7 +23,7 @@ RETIRE_FIRST: Final = "retire the pool first and wait until it is empty, or `orb
 
 
 def immutable(subject: ObjectReference, field: str, value: object) -> Refusal:
-    """A field that keeps the value it was created with, in the words of the public system."""
+    """A field that keeps the value it was created with, in the words of Spiderpool."""
     message = f"is not changeable; it is {value}"
     remedy = "create an object of another name"
     return subject.refuse("Forbidden", "immutable", field, message, remedy)

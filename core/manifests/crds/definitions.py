@@ -2,7 +2,7 @@
 
 See docs/reference/custom-resource-rules.md, "Kinds".
 
-Beside what the public system has there: descriptions, CEL rules, ``status.conditions`` (a
+Beside what Spiderpool has there: descriptions, CEL rules, ``status.conditions`` (a
 SpiderReservedIP gets a status for them), and selectable fields. ``resource-policy: keep`` lets no
 uninstalled chart take every pool with it.
 """

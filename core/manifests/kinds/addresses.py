@@ -1,6 +1,6 @@
 """Texts that hold addresses, and what CEL can judge about them.
 
-CEL's address functions are stricter than the public system in one place: they do not know
+CEL's address functions are stricter than Spiderpool in one place: they do not know
 IPv4-mapped text (``::ffff:10.0.0.1``), which counts as IPv4 here (docs/reference/admission.md,
 "Addresses and ranges"). So every rule lets a text with ``ffff:`` in it pass on to the domain. They
 cannot compare addresses either: reversed ranges and overlaps are the domain's alone.

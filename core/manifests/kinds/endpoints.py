@@ -1,6 +1,6 @@
 """SpiderEndpoint: the report of what one Pod (or virtual machine) holds; nobody writes it by hand.
 
-``status`` is an ordinary field of this kind, as in the public system: there is no subresource.
+``status`` is an ordinary field of this kind, as in Spiderpool: there is no subresource.
 """
 
 from __future__ import annotations

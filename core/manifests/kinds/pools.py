@@ -165,7 +165,7 @@ RESERVATION_RULES: Final = (
 
 
 class ReservationReport(Struct, rename="camel", frozen=True):
-    """``status`` of a SpiderReservedIP, which the public system does not have."""
+    """``status`` of a SpiderReservedIP, which Spiderpool does not have."""
 
     conditions: Conditions = None
 

@@ -6,8 +6,8 @@
     as JSON rendering.py  the plugin chain, key by key (docs/reference/cni-configuration.md,
     "NetworkAttachmentDefinition") reading.py    SpiderMultusConfigs out of YAML injection.py  which
     networks and devices a new Pod is given (docs/reference/admission.md, "Pods") gojson.py     JSON
-    as the public system spells it, because NADs are compared byte by byte
+    as Spiderpool spells it, because NADs are compared byte by byte
 
-All pure. A NAD must come out as the public system writes it: taking a cluster over must not rewrite
+All pure. A NAD must come out as Spiderpool writes it: taking a cluster over must not rewrite
 every network in it.
 """

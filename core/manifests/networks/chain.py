@@ -2,7 +2,7 @@
 
 An item is a CNI plugin configuration: an object with a non-empty ``type``, whose known fields have
 the types that the CNI specification gives them (docs/reference/admission.md, "SpiderMultusConfig",
-rule 5). Keys match in any case, as in the public system.
+rule 5). Keys match in any case, as in Spiderpool.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a coordinator's settings must be: docs/reference/admission.md, "SpiderCoordinator".
 
 The same for a SpiderCoordinator and for ``spec.coordinator`` of a SpiderMultusConfig; that the
-former needs podCIDRType is the caller's rule. Where the public system accepts what no network can
+former needs podCIDRType is the caller's rule. Where Spiderpool accepts what no network can
 use (signs in a MAC prefix, zones in an address), this refuses. The family of an address is that of
 its spelling here, as agents read it too.
 """
@@ -28,7 +28,7 @@ _MAC_PREFIX: Final = re.compile(r"[0-9A-Fa-f][02468ACEace]:[0-9A-Fa-f]{2}\Z")
 
 
 def coordinator_rules(subject: ObjectReference, spec: CoordinatorSpec) -> Iterator[Refusal]:
-    """Every broken rule, in the public system's order and at its paths."""
+    """Every broken rule, in Spiderpool's order and at its paths."""
     if spec.pod_cidr_type is not None and spec.pod_cidr_type not in CIDR_TYPES:
         message = f"{shortened(spec.pod_cidr_type)!r} is none of {', '.join(CIDR_TYPES)}"
         yield subject.refuse("NotSupported", "pod-cidr-type", "spec.podCIDRType", message)

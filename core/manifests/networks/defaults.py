@@ -4,7 +4,7 @@ See docs/reference/admission.md, "SpiderMultusConfig".
 
 The block of the chosen cniType is completed, the others are left alone: the rules refuse them. Only
 fields that are not given are filled in, so completing a completed spec changes nothing, but for one
-quirk of the public system that NADs show: a coordinator block that was absent the first time gets
+quirk of Spiderpool that NADs show: a coordinator block that was absent the first time gets
 its txQueueLen the second time.
 """
 

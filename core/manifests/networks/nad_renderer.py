@@ -3,7 +3,7 @@
 See docs/reference/cni-configuration.md, "NetworkAttachmentDefinition".
 
 The chain is ``ifacer?, main, rdma?, user's plugins, coordinator?, tuning?``. Keys come in the order
-in which the public system emits them, and fields that it always emits appear though they say
+in which Spiderpool emits them, and fields that it always emits appear though they say
 nothing. What it never writes (hostRuleTable, podCIDRType) is not written either: byte for byte the
 same, so that nothing is rewritten when a cluster is taken over.
 """

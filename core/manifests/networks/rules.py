@@ -2,7 +2,7 @@
 
 See docs/reference/admission.md, "SpiderMultusConfig".
 
-One refusal at a time, in the public system's order and at its paths, so that a manifest which was
+One refusal at a time, in Spiderpool's order and at its paths, so that a manifest which was
 refused there is refused here with the same words to look for. Where that system crashes or accepts
 what no network can use, this refuses. The spec is judged as the defaults have completed it.
 """
@@ -50,7 +50,7 @@ PATHS: Final = {
     "ovs": "spec.ovsConfig",
     "custom": "spec.customCniTypeConfig",
 }
-"""Where the public system reports the faults of a type's block."""
+"""Where Spiderpool reports the faults of a type's block."""
 
 
 class ReviewedNetwork(NamedTuple):
@@ -64,7 +64,7 @@ class ReviewedNetwork(NamedTuple):
 
 
 def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
-    """Every broken rule in order; the public system reports the first."""
+    """Every broken rule in order; Spiderpool reports the first."""
     subject = ObjectReference(KIND, network.name, network.namespace)
     yield from _annotation_rules(subject, network)
     yield from _type_rules(_Judge(subject, network))
@@ -79,7 +79,7 @@ def network_rules(network: ReviewedNetwork) -> Iterator[Refusal]:
 
 
 def owned_attachment(namespace: str, name: str, owner: str) -> str:
-    """Why a NAD of another network is left alone, in the words of the public system."""
+    """Why a NAD of another network is left alone, in the words of Spiderpool."""
     return (
         f"the net-attach-def {namespace}/{name} already exists and is managed by"
         f" {KIND} {namespace}/{owner}."

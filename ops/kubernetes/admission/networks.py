@@ -98,7 +98,7 @@ def judge_coordinator(question: AdmissionRequest) -> tuple[Refusal, ...]:
 
 
 async def judge_network(question: AdmissionRequest, api: Api) -> tuple[Refusal, ...]:
-    """The first thing that is wrong, as in the public system. Raises ApiError."""
+    """The first thing that is wrong, as in Spiderpool. Raises ApiError."""
     if question.operation == UPDATE and _is_the_same_network(question):
         return ()
     try:

@@ -2,7 +2,7 @@
 
 See docs/reference/admission.md.
 
-Paths are the public system's, so its webhook configurations work unchanged. Mutating answers never
+Paths are Spiderpool's, so its webhook configurations work unchanged. Mutating answers never
 refuse. Certificates are files, as a mounted Secret has them; they are read again when they change,
 so that a rotation needs no restart. Must not be needed by any Pod.
 """
