@@ -32,9 +32,9 @@ OTHER_AGENT: Final = """
 import sys, time
 from pathlib import Path
 from nodeagent.clusterip.installation import Installation
-from nodeagent.clusterip.programs import Wishes
+from nodeagent.clusterip.programs import DesiredPrograms
 installation = Installation.open(Path(sys.argv[1]))
-installation.attach(Path(sys.argv[2]), Wishes(0))
+installation.attach(Path(sys.argv[2]), DesiredPrograms(0))
 print("attached", flush=True)
 sys.stdin.read()
 """

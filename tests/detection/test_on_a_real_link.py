@@ -30,7 +30,6 @@ from tests.support.link import Link, Station, ip
 BOTH = DetectionSwitches(conflicts=True, gateway=True)
 CONFLICTS = DetectionSwitches(conflicts=True)
 GATEWAY = DetectionSwitches(gateway=True)
-ANNOUNCE = DetectionSwitches(announce=True)
 DUAL = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1", "fd00:6::11/64", "lan-v6", "fd00:6::1")
 ONLY4 = Nic("eth0", "10.6.0.17/24", "lan-v4", "10.6.0.1")
 ONLY6 = Nic("eth0", ipv6="fd00:6::11/64", ipv6_pool="lan-v6", ipv6_gateway="fd00:6::1")
@@ -203,7 +202,7 @@ async def test_a_namespace_that_is_gone_is_a_failure_and_is_not_made_anew(
 
     with pytest.raises(DetectionFailed, match="there is no network namespace"):
         await detector.look(str(gone), DUAL, CONFLICTS)
-    assert await detector.look(str(gone), DUAL, ANNOUNCE) == DetectionResult(), "nobody waits"
+    detector.announce_later(str(gone), DUAL)
     await detector.close()
 
     assert not gone.exists()
@@ -253,7 +252,7 @@ async def test_addresses_are_announced_on_the_link(
 ) -> None:
     pod = link.station()
 
-    await detector.look(pod.netns, DUAL, ANNOUNCE)
+    detector.announce_later(pod.netns, DUAL)
     await detector.close()
 
     mac = bytes.fromhex(pod.mac.replace(":", ""))
@@ -281,7 +280,7 @@ async def test_announcing_moves_what_neighbours_remember(link: Link, detector: D
     set_inside(neighbour, "net/ipv4/neigh/eth0/locktime", "0")
     pod = link.station()
 
-    await detector.look(pod.netns, DUAL, ANNOUNCE)
+    detector.announce_later(pod.netns, DUAL)
     await detector.close()
 
     known = ip("-n", name, "neighbour", "show")

@@ -134,29 +134,3 @@ async def test_news_without_room_is_left_to_the_scan_and_counted(node: Node) -> 
     work.cancel()
 
     assert desk.begun
-
-
-async def test_a_crowd_of_news_is_left_to_one_scan(
-    node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(change_listener, "CROWD_MAX", 1)
-    news = [f"web-{number}" for number in (0, 1, 2, 3, 3, 3)]
-    desk = Desk(node, Tellers(node, 0, news), ReclaimSettings(workers=1, on_demand_gap_s=3_600))
-    desk.gate.clear()
-    work = asyncio.ensure_future(desk.listener.run())
-
-    async def told() -> bool:
-        return desk.listener.heard == len(news)
-
-    await eventually(told)
-    desk.gate.set()
-
-    async def begun() -> bool:
-        return len(desk.begun) + desk.listener.left == len(news)
-
-    await eventually(begun)
-    work.cancel()
-
-    assert desk.begun
-    assert desk.listener.left >= 3
-    assert desk.scans == 2, "one when listening begins, one for the crowd"

@@ -31,13 +31,6 @@ AWAY_PAUSE_S_MAX: Final = 60.0
 """Before listening begins anew after it broke off: each time twice as long, since each time a scan
 is asked for, until something is heard."""
 
-CROWD_MAX: Final = 1_000
-"""Changes that wait before those behind them are left to one scan, as when a rack is lost.
-
-An execution of its own frees a Pod's addresses at once and costs some ten times the CPU that the
-Pod costs a scan, which frees all of them together some ten seconds later.
-"""
-
 BEGINS_MAX: Final = 3
 """Attempts to tell an execution that closes and begins at the same time."""
 
@@ -121,7 +114,6 @@ class ChangeListener:
         self.left = 0
         self.listening = False
         self._pause_s = AWAY_PAUSE_S
-        self._asked_for_scan = Moment(0)
 
     @property
     def waiting(self) -> int:
@@ -166,23 +158,11 @@ class ChangeListener:
             _log.warning("no scan could be asked for: %s", error)
 
     async def _queue(self, queue: asyncio.Queue[ObservedChange], one: ObservedChange) -> None:
-        if queue.qsize() >= CROWD_MAX:
-            await self._leave_crowd(one.seen)
-            return
         try:
             async with asyncio.timeout(self._settings.queue_wait_s):
                 await queue.put(one)
         except TimeoutError:
             self._leave(one, "the queue is full (SPIDERPOOL_GC_CHANNEL_BUFFER)")
-
-    async def _leave_crowd(self, now: Moment) -> None:
-        """One of very many changes: a scan is asked for, now and then while they come."""
-        self.left += 1
-        asked = self._asked_for_scan
-        if not asked.observer or now.since(asked) >= self._settings.on_demand_gap_s:
-            self._asked_for_scan = now
-            _log.info("%d changes of Pods wait: the next ones are left to a scan", CROWD_MAX)
-            await self._make_up()
 
     async def _act(self, queue: asyncio.Queue[ObservedChange]) -> NoReturn:
         while True:
