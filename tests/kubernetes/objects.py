@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Final
 
 from core.manifests.crds.definitions import KINDS
 from core.manifests.kinds.fields import API_VERSION
@@ -10,6 +11,9 @@ from tests.kubernetes.conftest import GROUP_PATH
 from tests.support.kubernetes import Answer, ApiServer
 
 Object = dict[str, Any]
+
+REPLACES_MAX: Final = 20
+"""Attempts to replace an object that a controller writes too."""
 
 
 def pool(name: str = "blue", **spec: object) -> Object:
@@ -57,6 +61,16 @@ def create(server: ApiServer, one: Object) -> Answer:
 def replace(server: ApiServer, one: Object) -> Answer:
     """Put it in the place of what is stored, whatever that is by now."""
     path = path_of(one["kind"], one["metadata"]["name"])
+    answer = _replace_once(server, path, one)
+    for _ in range(REPLACES_MAX):
+        if answer.status != HTTPStatus.CONFLICT:
+            break
+        # A controller wrote between both requests.
+        answer = _replace_once(server, path, one)
+    return answer
+
+
+def _replace_once(server: ApiServer, path: str, one: Object) -> Answer:
     stored = server.request("GET", path).body["metadata"]
     version = {"resourceVersion": stored["resourceVersion"]}
     return server.request("PUT", path, one | {"metadata": stored | one["metadata"] | version})

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
@@ -197,10 +198,16 @@ class Cluster:
     def set_coordinator(self, phase: str = "Synced", **spec: object) -> None:
         """Give the SpiderCoordinator these settings, and wait until it has the phase."""
         path = f"/apis/{API_VERSION}/spidercoordinators/default"
-        stored = self.server.request("GET", path).body
-        stored["spec"] = COORDINATOR["spec"] | spec
-        answer = self.server.request("PUT", path, stored)
-        assert answer.status == 200, answer.message
+
+        def is_written() -> bool:
+            # The controller writes the object's status at any time, which refuses an older version.
+            stored = self.server.request("GET", path).body
+            stored["spec"] = COORDINATOR["spec"] | spec
+            answer = self.server.request("PUT", path, stored)
+            assert answer.status in (HTTPStatus.OK, HTTPStatus.CONFLICT), answer.message
+            return answer.status == HTTPStatus.OK
+
+        self.until(is_written, "an update of the SpiderCoordinator")
 
         def has_phase() -> bool:
             status = self.server.request("GET", path).body.get("status", {})
