@@ -2,7 +2,7 @@
 
 Pools, subnets and reservations are exactly the custom resources
 (docs/reference/custom-resources.md, "SpiderIPPool", "SpiderSubnet" and "SpiderReservedIP"), so what
-is printed can be applied again; endpoints are SpiderEndpoints (1.4). What has no custom resource is
+is printed can be applied again; endpoints are SpiderEndpoints. What has no custom resource is
 plain.
 """
 

@@ -1,7 +1,7 @@
 """From facts to a plan: what one NIC of one Pod needs, as netlink requests. Pure.
 
 Order, tables, priorities and hints are those of docs/reference/coordinator.md; tuning of routes is
-in ``tuning``. Promise: the same facts give the same plan; each step may be done twice.
+in ``policy_routing``. Promise: the same facts give the same plan; each step may be done twice.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The device plugin: what a node has so many of, offered to its kubelet (docs/devices.md).
 
-    messages.py     protobuf messages from a table
-    kubelet_api.py  the messages of kubelet's device plugin API, v1beta1, and its names
-    finding.py      the node's NICs
-    plugin.py       one resource: its socket, its list of slots, its registration
-    offering.py     keeps offers as rules, labels and NICs say, through restarts of kubelet
-    joining.py      from settings to a loop at work
+    messages.py       protobuf messages from a table
+    kubelet_api.py    the messages of kubelet's device plugin API, v1beta1, and its names
+    nic_inventory.py  the node's NICs
+    plugin.py         one resource: its socket, its list of slots, its registration
+    advertiser.py     keeps offers as rules, labels and NICs say, through restarts of kubelet
+    device_setup.py   from settings to a loop at work
 
 What is offered by which rules is ``core.domain.devices``. Promise: Pods start and run without any
 of this; what cannot be known now withdraws nothing. A slot is a number: nothing is mounted or set

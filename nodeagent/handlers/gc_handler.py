@@ -1,9 +1,9 @@
 """GC: release what the runtime no longer knows, on evidence only (CNI 1.1.0; I6).
 
 Looked at: NICs of endpoints of this node and of the network that the call names, attached for a
-container that is not in the list of valid ones, and what that proves is in ``missing``. Releases
-are fenced as a DEL's are (I3). It goes on after errors and reports them at the end, and never
-touches another node or network.
+container that is not in the list of valid ones, and what that proves is in
+``missing_attachments``. Releases are fenced as a DEL's are (I3). It goes on after errors and
+reports them at the end, and never touches another node or network.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 conf.py      the network configuration of the plugin
 options.py   the text of bond options
-planning.py  what is still to be done, from what is wanted and what is there  (pure)
-preparing.py reading, doing, reading again, one call at a time
-answering.py a call of the executable
+link_plan.py  what is still to be done, from what is wanted and what is there  (pure)
+link_configurator.py reading, doing, reading again, one call at a time
+ifacer_handler.py a call of the executable
 """

@@ -23,7 +23,7 @@ Way = Literal["nowhere", "itself", "node", "by node", "by nic"]
 
 
 class NetworkStack(Protocol):
-    """A stack that can be asked (``asking.Stack``)."""
+    """A stack that can be asked (``route_lookup.Stack``)."""
 
     name: str
     links: dict[int, Link]

@@ -3,10 +3,10 @@
 See docs/reference/metrics.md, docs/reference/networks.md, "RDMA metrics".
 
 values.py     what is read of devices, and what is known of the Pods that have them
-reading.py    reading it: RDMA's netlink, drivers, /sys
+counter_reader.py    reading it: RDMA's netlink, drivers, /sys
 samples.py    from there to names, labels, numbers and their text (pure)
-words.py      what the known counters count
-exporting.py  read anew for every scrape, within bounds
+counter_help.py      what the known counters count
+rdma_exposition.py  read anew for every scrape, within bounds
 
 Imported only where RDMA metrics are switched on.
 """

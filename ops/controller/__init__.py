@@ -1,13 +1,13 @@
 """The process ``orbweaver-controller``: projector, archive, metrics; one replica leads.
 
-    main.py        settings, event loop, signals, exit codes
-    settings.py    what an operator decides
-    controller.py  the parts, and how they start and end
-    probing.py     asks on a link who uses a quarantined address
-    observing.py   how far behind, who leads, how long the live log is: asked now and then
-    health.py      /livez and /readyz
-    metrics.py     what Prometheus scrapes; job_metrics.py what of it is about the jobs
-    tracing.py     spans of the jobs
+    main.py         settings, event loop, signals, exit codes
+    settings.py     what an operator decides
+    controller.py   the parts, and how they start and end
+    link_prober.py  asks on a link who uses a quarantined address
+    observer.py     how far behind, who leads, how long the live log is: asked now and then
+    health.py       /livez and /readyz
+    metrics.py      what Prometheus scrapes; job_metrics.py what of it is about the jobs
+    tracing.py      spans of the jobs
 
 Pods need none of it (I8): without a controller reports stand still, ADD and DEL go on.
 """

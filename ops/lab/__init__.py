@@ -1,19 +1,19 @@
 """A laboratory: nodes, Pods and a network on one machine, all in namespaces, for demo and tests.
 
-    laboratory.py   the whole: a context manager that makes and removes everything below
-    identity.py     names that say which process they belong to
-    leftovers.py    what a laboratory has on the machine: to verify that it is gone, or to remove it
-    programs.py     what must be installed, and running it
-    namespaces.py   network namespaces
-    fabric.py       the network: one bridge in a namespace of its own, wires to the nodes
-    daemons.py      processes that run on: etcd, agents and a controller
-    store.py        etcd
-    node.py         a node: namespace, agent, plugins, runtime
-    controller.py   the controller, where one is wanted
-    runtime.py      what a container runtime does with CNI
-    groups.py       control groups of Pods, where an agent serves ClusterIPs to their sockets
-    talking.py      what Pods say to each other
-    sandbox.py      a Pod: a network namespace with a name
+    laboratory.py    the whole: a context manager that makes and removes everything below
+    identity.py      names that say which process they belong to
+    leftovers.py     what a laboratory has on the machine: to verify that it is gone, or remove it
+    programs.py      what must be installed, and running it
+    namespaces.py    network namespaces
+    fabric.py        the network: one bridge in a namespace of its own, wires to the nodes
+    daemons.py       processes that run on: etcd, agents and a controller
+    store.py         etcd
+    node.py          a node: namespace, agent, plugins, runtime
+    controller.py    the controller, where one is wanted
+    runtime.py       what a container runtime does with CNI
+    groups.py        control groups of Pods, where an agent serves ClusterIPs to their sockets
+    pod_programs.py  what Pods say to each other
+    sandbox.py       a Pod: a network namespace with a name
 
 How it is laid out, and why:
 

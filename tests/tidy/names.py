@@ -39,6 +39,7 @@ NAMED_BY_MOOD: Final = frozenset(
 )
 """Module names that only their author could read."""
 
+_FILE = re.compile(r"(?<![\w/.-])(\w+\.py)\b")
 _DOCUMENT = re.compile(r"(?<![\w/.-])((?:docs|spec|design|decisions)/[\w./-]+\.md)")
 
 
@@ -92,6 +93,17 @@ def missing_documents() -> list[str]:
         for path, text in files
         for page in _DOCUMENT.findall(text)
         if not (ROOT / page).exists() and not (ROOT / Path(path).parent / page).exists()
+    )
+
+
+def unknown_files() -> list[str]:
+    """Files that the docstring of a package names and the package does not have."""
+    return sorted(
+        f"{file.path}: {name}"
+        for file in python_sources()
+        if file.path.endswith("/__init__.py")
+        for name in _FILE.findall(ast.get_docstring(file.tree) or "")
+        if not (ROOT / file.path).with_name(name).exists()
     )
 
 

@@ -21,3 +21,7 @@ def test_the_glossary_stays_small() -> None:
 
 def test_every_document_that_is_named_is_in_the_repository() -> None:
     assert names.missing_documents() == []
+
+
+def test_every_file_that_a_package_lists_is_in_it() -> None:
+    assert names.unknown_files() == []

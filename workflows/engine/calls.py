@@ -3,7 +3,7 @@
 Replies lie under the caller's lease, so one that nobody fetches goes by itself.
 Answers are written beside the group commit, for a caller's lease that is gone must spoil nothing.
 A reply that is lost is no lost update: its caller finds the result in the history
-(``answers.recorded_update``), and so does whoever sends an update again.
+(``call_results.recorded_update``), and so does whoever sends an update again.
 """
 
 from __future__ import annotations

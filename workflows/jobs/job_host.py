@@ -68,7 +68,7 @@ from workflows.jobs.retirement.subnet import SubnetRetirement
 from workflows.jobs.writers import ShardWriters
 
 NOTICES: Final = (retirement_notices, quarantine_notices)
-"""What the leader's ``Noticing`` asks which executions there must be."""
+"""What the leader's ``ExecutionKeeper`` asks which executions there must be."""
 
 _log: Final = logging.getLogger(__name__)
 

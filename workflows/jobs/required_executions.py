@@ -1,4 +1,4 @@
-"""Noticing: makes sure that the executions there must be are there, and tells them the news.
+"""Required executions: starts those that do not run, and signals them when something changed.
 
 What there must be is a pure function of the projection. The leader runs this: whenever the
 projection moves, an execution whose news has changed is signalled, and begun if it is not there;

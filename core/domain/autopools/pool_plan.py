@@ -44,7 +44,7 @@ Action = Literal["create", "grow", "shrink", "adopt", "refresh", "none"]
 
 
 class DesiredPool(NamedTuple):
-    """The pool that an application wants at a place: ``size`` addresses, counted by ``sizing``."""
+    """The pool of an application at a place: ``size`` addresses, counted by ``pool_size``."""
 
     place: PoolScope
     uid: str

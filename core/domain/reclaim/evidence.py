@@ -4,7 +4,7 @@ One report is enough when it comes from somebody who must know: the API's delete
 Everything else is an observation, and it takes two of the same finding, about the same claims,
 ``OBSERVATION_GAP_S`` apart by the steady clock of one observer. What changes in between (another
 UID, another sandbox, a new claim, another observer) starts the count anew. Pure values; what an
-observation finds is ``judging``'s business.
+observation finds is ``decision_table``'s business.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class _Holding(NamedTuple):
         return self.endpoint.holder
 
     def suspect(self, settings: ReclaimSettings) -> SuspectPod:
-        """As ``judging`` wants it."""
+        """As ``decision_table`` wants it."""
         holder, endpoint = self.holder, self.endpoint
         known = endpoint is not None and endpoint.holder == holder
         by = holder_uid(holder)

@@ -2,13 +2,13 @@
 
 See docs/reference/admission.md.
 
-    reviews.py         the questions and answers, and patches
-    mutating.py        what is filled in
-    networks.py        the same, and the rules, for coordinators and networks
-    judging.py         the rules of pools, subnets and reservations: dry runs of the real commands
-    pods.py            networks, devices and slots for new Pods, behind a switch
-    serving.py         HTTPS, with certificates that are read again when they change
-    configurations.py  the objects that tell the API server to ask us
+    reviews.py          the questions and answers, and patches
+    mutation.py         what is filled in
+    networks.py         the same, and the rules, for coordinators and networks
+    admission_rules.py  the rules of pools, subnets and reservations: dry runs of the real commands
+    pods.py             networks, devices and slots for new Pods, behind a switch
+    webhook_server.py   HTTPS, with certificates that are read again when they change
+    configurations.py   the objects that tell the API server to ask us
 
 Pods never depend on them, and neither do deletions and changes of metadata: those are let through
 before anything is read.

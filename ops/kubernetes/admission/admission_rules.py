@@ -1,9 +1,9 @@
 """The rules of pools, subnets and reservations: dry runs of the commands that will follow.
 
 The same ``decide`` on what etcd has now, so that webhook, translator and ``orbctl apply --dry-run``
-never differ; beside it, on what was admitted before and is not translated yet (``admitting``). What
-only Kubernetes knows is asked of the API server: whether the name is taken, and whether the
-controller of a pool exists.
+never differ; beside it, on what was admitted before and is not translated yet
+(``pool_admission``). What only Kubernetes knows is asked of the API server: whether the name is
+taken, and whether the controller of a pool exists.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ops.kubernetes.settings import InjectionSettings
 NAME: Final = "spiderpool-controller"
 TIMEOUT_S: Final = 10
 REMEMBERED_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
-"""Kinds of which an admission is remembered until it is translated (``admitting``)."""
+"""Kinds of which an admission is remembered until it is translated (``pool_admission``)."""
 
 DELETION_KINDS: Final = frozenset(("SpiderIPPool", "SpiderSubnet"))
 _PLURALS: Final = {kind: f"{kind.lower()}s" for kind in KINDS}

@@ -1,9 +1,9 @@
 """Reclaim one Pod: wait until its time has come, look, release what is free on evidence.
 
 One execution a Pod, id ``reclaim/<namespace>/<Pod>/<UID>``, begun by news of the Pod
-(``listening``) or by a scan that found its grace running. It never frees anything by itself: the
-activity looks again and decides. What cannot be decided or released after a bounded number of tries
-is left to the scan.
+(``change_listener``) or by a scan that found its grace running. It never frees anything by itself:
+the activity looks again and decides. What cannot be decided or released after a bounded number of
+tries is left to the scan.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 One execution a cluster, id ``reclaim``. It looks every interval, when a deadline that it knows of
 is over (a second look at what was seen once), and on the signal ``scan-now``. What looks have seen
-goes from one to the next by reference (``books``), so a controller may die between any two steps
-and another one goes on where it was. A look or release that fails for good never ends the execution
-and never blocks others: it is told by the query ``status``, and the next look comes.
+goes from one to the next by reference (``scan_states``), so a controller may die between any two
+steps and another one goes on where it was. A look or release that fails for good never ends the
+execution and never blocks others: it is told by the query ``status``, and the next look comes.
 """
 
 from __future__ import annotations
